@@ -1,0 +1,111 @@
+"""The error tree of the exporter: every failure that a user can meet has a class here.
+
+The text of an error is a sentence for the operator: what is wrong, and what to do about it. It never holds a key,
+an e-mail address or anything else that a proxy or a client sent.
+"""
+
+
+class ExporterError(Exception):
+    """Base class of all errors that the exporter raises on purpose."""
+
+
+class SettingsError(ExporterError):
+    """The settings are wrong; the command line ends with exit code 2."""
+
+
+# --- the ledger -----------------------------------------------------------------------------------------------------
+
+
+class LedgerError(ExporterError):
+    """The ledger cannot be used; nothing was overwritten."""
+
+
+class LedgerLockedError(LedgerError):
+    """Another process has the ledger."""
+
+
+class LedgerReadOnlyError(LedgerError):
+    """The data directory or the ledger file cannot be written."""
+
+
+class LedgerFullError(LedgerError):
+    """The disk (or the file's page limit) is full; the transaction was rolled back."""
+
+
+class LedgerTooNewError(LedgerError):
+    """The file was written by a newer version of the exporter."""
+
+
+class LedgerCorruptError(LedgerError):
+    """The file is damaged, or is not a ledger."""
+
+
+# --- a proxy's Management API -----------------------------------------------------------------------------------------
+
+
+class ProxyError(ExporterError):
+    """A call to a proxy's Management API failed.
+
+    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_poll_failures_total``: one of a fixed set of
+    snake_case words, one per class below.
+    """
+
+    reason = "other"
+
+
+class ProxyUnreachableError(ProxyError):
+    """No connection, no answer in time, or the connection broke."""
+
+    reason = "unreachable"
+
+
+class ProxyServerError(ProxyError):
+    """The proxy answered with 5xx, or with a status that the protocol does not know."""
+
+    reason = "server_error"
+
+
+class BadAnswerError(ProxyError):
+    """The answer is not what CPA sends: HTML, a redirect, no JSON, another shape, or too large."""
+
+    reason = "bad_answer"
+
+
+class KeyRefusedError(ProxyError):
+    """401: the management key is missing or wrong. Never retried at once: five failures ban the address."""
+
+    reason = "key_refused"
+
+
+class BannedError(ProxyError):
+    """403 with a waiting time: this address is banned. ``retry_after_seconds`` is the time that the proxy stated."""
+
+    reason = "banned"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RemoteDisabledError(ProxyError):
+    """403: ``remote-management.allow-remote`` is off and we are not local to the proxy."""
+
+    reason = "remote_disabled"
+
+
+class NoManagementKeySetError(ProxyError):
+    """403: the proxy has no management key at all."""
+
+    reason = "no_key_set"
+
+
+class ManagementOffError(ProxyError):
+    """404 on every management path: management is off, the server is a Home node, or the URL is not CPA's."""
+
+    reason = "management_off"
+
+
+class UnsupportedProxyError(ProxyError):
+    """The proxy answers, but has no usage source that this version can read."""
+
+    reason = "unsupported"

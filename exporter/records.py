@@ -1,0 +1,96 @@
+"""The values that flow through the stages: usage record, rejection, cost.
+
+Times are milliseconds since the Unix epoch (UTC), durations milliseconds, money integer nano-USD. Token buckets are
+exclusive: each token is in exactly one of them, except ``reasoning``, which is the part of ``output`` spent on
+reasoning.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Billing(IntEnum):
+    """What a cost means. Stored as its number: never renumber.
+
+    ``METERED``: an API key, money spent. ``SUBSCRIPTION``: an OAuth account, the API-equivalent value of what was used.
+    """
+
+    UNKNOWN = 0
+    METERED = 1
+    SUBSCRIPTION = 2
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Basis(IntEnum):
+    """Which price was used: the model's own, or the ``_default`` row. Stored as its number: never renumber."""
+
+    EXACT = 0
+    DEFAULT = 1
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Tokens(msgspec.Struct, frozen=True, gc=False):
+    """Exclusive token buckets, all >= 0. ``output`` includes ``reasoning``; ``unclassified`` could not be attributed."""
+
+    uncached: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    unclassified: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Size of the whole prompt: what a long-context tier is decided by."""
+        return self.uncached + self.cache_read + self.cache_write
+
+
+class UsageRecord(msgspec.Struct, frozen=True, gc=False):
+    """One upstream attempt, normalized. ``client`` and ``source`` are keyed hashes, never raw values.
+
+    ``counted`` is false for records that carry tokens but are no request of a user (a prewarm with ``generate: false``,
+    the extra record of Codex' image tool). ``code`` is empty for a success, else the value of the label ``code`` of
+    ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier.
+    """
+
+    ts_ms: int
+    fingerprint: int
+    provider: str
+    model: str
+    alias: str
+    auth_index: str
+    client: str
+    billing: Billing
+    tokens: Tokens
+    latency_ms: int = 0
+    ttft_ms: int = 0
+    counted: bool = True
+    code: str = ""
+    service_tier: str = ""
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """A wire record that cannot become a usage record. ``reason`` is a fixed snake_case word, ``detail`` a sentence."""
+
+    reason: str
+    detail: str
+
+
+class Cost(msgspec.Struct, frozen=True, gc=False):
+    """What a usage record costs. ``unpriced`` is empty, or why some of its tokens have no price (a snake_case word).
+
+    ``price`` describes the price that was used, as text that is stored with the entry's price row: the same text means
+    the same price.
+    """
+
+    nano_usd: int
+    basis: Basis
+    price: str
+    unpriced: str = ""
