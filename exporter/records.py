@@ -37,7 +37,7 @@ class Basis(IntEnum):
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):
-    """Exclusive token buckets, all >= 0. ``output`` includes ``reasoning``; ``unclassified`` could not be attributed."""
+    """Exclusive token buckets, all >= 0. ``output`` includes ``reasoning``; ``unclassified`` has no known bucket."""
 
     uncached: int = 0
     cache_read: int = 0
@@ -57,7 +57,8 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
 
     ``counted`` is false for records that carry tokens but are no request of a user (a prewarm with ``generate: false``,
     the extra record of Codex' image tool). ``code`` is empty for a success, else the value of the label ``code`` of
-    ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier.
+    ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier. ``known_family`` is false where
+    the meaning of the token counts had to be guessed.
     """
 
     ts_ms: int
@@ -66,6 +67,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     model: str
     alias: str
     auth_index: str
+    source: str
     client: str
     billing: Billing
     tokens: Tokens
@@ -74,6 +76,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     counted: bool = True
     code: str = ""
     service_tier: str = ""
+    known_family: bool = True
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,145 @@
+"""Wire record of the usage queue → usage record, or the reason why it cannot become one. Pure."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from exporter.normalize.identity import queue_fingerprint
+from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
+from exporter.normalize.wire import Wire
+from exporter.records import Billing, Rejected, UsageRecord
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
+_FUTURE_MS = 2 * 86_400_000
+"""How far ahead of ours a proxy's clock may be: a whole day is seen with a wrong zone or a wrong date."""
+_LONGEST_MS = 10**9
+_MAX_NAME = 200
+
+
+class CredentialFacts(msgspec.Struct, frozen=True, gc=False):
+    """What the inventory knows about the credential of a record; empty and unknown where it knows nothing."""
+
+    provider: str = ""
+    billing: Billing = Billing.UNKNOWN
+    openai_compatible: bool = False
+
+
+UNKNOWN_CREDENTIAL = CredentialFacts()
+
+
+def normalize(
+    wire: Wire,
+    *,
+    proxy: str,
+    received_ms: int,
+    facts: Callable[[str], CredentialFacts],
+) -> UsageRecord | Rejected:
+    """One record of ``proxy``, received at ``received_ms``. ``facts`` looks up an ``auth_index`` in the inventory."""
+    if wire.executor_type == "home-result":
+        return Rejected(
+            reason="home_result", detail="a synthetic result of a Home node: its request is recorded elsewhere"
+        )
+    ts_ms = _milliseconds(wire.timestamp)
+    if isinstance(ts_ms, Rejected):
+        return ts_ms
+    if not _EARLIEST_MS <= ts_ms <= received_ms + _FUTURE_MS:
+        return Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
+    auth_index = "" if wire.auth_index is None else str(wire.auth_index)
+    known = facts(auth_index)
+    provider = wire.provider or "unknown"
+    family = family_of(
+        executor_type=wire.executor_type or "", provider=provider, openai_compatible=known.openai_compatible
+    )
+    try:
+        tokens = tokens_of(wire, family)
+    except ImpossibleTokensError as exc:
+        return Rejected(reason="impossible_tokens", detail=str(exc))
+    return UsageRecord(
+        ts_ms=ts_ms,
+        fingerprint=queue_fingerprint(proxy, wire),
+        provider=_name(known.provider or provider),
+        model=_name(wire.model or "unknown"),
+        alias=wire.alias or "",
+        auth_index=auth_index,
+        source=wire.source or "",
+        client=wire.api_key or "",
+        billing=known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type),
+        tokens=tokens,
+        latency_ms=_duration(wire.latency_ms),
+        ttft_ms=_duration(wire.ttft_ms),
+        counted=wire.generate is not False and not _is_image_tool_extra(wire),
+        code=_code(wire),
+        service_tier=_service_tier(wire),
+        known_family=family is not Family.UNKNOWN,
+    )
+
+
+def _milliseconds(timestamp: str | None) -> int | Rejected:
+    if not timestamp:
+        return Rejected(reason="missing_timestamp", detail="the record has no timestamp")
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return Rejected(reason="bad_timestamp", detail="the timestamp is not an RFC 3339 time")
+    if moment.tzinfo is None:
+        return Rejected(reason="bad_timestamp", detail="the timestamp has no zone")
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _duration(value: int | None) -> int:
+    """Milliseconds; 0 is "not measured", and so is what no request can take."""
+    return value if value is not None and 0 < value < _LONGEST_MS else 0
+
+
+def _name(text: str) -> str:
+    """A model or provider name as it may be stored and shown: bounded, without control characters."""
+    if len(text) > _MAX_NAME:
+        text = text[:_MAX_NAME]
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _billing(auth_type: str | None) -> Billing:
+    if auth_type in ("apikey", "api_key"):
+        return Billing.METERED
+    return Billing.SUBSCRIPTION if auth_type == "oauth" else Billing.UNKNOWN
+
+
+def _is_image_tool_extra(wire: Wire) -> bool:
+    """The record that the Codex image tool writes beside the one of its request (CPA >= 6.9.39).
+
+    Told by itself, without its neighbour, which may be in another batch: an image model that nobody asked for.
+    """
+    model, alias = wire.model or "", wire.alias or ""
+    return wire.provider == "codex" and model.startswith("gpt-image") and bool(alias) and "gpt-image" not in alias
+
+
+_KNOWN_CODES = frozenset({400, 401, 402, 403, 404, 408, 429, 499})
+
+
+def _code(wire: Wire) -> str:
+    if not wire.failed:
+        return ""
+    if wire.fail is None:
+        return "other"  # CPA < 7.0.0 says that it failed, not why
+    status, cause = wire.fail.status_code, wire.fail.cause
+    if cause == "canceled":
+        return "499"  # before v7.2.124 a client that hung up reads 200 or 500
+    if status is None or status < 400 or (status == 500 and cause == "transport"):
+        # A stream that breaks reads 200 or 500 at random for one and the same fault.
+        return "broken_stream"
+    if status in _KNOWN_CODES or 500 <= status <= 599:
+        return str(status)
+    return "other"
+
+
+_BASE_TIERS = frozenset({"", "auto", "default", "standard"})
+
+
+def _service_tier(wire: Wire) -> str:
+    """The tier that is charged: what the upstream reports, else what the client asked for. Empty for the base tier."""
+    tier = (wire.response_service_tier or wire.service_tier or "").strip().lower()
+    return "" if tier in _BASE_TIERS else tier[:40]

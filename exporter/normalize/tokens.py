@@ -1,0 +1,156 @@
+"""Token buckets of a wire record: CPA's own breakdown where it has one, the rules of the provider's family otherwise.
+
+Families differ in what ``input_tokens`` and ``output_tokens`` include. Claude counts cache reads and writes beside the
+input; OpenAI-style providers count them inside; Gemini-style providers count thoughts beside the output.
+"""
+
+from enum import Enum
+
+from exporter.normalize.wire import Wire, WireBreakdown, WireTokens
+from exporter.records import Tokens
+
+MAX_TOKENS = 10_000_000_000
+"""More tokens than this in one bucket of one request are no measurement; sums of such numbers would not fit 64 bits."""
+
+
+class Family(Enum):
+    """How a provider's raw counts are to be read. ``UNKNOWN`` is read like OpenAI's and has to be flagged."""
+
+    CLAUDE = "claude"
+    OPENAI = "openai"
+    GEMINI = "gemini"
+    UNKNOWN = "unknown"
+
+
+class ImpossibleTokensError(ValueError):
+    """A token count that no request can have."""
+
+
+_BY_EXECUTOR = {
+    "ClaudeExecutor": Family.CLAUDE,
+    "CodexExecutor": Family.OPENAI,
+    "CodexWebsocketsExecutor": Family.OPENAI,
+    "OpenAICompatExecutor": Family.OPENAI,
+    "KimiExecutor": Family.OPENAI,
+    "XAIExecutor": Family.OPENAI,
+    "QwenExecutor": Family.OPENAI,
+    "IFlowExecutor": Family.OPENAI,
+    "GeminiExecutor": Family.GEMINI,
+    "GeminiVertexExecutor": Family.GEMINI,
+    "GeminiCLIExecutor": Family.GEMINI,
+    "AIStudioExecutor": Family.GEMINI,
+    "AntigravityExecutor": Family.GEMINI,
+}
+
+_BY_PROVIDER = {
+    "claude": Family.CLAUDE,
+    "codex": Family.OPENAI,
+    "xai": Family.OPENAI,
+    "kimi": Family.OPENAI,
+    "qwen": Family.OPENAI,
+    "iflow": Family.OPENAI,
+    "gemini": Family.GEMINI,
+    "gemini-interactions": Family.GEMINI,
+    "gemini-cli": Family.GEMINI,
+    "vertex": Family.GEMINI,
+    "aistudio": Family.GEMINI,
+    "antigravity": Family.GEMINI,
+}
+
+
+def family_of(*, executor_type: str, provider: str, openai_compatible: bool) -> Family:
+    """The family of a record.
+
+    The executor (CPA >= 7.1.38) names the wire format, so it decides: a Kimi account called through ``/v1/messages``
+    is read by Claude's rules. Older records have only the provider, and an OpenAI-compatible upstream may bear any
+    name there before v7.2.21, ``claude`` included: hence ``openai_compatible``, known from the key lists.
+    """
+    if (family := _BY_EXECUTOR.get(executor_type)) is not None:
+        return family
+    if openai_compatible or provider.startswith("openai-compatib"):
+        return Family.OPENAI
+    return _BY_PROVIDER.get(provider, Family.UNKNOWN)
+
+
+def tokens_of(wire: Wire, family: Family) -> Tokens:
+    """The exclusive buckets of ``wire``. Raises ImpossibleTokensError for counts that no request can have."""
+    breakdown = wire.token_breakdown
+    if breakdown is not None and breakdown.quality in _QUALITIES:
+        tokens = _from_breakdown(breakdown)
+    elif wire.tokens is not None:
+        tokens = _RULES[family](wire.tokens)
+    else:
+        return Tokens()
+    if max(tokens.prompt, tokens.output, tokens.unclassified) > MAX_TOKENS:
+        raise ImpossibleTokensError(f"more than {MAX_TOKENS} tokens in one request")
+    return tokens
+
+
+_QUALITIES = ("complete", "unclassified", "inconsistent")
+
+
+def _from_breakdown(breakdown: WireBreakdown) -> Tokens:
+    """Whatever the quality: the buckets that are filled, and what CPA could not attribute as unclassified."""
+    prompt, answer = breakdown.input, breakdown.output
+    reasoning = _count(answer.reasoning_tokens) if answer else 0
+    return Tokens(
+        uncached=_count(prompt.uncached_tokens) if prompt else 0,
+        cache_read=_count(prompt.cache_read_tokens) if prompt else 0,
+        cache_write=_count(prompt.cache_write_tokens) if prompt else 0,
+        output=(_count(answer.non_reasoning_tokens) if answer else 0) + reasoning,
+        reasoning=reasoning,
+        unclassified=_count(breakdown.unclassified_tokens),
+    )
+
+
+def _claude(raw: WireTokens) -> Tokens:
+    # Without the key (CPA <= 7.0.2) cached_tokens are reads, or writes when there were no reads: not to be told apart.
+    # With it, falling back to cached_tokens would count the writes twice.
+    read = raw.cached_tokens if raw.cache_read_tokens is None else raw.cache_read_tokens
+    output = _count(raw.output_tokens)
+    return Tokens(
+        uncached=_count(raw.input_tokens),
+        cache_read=_count(read),
+        cache_write=_count(raw.cache_creation_tokens),
+        output=output,
+        reasoning=min(_count(raw.reasoning_tokens), output),
+    )
+
+
+def _openai(raw: WireTokens) -> Tokens:
+    read, write = _cache_read(raw), _count(raw.cache_creation_tokens)
+    output = _count(raw.output_tokens)
+    return Tokens(
+        uncached=max(0, _count(raw.input_tokens) - read - write),
+        cache_read=read,
+        cache_write=write,
+        output=output,
+        reasoning=min(_count(raw.reasoning_tokens), output),
+    )
+
+
+def _gemini(raw: WireTokens) -> Tokens:
+    read = _cache_read(raw)
+    reasoning = _count(raw.reasoning_tokens)
+    return Tokens(
+        uncached=max(0, _count(raw.input_tokens) - read),
+        cache_read=read,
+        output=_count(raw.output_tokens) + reasoning,
+        reasoning=reasoning,
+    )
+
+
+def _cache_read(raw: WireTokens) -> int:
+    # OpenAI and Gemini families fill cache_read_tokens only from v7.2.67 on and say so from v7.2.74 on; before, its 0
+    # means "look at cached_tokens".
+    if raw.cache_read_tokens_present or _count(raw.cache_read_tokens) > 0:
+        return _count(raw.cache_read_tokens)
+    return _count(raw.cached_tokens)
+
+
+def _count(value: int | None) -> int:
+    """Not sent is 0 here, and so is a negative count, which upstreams have been seen to report."""
+    return value if value is not None and value > 0 else 0
+
+
+_RULES = {Family.CLAUDE: _claude, Family.OPENAI: _openai, Family.GEMINI: _gemini, Family.UNKNOWN: _openai}

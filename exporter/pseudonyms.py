@@ -1,0 +1,79 @@
+"""Keyed hashes in place of keys, e-mail addresses and file names.
+
+Whatever names a person or opens a door is replaced by a keyed hash before it is stored, logged or shown. The key is
+made once per installation, so the hashes mean nothing elsewhere, and equal values stay equal here.
+"""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from exporter.errors import SettingsError
+
+_CACHE_LIMIT = 20_000
+_KEY_BYTES = 32
+
+
+def load_hash_key(configured: str | None, path: Path) -> bytes:
+    """The key of all pseudonyms: ``EXPORTER_HASH_KEY`` if it is set, else the content of ``path``, made if missing.
+
+    Raises SettingsError if the file cannot be read or made, or holds no key.
+    """
+    if configured:
+        return hashlib.sha256(configured.encode()).digest()
+    try:
+        if not path.exists():
+            _write_new_key(path)
+        text = path.read_text(encoding="ascii").strip()
+        key = bytes.fromhex(text)
+    except (OSError, ValueError) as exc:
+        raise SettingsError(
+            f"The hash key {path} cannot be used ({type(exc).__name__}). Give the exporter read and write access to its"
+            " data directory, or set EXPORTER_HASH_KEY."
+        ) from exc
+    if len(key) != _KEY_BYTES:
+        raise SettingsError(
+            f"The hash key {path} is damaged: it must hold {_KEY_BYTES * 2} hexadecimal digits. Restore it from a"
+            " backup, or delete it (clients and credentials without an alias then get new names)."
+        )
+    return key
+
+
+def _write_new_key(path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)  # unlike rename, never replaces a key that another process made meanwhile
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+class Pseudonyms:
+    """Turns values into pseudonyms: 16 hexadecimal digits, equal for equal values, empty for an empty value."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._cache: dict[str, str] = {}
+
+    def of(self, value: str) -> str:
+        """The pseudonym of a key, an e-mail address (in any case) or a file name."""
+        known = self._cache.get(value)
+        if known is not None:
+            return known
+        if not value:
+            return ""
+        text = value.strip()
+        if "@" in text:
+            text = text.lower()
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).hexdigest()
+        if len(self._cache) >= _CACHE_LIMIT:
+            self._cache.clear()  # bounded against a source that sends a new value in every record
+        self._cache[value] = digest
+        return digest
