@@ -1,0 +1,49 @@
+# Every command of the project. What a command needs is set up below .tools/, once for each state of the lock files;
+# the rest of the machine is left alone. PYTHON=/path/to/python chooses the interpreter.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test test-fast lint type bench docs lock clean venv
+.SILENT:
+
+BIN := .tools/venv/bin
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+
+export PYTHON
+
+help: ## List the commands
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start the exporter, or the bundled demo while no proxy is configured
+	scripts/make-venv run-venv requirements.txt
+	exec .tools/run-venv/bin/cliproxy-exporter run --or-demo
+
+test: venv ## Run every check: lint, types, and all tests with real Prometheus servers
+	scripts/check
+
+test-fast: venv ## Run the unit tests: no servers, no further programs
+	$(BIN)/python -m pytest -n auto tests/unit
+
+lint: venv ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: venv ## Check the types
+	$(BIN)/mypy
+
+bench: venv ## Measure speed and memory
+	if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
+
+docs: venv ## Write the generated reference pages in docs/ anew
+	$(BIN)/python -m exporter.reference docs/
+
+lock: venv ## Write the lock files anew from pyproject.toml; what is pinned stays pinned
+	$(COMPILE) --group build pyproject.toml -o requirements.txt
+	$(COMPILE) --group build --extra test -c requirements.txt pyproject.toml -o requirements-test.txt
+
+clean: ## Remove .tools/ and all caches; never data/ or .env
+	rm -rf .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	scripts/make-venv venv requirements-test.txt
