@@ -1,0 +1,1 @@
+"""Settings: what may be set (`model`), where it is read from (`load`), and the reference page (`reference`)."""

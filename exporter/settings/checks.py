@@ -1,0 +1,291 @@
+"""From text to value, one function for each kind of setting.
+
+Each takes what the environment or a file held (text), or a value that is already of the right type, and returns the
+value. What is wrong is raised as an error with two sentences: why it is wrong and what to do. Secrets and URLs are
+never repeated in them: a URL may hold a password, and a secret may have been put where a URL belongs.
+"""
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+import zoneinfo
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+from pydantic_core import PydanticCustomError
+
+from exporter.settings.problems import nearest, shown
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
+)
+_PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
+_OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
+_LOWEST_OFFSET, _HIGHEST_OFFSET = -12.0, 14.0
+_MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
+_DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
+_BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_SHORTEST_HASH_KEY = 16
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def wrong(why: str, fix: str) -> PydanticCustomError:
+    """The error of a check: why the value is wrong, and what to do."""
+    return PydanticCustomError("setting", "{why} {fix}", {"why": why, "fix": fix})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if not isinstance(value, str):
+        raise wrong("It is not a text.", "Give a text.")
+    return value.strip()
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[object], int]:
+    """A check for whole numbers from ``low`` to ``high`` (no upper bound when None)."""
+    limits = f"from {low} to {high}" if high is not None else f"of {low} or more"
+
+    def check(value: object) -> int:
+        text = str(value).strip()
+        if isinstance(value, bool) or not _WHOLE_NUMBER.fullmatch(text):
+            raise wrong(f"{shown(text)} is not a whole number.", f"Give a whole number {limits}.")
+        number = int(text)
+        if number < low or (high is not None and number > high):
+            raise wrong(f"{number} is out of range.", f"Give a whole number {limits}.")
+        return number
+
+    return check
+
+
+def choice(*allowed: str, synonyms: dict[str, str] | None = None) -> Callable[[object], str]:
+    """A check for one of a few words; capitals do not matter."""
+
+    def check(value: object) -> str:
+        text = _text(value)
+        word = (synonyms or {}).get(text.lower(), text.lower())
+        if word not in allowed:
+            raise wrong(f"{shown(text)} is not one of its values.", f"Use one of: {', '.join(allowed)}.")
+        return word
+
+    return check
+
+
+def zone_name(value: object) -> str:
+    """A name of the IANA time zone database."""
+    name = _text(value)
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        guess = nearest(name, zoneinfo.available_timezones())
+        fix = f"Did you mean {guess}?" if guess else "Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh."
+        if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
+            fix = "An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5."
+        raise wrong(f"{shown(name)} is not a time zone of the IANA database.", fix) from None
+    return name
+
+
+def offset_hours(value: object) -> float:
+    """Hours east of UTC in steps of a quarter of an hour, from -12 to 14."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not _OFFSET.fullmatch(text):
+        raise wrong(f"{shown(text)} is not a number of hours.", "Give hours east of UTC, for example 7, -3.5 or 5.75.")
+    hours = float(text)
+    if not _LOWEST_OFFSET <= hours <= _HIGHEST_OFFSET or not (hours * 4).is_integer():
+        raise wrong(
+            f"{text} is not an offset that is in use anywhere.",
+            "Give hours east of UTC from -12 to 14, in steps of 0.25.",
+        )
+    return hours
+
+
+def path(value: object) -> Path:
+    """A path; relative ones stay relative."""
+    if isinstance(value, Path):
+        return value
+    text = _text(value)
+    if text.startswith("~"):
+        raise wrong("The path starts with ~, which only a shell expands.", "Write the whole path.")
+    if not text.isprintable():
+        raise wrong("The path contains a control character.", "Write the path on one line.")
+    return Path(text)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _looks_like_host(text: str) -> bool:
+    return _is_address(text) or bool(_HOST_NAME.fullmatch(text))
+
+
+def listen_host(value: object) -> str:
+    """An IP address or a host name to listen on, without port."""
+    text = _text(value)
+    if not _looks_like_host(text):
+        raise wrong(
+            "It is not an IP address or a host name.",
+            "Give it without port and brackets, for example 127.0.0.1, or 0.0.0.0 for all interfaces.",
+        )
+    return text
+
+
+def host_list(value: object) -> tuple[str, ...]:
+    """Host names, from a comma list or a sequence; lower case, without port, each once."""
+    parts: Sequence[object] = value.split(",") if isinstance(value, str) else value  # type: ignore[assignment]  # _text below refuses what is no text
+    hosts: list[str] = []
+    for part in parts:
+        host = _text(part).lower().removeprefix("[").removesuffix("]")
+        if not host:
+            continue
+        if not _looks_like_host(host):
+            raise wrong(
+                "One of the names is not a plain host name.",
+                "List host names separated by commas, without http://, port, path or *.",
+            )
+        if host not in hosts:
+            hosts.append(host)
+    return tuple(hosts)
+
+
+def proxy_name(value: object) -> str:
+    """The name of a proxy: it becomes the label ``proxy``."""
+    text = _text(value)
+    if not _PROXY_NAME.fullmatch(text):
+        raise wrong("It is not a name for a proxy.", "Use 1 to 64 of the characters A-Z a-z 0-9 _ . - in it.")
+    return text
+
+
+def _split_url(value: object) -> SplitResult:
+    text = _text(value)
+    bad = wrong("It is not a URL with a host.", "Write it like http://localhost:8317.")
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise bad
+    if "://" not in text:
+        raise wrong("It does not start with http:// or https://.", "Write it like http://localhost:8317.")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise bad from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise wrong("It does not start with http:// or https://.", "Only these two are supported.")
+    if not parts.hostname or not _looks_like_host(parts.hostname) or port == 0:
+        raise bad
+    if "?" in text or "#" in text:
+        raise wrong("It has a query or a fragment.", "Remove everything from the ? or # on.")
+    return parts
+
+
+def _joined(parts: SplitResult, url_path: str) -> str:
+    return f"{parts.scheme}://{parts.netloc.lower().rstrip(':')}{url_path}"
+
+
+def proxy_url(value: object) -> str:
+    """The base URL of a proxy, without trailing slash."""
+    parts = _split_url(value)
+    if "@" in parts.netloc:
+        raise wrong(
+            "It holds user:password@. CPA would take that as the management key: both come in the same header.",
+            "Remove it, and let the exporter reach CPA without basic authentication.",
+        )
+    url_path = parts.path.rstrip("/")
+    if _MANAGEMENT_PATH.search(url_path):
+        base = _joined(parts, _MANAGEMENT_PATH.sub("", url_path))
+        raise wrong("It names the Management API or its page, not the proxy itself.", f"Write {base}.")
+    return _joined(parts, url_path)
+
+
+def supabase_url(value: object) -> str:
+    """The URL of a Supabase project, without trailing slash."""
+    parts = _split_url(value)
+    if "@" in parts.netloc:
+        raise wrong("It holds user:password@.", "Remove it; the key goes into SUPABASE_SECRET_KEY.")
+    url_path = parts.path.rstrip("/")
+    if _DATA_API_PATH.search(url_path):
+        raise wrong(
+            "It names one of the project's APIs, not the project.",
+            f"Write {_joined(parts, _DATA_API_PATH.sub('', url_path))}.",
+        )
+    return _joined(parts, url_path)
+
+
+def same_server(url: str) -> tuple[str, str, int, str]:
+    """What two URLs of one server have in common: all names of loopback are one, and default ports are filled in."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback):
+        host = "localhost"
+    return parts.scheme, host, parts.port or _DEFAULT_PORTS[parts.scheme], parts.path
+
+
+def secret(value: object) -> SecretStr:
+    """A secret on one line."""
+    text = _text(value)
+    if not text:
+        raise wrong("It is empty.", "Give the secret.")
+    if not text.isprintable():
+        raise wrong("It contains a line break or a control character.", "Give the secret on one line.")
+    return SecretStr(text)
+
+
+def management_key(value: object) -> SecretStr:
+    """CPA's management key in plain text."""
+    key = secret(value)
+    if _BCRYPT.fullmatch(key.get_secret_value()):
+        raise wrong(
+            "It is the hash that CPA writes back to its config.yaml, not the key.",
+            "Give the key as it was before CPA hashed it; if it is lost, set a new one in CPA.",
+        )
+    return key
+
+
+def hash_key(value: object) -> SecretStr:
+    """The key of the hashes by which clients and credentials are known."""
+    key = secret(value)
+    if len(key.get_secret_value()) < _SHORTEST_HASH_KEY:
+        raise wrong(
+            f"It is shorter than {_SHORTEST_HASH_KEY} characters, so hashed e-mail addresses could be guessed.",
+            "Make one with: openssl rand -hex 32.",
+        )
+    return key
+
+
+def supabase_key(value: object) -> SecretStr:
+    """A key that may write: not the publishable one, and not the old token of the role ``anon``."""
+    key = secret(value)
+    text = key.get_secret_value()
+    if text.startswith("sb_publishable_") or _token_role(text) == "anon":
+        raise wrong(
+            "It is the project's public key, which may not write.",
+            "Give the secret key (sb_secret_...), from the project's settings, API keys.",
+        )
+    return key
+
+
+def _token_role(text: str) -> object:
+    parts = text.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
+    except (binascii.Error, ValueError):
+        return None
+    return payload.get("role") if isinstance(payload, dict) else None
+
+
+def alias(value: object) -> str:
+    """A name shown for a client or a credential."""
+    text = _text(value)
+    if not 1 <= len(text) <= 100 or not text.isprintable():
+        raise wrong("It is not a name that can be shown.", "Give 1 to 100 printable characters.")
+    return text

@@ -1,0 +1,131 @@
+"""Read settings from the environment and from the file ``.env``.
+
+The environment belongs to many programs, so names that are not ours are left alone; names that look like ours and are
+not known are warned about, because a misspelt setting would otherwise be ignored without a word. Empty values count as
+not set: that is what Compose and many ``.env`` files make of a setting that was left out.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+
+from exporter.settings.given import Given
+from exporter.settings.model import declared
+from exporter.settings.problems import Problem, nearest
+
+ENVIRONMENT = "environment"
+DOTENV = ".env"
+
+_OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
+_INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
+_INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
+_EARLIER_NAMES = frozenset(
+    {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
+)
+_EARLIER_FRONT_END = "VITE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What one source held: the settings by name, and what is wrong or worth knowing."""
+
+    given: dict[str, Given] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+
+
+def read_environment(environ: Mapping[str, str], *, cwd: Path) -> Read:
+    """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
+    found = Read()
+    known = _known_names()
+    values: dict[str, Given] = {}
+    for name, text in environ.items():
+        injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
+        if injected and name in known:
+            found.warnings.append(_injected(name))
+        if not injected and not _INJECTED_NAME.fullmatch(name):
+            values[name] = Given(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
+    _sort(values.values(), found, known)
+    return found
+
+
+def read_dotenv(cwd: Path) -> Read:
+    """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
+    found = Read()
+    path = cwd / DOTENV
+
+    def wrong(why: str, fix: str) -> Read:
+        return Read(problems=[Problem(setting=DOTENV, place=str(path), why=why, fix=fix)])
+
+    if not path.is_file():
+        # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
+        return found
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return wrong("The file is not UTF-8 text.", "Save it as UTF-8.")
+    except OSError as error:
+        return wrong(f"The file cannot be read: {error.strerror}.", "Let the exporter's user read it, or remove it.")
+    values: dict[str, Given] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        original = binding.original.string
+        blank = original[: len(original) - len(original.lstrip())]
+        place = f"{DOTENV}:{binding.original.line + blank.count(chr(10))}"
+        if binding.error:
+            found.warnings.append(
+                Problem(
+                    setting=DOTENV,
+                    place=place,
+                    why="The line is not NAME=value and was skipped.",
+                    fix="Correct it; a value with quotes needs a closing quote.",
+                ),
+            )
+        elif binding.key and binding.value is not None:
+            values[binding.key] = Given(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
+    _sort(values.values(), found, _known_names())
+    return found
+
+
+def _known_names() -> frozenset[str]:
+    return frozenset(name for setting in declared() for name in setting.names)
+
+
+def _sort(values: Iterable[Given], found: Read, known: frozenset[str]) -> None:
+    for given in values:
+        name = given.name
+        if name in known:
+            if given.text:
+                found.given[name] = given
+        elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
+            found.notes.append(
+                Problem(
+                    setting=name,
+                    place=given.place,
+                    why="It belongs to the earlier collector and has no use here; it is ignored.",
+                ),
+            )
+        elif _OURS.match(name):
+            guess = nearest(name, known)
+            found.warnings.append(
+                Problem(
+                    setting=name,
+                    place=given.place,
+                    why="It is not a setting of this version and is ignored.",
+                    fix=f"Did you mean {guess}?" if guess else "If it belongs to another program, all is well.",
+                ),
+            )
+
+
+def _injected(name: str) -> Problem:
+    service = name.removesuffix("_PORT").lower().replace("_", "-")
+    return Problem(
+        setting=name,
+        place=ENVIRONMENT,
+        why=f"Kubernetes injects this value because there is a Service named {service}; it is ignored.",
+        fix="Set enableServiceLinks: false in the pod's spec, or rename the Service.",
+    )

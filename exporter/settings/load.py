@@ -1,0 +1,213 @@
+"""Load the settings: environment over ``.env`` over the YAML file over defaults.
+
+Everything is read and checked before anything is reported, so that all problems are seen at once, each with the place
+where it was read and with what to do. Nothing is opened but the named files, and nothing is written.
+"""
+
+import datetime
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.errors import SettingsError
+from exporter.settings import checks
+from exporter.settings.environment import Read, read_dotenv, read_environment
+from exporter.settings.given import Given, checked, one_secret
+from exporter.settings.model import DEFAULT_PROXY, Declared, DefaultProxy, ProxySettings, Settings, declared
+from exporter.settings.problems import Problem
+from exporter.settings.yaml_file import read_yaml
+from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, interpret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The outcome of loading.
+
+    ``settings`` is None if there are problems. ``warnings`` are worth a look, ``notes`` only say what was ignored on
+    purpose. ``sources`` tells for each setting (by its name in the environment, and ``proxies.<name>``) where its value
+    came from.
+    """
+
+    settings: Settings | None
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def require(self) -> Settings:
+        """The settings. Raises `SettingsError` with all problems, one a line, if there are any."""
+        if self.settings is None:
+            raise SettingsError("\n".join(map(str, self.problems)))
+        return self.settings
+
+
+def no_proxy_sentence() -> str:
+    """What to tell somebody who configured no proxy."""
+    return (
+        "No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY (and CLIPROXY_URL, if CLIProxyAPI is not on "
+        "http://localhost:8317), or list proxies in the file that EXPORTER_CONFIG names. "
+        "To look around without a proxy, run: cliproxy-exporter demo."
+    )
+
+
+def load_settings(environ: Mapping[str, str], *, cwd: Path) -> Loaded:
+    """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file."""
+    environment = read_environment(environ, cwd=cwd)
+    dotenv = read_dotenv(cwd)
+    yaml = _read_config(environment, dotenv)
+    return _Loader([environment.given, dotenv.given, yaml.given], cwd).load(
+        yaml,
+        problems=[*environment.problems, *dotenv.problems, *yaml.problems],
+        warnings=[*environment.warnings, *dotenv.warnings],
+        notes=[*environment.notes, *dotenv.notes],
+    )
+
+
+def _read_config(environment: Read, dotenv: Read) -> YamlSettings:
+    named = environment.given.get("EXPORTER_CONFIG") or dotenv.given.get("EXPORTER_CONFIG")
+    if named is None or named.text.startswith("~"):  # the latter is reported when the setting itself is checked
+        return YamlSettings()
+    path = named.base / named.text
+    mapping = read_yaml(path, shown_as=path.name)
+    if isinstance(mapping, Problem):
+        return YamlSettings(problems=[mapping])
+    return interpret(mapping, shown_as=path.name, base=path.parent)
+
+
+class _Loader:
+    """Resolves each setting from its sources (first one wins) and collects what is wrong."""
+
+    def __init__(self, layers: list[dict[str, Given]], cwd: Path) -> None:
+        self._layers = layers
+        self._cwd = cwd
+        self._problems: list[Problem] = []
+        self._warnings: list[Problem] = []
+        self._sources: dict[str, str] = {}
+
+    def load(
+        self, yaml: YamlSettings, *, problems: list[Problem], warnings: list[Problem], notes: list[Problem]
+    ) -> Loaded:
+        given: dict[str, Given] = {}
+        for setting in declared():
+            value = self._resolve(setting)
+            self._sources[setting.env_name] = value.place if value else "default"
+            if value is not None:
+                given[setting.yaml_name] = value
+        proxies = self._proxies(given, yaml.proxies)
+        own = {name: value for name, value in given.items() if name in Settings.model_fields}
+        settings = checked(Settings, own, proxies=proxies, aliases=yaml.aliases)
+        if isinstance(settings, list):
+            self._problems.extend(settings)
+        self._check_supabase(given)
+        if isinstance(settings, Settings):
+            self._compare_zones(settings)
+        all_problems = [*problems, *self._problems]
+        return Loaded(
+            settings=None if all_problems or isinstance(settings, list) else self._with_whole_paths(settings, own),
+            problems=all_problems,
+            warnings=[*warnings, *self._warnings],
+            notes=notes,
+            sources=self._sources,
+        )
+
+    def _first(self, name: str) -> Given | None:
+        return next((layer[name] for layer in self._layers if name in layer), None)
+
+    def _resolve(self, setting: Declared) -> Given | None:
+        value = self._first(setting.env_name)
+        older = self._first(setting.about.also)
+        if value is not None and older is not None and value.text != older.text:
+            self._problems.append(
+                older.problem(
+                    f"It is the older name of {value.name} ({value.place}), which has another value.",
+                    "Set only one of the two.",
+                ),
+            )
+        secret = one_secret(value or older, self._first(setting.file_name))
+        if isinstance(secret, Problem):
+            self._problems.append(secret)
+            return None
+        return secret
+
+    def _proxies(self, given: dict[str, Given], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
+        found = [*self._default_proxy(given), *listed]
+        names: dict[str, str] = {}
+        servers: dict[tuple[str, str, int, str], str] = {}
+        for proxy in found:
+            name = proxy.settings.name
+            if name in names:
+                self._problems.append(
+                    Problem(
+                        setting="proxies",
+                        place=proxy.place,
+                        why=f"The name {name} is used by another proxy ({names[name]}) already.",
+                        fix="Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY.",
+                    ),
+                )
+            server = checks.same_server(proxy.settings.url)
+            if server in servers:
+                self._problems.append(
+                    Problem(
+                        setting="proxies",
+                        place=proxy.place,
+                        why=f"It has the URL of another proxy ({servers[server]}); a queue can have one reader only.",
+                        fix="Configure each server once.",
+                    ),
+                )
+            names.setdefault(name, proxy.place)
+            servers.setdefault(server, proxy.place)
+            self._sources[f"proxies.{name}"] = proxy.place
+        return tuple(proxy.settings for proxy in found)
+
+    def _default_proxy(self, given: dict[str, Given]) -> list[PlacedProxy]:
+        url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
+        proxy = checked(
+            DefaultProxy, {name: value for name, value in given.items() if name in DefaultProxy.model_fields}
+        )
+        if isinstance(proxy, list):
+            self._problems.extend(proxy)
+            return []
+        if key is None or proxy.cliproxy_management_key is None:
+            if url is not None and self._first("CLIPROXY_MANAGEMENT_KEY_FILE") is None:
+                self._problems.append(
+                    url.problem("It is set without CLIPROXY_MANAGEMENT_KEY.", "Set CLIPROXY_MANAGEMENT_KEY too."),
+                )
+            return []
+        settings = ProxySettings(
+            name=DEFAULT_PROXY,
+            url=proxy.cliproxy_url,
+            management_key=proxy.cliproxy_management_key,
+        )
+        return [PlacedProxy(settings=settings, place=key.place)]
+
+    def _check_supabase(self, given: dict[str, Given]) -> None:
+        url, key = given.get("supabase_url"), given.get("supabase_secret_key")
+        file = self._first("SUPABASE_SECRET_KEY_FILE")
+        if url is not None and key is not None:
+            self._warnings.append(url.problem("This version does not write history to Supabase yet."))
+        elif url is not None and file is None:
+            self._problems.append(url.problem("It is set without SUPABASE_SECRET_KEY.", "Set both or none of them."))
+        elif key is not None:
+            self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
+
+    def _compare_zones(self, settings: Settings) -> None:
+        offset = self._first("TIMEZONE_OFFSET_HOURS")
+        if offset is None or settings.timezone is None or settings.timezone_offset_hours is None:
+            return
+        zone = zoneinfo.ZoneInfo(settings.timezone)
+        fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
+        # One year stands for all: what counts is whether the zone has another offset in some month (daylight saving).
+        if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
+            self._warnings.append(
+                offset.problem(f"It differs from TIMEZONE, {settings.timezone}, which is used.", "Remove it."),
+            )
+
+    def _with_whole_paths(self, settings: Settings, given: dict[str, Given]) -> Settings:
+        paths = {"exporter_data_dir": settings.exporter_data_dir, "exporter_config": settings.exporter_config}
+        whole = {
+            name: (given[name].base if name in given else self._cwd) / path
+            for name, path in paths.items()
+            if path is not None
+        }
+        return settings.model_copy(update=whole)

@@ -1,0 +1,326 @@
+"""The settings: each is declared once, here, with its type, default, help, and whether it is a secret.
+
+The field's name is its name in the YAML file; in capitals it is its name in the environment. An object of these classes
+is valid and never changes. Its text never shows a secret: keys, e-mail addresses and file names of accounts are
+``SecretStr``, and errors do not repeat what was given.
+"""
+
+import datetime
+import zoneinfo
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+
+from exporter.settings import checks
+
+DEFAULT_PROXY = "default"
+"""The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the reference page says of a setting, and what the loader needs to know besides its type.
+
+    ``kind`` says in words what a value looks like, ``unset`` what holds without one, ``also`` is an older name of the
+    same setting. A secret may also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
+    """
+
+    section: str
+    help: str
+    kind: str
+    unset: str = ""
+    also: str = ""
+    secret: bool = False
+    is_list: bool = False
+    in_yaml: bool = True
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+_ManagementKey = Annotated[SecretStr, BeforeValidator(checks.management_key)]
+_Secret = Annotated[SecretStr, BeforeValidator(checks.secret)]
+_Alias = Annotated[str, BeforeValidator(checks.alias)]
+
+
+class ProxySettings(_Frozen):
+    """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key."""
+
+    name: Annotated[str, BeforeValidator(checks.proxy_name)]
+    url: Annotated[str, BeforeValidator(checks.proxy_url)]
+    management_key: _ManagementKey
+
+
+class ClientAlias(_Frozen):
+    """The name shown for the client that calls the proxy with ``key``."""
+
+    key: _Secret
+    alias: _Alias
+
+
+class CredentialAlias(_Frozen):
+    """The name shown for a credential of the proxy; exactly one of the other fields says which one.
+
+    ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
+    ``auth_index`` the proxy's own number of it.
+    """
+
+    key: _Secret | None = None
+    email: _Secret | None = None
+    file: _Secret | None = None
+    auth_index: Annotated[str, BeforeValidator(checks.alias)] | None = None
+    alias: _Alias
+
+
+class Aliases(_Frozen):
+    """Names shown instead of masked labels; unique among clients, and among credentials."""
+
+    clients: tuple[ClientAlias, ...] = ()
+    credentials: tuple[CredentialAlias, ...] = ()
+
+
+class DefaultProxy(_Frozen):
+    """The proxy that is configured by two settings, as in the earlier collector."""
+
+    cliproxy_url: Annotated[
+        str,
+        BeforeValidator(checks.proxy_url),
+        About(
+            section="Proxy",
+            kind="URL",
+            help="Base URL of the CLIProxyAPI server, without /v0/management. "
+            "From inside a container the host is http://host.docker.internal:8317.",
+        ),
+    ] = "http://localhost:8317"
+    cliproxy_management_key: Annotated[
+        _ManagementKey | None,
+        About(
+            section="Proxy",
+            kind="text",
+            secret=True,
+            unset="no proxy named default",
+            help="The proxy's management key in plain text "
+            "(remote-management.secret-key or MANAGEMENT_PASSWORD of CLIProxyAPI).",
+        ),
+    ] = None
+
+
+class Settings(_Frozen):
+    """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
+
+    proxies: tuple[ProxySettings, ...] = ()
+    aliases: Aliases = Aliases()
+
+    collector_interval_seconds: Annotated[
+        Annotated[int, BeforeValidator(checks.whole_number(1))] | None,
+        About(
+            section="Polling",
+            kind="seconds, 1 or more",
+            unset="automatic",
+            help="Upper bound of the time between two polls of a proxy. "
+            "The exporter polls more often where the proxy keeps its records for a shorter time.",
+        ),
+    ] = None
+    timezone: Annotated[
+        Annotated[str, BeforeValidator(checks.zone_name)] | None,
+        About(
+            section="Time",
+            kind="IANA time zone",
+            unset="UTC",
+            help="Time zone in which days, weeks and months begin, for example Europe/Berlin. "
+            "Daylight saving is observed.",
+        ),
+    ] = None
+    timezone_offset_hours: Annotated[
+        Annotated[float, BeforeValidator(checks.offset_hours)] | None,
+        About(
+            section="Time",
+            kind="hours, -12 to 14, in steps of 0.25",
+            unset="not used",
+            help="Fixed distance from UTC, without daylight saving, as the earlier collector had it. "
+            "Used only if TIMEZONE is not set.",
+        ),
+    ] = None
+    exporter_host: Annotated[
+        str,
+        BeforeValidator(checks.listen_host),
+        About(
+            section="Web",
+            kind="IP address or host name",
+            help="Address to listen on. The default is reachable from this machine only; "
+            "0.0.0.0 is every interface (the container image sets that).",
+        ),
+    ] = "127.0.0.1"
+    exporter_port: Annotated[
+        int,
+        BeforeValidator(checks.whole_number(0, 65535)),
+        About(
+            section="Web",
+            kind="port number",
+            also="COLLECTOR_TRIGGER_PORT",
+            help="Port of the status page, /metrics and the API. 0 takes any free port.",
+        ),
+    ] = 9317
+    exporter_token: Annotated[
+        _Secret | None,
+        About(
+            section="Web",
+            kind="text",
+            secret=True,
+            unset="no token is asked for; only this machine may POST",
+            help="Token that every request but the health checks must bring, "
+            "as bearer token or as password of basic authentication.",
+        ),
+    ] = None
+    exporter_allowed_hosts: Annotated[
+        tuple[str, ...],
+        BeforeValidator(checks.host_list),
+        About(
+            section="Web",
+            kind="host names, separated by commas",
+            is_list=True,
+            unset="none",
+            help="Further host names under which requests over loopback are accepted, "
+            "for example the public name of a reverse proxy on this machine. "
+            "Others are refused, "
+            "so that a web page cannot reach the exporter through the browser.",
+        ),
+    ] = ()
+    exporter_data_dir: Annotated[
+        Path,
+        BeforeValidator(checks.path),
+        About(
+            section="Storage",
+            kind="directory",
+            help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0.",
+        ),
+    ] = Path("data")
+    exporter_hash_key: Annotated[
+        Annotated[SecretStr, BeforeValidator(checks.hash_key)] | None,
+        About(
+            section="Storage",
+            kind="text of 16 characters or more",
+            secret=True,
+            unset="hash.key in the data directory, made at the first start",
+            help="Key of the hashes by which clients and credentials are known. "
+            "Exporters with the same key use the same labels; another key renames everything that has no alias.",
+        ),
+    ] = None
+    exporter_max_label_sets: Annotated[
+        int,
+        BeforeValidator(checks.whole_number(1)),
+        About(
+            section="Metrics",
+            kind="number, 1 or more",
+            help="How many combinations of labels are exported at most. "
+            "What comes later is counted under the label value other.",
+        ),
+    ] = 5000
+    exporter_series_birth_seconds: Annotated[
+        int,
+        BeforeValidator(checks.whole_number(0)),
+        About(
+            section="Metrics",
+            kind="seconds, 0 or more",
+            help="How long a new series is shown to Prometheus as 0 before its value appears, "
+            "so that increase() sees the first request. "
+            "Set it to twice the scrape interval or more.",
+        ),
+    ] = 60
+    supabase_url: Annotated[
+        Annotated[str, BeforeValidator(checks.supabase_url)] | None,
+        About(
+            section="History",
+            kind="URL",
+            unset="no history outside the data directory",
+            help="URL of the Supabase project for the history. Needs SUPABASE_SECRET_KEY. "
+            "This version checks it, but does not write history yet.",
+        ),
+    ] = None
+    supabase_secret_key: Annotated[
+        Annotated[SecretStr, BeforeValidator(checks.supabase_key)] | None,
+        About(
+            section="History",
+            kind="text",
+            secret=True,
+            unset="no history outside the data directory",
+            help="Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one.",
+        ),
+    ] = None
+    exporter_config: Annotated[
+        Annotated[Path, BeforeValidator(checks.path)] | None,
+        About(
+            section="Files",
+            kind="file",
+            unset="no file",
+            in_yaml=False,
+            help="YAML file with any of these settings in lower case, several proxies, and aliases.",
+        ),
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(
+            checks.choice("debug", "info", "warning", "error", synonyms={"warn": "warning", "critical": "error"}),
+        ),
+        About(section="Log", kind="debug, info, warning or error", help="The least important events that are logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["logfmt", "json"],
+        BeforeValidator(checks.choice("logfmt", "json")),
+        About(section="Log", kind="logfmt or json", help="One event is one line, in this format, on standard error."),
+    ] = "logfmt"
+
+    @property
+    def zone(self) -> datetime.tzinfo:
+        """The time zone of days, weeks and months: ``TIMEZONE``, else the fixed offset, else UTC."""
+        if self.timezone is not None:
+            return zoneinfo.ZoneInfo(self.timezone)
+        if self.timezone_offset_hours is not None:
+            return datetime.timezone(datetime.timedelta(hours=self.timezone_offset_hours))
+        return datetime.UTC
+
+    def secret_values(self) -> list[str]:
+        """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""
+        secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key]
+        secrets += [proxy.management_key for proxy in self.proxies]
+        secrets += [client.key for client in self.aliases.clients]
+        for credential in self.aliases.credentials:
+            secrets += [credential.key, credential.email, credential.file]
+        return [value.get_secret_value() for value in secrets if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """One setting as declared above: its name in YAML, its default as text (empty if it has none), and `About` it."""
+
+    yaml_name: str
+    default: str
+    about: About
+
+    @property
+    def env_name(self) -> str:
+        return self.yaml_name.upper()
+
+    @property
+    def file_name(self) -> str:
+        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
+        return f"{self.env_name}_FILE" if self.about.secret else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names in the environment."""
+        return tuple(name for name in (self.env_name, self.about.also, self.file_name) if name)
+
+
+def declared() -> Iterator[Declared]:
+    """All settings that have a name in the environment, in the order of the reference page."""
+    for model in (DefaultProxy, Settings):
+        for name, field in model.model_fields.items():
+            for about in field.metadata:
+                if isinstance(about, About):
+                    default = "" if field.default in (None, ()) else str(field.default)
+                    yield Declared(yaml_name=name, default=default, about=about)

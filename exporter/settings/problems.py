@@ -1,0 +1,40 @@
+"""What is wrong with a setting: a value that the command line prints and the loader collects.
+
+A problem never holds the value of a secret, not even a part of it. Values of other settings are shown only when they
+are short, because a long one is likely to be a secret that went into the wrong place.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_LONGEST_SHOWN_VALUE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong: which setting, where it was read, why it is wrong and what to do.
+
+    ``why`` and ``fix`` are whole sentences; ``fix`` is empty when ``why`` says it all.
+    """
+
+    setting: str
+    place: str
+    why: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.setting} ({self.place}): {self.why} {self.fix}".rstrip()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that looks most like ``name``, or an empty text when none does."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def shown(value: str) -> str:
+    """A value that is not a secret, quoted for a sentence, with control characters escaped."""
+    if len(value) > _LONGEST_SHOWN_VALUE:
+        return f"a text of {len(value)} characters"
+    return repr(value)
