@@ -1,0 +1,109 @@
+"""Where a model's price is looked for: CPA's provider and the model's name lead to sections of the price list.
+
+The provider comes first, because the same model may cost something else on Vertex or at a reseller than at its maker.
+The model's own maker comes last, because many providers serve other makers' models: Antigravity serves Claude and
+GPT-OSS, a Kimi account called through ``/v1/messages`` is recorded as ``claude``, and a plugin may serve anything. This
+only says where to look; what is found there still has to carry the asked name.
+
+The ids on the right are those of the package ``genai-prices``.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+_COMPATIBLE = "openai-compatible-"
+
+_BY_PROVIDER: Mapping[str, str] = MappingProxyType(
+    {
+        "aistudio": "google",
+        "claude": "anthropic",
+        "codex": "openai",
+        "gemini": "google",
+        "gemini-cli": "google",
+        "gemini-interactions": "google",
+        "kimi": "moonshotai",
+        "vertex": "google",
+        "xai": "x-ai",
+        # Names that people give to OpenAI-compatible upstreams; any other name says nothing about who is behind it.
+        "cerebras": "cerebras",
+        "deepseek": "deepseek",
+        "fireworks": "fireworks",
+        "groq": "groq",
+        "mistral": "mistral",
+        "moonshot": "moonshotai",
+        "novita": "novita",
+        "openai": "openai",
+        "openrouter": "openrouter",
+        "perplexity": "perplexity",
+        "together": "together",
+        "zai": "zai",
+        # Absent on purpose: antigravity and iflow serve many makers' models under their own names, so the model
+        # decides; qwen's own prices are not in the package.
+    }
+)
+
+_BY_VENDOR_PREFIX: Mapping[str, str] = MappingProxyType(
+    {
+        "anthropic": "anthropic",
+        "cohere": "cohere",
+        "deepseek": "deepseek",
+        "deepseek-ai": "deepseek",
+        "google": "google",
+        "minimax": "minimax",
+        "mistralai": "mistral",
+        "moonshotai": "moonshotai",
+        "openai": "openai",
+        "perplexity": "perplexity",
+        "x-ai": "x-ai",
+        "xai": "x-ai",
+        "z-ai": "zai",
+        "zai-org": "zai",
+    }
+)
+
+_BY_MODEL: tuple[tuple[str, str], ...] = (
+    ("chatgpt-", "openai"),
+    ("claude-", "anthropic"),
+    ("codestral", "mistral"),
+    ("codex-", "openai"),
+    ("command-", "cohere"),
+    ("deepseek-", "deepseek"),
+    ("devstral", "mistral"),
+    ("gemini-claude-", "anthropic"),
+    ("gemini-", "google"),
+    ("glm-", "zai"),
+    ("gpt-", "openai"),
+    ("grok-", "x-ai"),
+    ("kimi-", "moonshotai"),
+    ("magistral", "mistral"),
+    ("minimax-", "minimax"),
+    ("ministral", "mistral"),
+    ("mistral-", "mistral"),
+    ("moonshot-", "moonshotai"),
+    ("o1", "openai"),
+    ("o3", "openai"),
+    ("o4", "openai"),
+    ("sonar", "perplexity"),
+    ("text-embedding-", "openai"),
+)
+
+
+def sections(provider: str, name: str, bare_name: str) -> tuple[str, ...]:
+    """The sections of the price list to search for a clean model name, in this order.
+
+    ``bare_name`` is the name without its vendor. CPA calls an OpenAI-compatible upstream by its bare name up to
+    v7.2.20 and ``openai-compatible-<name>`` since.
+    """
+    return tuple(dict.fromkeys(_sections(provider.strip().lower().removeprefix(_COMPATIBLE), name, bare_name)))
+
+
+def _sections(provider: str, name: str, bare_name: str) -> Iterator[str]:
+    if section := _BY_PROVIDER.get(provider):
+        yield section
+    vendor, slash, _ = name.partition("/")
+    if slash and (section := _BY_VENDOR_PREFIX.get(vendor)):
+        yield section
+    for start, section in _BY_MODEL:
+        if bare_name.startswith(start):
+            yield section
+            break

@@ -1,0 +1,221 @@
+import pytest
+
+from exporter.pricing.catalogue import GenaiCatalogue
+from exporter.pricing.engine import DEFAULT_PRICE, Pricer
+from exporter.pricing.price import MatchedBy, Price
+from exporter.records import Basis, Billing, Tokens, UsageRecord
+
+AT_MS = 1_790_000_000_000  # 2026-09-21
+
+
+def record(provider: str, model: str, tokens: Tokens, *, alias: str = "", service_tier: str = "") -> UsageRecord:
+    return UsageRecord(
+        ts_ms=AT_MS,
+        fingerprint=1,
+        provider=provider,
+        model=model,
+        alias=alias,
+        auth_index="0123456789abcdef",
+        source="source",
+        client="client",
+        billing=Billing.METERED,
+        tokens=tokens,
+        service_tier=service_tier,
+    )
+
+
+class OneRow:
+    """A price list that knows one model."""
+
+    def __init__(self, model: str, price: Price) -> None:
+        self.model = model
+        self.row = price
+
+    def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:  # noqa: ARG002 (the protocol's)
+        return self.row if model == self.model else None
+
+
+def row(*, origin: str = "list row", **prices: int) -> Price:
+    return Price(
+        input=prices.get("input", 1_000),
+        output=prices.get("output"),
+        cache_read=prices.get("cache_read"),
+        cache_write=prices.get("cache_write"),
+        origin=origin,
+        matched_by=MatchedBy.EXACT,
+    )
+
+
+@pytest.fixture(scope="module")
+def pricer(genai: GenaiCatalogue) -> Pricer:
+    return Pricer([genai])
+
+
+# Prices are USD per million tokens, so tokens x price x 1,000 are nano-USD.
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens", "nano_usd"),
+    [
+        pytest.param(
+            "claude",
+            "claude-sonnet-4-5-20250929",
+            Tokens(uncached=1_200, cache_read=48_000, cache_write=2_000, output=900, reasoning=300),
+            # 3, cache read 0.30, cache write 3.75, output 15
+            1_200 * 3_000 + 48_000 * 300 + 2_000 * 3_750 + 900 * 15_000,
+            id="Claude: reads and writes beside the input",
+        ),
+        pytest.param(
+            "codex",
+            "gpt-5.4",
+            Tokens(uncached=272_000 - 40_000, cache_read=40_000, output=1_000, reasoning=640),
+            # 2.50, cache read 0.25, output 15; at 272,000 the prompt is not above the tier
+            232_000 * 2_500 + 40_000 * 250 + 1_000 * 15_000,
+            id="OpenAI: as large as the tier",
+        ),
+        pytest.param(
+            "codex",
+            "gpt-5.4",
+            Tokens(uncached=272_001 - 40_000, cache_read=40_000, output=1_000, reasoning=640),
+            # above it: 5, cache read 0.50, output 22.50, for all tokens
+            232_001 * 5_000 + 40_000 * 500 + 1_000 * 22_500,
+            id="OpenAI: one token above the tier",
+        ),
+        pytest.param(
+            "gemini",
+            "gemini-2.5-pro",
+            Tokens(uncached=200_000, output=2_000, reasoning=1_500),
+            # 1.25, output 10 with the thoughts
+            200_000 * 1_250 + 2_000 * 10_000,
+            id="Gemini: as large as the tier",
+        ),
+        pytest.param(
+            "gemini",
+            "gemini-2.5-pro",
+            Tokens(uncached=1, cache_read=200_000, output=2_000, reasoning=1_500),
+            # above it: 2.50, cache read 0.25, output 15
+            1 * 2_500 + 200_000 * 250 + 2_000 * 15_000,
+            id="Gemini: one token above the tier, most of it cached",
+        ),
+        pytest.param(
+            "antigravity",
+            "claude-opus-4-6-thinking",
+            Tokens(uncached=10_000, cache_read=5_000, output=700),
+            # 5, cache read 0.50, output 25
+            10_000 * 5_000 + 5_000 * 500 + 700 * 25_000,
+            id="Antigravity: the model decides",
+        ),
+        pytest.param(
+            "kimi",
+            "kimi-k2.5",
+            Tokens(uncached=3_000, cache_read=9_000, output=400),
+            # 0.60, cache read 0.10, output 3
+            3_000 * 600 + 9_000 * 100 + 400 * 3_000,
+            id="Kimi",
+        ),
+        pytest.param(
+            "xai",
+            "grok-4.5",
+            Tokens(uncached=199_999, output=10),
+            # 2, output 6
+            199_999 * 2_000 + 10 * 6_000,
+            id="xAI: below the tier",
+        ),
+        pytest.param(
+            "xai",
+            "grok-4.5",
+            Tokens(uncached=200_000, output=10),
+            # xAI charges the higher price from 200,000 tokens on, not above them: 4, output 12
+            200_000 * 4_000 + 10 * 12_000,
+            id="xAI: its tier begins at the number",
+        ),
+        pytest.param(
+            "openai-compatible-openrouter",
+            "anthropic/claude-sonnet-4.5",
+            Tokens(uncached=1_000, cache_read=2_000, cache_write=3_000, output=100),
+            # 3, cache read 0.30, cache write 3.75, output 15
+            1_000 * 3_000 + 2_000 * 300 + 3_000 * 3_750 + 100 * 15_000,
+            id="OpenRouter",
+        ),
+    ],
+)
+def test_the_cost_of_a_request(pricer: Pricer, provider: str, model: str, tokens: Tokens, nano_usd: int) -> None:
+    cost = pricer.price(record(provider, model, tokens))
+    assert cost.nano_usd == nano_usd
+    assert cost.basis is Basis.EXACT
+    assert cost.unpriced == ""
+
+
+def test_an_unknown_model_is_charged_at_the_default_price(pricer: Pricer) -> None:
+    tokens = Tokens(uncached=1_000, cache_read=2_000, cache_write=3_000, output=400)
+    cost = pricer.price(record("openai-compatible-mine", "house-model-7b", tokens))
+    # 0.15 for all input, output 0.60; the default price covers every bucket, so nothing is unpriced.
+    assert cost.nano_usd == (1_000 + 2_000 + 3_000) * 150 + 400 * 600
+    assert cost.basis is Basis.DEFAULT
+    assert cost.unpriced == ""
+    assert cost.price == DEFAULT_PRICE.text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "nano_usd", "reason"),
+    [
+        (Tokens(uncached=10, output=10), 10 * 1 + 10 * 2, ""),
+        (Tokens(uncached=10, cache_read=10, output=10), 10 * 1 + 10 * 2, "no_cache_read_price"),
+        (Tokens(uncached=10, cache_write=10, output=10), 10 * 1 + 10 * 2, "no_cache_write_price"),
+    ],
+)
+def test_what_a_price_does_not_cover_is_unpriced_and_costs_nothing(tokens: Tokens, nano_usd: int, reason: str) -> None:
+    cost = Pricer([OneRow("m", row(input=1_000, output=2_000))]).price(record("p", "m", tokens))
+    assert (cost.nano_usd, cost.basis, cost.unpriced) == (nano_usd, Basis.EXACT, reason)
+
+
+def test_output_without_a_price_is_unpriced() -> None:
+    cost = Pricer([OneRow("m", row(input=1_000))]).price(record("p", "m", Tokens(uncached=10, output=10)))
+    assert (cost.nano_usd, cost.unpriced) == (10, "no_output_price")
+
+
+def test_unclassified_tokens_are_unpriced_and_the_rest_is_charged(pricer: Pricer) -> None:
+    cost = pricer.price(record("claude", "claude-opus-4-6", Tokens(uncached=100, unclassified=5_000)))
+    assert (cost.nano_usd, cost.basis, cost.unpriced) == (100 * 5_000, Basis.EXACT, "unclassified_tokens")
+
+
+@pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
+def test_a_service_tier_is_not_charged_at_the_base_price(pricer: Pricer, model: str, basis: Basis) -> None:
+    cost = pricer.price(record("codex", model, Tokens(uncached=100, output=5), service_tier="priority"))
+    assert (cost.nano_usd, cost.basis, cost.unpriced) == (0, basis, "no_tier_price")
+
+
+@pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
+@pytest.mark.parametrize("service_tier", ["", "priority"])
+def test_a_record_without_tokens_costs_nothing_and_lacks_no_price(
+    pricer: Pricer, model: str, basis: Basis, service_tier: str
+) -> None:
+    cost = pricer.price(record("codex", model, Tokens(), service_tier=service_tier))
+    assert (cost.nano_usd, cost.basis, cost.unpriced) == (0, basis, "")
+
+
+@pytest.mark.parametrize("model", ["", "unknown", "Unknown"])
+def test_the_alias_prices_a_record_that_names_no_model(pricer: Pricer, model: str) -> None:
+    named = pricer.price(record("claude", "claude-opus-4-6", Tokens(uncached=100)))
+    assert pricer.price(record("claude", model, Tokens(uncached=100), alias="claude-opus-4-6")) == named
+
+
+def test_the_alias_does_not_outrank_the_model(pricer: Pricer) -> None:
+    cost = pricer.price(record("claude", "house-model", Tokens(uncached=100), alias="claude-opus-4-6"))
+    assert cost.basis is Basis.DEFAULT
+
+
+def test_an_alias_that_nobody_lists_leads_to_the_default_price(pricer: Pricer) -> None:
+    assert pricer.price(record("claude", "", Tokens(uncached=100), alias="fast")).basis is Basis.DEFAULT
+
+
+def test_the_first_catalogue_with_a_price_wins() -> None:
+    pricer = Pricer([OneRow("a", row(origin="first")), OneRow("a", row(origin="second")), OneRow("b", row())])
+    assert pricer.price_of("p", "a", at_ms=AT_MS).origin == "first"
+    assert pricer.price_of("p", "b", at_ms=AT_MS).origin == "list row"
+    assert pricer.price_of("p", "c", at_ms=AT_MS) is DEFAULT_PRICE
+
+
+def test_the_price_that_is_remembered_tells_a_change_of_price(pricer: Pricer) -> None:
+    tokens = Tokens(uncached=1)
+    today = pricer.price(record("claude", "claude-opus-4-6", tokens)).price
+    assert pricer.price(record("claude", "claude-opus-4-6", Tokens(output=7))).price == today
+    assert pricer.price(record("claude", "claude-opus-4-7", tokens)).price != today
