@@ -36,6 +36,17 @@ class Basis(IntEnum):
         return self.name.lower()
 
 
+class CredentialFacts(msgspec.Struct, frozen=True, gc=False):
+    """What the inventory knows about the credential of a record; empty and unknown where it knows nothing."""
+
+    provider: str = ""
+    billing: Billing = Billing.UNKNOWN
+    openai_compatible: bool = False
+
+
+UNKNOWN_CREDENTIAL = CredentialFacts()
+
+
 class Tokens(msgspec.Struct, frozen=True, gc=False):
     """Exclusive token buckets, all >= 0. ``output`` includes ``reasoning``; ``unclassified`` has no known bucket."""
 

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
 from exporter.normalize.identity import queue_fingerprint
 from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
 from exporter.normalize.wire import Wire
-from exporter.records import Billing, Rejected, UsageRecord
+from exporter.records import Billing, CredentialFacts, Rejected, UsageRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
@@ -16,17 +14,6 @@ _FUTURE_MS = 2 * 86_400_000
 """How far ahead of ours a proxy's clock may be: a whole day is seen with a wrong zone or a wrong date."""
 _LONGEST_MS = 10**9
 _MAX_NAME = 200
-
-
-class CredentialFacts(msgspec.Struct, frozen=True, gc=False):
-    """What the inventory knows about the credential of a record; empty and unknown where it knows nothing."""
-
-    provider: str = ""
-    billing: Billing = Billing.UNKNOWN
-    openai_compatible: bool = False
-
-
-UNKNOWN_CREDENTIAL = CredentialFacts()
 
 
 def normalize(
@@ -46,7 +33,8 @@ def normalize(
         return ts_ms
     if not _EARLIEST_MS <= ts_ms <= received_ms + _FUTURE_MS:
         return Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
-    auth_index = "" if wire.auth_index is None else str(wire.auth_index)
+    # A number is no handle: it was given anew at every start of the proxy (CPA < 6.6.56).
+    auth_index = wire.auth_index if isinstance(wire.auth_index, str) else ""
     known = facts(auth_index)
     provider = wire.provider or "unknown"
     family = family_of(

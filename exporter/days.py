@@ -1,0 +1,24 @@
+"""Calendar days, months and their edges in the user's zone. Days of 23 and 25 hours are days like any other."""
+
+from datetime import UTC, date, datetime, timedelta, tzinfo
+
+
+def local_date(ms: int, zone: tzinfo) -> date:
+    """The day, in ``zone``, in which the moment ``ms`` (since the epoch) falls."""
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).date()
+
+
+def day_start_ms(day: date, zone: tzinfo) -> int:
+    """The first moment of ``day`` in ``zone``, in ms since the epoch.
+
+    Where midnight happens twice it is the first one; where it is skipped it is the moment of the skip.
+    """
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
+
+
+def next_day(day: date) -> date:
+    return day + timedelta(days=1)
+
+
+def previous_day(day: date) -> date:
+    return day - timedelta(days=1)

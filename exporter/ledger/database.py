@@ -1,0 +1,196 @@
+"""The ledger's file: opening it, the one writer's transactions, and SQLite's errors in plain words.
+
+``synchronous=FULL`` throughout: a popped batch exists nowhere else, and WAL with NORMAL does not sync at commit.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from exporter.errors import (
+    LedgerCorruptError,
+    LedgerError,
+    LedgerFullError,
+    LedgerLockedError,
+    LedgerReadOnlyError,
+    LedgerTooNewError,
+)
+from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
+
+_BUSY_SECONDS = 5.0
+_CACHE_KIB = 8000
+
+
+class DataDirectoryLock:
+    """At most one exporter per data directory. Held until ``release`` or the end of the process, however it ends."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Take the lock. Raises LedgerLockedError if another process has it, LedgerReadOnlyError if it cannot."""
+        path = data_dir / "exporter.lock"
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+", encoding="ascii")
+        except OSError as exc:
+            raise LedgerReadOnlyError(
+                f"The data directory {data_dir} cannot be written ({exc.strerror}). Give the exporter's user write"
+                " access, or set EXPORTER_DATA_DIR to a directory that it can write."
+            ) from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            self._file.seek(0)
+            holder = self._file.read(20).strip() or "unknown"
+            self._file.close()
+            raise LedgerLockedError(
+                f"Another exporter (process {holder}) uses the data directory {data_dir}. A usage queue has one"
+                " consumer: stop the other one, or give this one its own EXPORTER_DATA_DIR."
+            ) from exc
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+
+class Database:
+    """One SQLite file with one writing connection, shared by threads under a lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``, making or migrating it where needed.
+
+        Raises LedgerReadOnlyError, LedgerFullError, LedgerTooNewError, LedgerCorruptError or LedgerLockedError; the
+        file is left as it was.
+        """
+        self.path = path
+        self._lock = threading.RLock()
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            existed = path.exists() and path.stat().st_size > 0
+            if existed and not os.access(path, os.W_OK):
+                raise LedgerReadOnlyError(_read_only(path))
+            self._connection = self._connect()
+            try:
+                self._prepare(existed=existed)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        return connection
+
+    def _prepare(self, *, existed: bool) -> None:
+        connection = self._connection
+        version = int(connection.execute("pragma user_version").fetchone()[0])
+        if existed:
+            # Read before anything is written: a file that is not ours must not even get a WAL.
+            application = int(connection.execute("pragma application_id").fetchone()[0])
+            tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
+            if tables and application != APPLICATION_ID:
+                raise LedgerCorruptError(
+                    f"{self.path} is an SQLite file, but not a ledger of cliproxy-exporter. Move it away, or set"
+                    " EXPORTER_DATA_DIR to another directory."
+                )
+        if version > len(MIGRATIONS):
+            raise LedgerTooNewError(
+                f"The ledger {self.path} was written by a newer version of cliproxy-exporter (schema {version}, this"
+                f" version knows {len(MIGRATIONS)}). Install the newer version again, or restore an older ledger."
+            )
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
+        for step in range(version, len(MIGRATIONS)):
+            # The version moves in the step's own transaction, so a kill in the middle of it repeats the whole step.
+            connection.executescript(
+                f"begin immediate; {MIGRATIONS[step]}; pragma application_id = {APPLICATION_ID};"
+                f" pragma user_version = {step + 1}; commit;"
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection inside one transaction: committed at the end, rolled back on any exception.
+
+        Raises LedgerFullError, LedgerLockedError and the other errors of the ledger in place of SQLite's.
+        """
+        with self._lock, explained(self.path):
+            connection = self._connection
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for long queries, so that the writer does not wait for them."""
+        with explained(self.path):
+            connection = self._connect()
+            try:
+                connection.execute("pragma query_only = on")
+                yield connection
+            finally:
+                connection.close()
+
+    def bytes_on_disk(self) -> int:
+        """Size of the file and its write-ahead log in bytes."""
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def _read_only(path: Path) -> str:
+    return (
+        f"The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory,"
+        " or set EXPORTER_DATA_DIR to a directory that it can write."
+    )
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns SQLite's and the system's errors about ``path`` into ours."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise _error_for(exc, path) from exc
+    except PermissionError as exc:
+        raise LedgerReadOnlyError(_read_only(path)) from exc
+    except OSError as exc:
+        raise LedgerError(f"The ledger {path} cannot be used: {exc.strerror}.") from exc
+
+
+def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
+    code = getattr(exc, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None
+    if primary == sqlite3.SQLITE_FULL:
+        return LedgerFullError(
+            f"The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated"
+            " when there is space again. Free some space."
+        )
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LedgerLockedError(
+            f"The ledger {path} is locked by another process. Close programs that have it open for writing."
+        )
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return LedgerReadOnlyError(_read_only(path))
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return LedgerCorruptError(
+            f"The ledger {path} is damaged or is not a ledger. It was left as it is: restore a backup, or move the file"
+            " away to start with an empty ledger."
+        )
+    if primary == sqlite3.SQLITE_IOERR:
+        return LedgerError(f"The disk of the ledger {path} reports an error ({exc}). Check the disk.")
+    return LedgerError(f"The ledger {path} could not do what was asked: {exc}.")

@@ -1,0 +1,296 @@
+"""The ledger's dictionary: names to small numbers, so that an entry is a row of integers.
+
+Everything is held in memory and grows by what a booking meets. It is the only place that knows how a credential is
+found, how two findings of one credential are joined, and which label sets are folded into ``other``.
+"""
+
+import sqlite3
+from dataclasses import dataclass, replace
+
+from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts, UsageRecord
+
+OTHER = "other"
+"""The label value into which label sets beyond the bound are folded."""
+ANONYMOUS = "anonymous"
+"""The client of a proxy that asks its clients for no key."""
+
+_LABEL_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An account or key of a proxy. ``provider`` is empty until the inventory has named it."""
+
+    id: int
+    proxy: int
+    label: str
+    provider: str
+    billing: Billing
+    openai_compatible: bool
+    merged_into: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What histograms and periods are kept by."""
+
+    proxy: int
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A full label set; ``shown`` is the id of the one under which it is exported."""
+
+    route: int
+    credential: int
+    client: int
+    shown: int
+
+
+class Dictionary:
+    """Ids of proxies, clients, credentials, routes, series and prices.
+
+    Methods that may add take the connection of the running transaction. After a rollback the caller must ``load``.
+    """
+
+    def __init__(self, *, max_label_sets: int) -> None:
+        self._max_label_sets = max_label_sets
+        self.proxies: dict[str, int] = {}
+        self.clients: dict[int, str] = {}
+        self.credentials: dict[int, Credential] = {}
+        self.routes: dict[int, Route] = {}
+        self.series: dict[int, Series] = {}
+        self.version = 0
+        """Rises with every change that can alter a shown label."""
+        self._client_ids: dict[str, int] = {}
+        self._credential_keys: dict[tuple[int, str, str], int] = {}
+        self._route_ids: dict[Route, int] = {}
+        self._series_ids: dict[tuple[int, int, int], int] = {}
+        self._price_ids: dict[str, int] = {}
+        self._shown = 0
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read everything anew."""
+        self.proxies = dict(connection.execute("select name, id from proxy"))
+        clients = connection.execute("select id, pseudonym, label from client").fetchall()
+        self.clients = {row[0]: row[2] for row in clients}
+        self._client_ids = {row[1]: row[0] for row in clients}
+        self.credentials = {
+            row[0]: Credential(row[0], row[1], row[2], row[3], Billing(row[4]), bool(row[5]), row[6])
+            for row in connection.execute(
+                "select id, proxy, label, provider, billing, openai_compatible, merged_into from credential"
+            )
+        }
+        self._credential_keys = {
+            (row[0], row[1], row[2]): row[3]
+            for row in connection.execute("select proxy, kind, value, credential from credential_key")
+        }
+        self.routes = {
+            row[0]: Route(row[1], row[2], row[3])
+            for row in connection.execute("select id, proxy, provider, model from route")
+        }
+        self._route_ids = {route: id_ for id_, route in self.routes.items()}
+        self.series = {
+            row[0]: Series(row[1], row[2], row[3], row[4])
+            for row in connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
+        }
+        self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
+        self._price_ids = dict(connection.execute("select price, id from price"))
+        self._shown = sum(1 for id_, series in self.series.items() if series.shown == id_)
+        self.version += 1
+
+    @property
+    def folded(self) -> int:
+        """How many label sets are exported under ``other``."""
+        return len(self.series) - self._shown
+
+    # --- looking up -----------------------------------------------------------------------------------------------
+
+    def facts(self, proxy: int, auth_index: str) -> CredentialFacts:
+        """What the inventory knows about an ``auth_index`` of a proxy."""
+        credential = self.find_credential(proxy, "auth_index", auth_index)
+        if credential is None or not credential.provider:
+            return UNKNOWN_CREDENTIAL
+        return CredentialFacts(
+            provider=credential.provider,
+            billing=credential.billing,
+            openai_compatible=credential.openai_compatible,
+        )
+
+    def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
+        id_ = self._credential_keys.get((proxy, kind, value)) if value else None
+        return None if id_ is None else self.resolved(id_)
+
+    def resolved(self, credential: int) -> Credential:
+        """The credential that stands for ``credential``: itself, or the one that it turned out to be."""
+        found = self.credentials[credential]
+        while found.merged_into is not None:
+            found = self.credentials[found.merged_into]
+        return found
+
+    def client_with(self, pseudonym: str) -> int | None:
+        return self._client_ids.get(pseudonym)
+
+    # --- adding ---------------------------------------------------------------------------------------------------
+
+    def proxy_id(self, connection: sqlite3.Connection, name: str) -> int:
+        id_ = self.proxies.get(name)
+        if id_ is None:
+            id_ = self.proxies[name] = _insert(connection, "insert into proxy (name) values (?)", (name,))
+        return id_
+
+    def price_id(self, connection: sqlite3.Connection, price: str) -> int:
+        id_ = self._price_ids.get(price)
+        if id_ is None:
+            id_ = self._price_ids[price] = _insert(connection, "insert into price (price) values (?)", (price,))
+        return id_
+
+    def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
+        """The id of the label set of ``record``; made, and shown or folded for good, when it is new."""
+        credential = self._credential_of(connection, proxy, record)
+        client = self._client_id(connection, record.client)
+        route = self._route_id(connection, Route(proxy, record.provider, record.model))
+        id_ = self._series_ids.get((route, credential, client))
+        if id_ is not None:
+            return id_
+        if self._shown < self._max_label_sets:
+            return self._add_series(connection, route, credential, client, shown=None)
+        return self._add_series(connection, route, credential, client, shown=self._other(connection, proxy, record))
+
+    def _other(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
+        route = self._route_id(connection, Route(proxy, record.provider, OTHER))
+        credential = self._keyed_credential(connection, proxy, "fold", OTHER, label=OTHER)
+        client = self._client_id(connection, OTHER, label=OTHER)
+        id_ = self._series_ids.get((route, credential, client))
+        return self._add_series(connection, route, credential, client, shown=None) if id_ is None else id_
+
+    def _add_series(
+        self, connection: sqlite3.Connection, route: int, credential: int, client: int, *, shown: int | None
+    ) -> int:
+        id_ = _insert(
+            connection,
+            "insert into series (route, credential, client, shown) values (?, ?, ?, ?)",
+            (route, credential, client, shown),
+        )
+        self._series_ids[(route, credential, client)] = id_
+        self.series[id_] = Series(route, credential, client, id_ if shown is None else shown)
+        self._shown += shown is None
+        self.version += 1
+        return id_
+
+    def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
+        id_ = self._route_ids.get(route)
+        if id_ is None:
+            id_ = self._route_ids[route] = _insert(
+                connection,
+                "insert into route (proxy, provider, model) values (?, ?, ?)",
+                (route.proxy, route.provider, route.model),
+            )
+            self.routes[id_] = route
+        return id_
+
+    def _client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
+        id_ = self._client_ids.get(pseudonym)
+        if id_ is None:
+            label = label or (f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS)
+            id_ = self._client_ids[pseudonym] = _insert(
+                connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label)
+            )
+            self.clients[id_] = label
+            self.version += 1
+        return id_
+
+    def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
+        """The credential of a record. By ``auth_index``; without one by the account in ``source``.
+
+        ``source`` is no account where it repeats the client's key (an OAuth file without an e-mail address, or a
+        plugin's executor), so such records share one credential of their provider.
+        """
+        if record.auth_index:
+            kind, value = "auth_index", record.auth_index
+            label = f"{record.provider}-{record.auth_index[:_LABEL_DIGITS]}"
+        elif record.source and record.source != record.client:
+            kind, value = "account", record.source
+            label = f"{record.provider}-{record.source[:_LABEL_DIGITS]}"
+        else:
+            kind, value = "provider", record.provider
+            label = f"{record.provider}-unidentified"
+        return self._keyed_credential(connection, proxy, kind, value, label=label)
+
+    def _keyed_credential(
+        self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str
+    ) -> int:
+        known = self._credential_keys.get((proxy, kind, value))
+        if known is not None:
+            return known
+        id_ = self.add_credential(
+            connection,
+            Credential(
+                0, proxy, label, provider="", billing=Billing.UNKNOWN, openai_compatible=False, merged_into=None
+            ),
+        )
+        self.bind(connection, proxy, kind, value, id_)
+        return id_
+
+    # --- what the inventory says ----------------------------------------------------------------------------------
+
+    def add_credential(self, connection: sqlite3.Connection, credential: Credential) -> int:
+        """Store a new credential and return its id (``credential.id`` is ignored)."""
+        id_ = _insert(
+            connection,
+            "insert into credential (proxy, label, provider, billing, openai_compatible) values (?, ?, ?, ?, ?)",
+            (
+                credential.proxy,
+                credential.label,
+                credential.provider,
+                credential.billing,
+                credential.openai_compatible,
+            ),
+        )
+        self.credentials[id_] = replace(credential, id=id_)
+        self.version += 1
+        return id_
+
+    def describe_credential(self, connection: sqlite3.Connection, id_: int, facts: CredentialFacts) -> None:
+        """Store what the inventory says about a credential."""
+        known = self.credentials[id_]
+        if (known.provider, known.billing, known.openai_compatible) == (
+            facts.provider,
+            facts.billing,
+            facts.openai_compatible,
+        ):
+            return
+        connection.execute(
+            "update credential set provider = ?, billing = ?, openai_compatible = ? where id = ?",
+            (facts.provider, facts.billing, facts.openai_compatible, id_),
+        )
+        self.credentials[id_] = replace(
+            known, provider=facts.provider, billing=facts.billing, openai_compatible=facts.openai_compatible
+        )
+
+    def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
+        """From now on ``value`` finds ``credential``. If it found another one, the two turned out to be the same."""
+        known = self._credential_keys.get((proxy, kind, value))
+        if known == credential:
+            return
+        connection.execute(
+            "insert into credential_key (proxy, kind, value, credential) values (?, ?, ?, ?)"
+            " on conflict (proxy, kind, value) do update set credential = excluded.credential",
+            (proxy, kind, value, credential),
+        )
+        self._credential_keys[(proxy, kind, value)] = credential
+        if known is not None and self.resolved(known).id != credential:
+            self._merge(connection, self.resolved(known).id, credential)
+
+    def _merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
+        connection.execute("update credential set merged_into = ? where id = ?", (into, one))
+        self.credentials[one] = replace(self.credentials[one], merged_into=into)
+        self.version += 1
+
+
+def _insert(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:
+    id_ = connection.execute(statement, values).lastrowid
+    assert id_ is not None  # noqa: S101 - an insert has one; this is for the type checker
+    return id_

@@ -1,0 +1,92 @@
+"""The inventory in the ledger: which credentials there are, and the proxy's own counts of their attempts.
+
+The proxy's counts start at 0 whenever it does (or when an account is removed and added again), so what is exported goes
+on from the last value: a count that fell is wholly new, any other is new by its difference.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from exporter.credentials.accounts import Account
+from exporter.ledger.booking import store_births
+from exporter.ledger.dictionary import Credential, Dictionary
+from exporter.ledger.totals import Attempts, SeriesKey
+
+_LABEL_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Inventoried:
+    """What an inventory did: the credential of each account, the new attempts, and the series that it bore."""
+
+    credentials: list[tuple[int, Account]]
+    attempts: dict[int, Attempts]
+    births: list[SeriesKey]
+
+
+def take_inventory(
+    connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, accounts: Iterable[Account]
+) -> Inventoried:
+    """Bind and describe the credentials of ``accounts``, inside the caller's transaction."""
+    credentials = [(_credential(connection, dictionary, proxy, account), account) for account in accounts]
+    # A proxy met for the first time has counted for a while: its counts are a start, not news.
+    (met_before,) = connection.execute(
+        "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
+    ).fetchone()
+    attempts: dict[int, Attempts] = {}
+    births: list[SeriesKey] = []
+    for id_, account in credentials:
+        if account.success is None and account.failed is None:
+            continue
+        seen = (max(0, account.success or 0), max(0, account.failed or 0))
+        row = connection.execute(
+            "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
+        ).fetchone()
+        if row[0] is None and met_before:
+            births.append(("a", id_))
+        before = (row[0] or 0, row[1] or 0)
+        restarted = seen[0] < before[0] or seen[1] < before[1]
+        new = seen if restarted else (seen[0] - before[0], seen[1] - before[1])
+        attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
+        if new != (0, 0) or row[0] is None or restarted:
+            connection.execute(
+                "update credential set success_seen = ?, failed_seen = ?, success = ?, failed = ? where id = ?",
+                (*seen, attempts[id_].success, attempts[id_].failed, id_),
+            )
+    store_births(connection, births)
+    return Inventoried(credentials=credentials, attempts=attempts, births=births)
+
+
+def _credential(connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, account: Account) -> int:
+    """The credential of an account: by what names it for good (file or key), else by its ``auth_index``.
+
+    ``auth_index`` changes with upgrades of CPA and with a moved directory, so it only finds what a record brought
+    first; afterwards the file or key does, and a new ``auth_index`` leads to the same credential.
+    """
+    keys = account.keys[:1]
+    handles = [*keys, ("auth_index", account.auth_index)]
+    found = (dictionary.find_credential(proxy, kind, value) for kind, value in handles)
+    credential = next((credential for credential in found if credential is not None), None)
+    if credential is None:
+        id_ = dictionary.add_credential(connection, _new(proxy, account))
+    else:
+        id_ = credential.id
+        dictionary.describe_credential(connection, id_, account.facts)
+    for kind, value in (*account.keys, ("auth_index", account.auth_index)):
+        if value:
+            dictionary.bind(connection, proxy, kind, value, id_)
+    return id_
+
+
+def _new(proxy: int, account: Account) -> Credential:
+    name = account.keys[0][1] if account.keys else account.auth_index
+    return Credential(
+        id=0,
+        proxy=proxy,
+        label=f"{account.facts.provider}-{name[:_LABEL_DIGITS]}",
+        provider=account.facts.provider,
+        billing=account.facts.billing,
+        openai_compatible=account.facts.openai_compatible,
+        merged_into=None,
+    )

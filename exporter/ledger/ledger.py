@@ -1,0 +1,217 @@
+"""The ledger: everything that was received, booked once, and its sums.
+
+``store`` and ``book`` are two steps on purpose. ``store`` puts a redacted batch on disk, because the proxy has already
+forgotten it; ``book`` interprets it and deletes it in the transaction that makes its entries. What a crash leaves
+behind is a stored batch, and booking it later is the same call.
+"""
+
+import hashlib
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from exporter.clock import Clock
+from exporter.credentials.accounts import Account
+from exporter.ledger.booking import book_entries, take_over
+from exporter.ledger.database import Database
+from exporter.ledger.dictionary import Dictionary
+from exporter.ledger.inventory import take_inventory
+from exporter.ledger.periods import Periods
+from exporter.ledger.refusals import LedgerRefusals
+from exporter.ledger.totals import Flow, Totals, encode_key
+from exporter.normalize.wire import Batch, Unreadable
+from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
+
+FILE_NAME = "ledger.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch that is on disk and not booked yet."""
+
+    id: int
+    proxy: str
+    received_ms: int
+    lines: list[bytes]
+
+
+class Ledger:
+    """The embedded ledger. Safe to use from several threads; one process writes records to it."""
+
+    def __init__(self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000) -> None:
+        """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses."""
+        self._database = Database(path)
+        self.refusals = LedgerRefusals(self._database)
+        self.periods = Periods(self._database, clock=clock, zone=zone)
+        self.totals = Totals(clock)
+        self.dictionary = Dictionary(max_label_sets=max_label_sets)
+        with self._database.transaction() as connection:
+            self.dictionary.load(connection)
+            self.totals.load(connection)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def register(self, proxy: str) -> int:
+        """The id of a proxy, made if it is new. Afterwards its flow is in ``totals.flows``."""
+        with self._writing() as connection:
+            id_ = self.dictionary.proxy_id(connection, proxy)
+        with self.totals.lock:
+            self.totals.flows.setdefault(id_, Flow())
+        return id_
+
+    # --- store and book -------------------------------------------------------------------------------------------
+
+    def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
+        """Put a redacted batch on disk; None if nothing in it can be booked.
+
+        What could not be read is counted as received and rejected at once: there is nothing of it to try again.
+        """
+        id_: int | None = None
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, proxy)
+            connection.execute("update proxy set received = received + ? where id = ?", (batch.received, proxy_id))
+            for unreadable in batch.unreadable:
+                _reject_unreadable(connection, proxy_id, received_ms, unreadable)
+            if batch.lines:
+                id_ = connection.execute(
+                    "insert into batch (proxy, received_ms, records, lines) values (?, ?, ?, ?)",
+                    (proxy_id, received_ms, len(batch.lines), zlib.compress(b"\n".join(batch.lines), 1)),
+                ).lastrowid
+        with self.totals.lock:
+            flow = self.totals.flows.setdefault(proxy_id, Flow())
+            flow.received += batch.received
+            flow.pending += len(batch.lines)
+            for unreadable in batch.unreadable:
+                flow.rejected[unreadable.reason] = flow.rejected.get(unreadable.reason, 0) + 1
+        return None if id_ is None else StoredBatch(id_, proxy, received_ms, batch.lines)
+
+    def pending(self, proxy: str) -> list[StoredBatch]:
+        """The stored batches of a proxy, oldest first."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "select b.id, b.received_ms, b.lines from batch b join proxy p on p.id = b.proxy where p.name = ?"
+                " order by b.id",
+                (proxy,),
+            ).fetchall()
+        return [
+            StoredBatch(id_, proxy, received_ms, zlib.decompress(lines).split(b"\n"))
+            for id_, received_ms, lines in rows
+        ]
+
+    def book(
+        self,
+        batch: StoredBatch,
+        *,
+        records: Sequence[tuple[UsageRecord, Cost]],
+        rejected: Sequence[tuple[bytes, Rejected]],
+    ) -> None:
+        """Book a stored batch: ``records`` become entries, ``rejected`` are kept with their reasons.
+
+        Raises LedgerError if the ledger cannot be written; the batch then stays stored.
+        """
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, batch.proxy)
+            if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
+                return  # booked already
+            booked = book_entries(connection, self.dictionary, self.totals, proxy=proxy_id, records=records)
+            for line, why in rejected:
+                _reject_line(connection, proxy_id, batch.received_ms, line, why)
+            connection.execute("update proxy set booked = booked + ? where id = ?", (booked.entries, proxy_id))
+        with self.totals.lock:
+            take_over(booked, self.totals)
+            flow = self.totals.flows[proxy_id]
+            flow.booked += booked.entries
+            flow.pending -= len(records) + len(rejected)
+            for _, why in rejected:
+                flow.rejected[why.reason] = flow.rejected.get(why.reason, 0) + 1
+        if booked.oldest_bucket is not None:
+            self.periods.touched(booked.oldest_bucket)
+
+    # --- state of a proxy -----------------------------------------------------------------------------------------
+
+    def polled(self, proxy: str, *, at_ms: int) -> None:
+        """Remember that a poll of ``proxy`` succeeded at ``at_ms``."""
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, proxy)
+            connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
+        with self.totals.lock:
+            self.totals.flows.setdefault(proxy_id, Flow()).last_success_ms = at_ms
+
+    def facts(self, proxy: str, auth_index: str) -> CredentialFacts:
+        """What the inventory knows about a credential."""
+        return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index)
+
+    def take_inventory(self, proxy: str, accounts: Sequence[Account]) -> list[tuple[int, Account]]:
+        """Take over what a proxy says about its credentials. Returns each account with the id of its credential."""
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, proxy)
+            taken = take_inventory(connection, self.dictionary, proxy_id, accounts)
+        with self.totals.lock:
+            self.totals.bear(taken.births)
+            self.totals.attempts.update(taken.attempts)
+        return taken.credentials
+
+    # --- births ---------------------------------------------------------------------------------------------------
+
+    def reveal(self, *, after_seconds: float) -> int:
+        """Let the series show their value that have been shown at 0 for long enough. Returns their number.
+
+        On disk first, in memory second: were it the other way round, a crash in between would show them at 0 again, and
+        Prometheus would read the way back up as new usage.
+        """
+        keys = self.totals.grown_up(after_seconds)
+        if keys:
+            with self._database.transaction() as connection:
+                connection.executemany("delete from birth where key = ?", [(encode_key(key),) for key in keys])
+            self.totals.reveal(keys)
+        return len(keys)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that may add to the dictionary; what was rolled back is forgotten there, too."""
+        try:
+            with self._database.transaction() as connection:
+                yield connection
+        except BaseException:
+            with self._database.transaction() as connection:
+                self.dictionary.load(connection)
+            raise
+
+
+def _reject_unreadable(connection: sqlite3.Connection, proxy: int, received_ms: int, what: Unreadable) -> None:
+    _keep_rejected(
+        connection,
+        proxy,
+        received_ms,
+        Rejected(reason=what.reason, detail="cannot be read, so it cannot be redacted: only length and hash are kept"),
+        (None, what.length, what.sha256),
+    )
+
+
+def _reject_line(connection: sqlite3.Connection, proxy: int, received_ms: int, line: bytes, why: Rejected) -> None:
+    _keep_rejected(connection, proxy, received_ms, why, (line, len(line), hashlib.sha256(line).digest()))
+
+
+def _keep_rejected(
+    connection: sqlite3.Connection,
+    proxy: int,
+    received_ms: int,
+    why: Rejected,
+    what: tuple[bytes | None, int, bytes],
+) -> None:
+    connection.execute(
+        "insert into rejected (proxy, received_ms, reason, detail, line, length, sha256) values (?, ?, ?, ?, ?, ?, ?)",
+        (proxy, received_ms, why.reason, why.detail, *what),
+    )
+    connection.execute(
+        "insert into rejected_total (proxy, reason, records) values (?, ?, 1)"
+        " on conflict (proxy, reason) do update set records = records + 1",
+        (proxy, why.reason),
+    )

@@ -1,0 +1,167 @@
+"""The ledger's sums in memory: what a scrape shows without touching the database.
+
+Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added: memory
+cannot drift from the file. A series that was just born is shown as 0 to Prometheus until it has been told so
+(``births``), because ``increase()`` counts from the first value that it sees.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.clock import Clock
+
+SeriesKey = tuple[str | int, ...]
+"""A family's letter and the ids of one exported series: ``("s", series)``, ``("c", series, basis, billing)``,
+``("f", route, credential, code)``, ``("u", route, reason)``, ``("l", route)``, ``("t", route)``,
+``("a", credential)``."""
+
+
+_FAMILIES = {
+    "s": "series",
+    "c": "costs",
+    "f": "failed",
+    "u": "unpriced",
+    "l": "latency",
+    "t": "ttft",
+    "a": "attempts",
+}
+
+
+@dataclass(slots=True)
+class Flow:
+    """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending."""
+
+    received: int = 0
+    replayed: int = 0
+    booked: int = 0
+    duplicate: int = 0
+    backfilled: int = 0
+    pending: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    last_success_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The proxy's own count of a credential's attempts, continued over its restarts."""
+
+    success: int
+    failed: int
+
+
+@dataclass(slots=True)
+class _Birth:
+    since: float
+    told: bool = False
+
+
+class Totals:
+    """Sums over live entries, by shown series. Guarded by ``lock``: hold it while reading several of them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.lock = threading.RLock()
+        self.series: dict[int, list[int]] = {}
+        """requests, input (with cache), output (with reasoning), cache read, cache write, reasoning, unclassified"""
+        self.costs: dict[tuple[int, int, int], int] = {}
+        """nano-USD by series, basis, billing"""
+        self.failed: dict[tuple[int, int, str], int] = {}
+        self.unpriced: dict[tuple[int, str], int] = {}
+        self.latency: dict[int, tuple[int, ...]] = {}
+        """observations, sum in ms, cumulative buckets"""
+        self.ttft: dict[int, tuple[int, ...]] = {}
+        self.attempts: dict[int, Attempts] = {}
+        self.flows: dict[int, Flow] = {}
+        self.entries = 0
+        self.births: dict[SeriesKey, _Birth] = {}
+        self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read everything anew; births start waiting anew."""
+        with self.lock:
+            self._rows, self.series, self.costs = {}, {}, {}
+            self.set_totals(connection.execute("select * from total").fetchall())
+            self.failed = {row[:3]: row[3] for row in connection.execute("select * from failed_total")}
+            self.unpriced = {row[:2]: row[2] for row in connection.execute("select * from unpriced_total")}
+            self.latency = {row[0]: row[1:] for row in connection.execute("select * from latency_histogram")}
+            self.ttft = {row[0]: row[1:] for row in connection.execute("select * from ttft_histogram")}
+            self.attempts = {
+                row[0]: Attempts(row[1], row[2])
+                for row in connection.execute(
+                    "select id, success, failed from credential where success_seen is not null"
+                )
+            }
+            self.entries = connection.execute("select count(*) from entry").fetchone()[0]
+            self.flows = {
+                row[0]: Flow(
+                    received=row[1],
+                    replayed=row[2],
+                    booked=row[3],
+                    duplicate=row[4],
+                    backfilled=row[5],
+                    last_success_ms=row[6],
+                )
+                for row in connection.execute(
+                    "select id, received, replayed, booked, duplicate, backfilled, last_success_ms from proxy"
+                )
+            }
+            for proxy, records in connection.execute("select proxy, sum(records) from batch group by proxy"):
+                self.flows[proxy].pending = records
+            for proxy, reason, records in connection.execute("select * from rejected_total"):
+                self.flows[proxy].rejected[reason] = records
+            now = self._clock.monotonic()
+            self.births = {
+                tuple(json.loads(row[0])): _Birth(since=now) for row in connection.execute("select key from birth")
+            }
+
+    def set_totals(self, rows: list[tuple[int, ...]]) -> None:
+        """Take over rows of the table ``total``."""
+        for row in rows:
+            series, basis, billing = row[:3]
+            self._rows.setdefault(series, {})[(basis, billing)] = row[3:]
+            self.costs[(series, basis, billing)] = row[10]
+            requests, uncached, read, write, output, reasoning, unclassified = (
+                sum(column) for column in zip(*(part[:7] for part in self._rows[series].values()), strict=True)
+            )
+            self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
+
+    # --- births ---------------------------------------------------------------------------------------------------
+
+    def known(self, key: SeriesKey) -> bool:
+        """Whether a series has been exported before (at 0 or not)."""
+        family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])
+        return (key[1] if len(key) == 2 else key[1:]) in family
+
+    def bear(self, keys: list[SeriesKey]) -> None:
+        """These series exist from now on."""
+        now = self._clock.monotonic()
+        for key in keys:
+            self.births[key] = _Birth(since=now)
+
+    def told(self, keys: list[SeriesKey]) -> None:
+        """Prometheus has been answered with these series at 0."""
+        with self.lock:
+            for key in keys:
+                if (birth := self.births.get(key)) is not None:
+                    birth.told = True
+
+    def grown_up(self, seconds: float) -> list[SeriesKey]:
+        """The series that have been shown at 0 and were born at least ``seconds`` ago."""
+        now = self._clock.monotonic()
+        with self.lock:
+            return [key for key, birth in self.births.items() if birth.told and now - birth.since >= seconds]
+
+    def reveal(self, keys: list[SeriesKey]) -> None:
+        """From now on these series show their value. Call it only when that is on disk: see ``Ledger.reveal``."""
+        with self.lock:
+            for key in keys:
+                self.births.pop(key, None)
+
+
+def encode_key(key: SeriesKey) -> str:
+    """A key as it stands in the table ``birth``."""
+    return json.dumps(key, ensure_ascii=True, separators=(",", ":"))
