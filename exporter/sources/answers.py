@@ -1,0 +1,201 @@
+"""What an answer of a proxy means: status and body, or an exception of the HTTP library, to an error of ours.
+
+Pure functions. The sentences name the proxy and what to do; they never quote the answer, which may hold anything.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Collection, Iterator, Mapping
+
+import httpx
+import msgspec
+
+from exporter.errors import (
+    BadAnswerError,
+    BannedError,
+    KeyRefusedError,
+    ManagementOffError,
+    NoManagementKeySetError,
+    ProxyError,
+    ProxyServerError,
+    ProxyUnreachableError,
+    RemoteDisabledError,
+)
+
+_BAN_SECONDS = 30 * 60.0
+"""How long CPA bans; used when it states a time that cannot be read."""
+
+_STATED_WAIT = re.compile(r"try again in (?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,5}(?:\.\d{1,9})?)s)?", re.IGNORECASE)
+_ERROR_TEXT_BYTES = 64 * 1024
+_REVERSE_PROXY = "Is the proxy's URL right (CLIPROXY_URL)? It looks as if a reverse proxy or another server answered."
+
+
+_CAUSES: tuple[tuple[type[BaseException], str], ...] = (
+    (
+        ssl.SSLCertVerificationError,
+        "has a TLS certificate that is not trusted. Name its authority's file in SSL_CERT_FILE, and use the host name "
+        "that the certificate is for.",
+    ),
+    (
+        ssl.SSLError,
+        "could not be reached by TLS. If CPA does not have `tls: enable`, write http:// in the proxy's URL.",
+    ),
+    (
+        socket.gaierror,
+        "could not be found: its host name has no address. Is the proxy's URL right (CLIPROXY_URL)?",
+    ),
+    (
+        ConnectionRefusedError,
+        "refused the connection. Is CPA running, and are host and port of its URL right (CLIPROXY_URL)?",
+    ),
+    (
+        httpx.ConnectTimeout,
+        "did not take the connection in time. Is it running, and does a firewall let us through?",
+    ),
+    (httpx.TimeoutException, "did not answer in time."),
+    (httpx.ProxyError, "is called through the environment's HTTP proxy (HTTP_PROXY, HTTPS_PROXY), which refused."),
+    (httpx.ConnectError, "could not be reached. Is the network up, and is the proxy's URL right (CLIPROXY_URL)?"),
+)
+"""Ends of sentences about a call without an answer, the most telling cause first."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One HTTP answer. Names of ``headers`` are in lower case.
+
+    ``error`` is None for a complete body; else it says why ``body`` ends early, and ``body`` is what had arrived.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    error: ProxyError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body arrived."""
+        return self.error is None
+
+    @property
+    def from_cpa(self) -> bool:
+        """Whether CPA itself answered, past its login (CPA >= 6.3.36, if no reverse proxy removes its headers)."""
+        return "x-cpa-version" in self.headers
+
+    @property
+    def looks_like_html(self) -> bool:
+        """Whether this is a web page."""
+        kind = self.headers.get("content-type", "").strip().lower()
+        return kind.startswith("text/html") or self.body[:256].lstrip().startswith(b"<")
+
+    @property
+    def error_text(self) -> str:
+        """CPA's ``{"error": "…"}``, in lower case, or an empty text. Not for people: it is not ours."""
+        try:
+            return msgspec.json.decode(self.body[:_ERROR_TEXT_BYTES], type=_ErrorBody).error.lower()
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str
+
+
+def failure(answer: Answer, *, where: str, path: str, accept: Collection[int]) -> ProxyError | None:
+    """The error that ``answer`` stands for, or None if its status is in ``accept`` and it is no web page."""
+    if answer.status == 401:
+        return _refused(answer, where)
+    if answer.status == 403:
+        return _forbidden(answer, where)
+    if answer.status not in accept:
+        return _unexpected(answer, where, path)
+    if answer.looks_like_html and not answer.from_cpa:
+        return BadAnswerError(f"{where} answered with a web page. {_REVERSE_PROXY}")
+    return None
+
+
+def ban_seconds(text: str) -> float | None:
+    """The waiting time in CPA's text about a ban, in seconds, or None if the text is about something else."""
+    if "banned" not in text.lower():
+        return None
+    stated = _STATED_WAIT.search(text)
+    if stated is None or not any(stated.groups()):
+        return _BAN_SECONDS
+    hours, minutes, seconds = (float(part or 0) for part in stated.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -> ProxyError:
+    """The error for an exception of the HTTP library, with its cause in plain words."""
+    if isinstance(exc, httpx.DecodingError):
+        return BadAnswerError(f"{where} sent a compressed answer that cannot be unpacked. {_REVERSE_PROXY}")
+    if isinstance(exc, httpx.RemoteProtocolError) and not _cut_off(exc):
+        return BadAnswerError(f"{where} does not speak HTTP as CPA does. {_REVERSE_PROXY}")
+    return ProxyUnreachableError(f"{where} {_cause(exc)}")
+
+
+def _refused(answer: Answer, where: str) -> ProxyError:
+    if "www-authenticate" in answer.headers and not answer.from_cpa:
+        return KeyRefusedError(
+            f"{where} answered 401, and it was a reverse proxy that asks for a password of its own. CPA takes any "
+            "Authorization header for its key, so let the reverse proxy pass the path /v0/management."
+        )
+    return KeyRefusedError(f"{where} answered 401: it does not accept the key.")
+
+
+def _unexpected(answer: Answer, where: str, path: str) -> ProxyError:
+    status = answer.status
+    if 300 <= status < 400:
+        return BadAnswerError(
+            f"{where} answered {status}, a redirect, which is not followed with a management key. Set the proxy's URL "
+            "(CLIPROXY_URL) to the address it leads to; often it is the same one with https://."
+        )
+    if status == 404:
+        return ManagementOffError(
+            f"{where} has no {path} (404). Its management is off, its version has changed, or the URL is not CPA's."
+        )
+    if status == 400 and b"HTTP request to an HTTPS server" in answer.body:
+        return ProxyUnreachableError(f"{where} speaks TLS only. Write https:// in the proxy's URL.")
+    return ProxyServerError(f"{where} answered {status} to {path}. Its log says more, if it was CPA that answered.")
+
+
+def _forbidden(answer: Answer, where: str) -> ProxyError:
+    text = answer.error_text
+    seconds = ban_seconds(text)
+    if seconds is not None:
+        return BannedError(
+            f"{where} has banned this address after too many failed logins, of this or of another program.",
+            retry_after_seconds=seconds,
+        )
+    if "remote management disabled" in text:
+        return RemoteDisabledError(
+            f"{where} lets only its own machine manage it (403). Set `allow-remote: true` below `remote-management` in "
+            "CPA's configuration, or start CPA with MANAGEMENT_PASSWORD. A container is not CPA's own machine."
+        )
+    if "key not set" in text:
+        return NoManagementKeySetError(
+            f"{where} has no management key (403). Set `secret-key` below `remote-management` in CPA's configuration, "
+            "or start CPA with MANAGEMENT_PASSWORD."
+        )
+    if answer.looks_like_html:
+        return BadAnswerError(f"{where} answered 403 with a web page. {_REVERSE_PROXY}")
+    return ProxyServerError(f"{where} answered 403 for a reason that is not known. CPA's log may say more.")
+
+
+def _cut_off(exc: BaseException) -> bool:
+    """Whether the other side closed the line, rather than sent something odd. httpcore tells by text alone."""
+    return "disconnected" in str(exc) or "closed connection" in str(exc)
+
+
+def _cause(exc: BaseException) -> str:
+    """The end of a sentence that begins with the proxy."""
+    chain = list(_chain(exc))
+    for kind, sentence in _CAUSES:
+        if any(isinstance(link, kind) for link in chain):
+            return sentence
+    return "closed the connection before its answer was complete."
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__

@@ -1,0 +1,299 @@
+"""Calls a proxy's Management API: GET only, one call at a time, and every way to fail has an error of ours.
+
+What was popped from a queue is gone from the proxy, so a body that breaks off is kept as far as it came. No call holds
+its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``close`` ends a call from another thread.
+The key goes out as a bearer token in ``Authorization``, which CPA reads before any other header.
+
+Environment proxies (HTTP_PROXY …) are used for public hosts only: a key for loopback, a compose service or another
+host of the local network has no business at a company's proxy, which could not reach them anyway. SSL_CERT_FILE and
+SSL_CERT_DIR always count, for CPA's own TLS usually has a private certificate.
+"""
+
+import ipaddress
+import re
+import socket
+import threading
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from exporter import __version__
+from exporter.errors import (
+    BadAnswerError,
+    BannedError,
+    KeyRefusedError,
+    ProxyError,
+    ProxyServerError,
+    ProxyUnreachableError,
+    SettingsError,
+)
+from exporter.sources.answers import Answer, failure, transport_failure
+from exporter.sources.guard import KeyGuard
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+_OK = frozenset({200})
+_JUDGED = frozenset({200, 400})
+"""Statuses by which CPA shows that it took the key; its 404 may come without a login (CPA <= 7.1.46)."""
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._+-]")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: to connect, without a byte of the answer, and for one call in all."""
+
+    connect: float = 5.0
+    read: float = 20.0
+    total: float = 60.0
+
+
+class ProxyClient:
+    """The connection to one proxy, for its lifetime. Any thread may call; calls wait for one another.
+
+    ``guard`` is asked before each call and belongs to this client alone. Raises SettingsError for a URL or a key that
+    cannot be used in HTTP.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        key: str,
+        guard: KeyGuard,
+        timeouts: Timeouts | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        parsed = _parse(url, name)
+        self.name = name
+        self._base = url.rstrip("/")
+        self._where = f"Proxy {name!r} at {self._base}"
+        self._guard = guard
+        self._timeouts = timeouts or Timeouts()
+        self._authorization = {b"Authorization": _bearer(key, name)}
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._late = False
+        self._closed = False
+        self._version = ""
+        self._commit = ""
+        try:
+            context = httpx.create_ssl_context()
+        except OSError as exc:
+            raise SettingsError("SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates.") from exc
+        self._client = httpx.Client(
+            transport=transport,
+            verify=context,
+            trust_env=not _is_local(parsed.host),
+            follow_redirects=False,
+            timeout=httpx.Timeout(self._timeouts.read, connect=self._timeouts.connect),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            headers={
+                "Accept": "application/json",
+                # A compressed body that breaks off could not be unpacked to its last whole record.
+                "Accept-Encoding": "identity",
+                "User-Agent": f"cliproxy-exporter/{__version__}",
+            },
+        )
+
+    @property
+    def where(self) -> str:
+        """The proxy's name and URL, as a sentence begins."""
+        return self._where
+
+    @property
+    def version(self) -> str:
+        """The last version that the proxy stated, as it stated it; empty if it never did."""
+        return self._version
+
+    @property
+    def commit(self) -> str:
+        """The last commit that the proxy stated; empty if it never did."""
+        return self._commit
+
+    def get(self, path: str, *, accept: Collection[int] = _OK, max_bytes: int = MAX_BODY_BYTES) -> Answer:
+        """The answer to GET ``path`` with the key. Its body may be incomplete: look at ``Answer.error``.
+
+        A body above ``max_bytes`` is cut there and the connection closed. Raises a ProxyError for a status outside
+        ``accept``, for a web page, and if no answer came; the guard's errors if no call is allowed.
+        """
+        with self._lock:
+            self._guard.check()
+            try:
+                answer = self._fetch(path, headers=self._authorization, max_bytes=max_bytes)
+            except _NotSentError as exc:
+                self._guard.not_judged()
+                raise exc.error from exc.__cause__
+            except ProxyError:
+                self._guard.unknown()
+                raise
+            error = failure(answer, where=self._where, path=path, accept=accept)
+            self._tell_guard(answer, error)
+            self._note_version(answer)
+        if isinstance(error, KeyRefusedError):
+            raise KeyRefusedError(f"{error} {self._guard.status()}")
+        if error is not None:
+            raise error
+        return answer
+
+    def get_json(self, path: str, type_: type[T]) -> T:
+        """The complete answer to GET ``path``, decoded. Raises BadAnswerError for another shape, and as ``get``."""
+        answer = self.get(path)
+        if answer.error is not None:
+            raise answer.error
+        try:
+            return msgspec.json.decode(answer.body, type=type_)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Not chained: the decoder's text may quote the answer.
+            raise BadAnswerError(f"{self._where} answered {path} with something that is not CPA's.") from None
+
+    def get_public(self, path: str, *, max_bytes: int) -> Answer:
+        """The answer to GET ``path`` without the key, whatever its status. For pages that ask for none."""
+        with self._lock:
+            try:
+                return self._fetch(path, headers={}, max_bytes=max_bytes)
+            except _NotSentError as exc:
+                raise exc.error from exc.__cause__
+
+    def close(self) -> None:
+        """End a call in progress, in whichever thread, and close the connection. Later calls fail."""
+        self._closed = True
+        self._abort()
+        # Only a look-up of the host name or a connection in the making can keep the lock now.
+        if self._lock.acquire(timeout=self._timeouts.connect + 1.0):
+            try:
+                self._client.close()
+            finally:
+                self._lock.release()
+
+    def _fetch(self, path: str, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
+        if self._closed:
+            raise _NotSentError(self._stopped())
+        body = bytearray()
+        response: httpx.Response | None = None
+        error: ProxyError | None = None
+        self._late = False
+        # A timer and not the clock between two chunks: headers may drip as well, inside the library.
+        timer = threading.Timer(self._timeouts.total, self._expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            with self._client.stream(
+                "GET", self._base + path, headers=headers, extensions={"trace": self._trace}
+            ) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > max_bytes:
+                        del body[max_bytes:]
+                        error = BadAnswerError(f"{self._where} answered {path} with more than {max_bytes:,} bytes.")
+                        break
+        except (httpx.HTTPError, httpx.StreamError) as exc:
+            error = self._explain(exc)
+            if response is None:
+                if isinstance(exc, _NOT_SENT):
+                    raise _NotSentError(error) from exc
+                raise error from exc
+        finally:
+            timer.cancel()
+        return Answer(status=response.status_code, headers=_lower(response.headers), body=bytes(body), error=error)
+
+    def _explain(self, exc: httpx.HTTPError | httpx.StreamError) -> ProxyError:
+        if self._closed:
+            return self._stopped()
+        if self._late:
+            return ProxyUnreachableError(
+                f"{self._where} did not finish its answer within {self._timeouts.total:g} seconds."
+            )
+        return transport_failure(exc, where=self._where)
+
+    def _stopped(self) -> ProxyUnreachableError:
+        return ProxyUnreachableError(f"{self._where} is not called any more: the exporter is stopping.")
+
+    def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
+        if isinstance(error, KeyRefusedError):
+            self._guard.refused()
+        elif isinstance(error, BannedError):
+            self._guard.banned(error.retry_after_seconds)
+        elif isinstance(error, ProxyServerError):
+            self._guard.unknown()
+        elif error is None and answer.status in _JUDGED:
+            self._guard.accepted()
+        else:
+            self._guard.not_judged()
+
+    def _note_version(self, answer: Answer) -> None:
+        if answer.from_cpa:
+            self._version = _clean(answer.headers["x-cpa-version"])
+            self._commit = _clean(answer.headers.get("x-cpa-commit", ""))
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keep the socket in use, so that another thread can end a call that waits for it."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._closed or self._late:
+                self._abort()
+
+    def _expire(self) -> None:
+        self._late = True
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._socket is not None:
+            # The plain socket's method: that of a TLS socket drops its TLS state while the other thread still writes.
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class _NotSentError(Exception):
+    """The request did not leave this machine, so no login was tried."""
+
+    def __init__(self, error: ProxyError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _parse(url: str, name: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        raise SettingsError(f"The URL of proxy {name!r} cannot be read.") from exc
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise SettingsError(f"The URL of proxy {name!r} must begin with http:// or https:// and name a host.")
+    if parsed.userinfo:
+        raise SettingsError(
+            f"The URL of proxy {name!r} holds a user name or password. CPA would take it for the management key."
+        )
+    return parsed
+
+
+def _bearer(key: str, name: str) -> bytes:
+    if not key or key != key.strip() or any(ord(char) < 32 or ord(char) == 127 for char in key):
+        raise SettingsError(
+            f"The management key of proxy {name!r} is empty, or holds a line break, a control character or a space at "
+            "an end, and cannot be sent."
+        )
+    return b"Bearer " + key.encode()
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".internal"))
+
+
+def _lower(headers: httpx.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _clean(value: str) -> str:
+    """A header's text fit for a label: short, and of harmless characters."""
+    return _UNPRINTABLE.sub("", value)[:64]
