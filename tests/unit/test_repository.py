@@ -201,6 +201,61 @@ def test_setting_up_finds_a_python_or_says_what_is_missing(
     assert not (checkout / ".tools/venv/stamp").exists()
 
 
+# A python3 whose environments hold a python that does whatever it is told, unless the lock file is empty.
+_PYTHON_THAT_WORKS = """
+case "$*" in *print*) echo 3.13;; --version) echo Python 3.13.9;; esac
+[ "$1 $2" = "-m venv" ] || exit 0
+mkdir -p "$3/bin"
+printf '#!/bin/bash\\n[ -s requirements.txt ]\\n' >"$3/bin/python"
+chmod +x "$3/bin/python"
+"""
+
+
+def test_setting_up_is_done_once_for_each_state_of_what_it_depends_on(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    python = tmp_path_factory.mktemp("bin") / "python"
+    _program(python, _PYTHON_THAT_WORKS)
+    lock = checkout / RUNTIME_LOCK
+    project = checkout / "pyproject.toml"
+    lock.write_text("first==1\n")
+    project.write_text("[project]\n")
+
+    def sets_up(place: Path = checkout, python: Path = python) -> bool:
+        done = _run(["scripts/make-venv", "venv", RUNTIME_LOCK], cwd=place, env={"PYTHON": str(python)})
+        assert done.returncode == 0, done.stderr
+        return "Setting up" in done.stdout
+
+    assert [sets_up(), sets_up()] == [True, False]
+
+    lock.write_text("first==2\n")
+    assert [sets_up(), sets_up()] == [True, False], "another lock file"
+
+    project.write_text("[project]\nname = 'x'\n")
+    assert [sets_up(), sets_up()] == [True, False], "other metadata"
+
+    other = python.with_name("other-python")
+    shutil.copy(python, other)
+    assert [sets_up(python=other), sets_up(python=other)] == [True, False], "another interpreter"
+
+    moved = checkout.rename(checkout.with_name("moved"))
+    assert [sets_up(moved, other), sets_up(moved, other)] == [True, False], "another place"
+
+
+def test_setting_up_that_failed_is_begun_anew(checkout: Path, tmp_path: Path) -> None:
+    _program(tmp_path / "python", _PYTHON_THAT_WORKS)
+    (checkout / "pyproject.toml").touch()
+    (checkout / RUNTIME_LOCK).touch()
+    command = ["scripts/make-venv", "venv", RUNTIME_LOCK]
+    env = {"PYTHON": str(tmp_path / "python")}
+
+    attempts = [_run(command, cwd=checkout, env=env) for _ in range(2)]
+
+    assert [each.returncode for each in attempts] == [1, 1]
+    assert all("pip could not install what requirements.txt pins" in each.stderr for each in attempts)
+    assert all("Setting up" in each.stdout for each in attempts)
+
+
 # --- tracked files ----------------------------------------------------------------------------------------------------
 
 
