@@ -1,6 +1,7 @@
 """``python -m exporter.demo``: the demo proxy with live traffic as a process of its own."""
 
 import argparse
+import re
 import signal
 import sys
 import threading
@@ -46,6 +47,12 @@ def run_demo_proxy(
         server.stop()
 
 
+def _version(text: str) -> str:
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", text):
+        raise argparse.ArgumentTypeError("a version looks like v7.2.140")
+    return text
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -57,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8317, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument("--print-port", action="store_true", help="print only the port, as the first line")
     parser.add_argument("--key", default=MANAGEMENT_KEY, help="management key (default: %(default)s)")
-    parser.add_argument("--version", default="v7.2.140", help="CPA version to play (default: %(default)s)")
+    parser.add_argument(
+        "--version", type=_version, default="v7.2.140", help="CPA version to play (default: %(default)s)"
+    )
     parser.add_argument(
         "--rate", type=float, default=1.0, help="requests per second over a day's average (default: %(default)s)"
     )

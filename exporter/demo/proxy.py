@@ -23,9 +23,7 @@ from exporter.demo.traffic import Attempt, Truth
 from exporter.demo.wire import Shape
 from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY
 
-# The official image runs in this zone.
-DEFAULT_ZONE = ZoneInfo("Asia/Shanghai")
-
+_ZONE_OF_OFFICIAL_IMAGE = "Asia/Shanghai"
 _MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60
 
@@ -62,9 +60,10 @@ class Item:
 class DemoProxy:
     """A simulated CPA server without its sockets.
 
-    ``version`` decides routes, record shape and answers; ``shown_version`` is what ``X-Cpa-Version`` says if that is to
-    differ (own builds say ``dev``). Settings that a test may change at any time: ``publishing``, ``subscribed`` (a
-    RESP subscriber takes all records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``.
+    ``version`` decides routes, record shape and answers; ``shown_version`` is what ``X-Cpa-Version`` says if that is
+    to differ (own builds say ``dev``; empty: no such header). ``zone`` is the server's, by default the official
+    image's. Settings that a test may change at any time: ``publishing``, ``subscribed`` (a RESP subscriber takes all
+    records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``.
     """
 
     def __init__(
@@ -74,12 +73,12 @@ class DemoProxy:
         version: str = "v7.2.140",
         shown_version: str | None = None,
         retention_seconds: int = _DEFAULT_RETENTION_SECONDS,
-        zone: tzinfo = DEFAULT_ZONE,
+        zone: tzinfo | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.version = version
         self.shown_version = version if shown_version is None else shown_version
-        self.zone = zone
+        self.zone: tzinfo = zone or ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
         self.clock = clock or SystemClock()
         self.door = Door(key=key, clock=self.clock)
         self.publishing = True

@@ -3,6 +3,7 @@
 ``DemoServer`` serves a ``DemoProxy`` on a loopback address. Faults that break a connection work on the socket itself.
 """
 
+import socket
 import threading
 from typing import Any
 
@@ -20,6 +21,7 @@ from exporter.demo.routes import USAGE_QUEUE, Routes, asked_count, is_mutating, 
 _JSON = "application/json; charset=utf-8"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _HEADERS_READ = ("Authorization", "X-Management-Key", "X-Forwarded-For", "X-Real-IP")
+_STOP_POLL_SECONDS = 0.02
 _EXPOSED = (
     "X-CPA-TRACE-ID, X-CPA-VERSION, X-CPA-COMMIT, X-CPA-BUILD-DATE, X-CPA-SUPPORT-PLUGIN, X-CPA-HOME-VERSION, "
     "X-CPA-HOME-BUILD-DATE, X-SERVER-VERSION, X-SERVER-BUILD-DATE, Location, Retry-After, X-Request-Id, "
@@ -121,7 +123,8 @@ class _View:
         if versioned:
             headers["X-Cpa-Build-Date"] = "unknown"
             headers["X-Cpa-Commit"] = "demo"
-            headers["X-Cpa-Version"] = self._proxy.shown_version
+            if self._proxy.shown_version:
+                headers["X-Cpa-Version"] = self._proxy.shown_version
             if number >= (7, 1, 69):
                 headers["X-Cpa-Support-Plugin"] = "1"
         return response
@@ -177,9 +180,16 @@ class DemoServer:
         self.host = host
         self._released = threading.Event()
         app = make_app(proxy, released=self._released, control=control)
-        self._server: BaseWSGIServer = make_server(host, port, app, threaded=True, request_handler=_Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="demo-proxy", daemon=True)
-        self.port: int = self._server.server_port
+        # A socket of our own: werkzeug would end the whole program when the port is taken.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as listening:
+            self._server: BaseWSGIServer = make_server(
+                host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno()
+            )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_STOP_POLL_SECONDS,), name="demo-proxy", daemon=True
+        )
+        self.port: int = self._server.port
 
     @property
     def url(self) -> str:

@@ -26,6 +26,11 @@ _DAY_SWING = 0.75
 _QUIETEST_HOUR = 3.0
 _FAILURE_SHARE = 0.085
 _LONG_CONTEXT_SHARE = 0.015
+_IMAGE_SHARE = 0.02
+_PREWARM_SHARE = 0.02
+_PRIORITY_SHARE = 0.06
+_INCONSISTENT_SHARE = 0.15
+_GIVE_UP_SHARE = 0.3
 # Ways to fail and how often, relative to each other; which of them a provider knows is decided in _fails_with.
 _FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
 _MAX_ATTEMPTS = 3
@@ -134,12 +139,14 @@ class Traffic:
             events.append(event)
             if not event.failed or event.status not in {401, 429, 500, 529}:
                 break
-            if self._random.random() < 0.3:
+            if self._random.random() < _GIVE_UP_SHARE:
                 break
             credential = self._next_credential(credential, model)
         self._end_at(events, ending)
-        if events[-1].credential.provider == "codex" and not events[-1].failed and self._random.random() < 0.02:
-            events.append(self._image_extra(events[-1]))
+        last = events[-1]
+        with_image = last.credential.provider == "codex" and not last.failed and last.generate
+        if with_image and self._random.random() < _IMAGE_SHARE:
+            events.append(self._image_extra(last))
         return [self._attempt(event) for event in events]
 
     def _spread(self, span_seconds: float, ending: float) -> float:
@@ -207,12 +214,12 @@ class Traffic:
     def _served_event(self, shared: dict[str, Any]) -> Event:
         credential: Credential = shared["credential"]
         codex = credential.provider == "codex"
-        if codex and self._random.random() < 0.02:
+        if codex and self._random.random() < _PREWARM_SHARE:
             # A prewarm of the Responses API: no tokens, and no request of a user.
             return Event(**shared, started=0.0, latency_ms=180, ttft_ms=150, generate=False)
         tokens = self._tokens(credential)
         ttft = self._random.randint(250, 2800)
-        tier = "priority" if codex and self._random.random() < 0.06 else "auto"
+        tier = "priority" if codex and self._random.random() < _PRIORITY_SHARE else "auto"
         return Event(
             **shared,
             started=0.0,
@@ -220,7 +227,9 @@ class Traffic:
             # Plain answers are not measured: CPA sends 0.
             ttft_ms=ttft if shared["stream"] else 0,
             tokens=tokens,
-            inconsistent=credential.provider == "openrouter" and tokens.reasoning > 0 and self._random.random() < 0.15,
+            inconsistent=credential.provider == "openrouter"
+            and tokens.reasoning > 0
+            and self._random.random() < _INCONSISTENT_SHARE,
             effort=self._random.choice(["", "medium", "high"]) if tokens.reasoning else "",
             service_tier=tier,
             response_tier="priority" if tier == "priority" else "default",

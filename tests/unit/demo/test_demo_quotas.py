@@ -1,0 +1,108 @@
+"""The demo accounts' windows: even growth to a reset, and one truth in headers and in the vendors' pages."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.demo.quotas import (
+    FIVE_HOURS,
+    SEVEN_DAYS,
+    claude_headers,
+    codex_headers,
+    is_exhausted,
+    reading,
+    vendor_answer,
+)
+from exporter.demo.world import CREDENTIALS, Credential
+
+RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
+START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)
+BY_NAME = {credential.name: credential for credential in CREDENTIALS}
+
+
+@pytest.mark.parametrize(
+    ("passed", "ratio"), [(0.0, 0.0), (FIVE_HOURS / 4, 0.2125), (FIVE_HOURS / 2, 0.425), (FIVE_HOURS, 0.0)]
+)
+def test_a_window_fills_evenly_and_begins_anew(passed: float, ratio: float) -> None:
+    alice = BY_NAME["claude-alice"]  # fills her 5 hours to 0.85
+
+    assert reading(alice, FIVE_HOURS, START + passed).used_ratio == pytest.approx(ratio)
+
+
+def test_a_reset_is_the_end_of_the_running_window() -> None:
+    alice = BY_NAME["claude-alice"]
+
+    assert reading(alice, FIVE_HOURS, START + 1).resets_at == START + FIVE_HOURS
+    assert reading(alice, SEVEN_DAYS, START + 1).resets_at % SEVEN_DAYS == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "passed", "full"),
+    [
+        ("claude-bob", 0.88, False),  # 0.88 * 1.12 = 0.99
+        ("claude-bob", 0.90, True),  # 0.90 * 1.12 = 1.01
+        ("claude-alice", 0.99, False),
+        ("claude-key", 0.99, False),
+    ],
+)
+def test_an_account_above_its_ceiling_is_exhausted(name: str, passed: float, full: bool) -> None:
+    assert is_exhausted(BY_NAME[name], START + passed * FIVE_HOURS) is full
+
+
+def test_headers_name_the_window_that_decides() -> None:
+    headers = claude_headers(BY_NAME["claude-bob"], START + 0.95 * FIVE_HOURS)
+
+    assert headers["Anthropic-Ratelimit-Unified-Status"] == "rejected"
+    assert headers["Anthropic-Ratelimit-Unified-Representative-Claim"] == "five_hour"
+    assert headers["Anthropic-Ratelimit-Unified-Reset"] == headers["Anthropic-Ratelimit-Unified-5h-Reset"]
+    assert float(headers["Anthropic-Ratelimit-Unified-5h-Utilization"]) > 1
+
+
+def test_codex_windows_have_absolute_and_relative_resets() -> None:
+    at = START + 1000
+    headers = codex_headers(BY_NAME["codex-carol"], at)
+
+    assert int(headers["X-Codex-Primary-Reset-At"]) - int(headers["X-Codex-Primary-Reset-After-Seconds"]) == at
+    assert headers["X-Codex-Plan-Type"] == "plus"
+
+
+@pytest.mark.parametrize(
+    ("name", "recording"),
+    [
+        ("claude-alice", "claude-usage"),
+        ("codex-dave", "codex-usage"),
+        ("kimi-frank", "kimi-usages"),
+        ("antigravity-erin", "antigravity-quota-daily-cloudcode-pa"),
+        ("xai-grace", "xai-billing-week"),
+    ],
+)
+def test_a_vendor_page_holds_only_known_fields(name: str, recording: str) -> None:
+    recorded = json.loads((RECORDINGS / f"{recording}.json").read_text())
+    credential: Credential = BY_NAME[name]
+    answer = vendor_answer(credential.auth_index, recorded["request"]["body"]["url"], START + 600)
+    assert answer is not None
+    status, text = answer
+
+    assert status == 200
+    assert _paths(json.loads(text)) <= _paths(json.loads(recorded["body"]["body"]))
+
+
+def test_another_account_gets_no_page() -> None:
+    url = "https://api.anthropic.com/api/oauth/usage"
+
+    for auth_index in ("", "0" * 16, BY_NAME["codex-carol"].auth_index, BY_NAME["claude-key"].auth_index):
+        answer = vendor_answer(auth_index, url, START)
+        assert answer is not None
+        assert answer[0] == 401
+    assert vendor_answer(BY_NAME["claude-alice"].auth_index, "https://elsewhere.example/", START) is None
+
+
+def _paths(value: Any, above: str = "") -> set[str]:
+    """All field paths of a JSON value; list elements share one."""
+    if isinstance(value, dict):
+        return {
+            path for name, inner in value.items() for path in {f"{above}.{name}"} | _paths(inner, f"{above}.{name}")
+        }
+    return {path for inner in value for path in _paths(inner, above)} if isinstance(value, list) else set()
