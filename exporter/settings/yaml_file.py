@@ -80,7 +80,7 @@ def _compose(text: str) -> Mapping:
         loader = yaml.SafeLoader(text)
         try:
             root = loader.get_single_node()
-            if root is None:
+            if root is None or root.tag == _PLAIN + "null":
                 return Mapping({}, {}, 1)
             if not isinstance(root, yaml.MappingNode):
                 raise _FileError(1, "The file is not a mapping.", "Write one setting a line, as name: value.")

@@ -1,0 +1,149 @@
+"""The log: one event is one line on one stream, and no line holds a configured secret.
+
+Our own events (structlog) and those of libraries (the standard library's logging) take the same way, so every line has
+the same form: logfmt, which people and tools such as Loki read without a parser, or JSON. Line breaks and control
+characters are escaped: a proxy's answer can neither forge a line nor paint the operator's terminal. Redaction is the
+last line of defence, not the first: code must not log secrets at all.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_REDACTED = "[redacted]"
+_SHORTEST_SECRET = 4
+_QUIET_LIBRARIES = ("httpx", "httpcore", "werkzeug")  # they log every request as info
+_PLAIN_VALUE = re.compile(r"[^\s\"=\\]+")
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+class _Redactor:
+    """Knows the secrets and replaces them in texts."""
+
+    def __init__(self) -> None:
+        self._forms: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secrets: Iterable[str]) -> None:
+        forms = set(self._forms)
+        for secret in secrets:
+            if len(secret) >= _SHORTEST_SECRET:
+                forms |= {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe="")}
+        self._forms = frozenset(forms)
+        longest_first = sorted(forms, key=len, reverse=True)  # else the rest of a longer secret would stay
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def clean(self, text: str) -> str:
+        return self._pattern.sub(_REDACTED, text) if self._pattern else text
+
+
+# The process has one log as it has one standard error, and a secret once known must not be logged by anyone.
+_redactor = _Redactor()
+
+
+def add_secrets(secrets: Iterable[str]) -> None:
+    """Replace these texts by ``[redacted]`` in all later lines, also where they appear escaped or URL-encoded.
+
+    Texts of fewer than 4 characters are not replaced: they occur by chance everywhere.
+    """
+    _redactor.add(secrets)
+
+
+def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
+    """Send all events of at least ``level`` (a value of ``LOG_LEVEL``) to ``stream`` as ``logfmt`` or ``json``.
+
+    Call it again to change level, format or stream; it takes effect at once, for loggers in use too.
+    """
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *common,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = _LineHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *common],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _redact,
+                _json_line if format == "json" else _logfmt_line,
+            ],
+        ),
+    )
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _LineHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines; a record that cannot be formatted is reported without its arguments, which may hold secrets."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is the standard library's
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(f'level=error event="a log record could not be written" logger={record.name}\n')
+
+
+def _redact(_: WrappedLogger, __: str, event: EventDict) -> Mapping[str, object]:
+    return {key: _clean(value) for key, value in event.items()}
+
+
+def _clean(value: object) -> object:
+    """The value as text without secrets; numbers, booleans and None stay what they are if they are none."""
+    text = value if isinstance(value, str) else str(value)
+    cleaned = _redactor.clean(text)
+    return value if isinstance(value, bool | int | float | None) and cleaned == text else cleaned
+
+
+def _ordered(event: EventDict) -> dict[str, object]:
+    first = {key: event[key] for key in ("ts", "level", "event") if key in event}
+    return first | {key: value for key, value in event.items() if key not in first}
+
+
+def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return json.dumps(_ordered(event))
+
+
+def _logfmt_line(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in _ordered(event).items())
+
+
+def _logfmt_value(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    if _PLAIN_VALUE.fullmatch(text) and text.isprintable():
+        return text
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"

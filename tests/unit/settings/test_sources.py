@@ -1,0 +1,248 @@
+"""Where settings are read, which source wins, and what is said of names that are not ours."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import SettingsError
+from exporter.settings.load import load_settings, no_proxy_sentence
+
+
+def _write(directory: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def test_nothing_set_is_valid_and_has_no_proxy(tmp_path: Path) -> None:
+    loaded = load_settings({}, cwd=tmp_path)
+    settings = loaded.require()
+    assert (settings.proxies, loaded.warnings, set(loaded.sources.values())) == ((), [], {"default"})
+    assert settings.exporter_data_dir == tmp_path / "data"
+    assert "CLIPROXY_MANAGEMENT_KEY" in no_proxy_sentence()
+    assert "cliproxy-exporter demo" in no_proxy_sentence()
+
+
+@pytest.mark.parametrize(
+    ("texts", "port", "source"),
+    [
+        pytest.param(("1", "2", "3"), 1, "environment", id="the environment wins"),
+        pytest.param((None, "2", "3"), 2, ".env:3", id="then the file .env"),
+        pytest.param((None, None, "3"), 3, "conf.yaml:2", id="then the YAML file"),
+        pytest.param(("", "", "3"), 3, "conf.yaml:2", id="empty values count as not set"),
+        pytest.param(("", "", ""), 9317, "default", id="then the default"),
+    ],
+)
+def test_precedence(tmp_path: Path, texts: tuple[str | None, str | None, str], port: int, source: str) -> None:
+    environ, dotenv, yaml = texts
+    lines = ["# comment", "", f"export EXPORTER_PORT='{dotenv}'"] if dotenv is not None else []
+    _write(
+        tmp_path,
+        {".env": "\n".join([*lines, "EXPORTER_CONFIG=etc/conf.yaml"]), "etc/conf.yaml": f"---\nexporter_port: {yaml}"},
+    )
+    loaded = load_settings({} if environ is None else {"EXPORTER_PORT": environ}, cwd=tmp_path)
+    assert loaded.require().exporter_port == port
+    assert loaded.sources["EXPORTER_PORT"] == source
+    assert loaded.sources["EXPORTER_CONFIG"].startswith(".env:")
+
+
+def test_paths_are_below_the_working_directory_or_the_yaml_files_own(tmp_path: Path) -> None:
+    _write(tmp_path, {"etc/conf.yaml": "exporter_data_dir: store\nexporter_token_file: token", "etc/token": "abc\r\n"})
+    settings = load_settings({"EXPORTER_CONFIG": "etc/conf.yaml"}, cwd=tmp_path).require()
+    assert settings.exporter_data_dir == tmp_path / "etc" / "store"
+    assert settings.exporter_config == tmp_path / "etc" / "conf.yaml"
+    assert settings.exporter_token is not None
+    assert settings.exporter_token.get_secret_value() == "abc"
+
+
+@pytest.mark.parametrize(
+    "name", ["CLIPROXY_MANAGEMENT_KEY", "SUPABASE_SECRET_KEY", "EXPORTER_TOKEN", "EXPORTER_HASH_KEY"]
+)
+def test_every_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
+    _write(tmp_path, {"secret": "\ufeffplanted-0123456789\n"})
+    loaded = load_settings({f"{name}_FILE": "secret", "SUPABASE_URL": "https://a.supabase.co"}, cwd=tmp_path)
+    if name != "SUPABASE_SECRET_KEY":
+        loaded = load_settings({f"{name}_FILE": "secret"}, cwd=tmp_path)
+    assert loaded.require().secret_values() == ["planted-0123456789"]
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "says"),
+    [
+        pytest.param({}, {}, "The file does not exist.", id="missing"),
+        pytest.param({"token": "\n"}, {}, "The file is empty.", id="empty"),
+        pytest.param({"token/x": ""}, {}, "The file cannot be read: Is a directory.", id="a directory"),
+        pytest.param({"token": "planted\nplanted"}, {}, "line break or a control character", id="two lines"),
+        pytest.param(
+            {"token": "planted"},
+            {"EXPORTER_TOKEN": "planted-too"},
+            "EXPORTER_TOKEN (environment) is set too. Set only one of the two.",
+            id="both forms",
+        ),
+    ],
+)
+def test_secret_file_is_refused(tmp_path: Path, files: dict[str, str], environ: dict[str, str], says: str) -> None:
+    _write(tmp_path, files)
+    loaded = load_settings({"EXPORTER_TOKEN_FILE": "token"} | environ, cwd=tmp_path)
+    (problem,) = loaded.problems
+    assert problem.setting == "EXPORTER_TOKEN_FILE"
+    assert says in str(problem)
+    assert "planted" not in str(loaded)
+
+
+def test_secret_file_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe\x00planted")
+    (problem,) = load_settings({"EXPORTER_TOKEN_FILE": "token"}, cwd=tmp_path).problems
+    assert "not UTF-8" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("environ", "ports"),
+    [
+        pytest.param({"EXPORTER_PORT": "1", "COLLECTOR_TRIGGER_PORT": "2"}, None, id="both and different"),
+        pytest.param({"EXPORTER_PORT": "1", "COLLECTOR_TRIGGER_PORT": "1"}, 1, id="both and equal"),
+    ],
+)
+def test_older_name_of_the_port(tmp_path: Path, environ: dict[str, str], ports: int | None) -> None:
+    loaded = load_settings(environ, cwd=tmp_path)
+    if ports is None:
+        (problem,) = loaded.problems
+        assert str(problem) == (
+            "COLLECTOR_TRIGGER_PORT (environment): It is the older name of EXPORTER_PORT (environment), "
+            "which has another value. Set only one of the two."
+        )
+    else:
+        assert loaded.require().exporter_port == ports
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CLIPROXY_MANAGMENT_KEY", "planted", "Did you mean CLIPROXY_MANAGEMENT_KEY?"),
+        ("EXPORTER_PROT", "9", "Did you mean EXPORTER_PORT?"),
+        ("TIMEZONE_OFFSET", "7", "Did you mean TIMEZONE_OFFSET_HOURS?"),
+        ("COLLECTOR_INTERVAL", "7", "Did you mean COLLECTOR_INTERVAL_SECONDS?"),
+        ("SUPABASE_SERVICE_ROLE", "planted", "is ignored"),
+        ("LOG_LEVLE", "info", "Did you mean LOG_LEVEL?"),
+        ("EXPORTER_CONFIG_FILE", "x", "Did you mean EXPORTER_CONFIG?"),
+        ("LOG_ZZZZZZZZZZZZZZZZZZ", "x", "If it belongs to another program, all is well."),
+        (
+            "EXPORTER_PORT",
+            "tcp://10.0.0.1:9317",
+            "Kubernetes injects this value because there is a Service named exporter",
+        ),
+        ("COLLECTOR_TRIGGER_PORT", "tcp://10.0.0.1:80", "Set enableServiceLinks: false in the pod's spec"),
+    ],
+)
+def test_name_or_value_in_the_environment_is_warned_about(tmp_path: Path, name: str, value: str, says: str) -> None:
+    loaded = load_settings({name: value}, cwd=tmp_path)
+    assert loaded.require().exporter_port == 9317
+    (warning,) = loaded.warnings
+    assert (warning.setting, warning.place) == (name, "environment")
+    assert says in str(warning)
+    assert "planted" not in str(warning)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EXPORTER_PORT_9317_TCP", "tcp://10.0.0.1:9317"),
+        ("EXPORTER_PORT_9317_TCP_ADDR", "10.0.0.1"),
+        ("EXPORTER_SERVICE_HOST", "10.0.0.1"),
+        ("EXPORTER_SERVICE_PORT_HTTP", "9317"),
+        ("CLIPROXY_PORT", "tcp://10.0.0.1:8317"),
+        ("PATH", "/bin"),
+        ("LOGNAME", "me"),
+        ("exporter_port", "1"),
+    ],
+)
+def test_names_of_others_are_left_alone(tmp_path: Path, name: str, value: str) -> None:
+    loaded = load_settings({name: value}, cwd=tmp_path)
+    assert loaded.require().exporter_port == 9317
+    assert (loaded.warnings, loaded.notes) == ([], [])
+
+
+def test_the_earlier_collectors_env_file_works_unchanged(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            ".env": "SUPABASE_URL=https://abc.supabase.co\nSUPABASE_PUBLISHABLE_KEY=sb_publishable_x\n"
+            "SUPABASE_SECRET_KEY=sb_secret_x\nVITE_SUPABASE_URL=https://abc.supabase.co\n"
+            'CLIPROXY_URL="http://localhost:8317/"\nCLIPROXY_MANAGEMENT_KEY=my-key # mine\n'
+            "COLLECTOR_INTERVAL_SECONDS=300\nTIMEZONE_OFFSET_HOURS=7\nOAUTH_SYNC_INTERVAL_SECONDS=900\n",
+        },
+    )
+    loaded = load_settings({}, cwd=tmp_path)
+    settings = loaded.require()
+    assert [(proxy.url, proxy.management_key.get_secret_value()) for proxy in settings.proxies] == [
+        ("http://localhost:8317", "my-key"),
+    ]
+    assert (settings.collector_interval_seconds, settings.timezone_offset_hours) == (300, 7)
+    assert [warning.setting for warning in loaded.warnings] == ["SUPABASE_URL"]
+    assert [note.setting for note in loaded.notes] == [
+        "SUPABASE_PUBLISHABLE_KEY",
+        "VITE_SUPABASE_URL",
+        "OAUTH_SYNC_INTERVAL_SECONDS",
+    ]
+
+
+def test_a_bad_line_in_env_file_is_warned_about_and_not_quoted(tmp_path: Path) -> None:
+    _write(tmp_path, {".env": "\ufeffEXPORTER_PORT=9400\n\nEXPORTER_TOKEN='planted\nLOG_LEVEL=debug\n"})
+    loaded = load_settings({}, cwd=tmp_path)
+    assert (loaded.require().exporter_port, loaded.require().log_level) == (9400, "debug")
+    (warning,) = loaded.warnings
+    assert warning.place == ".env:3"
+    assert "planted" not in str(loaded)
+
+
+def test_env_file_takes_dollars_literally(tmp_path: Path) -> None:
+    _write(tmp_path, {".env": "EXPORTER_TOKEN=a${HOME}b$c"})
+    assert load_settings({"HOME": "/root"}, cwd=tmp_path).require().secret_values() == ["a${HOME}b$c"]
+
+
+def test_env_file_that_is_not_text_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"EXPORTER_TOKEN=planted\xff")
+    (problem,) = load_settings({}, cwd=tmp_path).problems
+    assert "not UTF-8" in str(problem)
+
+
+def test_a_directory_named_like_the_env_file_is_no_problem(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert load_settings({}, cwd=tmp_path).problems == []
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({"CLIPROXY_URL": "http://a"}, id="no key"),
+        pytest.param({"CLIPROXY_URL": "http://a", "CLIPROXY_MANAGEMENT_KEY": " "}, id="an empty key"),
+    ],
+)
+def test_url_without_key_names_both(tmp_path: Path, environ: dict[str, str]) -> None:
+    (problem,) = load_settings(environ, cwd=tmp_path).problems
+    assert problem.setting == "CLIPROXY_URL"
+    assert "CLIPROXY_MANAGEMENT_KEY" in str(problem)
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    _write(tmp_path, {"c.yaml": "log_format: xml\nnope: 1\n", ".env": "EXPORTER_TOKEN_FILE=missing"})
+    environ = {
+        "EXPORTER_CONFIG": "c.yaml",
+        "CLIPROXY_URL": "nothing",
+        "EXPORTER_PORT": "x",
+        "SUPABASE_URL": "https://a.supabase.co",
+    }
+    loaded = load_settings(environ, cwd=tmp_path)
+    expected = {
+        ("log_format", "c.yaml:1"),
+        ("unknown name", "c.yaml:2"),
+        ("EXPORTER_TOKEN_FILE", ".env:1"),
+        ("CLIPROXY_URL", "environment"),
+        ("EXPORTER_PORT", "environment"),
+        ("SUPABASE_URL", "environment"),
+    }
+    assert {(problem.setting, problem.place) for problem in loaded.problems} == expected
+    with pytest.raises(SettingsError) as refused:
+        loaded.require()
+    assert len(str(refused.value).splitlines()) == len(expected)

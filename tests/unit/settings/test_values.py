@@ -1,0 +1,238 @@
+"""Which values each setting takes, and what is said of the others."""
+
+import base64
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from exporter.settings.load import load_settings
+from exporter.settings.model import (
+    Aliases,
+    ClientAlias,
+    CredentialAlias,
+    ProxySettings,
+    Settings,
+)
+
+KEY = {"CLIPROXY_MANAGEMENT_KEY": "planted-key"}
+SUPABASE = {"SUPABASE_URL": "https://abc.supabase.co", "SUPABASE_SECRET_KEY": "sb_secret_planted"}
+
+
+def _anon_token() -> str:
+    payload = base64.urlsafe_b64encode(json.dumps({"role": "anon"}).encode()).decode().rstrip("=")
+    return f"header.{payload}.signature"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("COLLECTOR_INTERVAL_SECONDS", "300", "collector_interval_seconds", 300),
+        ("COLLECTOR_INTERVAL_SECONDS", "1", "collector_interval_seconds", 1),
+        ("TIMEZONE", "Asia/Ho_Chi_Minh", "timezone", "Asia/Ho_Chi_Minh"),
+        ("TIMEZONE_OFFSET_HOURS", "7", "timezone_offset_hours", 7.0),
+        ("TIMEZONE_OFFSET_HOURS", "-3.5", "timezone_offset_hours", -3.5),
+        ("TIMEZONE_OFFSET_HOURS", "+5.75", "timezone_offset_hours", 5.75),
+        ("TIMEZONE_OFFSET_HOURS", "14", "timezone_offset_hours", 14.0),
+        ("EXPORTER_HOST", "0.0.0.0", "exporter_host", "0.0.0.0"),  # noqa: S104  # the container image sets it
+        ("EXPORTER_HOST", "::1", "exporter_host", "::1"),
+        ("EXPORTER_PORT", " 9400 ", "exporter_port", 9400),
+        ("EXPORTER_PORT", "0", "exporter_port", 0),
+        ("EXPORTER_PORT", "65535", "exporter_port", 65535),
+        ("COLLECTOR_TRIGGER_PORT", "5001", "exporter_port", 5001),
+        ("EXPORTER_DATA_DIR", "/var/lib/exporter", "exporter_data_dir", Path("/var/lib/exporter")),
+        ("EXPORTER_ALLOWED_HOSTS", "A.example, [::1],,a.example", "exporter_allowed_hosts", ("a.example", "::1")),
+        ("EXPORTER_MAX_LABEL_SETS", "1", "exporter_max_label_sets", 1),
+        ("EXPORTER_SERIES_BIRTH_SECONDS", "0", "exporter_series_birth_seconds", 0),
+        ("LOG_LEVEL", "INFO", "log_level", "info"),
+        ("LOG_LEVEL", "warn", "log_level", "warning"),
+        ("LOG_FORMAT", "JSON", "log_format", "json"),
+    ],
+)
+def test_value_is_taken(tmp_path: Path, name: str, text: str, field: str, value: object) -> None:
+    settings = load_settings({name: text}, cwd=tmp_path).require()
+    assert getattr(settings, field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("COLLECTOR_INTERVAL_SECONDS", "0", "0 is out of range. Give a whole number of 1 or more."),
+        ("COLLECTOR_INTERVAL_SECONDS", "5m", "'5m' is not a whole number."),
+        ("COLLECTOR_INTERVAL_SECONDS", "1.5", "'1.5' is not a whole number."),
+        ("COLLECTOR_INTERVAL_SECONDS", "9" * 5000, "a text of 5000 characters is not a whole number."),
+        ("TIMEZONE", "Europe/Berlim", "Did you mean Europe/Berlin?"),
+        ("TIMEZONE", "../../etc/passwd", "is not a time zone"),
+        ("TIMEZONE", "America", "is not a time zone"),
+        ("TIMEZONE", "UTC+7", "An offset from UTC goes into TIMEZONE_OFFSET_HOURS"),
+        ("TIMEZONE_OFFSET_HOURS", "7.1", "in steps of 0.25"),
+        ("TIMEZONE_OFFSET_HOURS", "14.25", "from -12 to 14"),
+        ("TIMEZONE_OFFSET_HOURS", "-12.25", "from -12 to 14"),
+        ("TIMEZONE_OFFSET_HOURS", "nan", "is not a number of hours"),
+        ("TIMEZONE_OFFSET_HOURS", "5:30", "is not a number of hours"),
+        ("EXPORTER_HOST", "http://localhost", "not an IP address or a host name"),
+        ("EXPORTER_HOST", "[::1]", "without port and brackets"),
+        ("EXPORTER_HOST", "*", "0.0.0.0 for all interfaces"),
+        ("EXPORTER_PORT", "65536", "65536 is out of range. Give a whole number from 0 to 65535."),
+        ("EXPORTER_PORT", "-1", "-1 is out of range"),
+        ("EXPORTER_PORT", "٩٣١٧", "is not a whole number"),
+        ("EXPORTER_DATA_DIR", "~/data", "only a shell expands"),
+        ("EXPORTER_CONFIG", "~/config.yaml", "only a shell expands"),
+        ("EXPORTER_ALLOWED_HOSTS", "a.example,https://b.example", "not a plain host name"),
+        ("EXPORTER_ALLOWED_HOSTS", "a.example:8080", "without http://, port, path or *"),
+        ("EXPORTER_ALLOWED_HOSTS", "*.example", "without http://, port, path or *"),
+        ("EXPORTER_MAX_LABEL_SETS", "0", "0 is out of range"),
+        ("EXPORTER_HASH_KEY", "short-planted", "shorter than 16 characters"),
+        ("EXPORTER_TOKEN", "planted\nsecond", "line break or a control character"),
+        ("LOG_LEVEL", "verbose", "Use one of: debug, info, warning, error."),
+        ("LOG_FORMAT", "xml", "Use one of: logfmt, json."),
+    ],
+)
+def test_value_is_refused_with_what_to_do(tmp_path: Path, name: str, text: str, says: str) -> None:
+    loaded = load_settings({name: text}, cwd=tmp_path)
+    assert loaded.settings is None
+    (problem,) = loaded.problems
+    assert (problem.setting, problem.place) == (name, "environment")
+    assert says in str(problem)
+    assert "planted" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://localhost:8317/", "http://localhost:8317"),
+        ("http://LocalHost:8317", "http://localhost:8317"),
+        ("https://example.com/cpa//", "https://example.com/cpa"),
+        ("http://[::1]:8317", "http://[::1]:8317"),
+        ("http://cli_proxy:8317", "http://cli_proxy:8317"),
+    ],
+)
+def test_proxy_url_is_normalized(tmp_path: Path, url: str, base: str) -> None:
+    (proxy,) = load_settings(KEY | {"CLIPROXY_URL": url}, cwd=tmp_path).require().proxies
+    assert (proxy.name, proxy.url, proxy.management_key.get_secret_value()) == ("default", base, "planted-key")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost:8317", "does not start with http:// or https://"),
+        ("ftp://localhost", "does not start with http:// or https://"),
+        ("http://", "not a URL with a host"),
+        ("http://:8317", "not a URL with a host"),
+        ("http://[::1", "not a URL with a host"),
+        ("http://host:99999", "not a URL with a host"),
+        ("http://host:0", "not a URL with a host"),
+        ("http://ho st", "not a URL with a host"),
+        ("http://host\tx", "not a URL with a host"),
+        ("http://planted:planted@host", "CPA would take that as the management key"),
+        ("http://host/?key=planted", "has a query or a fragment"),
+        ("http://host/#planted", "has a query or a fragment"),
+        ("http://host/v0/management", "Write http://host."),
+        ("http://host/a/v8/management/", "Write http://host/a."),
+        ("http://host/v0/management/usage-queue", "Write http://host."),
+        ("http://host:8317/management.html", "Write http://host:8317."),
+    ],
+)
+def test_proxy_url_is_refused_with_what_to_do(tmp_path: Path, url: str, says: str) -> None:
+    loaded = load_settings(KEY | {"CLIPROXY_URL": url}, cwd=tmp_path)
+    (problem,) = loaded.problems
+    assert problem.setting == "CLIPROXY_URL"
+    assert says in str(problem)
+    assert "planted" not in str(loaded)
+
+
+def test_the_hash_from_the_proxys_configuration_is_not_the_key(tmp_path: Path) -> None:
+    loaded = load_settings({"CLIPROXY_MANAGEMENT_KEY": "$2a$10$" + "planted" * 7 + "abcd"}, cwd=tmp_path)
+    (problem,) = loaded.problems
+    assert "the hash that CPA writes back to its config.yaml" in str(problem)
+    assert "planted" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "says"),
+    [
+        pytest.param({"SUPABASE_URL": "https://a.supabase.co"}, "SUPABASE_URL", "SUPABASE_SECRET_KEY", id="no key"),
+        pytest.param({"SUPABASE_SECRET_KEY": "sb_secret_planted"}, "SUPABASE_SECRET_KEY", "SUPABASE_URL", id="no URL"),
+        pytest.param(
+            SUPABASE | {"SUPABASE_SECRET_KEY": "sb_publishable_planted"},
+            "SUPABASE_SECRET_KEY",
+            "may not write",
+            id="the publishable key",
+        ),
+        pytest.param(
+            SUPABASE | {"SUPABASE_SECRET_KEY": _anon_token()},
+            "SUPABASE_SECRET_KEY",
+            "may not write",
+            id="the old token of anon",
+        ),
+        pytest.param(
+            SUPABASE | {"SUPABASE_URL": "https://a.supabase.co/rest/v1/"},
+            "SUPABASE_URL",
+            "Write https://a.supabase.co.",
+            id="the URL of its API",
+        ),
+    ],
+)
+def test_supabase_settings_are_refused(tmp_path: Path, given: dict[str, str], setting: str, says: str) -> None:
+    (problem,) = load_settings(given, cwd=tmp_path).problems
+    assert problem.setting == setting
+    assert says in str(problem)
+    assert "planted" not in str(problem)
+
+
+def test_with_supabase_set_it_says_that_history_is_not_written_yet(tmp_path: Path) -> None:
+    loaded = load_settings(SUPABASE | {"SUPABASE_URL": "https://abc.supabase.co/"}, cwd=tmp_path)
+    assert loaded.require().supabase_url == "https://abc.supabase.co"
+    (warning,) = loaded.warnings
+    assert "does not write history to Supabase yet" in str(warning)
+
+
+@pytest.mark.parametrize(
+    ("given", "winter", "summer", "warned"),
+    [
+        pytest.param({}, 0, 0, False, id="UTC by default"),
+        pytest.param({"TIMEZONE": "Europe/Berlin"}, 1, 2, False, id="a zone with daylight saving"),
+        pytest.param({"TIMEZONE_OFFSET_HOURS": "-3.5"}, -3.5, -3.5, False, id="a fixed offset"),
+        pytest.param({"TIMEZONE": "Europe/Berlin", "TIMEZONE_OFFSET_HOURS": "1"}, 1, 2, True, id="the zone wins"),
+        pytest.param({"TIMEZONE": "Asia/Ho_Chi_Minh", "TIMEZONE_OFFSET_HOURS": "7"}, 7, 7, False, id="both the same"),
+        pytest.param({"TIMEZONE": "UTC", "TIMEZONE_OFFSET_HOURS": "7"}, 0, 0, True, id="UTC said on purpose"),
+    ],
+)
+def test_zone(tmp_path: Path, given: dict[str, str], winter: float, summer: float, warned: bool) -> None:
+    loaded = load_settings(given, cwd=tmp_path)
+    zone = loaded.require().zone
+    for month, hours in ((1, winter), (7, summer)):
+        offset = datetime.datetime(2026, month, 1, tzinfo=zone).utcoffset()
+        assert offset == datetime.timedelta(hours=hours)
+    assert [warning.setting for warning in loaded.warnings] == (["TIMEZONE_OFFSET_HOURS"] if warned else [])
+
+
+def test_no_text_of_settings_shows_a_secret() -> None:
+    planted = ["planted-management", "planted-token", "planted-hash-key-0", "sb_secret_planted", "planted-client"]
+    planted += ["planted-upstream", "planted@example.com", "planted-file.json"]
+    settings = Settings(
+        proxies=(ProxySettings(name="a", url="http://a", management_key=SecretStr(planted[0])),),
+        exporter_token=SecretStr(planted[1]),
+        exporter_hash_key=SecretStr(planted[2]),
+        supabase_secret_key=SecretStr(planted[3]),
+        aliases=Aliases(
+            clients=(ClientAlias(key=SecretStr(planted[4]), alias="one"),),
+            credentials=(
+                CredentialAlias(key=SecretStr(planted[5]), alias="two"),
+                CredentialAlias(email=SecretStr(planted[6]), alias="three"),
+                CredentialAlias(file=SecretStr(planted[7]), alias="four"),
+            ),
+        ),
+    )
+    assert "planted" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert sorted(settings.secret_values()) == sorted(planted)
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({"exporter_token": "planted\n2", "planted": 1, "supabase_url": "http://planted@x"})
+    assert "planted" not in str(refused.value).replace("\nplanted\n", "\n")  # the unknown field's own name
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().exporter_port = 1

@@ -1,0 +1,253 @@
+"""The YAML file: proxies, aliases, and what is said of mistakes in it. Texts with "planted" must not be repeated."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.settings.load import Loaded, load_settings
+
+
+def _load(directory: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:
+    (directory / "c.yaml").write_text(text, encoding="utf-8")
+    return load_settings({"EXPORTER_CONFIG": "c.yaml"} | (environ or {}), cwd=directory)
+
+
+def test_proxies_and_aliases(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("file-key\n", encoding="utf-8")
+    loaded = _load(
+        tmp_path,
+        """
+exporter_allowed_hosts: [a.example, b.example]
+cliproxy_management_key: own-key
+proxies:
+  - &home
+    name: home
+    url: http://home:8317/
+    management_key: 0123
+  - <<: *home
+    name: office
+    url: http://office:8317
+  - {name: third, url: "http://third", management_key_file: key}
+aliases:
+  clients:
+    - {key: yes, alias: laptop}
+    - {key_file: key, alias: ci}
+  credentials:
+    - {auth_index: 0123456701234567, alias: laptop}
+    - {email: someone@example.com, alias: team}
+    - {file: x.json, alias: other}
+    - {key: upstream, alias: paid}
+""",
+    )
+    settings = loaded.require()
+    assert settings.exporter_allowed_hosts == ("a.example", "b.example")
+    assert [(proxy.name, proxy.url, proxy.management_key.get_secret_value()) for proxy in settings.proxies] == [
+        ("default", "http://localhost:8317", "own-key"),
+        ("home", "http://home:8317", "0123"),
+        ("office", "http://office:8317", "0123"),
+        ("third", "http://third", "file-key"),
+    ]
+    assert [(client.key.get_secret_value(), client.alias) for client in settings.aliases.clients] == [
+        ("yes", "laptop"),
+        ("file-key", "ci"),
+    ]
+    assert [credential.auth_index for credential in settings.aliases.credentials] == [
+        "0123456701234567",
+        None,
+        None,
+        None,
+    ]
+    assert loaded.sources["proxies.office"] == "c.yaml:9"
+    assert loaded.sources["proxies.default"] == "c.yaml:3"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "aliases:\nexporter_port:\n"])
+def test_a_file_that_sets_nothing_is_fine(tmp_path: Path, text: str) -> None:
+    assert _load(tmp_path, text).require().exporter_port == 9317
+
+
+_PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "setting", "says"),
+    [
+        pytest.param("exporter_prot: 1", 1, "exporter_prot", "Did you mean exporter_port?", id="misspelt"),
+        pytest.param("EXPORTER_PORT: 1", 1, "EXPORTER_PORT", "Did you mean exporter_port?", id="capitals"),
+        pytest.param("sk-planted-0: 1", 1, "unknown name", "no such setting", id="a key as a name is not shown"),
+        pytest.param("proxys: []", 1, "proxys", "Did you mean proxies?", id="misspelt list"),
+        pytest.param("exporter_config: x", 1, "exporter_config", "Set EXPORTER_CONFIG in the env", id="itself"),
+        pytest.param("exporter_port: [1]", 1, "exporter_port", "not a single value", id="list for a value"),
+        pytest.param("\nexporter_port: x", 2, "exporter_port", "'x' is not a whole number", id="a bad value"),
+        pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "stands in line 1 already", id="twice the same name"),
+        pytest.param("- planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a list"),
+        pytest.param("planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a text"),
+        pytest.param("a: 1\n\tplanted: 2", 2, "EXPORTER_CONFIG", "a tab stands where", id="a tab"),
+        pytest.param("a: 'planted", 1, "EXPORTER_CONFIG", "not YAML", id="an open quote"),
+        pytest.param("a: 1\nlog_level: *planted", 2, "EXPORTER_CONFIG", "found undefined alias.", id="undefined alias"),
+        pytest.param("log_level: !planted x", 1, "EXPORTER_CONFIG", "tag", id="a tag"),
+        pytest.param("log_level: !!python/name:os.system x", 1, "EXPORTER_CONFIG", "tag", id="a Python tag"),
+        pytest.param("a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML", id="two documents"),
+        pytest.param("a: 1\nb: planted\x07", 2, "EXPORTER_CONFIG", "control character", id="a control character"),
+        pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
+        pytest.param("proxies: &a [*a]", 1, "EXPORTER_CONFIG", "contains itself", id="a list in itself"),
+        pytest.param("proxies: []", 1, "proxies", "The list is empty", id="no proxies"),
+        pytest.param("proxies:", 1, "proxies", "The list is empty", id="nothing below proxies"),
+        pytest.param("proxies: {a: planted}", 1, "proxies", "not a list", id="a mapping of proxies"),
+        pytest.param("proxies: [planted]", 1, "proxies[0]", "not a mapping", id="a text as a proxy"),
+        pytest.param(
+            "proxies:\n- {url: 'http://a', management_key: planted}", 2, "proxies[0].name", "Add name.", id="no name"
+        ),
+        pytest.param("proxies:\n- {name: a, management_key: planted}", 2, "proxies[0].url", "Add url.", id="no URL"),
+        pytest.param(
+            "proxies:\n- name: a\n  url: http://a",
+            2,
+            "proxies[0].management_key",
+            "Add management_key or management_key_file.",
+            id="no key",
+        ),
+        pytest.param(
+            _PROXY + "  # b\n- {name: 'b/c', url: 'http://b', management_key: planted}",
+            4,
+            "proxies[1].name",
+            "1 to 64 of the characters",
+            id="a bad name",
+        ),
+        pytest.param(
+            _PROXY + f"- {{name: {'n' * 65}, url: 'http://b', management_key: planted}}",
+            3,
+            "proxies[1].name",
+            "1 to 64 of the characters",
+            id="a long name",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://planted@b', management_key: planted}",
+            3,
+            "proxies[1].url",
+            "holds user:password@",
+            id="a password in the URL",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', management_key: planted, management_key_file: x}",
+            3,
+            "proxies[1].management_key_file",
+            "proxies[1].management_key (c.yaml:3) is set too",
+            id="key and file",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', managment_key: planted, management_key: planted}",
+            3,
+            "proxies[1].managment_key",
+            "Did you mean management_key?",
+            id="a misspelt field",
+        ),
+        pytest.param(
+            _PROXY + "- {name: a, url: 'http://b', management_key: planted}",
+            3,
+            "proxies",
+            "The name a is used by another proxy (c.yaml:2) already.",
+            id="one name twice",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://A:80/', management_key: planted}",
+            3,
+            "proxies",
+            "a queue can have one reader only",
+            id="one server twice",
+        ),
+        pytest.param("aliases: [planted]", 1, "aliases", "not a mapping", id="a list of aliases"),
+        pytest.param("aliases:\n  client: []", 2, "aliases.client", "Did you mean clients?", id="a misspelt kind"),
+        pytest.param(
+            "aliases:\n  clients: {planted: a}", 2, "aliases.clients", "not a list", id="a mapping of clients"
+        ),
+        pytest.param("aliases:\n  clients:\n  - alias: a", 3, "aliases.clients[0].key", "Add key", id="no client key"),
+        pytest.param(
+            "aliases:\n  clients:\n  - key: planted", 3, "aliases.clients[0].alias", "Add alias", id="no alias"
+        ),
+        pytest.param(
+            "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted2, alias: a}",
+            4,
+            "aliases.clients[1].alias",
+            "The same alias is used by c.yaml:3 already.",
+            id="one alias for two clients",
+        ),
+        pytest.param(
+            "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted, alias: b}",
+            4,
+            "aliases.clients[1].key",
+            "The same key is used by c.yaml:3 already.",
+            id="two aliases for one client",
+        ),
+        pytest.param(
+            f"aliases:\n  clients:\n  - {{key: planted, alias: {'a' * 101}}}",
+            3,
+            "aliases.clients[0].alias",
+            "1 to 100 printable characters",
+            id="a long alias",
+        ),
+        pytest.param(
+            'aliases:\n  clients:\n  - {key: planted, alias: "a\\nb"}',
+            3,
+            "aliases.clients[0].alias",
+            "1 to 100 printable characters",
+            id="a line break in an alias",
+        ),
+        pytest.param(
+            "aliases:\n  credentials:\n  - {alias: a}",
+            3,
+            "aliases.credentials[0]",
+            "Give exactly one of key, email, file and auth_index.",
+            id="a credential without identifier",
+        ),
+        pytest.param(
+            "aliases:\n  credentials:\n  - {email: planted@example.com, file: planted, alias: a}",
+            3,
+            "aliases.credentials[0]",
+            "It has email and file.",
+            id="a credential with two identifiers",
+        ),
+    ],
+)
+def test_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, setting: str, says: str) -> None:
+    loaded = _load(tmp_path, text)
+    assert loaded.settings is None
+    (problem,) = loaded.problems
+    assert (problem.setting, problem.place) == (setting, f"c.yaml:{line}")
+    assert says in str(problem)
+    assert "planted" not in str(loaded)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        (
+            "{name: default, url: 'http://b', management_key: x}",
+            "The name default is used by another proxy (environment)",
+        ),
+        ("{name: b, url: 'http://127.0.0.1:8317', management_key: x}", "a queue can have one reader only"),
+    ],
+)
+def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, proxy: str, says: str) -> None:
+    loaded = _load(tmp_path, f"proxies:\n- {proxy}", {"CLIPROXY_MANAGEMENT_KEY": "k"})
+    (problem,) = loaded.problems
+    assert says in str(problem)
+
+
+def test_missing_file_is_a_problem(tmp_path: Path) -> None:
+    (problem,) = load_settings({"EXPORTER_CONFIG": "gone.yaml"}, cwd=tmp_path).problems
+    assert (problem.setting, problem.place) == ("EXPORTER_CONFIG", "gone.yaml")
+    assert "does not exist" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(b"a: \xff", "not UTF-8", id="not text"),
+        pytest.param(None, "cannot be read: Is a directory", id="a directory"),
+    ],
+)
+def test_unreadable_file_is_a_problem(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content) if content is not None else path.mkdir()
+    (problem,) = load_settings({"EXPORTER_CONFIG": "c.yaml"}, cwd=tmp_path).problems
+    assert says in str(problem)
