@@ -6,6 +6,7 @@ made once per installation, so the hashes mean nothing elsewhere, and equal valu
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from exporter.errors import SettingsError
 
 _CACHE_LIMIT = 20_000
 _KEY_BYTES = 32
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 def load_hash_key(configured: str | None, path: Path) -> bytes:
@@ -70,10 +72,14 @@ class Pseudonyms:
         if not value:
             return ""
         text = value.strip()
-        if "@" in text:
+        if _EMAIL.fullmatch(text):
             text = text.lower()
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).hexdigest()
+        digest = self.of_bytes(text.encode("utf-8", "surrogatepass"))
         if len(self._cache) >= _CACHE_LIMIT:
             self._cache.clear()  # bounded against a source that sends a new value in every record
         self._cache[value] = digest
         return digest
+
+    def of_bytes(self, value: bytes) -> str:
+        """The pseudonym of exactly these bytes."""
+        return hashlib.blake2b(value, key=self._key, digest_size=8).hexdigest()

@@ -62,8 +62,8 @@ class Dictionary:
         self.credentials: dict[int, Credential] = {}
         self.routes: dict[int, Route] = {}
         self.series: dict[int, Series] = {}
-        self.version = 0
-        """Rises with every change that can alter a shown label."""
+        self.labels_version = 0
+        """Rises whenever a shown label may have changed, or a name that an alias can be for was added."""
         self._client_ids: dict[str, int] = {}
         self._credential_keys: dict[tuple[int, str, str], int] = {}
         self._route_ids: dict[Route, int] = {}
@@ -99,7 +99,7 @@ class Dictionary:
         self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
         self._price_ids = dict(connection.execute("select price, id from price"))
         self._shown = sum(1 for id_, series in self.series.items() if series.shown == id_)
-        self.version += 1
+        self.labels_version += 1
 
     @property
     def folded(self) -> int:
@@ -122,6 +122,16 @@ class Dictionary:
     def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
         id_ = self._credential_keys.get((proxy, kind, value)) if value else None
         return None if id_ is None else self.resolved(id_)
+
+    def credentials_with(self, kind: str, value: str) -> list[Credential]:
+        """The credentials, of all proxies, that ``value`` names; an e-mail address can name one per provider."""
+        wanted = f"{value}/" if kind == "email" else value
+        ids = {
+            id_
+            for (_, known_kind, known), id_ in list(self._credential_keys.items())
+            if known_kind == kind and (known.startswith(wanted) if kind == "email" else known == wanted)
+        }
+        return list({found.id: found for found in map(self.resolved, ids)}.values())
 
     def resolved(self, credential: int) -> Credential:
         """The credential that stands for ``credential``: itself, or the one that it turned out to be."""
@@ -177,7 +187,6 @@ class Dictionary:
         self._series_ids[(route, credential, client)] = id_
         self.series[id_] = Series(route, credential, client, id_ if shown is None else shown)
         self._shown += shown is None
-        self.version += 1
         return id_
 
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
@@ -199,7 +208,7 @@ class Dictionary:
                 connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label)
             )
             self.clients[id_] = label
-            self.version += 1
+            self.labels_version += 1
         return id_
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
@@ -250,7 +259,7 @@ class Dictionary:
             ),
         )
         self.credentials[id_] = replace(credential, id=id_)
-        self.version += 1
+        self.labels_version += 1
         return id_
 
     def describe_credential(self, connection: sqlite3.Connection, id_: int, facts: CredentialFacts) -> None:
@@ -281,13 +290,14 @@ class Dictionary:
             (proxy, kind, value, credential),
         )
         self._credential_keys[(proxy, kind, value)] = credential
+        self.labels_version += 1
         if known is not None and self.resolved(known).id != credential:
             self._merge(connection, self.resolved(known).id, credential)
 
     def _merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
         connection.execute("update credential set merged_into = ? where id = ?", (into, one))
         self.credentials[one] = replace(self.credentials[one], merged_into=into)
-        self.version += 1
+        self.labels_version += 1
 
 
 def _insert(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

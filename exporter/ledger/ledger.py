@@ -47,11 +47,17 @@ class Ledger:
         self._database = Database(path)
         self.refusals = LedgerRefusals(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
+        self.bytes_on_disk = 0
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
+        self.measure()
+
+    def measure(self) -> None:
+        """Bring ``bytes_on_disk`` up to date: the file's size, which no scrape shall ask the disk for."""
+        self.bytes_on_disk = self._database.bytes_on_disk()
 
     def close(self) -> None:
         self._database.close()
@@ -145,6 +151,10 @@ class Ledger:
     def facts(self, proxy: str, auth_index: str) -> CredentialFacts:
         """What the inventory knows about a credential."""
         return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index)
+
+    def knows_credential(self, proxy: str, auth_index: str) -> bool:
+        """Whether an inventory has named this ``auth_index``."""
+        return bool(self.facts(proxy, auth_index).provider)
 
     def take_inventory(self, proxy: str, accounts: Sequence[Account]) -> list[tuple[int, Account]]:
         """Take over what a proxy says about its credentials. Returns each account with the id of its credential."""

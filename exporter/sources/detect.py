@@ -163,11 +163,6 @@ def read_flags(client: ProxyClient, source: Source) -> Flags:
     return _read_flags(client, source.paths)
 
 
-def outdated(client: ProxyClient, source: Source) -> bool:
-    """Whether the proxy has stated another version since ``source`` was detected: detect again."""
-    return client.version != source.version or client.commit != source.commit
-
-
 def _source(client: ProxyClient, api: Literal["v0", "v8"], paths: Paths) -> Source:
     flags = _read_flags(client, paths)
     return Source(kind="queue", api=api, paths=paths, flags=flags, version=client.version, commit=client.commit)

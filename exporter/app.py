@@ -1,0 +1,167 @@
+"""Wiring: which object gets which. Reads top to bottom; nothing else in the package makes these objects."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import CollectorRegistry, disable_created_metrics
+
+from exporter import __version__
+from exporter.clock import Clock, SystemClock
+from exporter.credentials.labels import Labels
+from exporter.ledger.database import DataDirectoryLock
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.loop import Loop, Worker
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.polls import PollMetrics
+from exporter.pipeline import Pipeline
+from exporter.pricing.catalogue import load_genai_catalogue
+from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonyms, load_hash_key
+from exporter.settings.model import ProxySettings, Settings
+from exporter.sources.client import ProxyClient
+from exporter.sources.guard import KeyGuard
+from exporter.status import ProxyStatus
+from exporter.web.access import Access
+from exporter.web.server import WebServer
+from exporter.web.site import Site, make_app
+
+HASH_KEY_FILE = "hash.key"
+
+_UPKEEP_SECONDS = 5.0
+_PATIENCE_SECONDS = 3.0
+"""How long a stop waits for a call to a proxy before it cuts the connection."""
+_STOP_SECONDS = 8.0
+
+_log = structlog.get_logger("exporter")
+
+
+class Exporter:
+    """The whole program but for its command line. Raises ExporterError if it cannot start."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types here
+        clock = clock or SystemClock()
+        data_dir = settings.exporter_data_dir
+        self._lock = DataDirectoryLock(data_dir)
+        self._ledger = open_ledger(settings, clock)
+        pseudonyms = open_pseudonyms(settings)
+        registry = CollectorRegistry(auto_describe=False)
+        polls = PollMetrics(registry)
+        pricer = Pricer([load_genai_catalogue()])
+        self._clients = [connect(proxy, self._ledger, pseudonyms, clock) for proxy in settings.proxies]
+        self._pipelines = [
+            Pipeline(
+                client=client,
+                ledger=self._ledger,
+                pricer=pricer,
+                pseudonym=pseudonyms.of,
+                clock=clock,
+                metrics=polls,
+                longest_interval_seconds=settings.collector_interval_seconds,
+            )
+            for client in self._clients
+        ]
+        self._pollers = [_poller(pipeline) for pipeline in self._pipelines]
+        self._birth_seconds = float(settings.exporter_series_birth_seconds)
+        upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
+        self._workers = [upkeep, *self._pollers]
+        self._loop = Loop(self._workers)
+        exposition = Exposition(
+            ledger=self._ledger,
+            labels=Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of),
+            statuses=self.statuses,
+            clock=clock,
+            registry=registry,
+        )
+        token = settings.exporter_token
+        site = Site(
+            exposition=exposition,
+            statuses=self.statuses,
+            trigger=self.trigger,
+            clock=clock,
+            access=Access(
+                token=token.get_secret_value() if token else None, allowed_hosts=settings.exporter_allowed_hosts
+            ),
+        )
+        self.web = WebServer(make_app(site), host=settings.exporter_host, port=settings.exporter_port)
+
+    def statuses(self) -> Sequence[ProxyStatus]:
+        """The state of each proxy, in the order of the configuration."""
+        return [pipeline.status for pipeline in self._pipelines]
+
+    def trigger(self) -> None:
+        """Poll all proxies now, in the background."""
+        for poller in self._pollers:
+            poller.ask()
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve and poll until ``stop`` is set, then finish what is in hand."""
+        for worker in self._workers:
+            worker.start()
+        self.web.start()
+        _log.info("started", version=__version__, url=self.web.url, proxies=len(self._pipelines))
+        self._loop.run(stop)
+        self._stop()
+
+    def _stop(self) -> None:
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in self._workers:
+            worker.stop()
+        self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
+        for client in self._clients:
+            client.close()  # what has arrived of a pop is still stored and booked
+        all_ended = self._await_workers(deadline)
+        self.web.stop()
+        if all_ended:
+            self._ledger.close()
+        self._lock.release()
+        _log.info("stopped", finished=all_ended)
+
+    def _await_workers(self, deadline: float) -> bool:
+        ended = [worker.join(deadline - time.monotonic()) for worker in self._workers]
+        return all(ended)
+
+    def _keep_up(self) -> None:
+        """What time alone changes: midnight, young series that have been shown long enough, the file's size."""
+        self._ledger.periods.refresh()
+        self._ledger.reveal(after_seconds=self._birth_seconds)
+        self._ledger.measure()
+
+
+def open_ledger(settings: Settings, clock: Clock) -> Ledger:
+    """The ledger of these settings. Raises LedgerError."""
+    return Ledger(
+        settings.exporter_data_dir / FILE_NAME,
+        clock=clock,
+        zone=settings.zone,
+        max_label_sets=settings.exporter_max_label_sets,
+    )
+
+
+def open_pseudonyms(settings: Settings) -> Pseudonyms:
+    """The pseudonyms of these settings. Raises SettingsError."""
+    configured = settings.exporter_hash_key
+    return Pseudonyms(
+        load_hash_key(configured.get_secret_value() if configured else None, settings.exporter_data_dir / HASH_KEY_FILE)
+    )
+
+
+def connect(proxy: ProxySettings, ledger: Ledger, pseudonyms: Pseudonyms, clock: Clock) -> ProxyClient:
+    """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
+    ledger.register(proxy.name)
+    key = proxy.management_key.get_secret_value()
+    guard = KeyGuard(
+        proxy=proxy.name,
+        url=proxy.url,
+        key=key,
+        keyed_hash=pseudonyms.of_bytes,
+        store=ledger.refusals,
+        clock=clock,
+    )
+    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard)
+
+
+def _poller(pipeline: Pipeline) -> Worker:
+    return Worker(f"poll-{pipeline.name}", pipeline.poll, lambda: pipeline.interval_seconds)

@@ -1,0 +1,90 @@
+"""The loop: says when a job is due, on ``schedule``; the jobs run on threads of their own.
+
+Each job has one thread, so it cannot overlap itself and a slow one delays no other. The scheduler only knocks.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import schedule
+import structlog
+
+_TICK_SECONDS = 0.5
+_JUMP_SECONDS = 5.0
+
+_log = structlog.get_logger("exporter.loop")
+
+
+class Worker:
+    """A thread that runs ``job`` whenever it was asked to since the last run began."""
+
+    def __init__(self, name: str, job: Callable[[], None], interval_seconds: Callable[[], float]) -> None:
+        self.name = name
+        self.interval_seconds = interval_seconds
+        self._job = job
+        self._asked = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Run the job now, or once more if it is running."""
+        self._asked.set()
+
+    def stop(self) -> None:
+        """Begin no further run."""
+        self._stopping = True
+        self._asked.set()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the run in progress; whether it has ended."""
+        self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._stopping:
+                return
+            try:
+                self._job()
+            except Exception:  # noqa: BLE001 - the top of a thread: one failed run must not end all later ones
+                _log.exception("job_failed", job=self.name)
+
+
+class Loop:
+    """Asks each worker at its interval until it is told to stop."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        self._scheduler = schedule.Scheduler()
+        self._intervals: dict[str, float] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Ask all workers at once, then at their intervals. Returns when ``stop`` is set."""
+        for worker in self._workers:
+            worker.ask()
+        wall, steady = time.time(), time.monotonic()
+        while not stop.wait(_TICK_SECONDS):
+            wall_now, steady_now = time.time(), time.monotonic()
+            # schedule plans by the wall clock: set back by a day, it would do nothing for a day.
+            jumped = abs((wall_now - wall) - (steady_now - steady)) > _JUMP_SECONDS
+            if jumped:
+                _log.warning("clock_jump", seconds=round((wall_now - wall) - (steady_now - steady)))
+            wall, steady = wall_now, steady_now
+            if jumped or self._intervals != self._current_intervals():
+                self._plan()
+            self._scheduler.run_pending()
+
+    def _current_intervals(self) -> dict[str, float]:
+        return {worker.name: worker.interval_seconds() for worker in self._workers}
+
+    def _plan(self) -> None:
+        self._intervals = self._current_intervals()
+        self._scheduler.clear()
+        for worker in self._workers:
+            self._scheduler.every(max(1, int(self._intervals[worker.name]))).seconds.do(worker.ask)

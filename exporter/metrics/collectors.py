@@ -1,0 +1,183 @@
+"""Families that are built anew at each scrape from what is known in memory: a vanished account vanishes here, too."""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from exporter import __version__
+from exporter.clock import Clock
+from exporter.credentials.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.metrics import families as f
+from exporter.records import Billing
+from exporter.status import ProxyStatus
+
+_log = structlog.get_logger("exporter.metrics")
+_STATUSES = ("active", "error", "disabled", "other")
+
+Statuses = Callable[[], Iterable[ProxyStatus]]
+
+
+class SafeCollector(Collector):
+    """Runs several makers of families; one that fails costs its own families and shows in a metric."""
+
+    def __init__(self, makers: dict[str, Callable[[], list[Metric]]]) -> None:
+        self._makers = makers
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # registering must not collect
+
+    def collect(self) -> Iterator[Metric]:
+        success = _gauge(f.COLLECTOR_UP)
+        for name, make in self._makers.items():
+            try:
+                made = make()
+            except Exception:  # noqa: BLE001 - whatever it is, it must not cost the whole scrape
+                _log.exception("collector_failed", collector=name)
+                made = None
+            success.add_metric([name], float(made is not None))
+            yield from made or ()
+        yield success
+
+
+def period_families(ledger: Ledger) -> list[Metric]:
+    """Cost, tokens and requests of today, yesterday and this month."""
+    cost, tokens, requests = _gauge(f.PERIOD_COST), _gauge(f.PERIOD_TOKENS), _gauge(f.PERIOD_REQUESTS)
+    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
+    current = ledger.periods.current
+
+    def route(id_: int) -> list[str]:
+        found = ledger.dictionary.routes[id_]
+        return [names[found.proxy], found.provider, found.model]
+
+    for (id_, billing, period), nano_usd in current.cost.items():
+        cost.add_metric([*route(id_), Billing(billing).label, period], nano_usd / 1e9)
+    for (id_, period), number in current.tokens.items():
+        tokens.add_metric([*route(id_), period], number)
+    for (id_, period), number in current.requests.items():
+        requests.add_metric([*route(id_), period], number)
+    return [cost, tokens, requests]
+
+
+def proxy_families(statuses: Statuses) -> list[Metric]:
+    """State of the proxies. What a proxy does not tell is absent."""
+    up, info = _gauge(f.UP), _gauge(f.PROXY_INFO)
+    publishing, retention = _gauge(f.PUBLISHING), _gauge(f.RETENTION)
+    for status in statuses():
+        if status.up is not None:
+            up.add_metric([status.name], float(status.up))
+        info.add_metric([status.name, status.version, status.commit, status.source], 1)
+        if status.publishing_enabled is not None:
+            publishing.add_metric([status.name], float(status.publishing_enabled))
+        if status.retention_seconds is not None:
+            retention.add_metric([status.name], status.retention_seconds)
+    return [up, info, publishing, retention]
+
+
+def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
+    """State of the credentials in the last inventory."""
+    up, state = _gauge(f.CREDENTIAL_UP), _gauge(f.CREDENTIAL_STATUS)
+    retry, info = _gauge(f.CREDENTIAL_RETRY), _gauge(f.CREDENTIAL_INFO)
+    now_ms = clock.now() * 1000
+    for status in statuses():
+        known: set[tuple[str, ...]] = set()
+        for id_, account in status.accounts:
+            key = [status.name, labels.credential(id_), account.facts.provider]
+            facts = [*key, account.auth_index, account.plan, account.auth_type]
+            if tuple(facts) in known:
+                continue  # one key listed twice
+            known.add(tuple(facts))
+            info.add_metric(facts, 1)
+            if account.status is None or tuple(key) in known:
+                continue
+            known.add(tuple(key))
+            # The proxy's flags change with events, not with time: a wait that is over no longer counts.
+            waiting = account.retry_ms is not None and account.retry_ms > now_ms
+            blocked = account.unavailable and (waiting or account.retry_ms is None)
+            up.add_metric(key, float(not account.disabled and not blocked))
+            for value in _STATUSES:
+                state.add_metric([*key, value], float(account.status == value))
+            if waiting and account.retry_ms is not None:
+                retry.add_metric(key, account.retry_ms / 1000)
+    return [up, state, retry, info]
+
+
+def attempt_families(ledger: Ledger, labels: Labels, young: Iterable[int]) -> list[Metric]:
+    """The proxy's own counts of attempts; those of the credentials in ``young`` are shown at 0."""
+    attempts = _counter(f.CREDENTIAL_ATTEMPTS)
+    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
+    hidden = set(young)
+    sums: dict[tuple[str, str, str], list[int]] = {}
+    with ledger.totals.lock:
+        for id_, count in ledger.totals.attempts.items():
+            credential = ledger.dictionary.resolved(id_)
+            key = (names[credential.proxy], labels.credential(id_), credential.provider)
+            sums.setdefault(key, [0, 0])
+            if id_ not in hidden:
+                sums[key][0] += count.success
+                sums[key][1] += count.failed
+    for key, (success, failed) in sums.items():
+        attempts.add_metric([*key, "success"], success)
+        attempts.add_metric([*key, "failed"], failed)
+    return [attempts]
+
+
+def flow_families(ledger: Ledger) -> list[Metric]:
+    """What became of the records of each proxy."""
+    made = [_counter(family) for family in (f.RECEIVED, f.REPLAYED, f.BOOKED, f.DUPLICATE, f.BACKFILLED)]
+    rejected = _counter(f.REJECTED)
+    pending, success = _gauge(f.PENDING), _gauge(f.LAST_SUCCESS)
+    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
+    with ledger.totals.lock:  # one moment for all of them, so that they add up
+        for id_, flow in ledger.totals.flows.items():
+            name = names[id_]
+            numbers = (flow.received, flow.replayed, flow.booked, flow.duplicate, flow.backfilled)
+            for family, number in zip(made, numbers, strict=True):
+                family.add_metric([name], number)
+            for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
+                rejected.add_metric([name, reason], flow.rejected.get(reason, 0))
+            pending.add_metric([name], flow.pending)
+            if flow.last_success_ms is not None:
+                success.add_metric([name], flow.last_success_ms / 1000)
+    return [*made, rejected, pending, success]
+
+
+REJECTION_REASONS = (
+    "bad_timestamp",
+    "home_result",
+    "impossible_time",
+    "impossible_tokens",
+    "internal_error",
+    "malformed_json",
+    "malformed_record",
+    "missing_timestamp",
+    "not_an_object",
+)
+"""Shown at 0 from the start, so that the first rise is seen."""
+
+
+def ledger_families(ledger: Ledger) -> list[Metric]:
+    """Size of the ledger."""
+    folded, size, entries = _counter(f.FOLDED), _gauge(f.LEDGER_BYTES), _gauge(f.LEDGER_ENTRIES)
+    folded.add_metric([], ledger.dictionary.folded)
+    size.add_metric([], ledger.bytes_on_disk)
+    entries.add_metric([], ledger.totals.entries)
+    return [folded, size, entries]
+
+
+def build_families() -> list[Metric]:
+    """The exporter itself."""
+    info = _gauge(f.BUILD_INFO)
+    info.add_metric([__version__, platform.python_version()], 1)
+    return [info]
+
+
+def _gauge(family: f.Family) -> GaugeMetricFamily:
+    return GaugeMetricFamily(family.name, family.help, labels=family.labels)
+
+
+def _counter(family: f.Family) -> CounterMetricFamily:
+    return CounterMetricFamily(family.name, family.help, labels=family.labels)

@@ -1,0 +1,278 @@
+"""Every metric family of the exporter: name, type, labels, and a HELP that a stranger understands.
+
+The one list for whoever renders, documents or tests them. Names and labels are a contract with dashboards and rules.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "cliproxy_"
+
+LATENCY_BOUNDS = ("0.5", "1.0", "2.5", "5.0", "10.0", "20.0", "30.0", "60.0", "120.0", "300.0", "600.0")
+TTFT_BOUNDS = ("0.1", "0.25", "0.5", "1.0", "2.0", "4.0", "8.0", "15.0", "30.0", "60.0")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric family. ``name`` has no ``_total``; a counter's samples do."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def sample_name(self) -> str:
+        """The name of a counter's or a gauge's samples."""
+        return f"{self.name}_total" if self.kind == "counter" else self.name
+
+
+_ROUTE = ("proxy", "provider", "model")
+_SERIES = (*_ROUTE, "credential", "client")
+
+REQUESTS = Family(
+    "cliproxy_requests",
+    "counter",
+    _SERIES,
+    "Requests that the proxy sent to a provider, failed ones included; a retry on another credential is one more.",
+)
+INPUT_TOKENS = Family(
+    "cliproxy_input_tokens", "counter", _SERIES, "Input tokens, including those read from and written to a cache."
+)
+OUTPUT_TOKENS = Family("cliproxy_output_tokens", "counter", _SERIES, "Output tokens, including reasoning tokens.")
+CACHE_READ_TOKENS = Family(
+    "cliproxy_cache_read_tokens",
+    "counter",
+    _SERIES,
+    "Input tokens read from the provider's cache: a subset of cliproxy_input_tokens_total, do not add.",
+)
+CACHE_WRITE_TOKENS = Family(
+    "cliproxy_cache_write_tokens",
+    "counter",
+    _SERIES,
+    "Input tokens written to the provider's cache: a subset of cliproxy_input_tokens_total, do not add.",
+)
+REASONING_TOKENS = Family(
+    "cliproxy_reasoning_tokens",
+    "counter",
+    _SERIES,
+    "Output tokens spent on reasoning: a subset of cliproxy_output_tokens_total, do not add.",
+)
+UNCLASSIFIED_TOKENS = Family(
+    "cliproxy_unclassified_tokens",
+    "counter",
+    _SERIES,
+    "Tokens that the proxy could not tell as input or output; in no other token metric, and without a cost.",
+)
+COST = Family(
+    "cliproxy_cost_usd",
+    "counter",
+    (*_SERIES, "basis", "billing"),
+    "Cost in US dollars. basis: exact is the model's own price, default a stand-in for a model without one. billing:"
+    " metered is money spent on an API key, subscription the value that the same use would have had there.",
+)
+FAILED_REQUESTS = Family(
+    "cliproxy_failed_requests",
+    "counter",
+    (*_ROUTE, "credential", "code"),
+    "Failed requests: a subset of cliproxy_requests_total. code is the HTTP status, broken_stream for an answer that"
+    " broke off without one, other for the rest.",
+)
+UNPRICED_REQUESTS = Family(
+    "cliproxy_unpriced_requests",
+    "counter",
+    (*_ROUTE, "reason"),
+    "Requests of whose tokens some or all are in no cost, because no price for them is known.",
+)
+LATENCY = Family(
+    "cliproxy_request_duration_seconds",
+    "histogram",
+    _ROUTE,
+    "Duration of successful requests, as the proxy measured it; unmeasured ones are left out.",
+)
+TTFT = Family(
+    "cliproxy_time_to_first_token_seconds",
+    "histogram",
+    _ROUTE,
+    "Time until the first byte of the answer of successful requests; unmeasured ones are left out.",
+)
+
+LEDGER_FAMILIES = (
+    REQUESTS,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    CACHE_READ_TOKENS,
+    CACHE_WRITE_TOKENS,
+    REASONING_TOKENS,
+    UNCLASSIFIED_TOKENS,
+    COST,
+    FAILED_REQUESTS,
+    UNPRICED_REQUESTS,
+    LATENCY,
+    TTFT,
+)
+"""Rendered from the ledger's totals by ``exporter.metrics.ledger_text``."""
+
+PERIOD_COST = Family(
+    "cliproxy_period_cost_usd",
+    "gauge",
+    (*_ROUTE, "billing", "period"),
+    "Cost in US dollars of a calendar period in the configured time zone: today, yesterday, or this month so far.",
+)
+PERIOD_TOKENS = Family(
+    "cliproxy_period_tokens",
+    "gauge",
+    (*_ROUTE, "period"),
+    "All tokens (input, output, unclassified) of a calendar period in the configured time zone.",
+)
+PERIOD_REQUESTS = Family(
+    "cliproxy_period_requests",
+    "gauge",
+    (*_ROUTE, "period"),
+    "Requests of a calendar period in the configured time zone.",
+)
+
+_CREDENTIAL = ("proxy", "credential", "provider")
+
+CREDENTIAL_UP = Family(
+    "cliproxy_credential_up",
+    "gauge",
+    _CREDENTIAL,
+    "1 if the proxy would use this account now, 0 if it is disabled or cooling down. Accounts only: the proxy tells"
+    " nothing about API keys. As of the last inventory, at most a minute or two ago.",
+)
+CREDENTIAL_STATUS = Family(
+    "cliproxy_credential_status",
+    "gauge",
+    (*_CREDENTIAL, "status"),
+    "1 for the status that the proxy shows for this account, 0 for the others. active means no failure since the"
+    " proxy last read its files.",
+)
+CREDENTIAL_RETRY = Family(
+    "cliproxy_credential_retry_timestamp_seconds",
+    "gauge",
+    _CREDENTIAL,
+    "When the proxy will use this account again, while it is cooling down.",
+)
+CREDENTIAL_INFO = Family(
+    "cliproxy_credential_info",
+    "gauge",
+    (*_CREDENTIAL, "auth_index", "plan", "auth_type"),
+    "Facts about a credential, always 1. auth_index is the proxy's own handle; plan is known for Codex only.",
+)
+CREDENTIAL_ATTEMPTS = Family(
+    "cliproxy_credential_attempts",
+    "counter",
+    (*_CREDENTIAL, "result"),
+    "Attempts on this credential as the proxy counts them, continued over its restarts. They include calls that leave"
+    " no usage record.",
+)
+
+UP = Family("cliproxy_up", "gauge", ("proxy",), "1 if the last poll could read the proxy's usage, else 0.")
+PROXY_INFO = Family(
+    "cliproxy_proxy_info",
+    "gauge",
+    ("proxy", "version", "commit", "source"),
+    "Facts about a proxy, always 1. source is the interface that its usage is read from.",
+)
+PUBLISHING = Family(
+    "cliproxy_usage_publishing_enabled",
+    "gauge",
+    ("proxy",),
+    "1 if the proxy records usage at all (its setting usage-statistics-enabled), else 0.",
+)
+RETENTION = Family(
+    "cliproxy_queue_retention_seconds",
+    "gauge",
+    ("proxy",),
+    "How long the proxy keeps a usage record that nobody reads. Longer gaps between polls lose records.",
+)
+
+_PROXY = ("proxy",)
+
+RECEIVED = Family("cliproxy_exporter_records_received", "counter", _PROXY, "Usage records read from the proxy.")
+REPLAYED = Family("cliproxy_exporter_records_replayed", "counter", _PROXY, "Rejected records that were tried again.")
+BOOKED = Family("cliproxy_exporter_records_booked", "counter", _PROXY, "Usage records booked in the ledger.")
+DUPLICATE = Family(
+    "cliproxy_exporter_records_duplicate", "counter", _PROXY, "Usage records that had been booked before."
+)
+BACKFILLED = Family(
+    "cliproxy_exporter_records_backfilled",
+    "counter",
+    _PROXY,
+    "Booked records of the past, which count in periods and history, but not in counters.",
+)
+REJECTED = Family(
+    "cliproxy_exporter_records_rejected",
+    "counter",
+    ("proxy", "reason"),
+    "Records that could not be booked; they are kept in the ledger.",
+)
+PENDING = Family(
+    "cliproxy_exporter_records_pending",
+    "gauge",
+    _PROXY,
+    "Records on disk that are not booked yet. received + replayed = booked + duplicate + rejected + pending.",
+)
+LAST_SUCCESS = Family(
+    "cliproxy_exporter_last_success_timestamp_seconds", "gauge", _PROXY, "When the proxy was last polled with success."
+)
+POLLS = Family("cliproxy_exporter_polls", "counter", _PROXY, "Polls of the proxy that were begun.")
+POLL_FAILURES = Family(
+    "cliproxy_exporter_poll_failures", "counter", ("proxy", "reason"), "Polls of the proxy that failed, by reason."
+)
+POLL_DURATION = Family(
+    "cliproxy_exporter_poll_duration_seconds",
+    "histogram",
+    _PROXY,
+    "Duration of a poll: reading, storing and booking.",
+)
+FOLDED = Family(
+    "cliproxy_exporter_folded_label_sets",
+    "counter",
+    (),
+    "Label sets beyond EXPORTER_MAX_LABEL_SETS, which are exported under the label value other.",
+)
+LEDGER_BYTES = Family("cliproxy_exporter_ledger_bytes", "gauge", (), "Size of the ledger's file on disk.")
+LEDGER_ENTRIES = Family("cliproxy_exporter_ledger_entries", "gauge", (), "Usage records in the ledger.")
+BUILD_INFO = Family(
+    "cliproxy_exporter_build_info", "gauge", ("version", "python"), "Version of the exporter, always 1."
+)
+COLLECTOR_UP = Family(
+    "cliproxy_exporter_collector_success",
+    "gauge",
+    ("collector",),
+    "1 if this part of the scrape could be made, 0 if its families are missing.",
+)
+
+OTHER_FAMILIES = (
+    PERIOD_COST,
+    PERIOD_TOKENS,
+    PERIOD_REQUESTS,
+    CREDENTIAL_UP,
+    CREDENTIAL_STATUS,
+    CREDENTIAL_RETRY,
+    CREDENTIAL_INFO,
+    CREDENTIAL_ATTEMPTS,
+    UP,
+    PROXY_INFO,
+    PUBLISHING,
+    RETENTION,
+    RECEIVED,
+    REPLAYED,
+    BOOKED,
+    DUPLICATE,
+    BACKFILLED,
+    REJECTED,
+    PENDING,
+    LAST_SUCCESS,
+    POLLS,
+    POLL_FAILURES,
+    POLL_DURATION,
+    FOLDED,
+    LEDGER_BYTES,
+    LEDGER_ENTRIES,
+    BUILD_INFO,
+    COLLECTOR_UP,
+)
+"""Rendered by prometheus_client."""

@@ -1,0 +1,80 @@
+"""Who may ask what: the token, and protection of an exporter without one from web pages in the user's browser.
+
+Without a token only this machine may POST. A browser on this machine is on this machine too, so a POST that a foreign
+page sends (``Origin``) and a request under a foreign name that was made to point here (``Host``) are refused.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from flask import Request
+
+_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+
+
+class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
+    """A request that is not served: the HTTP status and a sentence for whoever sent it."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class Access:
+    """The rules. ``allowed_hosts`` are further names under which a request over loopback may come."""
+
+    def __init__(self, *, token: str | None, allowed_hosts: Collection[str] = ()) -> None:
+        self._token = token
+        self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+
+    def check(self, request: Request, *, public: bool) -> None:
+        """Return if the request may be served; ``public`` paths ask for no token. Raises Refusal."""
+        self._check_host(request)
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            self._check_origin(request)
+            if self._token is None and not _is_loopback(request.remote_addr or ""):
+                raise Refusal(403, "Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere.")
+        if self._token is not None and not public and not self._has_token(request):
+            raise Refusal(401, "A token is needed: send EXPORTER_TOKEN as bearer token, or as password.")
+
+    def _check_host(self, request: Request) -> None:
+        if not _is_loopback(request.remote_addr or ""):
+            return
+        name = _host_name(request.host)
+        if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not _is_loopback(name):
+            raise Refusal(
+                403,
+                "This name is not known here. If a reverse proxy on this machine passes it on, add the name to"
+                " EXPORTER_ALLOWED_HOSTS.",
+            )
+
+    def _check_origin(self, request: Request) -> None:
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+            raise Refusal(403, "A page of another site may not do that.")
+
+    def _has_token(self, request: Request) -> bool:
+        given = request.authorization
+        if given is None or self._token is None:
+            return False
+        secret = given.token if given.type == "bearer" else given.password
+        return secret is not None and hmac.compare_digest(secret.encode(), self._token.encode())
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_loopback

@@ -1,0 +1,103 @@
+"""The web application: metrics, health, the predecessor's endpoints, and a page for people."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from exporter import __version__
+from exporter.clock import Clock
+from exporter.metrics.exposition import Exposition
+from exporter.status import ProxyStatus
+from exporter.web.access import Access, Refusal
+
+_PUBLIC = frozenset({"healthy", "ready", "collector_health"})
+"""Names of the functions that ask for no token: health checks have nowhere to keep one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once."""
+
+    exposition: Exposition
+    statuses: Callable[[], Iterable[ProxyStatus]]
+    trigger: Callable[[], None]
+    clock: Clock
+    access: Access
+
+
+def make_app(site: Site) -> Flask:
+    """The WSGI application."""
+    app = Flask(__name__)
+
+    @app.before_request
+    def check_access() -> None:
+        site.access.check(request, public=request.endpoint in _PUBLIC)
+
+    @app.errorhandler(Refusal)
+    def refused(refusal: Refusal) -> Response:
+        answer = _text(refusal.sentence, refusal.status)
+        if refusal.status == 401:
+            answer.headers["WWW-Authenticate"] = 'Basic realm="cliproxy-exporter"'
+        return answer
+
+    @app.errorhandler(HTTPException)
+    def failed(error: HTTPException) -> Response:
+        answer = _text(f"{error.name}.", error.code or 500)
+        if error.code == 405 and (allowed := getattr(error, "valid_methods", None)):
+            answer.headers["Allow"] = ", ".join(sorted(allowed))
+        return answer
+
+    @app.get("/")
+    def index() -> str:
+        return render_template(
+            "index.html",
+            version=__version__,
+            now=_time(site.clock.now() * 1000),
+            proxies=[(status, _time(status.since_ms)) for status in site.statuses()],
+        )
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        scrape = site.exposition.scrape(
+            accept=request.headers.get("Accept", ""), accept_encoding=request.headers.get("Accept-Encoding", "")
+        )
+        answer = Response(scrape.body, headers=scrape.headers)
+        answer.call_on_close(scrape.answered)
+        return answer
+
+    @app.get("/-/healthy")
+    def healthy() -> Response:
+        return _text("The exporter is running.", 200)
+
+    @app.get("/-/ready")
+    def ready() -> Response:
+        # Settings and ledger are checked before this server starts; a proxy or Supabase that is away is no reason
+        # to take the exporter out of service.
+        return _text("The exporter is ready.", 200)
+
+    @app.get("/api/collector/health")
+    def collector_health() -> Response:
+        moment = datetime.fromtimestamp(site.clock.now(), UTC).isoformat()
+        return jsonify(status="healthy", timestamp=moment)
+
+    @app.post("/api/collector/trigger")
+    def collector_trigger() -> tuple[Response, int]:
+        site.trigger()
+        return jsonify(message="Full data collection process triggered."), 202
+
+    @app.post("/api/collector/reset/<config_id>")
+    def collector_reset(config_id: str) -> tuple[Response, int]:
+        return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
+
+    return app
+
+
+def _text(text: str, status: int) -> Response:
+    return Response(text + "\n", status=status, content_type="text/plain; charset=utf-8")
+
+
+def _time(ms: float) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
