@@ -171,7 +171,7 @@ def _settings() -> Settings:
     """The settings, with logging as they say. Raises SettingsError with all problems."""
     loaded = load_settings(os.environ, cwd=Path.cwd())
     settings = loaded.require()
-    add_secrets(_secrets(settings))
+    add_secrets(settings.secret_values())
     configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)
     _warn(loaded)
     return settings
@@ -180,12 +180,6 @@ def _settings() -> Settings:
 def _warn(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-
-
-def _secrets(settings: Settings) -> list[str]:
-    given = [settings.exporter_token, settings.exporter_hash_key, settings.supabase_secret_key]
-    given += [proxy.management_key for proxy in settings.proxies]
-    return [secret.get_secret_value() for secret in given if secret is not None]
 
 
 @contextmanager

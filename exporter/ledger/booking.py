@@ -101,15 +101,17 @@ def book_entries(
     *,
     proxy: int,
     records: Sequence[tuple[UsageRecord, Cost]],
+    live: bool,
 ) -> Booked:
     """Insert ``records`` of a queue and add them to all sums, inside the caller's transaction.
 
-    A record popped from a queue is new by definition: where its identity is taken, it gets the next free one.
+    A record popped from a queue is new by definition: where its identity is taken, it gets the next free one. What is
+    not ``live`` is of the past: it counts in roll-up and periods, but not in the totals that are exported as counters.
     """
     if not records:
         return Booked()
     before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
-    rows = [_entry_row(connection, dictionary, proxy, record, cost) for record, cost in records]
+    rows = [_entry_row(connection, dictionary, record, cost, proxy=proxy, live=live) for record, cost in records]
     _insert_entries(connection, rows)
     booked = Booked(
         entries=len(rows),
@@ -155,7 +157,13 @@ def _keys(booked: Booked) -> list[SeriesKey]:
 
 
 def _entry_row(
-    connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, record: UsageRecord, cost: Cost
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    record: UsageRecord,
+    cost: Cost,
+    *,
+    proxy: int,
+    live: bool,
 ) -> tuple[int | str, ...]:
     tokens = record.tokens
     return (
@@ -165,7 +173,7 @@ def _entry_row(
         dictionary.price_id(connection, cost.price),
         int(cost.basis),
         int(record.billing),
-        1,
+        int(live),
         int(record.counted),
         record.code,
         cost.unpriced,

@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.errors import (
@@ -23,6 +23,7 @@ from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
 
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 8000
+_LARGEST_IDLE_WAL = 16 * 1024 * 1024
 
 
 class DataDirectoryLock:
@@ -104,7 +105,10 @@ class Database:
                 f"The ledger {self.path} was written by a newer version of cliproxy-exporter (schema {version}, this"
                 f" version knows {len(MIGRATIONS)}). Install the newer version again, or restore an older ledger."
             )
+        if not existed:
+            connection.execute("pragma auto_vacuum = incremental")  # can only be chosen before the first table
         connection.execute("pragma journal_mode = wal")
+        connection.execute(f"pragma journal_size_limit = {_LARGEST_IDLE_WAL}")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
         for step in range(version, len(MIGRATIONS)):
@@ -115,10 +119,11 @@ class Database:
             )
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, on_rollback: Callable[[], None] | None = None) -> Iterator[sqlite3.Connection]:
         """The writing connection inside one transaction: committed at the end, rolled back on any exception.
 
-        Raises LedgerFullError, LedgerLockedError and the other errors of the ledger in place of SQLite's.
+        ``on_rollback`` is called while no other thread can begin a transaction yet. Raises LedgerFullError,
+        LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
         with self._lock, explained(self.path):
             connection = self._connection
@@ -129,6 +134,8 @@ class Database:
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("rollback")
+                if on_rollback is not None:
+                    on_rollback()
                 raise
 
     @contextlib.contextmanager

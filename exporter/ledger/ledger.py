@@ -22,7 +22,7 @@ from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
 from exporter.ledger.periods import Periods
 from exporter.ledger.refusals import LedgerRefusals
-from exporter.ledger.totals import Flow, Totals, encode_key
+from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 
@@ -37,6 +37,7 @@ class StoredBatch:
     proxy: str
     received_ms: int
     lines: list[bytes]
+    replayed: bool = False
 
 
 class Ledger:
@@ -48,6 +49,7 @@ class Ledger:
         self.refusals = LedgerRefusals(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.bytes_on_disk = 0
+        self._dictionary_is_stale = False
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         with self._database.transaction() as connection:
@@ -66,8 +68,8 @@ class Ledger:
         """The id of a proxy, made if it is new. Afterwards its flow is in ``totals.flows``."""
         with self._writing() as connection:
             id_ = self.dictionary.proxy_id(connection, proxy)
-        with self.totals.lock:
-            self.totals.flows.setdefault(id_, Flow())
+            flow = read_flow(connection, id_)
+        self._show_flow(id_, flow)
         return id_
 
     # --- store and book -------------------------------------------------------------------------------------------
@@ -85,28 +87,24 @@ class Ledger:
                 _reject_unreadable(connection, proxy_id, received_ms, unreadable)
             if batch.lines:
                 id_ = connection.execute(
-                    "insert into batch (proxy, received_ms, records, lines) values (?, ?, ?, ?)",
+                    "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
                     (proxy_id, received_ms, len(batch.lines), zlib.compress(b"\n".join(batch.lines), 1)),
                 ).lastrowid
-        with self.totals.lock:
-            flow = self.totals.flows.setdefault(proxy_id, Flow())
-            flow.received += batch.received
-            flow.pending += len(batch.lines)
-            for unreadable in batch.unreadable:
-                flow.rejected[unreadable.reason] = flow.rejected.get(unreadable.reason, 0) + 1
+            flow = read_flow(connection, proxy_id)
+        self._show_flow(proxy_id, flow)
         return None if id_ is None else StoredBatch(id_, proxy, received_ms, batch.lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                "select b.id, b.received_ms, b.lines from batch b join proxy p on p.id = b.proxy where p.name = ?"
-                " order by b.id",
+                "select b.id, b.received_ms, b.lines, b.replayed from batch b"
+                " join proxy p on p.id = b.proxy where p.name = ? order by b.id",
                 (proxy,),
             ).fetchall()
         return [
-            StoredBatch(id_, proxy, received_ms, zlib.decompress(lines).split(b"\n"))
-            for id_, received_ms, lines in rows
+            StoredBatch(id_, proxy, received_ms, zlib.decompress(lines).split(b"\n"), replayed=bool(replayed))
+            for id_, received_ms, lines, replayed in rows
         ]
 
     def book(
@@ -124,17 +122,19 @@ class Ledger:
             proxy_id = self.dictionary.proxy_id(connection, batch.proxy)
             if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
                 return  # booked already
-            booked = book_entries(connection, self.dictionary, self.totals, proxy=proxy_id, records=records)
+            booked = book_entries(
+                connection, self.dictionary, self.totals, proxy=proxy_id, records=records, live=not batch.replayed
+            )
             for line, why in rejected:
                 _reject_line(connection, proxy_id, batch.received_ms, line, why)
-            connection.execute("update proxy set booked = booked + ? where id = ?", (booked.entries, proxy_id))
+            connection.execute(
+                "update proxy set booked = booked + ?, backfilled = backfilled + ? where id = ?",
+                (booked.entries, booked.entries if batch.replayed else 0, proxy_id),
+            )
+            flow = read_flow(connection, proxy_id)
         with self.totals.lock:
             take_over(booked, self.totals)
-            flow = self.totals.flows[proxy_id]
-            flow.booked += booked.entries
-            flow.pending -= len(records) + len(rejected)
-            for _, why in rejected:
-                flow.rejected[why.reason] = flow.rejected.get(why.reason, 0) + 1
+            self.totals.flows[proxy_id] = flow
         if booked.oldest_bucket is not None:
             self.periods.touched(booked.oldest_bucket)
 
@@ -145,8 +145,8 @@ class Ledger:
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
             connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
-        with self.totals.lock:
-            self.totals.flows.setdefault(proxy_id, Flow()).last_success_ms = at_ms
+            flow = read_flow(connection, proxy_id)
+        self._show_flow(proxy_id, flow)
 
     def facts(self, proxy: str, auth_index: str) -> CredentialFacts:
         """What the inventory knows about a credential."""
@@ -185,14 +185,19 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may add to the dictionary; what was rolled back is forgotten there, too."""
-        try:
-            with self._database.transaction() as connection:
-                yield connection
-        except BaseException:
-            with self._database.transaction() as connection:
+        """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
+        with self._database.transaction(on_rollback=self._distrust_dictionary) as connection:
+            if self._dictionary_is_stale:
                 self.dictionary.load(connection)
-            raise
+                self._dictionary_is_stale = False
+            yield connection
+
+    def _distrust_dictionary(self) -> None:
+        self._dictionary_is_stale = True
+
+    def _show_flow(self, proxy: int, flow: Flow) -> None:
+        with self.totals.lock:
+            self.totals.flows[proxy] = flow
 
 
 def _reject_unreadable(connection: sqlite3.Connection, proxy: int, received_ms: int, what: Unreadable) -> None:

@@ -25,13 +25,16 @@ create table proxy (
     duplicate integer not null default 0,
     backfilled integer not null default 0,
     last_success_ms integer,
+    pruned_before_ms integer,
     refusal text
 );
 -- A popped body, redacted, until it is booked: the proxy has forgotten it. `lines` is zlib of newline-separated JSON.
+-- `replayed` is 1 for records that were rejected before and are tried again.
 create table batch (
     id integer primary key autoincrement,
     proxy integer not null references proxy,
     received_ms integer not null,
+    replayed integer not null,
     records integer not null,
     lines blob not null
 );

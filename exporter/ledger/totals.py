@@ -97,22 +97,9 @@ class Totals:
             }
             self.entries = connection.execute("select count(*) from entry").fetchone()[0]
             self.flows = {
-                row[0]: Flow(
-                    received=row[1],
-                    replayed=row[2],
-                    booked=row[3],
-                    duplicate=row[4],
-                    backfilled=row[5],
-                    last_success_ms=row[6],
-                )
-                for row in connection.execute(
-                    "select id, received, replayed, booked, duplicate, backfilled, last_success_ms from proxy"
-                )
+                proxy: read_flow(connection, proxy)
+                for (proxy,) in connection.execute("select id from proxy").fetchall()
             }
-            for proxy, records in connection.execute("select proxy, sum(records) from batch group by proxy"):
-                self.flows[proxy].pending = records
-            for proxy, reason, records in connection.execute("select * from rejected_total"):
-                self.flows[proxy].rejected[reason] = records
             now = self._clock.monotonic()
             self.births = {
                 tuple(json.loads(row[0])): _Birth(since=now) for row in connection.execute("select key from birth")
@@ -160,6 +147,24 @@ class Totals:
         with self.lock:
             for key in keys:
                 self.births.pop(key, None)
+
+
+def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
+    """The flow of a proxy as it stands in the ledger."""
+    received, replayed, booked, duplicate, backfilled, last_success_ms = connection.execute(
+        "select received, replayed, booked, duplicate, backfilled, last_success_ms from proxy where id = ?", (proxy,)
+    ).fetchone()
+    (pending,) = connection.execute("select coalesce(sum(records), 0) from batch where proxy = ?", (proxy,)).fetchone()
+    return Flow(
+        received=received,
+        replayed=replayed,
+        booked=booked,
+        duplicate=duplicate,
+        backfilled=backfilled,
+        pending=pending,
+        rejected=dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,))),
+        last_success_ms=last_success_ms,
+    )
 
 
 def encode_key(key: SeriesKey) -> str:
