@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.credentials.labels import Labels
+from exporter.intake import Intake
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.loop import Loop, Worker
@@ -55,7 +56,7 @@ class Exporter:
             Pipeline(
                 client=client,
                 ledger=self._ledger,
-                pricer=pricer,
+                intake=Intake(client.name, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock),
                 pseudonym=pseudonyms.of,
                 clock=clock,
                 metrics=polls,

@@ -1,10 +1,9 @@
-"""One proxy's records, from its queue to the ledger: detect, take inventory, drain, store, normalize, price, book.
+"""One proxy, polled: detect its source, take inventory of its credentials, drain its queue into the intake.
 
 A pipeline is used by one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
 counted by reason, and is logged when it changes, not when it repeats.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,12 +12,9 @@ from exporter.clock import Clock
 from exporter.credentials.accounts import Pseudonym
 from exporter.credentials.inventory import fetch_accounts
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
-from exporter.ledger.ledger import Ledger, StoredBatch
+from exporter.intake import Intake
+from exporter.ledger.ledger import Ledger
 from exporter.metrics.polls import PollMetrics
-from exporter.normalize.queue import normalize
-from exporter.normalize.wire import Batch, LineError, Wire, decode_line, read_batch
-from exporter.pricing.engine import Pricer
-from exporter.records import Cost, Rejected, UsageRecord
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import Flags, Source, detect, read_flags
 from exporter.sources.queue import drain
@@ -40,7 +36,7 @@ class Pipeline:
         *,
         client: ProxyClient,
         ledger: Ledger,
-        pricer: Pricer,
+        intake: Intake,
         pseudonym: Pseudonym,
         clock: Clock,
         metrics: PollMetrics,
@@ -50,15 +46,13 @@ class Pipeline:
         self.status = ProxyStatus(name=client.name, since_ms=int(clock.now() * 1000))
         self._client = client
         self._ledger = ledger
-        self._pricer = pricer
+        self._intake = intake
         self._pseudonym = pseudonym
         self._clock = clock
         self._metrics = metrics
         self._longest_interval = longest_interval_seconds or _POLL_SECONDS
         self._source: Source | None = None
         self._refreshed_at: float | None = None
-        self._unsaved: list[tuple[Batch, int]] = []
-        self._told: set[str] = set()
         self._inventory_problems: list[str] = []
         ledger.register(self.name)
 
@@ -74,7 +68,7 @@ class Pipeline:
         started = self._clock.monotonic()
         self._metrics.started(self.name)
         try:
-            self._work_off()
+            self._intake.work_off()
             self._read()
             self._ledger.polled(self.name, at_ms=self._now_ms())
         except ProxyError as exc:
@@ -101,7 +95,15 @@ class Pipeline:
         elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
             self._note_flags(read_flags(self._client, source))
             self._take_inventory(source)
-        drain(self._client, source, handle=lambda body, _complete: self._handle(body, source))
+
+        def know_credentials(handles: set[str]) -> None:
+            self._know_credentials(handles, source)
+
+        drain(
+            self._client,
+            source,
+            handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
+        )
         if self._client.version != source.version:
             self._source = None
         self._note_success(source)
@@ -115,6 +117,13 @@ class Pipeline:
         taken = self._ledger.take_inventory(self.name, accounts)
         self.status = replace(self.status, accounts=tuple(taken))
         self._refreshed_at = self._clock.monotonic()
+
+    def _know_credentials(self, handles: set[str], source: Source) -> None:
+        """Look at once for credentials that no inventory has named, so that their first records are labelled right."""
+        if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < _POLL_SECONDS / 2:
+            return
+        if any(handle and not self._ledger.knows_credential(self.name, handle) for handle in handles):
+            self._take_inventory(source)
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(
@@ -140,87 +149,6 @@ class Pipeline:
         else:
             self._enter("ok", f"{self._client.where} is read from its usage queue.", up=True)
 
-    # --- records ---------------------------------------------------------------------------------------------------
-
-    def _work_off(self) -> None:
-        """First what an earlier poll, or an earlier process, received and could not store or book."""
-        while self._unsaved:
-            batch, received_ms = self._unsaved[0]
-            self._ledger.store(self.name, batch, received_ms=received_ms)
-            del self._unsaved[0]
-        for stored in self._ledger.pending(self.name):
-            self._book(stored, [_wire_of(line) for line in stored.lines])
-
-    def _handle(self, body: bytes, source: Source) -> int:
-        batch, received_ms = read_batch(body, pseudonym=self._pseudonym), self._now_ms()
-        for unreadable in batch.unreadable:
-            self._tell_once(
-                "record_unreadable", reason=unreadable.reason, bytes=unreadable.length, kept="length and hash"
-            )
-        try:
-            stored = self._ledger.store(self.name, batch, received_ms=received_ms)
-        except LedgerError:
-            # The proxy has forgotten it, so it is kept here and nothing more is popped until it is on disk.
-            self._unsaved.append((batch, received_ms))
-            raise
-        if stored is not None:
-            self._know_credentials(batch.wires, source)
-            self._book(stored, list(batch.wires))
-        return batch.received
-
-    def _know_credentials(self, wires: Sequence[Wire | None], source: Source) -> None:
-        """A credential that no inventory has named yet: look once, so that its first records are labelled right."""
-        if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < _POLL_SECONDS / 2:
-            return
-        handles = {wire.auth_index for wire in wires if wire is not None and isinstance(wire.auth_index, str)}
-        if any(handle and not self._ledger.knows_credential(self.name, handle) for handle in handles):
-            self._take_inventory(source)
-
-    def _book(self, stored: StoredBatch, wires: Sequence[Wire | LineError | None]) -> None:
-        records: list[tuple[UsageRecord, Cost]] = []
-        rejected: list[tuple[bytes, Rejected]] = []
-        for line, wire in zip(stored.lines, wires, strict=True):
-            outcome = self._interpret(line, wire, stored.received_ms)
-            if isinstance(outcome, Rejected):
-                rejected.append((line, outcome))
-                self._tell_once("record_rejected", reason=outcome.reason, detail=outcome.detail)
-            else:
-                records.append(outcome)
-        self._ledger.book(stored, records=records, rejected=rejected)
-
-    def _interpret(
-        self, line: bytes, wire: Wire | LineError | None, received_ms: int
-    ) -> tuple[UsageRecord, Cost] | Rejected:
-        if wire is None:
-            wire = _wire_of(line)
-        if isinstance(wire, LineError):
-            return Rejected(reason="malformed_record", detail=str(wire))
-        try:
-            record = normalize(
-                wire,
-                proxy=self.name,
-                received_ms=received_ms,
-                facts=lambda auth_index: self._ledger.facts(self.name, auth_index),
-            )
-            if isinstance(record, Rejected):
-                return record
-            if not record.known_family:
-                self._tell_once(
-                    "unknown_provider",
-                    reason=record.provider,
-                    meaning="its token counts are read as an OpenAI-compatible provider's; please report it",
-                )
-            return record, self._pricer.price(record)
-        except Exception as exc:  # noqa: BLE001 - a fault of ours in one record must not hold up all others for ever
-            _log.exception("record_failed", proxy=self.name)
-            return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
-
-    def _tell_once(self, event: str, *, reason: str, **fields: object) -> None:
-        """Log the first one of each reason; the others are in ``cliproxy_exporter_records_rejected_total``."""
-        if f"{event} {reason}" not in self._told:
-            self._told.add(f"{event} {reason}")
-            _log.warning(event, proxy=self.name, reason=reason, **fields)
-
     # --- state -----------------------------------------------------------------------------------------------------
 
     def _enter(self, state: str, sentence: str, *, up: bool | None) -> None:
@@ -234,10 +162,3 @@ class Pipeline:
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
-
-
-def _wire_of(line: bytes) -> Wire | LineError:
-    try:
-        return decode_line(line)
-    except LineError as exc:
-        return exc

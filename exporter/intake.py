@@ -1,0 +1,105 @@
+"""From the body of a pop to entries in the ledger: read and redact, store, normalize, price, book.
+
+One proxy's records, in the order in which nothing can be lost: on disk before anything is interpreted, and interpreted
+record by record, so that none holds up another.
+"""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.credentials.accounts import Pseudonym
+from exporter.errors import LedgerError
+from exporter.ledger.ledger import Ledger, StoredBatch
+from exporter.normalize.queue import normalize
+from exporter.normalize.wire import Batch, LineError, Wire, decode_line, read_batch
+from exporter.pricing.engine import Pricer
+from exporter.records import Cost, Rejected, UsageRecord
+
+_log = structlog.get_logger("exporter.intake")
+
+
+class Intake:
+    """Takes in the records of one proxy. For one thread at a time."""
+
+    def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
+        self._proxy = proxy
+        self._ledger = ledger
+        self._pricer = pricer
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._unsaved: list[tuple[Batch, int]] = []
+        self._told: set[str] = set()
+
+    def take(self, body: bytes, *, before_booking: Callable[[set[str]], None]) -> int:
+        """Store and book the records of ``body``; returns their number. Raises LedgerError.
+
+        ``before_booking`` gets the ``auth_index`` of the stored records: the moment to look up unknown credentials.
+        After an error the records are still held, here or on disk: call ``work_off`` before popping more.
+        """
+        batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
+        for unreadable in batch.unreadable:
+            self._tell_once(
+                "record_unreadable", reason=unreadable.reason, bytes=unreadable.length, kept="length and hash"
+            )
+        try:
+            stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
+        except LedgerError:
+            # The proxy has forgotten it, so it is kept here and nothing more is popped until it is on disk.
+            self._unsaved.append((batch, received_ms))
+            raise
+        if stored is not None:
+            before_booking({wire.auth_index for wire in batch.wires if wire and isinstance(wire.auth_index, str)})
+            self._book(stored, batch.wires)
+        return batch.received
+
+    def work_off(self) -> None:
+        """Store and book what an earlier call, or an earlier process, could not. Raises LedgerError."""
+        while self._unsaved:
+            batch, received_ms = self._unsaved[0]
+            self._ledger.store(self._proxy, batch, received_ms=received_ms)
+            del self._unsaved[0]
+        for stored in self._ledger.pending(self._proxy):
+            self._book(stored, [None] * len(stored.lines))
+
+    def _book(self, stored: StoredBatch, wires: Sequence[Wire | None]) -> None:
+        records: list[tuple[UsageRecord, Cost]] = []
+        rejected: list[tuple[bytes, Rejected]] = []
+        for line, wire in zip(stored.lines, wires, strict=True):
+            outcome = self._interpret(line, wire, stored.received_ms)
+            if isinstance(outcome, Rejected):
+                rejected.append((line, outcome))
+                self._tell_once("record_rejected", reason=outcome.reason, detail=outcome.detail)
+            else:
+                records.append(outcome)
+        self._ledger.book(stored, records=records, rejected=rejected)
+
+    def _interpret(self, line: bytes, wire: Wire | None, received_ms: int) -> tuple[UsageRecord, Cost] | Rejected:
+        try:
+            record = normalize(
+                wire or decode_line(line),
+                proxy=self._proxy,
+                received_ms=received_ms,
+                facts=lambda auth_index: self._ledger.facts(self._proxy, auth_index),
+            )
+            if isinstance(record, Rejected):
+                return record
+            if not record.known_family:
+                self._tell_once(
+                    "unknown_provider",
+                    reason=record.provider,
+                    meaning="its token counts are read as an OpenAI-compatible provider's; please report it",
+                )
+            return record, self._pricer.price(record)
+        except LineError as exc:
+            return Rejected(reason="malformed_record", detail=str(exc))
+        except Exception as exc:  # noqa: BLE001 - a fault of ours in one record must not hold up all others for ever
+            _log.exception("record_failed", proxy=self._proxy)
+            return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
+
+    def _tell_once(self, event: str, *, reason: str, **fields: object) -> None:
+        """Log the first one of each reason; the others are in ``cliproxy_exporter_records_rejected_total``."""
+        if f"{event} {reason}" not in self._told:
+            self._told.add(f"{event} {reason}")
+            _log.warning(event, proxy=self._proxy, reason=reason, **fields)
