@@ -31,6 +31,9 @@ from exporter.web.site import Site, make_app
 HASH_KEY_FILE = "hash.key"
 
 _UPKEEP_SECONDS = 5.0
+_RETENTION_SECONDS = 3600.0
+_DAY_MS = 86_400_000
+_REJECTED_RETENTION_MS = 30 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call to a proxy before it cuts the connection."""
 _STOP_SECONDS = 8.0
@@ -67,8 +70,12 @@ class Exporter:
         self._pollers = [_poller(pipeline) for pipeline in self._pipelines]
         self._birth_seconds = float(settings.exporter_series_birth_seconds)
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
-        self._workers = [upkeep, *self._pollers]
+        self._retention_ms = settings.exporter_retention_days * _DAY_MS
+        retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
+        self._workers = [upkeep, retention, *self._pollers]
         self._loop = Loop(self._workers)
+        self._stopping = threading.Event()
+        self._clock = clock
         exposition = Exposition(
             ledger=self._ledger,
             labels=Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of),
@@ -108,6 +115,7 @@ class Exporter:
 
     def _stop(self) -> None:
         deadline = time.monotonic() + _STOP_SECONDS
+        self._stopping.set()
         for worker in self._workers:
             worker.stop()
         self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
@@ -129,6 +137,16 @@ class Exporter:
         self._ledger.periods.refresh()
         self._ledger.reveal(after_seconds=self._birth_seconds)
         self._ledger.measure()
+
+    def _prune(self) -> None:
+        now_ms = int(self._clock.now() * 1000)
+        pruned = self._ledger.prune(
+            entries_before_ms=now_ms - self._retention_ms,
+            rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
+            stopping=self._stopping.is_set,
+        )
+        if pruned.entries or pruned.rejected:
+            _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
 
 
 def open_ledger(settings: Settings, clock: Clock) -> Ledger:

@@ -2,10 +2,7 @@
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,13 +11,13 @@ from pydantic import SecretStr
 from exporter import __version__
 from exporter.app import Exporter, connect, open_ledger, open_pseudonyms
 from exporter.clock import SystemClock
+from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, ready_settings
+from exporter.commands.export import export
+from exporter.commands.replay import replay
 from exporter.errors import ExporterError, ProxyError, SettingsError
-from exporter.logs import add_secrets, configure_logging
-from exporter.settings.load import Loaded, load_settings, no_proxy_sentence
+from exporter.settings.load import load_settings, no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
-
-FAILED, WRONG_SETTINGS = 1, 2
 
 
 @click.group(
@@ -44,8 +41,8 @@ def main(context: click.Context) -> None:
 @click.option("--or-demo", is_flag=True, help="Run the bundled demo proxy if no proxy is configured.")
 def run(or_demo: bool = False) -> None:
     """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."""
-    with _exit_codes():
-        settings = _settings()
+    with exit_codes():
+        settings = ready_settings()
         if not settings.proxies and or_demo:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
             _run_demo(settings, rate=1.0, seed=None, proxy_port=0)
@@ -64,9 +61,9 @@ def demo(rate: float, seed: int | None, proxy_port: int) -> None:
 
     Its ledger is in the folder `demo` of the data directory, so real figures and invented ones never mix.
     """
-    with _exit_codes():
+    with exit_codes():
         click.echo("This is the bundled demo proxy: all figures are invented.")
-        _run_demo(_settings(), rate=rate, seed=seed, proxy_port=proxy_port)
+        _run_demo(ready_settings(), rate=rate, seed=seed, proxy_port=proxy_port)
 
 
 @main.command("check-config", epilog="Example: cliproxy-exporter check-config --connect")
@@ -78,7 +75,7 @@ def demo(rate: float, seed: int | None, proxy_port: int) -> None:
 )
 def check_config(also_connect: bool) -> None:
     """Check the settings and print all problems at once, each with what to do."""
-    with _exit_codes():
+    with exit_codes():
         loaded = load_settings(os.environ, cwd=Path.cwd())
         for note in (*loaded.notes, *loaded.warnings):
             click.echo(f"warning: {note}" if note in loaded.warnings else f"note: {note}")
@@ -167,28 +164,5 @@ def _run_exporter(settings: Settings) -> None:
     exporter.run(stop)
 
 
-def _settings() -> Settings:
-    """The settings, with logging as they say. Raises SettingsError with all problems."""
-    loaded = load_settings(os.environ, cwd=Path.cwd())
-    settings = loaded.require()
-    add_secrets(settings.secret_values())
-    configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)
-    _warn(loaded)
-    return settings
-
-
-def _warn(loaded: Loaded) -> None:
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as exc:
-        click.echo(str(exc), err=True)
-        raise SystemExit(WRONG_SETTINGS) from exc
-    except ExporterError as exc:
-        click.echo(str(exc), err=True)
-        raise SystemExit(FAILED) from exc
+main.add_command(export)
+main.add_command(replay)

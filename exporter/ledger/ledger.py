@@ -8,8 +8,8 @@ behind is a stored batch, and booking it later is the same call.
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -22,6 +22,8 @@ from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
 from exporter.ledger.periods import Periods
 from exporter.ledger.refusals import LedgerRefusals
+from exporter.ledger.replay import queue_rejected
+from exporter.ledger.retention import Pruned, prune
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
@@ -180,6 +182,28 @@ class Ledger:
                 connection.executemany("delete from birth where key = ?", [(encode_key(key),) for key in keys])
             self.totals.reveal(keys)
         return len(keys)
+
+    # --- what is done now and then ---------------------------------------------------------------------------------
+
+    def prune(self, *, entries_before_ms: int, rejected_before_ms: int, stopping: Callable[[], bool]) -> Pruned:
+        """Delete what is old: see ``exporter.ledger.retention``. Raises LedgerError."""
+        pruned = prune(
+            self._database,
+            entries_before_ms=entries_before_ms,
+            rejected_before_ms=rejected_before_ms,
+            stopping=stopping,
+        )
+        with self.totals.lock:
+            self.totals.entries -= pruned.entries
+        return pruned
+
+    def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
+        """Queue rejected records to be tried again: see ``exporter.ledger.replay``. Raises LedgerError."""
+        return queue_rejected(self._database, reason=reason, now_ms=now_ms)
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection that only reads, for exports and pages. Raises LedgerError."""
+        return self._database.reading()
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

@@ -113,15 +113,15 @@ class LedgerText:
     def _route_block(self, route: int) -> str:
         found = self._dictionary.routes[route]
         return (
-            f'proxy="{_escape(self._proxies[found.proxy])}",provider="{_escape(found.provider)}",'
-            f'model="{_escape(found.model)}"'
+            f'proxy="{escape(self._proxies[found.proxy])}",provider="{escape(found.provider)}",'
+            f'model="{escape(found.model)}"'
         )
 
     def _series_block(self, series: int) -> str:
         found = self._dictionary.series[series]
         return (
-            f'{self._route_block(found.route)},credential="{_escape(self._labels.credential(found.credential))}",'
-            f'client="{_escape(self._labels.client(found.client))}"'
+            f'{self._route_block(found.route)},credential="{escape(self._labels.credential(found.credential))}",'
+            f'client="{escape(self._labels.client(found.client))}"'
         )
 
     def _cost_block(self, row: tuple[int, int, int]) -> str:
@@ -130,12 +130,12 @@ class LedgerText:
 
     def _failed_block(self, row: tuple[int, int, str]) -> str:
         route, credential, code = row
-        label = _escape(self._labels.credential(credential))
-        return f'{self._route_block(route)},credential="{label}",code="{_escape(code)}"'
+        label = escape(self._labels.credential(credential))
+        return f'{self._route_block(route)},credential="{label}",code="{escape(code)}"'
 
     def _unpriced_block(self, row: tuple[int, str]) -> str:
         route, reason = row
-        return f'{self._route_block(route)},reason="{_escape(reason)}"'
+        return f'{self._route_block(route)},reason="{escape(reason)}"'
 
 
 class _Blocks:
@@ -163,7 +163,7 @@ def _added_up(lines: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return list(sums.items())
 
 
-def _escape(value: str) -> str:
+def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 

@@ -199,6 +199,16 @@ class Settings(_Frozen):
             help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0.",
         ),
     ] = Path("data")
+    exporter_retention_days: Annotated[
+        int,
+        BeforeValidator(checks.whole_number(1)),
+        About(
+            section="Storage",
+            kind="days, 1 or more",
+            help="How long single usage records stay in the ledger. "
+            "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
+        ),
+    ] = 90
     exporter_hash_key: Annotated[
         Annotated[SecretStr, BeforeValidator(checks.hash_key)] | None,
         About(

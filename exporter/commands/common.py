@@ -1,0 +1,51 @@
+"""What the commands share: the settings with logging set up, and errors as exit codes."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from exporter.app import open_ledger
+from exporter.clock import Clock
+from exporter.errors import ExporterError, LedgerError, SettingsError
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.logs import add_secrets, configure_logging
+from exporter.settings.load import load_settings
+from exporter.settings.model import Settings
+
+FAILED, WRONG_SETTINGS = 1, 2
+
+
+def ready_settings() -> Settings:
+    """The settings, with logging as they say. Raises SettingsError with all problems."""
+    loaded = load_settings(os.environ, cwd=Path.cwd())
+    settings = loaded.require()
+    add_secrets(settings.secret_values())
+    configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return settings
+
+
+def existing_ledger(settings: Settings, clock: Clock) -> Ledger:
+    """The ledger, which must be there already. Raises LedgerError."""
+    path = settings.exporter_data_dir / FILE_NAME
+    if not path.exists():
+        raise LedgerError(f"There is no ledger at {path} yet: run the exporter first, or set EXPORTER_DATA_DIR.")
+    return open_ledger(settings, clock)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn errors into a sentence on standard error and the right exit code."""
+    try:
+        yield
+    except SettingsError as exc:
+        click.echo(str(exc), err=True)
+        raise SystemExit(WRONG_SETTINGS) from exc
+    except ExporterError as exc:
+        click.echo(str(exc), err=True)
+        raise SystemExit(FAILED) from exc

@@ -1,0 +1,62 @@
+"""``cliproxy-exporter export``: entries or history for other programs."""
+
+import sys
+from datetime import date, datetime, tzinfo
+
+import click
+
+from exporter.app import open_pseudonyms
+from exporter.clock import SystemClock
+from exporter.commands.common import existing_ledger, exit_codes, ready_settings
+from exporter.credentials.labels import Labels
+from exporter.days import day_start_ms
+from exporter.export import Names, Span, write_csv, write_jsonl, write_openmetrics
+
+_FORMATS = {"jsonl": write_jsonl, "csv": write_csv, "openmetrics": write_openmetrics}
+
+
+@click.command(
+    epilog="Example: cliproxy-exporter export --since 2026-10-01 --until 2026-11-01 --format csv > october.csv"
+)
+@click.option("--since", help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.")
+@click.option("--until", help="Day or moment at which it ends, not included.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(sorted(_FORMATS)),
+    default="jsonl",
+    show_default=True,
+    help="jsonl and csv: one line per record. openmetrics: counters over time, to give Prometheus a past.",
+)
+def export(since: str | None, until: str | None, format_: str) -> None:
+    """Write what is in the ledger to standard output. The exporter may be running.
+
+    Give Prometheus a past: export --format openmetrics > past.om; promtool tsdb create-blocks-from openmetrics past.om
+    and move the blocks into Prometheus' data folder.
+    """
+    with exit_codes():
+        settings = ready_settings()
+        clock = SystemClock()
+        ledger = existing_ledger(settings, clock)
+        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
+        span = Span(
+            since_ms=_moment("--since", since, settings.zone) if since else 0,
+            until_ms=_moment("--until", until, settings.zone) if until else int(clock.now() * 1000),
+        )
+        with ledger.reading() as connection:
+            _FORMATS[format_](connection, Names(ledger.dictionary, labels), span, sys.stdout)
+        ledger.close()
+
+
+def _moment(option: str, text: str, zone: tzinfo) -> int:
+    try:
+        if len(text) == len("2026-10-01"):
+            return day_start_ms(date.fromisoformat(text), zone)
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise click.BadParameter(
+            f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", param_hint=option
+        ) from exc
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,77 @@
+"""Pruning: old entries and old rejected records go, their sums stay.
+
+In small transactions, so that booking never waits long, and with the file shrunk in small steps after it. Totals,
+roll-up and periods are untouched: they are sums of their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exporter.ledger.database import Database
+
+_ROWS_PER_STEP = 5_000
+_PAGES_PER_STEP = 500
+_SLACK_PAGES = 2_000
+"""Free pages that are left in the file (8 MB): the next entries fill them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows went."""
+
+    entries: int
+    rejected: int
+
+
+def prune(
+    database: Database,
+    *,
+    entries_before_ms: int,
+    rejected_before_ms: int,
+    stopping: Callable[[], bool],
+) -> Pruned:
+    """Delete entries that happened, and rejected records that were received, before these times. Raises LedgerError.
+
+    Ends early when ``stopping`` says so; the next call goes on.
+    """
+    entries = _delete(
+        database,
+        "delete from entry where id in (select id from entry where ts_ms < ? order by ts_ms limit ?)",
+        entries_before_ms,
+        stopping,
+    )
+    if entries:
+        with database.transaction() as connection:
+            # A snapshot that still shows such a record must not book it again.
+            connection.execute(
+                "update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)", (entries_before_ms,)
+            )
+    rejected = _delete(
+        database,
+        "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
+        rejected_before_ms,
+        stopping,
+    )
+    if entries or rejected:
+        _shrink(database, stopping)
+    return Pruned(entries=entries, rejected=rejected)
+
+
+def _delete(database: Database, statement: str, before_ms: int, stopping: Callable[[], bool]) -> int:
+    deleted = 0
+    while not stopping():
+        with database.transaction() as connection:
+            rows = connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
+        deleted += rows
+        if rows < _ROWS_PER_STEP:
+            break
+    return deleted
+
+
+def _shrink(database: Database, stopping: Callable[[], bool]) -> None:
+    while not stopping():
+        with database.transaction() as connection:
+            (free,) = connection.execute("pragma freelist_count").fetchone()
+            if free <= _SLACK_PAGES:
+                return
+            connection.execute(f"pragma incremental_vacuum({_PAGES_PER_STEP})").fetchall()
