@@ -77,7 +77,8 @@ class KeyGuard:
     """Says yes or no before each call to one proxy, and is told what came of it.
 
     The caller makes one call at a time: ``check``, the call, then exactly one of ``accepted``, ``refused``, ``banned``,
-    ``not_judged`` and ``unknown``. ``status`` may be asked by any thread at any time; it reads memory only.
+    ``not_judged`` and ``unknown``. ``status`` may be asked by any thread at any time; it reads memory only. Making a
+    guard reads the store, and raises LedgerError if that fails.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class KeyGuard:
         self._others: tuple[RefusedKey, ...] = ()
         self._unsaved = False
         self._before_try: _Held | None = None
+        # Now and not at the first check: from here on the monotonic clock watches over a stored refusal.
+        self._recall()
 
     def check(self) -> None:
         """Return if the next call may be made now.

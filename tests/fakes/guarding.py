@@ -1,0 +1,75 @@
+"""What a key guard needs around it: a clock that tests turn, and a store that outlives the guard."""
+
+import hashlib
+
+import msgspec
+
+from exporter.sources.guard import KeyGuard, Refusal
+
+KEY = "mgmt-planted-Q7vXr2"
+"""The key of the recorded servers."""
+
+
+class TurnableClock:
+    """Stands still until it is turned. ``jump`` sets the wall clock alone, as an administrator does."""
+
+    def __init__(self, now: float = 1_795_000_000.0, monotonic: float = 5_000.0) -> None:
+        self._now = now
+        self._monotonic = monotonic
+
+    def now(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+        self._monotonic += seconds
+
+    def jump(self, seconds: float) -> None:
+        self._now += seconds
+
+    def reboot(self, monotonic: float) -> None:
+        self._monotonic = monotonic
+
+
+class MemoryRefusals:
+    """A refusal store that keeps bytes, as a file would. ``fail`` makes its next saves fail."""
+
+    def __init__(self) -> None:
+        self._saved: dict[str, bytes] = {}
+        self.fail: Exception | None = None
+
+    def load(self, proxy: str) -> Refusal | None:
+        saved = self._saved.get(proxy)
+        return None if saved is None else msgspec.json.decode(saved, type=Refusal)
+
+    def save(self, proxy: str, refusal: Refusal) -> None:
+        if self.fail is not None:
+            raise self.fail
+        self._saved[proxy] = msgspec.json.encode(refusal)
+
+    def clear(self, proxy: str) -> None:
+        self._saved.pop(proxy, None)
+
+
+def keyed_hash(value: bytes) -> str:
+    return hashlib.blake2b(value, key=b"test", digest_size=8).hexdigest()
+
+
+def make_guard(
+    *,
+    store: MemoryRefusals | None = None,
+    clock: TurnableClock | None = None,
+    url: str = "http://proxy.example:8317",
+    key: str = KEY,
+) -> KeyGuard:
+    return KeyGuard(
+        proxy="default",
+        url=url,
+        key=key,
+        keyed_hash=keyed_hash,
+        store=store or MemoryRefusals(),
+        clock=clock or TurnableClock(),
+    )

@@ -1,0 +1,36 @@
+"""Clients of real servers, closed after the test."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from exporter.sources.client import ProxyClient, Timeouts
+from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, make_guard
+
+Connect = Callable[..., ProxyClient]
+
+
+@pytest.fixture
+def store() -> MemoryRefusals:
+    return MemoryRefusals()
+
+
+@pytest.fixture
+def clock() -> TurnableClock:
+    return TurnableClock()
+
+
+@pytest.fixture
+def connect(store: MemoryRefusals, clock: TurnableClock) -> Iterator[Connect]:
+    """Make a client of the server at a URL, as a new process would: its guard knows what the store knows."""
+    clients: list[ProxyClient] = []
+
+    def make(url: str, *, key: str = KEY, timeouts: Timeouts | None = None) -> ProxyClient:
+        guard = make_guard(store=store, clock=clock, url=url, key=key)
+        client = ProxyClient(name="default", url=url, key=key, guard=guard, timeouts=timeouts)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()

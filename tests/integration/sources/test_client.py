@@ -1,0 +1,308 @@
+"""The client against real sockets: what goes out, and every way in which an answer can fail to come."""
+
+import threading
+import time
+
+import httpx
+import msgspec
+import pytest
+
+from exporter.errors import (
+    BadAnswerError,
+    BannedError,
+    KeyRefusedError,
+    ProxyError,
+    ProxyServerError,
+    ProxyUnreachableError,
+    SettingsError,
+)
+from exporter.sources.client import ProxyClient, Timeouts
+from tests.fakes.guarding import KEY, TurnableClock, make_guard
+from tests.fakes.raw import RawServer, Script, drip, hang, head, send
+from tests.fakes.replay import Recording, ReplayProxy
+from tests.integration.sources.conftest import Connect
+
+PATH = "/v0/management/usage-statistics-enabled"
+QUICK = Timeouts(connect=2.0, read=0.3, total=0.6)
+
+
+def _ok(body: bytes, **headers: str) -> Recording:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Recording("GET", PATH, 200, {"Content-Type": "application/json", **named}, body)
+
+
+def test_what_goes_out(connect: Connect) -> None:
+    with ReplayProxy([_ok(b"{}")]) as replay:
+        connect(f"{replay.url}/").get(PATH)
+        method, path, headers = replay.received[0]
+        assert (method, path) == ("GET", PATH)
+        assert headers["Authorization"] == f"Bearer {KEY}"
+        assert headers["Accept-Encoding"] == "identity"
+        assert headers["User-Agent"].startswith("cliproxy-exporter/")
+
+
+def test_a_url_with_a_path_is_the_prefix_of_a_reverse_proxy(connect: Connect) -> None:
+    with ReplayProxy() as replay:
+        replay.answer(f"/cpa{PATH}", _ok(b"[1]"))
+        assert connect(f"{replay.url}/cpa").get(PATH).body == b"[1]"
+
+
+def test_an_ipv6_address(connect: Connect) -> None:
+    with ReplayProxy([_ok(b"[1]")], host="::1") as replay:
+        assert connect(replay.url).get(PATH).body == b"[1]"
+
+
+def test_a_key_beyond_ascii_is_sent_as_utf_8(connect: Connect) -> None:
+    with ReplayProxy([_ok(b"{}")]) as replay:
+        connect(replay.url, key="schlüssel").get(PATH)
+        assert replay.received[0][2]["Authorization"].encode("latin-1") == "Bearer schlüssel".encode()
+
+
+@pytest.mark.parametrize("key", ["", " key", "key\n", "k\x00ey"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(connect: Connect, key: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        connect("http://127.0.0.1:1", key=key)
+    assert "key " not in str(refusal.value).replace("management key ", "")
+
+
+@pytest.mark.parametrize("url", ["localhost:8317", "ftp://localhost", "http://", "http://a:b@localhost", "http://[::1"])
+def test_a_url_that_cannot_be_used(connect: Connect, url: str) -> None:
+    with pytest.raises(SettingsError):
+        connect(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "through_proxy"),
+    [
+        ("http://localhost:8317", False),
+        ("http://127.0.0.1:8317", False),
+        ("http://[::1]:8317", False),
+        ("http://192.168.1.5:8317", False),
+        ("http://cli-proxy-api:8317", False),
+        ("http://host.docker.internal:8317", False),
+        ("http://cpa.example.com", True),
+    ],
+)
+def test_the_environments_proxy_sees_only_calls_to_public_hosts(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, url: str, through_proxy: bool
+) -> None:
+    with RawServer(send(head("503 Service Unavailable", length=0))) as company:
+        monkeypatch.setenv("HTTP_PROXY", company.url)
+        monkeypatch.setenv("no_proxy", "")
+        client = connect(url, timeouts=Timeouts(connect=0.05, read=1.0, total=1.0))
+        with pytest.raises(ProxyError):
+            client.get(PATH)
+        assert company.connections == int(through_proxy)
+
+
+def test_the_version_is_remembered_and_its_change_is_seen(connect: Connect) -> None:
+    with ReplayProxy([_ok(b"{}", X_CPA_VERSION="v7.2.139", x_cpa_commit="0000001")]) as replay:
+        client = connect(replay.url)
+        assert (client.version, client.commit) == ("", "")
+        client.get(PATH)
+        assert (client.version, client.commit) == ("v7.2.139", "0000001")
+        replay.answer(PATH, _ok(b"{}", **{"X-Cpa-Version": 'v7.2.140"}\x7f' + "9" * 500}))
+        client.get(PATH)
+        assert client.version.startswith("v7.2.1409")
+        assert len(client.version) == 64
+        replay.answer(PATH, _ok(b"{}"))
+        client.get(PATH)
+        assert client.version.startswith("v7.2.140")
+
+
+def test_json_is_decoded_or_refused_without_quoting_it(connect: Connect) -> None:
+    class Shape(msgspec.Struct):
+        count: int
+
+    with ReplayProxy([_ok(b'{"count": 3}')]) as replay:
+        client = connect(replay.url)
+        assert client.get_json(PATH, Shape).count == 3
+        for body in (b'{"count": "planted"}', b'{"count": 3', b"planted", b"", b'"\xff"'):
+            replay.answer(PATH, _ok(body))
+            with pytest.raises(BadAnswerError) as refusal:
+                client.get_json(PATH, Shape)
+            assert "planted" not in str(refusal.value)
+            assert refusal.value.__cause__ is None
+
+
+def test_a_redirect_is_not_followed_with_the_key(connect: Connect) -> None:
+    with ReplayProxy() as elsewhere, ReplayProxy() as replay:
+        replay.answer(PATH, Recording("GET", PATH, 302, {"Location": f"{elsewhere.url}{PATH}"}, b""))
+        with pytest.raises(BadAnswerError, match="redirect"):
+            connect(replay.url).get(PATH)
+        assert elsewhere.requests.total() == 0
+
+
+def test_a_body_above_the_limit_is_cut_there(connect: Connect) -> None:
+    with ReplayProxy([_ok(b"x" * 5_000_000)]) as replay:
+        answer = connect(replay.url).get(PATH, max_bytes=1_000_000)
+        assert answer.body == b"x" * 1_000_000
+        assert isinstance(answer.error, BadAnswerError)
+
+
+def test_calls_wait_for_one_another(connect: Connect) -> None:
+    with ReplayProxy([Recording.read("v7.2.140/refused/wrong-key-1.json")]) as replay:
+        client = connect(replay.url)
+        errors: list[Exception] = []
+
+        def call() -> None:
+            try:
+                client.get(PATH)
+            except ProxyError as exc:
+                errors.append(exc)
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert replay.requests.total() == 1
+        assert [type(error) for error in errors] == [KeyRefusedError] * 8
+
+
+def test_a_ban_stops_all_calls_until_it_has_passed(connect: Connect, clock: TurnableClock) -> None:
+    with ReplayProxy([Recording.read("v7.2.140/refused/banned-with-right-key.json")]) as replay:
+        for _ in range(3):
+            with pytest.raises(BannedError):
+                connect(replay.url).get(PATH)
+        assert replay.requests.total() == 1
+        replay.answer(PATH, _ok(b"{}"))
+        clock.advance(1806)
+        assert connect(replay.url).get(PATH).status == 200
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(send(head("503 Service Unavailable", length=0)), id="a gateway that may have lost the answer"),
+        pytest.param(send(b""), id="closed without an answer"),
+        pytest.param(hang(), id="no answer in time"),
+    ],
+)
+def test_a_repeated_try_whose_answer_is_lost_is_not_made_again(
+    connect: Connect, clock: TurnableClock, script: Script
+) -> None:
+    refusal = b'{"error":"invalid management key"}'
+    refused = send(head("401 Unauthorized", length=len(refusal)), refusal)
+    with RawServer(refused, script) as server:
+        client = connect(server.url, timeouts=QUICK)
+        with pytest.raises(KeyRefusedError):
+            client.get(PATH)
+        clock.advance(150 * 60)
+        with pytest.raises((ProxyUnreachableError, ProxyServerError)):
+            client.get(PATH)
+        with pytest.raises(KeyRefusedError, match="2 times"):
+            client.get(PATH)
+        assert server.connections == 2
+
+
+FAULTS = [
+    pytest.param(send(b""), ProxyUnreachableError, "closed the connection", id="cut before any answer"),
+    pytest.param(send(b"HTTP/1.1 200"), ProxyUnreachableError, "closed the connection", id="cut in the status line"),
+    pytest.param(send(b"HTTP/1.1 abc\r\n\r\n"), BadAnswerError, "does not speak HTTP", id="garbage status"),
+    pytest.param(send(b"-NOAUTH planted\r\n\r\n"), BadAnswerError, "does not speak HTTP", id="another protocol"),
+    pytest.param(send(head("999 Planted", length=0)), ProxyServerError, "999", id="a status that does not exist"),
+    pytest.param(hang(), ProxyUnreachableError, "in time", id="hangs"),
+    pytest.param(drip(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"), ProxyUnreachableError, "0.6 seconds", id="headers drip"),
+    pytest.param(
+        send(head(length=3, headers=["Content-Encoding: gzip"]), b"abc"), None, "cannot be unpacked", id="not gzip"
+    ),
+    pytest.param(send(head(length=100), b"[1,"), None, "closed the connection", id="half-closed body"),
+    pytest.param(drip(head(length=9999), b"[1,"), None, "0.6 seconds", id="the body drips"),
+    pytest.param(hang(head(length=9999) + b"[1,"), None, "in time", id="the body hangs"),
+]
+
+
+@pytest.mark.parametrize(("script", "error", "sentence"), FAULTS)
+def test_faults_of_the_line(connect: Connect, script: Script, error: type[ProxyError] | None, sentence: str) -> None:
+    started = time.monotonic()
+    with RawServer(script) as server:
+        client = connect(server.url, timeouts=QUICK)
+        if error is None:
+            found = client.get(PATH).error
+        else:
+            with pytest.raises(error) as raised:
+                client.get(PATH)
+            found = raised.value
+        assert server.connections == 1, "nothing is asked twice"
+    assert found is not None
+    assert sentence in str(found)
+    assert "planted" not in str(found)
+    assert time.monotonic() - started < 5
+
+
+def test_what_arrived_of_a_broken_body_is_kept(connect: Connect) -> None:
+    with RawServer(send(head(length=1000), b'[{"a":1},{"b":')) as server:
+        answer = connect(server.url).get(PATH)
+        assert answer.body == b'[{"a":1},{"b":'
+        assert not answer.complete
+
+
+def test_the_next_call_after_a_late_one_works(connect: Connect) -> None:
+    with RawServer(drip(head(length=9999), b"x"), send(head(length=2), b"[]")) as server:
+        client = connect(server.url, timeouts=QUICK)
+        assert not client.get(PATH).complete
+        assert client.get(PATH).body == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://127.0.0.1:1", "refused the connection"),
+        ("http://no-such-host.invalid", "host name has no address"),
+    ],
+)
+def test_nobody_there(connect: Connect, monkeypatch: pytest.MonkeyPatch, url: str, sentence: str) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ProxyUnreachableError, match=sentence):
+        connect(url).get(PATH)
+
+
+def test_tls_to_a_plain_port(connect: Connect) -> None:
+    with RawServer(send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        client = connect(server.url.replace("http:", "https:"))
+        with pytest.raises(ProxyUnreachableError, match="by TLS"):
+            client.get(PATH)
+
+
+def test_http_to_a_tls_port(connect: Connect) -> None:
+    text = b"Client sent an HTTP request to an HTTPS server.\n"
+    with RawServer(send(b"HTTP/1.0 400 Bad Request\r\n\r\n", text)) as server:
+        client = connect(server.url)
+        with pytest.raises(ProxyUnreachableError, match="https://"):
+            client.get(PATH)
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(hang(), id="no answer yet"), pytest.param(hang(head(length=9) + b"["), id="in the body")]
+)
+def test_close_ends_a_call_that_hangs_in_another_thread(connect: Connect, script: Script) -> None:
+    with RawServer(script) as server:
+        client = connect(server.url, timeouts=Timeouts(connect=2.0, read=60.0, total=60.0))
+        outcome: list[str] = []
+
+        def call() -> None:
+            try:
+                outcome.append(str(client.get(PATH).error))
+            except ProxyUnreachableError as exc:
+                outcome.append(str(exc))
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        assert server.asked.wait(5)
+        started = time.monotonic()
+        client.close()
+        thread.join(5)
+        assert time.monotonic() - started < 1
+        assert "is stopping" in outcome[0]
+        with pytest.raises(ProxyUnreachableError, match="is stopping"):
+            client.get(PATH)
+
+
+def test_another_transport_can_be_passed_in() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text=request.url.path))
+    url = "http://proxy.example"
+    client = ProxyClient(name="default", url=url, key=KEY, guard=make_guard(url=url), transport=transport)
+    assert client.get(PATH).body == PATH.encode()
+    client.close()
