@@ -1,0 +1,135 @@
+"""Pruning takes records, never figures."""
+
+import random
+from datetime import UTC
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from exporter.clock import Clock
+from exporter.demo.traffic import Traffic
+from exporter.intake import Intake
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.retention import Pruned
+from exporter.pricing.catalogue import load_genai_catalogue
+from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonyms
+
+_DAY = 86_400
+
+
+class TurnedClock:
+    """A clock that stands where it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.at = now
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def _open(path: Path, clock: Clock) -> Ledger:
+    return Ledger(path / FILE_NAME, clock=clock, zone=ZoneInfo("Europe/Berlin"))
+
+
+def _intake(ledger: Ledger, clock: Clock) -> Intake:
+    return Intake(
+        "p", ledger=ledger, pricer=Pricer([load_genai_catalogue()]), pseudonym=Pseudonyms(b"k").of, clock=clock
+    )
+
+
+def _prune(ledger: Ledger, *, before: float) -> Pruned:
+    return ledger.prune(
+        entries_before_ms=int(before * 1000), rejected_before_ms=int(before * 1000), stopping=lambda: False
+    )
+
+
+def _figures(ledger: Ledger) -> tuple[object, ...]:
+    ledger.periods.refresh()
+    current, totals = ledger.periods.current, ledger.totals
+    with ledger.reading() as connection:
+        rollup = connection.execute("select * from rollup order by 1, 2, 3, 4").fetchall()
+    return (
+        rollup,
+        totals.series,
+        totals.costs,
+        totals.failed,
+        totals.unpriced,
+        totals.latency,
+        totals.ttft,
+        current.requests,
+        current.tokens,
+        current.cost,
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_totals_roll_up_and_periods_are_as_if_nothing_had_been_pruned(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    clock = TurnedClock(1_793_000_000.0)
+    pruned, whole = _open(tmp_path / "pruned", clock), _open(tmp_path / "whole", clock)
+    intakes = [_intake(pruned, clock), _intake(whole, clock)]
+    traffic = Traffic(seed=seed, zone=UTC)
+    gone = 0
+    for _ in range(25):
+        clock.at += chance.uniform(0.1, 3) * _DAY
+        body = (
+            b"["
+            + b",".join(
+                msgspec.json.encode(attempt.record)
+                for attempt in traffic.batch(chance.randint(1, 60), ending=clock.at, span_seconds=2 * _DAY)
+            )
+            + b"]"
+        )
+        for intake in intakes:
+            intake.take(body, before_booking=lambda _handles: None)
+        if chance.random() < 0.5:
+            gone += _prune(pruned, before=clock.at - chance.uniform(0, 9) * _DAY).entries
+        assert _figures(pruned) == _figures(whole)
+    assert gone > 0
+    assert pruned.totals.entries == whole.totals.entries - gone
+
+    pruned.close()
+    reopened = _open(tmp_path / "pruned", clock)
+    assert _figures(reopened) == _figures(whole)
+    assert reopened.totals.entries == whole.totals.entries - gone
+
+
+def test_the_file_does_not_keep_the_room_of_what_was_pruned(tmp_path: Path) -> None:
+    clock = TurnedClock(1_793_000_000.0)
+    ledger = _open(tmp_path, clock)
+    intake = _intake(ledger, clock)
+    traffic = Traffic(seed=1, zone=UTC)
+    attempts = traffic.batch(1000, ending=clock.at)
+    for repeat in range(200):
+        bodies = (msgspec.json.encode(a.record | {"request_id": f"{repeat:08x}"}) for a in attempts)
+        intake.take(b"[" + b",".join(bodies) + b"]", before_booking=lambda _handles: None)
+    ledger.measure()
+    full = ledger.bytes_on_disk
+
+    _prune(ledger, before=clock.at + _DAY)
+
+    ledger.close()
+    assert (tmp_path / FILE_NAME).stat().st_size < full / 1.5
+    assert _open(tmp_path, clock).totals.entries == 0
+
+
+def test_an_identity_is_not_used_again_after_pruning(tmp_path: Path) -> None:
+    """The backlog is a cursor over ids: one that came again below it would never be sent."""
+    clock = TurnedClock(1_793_000_000.0)
+    ledger = _open(tmp_path, clock)
+    body = b"[" + msgspec.json.encode(Traffic(seed=1, zone=UTC).batch(1, ending=clock.at)[0].record) + b"]"
+
+    def last_id() -> int:
+        _intake(ledger, clock).take(body, before_booking=lambda _handles: None)
+        with ledger.reading() as connection:
+            return int(connection.execute("select max(id) from entry").fetchone()[0])
+
+    first = last_id()
+    _prune(ledger, before=clock.at + _DAY)
+    assert last_id() > first
