@@ -1,7 +1,7 @@
 """Families that are built anew at each scrape from what is known in memory: a vanished account vanishes here, too."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,6 +11,7 @@ from exporter import __version__
 from exporter.clock import Clock
 from exporter.credentials.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.totals import SeriesKey
 from exporter.metrics import families as f
 from exporter.records import Billing
 from exporter.status import ProxyStatus
@@ -24,14 +25,18 @@ Statuses = Callable[[], Iterable[ProxyStatus]]
 class SafeCollector(Collector):
     """Runs several makers of families; one that fails costs its own families and shows in a metric."""
 
-    def __init__(self, makers: dict[str, Callable[[], list[Metric]]]) -> None:
+    def __init__(self, makers: dict[str, Callable[[], list[Metric]]], *, outside: Mapping[str, bool]) -> None:
+        """``outside`` tells of parts of the scrape that are made elsewhere: whether each could be made."""
         self._makers = makers
+        self._outside = outside
 
     def describe(self) -> Iterable[Metric]:
         return []  # registering must not collect
 
     def collect(self) -> Iterator[Metric]:
         success = _gauge(f.COLLECTOR_UP)
+        for name, made_it in self._outside.items():
+            success.add_metric([name], float(made_it))
         for name, make in self._makers.items():
             try:
                 made = make()
@@ -105,13 +110,14 @@ def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> lis
     return [up, state, retry, info]
 
 
-def attempt_families(ledger: Ledger, labels: Labels, young: Iterable[int]) -> list[Metric]:
-    """The proxy's own counts of attempts; those of the credentials in ``young`` are shown at 0."""
+def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) -> tuple[list[Metric], list[SeriesKey]]:
+    """The proxy's own counts of attempts, and the credentials that are shown at 0 because they are young."""
     attempts = _counter(f.CREDENTIAL_ATTEMPTS)
     names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
-    hidden = set(young)
     sums: dict[tuple[str, str, str], list[int]] = {}
     with ledger.totals.lock:
+        young = [key for key in ledger.totals.births if key[0] == "a"] if for_prometheus else []
+        hidden = {key[1] for key in young}
         for id_, count in ledger.totals.attempts.items():
             credential = ledger.dictionary.resolved(id_)
             key = (names[credential.proxy], labels.credential(id_), credential.provider)
@@ -122,7 +128,7 @@ def attempt_families(ledger: Ledger, labels: Labels, young: Iterable[int]) -> li
     for key, (success, failed) in sums.items():
         attempts.add_metric([*key, "success"], success)
         attempts.add_metric([*key, "failed"], failed)
-    return [attempts]
+    return [attempts], young
 
 
 def flow_families(ledger: Ledger) -> list[Metric]:

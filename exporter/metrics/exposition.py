@@ -8,8 +8,11 @@ import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+import structlog
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics_format
+from werkzeug.http import parse_accept_header
 
 from exporter.clock import Clock
 from exporter.credentials.labels import Labels
@@ -18,8 +21,11 @@ from exporter.ledger.totals import SeriesKey
 from exporter.metrics import collectors
 from exporter.metrics.ledger_text import LedgerText
 
-_PROMETHEUS_ACCEPTS = ("application/openmetrics-text", "version=0.0.4", "application/vnd.google.protobuf")
+_TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _EOF = b"# EOF\n"
+
+_log = structlog.get_logger("exporter.metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +59,76 @@ class Exposition:
 
     def scrape(self, *, accept: str, accept_encoding: str) -> Scrape:
         """The answer to a request with these headers."""
-        encode, content_type = choose_encoder(accept)
-        openmetrics = content_type.startswith("application/openmetrics-text")
-        for_prometheus = any(word in accept for word in _PROMETHEUS_ACCEPTS)
-        text, young = self._text.render(openmetrics=openmetrics, for_prometheus=for_prometheus)
-        young_attempts: list[SeriesKey] = []
-        if for_prometheus:
-            with self._ledger.totals.lock:
-                young_attempts = [key for key in self._ledger.totals.births if key[0] == "a"]
-        scrape_registry = CollectorRegistry(auto_describe=False)
-        scrape_registry.register(self._collector(young_attempts))
-        parts = [part.removesuffix(_EOF) for part in (encode(scrape_registry), encode(self._registry))]
-        body = text.encode() + b"".join(parts) + (_EOF if openmetrics else b"")
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if gzip_accepted(accept_encoding):
+        openmetrics, for_prometheus = _wants_openmetrics(accept), _is_prometheus(accept)
+        shown_at_zero: list[SeriesKey] = []
+        text = self._totals(openmetrics=openmetrics, for_prometheus=for_prometheus, shown_at_zero=shown_at_zero)
+        made = CollectorRegistry(auto_describe=False)
+        made.register(
+            self._collector(totals=text is not None, for_prometheus=for_prometheus, shown_at_zero=shown_at_zero)
+        )
+        parts = [(text or "").encode()]
+        for registry in (made, self._registry):
+            parts.append(_generate_openmetrics(registry) if openmetrics else generate_latest(registry))
+        body = b"".join(part.removesuffix(_EOF) for part in parts) + (_EOF if openmetrics else b"")
+        headers = {
+            "Content-Type": _OPENMETRICS_TYPE if openmetrics else _TEXT_TYPE,
+            "Vary": "Accept, Accept-Encoding",
+        }
+        if parse_accept_header(accept_encoding).quality("gzip") > 0:
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
-        told = [*young, *young_attempts]
-        return Scrape(body=body, headers=headers, answered=lambda: self._ledger.totals.told(told))
+        return Scrape(body=body, headers=headers, answered=lambda: self._ledger.totals.told(shown_at_zero))
 
-    def _collector(self, young_attempts: list[SeriesKey]) -> collectors.SafeCollector:
+    def _totals(self, *, openmetrics: bool, for_prometheus: bool, shown_at_zero: list[SeriesKey]) -> str | None:
+        try:
+            text, young = self._text.render(openmetrics=openmetrics, for_prometheus=for_prometheus)
+        except Exception:  # noqa: BLE001 - as any other part: it must not cost the whole scrape
+            _log.exception("collector_failed", collector="totals")
+            return None
+        shown_at_zero += young
+        return text
+
+    def _collector(
+        self, *, totals: bool, for_prometheus: bool, shown_at_zero: list[SeriesKey]
+    ) -> collectors.SafeCollector:
         ledger, labels, statuses = self._ledger, self._labels, self._statuses
-        hidden = [int(key[1]) for key in young_attempts]
+
+        def attempts() -> list[Metric]:
+            families, young = collectors.attempt_families(ledger, labels, for_prometheus=for_prometheus)
+            shown_at_zero.extend(young)
+            return families
+
         return collectors.SafeCollector(
             {
                 "periods": lambda: collectors.period_families(ledger),
                 "proxies": lambda: collectors.proxy_families(statuses),
                 "credentials": lambda: collectors.credential_families(labels, statuses, self._clock),
-                "attempts": lambda: collectors.attempt_families(ledger, labels, hidden),
+                "attempts": attempts,
                 "flow": lambda: collectors.flow_families(ledger),
                 "ledger": lambda: collectors.ledger_families(ledger),
                 "build": collectors.build_families,
-            }
+            },
+            outside={"totals": totals},
         )
+
+
+def _generate_openmetrics(registry: CollectorRegistry) -> bytes:
+    text: bytes = openmetrics_format.generate_latest(registry)  # type: ignore[no-untyped-call] # it has no types
+    return text
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Whether OpenMetrics 1 is accepted. Prometheus prefers it; nobody who does not know it names it."""
+    for part in accept.lower().split(","):
+        kind, *parameters = (word.strip() for word in part.split(";"))
+        if kind == "application/openmetrics-text":
+            versions = [word.removeprefix("version=") for word in parameters if word.startswith("version=")]
+            if not versions or versions[0].startswith("1."):
+                return True
+    return False
+
+
+def _is_prometheus(accept: str) -> bool:
+    """Whether a server asks that stores what it reads, not a person: such a one names a format and its version."""
+    lower = accept.lower()
+    return "application/openmetrics-text" in lower or "version=" in lower or "application/vnd.google.protobuf" in lower

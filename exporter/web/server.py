@@ -1,15 +1,28 @@
-"""The HTTP server around the web application: threads, limits and a clean stop."""
+"""The HTTP server around the web application: a thread for each busy connection, limits, and a clean stop.
 
+A client that sends or reads slowly occupies its thread, so there is a bound, and at the bound the oldest busy
+connection is cut: whoever comes next is served at once, however many dawdle.
+"""
+
+import contextlib
+import logging
 import socket
 import threading
+import time
 
+import structlog
 from cheroot import wsgi
+from cheroot.server import HTTPConnection
 from flask import Flask
 
 from exporter.errors import ExporterError
 
-_THREADS = 8
+_MOST_BUSY = 64
 _LARGEST_REQUEST = 64 * 1024
+_SILENCE_SECONDS = 10
+_STOP_SECONDS = 2
+
+_log = structlog.get_logger("exporter.web")
 
 
 class AddressInUseError(ExporterError):
@@ -21,11 +34,13 @@ class WebServer:
 
     def __init__(self, app: Flask, *, host: str, port: int) -> None:
         """Bind the address. Raises AddressInUseError."""
-        self._server = wsgi.Server(
-            (host, port), app, numthreads=_THREADS, server_name="cliproxy-exporter", shutdown_timeout=2
-        )
+        self._server = _Server((host, port), app, server_name="cliproxy-exporter", shutdown_timeout=_STOP_SECONDS)
+        self._server.timeout = _SILENCE_SECONDS
+        self._server.request_queue_size = _MOST_BUSY
         self._server.max_request_header_size = _LARGEST_REQUEST
         self._server.max_request_body_size = _LARGEST_REQUEST
+        # cheroot's own pool has a fixed number of threads, each of which waits for its client's first byte.
+        self._server.requests = _BusyConnections(self._server)
         try:
             self._server.prepare()
         except OSError as exc:
@@ -54,3 +69,67 @@ class WebServer:
     def stop(self) -> None:
         self._server.stop()
         self._thread.join(5)
+
+
+class _Server(wsgi.Server):
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        """What cheroot would print. Its lower levels tell of clients that leave early, which is no event."""
+        if level >= logging.WARNING:
+            _log.log(level, "web_server", message=msg, exc_info=traceback)
+
+
+class _BusyConnections:
+    """What cheroot asks for threads: one for each connection that is read from or answered, oldest first."""
+
+    min = 1
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._busy: dict[HTTPConnection, threading.Thread] = {}
+
+    def start(self) -> None:
+        """Threads are started when there is something to do."""
+
+    def put(self, connection: HTTPConnection) -> None:
+        """Read from a connection and answer; it comes back to the server if the client keeps it open."""
+        thread = threading.Thread(target=self._serve, args=(connection,), name="web-client", daemon=True)
+        with self._lock:
+            while len(self._busy) >= _MOST_BUSY:
+                oldest = next(iter(self._busy))
+                del self._busy[oldest]
+                _cut(oldest)
+            self._busy[connection] = thread
+        thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Let answers under way be finished for so long; then cut them."""
+        with self._lock:
+            rest = dict(self._busy)
+        for connection in rest:
+            if not connection.rfile.bytes_read:
+                _cut(connection)  # a browser's spare connection: nothing was asked
+        deadline = time.monotonic() + seconds
+        for thread in rest.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for connection in rest:
+            _cut(connection)
+
+    def _serve(self, connection: HTTPConnection) -> None:
+        keep = False
+        try:
+            keep = connection.communicate()  # type: ignore[no-untyped-call] # cheroot's stubs lack it
+        except OSError:
+            pass  # the client has gone, or was cut
+        finally:
+            with self._lock:
+                cut = self._busy.pop(connection, None) is None
+            if keep and not cut:
+                self._server.put_conn(connection)
+            else:
+                connection.close()
+
+
+def _cut(connection: HTTPConnection) -> None:
+    with contextlib.suppress(OSError):  # it may have gone by itself
+        connection.socket.shutdown(socket.SHUT_RDWR)

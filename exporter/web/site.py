@@ -1,6 +1,6 @@
 """The web application: metrics, health, the predecessor's endpoints, and a page for people."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.metrics.exposition import Exposition
+from exporter.metrics.exposition import Exposition, Scrape
 from exporter.status import ProxyStatus
 from exporter.web.access import Access, Refusal
 
@@ -30,7 +30,7 @@ class Site:
 
 def make_app(site: Site) -> Flask:
     """The WSGI application."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
 
     @app.before_request
     def check_access() -> None:
@@ -64,9 +64,7 @@ def make_app(site: Site) -> Flask:
         scrape = site.exposition.scrape(
             accept=request.headers.get("Accept", ""), accept_encoding=request.headers.get("Accept-Encoding", "")
         )
-        answer = Response(scrape.body, headers=scrape.headers)
-        answer.call_on_close(scrape.answered)
-        return answer
+        return Response(_sending(scrape), headers={**scrape.headers, "Content-Length": str(len(scrape.body))})
 
     @app.get("/-/healthy")
     def healthy() -> Response:
@@ -93,6 +91,11 @@ def make_app(site: Site) -> Flask:
         return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
 
     return app
+
+
+def _sending(scrape: Scrape) -> Iterator[bytes]:
+    yield scrape.body
+    scrape.answered()  # reached when the server has sent it: not if the client left early, not for HEAD
 
 
 def _text(text: str, status: int) -> Response:
