@@ -1,0 +1,46 @@
+"""Prometheus can be given a past: the export becomes blocks of its database."""
+
+import subprocess
+from datetime import UTC
+from pathlib import Path
+
+import msgspec
+
+from exporter.clock import SystemClock
+from exporter.credentials.labels import Labels
+from exporter.demo.traffic import Traffic
+from exporter.export import Names, Span, write_openmetrics
+from exporter.intake import Intake
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonyms
+from exporter.settings.model import Aliases
+from tests.monitoring import prometheus_binaries
+
+
+def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
+    clock, pseudonym = SystemClock(), Pseudonyms(b"k").of
+    ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
+    batch = Traffic(seed=1, zone=UTC).batch(500, ending=clock.now(), span_seconds=86_400)
+    Intake("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=clock).take(
+        msgspec.json.encode([attempt.record for attempt in batch]), before_booking=lambda _handles: None
+    )
+    past = tmp_path / "past.om"
+    with ledger.reading() as connection, past.open("w") as file:
+        names = Names(ledger.dictionary, Labels(ledger.dictionary, Aliases(), pseudonym))
+        write_openmetrics(connection, names, Span(since_ms=0, until_ms=int(clock.now() * 1000) + 900_000), file)
+    samples = sum(not line.startswith("#") for line in past.read_text().splitlines())
+
+    for tools in prometheus_binaries():
+        blocks = tmp_path / f"blocks-{tools.line}"
+        made = subprocess.run(
+            [tools.promtool, "tsdb", "create-blocks-from", "openmetrics", past, blocks],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stderr
+        stored = sum(
+            msgspec.json.decode(meta.read_bytes())["stats"]["numSamples"] for meta in blocks.glob("*/meta.json")
+        )
+        assert stored == samples
