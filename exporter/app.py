@@ -25,6 +25,8 @@ from exporter.sources.client import ProxyClient
 from exporter.sources.guard import KeyGuard
 from exporter.status import ProxyStatus
 from exporter.web.access import Access
+from exporter.web.overview import Overview
+from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
 
@@ -76,17 +78,21 @@ class Exporter:
         self._loop = Loop(self._workers)
         self._stopping = threading.Event()
         self._clock = clock
+        labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
         exposition = Exposition(
+            ledger=self._ledger, labels=labels, statuses=self.statuses, clock=clock, registry=registry
+        )
+        page = Page(
+            overview=Overview(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
             ledger=self._ledger,
-            labels=Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of),
+            labels=labels,
             statuses=self.statuses,
             clock=clock,
-            registry=registry,
         )
         token = settings.exporter_token
         site = Site(
             exposition=exposition,
-            statuses=self.statuses,
+            page=page,
             trigger=self.trigger,
             clock=clock,
             access=Access(

@@ -1,17 +1,16 @@
 """The web application: metrics, health, the predecessor's endpoints, and a page for people."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from exporter import __version__
 from exporter.clock import Clock
 from exporter.metrics.exposition import Exposition, Scrape
-from exporter.status import ProxyStatus
 from exporter.web.access import Access, Refusal
+from exporter.web.page import Page, add_filters
 
 _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 """Names of the functions that ask for no token: health checks have nowhere to keep one."""
@@ -22,7 +21,7 @@ class Site:
     """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once."""
 
     exposition: Exposition
-    statuses: Callable[[], Iterable[ProxyStatus]]
+    page: Page
     trigger: Callable[[], None]
     clock: Clock
     access: Access
@@ -31,6 +30,7 @@ class Site:
 def make_app(site: Site) -> Flask:
     """The WSGI application."""
     app = Flask(__name__, static_folder=None)
+    add_filters(app)
 
     @app.before_request
     def check_access() -> None:
@@ -51,13 +51,8 @@ def make_app(site: Site) -> Flask:
         return answer
 
     @app.get("/")
-    def index() -> str:
-        return render_template(
-            "index.html",
-            version=__version__,
-            now=_time(site.clock.now() * 1000),
-            proxies=[(status, _time(status.since_ms)) for status in site.statuses()],
-        )
+    def index() -> Response:
+        return site.page.answer()
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -100,7 +95,3 @@ def _sending(scrape: Scrape) -> Iterator[bytes]:
 
 def _text(text: str, status: int) -> Response:
     return Response(text + "\n", status=status, content_type="text/plain; charset=utf-8")
-
-
-def _time(ms: float) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,83 @@
+"""The state of each credential in words: what the last inventory said, read at the present time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from exporter.credentials.accounts import Account
+from exporter.credentials.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.totals import Attempts
+from exporter.status import ProxyStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialState:
+    """A credential as a person reads it. ``up`` is None where CPA tells no state: of API keys.
+
+    ``retry_ms`` is when a cooling down ends. ``attempts`` are the proxy's own count, None if it has none.
+    """
+
+    proxy: str
+    label: str
+    provider: str
+    plan: str
+    state: str
+    up: bool | None
+    retry_ms: int | None = None
+    attempts: Attempts | None = None
+
+
+def credential_states(
+    statuses: Iterable[ProxyStatus], *, ledger: Ledger, labels: Labels, now_ms: float
+) -> list[CredentialState]:
+    """The credentials of the last inventories, those that do not work first."""
+    found: dict[tuple[str, str, str], CredentialState] = {}
+    attempts = _attempts(ledger, labels)
+    for status in statuses:
+        for id_, account in status.accounts:
+            key = (status.name, labels.credential(id_), account.facts.provider)
+            state, up, retry_ms = _state(account, now_ms)
+            if key in found and (found[key].up is not None or up is None):
+                continue  # one key listed twice
+            found[key] = CredentialState(
+                proxy=status.name,
+                label=key[1],
+                provider=account.facts.provider,
+                plan=account.plan,
+                state=state,
+                up=up,
+                retry_ms=retry_ms,
+                attempts=attempts.get(key),
+            )
+    return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.label))
+
+
+def _attempts(ledger: Ledger, labels: Labels) -> dict[tuple[str, str, str], Attempts]:
+    """Added up as ``cliproxy_credential_attempts_total`` is: by what is shown."""
+    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
+    sums: dict[tuple[str, str, str], Attempts] = {}
+    with ledger.totals.lock:
+        for id_, count in ledger.totals.attempts.items():
+            credential = ledger.dictionary.resolved(id_)
+            key = (names[credential.proxy], labels.credential(id_), credential.provider)
+            known = sums.setdefault(key, Attempts(success=0, failed=0))
+            known.success += count.success
+            known.failed += count.failed
+    return sums
+
+
+def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | None]:
+    """Word, whether it is up, and until when it is not: as ``cliproxy_credential_up`` has it."""
+    if account.status is None:
+        return "not told", None, None
+    if account.disabled:
+        return "disabled", False, None
+    # The proxy's flags change with events, not with time: a wait that is over no longer counts.
+    waiting = account.retry_ms is not None and account.retry_ms > now_ms
+    if account.unavailable and waiting:
+        return "cooling down", False, account.retry_ms
+    if account.unavailable and account.retry_ms is None:
+        return "unavailable", False, None
+    # CPA says "error" of a credential that works for some models and waits for others.
+    failing = account.status == "error" and not account.unavailable
+    return ("partly failing" if failing else "up"), True, None

@@ -1,0 +1,74 @@
+"""Numbers and times as the status page writes them: short, with the exact value for whoever asks."""
+
+from datetime import UTC, datetime, tzinfo
+from decimal import ROUND_HALF_EVEN, Decimal
+
+_CENT, _HUNDREDTH_OF_A_CENT = Decimal("0.01"), Decimal("0.0001")
+_LONGEST_NAME = 48
+_LONGEST_TITLE = 300
+
+
+def usd(nano_usd: int) -> str:
+    """Money: 2 decimals, 4 below a dollar."""
+    if nano_usd == 0:
+        return "$0.00"
+    dollars = Decimal(nano_usd).scaleb(-9)
+    fine = dollars.quantize(_HUNDREDTH_OF_A_CENT, ROUND_HALF_EVEN)
+    if fine == 0:
+        return "<$0.0001"
+    if fine < 1:
+        return f"${fine}"
+    return f"${dollars.quantize(_CENT, ROUND_HALF_EVEN):,}"
+
+
+def exact_usd(nano_usd: int) -> str:
+    """Money to the last digit that is booked."""
+    return f"{Decimal(nano_usd).scaleb(-9):,.9f} USD"
+
+
+def count(number: int) -> str:
+    """A number with its thousands separated."""
+    return f"{number:,}"
+
+
+def short(number: int) -> str:
+    """A large number in three or four digits: 950, 12.3k, 1.2M."""
+    size = float(number)
+    for unit in ("", "k", "M", "G"):
+        rounded = f"{size:.0f}" if unit == "" else f"{size:.1f}"
+        if float(rounded) < 1000:
+            return rounded + unit
+        size /= 1000
+    return f"{size:,.1f}T"
+
+
+def share(part: float | None) -> str:
+    """A share in percent; a dash where there is nothing to take a share of."""
+    if part is None:
+        return "\N{EN DASH}"
+    if part == 0:
+        return "0%"
+    return "<0.1%" if part < 0.001 else f"{part:.1%}"
+
+
+def moment(ms: float, zone: tzinfo) -> str:
+    """A time in the user's zone, to the minute."""
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
+def since(seconds: float) -> str:
+    """How long ago something was, in one unit."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def cut(name: str) -> str:
+    """A name that fits into a table."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def full(name: str) -> str:
+    """The name behind a cut one, itself not longer than a tooltip may be."""
+    return name if len(name) <= _LONGEST_TITLE else f"{name[: _LONGEST_TITLE - 1]}…"

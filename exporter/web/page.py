@@ -1,0 +1,173 @@
+"""The status page: puts figures, states and problems together for the template.
+
+It shows what is known in this process and in the ledger; a view asks no proxy. The page works without JavaScript, loads
+nothing from anywhere, and its policy forbids whatever a name from outside might try to bring along.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+
+from flask import Flask, Response, make_response, render_template
+
+from exporter import __version__
+from exporter.clock import Clock
+from exporter.credentials.labels import Labels
+from exporter.errors import LedgerError
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
+from exporter.metrics.collectors import Statuses
+from exporter.records import Billing
+from exporter.web import formats
+from exporter.web.accounts import credential_states
+from exporter.web.overview import Figures, Overview, Spark
+from exporter.web.problems import find_problems
+
+REFRESH_SECONDS = 15
+LONGEST_TABLE = 20
+
+_SPENT = {
+    Billing.METERED: "Spent",
+    Billing.SUBSCRIPTION: "Subscription value",
+    Billing.UNKNOWN: "Unknown billing",
+}
+_BRIEF = {Billing.METERED: "Spent", Billing.SUBSCRIPTION: "Value", Billing.UNKNOWN: "Unknown"}
+_MEANING = {
+    Billing.METERED: "API keys: money that is charged",
+    Billing.SUBSCRIPTION: "what the same use would cost by API: no money spent",
+    Billing.UNKNOWN: "the proxy did not tell whether it is charged",
+}
+_SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Renders the status page."""
+
+    overview: Overview
+    ledger: Ledger
+    labels: Labels
+    statuses: Statuses
+    clock: Clock
+
+    def answer(self) -> Response:
+        """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
+        nonce = secrets.token_urlsafe(16)
+        answer = make_response(render_template("index.html", nonce=nonce, **self._context()))
+        answer.headers["Content-Security-Policy"] = (
+            f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self';"
+            " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        answer.headers["Cache-Control"] = "no-store"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        return answer
+
+    def _context(self) -> dict[str, Any]:
+        zone = self.overview.zone
+        now_ms = self.clock.now() * 1000
+        moment = partial(formats.moment, zone=zone)
+        figures, ledger_problem = self._figures()
+        statuses = list(self.statuses())
+        names = {id_: name for name, id_ in self.ledger.dictionary.proxies.items()}
+        with self.ledger.totals.lock:
+            flows = {names[id_]: flow for id_, flow in self.ledger.totals.flows.items()}
+        credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
+        return {
+            "version": __version__,
+            "refresh_seconds": REFRESH_SECONDS,
+            "longest_table": LONGEST_TABLE,
+            "now": moment(now_ms),
+            "zone": str(zone),
+            "moment": moment,
+            "counted": formats.count,
+            "shortened": formats.short,
+            "ago": lambda ms: formats.since((now_ms - ms) / 1000),
+            "problems": find_problems(
+                statuses=statuses,
+                flows=flows,
+                credentials=credentials,
+                figures=figures,
+                ledger_problem=ledger_problem,
+                folded=self.ledger.dictionary.folded,
+                moment=moment,
+            ),
+            "figures": figures,
+            "periods": _periods(figures) if figures else [],
+            "sparks": _sparks(figures.spark, figures.billings) if figures else [],
+            "tables": _tables(figures) if figures else [],
+            "spent": _SPENT,
+            "brief": _BRIEF,
+            "meaning": _MEANING,
+            "proxies": [(status, flows.get(status.name)) for status in statuses],
+            "credentials": credentials,
+        }
+
+    def _figures(self) -> tuple[Figures | None, str]:
+        try:
+            return self.overview.figures(), ""
+        except LedgerError as exc:
+            return None, str(exc)
+
+
+def add_filters(app: Flask) -> None:
+    """Teach the templates of ``app`` to write numbers."""
+    for filter_ in (formats.usd, formats.exact_usd, formats.count, formats.short, formats.share, formats.cut):
+        app.jinja_env.filters[filter_.__name__] = filter_
+    app.jinja_env.filters["full"] = formats.full
+
+
+def _periods(figures: Figures) -> list[tuple[str, str, Any]]:
+    day = figures.day
+    return [
+        ("Today", _day(day), figures.periods[TODAY]),
+        ("Yesterday", _day(day - timedelta(days=1)), figures.periods[YESTERDAY]),
+        ("This month so far", f"{day:%B %Y}", figures.periods[MONTH]),
+    ]
+
+
+def _day(day: date) -> str:
+    return f"{day:%a} {day.day} {day:%b}"
+
+
+def _tables(figures: Figures) -> list[tuple[str, str, Any]]:
+    return [
+        ("model", "By model", figures.models),
+        ("client", "By client", figures.clients),
+        ("credential", "By credential", figures.credentials),
+    ]
+
+
+# --- sparklines -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Chart:
+    """One sparkline: ``path`` are its bars, as the data of an SVG path."""
+
+    title: str
+    total: str
+    most: str
+    path: str
+
+
+def _sparks(spark: Spark, billings: tuple[int, ...]) -> list[_Chart]:
+    charts = [
+        _chart(_SPENT[Billing(billing)], values, formats.usd)
+        for billing in billings
+        if (values := spark.cost.get(billing, [0] * len(spark.requests)))
+    ]
+    return [*charts, _chart("Requests", spark.requests, formats.count)]
+
+
+def _chart(title: str, values: list[int], write: Any) -> _Chart:
+    most = max(values)
+    width = _SPARK_WIDTH // len(values)
+    bars = []
+    for index, value in enumerate(values):
+        if value > 0:
+            height = max(1.0, value / most * _SPARK_HEIGHT)  # a little is not nothing
+            bars.append(f"M{index * width} {_SPARK_HEIGHT}v-{height:.1f}h{width - 1}v{height:.1f}z")
+    return _Chart(title=title, total=write(sum(values)), most=write(most), path="".join(bars))

@@ -1,0 +1,181 @@
+"""What is wrong, in words: one headline and what to do for each thing that an operator should know.
+
+A *problem* means that usage is not read or not kept; a *note* means that it is, but that a figure or an account needs a
+look. Nothing here asks anybody: it puts together what the page has.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.ledger.totals import Flow
+from exporter.records import Billing
+from exporter.status import ProxyStatus
+from exporter.web import formats
+from exporter.web.accounts import CredentialState
+from exporter.web.overview import MOST_REJECTED, Figures
+
+_HEADLINES = {
+    "unreachable": "cannot be reached",
+    "server_error": "answers with an error",
+    "bad_answer": "answers with something else than CPA's data",
+    "key_refused": "refuses the management key",
+    "banned": "has banned this address",
+    "remote_disabled": "does not allow management from here",
+    "no_key_set": "has no management key",
+    "management_off": "has no Management API",
+    "legacy_only": "is too old: it has no usage queue",
+    "resp_only": "is too old: its usage queue is not reachable over HTTP",
+    "unknown_server": "is no CPA that is known here",
+    "source_gone": "has lost its usage queue",
+    "publishing_off": "does not record usage",
+    "ledger": "is not read: the ledger cannot be written",
+}
+_BILLING = {
+    Billing.METERED: "of metered cost",
+    Billing.SUBSCRIPTION: "of subscription value",
+    Billing.UNKNOWN: "of unknown billing",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """``subject`` is a name that comes from outside, ``title`` the rest of the headline, ``text`` what to do.
+
+    ``names`` are further names that it is about.
+    """
+
+    severity: Literal["problem", "note"]
+    title: str
+    text: str
+    subject: str = ""
+    names: tuple[str, ...] = ()
+
+
+def find_problems(
+    *,
+    statuses: Iterable[ProxyStatus],
+    flows: Mapping[str, Flow],
+    credentials: Iterable[CredentialState],
+    figures: Figures | None,
+    ledger_problem: str,
+    folded: int,
+    moment: Callable[[float], str],
+) -> list[Problem]:
+    """Everything that is wrong, the worst first. ``ledger_problem`` is a sentence, empty if the ledger can be read."""
+    found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
+    if ledger_problem:
+        found.append(Problem(severity="problem", title="The ledger cannot be read", text=ledger_problem))
+    found += [_starting(status) for status in statuses if status.state == "starting"]
+    found += [
+        Problem(
+            severity="note",
+            subject=name,
+            title=f"has {_records(flow.pending)} that {'is' if flow.pending == 1 else 'are'} stored and not booked yet",
+            text="They are booked with the next poll. If this stays, the log says why.",
+        )
+        for name, flow in flows.items()
+        if flow.pending
+    ]
+    found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
+    if figures is not None:
+        found += _of_figures(figures)
+    if folded:
+        found.append(
+            Problem(
+                severity="note",
+                title=f"{formats.count(folded)} combinations of labels are counted under “other”",
+                text="Set EXPORTER_MAX_LABEL_SETS higher to show those that come from now on under their own names.",
+            )
+        )
+    return found
+
+
+def _of_proxy(status: ProxyStatus) -> Problem:
+    return Problem(
+        severity="problem",
+        subject=status.name,
+        title=_HEADLINES.get(status.state, "cannot be read"),
+        text=status.sentence,
+    )
+
+
+def _starting(status: ProxyStatus) -> Problem:
+    return Problem(
+        severity="note", subject=status.name, title="has not been asked yet", text="The first poll is on its way."
+    )
+
+
+def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Problem | None:
+    subject = state.label
+    if state.retry_ms is not None:
+        return Problem(
+            severity="note",
+            subject=subject,
+            title=f"cools down until {moment(state.retry_ms)}",
+            text=f"The proxy does not use this {state.provider} credential before: a limit was reached or it failed.",
+        )
+    if state.state == "disabled":
+        return Problem(
+            severity="note",
+            subject=subject,
+            title="is disabled",
+            text=f"The proxy does not use this {state.provider} credential until somebody enables it there.",
+        )
+    if state.state == "unavailable":
+        return Problem(
+            severity="note",
+            subject=subject,
+            title="is unavailable",
+            text=f"The proxy does not use this {state.provider} credential, and does not tell until when. Its log says"
+            " why; a new login helps if the old one has expired.",
+        )
+    if state.state == "partly failing":
+        return Problem(
+            severity="note",
+            subject=subject,
+            title="fails for some models",
+            text=f"The proxy uses this {state.provider} credential for others. Its log says why.",
+        )
+    return None
+
+
+def _of_figures(figures: Figures) -> Iterable[Problem]:
+    for proxy, reasons in figures.rejected.items():
+        number = sum(reasons.values())
+        many = f"more than {formats.count(MOST_REJECTED)} records" if number > MOST_REJECTED else _records(number)
+        yield Problem(
+            severity="note",
+            subject=proxy,
+            title=f"sent {many} that could not be booked",
+            text="They are missing in all figures, and kept for 30 days. After an update of the exporter try them"
+            " again: cliproxy-exporter replay. Reasons:",
+            names=tuple(f"{reason} ({formats.count(some)})" for reason, some in sorted(reasons.items())),
+        )
+    if figures.unpriced:
+        number = sum(figures.unpriced.values())
+        yield Problem(
+            severity="note",
+            title=f"{formats.count(number)} {'request' if number == 1 else 'requests'} of this month"
+            f" {'is' if number == 1 else 'are'} not fully priced",
+            text="Some of their tokens have no known price, so cost is higher than shown."
+            " cliproxy_unpriced_requests_total tells the reasons. Models:",
+            names=_most(figures.unpriced),
+        )
+    if figures.by_default:
+        sums = {billing: sum(cost[billing] for cost in figures.by_default.values()) for billing in Billing}
+        money = [f"{formats.usd(nano_usd)} {_BILLING[billing]}" for billing, nano_usd in sums.items() if nano_usd]
+        yield Problem(
+            severity="note",
+            title=f"{' and '.join(money)} this month {'is' if len(money) == 1 else 'are'} a guess",
+            text="No price is known for these models, so the default price was used. Models:",
+            names=_most({model: cost.total() for model, cost in figures.by_default.items()}),
+        )
+
+
+def _most(numbers: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(name for name, _ in sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _records(number: int) -> str:
+    return f"{formats.count(number)} {'record' if number == 1 else 'records'}"
