@@ -61,11 +61,12 @@ class Access:
         if self._token is None:
             return False
         kind, _, rest = request.headers.get("Authorization", "").partition(" ")
+        given = b""
         if kind.lower() == "bearer":
             # Not werkzeug's reading: to it, a token with "=" inside is a list of parameters.
             given = rest.strip().encode("latin-1", "replace")  # as the bytes came
-        else:
-            given = ((request.authorization and request.authorization.password) or "").encode()
+        elif kind.lower() == "basic" and request.authorization is not None:
+            given = (request.authorization.password or "").encode()
         return hmac.compare_digest(given, self._token.encode())
 
 

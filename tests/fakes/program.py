@@ -1,0 +1,62 @@
+"""The whole program on a thread of the test: all of it but the command line and the signals."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from exporter.app import Exporter
+from exporter.clock import Clock
+from exporter.settings.model import ProxySettings, Settings
+
+HASH_KEY = "planted-hash-key-0123456789"
+
+_T = TypeVar("_T")
+
+
+def settings_for(data_dir: Path, *, proxy_url: str, key: str, **more: Any) -> Settings:
+    """Settings of an exporter of one proxy on a free port. ``more`` are further fields of ``Settings``."""
+    data_dir.mkdir(exist_ok=True)
+    return Settings(
+        proxies=(ProxySettings(name="default", url=proxy_url, management_key=SecretStr(key)),),
+        exporter_data_dir=data_dir,
+        exporter_port=0,
+        exporter_hash_key=SecretStr(HASH_KEY),
+        **more,
+    )
+
+
+@contextmanager
+def running(settings: Settings, *, clock: Clock | None = None) -> Iterator[Exporter]:
+    """An exporter that serves and polls until the end of the ``with`` block, and is then stopped as SIGTERM does."""
+    exporter = Exporter(settings, clock=clock)
+    stop = threading.Event()
+    thread = threading.Thread(target=exporter.run, args=(stop,))
+    thread.start()
+    try:
+        yield exporter
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive(), "the exporter does not stop"
+
+
+def metrics_of(exporter: Exporter, *, accept: str = "*/*") -> str:
+    """What a script reads that asks for ``/metrics``."""
+    answer = httpx.get(f"{exporter.web.url}/metrics", headers={"Accept": accept}, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def wait_for(what: Callable[[], _T], until: Callable[[_T], object] = bool, *, seconds: float = 15.0) -> _T:
+    """The first ``what()`` that satisfies ``until``. Raises AssertionError after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not until(found := what()):
+        assert time.monotonic() < deadline, f"after {seconds} s: {found!r:.2000}"
+        time.sleep(0.05)
+    return found

@@ -1,0 +1,64 @@
+"""The web application over an empty ledger, asked without a socket."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+
+from exporter.credentials.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.metrics.exposition import Exposition
+from exporter.settings.model import Aliases
+from exporter.status import ProxyStatus
+from exporter.web.access import Access
+from exporter.web.overview import Overview
+from exporter.web.page import Page
+from exporter.web.site import Site, make_app
+from tests.fakes.guarding import TurnableClock
+
+
+class WebBench:
+    """Makes clients of applications with different rules over the same parts."""
+
+    def __init__(self, ledger: Ledger, clock: TurnableClock) -> None:
+        self.ledger = ledger
+        self.statuses: list[ProxyStatus] = []
+        self.triggered = threading.Event()
+        self._clock = clock
+
+    def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
+        labels = Labels(self.ledger.dictionary, Aliases(), str)
+        exposition = Exposition(
+            ledger=self.ledger,
+            labels=labels,
+            statuses=lambda: self.statuses,
+            clock=self._clock,
+            registry=CollectorRegistry(auto_describe=False),
+        )
+        page = Page(
+            overview=Overview(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
+            ledger=self.ledger,
+            labels=labels,
+            statuses=lambda: self.statuses,
+            clock=self._clock,
+        )
+        site = Site(
+            exposition=exposition,
+            page=page,
+            trigger=self.triggered.set,
+            clock=self._clock,
+            access=Access(token=token, allowed_hosts=allowed_hosts),
+        )
+        return make_app(site).test_client()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebBench]:
+    clock = TurnableClock()
+    ledger = Ledger(tmp_path / "ledger.sqlite3", clock=clock, zone=UTC)
+    yield WebBench(ledger, clock)
+    ledger.close()

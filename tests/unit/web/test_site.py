@@ -1,0 +1,89 @@
+"""The paths: what each answers, in which form."""
+
+from datetime import datetime
+
+import pytest
+
+from exporter.status import ProxyStatus
+from tests.unit.web.conftest import WebBench
+
+
+@pytest.mark.parametrize(("path", "sentence"), [("/-/healthy", "is running"), ("/-/ready", "is ready")])
+def test_health_is_a_sentence(web: WebBench, path: str, sentence: str) -> None:
+    web.statuses = [ProxyStatus(name="p", state="unreachable", up=False)]  # no reason to take the exporter away
+    answer = web.client().get(path)
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    assert sentence in answer.text
+
+
+def test_the_predecessors_health_path_answers_as_it_did(web: WebBench) -> None:
+    answer = web.client().get("/api/collector/health")
+    assert answer.status_code == 200
+    assert answer.json is not None
+    assert answer.json["status"] == "healthy"
+    assert datetime.fromisoformat(answer.json["timestamp"]).timestamp() == 1_795_000_000
+
+
+def test_a_trigger_is_accepted_at_once(web: WebBench) -> None:
+    answer = web.client().post("/api/collector/trigger")
+    assert (answer.status_code, answer.mimetype) == (202, "application/json")
+    assert web.triggered.is_set()
+
+
+@pytest.mark.parametrize("config_id", ["42", "0", "-1", "none", "%3Cscript%3E", "x" * 5000])
+def test_the_reset_of_an_unknown_limit_is_a_404_in_json(web: WebBench, config_id: str) -> None:
+    answer = web.client().post(f"/api/collector/reset/{config_id}")
+    assert (answer.status_code, answer.mimetype) == (404, "application/json")
+    assert answer.json is not None
+    assert "not found" in answer.json["error"]
+    assert len(answer.text) < 300
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        ("GET", "/no-such-page", 404, "Not Found.\n"),
+        ("GET", "/metrics/", 404, "Not Found.\n"),
+        ("GET", "/static/index.html", 404, "Not Found.\n"),
+        ("POST", "/metrics", 405, "Method Not Allowed.\n"),
+        ("DELETE", "/metrics", 405, "Method Not Allowed.\n"),
+        ("PUT", "/", 405, "Method Not Allowed.\n"),
+        ("GET", "/api/collector/trigger", 405, "Method Not Allowed.\n"),
+        ("GET", "/api/collector/reset/1", 405, "Method Not Allowed.\n"),
+        ("POST", "/api/collector/reset/", 404, "Not Found.\n"),
+    ],
+)
+def test_a_wrong_path_or_method_is_told_so_in_text(
+    web: WebBench, method: str, path: str, status: int, text: str
+) -> None:
+    answer = web.client().open(path, method=method)
+    assert (answer.status_code, answer.mimetype, answer.text) == (status, "text/plain", text)
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_a_failure_of_ours_is_a_500_that_tells_nothing(web: WebBench) -> None:
+    web.statuses = [None]  # type: ignore[list-item] # what must never happen
+    answer = web.client().get("/")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error.\n")
+
+
+@pytest.mark.parametrize("query", ["?name[]=cliproxy_up", "?collect[]=x", "?", "?a=%ff"])
+def test_a_query_changes_nothing(web: WebBench, query: str) -> None:
+    web.statuses = [ProxyStatus(name="p", up=True)]
+    client = web.client()
+    assert client.get(f"/metrics{query}").data == client.get("/metrics").data
+
+
+def test_head_is_get_without_a_body_and_tells_prometheus_nothing(web: WebBench) -> None:
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    web.ledger.register("p")
+    web.ledger.totals.bear([("s", 1)])
+    client = web.client()
+    answer = client.head("/metrics", headers=accept)
+    assert (answer.status_code, answer.data) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 1000
+    assert web.ledger.totals.grown_up(0) == []
+    got = client.get("/metrics", headers=accept)
+    assert {**got.headers} == {**answer.headers}
+    assert len(got.data) == int(got.headers["Content-Length"])
+    assert web.ledger.totals.grown_up(0) == [("s", 1)]
