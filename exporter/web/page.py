@@ -4,7 +4,8 @@ It shows what is known in this process and in the ledger; a view asks no proxy. 
 nothing from anywhere, and its policy forbids whatever a name from outside might try to bring along.
 """
 
-import secrets
+import base64
+import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -54,10 +55,12 @@ class Page:
 
     def answer(self) -> Response:
         """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
-        nonce = secrets.token_urlsafe(16)
-        answer = make_response(render_template("index.html", nonce=nonce, **self._context()))
+        style = render_template("page.css")
+        script = render_template("page.js", refresh_seconds=REFRESH_SECONDS)
+        answer = make_response(render_template("index.html", style=style, script=script, **self._context()))
+        # Hashes and not a nonce: the script parses a fresh page under the policy of the page that it stands in.
         answer.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self';"
+            f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; connect-src 'self';"
             " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
         answer.headers["Cache-Control"] = "no-store"
@@ -117,6 +120,11 @@ def add_filters(app: Flask) -> None:
     for filter_ in (formats.usd, formats.exact_usd, formats.count, formats.short, formats.share, formats.cut):
         app.jinja_env.filters[filter_.__name__] = filter_
     app.jinja_env.filters["full"] = formats.full
+
+
+def _source(inline: str) -> str:
+    """How a policy names an inline element."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
 
 
 def _periods(figures: Figures) -> list[tuple[str, str, Any]]:

@@ -40,14 +40,15 @@ _BILLING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """``subject`` is a name that comes from outside, ``title`` the rest of the headline, ``text`` what to do.
+    """``kind`` and ``subject`` begin the headline, ``title`` is the rest of it, ``text`` says what to do.
 
-    ``names`` are further names that it is about.
+    ``subject`` and ``names`` come from outside.
     """
 
     severity: Literal["problem", "note"]
     title: str
     text: str
+    kind: Literal["Proxy", "Credential", ""] = ""
     subject: str = ""
     names: tuple[str, ...] = ()
 
@@ -70,6 +71,7 @@ def find_problems(
     found += [
         Problem(
             severity="note",
+            kind="Proxy",
             subject=name,
             title=f"has {_records(flow.pending)} that {'is' if flow.pending == 1 else 'are'} stored and not booked yet",
             text="They are booked with the next poll. If this stays, the log says why.",
@@ -94,6 +96,7 @@ def find_problems(
 def _of_proxy(status: ProxyStatus) -> Problem:
     return Problem(
         severity="problem",
+        kind="Proxy",
         subject=status.name,
         title=_HEADLINES.get(status.state, "cannot be read"),
         text=status.sentence,
@@ -102,42 +105,34 @@ def _of_proxy(status: ProxyStatus) -> Problem:
 
 def _starting(status: ProxyStatus) -> Problem:
     return Problem(
-        severity="note", subject=status.name, title="has not been asked yet", text="The first poll is on its way."
+        severity="note",
+        kind="Proxy",
+        subject=status.name,
+        title="has not been asked yet",
+        text="The first poll is on its way.",
     )
 
 
 def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Problem | None:
-    subject = state.label
+    this = f"this {state.provider} credential"
     if state.retry_ms is not None:
-        return Problem(
-            severity="note",
-            subject=subject,
-            title=f"cools down until {moment(state.retry_ms)}",
-            text=f"The proxy does not use this {state.provider} credential before: a limit was reached or it failed.",
+        title, text = (
+            f"cools down until {moment(state.retry_ms)}",
+            f"The proxy does not use {this} before: a limit was reached, or it failed.",
         )
-    if state.state == "disabled":
-        return Problem(
-            severity="note",
-            subject=subject,
-            title="is disabled",
-            text=f"The proxy does not use this {state.provider} credential until somebody enables it there.",
+    elif state.state == "disabled":
+        title, text = "is disabled", f"The proxy does not use {this} until somebody enables it there."
+    elif state.state == "unavailable":
+        title, text = (
+            "is unavailable",
+            f"The proxy does not use {this}, and does not tell until when. Its log says why; a new login helps if the"
+            " old one has expired.",
         )
-    if state.state == "unavailable":
-        return Problem(
-            severity="note",
-            subject=subject,
-            title="is unavailable",
-            text=f"The proxy does not use this {state.provider} credential, and does not tell until when. Its log says"
-            " why; a new login helps if the old one has expired.",
-        )
-    if state.state == "partly failing":
-        return Problem(
-            severity="note",
-            subject=subject,
-            title="fails for some models",
-            text=f"The proxy uses this {state.provider} credential for others. Its log says why.",
-        )
-    return None
+    elif state.state == "partly failing":
+        title, text = "fails for some models", f"The proxy uses {this} for others. Its log says why."
+    else:
+        return None
+    return Problem(severity="note", kind="Credential", subject=state.label, title=title, text=text)
 
 
 def _of_figures(figures: Figures) -> Iterable[Problem]:
@@ -146,6 +141,7 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
         many = f"more than {formats.count(MOST_REJECTED)} records" if number > MOST_REJECTED else _records(number)
         yield Problem(
             severity="note",
+            kind="Proxy",
             subject=proxy,
             title=f"sent {many} that could not be booked",
             text="They are missing in all figures, and kept for 30 days. After an update of the exporter try them"

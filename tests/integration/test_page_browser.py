@@ -1,0 +1,312 @@
+"""The status page in a real browser: every state, on a desk and on a phone, by day and by night."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app import Exporter
+from exporter.days import day_start_ms, local_date, previous_day
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import CLIENTS, MANAGEMENT_KEY, secrets
+from exporter.settings.model import Aliases, Settings
+from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.pages.browser import opened, run_chromium, serious_findings
+
+_RECORDS = 1500
+_ZONE = ZoneInfo("Europe/Berlin")
+_NAMES = {"Spent": "metered", "Subscription value": "subscription", "Unknown billing": "unknown"}
+_FIGURES = "#periods, #by-model, #by-client, #by-credential"
+_HOSTILE_MODELS = [
+    "<script>window.owned = 1</script>",
+    '<img src=x onerror="window.owned = 1">\'"',
+    "\u202eevil-rtl\u202e \u05e9\u05dc\u05d5\u05dd",
+    "line\nbreak\ttab",
+    "{{ 7 * 7 }}{% raw %}",
+    "x" * 10_000,
+    "long words that wrap " * 400,
+]
+_HOSTILE_ALIAS = "<b onclick=alert(1)>\u05d0 & 'co'</b>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with run_chromium() as chromium:
+        yield chromium
+
+
+Start = Callable[[str], Exporter]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """The exporter in one of the states, started when the first test asks for it."""
+    started: dict[str, Exporter] = {}
+    with ExitStack() as stack:
+
+        def get(state: str) -> Exporter:
+            if state not in started:
+                started[state] = _started(state, stack, tmp_path_factory.mktemp(state))
+            return started[state]
+
+        yield get
+
+
+def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
+    key = "another-key" if state == "key refused" else MANAGEMENT_KEY
+    proxy = DemoProxy(key=key, retention_seconds=3600)
+    proxy.publishing = state != "publishing off"
+    server = stack.enter_context(DemoServer(proxy))
+    aliases = Aliases()
+    if state == "busy":
+        _publish(proxy, _RECORDS)
+    if state == "hostile":
+        traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE_MODELS), ending=time.time(), span_seconds=60)
+        pairs = zip(traffic, _HOSTILE_MODELS, strict=True)
+        proxy.enqueue(attempt.record | {"model": model} for attempt, model in pairs)
+        clients = [{"key": client.key, "alias": f"{_HOSTILE_ALIAS}{client.name}"} for client in CLIENTS]
+        aliases = Aliases.model_validate({"clients": clients})
+    url = "http://127.0.0.1:9" if state == "proxy down" else server.url
+    exporter = stack.enter_context(running(_settings(folder, url, aliases)))
+    wait_for(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    if state in ("busy", "hostile"):
+        _wait_for_records(exporter, _RECORDS if state == "busy" else len(_HOSTILE_MODELS))
+    return exporter
+
+
+def _settings(folder: Path, url: str, aliases: Aliases) -> Settings:
+    return settings_for(folder / "data", proxy_url=url, key=MANAGEMENT_KEY, timezone=str(_ZONE), aliases=aliases)
+
+
+def _publish(proxy: DemoProxy, number: int, *, seed: int = 5) -> None:
+    """Requests of today and yesterday."""
+    now = time.time()
+    yesterday = day_start_ms(previous_day(local_date(int(now * 1000), _ZONE)), _ZONE) / 1000
+    proxy.publish(Traffic(seed=seed, zone=UTC).batch(number, ending=now, span_seconds=now - yesterday - 3600))
+
+
+def _wait_for_records(exporter: Exporter, number: int) -> None:
+    """Until they are booked, and the periods have been brought up to date."""
+    booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {number}.0'
+    text = wait_for(lambda: metrics_of(exporter), lambda text: booked in text)
+    requests = sum(_values(text, "cliproxy_requests_total"))
+
+    def is_up_to_date(now: Counter[str]) -> bool:
+        return now["today requests"] + now["yesterday requests"] == requests
+
+    wait_for(lambda: _gauges(exporter), is_up_to_date)
+
+
+def _values(text: str, name: str) -> list[float]:
+    families = text_string_to_metric_families(text)
+    return [sample.value for family in families for sample in family.samples if sample.name == name]
+
+
+# --- every state --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("state", "headline"),
+    [
+        ("empty", "Nothing is wrong"),
+        ("busy", "2 notes"),
+        ("proxy down", "1 problem"),
+        ("key refused", "1 problem"),
+        ("publishing off", "1 problem"),
+    ],
+)
+def test_a_page_is_readable_and_quiet(
+    *, browser: Browser, start: Start, tmp_path: Path, state: str, headline: str, width: int, scheme: Any
+) -> None:
+    with opened(browser, start(state).web.url, width=width, scheme=scheme) as seen:
+        page = seen.page
+        pictures = Path(os.environ.get("TEST_PICTURES") or tmp_path)
+        name = f"{state.replace(' ', '-')}-{'phone' if width == 390 else 'desk'}-{scheme}"
+        page.screenshot(path=pictures / f"{name}.png")
+        page.screenshot(path=tmp_path / f"{name}-whole.png", full_page=True)
+
+        expect(page.locator("#problems h2")).to_have_text(headline)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+        assert serious_findings(page) == []
+        assert page.evaluate("document.body.innerText").count("None") == 0
+        assert seen.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("proxy down", ["Proxy default cannot be reached", "Is CPA running"]),
+        ("key refused", ["Proxy default refuses the management key", "this key is tried again at"]),
+        ("publishing off", ["Proxy default does not record usage", "Set usage-statistics-enabled: true"]),
+    ],
+)
+def test_what_is_wrong_comes_first_and_says_what_to_do(
+    browser: Browser, start: Start, state: str, words: list[str]
+) -> None:
+    with opened(browser, start(state).web.url) as seen:
+        first = seen.page.locator("main > section").first
+        for each in words:
+            expect(first).to_contain_text(each)
+
+
+# --- figures ------------------------------------------------------------------------------------------------------
+
+
+def _gauges(exporter: Exporter) -> Counter[str]:
+    """The period gauges of /metrics as sums: ``today cost metered`` in nano-USD, ``today requests``, with model."""
+    sums: Counter[str] = Counter()
+    for family in text_string_to_metric_families(metrics_of(exporter)):
+        for sample in family.samples:
+            labels = sample.labels
+            if sample.name == "cliproxy_period_cost_usd":
+                nano_usd = round(sample.value * 1e9)
+                sums[f"{labels['period']} {labels['billing']}"] += nano_usd
+                sums[f"{labels['period']} {labels['billing']} {labels['model']} {labels['provider']}"] += nano_usd
+            elif sample.name in ("cliproxy_period_requests", "cliproxy_period_tokens"):
+                what = sample.name.removeprefix("cliproxy_period_")
+                sums[f"{labels['period']} {what}"] += int(sample.value)
+    return +sums
+
+
+def _shown(page: Page) -> Counter[str]:
+    """The same sums as a reader finds them on the page, exact values from the tooltips."""
+    sums: Counter[str] = Counter()
+    for card, period in enumerate(("today", "yesterday", "month"), start=1):
+        for line in page.locator(f"[aria-labelledby=period-{card}] dl > div").all():
+            term = line.locator("dt").inner_text()
+            value = line.locator("dd")
+            exact = value.locator("[title]").get_attribute("title") if term != "Requests" else None
+            if term in _NAMES:
+                sums[f"{period} {_NAMES[term]}"] += _nano(exact)
+            elif term != "Failed":
+                sums[f"{period} {term.lower()}"] += int((exact or value.inner_text()).replace(",", ""))
+    for row in page.locator("#by-model tbody tr").all():
+        name = row.locator("th").inner_text()
+        cells = row.locator("td[data-label^=Spent], td[data-label^=Value]").locator("[title]")
+        for cell, key in enumerate(("today metered", "today subscription", "month metered", "month subscription")):
+            sums[f"{key} {name}"] += _nano(cells.nth(cell).get_attribute("title"))
+    return +sums
+
+
+def _nano(exact: str | None) -> int:
+    assert exact is not None
+    return int(Decimal(exact.removesuffix(" USD").replace(",", "")).scaleb(9))
+
+
+def test_figures_are_those_of_metrics(browser: Browser, start: Start) -> None:
+    exporter = start("busy")
+    with opened(browser, exporter.web.url) as seen:
+        shown = _shown(seen.page)
+    gauges = _gauges(exporter)
+
+    assert shown == Counter({key: value for key, value in gauges.items() if not _is_yesterday_of_model(key)})
+    assert gauges["month metered"] > 0
+    assert gauges["month subscription"] > 0
+
+
+def _is_yesterday_of_model(key: str) -> bool:
+    return key.startswith("yesterday") and key.count(" ") > 1
+
+
+def test_without_javascript_the_page_says_the_same(browser: Browser, start: Start) -> None:
+    texts = []
+    for javascript in (True, False):
+        with opened(browser, start("busy").web.url, javascript=javascript) as seen:
+            texts.append([part.inner_text() for part in seen.page.locator(_FIGURES).all()])
+            assert seen.page.locator("noscript").count() == 1
+
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 4
+
+
+def test_no_secret_is_on_the_page(start: Start) -> None:
+    text = httpx.get(start("busy").web.url, trust_env=False).text
+
+    assert [secret for secret in secrets() if secret in text] == []
+
+
+# --- using it -----------------------------------------------------------------------------------------------------
+
+
+def test_links_work_and_are_reached_by_keyboard(browser: Browser, start: Start) -> None:
+    exporter = start("busy")
+    with opened(browser, exporter.web.url) as seen:
+        page = seen.page
+        targets = [link.get_attribute("href") for link in page.locator("a").all()]
+        reached = []
+        for _ in targets:
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.getAttribute('href')"))
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline == "solid", "the focus is not seen"
+
+    assert reached == targets == ["/metrics", "/-/healthy", "/-/ready"]
+    for target in targets:
+        assert httpx.get(f"{exporter.web.url}{target}", trust_env=False).is_success, target
+
+
+def test_the_page_follows_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
+    proxy = DemoProxy(retention_seconds=3600)
+    _publish(proxy, 300)
+    with (
+        DemoServer(proxy) as server,
+        running(_settings(tmp_path, server.url, Aliases())) as exporter,
+    ):
+        _wait_for_records(exporter, 300)
+        with opened(browser, exporter.web.url, width=390) as seen:
+            page = seen.page
+            page.evaluate("window.scrollTo(0, 700); window.same = true")
+            before = page.locator("#periods").inner_text()
+            _publish(proxy, 100, seed=6)
+            httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
+            _wait_for_records(exporter, 400)
+
+            _come_back_to(page)
+            expect(page.locator("#periods")).not_to_have_text(before)
+            assert (page.evaluate("window.scrollY"), page.evaluate("window.same")) == (700, True)
+            assert seen.complaints == []
+
+            expect(page.locator("#silent")).to_be_hidden()
+            page.context.set_offline(True)
+            _come_back_to(page)
+            expect(page.locator("#silent")).to_contain_text("The exporter does not answer")
+            page.context.set_offline(False)
+            _come_back_to(page)
+            expect(page.locator("#silent")).to_be_hidden()
+
+
+def _come_back_to(page: Page) -> None:
+    """What the browser tells a page whose tab is shown again; it refreshes at once then."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_from_outside_stay_names(browser: Browser, start: Start, tmp_path: Path, width: int) -> None:
+    with opened(browser, start("hostile").web.url, width=width) as seen:
+        page = seen.page
+        page.screenshot(path=tmp_path / "hostile.png", full_page=True)
+        models = page.locator("#by-model tbody th > bdi:first-child").all_inner_texts()
+
+        assert page.evaluate("window.owned") is None
+        assert page.locator("img, b[onclick], bdi script, iframe").count() == 0
+        assert {_HOSTILE_MODELS[0], "{{ 7 * 7 }}{% raw %}"} <= set(models)
+        assert max(map(len, models)) <= 50
+        expect(page.locator("#by-client")).to_contain_text(_HOSTILE_ALIAS)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert serious_findings(page) == []
+        assert seen.complaints == []
