@@ -35,15 +35,12 @@ class PollMetrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
         )
 
-    def watch(self, proxy: str) -> None:
-        """Show a proxy at 0 before its first poll."""
-        self._polls.labels(proxy)
+    def started(self, proxy: str) -> None:
+        """A poll begins. The first one shows all of the proxy's series."""
+        self._polls.labels(proxy).inc()
         self._duration.labels(proxy)
         for reason in FAILURE_REASONS:
             self._failures.labels(proxy, reason)
-
-    def started(self, proxy: str) -> None:
-        self._polls.labels(proxy).inc()
 
     def failed(self, proxy: str, reason: str) -> None:
         self._failures.labels(proxy, reason).inc()

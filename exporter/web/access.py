@@ -43,7 +43,7 @@ class Access:
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
         if given is None or not _is_loopback(request.remote_addr or ""):
-            return  # without a Host it is a program that speaks HTTP/1.0; a browser always sends one
+            return  # without a Host it is a program that speaks HTTP/1.0: a browser always sends one
         name = _host_name(given)
         if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not _is_loopback(name):
             raise Refusal(

@@ -1,0 +1,61 @@
+"""The status page of the running program: what is wrong is there, as a sentence, without asking anybody anew."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.app import Exporter
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.fakes.program import running, settings_for, wait_for
+
+
+def _page(exporter: Exporter) -> str:
+    answer = httpx.get(exporter.web.url, trust_env=False)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def _set(**values: object) -> Callable[[DemoProxy], None]:
+    def change(proxy: DemoProxy) -> None:
+        for name, value in values.items():
+            setattr(proxy, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "key", "state", "advice"),
+    [
+        pytest.param(_set(), "v7.2.140", MANAGEMENT_KEY, "ok", "is read from its usage queue", id="fine"),
+        pytest.param(_set(), "v7.2.140", "planted-wrong", "key refused", "a new key is tried", id="wrong key"),
+        pytest.param(
+            _set(publishing=False), "v7.2.140", MANAGEMENT_KEY, "publishing off", "usage-statistics-enabled", id="off"
+        ),
+        pytest.param(_set(management=False), "v7.2.140", MANAGEMENT_KEY, "management off", "secret-key", id="no API"),
+        pytest.param(_set(), "v6.9.49", MANAGEMENT_KEY, "legacy only", "Upgrade it", id="too old"),
+    ],
+)
+def test_the_state_of_a_proxy_and_what_to_do(
+    *, tmp_path: Path, change: Callable[[DemoProxy], None], version: str, key: str, state: str, advice: str
+) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
+    change(proxy)
+    with (
+        DemoServer(proxy) as server,
+        running(settings_for(tmp_path, proxy_url=server.url, key=key)) as exporter,
+    ):
+        wait_for(lambda: _page(exporter), lambda page: f">{state}</span>" in page and advice in page)
+        asked = proxy.requests.total()
+        for _ in range(3):
+            assert key not in _page(exporter)
+        assert proxy.requests.total() == asked, "a view asks no proxy"
+
+
+def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
+    with running(settings_for(tmp_path, proxy_url="http://127.0.0.1:9", key=MANAGEMENT_KEY)) as exporter:
+        page = wait_for(lambda: _page(exporter), lambda page: ">unreachable</span>" in page)
+        assert "http://127.0.0.1:9" in page
