@@ -117,6 +117,7 @@ class Page:
 
 def add_filters(app: Flask) -> None:
     """Teach the templates of ``app`` to write numbers."""
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     for filter_ in (formats.usd, formats.exact_usd, formats.count, formats.short, formats.share, formats.cut):
         app.jinja_env.filters[filter_.__name__] = filter_
     app.jinja_env.filters["full"] = formats.full
