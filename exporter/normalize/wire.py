@@ -268,12 +268,13 @@ def _redact_misfit(value: dict[str, Any], pseudonym: Callable[[str], str]) -> di
     kept: dict[str, Any] = {}
     for name in _TEXTS & value.keys():
         item = value[name]
-        kept[name] = _clean(item)[:_MAX_TEXT] if isinstance(item, str) else _number(item)
+        # A list is no text either, so what was no text stays a misfit.
+        kept[name] = _clean(item)[:_MAX_TEXT] if isinstance(item, str) else item if item is None else [_what(item)]
     for name in _NUMBERS & value.keys():
         kept[name] = _number(value[name])
     for name in _FLAGS & value.keys():
         item = value[name]
-        kept[name] = item if isinstance(item, bool) or item is None else _what(item)
+        kept[name] = item if isinstance(item, bool) or item is None else [_what(item)]
     for name in _PSEUDONYMIZED:
         # Not a string: nothing sensible to keep, and its text might hold what it should not.
         if isinstance(value.get(name), str):
