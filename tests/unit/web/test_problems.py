@@ -1,0 +1,180 @@
+"""What is wrong, in words: each thing an operator should know has a headline and something to do."""
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.credentials.accounts import Account
+from exporter.ledger.totals import Flow
+from exporter.metrics.polls import FAILURE_REASONS
+from exporter.records import Billing, CredentialFacts
+from exporter.status import ProxyStatus
+from exporter.web.accounts import CredentialState, credential_states
+from exporter.web.overview import MOST_REJECTED, Figures, Spark
+from exporter.web.problems import Problem, find_problems
+from tests.fakes.books import Books
+
+_NOW_MS = 1_793_000_000_000
+_WELL = ProxyStatus(name="home", state="ok", sentence="It is read.")
+
+
+def _figures(**more: Any) -> Figures:
+    nothing: dict[str, Any] = {"unpriced": {}, "by_default": {}, "rejected": {}}
+    return Figures(
+        day=date(2026, 11, 24),
+        periods={},
+        models=[],
+        clients=[],
+        credentials=[],
+        spark=Spark(cost={}, requests=[]),
+        billings=(),
+        **(nothing | more),
+    )
+
+
+def _find(**more: Any) -> list[Problem]:
+    usual: dict[str, Any] = {
+        "statuses": [_WELL],
+        "flows": {"home": Flow()},
+        "credentials": [],
+        "figures": _figures(),
+        "ledger_problem": "",
+        "folded": 0,
+        "moment": lambda ms: f"<{ms}>",
+    }
+    return find_problems(**(usual | more))
+
+
+def _headlines(problems: list[Problem]) -> list[str]:
+    return [" ".join(filter(None, (each.kind, each.subject, each.title))) for each in problems]
+
+
+def test_nothing_is_wrong() -> None:
+    assert _find() == []
+
+
+@pytest.mark.parametrize("state", [*FAILURE_REASONS, "publishing_off"])
+def test_each_state_of_a_proxy_has_a_headline_of_its_own_and_its_sentence(state: str) -> None:
+    [problem] = _find(statuses=[_WELL, ProxyStatus(name="away", state=state, sentence="Do this.")])
+
+    assert (problem.severity, problem.subject, problem.text) == ("problem", "away", "Do this.")
+    assert problem.title != "cannot be read"
+
+
+def _credential(state: str, *, up: bool | None = False, retry_ms: int | None = None) -> CredentialState:
+    return CredentialState(proxy="home", label="c1", provider="claude", plan="", state=state, up=up, retry_ms=retry_ms)
+
+
+@pytest.mark.parametrize(
+    ("given", "headline"),
+    [
+        pytest.param({"statuses": [ProxyStatus(name="new")]}, "Proxy new has not been asked yet", id="starting"),
+        pytest.param({"ledger_problem": "Free some space."}, "The ledger cannot be read", id="ledger"),
+        pytest.param(
+            {"flows": {"home": Flow(pending=1)}}, "Proxy home has 1 record that is stored and not booked yet", id="one"
+        ),
+        pytest.param(
+            {"flows": {"home": Flow(pending=1200)}},
+            "Proxy home has 1,200 records that are stored and not booked yet",
+            id="pending",
+        ),
+        pytest.param(
+            {"credentials": [_credential("cooling down", retry_ms=5)]},
+            "Credential c1 cools down until <5>",
+            id="cooling down",
+        ),
+        pytest.param({"credentials": [_credential("disabled")]}, "Credential c1 is disabled", id="disabled"),
+        pytest.param({"credentials": [_credential("unavailable")]}, "Credential c1 is unavailable", id="unavailable"),
+        pytest.param(
+            {"credentials": [_credential("partly failing", up=True)]},
+            "Credential c1 fails for some models",
+            id="partly",
+        ),
+        pytest.param(
+            {"figures": _figures(rejected={"home": {"bad_timestamp": 2, "malformed_json": 1}})},
+            "Proxy home sent 3 records that could not be booked",
+            id="rejected",
+        ),
+        pytest.param(
+            {"figures": _figures(rejected={"home": {"bad_timestamp": MOST_REJECTED + 1}})},
+            "Proxy home sent more than 10,000 records that could not be booked",
+            id="very many rejected",
+        ),
+        pytest.param(
+            {"figures": _figures(unpriced={"m": 1})}, "1 request of this month is not fully priced", id="unpriced"
+        ),
+        pytest.param(
+            {"figures": _figures(by_default={"m": Counter({Billing.METERED: 2 * 10**9})})},
+            "$2.00 of metered cost this month is a guess",
+            id="guessed",
+        ),
+        pytest.param(
+            {
+                "figures": _figures(
+                    by_default={
+                        "m": Counter({Billing.METERED: 2 * 10**9}),
+                        "n": Counter({Billing.SUBSCRIPTION: 3 * 10**9}),
+                    }
+                )
+            },
+            "$2.00 of metered cost and $3.00 of subscription value this month are a guess",
+            id="guessed, apart",
+        ),
+        pytest.param({"folded": 7}, "7 combinations of labels are counted under “other”", id="folded"),
+    ],
+)
+def test_what_is_told(given: dict[str, Any], headline: str) -> None:
+    problems = _find(**given)
+
+    assert _headlines(problems) == [headline]
+    assert all(each.text.endswith((".", ":")) for each in problems)
+
+
+def test_problems_come_before_notes() -> None:
+    found = _find(
+        statuses=[ProxyStatus(name="new"), ProxyStatus(name="away", state="unreachable", sentence="Do this.")],
+        folded=1,
+        ledger_problem="Free some space.",
+    )
+
+    assert [each.severity for each in found] == ["problem", "problem", "note", "note"]
+
+
+@pytest.mark.parametrize(
+    ("account", "state", "up", "retry_ms"),
+    [
+        pytest.param({"status": "active"}, "up", True, None, id="active"),
+        pytest.param({"status": None}, "not told", None, None, id="an API key"),
+        pytest.param({"status": "disabled", "disabled": True}, "disabled", False, None, id="disabled"),
+        pytest.param(
+            {"status": "error", "unavailable": True, "retry_ms": _NOW_MS + 1},
+            "cooling down",
+            False,
+            _NOW_MS + 1,
+            id="waiting",
+        ),
+        pytest.param(
+            {"status": "error", "unavailable": True, "retry_ms": _NOW_MS - 1}, "up", True, None, id="the wait is over"
+        ),
+        pytest.param({"status": "error", "unavailable": True}, "unavailable", False, None, id="no end is told"),
+        pytest.param({"status": "error"}, "partly failing", True, None, id="one model waits"),
+    ],
+)
+def test_the_state_of_a_credential(
+    *, tmp_path: Path, account: dict[str, Any], state: str, up: bool | None, retry_ms: int | None
+) -> None:
+    books = Books(tmp_path)
+    facts = CredentialFacts(provider="claude", billing=Billing.SUBSCRIPTION)
+    listed = Account(
+        facts=facts, keys=(("file", "f" * 32),), auth_index="a", auth_type="oauth", success=5, failed=2, **account
+    )
+    accounts = tuple(books.ledger.take_inventory("p", [listed]))
+    statuses = [ProxyStatus(name="p", accounts=accounts)]
+    [found] = credential_states(statuses, ledger=books.ledger, labels=books.labels, now_ms=_NOW_MS)
+
+    assert (found.state, found.up, found.retry_ms) == (state, up, retry_ms)
+    assert found.attempts is not None
+    assert (found.attempts.success, found.attempts.failed) == (5, 2)
