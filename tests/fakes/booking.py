@@ -1,0 +1,116 @@
+"""What a test of the ledger needs: a ledger with an intake, and its figures worked out anew the slow way."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any
+
+from exporter.clock import Clock
+from exporter.intake import Intake
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.totals import Flow
+from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonyms
+from tests.fakes.guarding import TurnableClock
+
+PSEUDONYMS = Pseudonyms(b"a key of tests")
+GOOD: dict[str, Any] = {
+    "timestamp": "2026-10-01T12:00:00Z",
+    "latency_ms": 1500,
+    "ttft_ms": 300,
+    "provider": "claude",
+    "executor_type": "ClaudeExecutor",
+    "model": "claude-sonnet-4-5",
+    "auth_index": "0123456789abcdef",
+    "auth_type": "oauth",
+    "source": "dev@example.com",
+    "api_key": "sk-client",
+    "request_id": "00000001",
+    "tokens": {"input_tokens": 100, "output_tokens": 10},
+}
+
+
+def open_ledger(folder: Path, *, clock: Clock | None = None, zone: tzinfo = UTC, max_label_sets: int = 5000) -> Ledger:
+    return Ledger(folder / FILE_NAME, clock=clock or TurnableClock(), zone=zone, max_label_sets=max_label_sets)
+
+
+def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -> Intake:
+    """An intake that prices everything by the default price."""
+    return Intake(proxy, ledger=ledger, pricer=Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
+
+
+def take(intake: Intake, records: Iterable[Mapping[str, Any] | object]) -> int:
+    """Take in records as one body."""
+    return intake.take(json.dumps(list(records)).encode(), before_booking=lambda _handles: None)
+
+
+def flow_of(ledger: Ledger, proxy: str = "p") -> Flow:
+    return ledger.totals.flows[ledger.dictionary.proxies[proxy]]
+
+
+def adds_up(flow: Flow) -> bool:
+    """Promise 1."""
+    out = flow.booked + flow.duplicate + sum(flow.rejected.values()) + flow.pending
+    return flow.received + flow.replayed == out
+
+
+_COLUMNS = ("counted", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+
+
+def check_sums(ledger: Ledger) -> None:
+    """Every sum in the file and in memory equals one worked out from the entries, entry by entry."""
+    with ledger.reading() as connection:
+        connection.row_factory = sqlite3.Row
+        entries = connection.execute(
+            "select e.*, coalesce(s.shown, s.id) as shown_series from entry e join series s on s.id = e.series"
+        ).fetchall()
+        shown = {row["id"]: row for row in connection.execute("select * from series")}
+        totals: dict[tuple[Any, ...], list[int]] = {}
+        rollup: dict[tuple[Any, ...], list[int]] = {}
+        failed: dict[tuple[Any, ...], int] = {}
+        unpriced: dict[tuple[Any, ...], int] = {}
+        latencies: dict[int, list[int]] = {}
+        for entry in entries:
+            numbers = [entry[column] for column in _COLUMNS]
+            keys: list[tuple[dict[tuple[Any, ...], list[int]], tuple[Any, ...]]] = [
+                (rollup, (entry["ts_ms"] // 900_000, entry["series"], entry["basis"], entry["billing"]))
+            ]
+            if entry["live"]:
+                keys.append((totals, (entry["shown_series"], entry["basis"], entry["billing"])))
+            for sums, key in keys:
+                sums[key] = [a + b for a, b in zip(sums.get(key, [0] * len(numbers)), numbers, strict=True)]
+            if not entry["live"]:
+                continue
+            series = shown[entry["shown_series"]]
+            if entry["code"]:
+                failure = (series["route"], series["credential"], entry["code"])
+                failed[failure] = failed.get(failure, 0) + entry["counted"]
+            elif entry["latency_ms"] > 0:
+                latencies.setdefault(series["route"], []).append(entry["latency_ms"])
+            if entry["unpriced"]:
+                reason = (series["route"], entry["unpriced"])
+                unpriced[reason] = unpriced.get(reason, 0) + 1
+        assert {tuple(row)[:3]: list(row)[3:] for row in connection.execute("select * from total")} == totals
+        assert {tuple(row)[:4]: list(row)[4:] for row in connection.execute("select * from rollup")} == rollup
+    assert ledger.totals.failed == failed
+    assert ledger.totals.unpriced == unpriced
+    assert ledger.totals.entries == len(entries)
+    assert ledger.totals.costs == {key: numbers[-1] for key, numbers in totals.items()}
+    in_memory = {series: list(numbers) for series, numbers in ledger.totals.series.items()}
+    assert in_memory == _by_series(totals)
+    for route, observed in latencies.items():
+        observations, sum_ms, *buckets = ledger.totals.latency[route]
+        assert (observations, sum_ms) == (len(observed), sum(observed))
+        assert buckets[:3] == [sum(ms <= bound for ms in observed) for bound in (500, 1000, 2500)]
+        assert buckets[-1] == sum(ms <= 600_000 for ms in observed)
+
+
+def _by_series(totals: dict[tuple[Any, ...], list[int]]) -> dict[int, list[int]]:
+    by_series: dict[int, list[int]] = {}
+    for (series, _, _), (requests, uncached, read, write, output, reasoning, unclassified, _) in totals.items():
+        known = by_series.get(series, [0] * 7)
+        numbers = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
+        by_series[series] = [a + b for a, b in zip(known, numbers, strict=True)]
+    return by_series

@@ -1,0 +1,221 @@
+"""Booked exactly once, and every sum agrees with its entries."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter.errors import LedgerFullError
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.normalize.wire import read_batch
+from tests.fakes.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
+from tests.fakes.guarding import TurnableClock
+from tests.recordings import batch_bodies, batches
+
+
+def _count(ledger: Ledger, what: str = "count(*)") -> int:
+    with ledger.reading() as connection:
+        return int(connection.execute(f"select {what} from entry").fetchone()[0])
+
+
+def test_recorded_batches_add_up(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    intake = intake_of(ledger, clock=TurnableClock(1_795_540_000.0))
+    for version in ("v7.1.0", "v7.2.140"):
+        for batch in batches(version):
+            for body in batch_bodies(version, batch):
+                intake.take(body, before_booking=lambda _handles: None)
+            assert adds_up(flow_of(ledger))
+    flow = flow_of(ledger)
+    assert flow.booked == flow.received > 400
+    check_sums(ledger)
+
+    ledger.close()
+    check_sums(open_ledger(tmp_path))
+
+
+def test_equal_records_are_all_new_because_a_queue_forgets_what_it_gave(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    intake = intake_of(ledger)
+    take(intake, [GOOD, GOOD])
+    take(intake, [GOOD, GOOD | {"latency_ms": 7}])
+    assert _count(ledger) == 4
+    assert _count(ledger, "count(distinct fingerprint)") == 4
+    check_sums(ledger)
+
+
+def test_records_of_two_proxies_are_two_records(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for proxy in ("one", "two"):
+        take(intake_of(ledger, proxy), [GOOD])
+    assert _count(ledger, "count(distinct fingerprint)") == 2
+    assert [flow_of(ledger, proxy).booked for proxy in ("one", "two")] == [1, 1]
+
+
+def _store_only(ledger: Ledger, records: list[object]) -> None:
+    """A pop whose process ends before it could book."""
+    batch = read_batch(msgspec.json.encode(records), pseudonym=PSEUDONYMS.of)
+    ledger.store("p", batch, received_ms=1_795_000_000_000)
+
+
+def test_a_stored_batch_is_booked_by_the_next_process_with_the_same_identities(tmp_path: Path) -> None:
+    records: list[object] = [GOOD, GOOD | {"source": "sk-other"}, "no record"]
+    whole = open_ledger(tmp_path / "whole")
+    take(intake_of(whole), records)
+
+    crashed = open_ledger(tmp_path / "crashed")
+    _store_only(crashed, records)
+    assert (flow_of(crashed).pending, flow_of(crashed).received) == (2, 3)
+    assert adds_up(flow_of(crashed))
+    crashed.close()
+
+    ledger = open_ledger(tmp_path / "crashed")
+    assert flow_of(ledger).pending == 2
+    intake_of(ledger).work_off()
+    assert (flow_of(ledger).pending, flow_of(ledger).booked) == (0, 2)
+    with ledger.reading() as one, whole.reading() as other:
+        columns = "select ts_ms, fingerprint, uncached from entry order by id"
+        assert one.execute(columns).fetchall() == other.execute(columns).fetchall()
+        # Redacted once: a pseudonym of a pseudonym would be another client.
+        clients = "select pseudonym, label from client order by 1"
+        assert one.execute(clients).fetchall() == other.execute(clients).fetchall()
+    check_sums(ledger)
+
+
+def test_a_batch_is_booked_once_however_often_it_is_tried(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _store_only(ledger, [GOOD])
+    (stored,) = ledger.pending("p")
+    intake_of(ledger).work_off()
+    ledger.book(stored, records=[], rejected=[])
+    intake_of(ledger).work_off()
+    assert (_count(ledger), flow_of(ledger).booked) == (1, 1)
+    assert adds_up(flow_of(ledger))
+
+
+def _fill(ledger: Ledger) -> None:
+    """The disk is full: the file may not grow any more."""
+    with ledger._database.transaction() as connection:
+        (pages,) = connection.execute("pragma page_count").fetchone()
+        connection.execute(f"pragma max_page_count = {pages}")
+
+
+def _empty(ledger: Ledger) -> None:
+    with ledger._database.transaction() as connection:
+        connection.execute("pragma max_page_count = 1000000")
+
+
+def test_a_full_disk_loses_nothing_and_books_later(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    intake = intake_of(ledger)
+    take(intake, [GOOD])
+    many = [GOOD | {"model": f"m{n}", "request_id": f"{n:08x}", "api_key": f"c{n}"} for n in range(400)]
+    _fill(ledger)
+    before = flow_of(ledger)
+    with pytest.raises(LedgerFullError, match=r"is full.*Free some space"):
+        take(intake, many)
+    with pytest.raises(LedgerFullError):
+        intake.work_off()
+    assert flow_of(ledger) == before, "nothing happened as far as anybody can see"
+    check_sums(ledger)
+
+    _empty(ledger)
+    intake.work_off()
+    assert flow_of(ledger).booked == 401
+    assert adds_up(flow_of(ledger))
+    check_sums(ledger)
+
+
+def test_a_disk_that_fills_between_storing_and_booking(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    intake = intake_of(ledger)
+    take(intake, [GOOD])
+    many: list[object] = [GOOD | {"model": f"m{n}", "request_id": f"{n:08x}"} for n in range(400)]
+    _store_only(ledger, many)
+    _fill(ledger)
+    with pytest.raises(LedgerFullError):
+        intake.work_off()
+    assert (flow_of(ledger).pending, flow_of(ledger).booked) == (400, 1)
+    check_sums(ledger)
+    # What the rolled back transaction added to the dictionary exists nowhere: another record must not get its ids.
+    _empty(ledger)
+    take(intake, [GOOD | {"model": "another"}])
+    intake.work_off()
+    with ledger.reading() as connection:
+        models = connection.execute(
+            "select r.model, count(*) from entry e join series s on s.id = e.series join route r on r.id = s.route"
+            " group by 1"
+        ).fetchall()
+    assert dict(models) == {"claude-sonnet-4-5": 1, "another": 1} | {f"m{n}": 1 for n in range(400)}
+    check_sums(ledger)
+
+
+# --- the bound on label sets --------------------------------------------------------------------------------------
+
+
+def test_label_sets_beyond_the_bound_are_shown_as_other_and_stay_there(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, max_label_sets=3)
+    records = [GOOD | {"api_key": f"sk-{n}", "request_id": f"{n:08x}"} for n in range(10)]
+    take(intake_of(ledger), records)
+    assert ledger.dictionary.folded == 7
+    shown = {ledger.dictionary.series[id_].client for id_ in ledger.totals.series}
+    assert sorted(ledger.dictionary.clients[client] for client in shown)[-1] == "other"
+    assert len(ledger.totals.series) == 4
+    assert sum(numbers[0] for numbers in ledger.totals.series.values()) == 10
+    check_sums(ledger)
+
+    before = {id_: list(numbers) for id_, numbers in ledger.totals.series.items()}
+    ledger.close()
+    again = open_ledger(tmp_path, max_label_sets=100)
+    take(intake_of(again), records)
+    assert {id_: list(numbers) for id_, numbers in again.totals.series.items()} == {
+        id_: [2 * number for number in numbers] for id_, numbers in before.items()
+    }, "who was folded stays folded, whatever the bound is now"
+    check_sums(again)
+
+
+# --- births -------------------------------------------------------------------------------------------------------
+
+
+def test_a_young_series_waits_for_a_scrape_and_for_its_time(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    ledger = open_ledger(tmp_path, clock=clock)
+    take(intake_of(ledger, clock=clock), [GOOD])
+    young = list(ledger.totals.births)
+    assert {key[0] for key in young} == {"s", "c", "l", "t"}
+
+    clock.advance(1000)
+    assert ledger.reveal(after_seconds=60) == 0, "nobody has been told"
+    ledger.totals.told(young)
+    clock.jump(86_400)
+    assert ledger.reveal(after_seconds=2000) == 0, "a clock that is set is no time that passes"
+    ledger.close()
+
+    reopened = open_ledger(tmp_path, clock=clock)
+    assert set(reopened.totals.births) == set(young), "a restart forgets no birth"
+    reopened.totals.told(young)
+    assert reopened.reveal(after_seconds=60) == 0, "whether it was told before the restart is not known"
+    clock.advance(60)
+    assert reopened.reveal(after_seconds=60) == len(young)
+    assert not reopened.totals.births
+
+    take(intake_of(reopened, clock=clock), [GOOD | {"request_id": "2"}])
+    assert not reopened.totals.births, "the same series is not born again"
+    take(intake_of(reopened, clock=clock), [GOOD | {"failed": True, "fail": {"status_code": 429}}])
+    assert {key[0] for key in reopened.totals.births} == {"f"}, "its failures are another series"
+
+
+def test_a_series_is_shown_only_after_that_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD])
+    young = list(ledger.totals.births)
+    ledger.totals.told(young)
+    monkeypatch.setattr(ledger.totals, "reveal", lambda _keys: None)  # the process ends right here
+    ledger.reveal(after_seconds=0)
+    assert set(ledger.totals.births) == set(young), "not shown yet"
+    assert not open_ledger(tmp_path).totals.births, "shown by the next process, never again at 0"
+
+
+def test_the_file_is_named_as_documented(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    assert (tmp_path / FILE_NAME).read_bytes().startswith(b"SQLite format 3\x00")

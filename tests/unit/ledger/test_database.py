@@ -1,0 +1,185 @@
+"""A ledger that cannot be used says so, and is left as it was."""
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import (
+    LedgerCorruptError,
+    LedgerError,
+    LedgerLockedError,
+    LedgerReadOnlyError,
+    LedgerTooNewError,
+)
+from exporter.ledger import database
+from exporter.ledger.database import DataDirectoryLock
+from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.schema import MIGRATIONS
+from tests.fakes.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
+
+
+def _used(folder: Path) -> Path:
+    ledger = open_ledger(folder)
+    take(intake_of(ledger), [GOOD | {"request_id": f"{n:08x}"} for n in range(500)])
+    ledger.close()
+    return folder / FILE_NAME
+
+
+def _newer(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+
+
+def _foreign(file: Path) -> None:
+    file.unlink()
+    with sqlite3.connect(file) as connection:
+        connection.execute("create table bookmarks (url text)")
+    connection.close()
+
+
+def _no_database(file: Path) -> None:
+    file.write_bytes(b"PK\x03\x04 this is something else entirely" * 100)
+
+
+def _damaged(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    for start in range(4096, len(content), 4096):
+        content[start : start + 1024] = os.urandom(1024)
+    file.write_bytes(content)
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        pytest.param(_newer, LedgerTooNewError, "newer version", id="written by a newer version"),
+        pytest.param(_foreign, LedgerCorruptError, "not a ledger", id="another program's database"),
+        pytest.param(_no_database, LedgerCorruptError, "not a ledger", id="no database"),
+        pytest.param(_damaged, LedgerCorruptError, "damaged", id="damaged pages"),
+        pytest.param(_cut, LedgerCorruptError, "damaged", id="cut off"),
+    ],
+)
+def test_a_file_that_is_no_usable_ledger_is_left_as_it_is(
+    tmp_path: Path, spoil: Callable[[Path], None], error: type[LedgerError], words: str
+) -> None:
+    file = _used(tmp_path)
+    spoil(file)
+    before = hashlib.sha256(file.read_bytes()).digest()
+    with pytest.raises(error, match=words) as raised:
+        open_ledger(tmp_path)
+    assert str(file) in str(raised.value)
+    assert hashlib.sha256(file.read_bytes()).digest() == before
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from tests.fakes.booking import open_ledger
+from exporter.ledger.database import DataDirectoryLock
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+try:
+    DataDirectoryLock(Path(sys.argv[1])) if sys.argv[2] == "lock" else open_ledger(Path(sys.argv[1]))
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+
+
+@pytest.mark.parametrize("step", ["lock", "open"])
+def test_a_data_directory_that_may_not_be_written_says_so(tmp_path: Path, step: str) -> None:
+    _used(tmp_path)
+    for path in (tmp_path, *tmp_path.iterdir()):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for parent in (tmp_path.parent, tmp_path.parent.parent):  # pytest's own, private: the other user must get here
+        parent.chmod(0o755)
+    said = subprocess.run(
+        [sys.executable, "-c", _AS_NOBODY, tmp_path, step], capture_output=True, text=True, check=False
+    )
+    assert said.stdout.startswith(LedgerReadOnlyError.__name__), said
+    assert "cannot be written" in said.stdout
+    assert "EXPORTER_DATA_DIR" in said.stdout
+    tmp_path.chmod(0o755)
+
+
+def test_a_second_exporter_is_refused_and_named_the_first(tmp_path: Path) -> None:
+    lock = DataDirectoryLock(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from exporter.ledger.database import DataDirectoryLock\n"
+        "try: DataDirectoryLock(Path(sys.argv[1])); print('took it')\n"
+        "except Exception as exc: print(type(exc).__name__, exc)"
+    )
+
+    def second() -> str:
+        return subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
+
+    assert second().startswith(LedgerLockedError.__name__)
+    assert f"process {os.getpid()}" in second()
+    lock.release()
+    assert second() == "took it\n", "the lock ends with its holder"
+
+
+def test_another_programs_write_lock_is_waited_for_and_then_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.1)
+    ledger = open_ledger(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE_NAME)
+    other.execute("begin immediate")
+    with pytest.raises(LedgerLockedError, match="locked by another process"):
+        take(intake_of(ledger), [GOOD])
+    other.rollback()
+    other.close()
+    check_sums(ledger)
+
+
+# --- migrations ---------------------------------------------------------------------------------------------------
+
+
+def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
+    _used(tmp_path)
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        before = connection.execute("select sql from sqlite_master order by name").fetchall()
+    open_ledger(tmp_path).close()
+    again = open_ledger(tmp_path)
+    with again.reading() as connection:
+        assert connection.execute("select sql from sqlite_master order by name").fetchall() == before
+    assert flow_of(again).booked == 500
+
+
+def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> None:
+    for version in range(1, len(MIGRATIONS) + 1):
+        folder = tmp_path / str(version)
+        folder.mkdir()
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(database, "MIGRATIONS", MIGRATIONS[:version])
+        file = _used(folder)
+        monkey.undo()
+        ledger = open_ledger(folder)
+        take(intake_of(ledger), [GOOD])
+        assert flow_of(ledger).booked == 501
+        check_sums(ledger)
+        ledger.close()
+        assert sqlite3.connect(file).execute("pragma user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_a_migration_that_breaks_off_is_undone_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _used(tmp_path)
+    broken = (*MIGRATIONS, "create table extra (a integer); insert into no_such_table values (1)")
+    monkeypatch.setattr(database, "MIGRATIONS", broken)
+    with pytest.raises(LedgerError):
+        open_ledger(tmp_path)
+    monkeypatch.undo()
+    connection = sqlite3.connect(file)
+    assert connection.execute("select count(*) from sqlite_master where name = 'extra'").fetchone() == (0,)
+    connection.close()
+    assert flow_of(open_ledger(tmp_path)).booked == 500
