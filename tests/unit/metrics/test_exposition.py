@@ -1,6 +1,7 @@
 """A scrape: its format by negotiation, its parts that fail alone, and how new series are shown."""
 
 import gzip
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -159,6 +160,46 @@ def test_a_part_that_failed_has_told_nobody_of_its_young_series(bench: Bench, mo
     assert bench.ledger.reveal(after_seconds=60) == 0
     bench.scrape(PROMETHEUS)
     assert bench.ledger.reveal(after_seconds=60) == len(_BORN_BY_ONE_RECORD) + 1
+
+
+# --- while something is booked ------------------------------------------------------------------------------------
+
+
+def test_scrapes_during_bookings_see_whole_steps(bench: Bench) -> None:
+    """At every moment records add up, no counter falls, and a histogram's buckets belong together."""
+    bench.ledger.measure()
+    done = threading.Event()
+
+    def book() -> None:
+        try:
+            for number in range(40):
+                bench.book(times=3, client=f"client-{number % 9}", auth_index=f"index-{number % 5}", latency_ms=700)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=book)
+    thread.start()
+    last: dict[tuple[str, str], float] = {}
+    scrapes = 0
+    while not done.is_set() or scrapes == 0:
+        samples = [each for family in parse_text(bench.scrape()) for each in family.samples]
+        values = {(each.name, str(sorted(each.labels.items()))): each.value for each in samples}
+        counted = {key: value for key, value in values.items() if key[0].endswith(("_total", "_count", "_bucket"))}
+        assert all(counted.get(key, 0) >= value for key, value in last.items())
+        last = counted
+        flow = {each.name: each.value for each in samples if each.name.startswith("cliproxy_exporter_records")}
+        pending = flow["cliproxy_exporter_records_pending"]
+        assert (
+            flow["cliproxy_exporter_records_received_total"] == flow["cliproxy_exporter_records_booked_total"] + pending
+        )
+        durations = {each.name: each.value for each in samples if each.labels.get("le", "+Inf") == "+Inf"}
+        name = "cliproxy_request_duration_seconds"
+        assert durations.get(f"{name}_bucket") == durations.get(f"{name}_count")
+        assert durations.get(f"{name}_sum", 0) == pytest.approx(durations.get(f"{name}_count", 0) * 0.7)
+        scrapes += 1
+    thread.join()
+    assert bench.requests() == 120
+    assert scrapes > 3
 
 
 # --- births -----------------------------------------------------------------------------------------------------------

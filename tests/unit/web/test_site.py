@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import pytest
+from werkzeug.test import create_environ, run_wsgi_app
 
 from exporter.status import ProxyStatus
 from tests.unit.web.conftest import WebBench
@@ -87,3 +88,16 @@ def test_head_is_get_without_a_body_and_tells_prometheus_nothing(web: WebBench) 
     assert {**got.headers} == {**answer.headers}
     assert len(got.data) == int(got.headers["Content-Length"])
     assert web.ledger.totals.grown_up(0) == [("s", 1)]
+
+
+def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> None:
+    web.ledger.register("p")
+    web.ledger.totals.bear([("s", 1)])
+    app = web.client().application
+    environ = create_environ("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    environ["REMOTE_ADDR"] = "127.0.0.1"
+    parts, status, _ = run_wsgi_app(app, environ)
+    assert status == "200 OK"
+    assert next(iter(parts))  # the server was given the body, and could not send it
+    parts.close()  # type: ignore[attr-defined] # a server closes what has this method
+    assert web.ledger.totals.grown_up(0) == []
