@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import tempfile
 from pathlib import Path
 
 from exporter.errors import SettingsError
@@ -43,8 +44,7 @@ def load_hash_key(configured: str | None, path: Path) -> bytes:
 
 
 def _write_new_key(path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # 0600
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(_KEY_BYTES) + "\n")
         file.flush()
@@ -54,7 +54,7 @@ def _write_new_key(path: Path) -> None:
     except FileExistsError:
         pass
     finally:
-        temporary.unlink()
+        os.unlink(temporary)
 
 
 class Pseudonyms:
