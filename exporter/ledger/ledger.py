@@ -199,7 +199,10 @@ class Ledger:
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
         """Queue rejected records to be tried again: see ``exporter.ledger.replay``. Raises LedgerError."""
-        return queue_rejected(self._database, reason=reason, now_ms=now_ms)
+        queued = queue_rejected(self._database, reason=reason, now_ms=now_ms)
+        for proxy in queued:
+            self.register(proxy)  # shows its flow as it is now
+        return queued
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that only reads, for exports and pages. Raises LedgerError."""
