@@ -6,6 +6,7 @@ Each job has one thread, so it cannot overlap itself and a slow one delays no ot
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import schedule
 import structlog
@@ -68,14 +69,16 @@ class Loop:
         """Ask all workers at once, then at their intervals. Returns when ``stop`` is set."""
         for worker in self._workers:
             worker.ask()
-        wall, steady = time.time(), time.monotonic()
+        local, steady = _local_time(), time.monotonic()
         while not stop.wait(_TICK_SECONDS):
-            wall_now, steady_now = time.time(), time.monotonic()
-            # schedule plans by the wall clock: set back by a day, it would do nothing for a day.
-            jumped = abs((wall_now - wall) - (steady_now - steady)) > _JUMP_SECONDS
+            local_now, steady_now = _local_time(), time.monotonic()
+            # schedule plans by the local time without its zone: set back by a day, or by an hour when daylight saving
+            # time ends, it would do nothing for that long.
+            jump = (local_now - local).total_seconds() - (steady_now - steady)
+            jumped = abs(jump) > _JUMP_SECONDS
             if jumped:
-                _log.warning("clock_jump", seconds=round((wall_now - wall) - (steady_now - steady)))
-            wall, steady = wall_now, steady_now
+                _log.warning("clock_jump", seconds=round(jump))
+            local, steady = local_now, steady_now
             if jumped or self._intervals != self._current_intervals():
                 self._plan()
             self._scheduler.run_pending()
@@ -88,3 +91,7 @@ class Loop:
         self._scheduler.clear()
         for worker in self._workers:
             self._scheduler.every(max(1, int(self._intervals[worker.name]))).seconds.do(worker.ask)
+
+
+def _local_time() -> datetime:
+    return datetime.now()  # noqa: DTZ005 - what schedule reads
