@@ -43,6 +43,9 @@ def exit_codes() -> Iterator[None]:
     """Turn errors into a sentence on standard error and the right exit code."""
     try:
         yield
+    except BrokenPipeError as exc:  # whoever read our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from exc
     except SettingsError as exc:
         click.echo(str(exc), err=True)
         raise SystemExit(WRONG_SETTINGS) from exc

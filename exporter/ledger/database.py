@@ -23,6 +23,8 @@ from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
 
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 8000
+_PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
+"""Who used what is nobody else's business on a shared machine."""
 _LARGEST_IDLE_WAL = 16 * 1024 * 1024
 
 
@@ -33,7 +35,7 @@ class DataDirectoryLock:
         """Take the lock. Raises LedgerLockedError if another process has it, LedgerReadOnlyError if it cannot."""
         path = data_dir / "exporter.lock"
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             self._file = path.open("a+", encoding="ascii")
         except OSError as exc:
             raise LedgerReadOnlyError(
@@ -70,8 +72,9 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            existed = path.exists() and path.stat().st_size > 0
+            path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
+            existed = path.stat().st_size > 0
             if existed and not os.access(path, os.W_OK):
                 raise LedgerReadOnlyError(_read_only(path))
             self._connection = self._connect()
@@ -173,6 +176,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         raise _error_for(exc, path) from exc
+    except BrokenPipeError:
+        raise  # not about the ledger: whoever reads what is read from it has gone
     except PermissionError as exc:
         raise LedgerReadOnlyError(_read_only(path)) from exc
     except OSError as exc:

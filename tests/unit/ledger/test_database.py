@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,15 @@ def test_a_file_that_is_no_usable_ledger_is_left_as_it_is(
         open_ledger(tmp_path)
     assert str(file) in str(raised.value)
     assert hashlib.sha256(file.read_bytes()).digest() == before
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    file = _used(tmp_path / "data")
+    ledger = open_ledger(tmp_path / "data")
+    take(intake_of(ledger), [GOOD])
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
+    assert modes == {file.name + end: 0o600 for end in ("", "-shm", "-wal")}
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 _AS_NOBODY = """
