@@ -121,7 +121,7 @@ class Settings(_Frozen):
             section="Polling",
             kind="seconds, 1 or more",
             unset="automatic",
-            help="Upper bound of the time between two polls of a proxy. "
+            help="Upper bound of the time between two polls of a proxy; more than 15 changes nothing. "
             "The exporter polls more often where the proxy keeps its records for a shorter time.",
         ),
     ] = None
