@@ -28,6 +28,8 @@ from exporter.web.problems import find_problems
 
 REFRESH_SECONDS = 15
 LONGEST_TABLE = 20
+OPEN_NOTES = 4
+"""Notes that are listed at the top; more than that would push the money off the screen."""
 
 _SPENT = {
     Billing.METERED: "Spent",
@@ -82,6 +84,7 @@ class Page:
             "version": __version__,
             "refresh_seconds": REFRESH_SECONDS,
             "longest_table": LONGEST_TABLE,
+            "open_notes": OPEN_NOTES,
             "now": moment(now_ms),
             "zone": str(zone),
             "moment": moment,

@@ -3,6 +3,7 @@
 (() => {
   const silent = document.getElementById("silent");
   const parts = "#asof, main > section";
+  const headline = (summary) => summary.textContent.replace(/[0-9.,:$-]+/g, "#"); // the same note with other figures
   let asking = false;
   const refresh = async () => {
     if (document.hidden || asking) return;
@@ -16,7 +17,14 @@
       if (!same) { location.reload(); return; }
       for (const part of document.querySelectorAll(parts)) {
         const now = fresh.getElementById(part.id);
-        if (now.innerHTML !== part.innerHTML) part.replaceChildren(...now.childNodes);
+        const focused = part.contains(document.activeElement) ? headline(document.activeElement) : null;
+        const opened = new Set([...part.querySelectorAll("details[open] > summary")].map(headline));
+        for (const summary of now.querySelectorAll("summary")) {
+          summary.parentElement.open = opened.has(headline(summary));
+        }
+        if (now.innerHTML === part.innerHTML) continue;
+        part.replaceChildren(...now.childNodes);
+        [...part.querySelectorAll("summary")].find((summary) => headline(summary) === focused)?.focus();
       }
       document.title = fresh.title;
       silent.hidden = true;

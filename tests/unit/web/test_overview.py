@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from exporter.ledger.ledger import FILE_NAME
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
 from exporter.normalize.wire import read_batch
 from exporter.records import Basis, Billing
@@ -178,6 +179,33 @@ def test_totals_are_the_gauges_even_while_something_is_booked(books: Books) -> N
     assert today.error_share == 0.5
 
 
+def _page(books: Books) -> tuple[Flask, Page]:
+    app = Flask("exporter.web.site")
+    add_filters(app)
+    page = Page(
+        overview=books.overview,
+        ledger=books.ledger,
+        labels=books.labels,
+        statuses=lambda: [ProxyStatus(name="p", state="ok", sentence="It is read.")],
+        clock=books.clock,
+    )
+    return app, page
+
+
+def test_a_ledger_that_cannot_be_read_costs_the_figures_and_not_the_page(books: Books, tmp_path: Path) -> None:
+    file = tmp_path / FILE_NAME
+    file.rename(tmp_path / "away")
+    file.mkdir()
+    app, page = _page(books)
+
+    with app.test_request_context():
+        text = page.answer().get_data(as_text=True)
+
+    assert "The ledger cannot be read." in text
+    assert "It is read." in text
+    assert "Cost and use" not in text
+
+
 def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
@@ -199,15 +227,7 @@ def test_a_view_is_quick_with_five_thousand_series(books: Books) -> None:
                 for number in range(5000)
             ]
         )
-    app = Flask("exporter.web.site")
-    add_filters(app)
-    page = Page(
-        overview=books.overview,
-        ledger=books.ledger,
-        labels=books.labels,
-        statuses=lambda: [ProxyStatus(name="p", state="ok")],
-        clock=books.clock,
-    )
+    app, page = _page(books)
 
     def view() -> None:
         with app.test_request_context():
