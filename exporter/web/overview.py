@@ -196,8 +196,13 @@ class Overview:
         def table(key: Callable[[int], tuple[str, str]]) -> dict[tuple[str, str], dict[str, Sums]]:
             return _table(rows, failed, known, key)
 
-        everything = table(lambda _shown: ("", "")).get(("", ""), _fresh_sums(known))
         models = table(model)
+        everything = _fresh_sums(known)
+        for line in models.values():
+            for period, sums in line.items():
+                everything[period].attempted += sums.attempted
+                if sums.failed is not None:
+                    everything[period].failed = (everything[period].failed or 0) + sums.failed
         self._take_periods(periods, everything, models)
         used = {billing for (_, billing, _) in periods.cost}
         by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)

@@ -1,4 +1,7 @@
-"""The status page in a real browser: every state, on a desk and on a phone, by day and by night."""
+"""The status page in a real browser: every state, on a desk and on a phone, by day and by night.
+
+``TEST_PICTURES`` names a folder for pictures of what is seen without scrolling, such as those in ``docs/images/``.
+"""
 
 import os
 import re
@@ -136,10 +139,10 @@ def test_a_page_is_readable_and_quiet(
 ) -> None:
     with opened(browser, start(state).web.url, width=width, scheme=scheme) as seen:
         page = seen.page
-        pictures = Path(os.environ.get("TEST_PICTURES") or tmp_path)
         name = f"{state.replace(' ', '-')}-{'phone' if width == 390 else 'desk'}-{scheme}"
-        page.screenshot(path=pictures / f"{name}.png")
-        page.screenshot(path=tmp_path / f"{name}-whole.png", full_page=True)
+        page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+        if folder := os.environ.get("TEST_PICTURES"):  # those of the documentation: what is seen without scrolling
+            page.screenshot(path=Path(folder) / f"{name}.png")
 
         expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"

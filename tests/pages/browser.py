@@ -1,7 +1,7 @@
 """A real Chromium for tests: where it is, and pages that report what the browser complains about.
 
 Tests that need it fail without it, and say what to do. ``scripts/fetch-chromium`` fetches it; ``TEST_CHROMIUM`` names
-another executable. ``TEST_PICTURES`` names a folder that keeps the pictures of the pages.
+another executable.
 """
 
 import os

