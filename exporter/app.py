@@ -124,12 +124,16 @@ class Exporter:
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
+        for pipeline in self._pipelines:
+            pipeline.stop()
         self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
         for client in self._clients:
             client.close()  # what has arrived of a pop is still stored and booked
         all_ended = self._await_workers(deadline)
         self.web.stop()
         if all_ended:
+            for pipeline in self._pipelines:
+                pipeline.finish()
             self._ledger.close()
         self._lock.release()
         _log.info("stopped", finished=all_ended)

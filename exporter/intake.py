@@ -32,6 +32,11 @@ class Intake:
         self._unsaved: list[tuple[Batch, int]] = []
         self._told: set[str] = set()
 
+    @property
+    def unsaved(self) -> int:
+        """The number of records that are only in memory, because the ledger could not be written."""
+        return sum(batch.received for batch, _ in self._unsaved)
+
     def take(self, body: bytes, *, before_booking: Callable[[set[str]], None]) -> int:
         """Store and book the records of ``body``; returns their number. Raises LedgerError.
 

@@ -4,6 +4,7 @@ A pipeline is used by one thread at a time. A poll never raises: whatever goes w
 counted by reason, and is logged when it changes, not when it repeats.
 """
 
+import threading
 from dataclasses import replace
 
 import structlog
@@ -54,6 +55,7 @@ class Pipeline:
         self._source: Source | None = None
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
+        self._stopping = threading.Event()
         ledger.register(self.name)
 
     @property
@@ -82,6 +84,18 @@ class Pipeline:
         finally:
             self._metrics.finished(self.name, self._clock.monotonic() - started)
 
+    def stop(self) -> None:
+        """End a drain after the call under way. From any thread."""
+        self._stopping.set()
+
+    def finish(self) -> None:
+        """After the last poll: try once more to store what the ledger would not take, and say so if it is lost."""
+        try:
+            self._intake.work_off()
+        except LedgerError as exc:
+            if self._intake.unsaved:
+                _log.error("records_lost", proxy=self.name, records=self._intake.unsaved, message=str(exc))
+
     # --- the proxy -------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
@@ -103,6 +117,7 @@ class Pipeline:
             self._client,
             source,
             handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
+            stopping=self._stopping.is_set,
         )
         if self._client.version != source.version:
             self._source = None

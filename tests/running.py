@@ -23,6 +23,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 _OPENED = re.compile(r"Open (http://\S+?)/ ")
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
+_PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")
 
 _T = TypeVar("_T")
@@ -63,7 +64,7 @@ class Process:
 
     def __init__(self, arguments: Sequence[str], *, cwd: Path, settings: Mapping[str, str]) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "exporter", *arguments],
+            [*_PYTHON, "-m", "exporter", *arguments],
             cwd=cwd,
             env=environment(settings),
             stdin=subprocess.DEVNULL,
@@ -168,7 +169,7 @@ def exporter_process(
 def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """One command of the exporter, run to its end, with no settings but these."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "exporter", *arguments],
+        [*_PYTHON, "-m", "exporter", *arguments],
         cwd=cwd,
         env=environment(settings),
         stdin=subprocess.DEVNULL,
@@ -226,13 +227,16 @@ def ledger_file(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 def flow_in(data_dir: Path, proxy: str = "default") -> Flow:
     """What became of the records of ``proxy``, all counts of one moment; all 0 if there is no ledger yet."""
+    nothing = Flow(0, 0, 0, 0, 0, 0)
     if not (data_dir / FILE_NAME).exists():
-        return Flow(0, 0, 0, 0, 0, 0)
+        return nothing
     with ledger_file(data_dir) as connection:
+        if not connection.execute("select 1 from sqlite_master where name = 'proxy'").fetchone():
+            return nothing
         row = connection.execute(
             "select received, replayed, booked, duplicate,"
             " (select coalesce(sum(records), 0) from rejected_total where proxy = p.id),"
             " (select coalesce(sum(records), 0) from batch where proxy = p.id) from proxy p where name = ?",
             (proxy,),
         ).fetchone()
-    return Flow(*row) if row else Flow(0, 0, 0, 0, 0, 0)
+    return Flow(*row) if row else nothing

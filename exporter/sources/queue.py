@@ -34,7 +34,7 @@ class Popped(msgspec.Struct, frozen=True):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What came of a drain. ``emptied`` is false if it ended at its limit with more records waiting."""
+    """What came of a drain. ``emptied`` is false if it ended with more records waiting, at its limit or at a stop."""
 
     pops: int
     elements: int
@@ -66,8 +66,9 @@ def drain(
     handle: Callable[[bytes, bool], int],
     count: int = POP_COUNT,
     max_pops: int = MAX_POPS,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Drained:
-    """Pop until fewer than ``count`` records come, at most ``max_pops`` times.
+    """Pop until fewer than ``count`` records come, at most ``max_pops`` times, and no more once ``stopping()``.
 
     ``handle`` gets each body and whether it is complete, stores it durably before it returns, and returns the number of
     its elements. A body that breaks off is handed over, and then its error is raised. Raises as ``pop`` does.
@@ -81,4 +82,6 @@ def drain(
             raise popped.error
         if seen < count:
             return Drained(pops=pops, elements=elements, emptied=True)
-    return Drained(pops=max_pops, elements=elements, emptied=False)
+        if stopping():
+            break
+    return Drained(pops=pops, elements=elements, emptied=False)

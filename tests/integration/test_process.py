@@ -1,0 +1,326 @@
+"""The program as a process: signals, the data directory, the port, and a disk that takes no more."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.app import Exporter
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
+from exporter.ledger.ledger import FILE_NAME
+from tests.fakes.program import metrics_of, running, settings_for
+from tests.running import (
+    Process,
+    environment,
+    exporter_process,
+    flow_in,
+    ledger_file,
+    metric_in,
+    run_command,
+    wait_until,
+)
+
+STOPPING = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture
+def server() -> Iterator[DemoServer]:
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
+        yield server
+
+
+def _publish(server: DemoServer, records: int, *, seed: int = 5) -> None:
+    proxy = server.proxy
+    proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
+
+
+def _program(directory: Path, server: DemoServer, **settings: str) -> Any:
+    return exporter_process(directory, proxy_url=server.url, key=MANAGEMENT_KEY, **settings)
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_goes_on(
+    number: signal.Signals, server: DemoServer, tmp_path: Path
+) -> None:
+    _publish(server, 15_000)
+    server.proxy.fault(path="usage-queue", kind="drip", seconds=0.3, times=None)
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked >= 1000)
+        assert program.stop(number) == 0
+        assert program.logged("event=stopped", "finished=true")
+    counts, flow = server.proxy.counts(), flow_in(tmp_path / "data")
+    assert counts.queued > 5000, "the stop waited for the whole queue"
+    assert not server.proxy.lost
+    assert flow.received == counts.popped
+    assert flow.booked + flow.pending == flow.received
+
+    server.proxy.clear_faults()
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 15_000)
+        assert program.metric("cliproxy_exporter_records_received_total") == 15_000
+        assert program.stop() == 0
+
+
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
+    number: signal.Signals, server: DemoServer, tmp_path: Path
+) -> None:
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        server.proxy.fault(path="usage-queue", kind="hang", seconds=60)
+        _publish(server, 300)
+        program.trigger()
+        wait_until(lambda: server.proxy.counts().popped == 300)
+        assert program.stop(number) == 0
+        assert program.logged("event=stopped", "finished=true")
+    wait_until(lambda: len(server.proxy.lost) == 300)  # the proxy had taken them out, and never sent them
+    assert flow_in(tmp_path / "data").received == 0
+
+    _publish(server, 200, seed=6)
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 200)
+        assert program.stop() == 0
+
+
+def test_a_stop_keeps_what_a_slow_answer_has_brought(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        server.proxy.fault(path="usage-queue", kind="drip", seconds=40)
+        _publish(server, 400)
+        program.trigger()
+        wait_until(lambda: server.proxy.counts().popped == 400)
+        assert program.stop() == 0
+    flow = flow_in(tmp_path / "data")
+    assert 0 < flow.booked < 400
+    assert flow.rejected == 1, "the record in the middle of which the answer ended"
+    assert flow.adds_up
+
+
+def test_a_stop_right_after_the_start_is_a_stop(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        assert program.url
+        assert program.stop() == 0
+
+
+# --- what a start needs -----------------------------------------------------------------------------------------------
+
+
+def test_one_data_directory_has_one_exporter(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as first:
+        assert first.url
+        with _program(tmp_path, server) as second:
+            assert second.wait(15) == 1
+            assert second.out == []
+            (sentence,) = second.log
+            assert f"process {first.pid}" in sentence
+            assert "EXPORTER_DATA_DIR" in sentence
+        assert first.stop() == 0
+    with _program(tmp_path, server) as third:
+        assert third.url, "the lock outlived its holder"
+
+
+def test_a_port_that_is_taken_is_said(server: DemoServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with _program(tmp_path, server, EXPORTER_PORT=str(port)) as program:
+            assert program.wait(15) == 1
+            (sentence,) = program.log
+    assert f"127.0.0.1:{port} cannot be listened on" in sentence
+    assert "EXPORTER_PORT" in sentence
+
+
+# What Python would load later is loaded first: the user that is no more root may not be allowed to read it.
+_AS_NOBODY = """
+import encodings.ascii
+import os
+from exporter.cli import main
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+main(["run"])
+"""
+
+
+@pytest.fixture
+def public_dir() -> Iterator[Path]:
+    """A directory that every user can enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+        path.chmod(0o755)
+
+
+def _run_as_nobody(directory: Path, server: DemoServer) -> subprocess.CompletedProcess[str]:
+    settings = {
+        "CLIPROXY_URL": server.url,
+        "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
+        "EXPORTER_DATA_DIR": str(directory),
+        "EXPORTER_PORT": "0",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", _AS_NOBODY],
+        cwd=directory.parent,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_a_data_directory_that_cannot_be_written_is_said(server: DemoServer, public_dir: Path) -> None:
+    data_dir = public_dir / "data"
+    data_dir.mkdir()
+    data_dir.chmod(0o555)
+    done = _run_as_nobody(data_dir, server)
+    data_dir.chmod(0o755)
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert f"The data directory {data_dir} cannot be written" in sentence
+    assert list(data_dir.iterdir()) == []
+    assert server.proxy.counts().popped == 0
+
+
+def test_a_ledger_that_cannot_be_written_is_said(server: DemoServer, public_dir: Path, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        assert program.url
+        assert program.stop() == 0
+    data_dir = public_dir / "data"
+    data_dir.mkdir()
+    data_dir.chmod(0o777)
+    ledger = data_dir / FILE_NAME
+    ledger.write_bytes((tmp_path / "data" / FILE_NAME).read_bytes())
+    ledger.chmod(0o444)
+    done = _run_as_nobody(data_dir, server)
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert f"The ledger {ledger} cannot be written" in sentence
+
+
+def test_a_file_that_is_no_ledger_is_left_alone(server: DemoServer, tmp_path: Path) -> None:
+    ledger = tmp_path / "data" / FILE_NAME
+    ledger.parent.mkdir()
+    ledger.write_bytes(b"somebody's notes, not a database at all\n" * 200)
+    with _program(tmp_path, server) as program:
+        assert program.wait(15) == 1
+        (sentence,) = program.log
+    assert f"The ledger {ledger} is damaged or is not a ledger" in sentence
+    assert ledger.read_bytes().startswith(b"somebody's notes")
+
+
+# --- a disk that takes no more ----------------------------------------------------------------------------------------
+
+
+def _limit_file_size(process: Process, limit: int) -> None:
+    """No file of the process may grow beyond ``limit`` bytes: what a broken disk does to a write, without a disk."""
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(server: DemoServer, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with _program(tmp_path, server, COLLECTOR_INTERVAL_SECONDS="1") as program:
+        _publish(server, 100)
+        wait_until(lambda: flow_in(data_dir).booked == 100)
+        _limit_file_size(program, 1)
+        _publish(server, 1200, seed=6)
+        wait_until(lambda: program.logged("proxy_state", "state=ledger"))
+        failures = "cliproxy_exporter_poll_failures_total"
+        wait_until(lambda: program.metric(failures, reason="ledger"), lambda failed: failed and failed >= 2)
+        assert server.proxy.counts().popped == 600, "more was popped while nothing could be stored"
+        assert len(program.logged("proxy_state", "state=ledger")) == 1
+        assert "The disk of the ledger" in program.get("/").text
+        assert program.get("/-/healthy").status_code == 200
+        assert program.metric("cliproxy_exporter_records_booked_total") == 100
+
+        _limit_file_size(program, resource.RLIM_INFINITY)
+        wait_until(lambda: flow_in(data_dir).booked == 1300)
+        wait_until(lambda: program.metric("cliproxy_exporter_records_booked_total") == 1300)
+        assert program.logged("proxy_state", "state=ok", "before=ledger")
+        assert program.stop() == 0
+    assert flow_in(data_dir).received == server.proxy.counts().popped == 1300
+
+
+def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        _limit_file_size(program, 1)
+        _publish(server, 300)
+        program.trigger()
+        wait_until(lambda: program.logged("proxy_state", "state=ledger"))
+        assert program.stop() == 0
+        (line,) = program.logged("records_lost")
+    assert "level=error" in line
+    assert "records=300" in line
+
+
+def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        _limit_file_size(program, 1)
+        _publish(server, 300)
+        program.trigger()
+        wait_until(lambda: program.logged("proxy_state", "state=ledger"))
+        _limit_file_size(program, resource.RLIM_INFINITY)
+        assert program.stop() == 0
+        assert not program.logged("records_lost")
+    assert flow_in(tmp_path / "data").booked == 300
+
+
+def _limit_pages(exporter: Exporter, pages: int) -> None:
+    # There is no setting for it and no full disk to be had: the limit of the one connection that writes.
+    with exporter._ledger._database.transaction() as connection:
+        connection.execute(f"pragma max_page_count = {pages}")
+
+
+def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again(
+    server: DemoServer, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "data"
+    settings = settings_for(data_dir, proxy_url=server.url, key=MANAGEMENT_KEY, collector_interval_seconds=1)
+    with running(settings) as exporter:
+        _publish(server, 100)
+        wait_until(lambda: flow_in(data_dir).booked == 100)
+        with ledger_file(data_dir) as connection:
+            (pages,) = connection.execute("pragma page_count").fetchone()
+        # Space to store two batches, not to book them.
+        _limit_pages(exporter, pages + 45)
+        _publish(server, 3000, seed=6)
+        (status,) = wait_until(exporter.statuses, lambda statuses: statuses[0].state == "ledger")
+        assert "is full" in status.sentence
+        popped = server.proxy.counts().popped
+        polls = "cliproxy_exporter_polls_total"
+        before = metric_in(metrics_of(exporter), polls) or 0
+        wait_until(lambda: metric_in(metrics_of(exporter), polls), lambda now: now and now >= before + 2)
+        assert server.proxy.counts().popped == popped < 3100, "more was popped while the disk was full"
+        flow = flow_in(data_dir)
+        assert flow.adds_up
+
+        _limit_pages(exporter, 2**30)
+        wait_until(lambda: flow_in(data_dir).booked == 3100)
+        wait_until(exporter.statuses, lambda statuses: statuses[0].state == "ok")
+        assert metric_in(metrics_of(exporter), "cliproxy_exporter_records_booked_total") == 3100
+    assert flow_in(data_dir).received == 3100
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = run_command("--version", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("cliproxy-exporter, version ")
+    assert os.listdir(tmp_path) == []
