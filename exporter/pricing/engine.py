@@ -6,22 +6,25 @@ the other case: those tokens add nothing, and the record is counted as unpriced,
 sum could not be told from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 
-from exporter.pricing.catalogue import Catalogue
-from exporter.pricing.price import MatchedBy, Price, cost, pico_per_token
+from exporter.pricing.price import MatchedBy, Price, Tariff, cost, pico_per_token, usd_per_million
+from exporter.pricing.price_list import Catalogue
 from exporter.records import Basis, Cost, Tokens, UsageRecord
 
 _DEFAULT_INPUT = pico_per_token("0.15")
 _DEFAULT_OUTPUT = pico_per_token("0.60")
 
 DEFAULT_PRICE = Price(
-    input=_DEFAULT_INPUT,
-    output=_DEFAULT_OUTPUT,
-    cache_read=_DEFAULT_INPUT,
-    cache_write=_DEFAULT_INPUT,
     origin="_default",
     matched_by=MatchedBy.DEFAULT,
+    tariff=Tariff(
+        input=_DEFAULT_INPUT,
+        output=_DEFAULT_OUTPUT,
+        cache_read=_DEFAULT_INPUT,
+        cache_write=_DEFAULT_INPUT,
+    ),
 )
 """The row ``_default`` of the predecessor's price table. Cached input costs what other input costs."""
 
@@ -30,24 +33,29 @@ _UNNAMED = frozenset({"", "unknown"})
 
 
 class Pricer:
-    """Finds the price that held at a record's time and works out the cost. The first catalogue with a price wins."""
+    """Finds the price that held at a record's time and works out the cost. The first catalogue with a price wins.
 
-    def __init__(self, catalogues: Sequence[Catalogue]) -> None:
+    ``default`` is asked for the price of what no catalogue knows; it may change at any time.
+    """
+
+    def __init__(
+        self, catalogues: Sequence[Catalogue], *, default: Callable[[], Price] = lambda: DEFAULT_PRICE
+    ) -> None:
         self._catalogues = tuple(catalogues)
+        self._default = default
 
     def price(self, record: UsageRecord) -> Cost:
         """What this record costs. Never fails: there is always the default price."""
         model = record.model if record.model.strip().lower() not in _UNNAMED else record.alias
         price = self.price_of(record.provider, model, at_ms=record.ts_ms)
-        basis = Basis.DEFAULT if price is DEFAULT_PRICE else Basis.EXACT
-        if record.service_tier and _any(record.tokens):
-            # No price here is one for a service tier, and the base price would be wrong: priority costs twice as much.
-            return Cost(nano_usd=0, basis=basis, price=price.text, unpriced="no_tier_price")
+        tokens = record.tokens
+        tariff = price.at(record.service_tier)
+        unpriced = _unpriced(tariff, tokens) if tariff is not None else "no_tier_price" if _any(tokens) else ""
         return Cost(
-            nano_usd=cost(price, record.tokens),
-            basis=basis,
-            price=price.text,
-            unpriced=_unpriced(price, record.tokens),
+            nano_usd=cost(tariff, tokens) if tariff is not None else 0,
+            basis=Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT,
+            price=price.text(record.service_tier),
+            unpriced=unpriced,
         )
 
     def price_of(self, provider: str, model: str, *, at_ms: int) -> Price:
@@ -55,21 +63,29 @@ class Pricer:
         for catalogue in self._catalogues:
             if (price := catalogue.find(provider, model, at_ms=at_ms)) is not None:
                 return price
-        return DEFAULT_PRICE
+        return self._default()
+
+    def current(self, provider: str, model: str, *, at_ms: int) -> dict[str, Decimal]:
+        """USD per million tokens at a moment, by the values of the label ``bucket``; what has no price is absent.
+
+        They are the prices of a short prompt without a service tier.
+        """
+        prices = self.price_of(provider, model, at_ms=at_ms).tariff.by_bucket()
+        return {bucket: usd_per_million(pico) for bucket, pico in prices.items() if pico is not None}
 
 
 def _any(tokens: Tokens) -> bool:
     return bool(tokens.prompt or tokens.output or tokens.unclassified)
 
 
-def _unpriced(price: Price, tokens: Tokens) -> str:
+def _unpriced(tariff: Tariff, tokens: Tokens) -> str:
     """Why some tokens have no price: the first reason that applies, or nothing."""
     if tokens.unclassified:
         return "unclassified_tokens"
-    if tokens.cache_read and price.rates(tokens.prompt).cache_read is None:
+    if tokens.cache_read and tariff.rates(tokens.prompt).cache_read is None:
         return "no_cache_read_price"
-    if tokens.cache_write and price.rates(tokens.prompt).cache_write is None:
+    if tokens.cache_write and tariff.rates(tokens.prompt).cache_write is None:
         return "no_cache_write_price"
-    if tokens.output and price.rates(tokens.prompt).output is None:
+    if tokens.output and tariff.rates(tokens.prompt).output is None:
         return "no_output_price"
     return ""

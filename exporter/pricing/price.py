@@ -6,24 +6,32 @@ and rounded once, to nano-USD, half to even.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 
 from exporter.records import Tokens
 
 _PICO_PER_NANO = 1000
+_PICO_PER_USD = 1_000_000
+
+# OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers that charge differently for the two
+# have a row for each.
+_OTHER_NAME = {"fast": "priority"}
 
 
 class MatchedBy(StrEnum):
     """How the asked model name led to the price.
 
-    ``EXACT``: the name itself, whatever its case, a vendor or ``models/`` in front of it aside. ``DATE``: after a
-    release date was dropped. ``SUFFIX``: after a reasoning or context marker was dropped, with or without a date.
-    ``DEFAULT``: it did not; the default price is used.
+    ``OVERRIDE``: the user's price file has it. ``EXACT``: the name itself, whatever its case, a vendor or ``models/``
+    in front of it aside. ``DATE``: after a release date was dropped. ``SUFFIX``: after a reasoning or context marker
+    was dropped, with or without a date. ``DEFAULT``: it did not; the default price is used.
     """
 
+    OVERRIDE = "override"
     EXACT = "exact"
     DATE = "date"
     SUFFIX = "suffix"
@@ -43,15 +51,16 @@ class Rates:
     cache_write: int | None
 
     def __post_init__(self) -> None:
-        if any(rate is not None and rate < 0 for rate in self._by_bucket().values()):
+        if any(rate is not None and rate < 0 for rate in self.by_bucket().values()):
             raise ValueError("A price below zero was given; prices are 0 or more.")
 
-    def _by_bucket(self) -> dict[str, int | None]:
+    def by_bucket(self) -> dict[str, int | None]:
+        """The prices by the names that the label ``bucket`` has."""
         return {
             "input": self.input,
-            "output": self.output,
             "cache_read": self.cache_read,
             "cache_write": self.cache_write,
+            "output": self.output,
         }
 
 
@@ -63,21 +72,19 @@ class Tier(Rates):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price(Rates):
-    """What one model costs during one period. ``origin`` names the price list and its row.
+class Tariff(Rates):
+    """What one model costs at one service tier: the prices of small prompts, and of prompts above certain sizes.
 
     Raises ValueError when ``tiers`` do not rise.
     """
 
-    origin: str
-    matched_by: MatchedBy
     tiers: tuple[Tier, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes = [tier.above_tokens for tier in self.tiers]
         if sizes != sorted(set(sizes)):
-            raise ValueError(f"The long-context tiers of {self.origin} must be listed from small to large.")
+            raise ValueError("The long-context tiers of a price must be listed from small to large.")
 
     def rates(self, prompt_tokens: int) -> Rates:
         """The prices that a request with a prompt of this size pays for all its tokens."""
@@ -88,15 +95,51 @@ class Price(Rates):
             rates = tier
         return rates
 
+
+NO_SERVICE_TIERS: Mapping[str, Tariff] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What one model costs during one period.
+
+    ``tariff`` is charged to requests without a service tier, ``service_tiers`` has the tariffs of those that are
+    priced, by their names in lower case. ``origin`` names the price list and its row.
+    """
+
+    origin: str
+    matched_by: MatchedBy
+    tariff: Tariff
+    service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
+
+    def at(self, service_tier: str) -> Tariff | None:
+        """The tariff of a service tier, of the base tier if the name is empty; ``None`` when nobody published one."""
+        if not service_tier:
+            return self.tariff
+        return self.service_tiers.get(service_tier) or self.service_tiers.get(_OTHER_NAME.get(service_tier, ""))
+
+    def text(self, service_tier: str) -> str:
+        """What was charged at a service tier, as text to store: the same text means the same prices.
+
+        At a tier without a tariff nothing was, so it is the base tier's text.
+        """
+        return self._texts[service_tier if service_tier in self._texts else ""]
+
     @cached_property
-    def text(self) -> str:
-        """The price as text to store: the same text means the same price."""
-        fields = {
+    def _texts(self) -> Mapping[str, str]:
+        asked = {"", *self.service_tiers, *(other for other, name in _OTHER_NAME.items() if name in self.service_tiers)}
+        return {name: self._text(name) for name in asked}
+
+    def _text(self, service_tier: str) -> str:
+        tariff = self.at(service_tier) or self.tariff
+        fields: dict[str, object] = {
             "origin": self.origin,
             "matched_by": self.matched_by,
-            "prices": self._by_bucket(),
-            "tiers": [{"above_tokens": tier.above_tokens, **tier._by_bucket()} for tier in self.tiers],
+            "prices": tariff.by_bucket(),
+            "tiers": [{"above_tokens": tier.above_tokens, **tier.by_bucket()} for tier in tariff.tiers],
         }
+        if service_tier:
+            fields["service_tier"] = service_tier
         return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
@@ -108,12 +151,17 @@ def pico_per_token(usd_per_million: Decimal | str) -> int:
     return int((Decimal(usd_per_million) * 1_000_000).to_integral_value(ROUND_HALF_EVEN))
 
 
-def cost(price: Price, tokens: Tokens) -> int:
+def usd_per_million(pico: int) -> Decimal:
+    """The published form of a price: USD per million tokens."""
+    return Decimal(pico) / _PICO_PER_USD
+
+
+def cost(tariff: Tariff, tokens: Tokens) -> int:
     """What a request with these tokens costs, in nano-USD.
 
     Tokens of a bucket without a price, and unclassified tokens, add nothing: ``Cost.unpriced`` tells about them.
     """
-    rates = price.rates(tokens.prompt) if price.tiers else price
+    rates = tariff.rates(tokens.prompt) if tariff.tiers else tariff
     pico = tokens.uncached * rates.input
     if rates.output is not None:
         pico += tokens.output * rates.output

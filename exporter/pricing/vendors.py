@@ -5,23 +5,27 @@ The model's own maker comes last, because many providers serve other makers' mod
 GPT-OSS, a Kimi account called through ``/v1/messages`` is recorded as ``claude``, and a plugin may serve anything. This
 only says where to look; what is found there still has to carry the asked name.
 
-The ids on the right are those of the package ``genai-prices``.
+The ids on the right are those of the package ``genai-prices``, but for ``antigravity``, the modes that only it has, and
+``qwen``, which the package lacks: their rows are in ``overlay.yaml``.
 """
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-_COMPATIBLE = "openai-compatible-"
+OPENAI_COMPATIBLE = "openai-compatible-"
+"""What CPA since v7.2.20 puts before the name of an OpenAI-compatible upstream."""
 
 _BY_PROVIDER: Mapping[str, str] = MappingProxyType(
     {
         "aistudio": "google",
+        "antigravity": "antigravity",
         "claude": "anthropic",
         "codex": "openai",
         "gemini": "google",
         "gemini-cli": "google",
         "gemini-interactions": "google",
         "kimi": "moonshotai",
+        "qwen": "qwen",
         "vertex": "google",
         "xai": "x-ai",
         # Names that people give to OpenAI-compatible upstreams; any other name says nothing about who is behind it.
@@ -37,8 +41,7 @@ _BY_PROVIDER: Mapping[str, str] = MappingProxyType(
         "perplexity": "perplexity",
         "together": "together",
         "zai": "zai",
-        # Absent on purpose: antigravity and iflow serve many makers' models under their own names, so the model
-        # decides; qwen's own prices are not in the package.
+        # Absent on purpose: iflow serves many makers' models under their own names, so the model decides.
     }
 )
 
@@ -54,6 +57,7 @@ _BY_VENDOR_PREFIX: Mapping[str, str] = MappingProxyType(
         "moonshotai": "moonshotai",
         "openai": "openai",
         "perplexity": "perplexity",
+        "qwen": "qwen",
         "x-ai": "x-ai",
         "xai": "x-ai",
         "z-ai": "zai",
@@ -83,6 +87,7 @@ _BY_MODEL: tuple[tuple[str, str], ...] = (
     ("o1", "openai"),
     ("o3", "openai"),
     ("o4", "openai"),
+    ("qwen", "qwen"),
     ("sonar", "perplexity"),
     ("text-embedding-", "openai"),
 )
@@ -94,7 +99,7 @@ def sections(provider: str, name: str, bare_name: str) -> tuple[str, ...]:
     ``bare_name`` is the name without its vendor. CPA calls an OpenAI-compatible upstream by its bare name up to
     v7.2.20 and ``openai-compatible-<name>`` since.
     """
-    return tuple(dict.fromkeys(_sections(provider.strip().lower().removeprefix(_COMPATIBLE), name, bare_name)))
+    return tuple(dict.fromkeys(_sections(provider.strip().lower().removeprefix(OPENAI_COMPATIBLE), name, bare_name)))
 
 
 def _sections(provider: str, name: str, bare_name: str) -> Iterator[str]:

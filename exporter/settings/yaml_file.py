@@ -54,16 +54,19 @@ class _FileError(Exception):
         self.fix = fix
 
 
-def read_yaml(path: Path, *, shown_as: str) -> Mapping | Problem:
-    """The file's mapping (empty for an empty file), or what is wrong. ``shown_as`` is the file's name in texts."""
+def read_yaml(path: Path, *, shown_as: str, setting: str = "EXPORTER_CONFIG") -> Mapping | Problem:
+    """The file's mapping (empty for an empty file), or what is wrong.
+
+    ``shown_as`` is the file's name in texts, ``setting`` is where its path was given.
+    """
 
     def wrong(place: str, why: str, fix: str) -> Problem:
-        return Problem(setting="EXPORTER_CONFIG", place=place, why=why, fix=fix)
+        return Problem(setting=setting, place=place, why=why, fix=fix)
 
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        return wrong(shown_as, "The file does not exist.", "Create it, or correct the path in EXPORTER_CONFIG.")
+        return wrong(shown_as, "The file does not exist.", f"Create it, or correct the path in {setting}.")
     except UnicodeDecodeError:
         return wrong(shown_as, "The file is not UTF-8 text.", "Save it as UTF-8.")
     except (OSError, ValueError) as error:

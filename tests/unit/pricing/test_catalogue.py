@@ -17,8 +17,9 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from exporter.pricing.catalogue import GenaiCatalogue
+from exporter.pricing.genai import genai_rows
 from exporter.pricing.price import MatchedBy
+from exporter.pricing.price_list import PriceList, catalogue_ways
 
 
 def ms(text: str) -> int:
@@ -28,10 +29,11 @@ def ms(text: str) -> int:
 NOW = ms("2026-11-24T12:00:00")
 
 
-def listed(provider: str, model: str, match: object, prices: ModelPrice | list[ConditionalPrice]) -> GenaiCatalogue:
+def listed(provider: str, model: str, match: object, prices: ModelPrice | list[ConditionalPrice]) -> PriceList:
     """A price list of one row."""
     row = ModelInfo(id=model, match=match, prices=prices)  # type: ignore[arg-type]  # a union of the clauses
-    return GenaiCatalogue([Provider(id=provider, name="", api_pattern="", models=[row])], version="1")
+    rows = genai_rows([Provider(id=provider, name="", api_pattern="", models=[row])], version="1")
+    return PriceList(rows, ways=catalogue_ways)
 
 
 def usd(input_mtok: str, **others: Decimal | TieredPrices) -> ModelPrice:
@@ -69,7 +71,7 @@ def usd(input_mtok: str, **others: Decimal | TieredPrices) -> ModelPrice:
     ],
 )
 def test_a_model_is_found_under_its_own_name(
-    genai: GenaiCatalogue, provider: str, model: str, row: str, matched_by: str
+    genai: PriceList, provider: str, model: str, row: str, matched_by: str
 ) -> None:
     price = genai.find(provider, model, at_ms=NOW)
     assert price is not None
@@ -100,7 +102,7 @@ def test_a_model_is_found_under_its_own_name(
         ("some-plugin", ""),
     ],
 )
-def test_a_model_that_is_not_listed_has_no_price(genai: GenaiCatalogue, provider: str, model: str) -> None:
+def test_a_model_that_is_not_listed_has_no_price(genai: PriceList, provider: str, model: str) -> None:
     assert genai.find(provider, model, at_ms=NOW) is None
 
 
@@ -119,12 +121,12 @@ def test_a_model_that_is_not_listed_has_no_price(genai: GenaiCatalogue, provider
         ("kimi", "kimi-k2.7-code", "kimi-k2.7-code-highspeed"),
     ],
 )
-def test_look_alikes_do_not_share_a_price(genai: GenaiCatalogue, provider: str, one: str, other: str) -> None:
+def test_look_alikes_do_not_share_a_price(genai: PriceList, provider: str, one: str, other: str) -> None:
     first, second = (genai.find(provider, model, at_ms=NOW) for model in (one, other))
     assert first is not None
     assert second is not None
     assert first.origin != second.origin
-    assert (first.input, first.output) != (second.input, second.output)
+    assert (first.tariff.input, first.tariff.output) != (second.tariff.input, second.tariff.output)
 
 
 @pytest.mark.parametrize(
@@ -145,26 +147,26 @@ def test_look_alikes_do_not_share_a_price(genai: GenaiCatalogue, provider: str, 
     ],
 )
 @pytest.mark.parametrize("provider", ["codex", "openai-compatible-openrouter", "\x00", "x" * 10_000])
-def test_hostile_names_have_no_price(genai: GenaiCatalogue, provider: str, model: str) -> None:
+def test_hostile_names_have_no_price(genai: PriceList, provider: str, model: str) -> None:
     assert genai.find(provider, model, at_ms=NOW) is None
 
 
-def test_a_price_holds_from_midnight_utc_of_its_date(genai: GenaiCatalogue) -> None:
+def test_a_price_holds_from_midnight_utc_of_its_date(genai: PriceList) -> None:
     # o3 was cut from 10 to 2 USD per million tokens on 2025-06-10.
     before = genai.find("codex", "o3", at_ms=ms("2025-06-09T23:59:59.999"))
     since = genai.find("codex", "o3", at_ms=ms("2025-06-10T00:00:00"))
     assert before is not None
     assert since is not None
-    assert (before.input, since.input) == (10_000_000, 2_000_000)
+    assert (before.tariff.input, since.tariff.input) == (10_000_000, 2_000_000)
 
 
-def test_the_end_of_a_long_context_price_is_a_date_too(genai: GenaiCatalogue) -> None:
+def test_the_end_of_a_long_context_price_is_a_date_too(genai: PriceList) -> None:
     before = genai.find("claude", "claude-opus-4-6", at_ms=ms("2026-03-12T23:59:59.999"))
     since = genai.find("claude", "claude-opus-4-6", at_ms=ms("2026-03-13T00:00:00"))
     assert before is not None
     assert since is not None
-    assert [(tier.above_tokens, tier.input) for tier in before.tiers] == [(200_000, 10_000_000)]
-    assert since.tiers == ()
+    assert [(tier.above_tokens, tier.input) for tier in before.tariff.tiers] == [(200_000, 10_000_000)]
+    assert since.tariff.tiers == ()
 
 
 @pytest.mark.parametrize(
@@ -179,10 +181,10 @@ def test_the_end_of_a_long_context_price_is_a_date_too(genai: GenaiCatalogue) ->
         ("2026-08-17T10:00:00", 660_000),
     ],
 )
-def test_a_price_by_time_of_day(genai: GenaiCatalogue, moment: str, input_pico: int) -> None:
+def test_a_price_by_time_of_day(genai: PriceList, moment: str, input_pico: int) -> None:
     price = genai.find("openai-compatible-deepseek", "deepseek-v4-pro", at_ms=ms(moment))
     assert price is not None
-    assert price.input == input_pico
+    assert price.tariff.input == input_pico
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_a_time_of_day_may_cross_midnight_and_have_a_zone(moment: str, input_pic
     catalogue = listed("openai", "m", ClauseEquals("m"), prices)
     price = catalogue.find("codex", "m", at_ms=ms(f"2026-05-01T{moment}"))
     assert price is not None
-    assert price.input == input_pico
+    assert price.tariff.input == input_pico
 
 
 def test_a_model_has_no_price_before_its_first_one() -> None:
@@ -210,7 +212,7 @@ def test_a_model_has_no_price_before_its_first_one() -> None:
     assert catalogue.find("codex", "m", at_ms=ms("2026-05-01T12:00:00")) is not None
 
 
-def test_the_same_question_gets_the_same_object(genai: GenaiCatalogue) -> None:
+def test_the_same_question_gets_the_same_object(genai: PriceList) -> None:
     first = genai.find("codex", "o3", at_ms=NOW)
     assert genai.find("codex", "o3", at_ms=NOW + 1) is first
 
@@ -229,35 +231,38 @@ def test_each_bucket_of_a_tier_has_its_price() -> None:
     prices = ModelPrice(input_mtok=tiered, output_mtok=Decimal(9), cache_read_mtok=late, cache_write_1h_mtok=Decimal(7))
     price = listed("openai", "m", ClauseEquals("m"), prices).find("codex", "m", at_ms=NOW)
     assert price is not None
-    assert [(rates.input, rates.output, rates.cache_read, rates.cache_write) for rates in (price, *price.tiers)] == [
+    assert [
+        (rates.input, rates.output, rates.cache_read, rates.cache_write)
+        for rates in (price.tariff, *price.tariff.tiers)
+    ] == [
         (2_000_000, 9_000_000, 200_000, None),
         (4_000_000, 9_000_000, 200_000, None),
         (8_000_000, 9_000_000, 800_000, None),
     ]
-    assert [tier.above_tokens for tier in price.tiers] == [100, 200]
+    assert [tier.above_tokens for tier in price.tariff.tiers] == [100, 200]
 
 
-def test_a_model_that_makes_images_is_charged_for_images(genai: GenaiCatalogue) -> None:
+def test_a_model_that_makes_images_is_charged_for_images(genai: PriceList) -> None:
     price = genai.find("gemini", "gemini-2.5-flash-image", at_ms=NOW)
     assert price is not None
-    assert price.output == 30_000_000
+    assert price.tariff.output == 30_000_000
 
 
-def test_a_row_without_a_price_per_token_is_no_price(genai: GenaiCatalogue) -> None:
+def test_a_row_without_a_price_per_token_is_no_price(genai: PriceList) -> None:
     assert genai.find("codex", "whisper-1", at_ms=NOW) is None
     assert genai.find("gemini", "gemma-4-31b-it", at_ms=NOW) is None
 
 
-def test_a_row_without_an_output_price_has_none(genai: GenaiCatalogue) -> None:
+def test_a_row_without_an_output_price_has_none(genai: PriceList) -> None:
     price = genai.find("codex", "text-embedding-3-small", at_ms=NOW)
     assert price is not None
-    assert price.output is None
+    assert price.tariff.output is None
 
 
-def test_a_free_model_is_free(genai: GenaiCatalogue) -> None:
+def test_a_free_model_is_free(genai: PriceList) -> None:
     price = genai.find("openai-compatible-openrouter", "allenai/molmo-7b-d:free", at_ms=NOW)
     assert price is not None
-    assert (price.input, price.output, price.cache_read, price.cache_write) == (0, 0, 0, 0)
+    assert (price.tariff.input, price.tariff.output, price.tariff.cache_read, price.tariff.cache_write) == (0, 0, 0, 0)
 
 
 def test_the_origin_names_the_version_of_the_list() -> None:

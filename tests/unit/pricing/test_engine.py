@@ -1,8 +1,8 @@
 import pytest
 
-from exporter.pricing.catalogue import GenaiCatalogue
 from exporter.pricing.engine import DEFAULT_PRICE, Pricer
-from exporter.pricing.price import MatchedBy, Price
+from exporter.pricing.price import MatchedBy, Price, Tariff
+from exporter.pricing.price_list import PriceList
 from exporter.records import Basis, Billing, Tokens, UsageRecord
 
 AT_MS = 1_790_000_000_000  # 2026-09-21
@@ -36,18 +36,17 @@ class OneRow:
 
 
 def row(*, origin: str = "list row", **prices: int) -> Price:
-    return Price(
+    tariff = Tariff(
         input=prices.get("input", 1_000),
         output=prices.get("output"),
         cache_read=prices.get("cache_read"),
         cache_write=prices.get("cache_write"),
-        origin=origin,
-        matched_by=MatchedBy.EXACT,
     )
+    return Price(origin=origin, matched_by=MatchedBy.EXACT, tariff=tariff)
 
 
 @pytest.fixture(scope="module")
-def pricer(genai: GenaiCatalogue) -> Pricer:
+def pricer(genai: PriceList) -> Pricer:
     return Pricer([genai])
 
 
@@ -151,7 +150,7 @@ def test_an_unknown_model_is_charged_at_the_default_price(pricer: Pricer) -> Non
     assert cost.nano_usd == (1_000 + 2_000 + 3_000) * 150 + 400 * 600
     assert cost.basis is Basis.DEFAULT
     assert cost.unpriced == ""
-    assert cost.price == DEFAULT_PRICE.text
+    assert cost.price == DEFAULT_PRICE.text("")
 
 
 @pytest.mark.parametrize(

@@ -3,38 +3,20 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.pricing.price import MatchedBy, Price, Tier, cost, pico_per_token
+from exporter.pricing.price import MatchedBy, Price, Tariff, Tier, cost, pico_per_token, usd_per_million
 from exporter.records import Tokens
 
-PLAIN = Price(
-    input=3_000_000,
-    output=15_000_000,
-    cache_read=300_000,
-    cache_write=3_750_000,
-    origin="list row",
-    matched_by=MatchedBy.EXACT,
-)
+PLAIN = Tariff(input=3_000_000, output=15_000_000, cache_read=300_000, cache_write=3_750_000)
 LONG = Tier(above_tokens=200_000, input=6_000_000, output=22_500_000, cache_read=600_000, cache_write=7_500_000)
-TIERED = Price(
-    input=3_000_000,
-    output=15_000_000,
-    cache_read=300_000,
-    cache_write=3_750_000,
-    origin="list row",
-    matched_by=MatchedBy.EXACT,
-    tiers=(LONG,),
-)
+TIERED = Tariff(input=3_000_000, output=15_000_000, cache_read=300_000, cache_write=3_750_000, tiers=(LONG,))
 
 
-def one_pico(input_pico: int) -> Price:
-    return Price(
-        input=input_pico,
-        output=None,
-        cache_read=None,
-        cache_write=None,
-        origin="list row",
-        matched_by=MatchedBy.EXACT,
-    )
+def one_pico(input_pico: int) -> Tariff:
+    return Tariff(input=input_pico, output=None, cache_read=None, cache_write=None)
+
+
+def priced(tariff: Tariff, **service_tiers: Tariff) -> Price:
+    return Price(origin="list row", matched_by=MatchedBy.EXACT, tariff=tariff, service_tiers=service_tiers)
 
 
 @pytest.mark.parametrize(
@@ -79,15 +61,7 @@ def test_the_size_of_the_prompt_decides_the_tier(tokens: Tokens, nano_usd: int) 
 def test_of_several_tiers_the_largest_that_was_passed_is_charged() -> None:
     small = Tier(above_tokens=32, input=2_000, output=None, cache_read=None, cache_write=None)
     large = Tier(above_tokens=128, input=3_000, output=None, cache_read=None, cache_write=None)
-    price = Price(
-        input=1_000,
-        output=None,
-        cache_read=None,
-        cache_write=None,
-        origin="list row",
-        matched_by=MatchedBy.EXACT,
-        tiers=(small, large),
-    )
+    price = Tariff(input=1_000, output=None, cache_read=None, cache_write=None, tiers=(small, large))
     sums = [cost(price, Tokens(uncached=count)) for count in (32, 33, 128, 129)]
     assert sums == [32 * 1, 33 * 2, 128 * 2, 129 * 3]
 
@@ -101,7 +75,7 @@ def test_a_cost_is_rounded_half_to_even(pico: int, nano_usd: int) -> None:
 
 
 def test_a_cost_is_rounded_once_for_the_record_and_not_for_each_bucket() -> None:
-    price = Price(input=400, output=400, cache_read=400, cache_write=400, origin="list row", matched_by=MatchedBy.EXACT)
+    price = Tariff(input=400, output=400, cache_read=400, cache_write=400)
     assert cost(price, Tokens(uncached=1, cache_read=1, cache_write=1, output=1)) == 2
 
 
@@ -115,7 +89,7 @@ def test_a_very_large_request_is_exact() -> None:
 
 
 def test_the_text_of_a_price_tells_all_of_it() -> None:
-    assert json.loads(TIERED.text) == {
+    assert json.loads(priced(TIERED).text("")) == {
         "origin": "list row",
         "matched_by": "exact",
         "prices": {"input": 3_000_000, "output": 15_000_000, "cache_read": 300_000, "cache_write": 3_750_000},
@@ -132,7 +106,7 @@ def test_the_text_of_a_price_tells_all_of_it() -> None:
 
 
 def test_different_prices_have_different_texts() -> None:
-    assert PLAIN.text != TIERED.text
+    assert priced(PLAIN).text("") != priced(TIERED).text("")
 
 
 def test_a_price_cannot_be_negative() -> None:
@@ -142,12 +116,33 @@ def test_a_price_cannot_be_negative() -> None:
 
 def test_tiers_must_rise() -> None:
     with pytest.raises(ValueError, match="from small to large"):
-        Price(
-            input=1,
-            output=1,
-            cache_read=1,
-            cache_write=1,
-            origin="list row",
-            matched_by=MatchedBy.EXACT,
-            tiers=(LONG, LONG),
-        )
+        Tariff(input=1, output=1, cache_read=1, cache_write=1, tiers=(LONG, LONG))
+
+
+def test_the_text_of_a_price_tells_the_service_tier_that_was_charged() -> None:
+    price = priced(PLAIN, priority=TIERED)
+    at_priority = json.loads(price.text("priority"))
+    assert at_priority.pop("service_tier") == "priority"
+    assert at_priority == json.loads(priced(TIERED).text(""))
+
+
+def test_a_tier_that_has_no_price_adds_no_text_of_its_own() -> None:
+    # Clients choose the name of the tier, and each text is kept for ever.
+    assert priced(PLAIN).text("tier-of-somebody") == priced(PLAIN).text("")
+
+
+@pytest.mark.parametrize(
+    ("asked", "charged"),
+    [("", PLAIN), ("priority", TIERED), ("fast", TIERED), ("flex", None), ("Priority", None), ("prio", None)],
+)
+def test_a_service_tier_has_its_own_price_or_none(asked: str, charged: Tariff | None) -> None:
+    assert priced(PLAIN, priority=TIERED).at(asked) is charged
+
+
+def test_fast_is_priority_only_where_it_has_no_price_of_its_own() -> None:
+    assert priced(PLAIN, priority=TIERED, fast=PLAIN).at("fast") is PLAIN
+
+
+@pytest.mark.parametrize("usd", ["3", "0.075", "0.000001", "600"])
+def test_a_price_can_be_shown_as_it_was_published(usd: str) -> None:
+    assert usd_per_million(pico_per_token(usd)) == Decimal(usd)
