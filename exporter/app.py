@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
-from exporter.credentials.labels import Labels
+from exporter.errors import LedgerError
 from exporter.intake import Intake
+from exporter.labels import Labels
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.loop import Loop, Worker
@@ -36,6 +37,7 @@ _UPKEEP_SECONDS = 5.0
 _RETENTION_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 _REJECTED_RETENTION_MS = 30 * _DAY_MS
+_CLOCK_DOUBT_MS = 3 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call to a proxy before it cuts the connection."""
 _STOP_SECONDS = 8.0
@@ -56,12 +58,19 @@ class Exporter:
         registry = CollectorRegistry(auto_describe=False)
         polls = PollMetrics(registry)
         pricer = Pricer([load_genai_catalogue()])
-        self._clients = [connect(proxy, self._ledger, pseudonyms, clock) for proxy in settings.proxies]
+        self._clients = [connect(proxy, self._ledger, clock) for proxy in settings.proxies]
+
+        def intake(proxy: str) -> Intake:
+            return Intake(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
+
+        polled = {proxy.name for proxy in settings.proxies}
+        # Of a proxy that was taken out of the settings, records may still wait to be booked, or to be tried again.
+        self._left = [intake(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
         self._pipelines = [
             Pipeline(
                 client=client,
                 ledger=self._ledger,
-                intake=Intake(client.name, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock),
+                intake=intake(client.name),
                 pseudonym=pseudonyms.of,
                 clock=clock,
                 metrics=polls,
@@ -77,6 +86,7 @@ class Exporter:
         self._workers = [upkeep, retention, *self._pollers]
         self._loop = Loop(self._workers)
         self._stopping = threading.Event()
+        self._ledger_problem = ""
         self._clock = clock
         labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
         exposition = Exposition(
@@ -144,12 +154,31 @@ class Exporter:
 
     def _keep_up(self) -> None:
         """What time alone changes: midnight, young series that have been shown long enough, the file's size."""
-        self._ledger.periods.refresh()
-        self._ledger.reveal(after_seconds=self._birth_seconds)
-        self._ledger.measure()
+        try:
+            self._ledger.reveal(after_seconds=self._birth_seconds)
+            self._ledger.periods.refresh()
+            for intake in self._left:
+                intake.work_off()
+            self._ledger.measure()
+        except LedgerError as exc:
+            self._tell_ledger(str(exc))
+        else:
+            self._tell_ledger("")
+
+    def _tell_ledger(self, problem: str) -> None:
+        if problem != self._ledger_problem:
+            self._ledger_problem = problem
+            if problem:
+                _log.error("ledger_failed", message=problem)
+            else:
+                _log.info("ledger_works_again")
 
     def _prune(self) -> None:
-        now_ms = int(self._clock.now() * 1000)
+        newest_ms = self._ledger.newest_entry_ms()
+        if newest_ms is None:
+            return
+        # By the proxies' clocks where ours is ahead of them: a clock that is wrong once must not delete history.
+        now_ms = min(int(self._clock.now() * 1000), newest_ms + _CLOCK_DOUBT_MS)
         pruned = self._ledger.prune(
             entries_before_ms=now_ms - self._retention_ms,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
@@ -177,7 +206,7 @@ def open_pseudonyms(settings: Settings) -> Pseudonyms:
     )
 
 
-def connect(proxy: ProxySettings, ledger: Ledger, pseudonyms: Pseudonyms, clock: Clock) -> ProxyClient:
+def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
     """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
     ledger.register(proxy.name)
     key = proxy.management_key.get_secret_value()
@@ -185,7 +214,8 @@ def connect(proxy: ProxySettings, ledger: Ledger, pseudonyms: Pseudonyms, clock:
         proxy=proxy.name,
         url=proxy.url,
         key=key,
-        keyed_hash=pseudonyms.of_bytes,
+        # Not the hash key: whoever changes that must not get a refused key tried again.
+        keyed_hash=Pseudonyms(ledger.salt).of_bytes,
         store=ledger.refusals,
         clock=clock,
     )

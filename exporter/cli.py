@@ -9,7 +9,7 @@ import click
 from pydantic import SecretStr
 
 from exporter import __version__
-from exporter.app import Exporter, connect, open_ledger, open_pseudonyms
+from exporter.app import Exporter, connect, open_ledger
 from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, ready_settings
 from exporter.commands.export import export
@@ -96,10 +96,9 @@ def check_config(also_connect: bool) -> None:
 def _check_proxies(settings: Settings) -> None:
     clock = SystemClock()
     ledger = open_ledger(settings, clock)
-    pseudonyms = open_pseudonyms(settings)
     failed = False
     for proxy in settings.proxies:
-        client = connect(proxy, ledger, pseudonyms, clock)
+        client = connect(proxy, ledger, clock)
         try:
             source = detect(client)
         except ProxyError as exc:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from exporter.credentials.labels import Labels
-from exporter.ledger.booking import BUCKET_MS
+from exporter.labels import Labels
 from exporter.ledger.dictionary import Dictionary
+from exporter.ledger.schema import BUCKET_MS
 from exporter.metrics.families import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, Family
 from exporter.metrics.ledger_text import escape
 from exporter.records import Basis, Billing

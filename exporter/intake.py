@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from exporter.clock import Clock
-from exporter.credentials.accounts import Pseudonym
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger, StoredBatch
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import Batch, LineError, Wire, decode_line, read_batch
 from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonym
 from exporter.records import Cost, Rejected, UsageRecord
 
 _log = structlog.get_logger("exporter.intake")

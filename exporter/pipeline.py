@@ -10,12 +10,12 @@ from dataclasses import replace
 import structlog
 
 from exporter.clock import Clock
-from exporter.credentials.accounts import Pseudonym
-from exporter.credentials.inventory import fetch_accounts
+from exporter.credentials.inventory import fetch_inventory
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
 from exporter.intake import Intake
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.polls import PollMetrics
+from exporter.pseudonyms import Pseudonym
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import Flags, Source, detect, read_flags
 from exporter.sources.queue import drain
@@ -55,6 +55,7 @@ class Pipeline:
         self._source: Source | None = None
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
+        self._unlisted: set[str] = set()
         self._stopping = threading.Event()
         ledger.register(self.name)
 
@@ -66,7 +67,7 @@ class Pipeline:
         return max(1.0, min(_POLL_SECONDS, by_retention, self._longest_interval))
 
     def poll(self) -> None:
-        """Read all that the proxy has. Never raises ProxyError or LedgerError."""
+        """Read all that the proxy has. Never raises."""
         started = self._clock.monotonic()
         self._metrics.started(self.name)
         try:
@@ -80,7 +81,13 @@ class Pipeline:
             self._enter(exc.reason, str(exc), up=False)
         except LedgerError as exc:
             self._metrics.failed(self.name, "ledger")
-            self._enter("ledger", str(exc), up=self.status.up)
+            self._enter("ledger", str(exc), up=False)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it must show, and must not end the polling
+            self._metrics.failed(self.name, "internal_error")
+            if self.status.state != "internal_error":
+                _log.exception("poll_failed", proxy=self.name)
+            sentence = f"The exporter failed ({type(exc).__name__}): please report it, with the log's poll_failed."
+            self._enter("internal_error", sentence, up=False)
         finally:
             self._metrics.finished(self.name, self._clock.monotonic() - started)
 
@@ -124,21 +131,27 @@ class Pipeline:
         self._note_success(source)
 
     def _take_inventory(self, source: Source) -> None:
-        accounts, problems = fetch_accounts(self._client, source.paths, self._pseudonym)
-        if problems != self._inventory_problems:
-            self._inventory_problems = problems
-            for problem in problems:
-                _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
-        taken = self._ledger.take_inventory(self.name, accounts)
-        self.status = replace(self.status, accounts=tuple(taken))
         self._refreshed_at = self._clock.monotonic()
+        self._unlisted.clear()
+        inventory = fetch_inventory(self._client, source.paths, self._pseudonym)
+        whole = not inventory.problems
+        if inventory.problems != self._inventory_problems:
+            self._inventory_problems = inventory.problems
+            for problem in inventory.problems:
+                _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
+        taken = self._ledger.take_inventory(self.name, inventory.accounts, whole=whole)
+        if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
+            self.status = replace(self.status, accounts=tuple(taken))
 
     def _know_credentials(self, handles: set[str], source: Source) -> None:
-        """Look at once for credentials that no inventory has named, so that their first records are labelled right."""
+        """Look once for credentials that no inventory has named, so that their first records are labelled right."""
         if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < _POLL_SECONDS / 2:
             return
-        if any(handle and not self._ledger.knows_credential(self.name, handle) for handle in handles):
+        new = {handle for handle in handles - self._unlisted if handle}
+        if any(not self._ledger.knows_credential(self.name, handle) for handle in new):
             self._take_inventory(source)
+            # One that no list names stays unknown: no reason to ask again before the next ordinary inventory.
+            self._unlisted |= new
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(

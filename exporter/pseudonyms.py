@@ -9,9 +9,13 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.errors import SettingsError
+
+Pseudonym = Callable[[str], str]
+"""Turns a value into its pseudonym: ``Pseudonyms.of``."""
 
 _CACHE_LIMIT = 20_000
 _KEY_BYTES = 32

@@ -8,9 +8,10 @@ import click
 from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import existing_ledger, exit_codes, ready_settings
-from exporter.credentials.labels import Labels
 from exporter.days import day_start_ms
 from exporter.export import Names, Span, write_csv, write_jsonl, write_openmetrics
+from exporter.labels import Labels
+from exporter.ledger.dictionary import Dictionary
 
 _FORMATS = {"jsonl": write_jsonl, "csv": write_csv, "openmetrics": write_openmetrics}
 
@@ -38,13 +39,17 @@ def export(since: str | None, until: str | None, format_: str) -> None:
         settings = ready_settings()
         clock = SystemClock()
         ledger = existing_ledger(settings, clock)
-        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
+        pseudonym = open_pseudonyms(settings).of
         span = Span(
             since_ms=_moment("--since", since, settings.zone) if since else 0,
             until_ms=_moment("--until", until, settings.zone) if until else int(clock.now() * 1000),
         )
         with ledger.reading() as connection:
-            _FORMATS[format_](connection, Names(ledger.dictionary, labels), span, sys.stdout)
+            # The names of the same moment as the entries: a running exporter adds to both.
+            dictionary = Dictionary(max_label_sets=settings.exporter_max_label_sets)
+            dictionary.load(connection)
+            names = Names(dictionary, Labels(dictionary, settings.aliases, pseudonym))
+            _FORMATS[format_](connection, names, span, sys.stdout)
         ledger.close()
 
 

@@ -4,16 +4,19 @@ The answers hold raw keys, e-mail addresses and file names. They are turned into
 decoded, so nothing of them can stay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from exporter.errors import BadAnswerError
+from exporter.pseudonyms import Pseudonym
 from exporter.records import Billing, CredentialFacts
 
-Pseudonym = Callable[[str], str]
+KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
+"""Key's pseudonym → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
+
 _T = TypeVar("_T")
 
 _LISTED_STATUSES = ("active", "error", "disabled")
@@ -22,13 +25,15 @@ _LISTED_STATUSES = ("active", "error", "disabled")
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """A credential as the proxy lists it.
 
-    ``keys`` are the ways to find it again, best first: ``(kind, value)`` with the kinds of the ledger's dictionary.
-    ``available`` and ``status`` are None for API keys, whose state no CPA version tells. ``success`` and ``failed``
-    are the proxy's own counts since its start (CPA >= 6.9.49), None where it has none.
+    ``identity`` names it for good, as ``(kind, value)``: its file, or its key at its provider. ``names`` are what
+    people call it, for aliases: an e-mail address, or the key, can be that of several. ``status`` is None for API keys,
+    whose state no CPA version tells. ``success`` and ``failed`` are the proxy's own counts since its start
+    (CPA >= 6.9.49), None where it has none.
     """
 
     facts: CredentialFacts
-    keys: tuple[tuple[str, str], ...]
+    identity: tuple[str, str] | None
+    names: tuple[tuple[str, str], ...] = ()
     auth_index: str
     auth_type: str
     plan: str = ""
@@ -38,6 +43,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: int | None = None
     success: int | None = None
     failed: int | None = None
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list held: its accounts, and how many entries could not be read."""
+
+    accounts: list[Account]
+    unread: int
 
 
 class _IdToken(msgspec.Struct):
@@ -62,7 +74,7 @@ class _AuthFile(msgspec.Struct):
 
 
 class _AuthFiles(msgspec.Struct):
-    files: list[_AuthFile] | None = None
+    files: list[msgspec.Raw] | None = None
 
 
 class _Key(msgspec.Struct, rename="kebab"):
@@ -80,70 +92,81 @@ class _KeyUse(msgspec.Struct):
     failed: int | None = None
 
 
-def read_auth_files(body: bytes, pseudonym: Pseudonym) -> list[Account]:
+def read_auth_files(body: bytes, pseudonym: Pseudonym) -> Read:
     """The accounts of ``/auth-files`` (v8: ``/credentials``). Raises BadAnswerError for another shape."""
-    files = _decode(body, _AuthFiles, "list of credentials").files or []
-    return [_from_file(file, pseudonym) for file in files if file.name or file.id]
+    raws = _decode(body, _AuthFiles, "list of credentials").files or []
+    files = [_entry(raw, _AuthFile) for raw in raws]
+    return Read(
+        accounts=[_from_file(file, pseudonym) for file in files if file is not None and (file.name or file.id)],
+        unread=files.count(None),
+    )
 
 
-def read_key_list(
-    endpoint: str, body: bytes, *, uses: Mapping[str, tuple[int, int]], pseudonym: Pseudonym
-) -> list[Account]:
+def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseudonym) -> Read:
     """The keys of one provider key list, for example ``/claude-api-key``. ``uses`` is from ``read_key_uses``.
 
     Raises BadAnswerError for another shape.
     """
-    what = "list of API keys"
-    if endpoint == "openai-compatibility":
-        upstreams = _decode(body, dict[str, list[_CompatKey] | None], what).get(endpoint) or []
-        return [
-            _from_key(key, provider=f"openai-compatible-{upstream.name or 'unnamed'}", uses=uses, pseudonym=pseudonym)
-            for upstream in upstreams
-            for key in upstream.api_key_entries or []
-            if key.api_key or key.auth_index
-        ]
-    provider = _KEY_LIST_PROVIDERS.get(endpoint, endpoint.removesuffix("-api-key"))
-    keys = _decode(body, dict[str, list[_Key] | None], what).get(endpoint) or []
-    return [
-        _from_key(key, provider=provider, uses=uses, pseudonym=pseudonym)
-        for key in keys
-        if key.api_key or key.auth_index
-    ]
+    lists = _decode(body, dict[str, msgspec.Raw], "list of API keys")
+    raws = _decode(lists[endpoint], list[msgspec.Raw] | None, "list of API keys") if endpoint in lists else []
+    found: list[tuple[str, _Key]] = []
+    unread = 0
+    for raw in raws or []:
+        if endpoint == "openai-compatibility":
+            upstream = _entry(raw, _CompatKey)
+            keys = (upstream.api_key_entries or []) if upstream else []
+            provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
+            unread += upstream is None
+        else:
+            key = _entry(raw, _Key)
+            keys = [key] if key else []
+            provider = _KEY_LIST_PROVIDERS.get(endpoint, endpoint.removesuffix("-api-key"))
+            unread += key is None
+        found += [(provider, key) for key in keys if key.api_key or key.auth_index]
+    return Read(
+        accounts=[_from_key(key, provider=provider, uses=uses, pseudonym=pseudonym) for provider, key in found],
+        unread=unread,
+    )
 
 
 _KEY_LIST_PROVIDERS = {"interactions-api-key": "gemini-interactions"}
 
 
-def read_key_uses(body: bytes, pseudonym: Pseudonym) -> dict[str, tuple[int, int]]:
-    """``/api-key-usage``: (success, failed) by the key's pseudonym. Empty before CPA 6.9.49, which had no counts.
+def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
+    """``/api-key-usage``. Empty before CPA 6.9.49, which had no counts.
 
-    The map's keys are ``<base URL>|<raw key>``. Raises BadAnswerError for another shape.
+    The inner map's keys are ``<base URL>|<raw key>``. Raises BadAnswerError for another shape.
     """
     providers = _decode(body, dict[str, dict[str, msgspec.Raw] | None], "use of API keys")
-    uses: dict[str, tuple[int, int]] = {}
-    for keys in providers.values():
+    uses: dict[str, dict[str, tuple[int, int]]] = {}
+    for provider, keys in providers.items():
         for url_and_key, raw in (keys or {}).items():
             try:
                 use = msgspec.json.decode(raw, type=_KeyUse)
             except msgspec.DecodeError:
                 continue  # a bare list of buckets: CPA 6.9.47 and 6.9.48
-            key = pseudonym(url_and_key.rpartition("|")[2])
-            success, failed = uses.get(key, (0, 0))
-            uses[key] = (success + max(0, use.success or 0), failed + max(0, use.failed or 0))
+            at = uses.setdefault(pseudonym(url_and_key.rpartition("|")[2]), {})
+            success, failed = at.get(provider, (0, 0))
+            at[provider] = (success + max(0, use.success or 0), failed + max(0, use.failed or 0))
     return uses
+
+
+def _use(by_provider: Mapping[str, tuple[int, int]], provider: str) -> tuple[int | None, int | None]:
+    if provider in by_provider:
+        return by_provider[provider]
+    # Before CPA 7.2.26 the name of a compatible upstream was another one; a key of one provider leaves no doubt.
+    return next(iter(by_provider.values())) if len(by_provider) == 1 else (None, None)
 
 
 def _from_file(file: _AuthFile, pseudonym: Pseudonym) -> Account:
     provider = (file.provider or file.type or "unknown").strip().lower()
     auth_type = file.account_type if file.account_type in ("oauth", "api_key") else "oauth"
-    keys = [("file", pseudonym(file.name or file.id or ""))]
-    if file.email:
-        # Not unique by itself: one person has accounts at several providers.
-        keys.append(("email", f"{pseudonym(file.email)}/{provider}"))
+    name = pseudonym(file.name or file.id or "")
     status = file.status or ""
     return Account(
         facts=CredentialFacts(provider=provider, billing=_billing(provider, auth_type)),
-        keys=tuple(keys),
+        identity=("file", name),
+        names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
         auth_type=auth_type,
         plan=((file.id_token and file.id_token.plan_type) or "")[:40],
@@ -161,16 +184,18 @@ def _billing(provider: str, auth_type: str) -> Billing:
     return Billing.METERED if auth_type == "api_key" or provider == "vertex" else Billing.SUBSCRIPTION
 
 
-def _from_key(key: _Key, *, provider: str, uses: Mapping[str, tuple[int, int]], pseudonym: Pseudonym) -> Account:
+def _from_key(key: _Key, *, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
     hidden = pseudonym(key.api_key or "")
-    success, failed = uses.get(hidden, (None, None))
+    success, failed = _use(uses.get(hidden, {}), provider.removeprefix("openai-compatible-"))
     return Account(
         facts=CredentialFacts(
             provider=provider,
             billing=Billing.METERED,
             openai_compatible=provider.startswith("openai-compatible-"),
         ),
-        keys=(("key", hidden),) if hidden else (),
+        # One key at two providers (a relay's) is two credentials: its records are to be read and priced differently.
+        identity=("key", f"{hidden}/{provider}") if hidden else None,
+        names=(("key", hidden),) if hidden else (),
         auth_index=key.auth_index or "",
         auth_type="api_key",
         success=success,
@@ -189,7 +214,15 @@ def _milliseconds(moment: str | None) -> int | None:
     return milliseconds if parsed.tzinfo is not None and milliseconds > 0 else None  # year 1 is Go's "no time"
 
 
-def _decode(body: bytes, type_: type[_T], what: str) -> _T:
+def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:
+    """One entry of a list; None if it has a shape of its own, which must not cost the others."""
+    try:
+        return msgspec.json.decode(raw, type=type_, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
     try:
         return msgspec.json.decode(body, type=type_, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,39 +1,65 @@
 """The inventory of a proxy's credentials: fetched now and then, list by list."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
-from exporter.credentials.accounts import Account, Pseudonym, read_auth_files, read_key_list, read_key_uses
-from exporter.errors import BadAnswerError, ProxyServerError
+from exporter.credentials.accounts import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
+from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
+from exporter.pseudonyms import Pseudonym
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import Paths
 
 _FOUND_OR_NOT = frozenset({200, 404})
-_T = TypeVar("_T")
 
 
-def fetch_accounts(client: ProxyClient, paths: Paths, pseudonym: Pseudonym) -> tuple[list[Account], list[str]]:
-    """All credentials that the proxy lists, and a sentence for each list that could not be read.
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The credentials that the proxy lists, and a sentence for each list that could not be read (as a whole)."""
 
-    A list that the proxy's version does not have (404) is empty. Raises what ends all calls to the proxy:
-    KeyRefusedError and the other errors of ``ProxyClient.get`` that are not about this one path.
+    accounts: list[Account]
+    problems: list[str]
+
+
+def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym) -> Inventory:
+    """Ask for all lists. One that the proxy's version does not have (404) is empty.
+
+    A list that fails is a problem and no more: records are read without it. After a list that does not answer, the
+    others are not asked for. Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
     problems: list[str] = []
+    accounts: list[Account] = []
 
-    def read(path: str, parse: Callable[[bytes], _T]) -> _T | None:
+    def fetch(path: str) -> bytes | None:
+        answer = client.get(path, accept=_FOUND_OR_NOT)
+        if answer.error is not None:
+            raise answer.error
+        return answer.body if answer.status == 200 else None
+
+    def add(path: str, read: Callable[[bytes], Read]) -> None:
         try:
-            answer = client.get(path, accept=_FOUND_OR_NOT)
-            if answer.error is not None:
-                raise answer.error
-            return parse(answer.body) if answer.status == 200 else None
+            body = fetch(path)
+            found = read(body) if body is not None else Read(accounts=[], unread=0)
         except (BadAnswerError, ProxyServerError) as exc:
             problems.append(str(exc))
-            return None
+            return
+        accounts.extend(found.accounts)
+        if found.unread:
+            problems.append(f"{client.where} lists {found.unread} credentials in {path} that cannot be read.")
 
-    uses = read(paths.api_key_usage, lambda body: read_key_uses(body, pseudonym)) or {}
-    accounts = read(paths.credentials, lambda body: read_auth_files(body, pseudonym)) or []
-    for path in paths.key_lists:
-        parse = partial(read_key_list, path.rpartition("/")[2], uses=uses, pseudonym=pseudonym)
-        accounts = accounts + (read(path, parse) or [])
-    return accounts, problems
+    def fetch_uses() -> KeyUses:
+        try:
+            body = fetch(paths.api_key_usage)
+            return read_key_uses(body, pseudonym) if body is not None else {}
+        except (BadAnswerError, ProxyServerError) as exc:
+            problems.append(str(exc))
+            return {}
+
+    try:
+        uses = fetch_uses()
+        add(paths.credentials, lambda body: read_auth_files(body, pseudonym))
+        for path in paths.key_lists:
+            add(path, partial(read_key_list, path.rpartition("/")[2], uses=uses, pseudonym=pseudonym))
+    except ProxyUnreachableError as exc:
+        problems.append(str(exc))
+    return Inventory(accounts=accounts, problems=problems)

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exporter.ledger.dictionary import Dictionary
-from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.totals import SeriesKey, Totals, encode_key
 from exporter.records import Cost, UsageRecord
-
-BUCKET_MS = 900_000
 
 _ENTRY_COLUMNS = (
     "ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms, ttft_ms,"
@@ -28,19 +26,13 @@ _SUMS = (
     "sum(e.counted), sum(e.uncached), sum(e.cache_read), sum(e.cache_write), sum(e.output), sum(e.reasoning),"
     " sum(e.unclassified), sum(e.nano_usd)"
 )
-_ADD_SUMS = ", ".join(
-    f"{column} = {column} + excluded.{column}"
-    for column in (
-        "requests",
-        "uncached",
-        "cache_read",
-        "cache_write",
-        "output",
-        "reasoning",
-        "unclassified",
-        "nano_usd",
-    )
-)
+_SUMMED = ("requests", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+
+
+def _add(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{column} = {column} + excluded.{column}" for column in columns)
+
+
 _NEW_LIVE = "from entry e join series s on s.id = e.series where e.id > ? and e.live"
 _SHOWN = "coalesce(s.shown, s.id)"
 _NEW_LIVE_SHOWN = (
@@ -50,29 +42,31 @@ _NEW_LIVE_SHOWN = (
 
 _ADD_TOTALS = (
     f"insert into total select {_SHOWN}, e.basis, e.billing, {_SUMS} {_NEW_LIVE} group by 1, 2, 3"
-    f" on conflict do update set {_ADD_SUMS} returning *"
+    f" on conflict do update set {_add(_SUMMED)} returning *"
 )
 _ADD_ROLLUP = (
-    f"insert into rollup select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS}"
-    f" from entry e where e.id > ? group by 1, 2, 3, 4 on conflict do update set {_ADD_SUMS}"
+    f"insert into rollup select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS},"
+    " sum(e.counted and e.code <> ''), sum(e.counted and e.unpriced <> '')"
+    " from entry e where e.id > ? group by 1, 2, 3, 4"
+    f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
 )
 _ADD_FAILED = (
     f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
     " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
 )
 _ADD_UNPRICED = (
-    f"insert into unpriced_total select s.route, e.unpriced, count(*) {_NEW_LIVE_SHOWN} and e.unpriced <> ''"
+    f"insert into unpriced_total select s.route, e.unpriced, sum(e.counted) {_NEW_LIVE_SHOWN} and e.unpriced <> ''"
     " group by 1, 2 on conflict do update set requests = requests + excluded.requests returning *"
 )
 
 
 def _add_histogram(table: str, column: str, bounds: tuple[int, ...]) -> str:
     buckets = "".join(f", sum(e.{column} <= {bound})" for bound in bounds)
-    names = ["observations", "sum_ms", *(f"le_{bound}" for bound in bounds)]
+    names = ("observations", "sum_ms", *(f"le_{bound}" for bound in bounds))
     return (
         f"insert into {table} select s.route, count(*), sum(e.{column}){buckets} {_NEW_LIVE_SHOWN}"
-        f" and e.code = '' and e.{column} > 0 group by 1"
-        f" on conflict do update set {', '.join(f'{name} = {name} + excluded.{name}' for name in names)} returning *"
+        f" and e.code = '' and e.{column} > 0 and e.counted group by 1"
+        f" on conflict do update set {_add(names)} returning *"
     )
 
 

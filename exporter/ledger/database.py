@@ -71,7 +71,7 @@ class Database:
         """
         self.path = path
         self._lock = threading.RLock()
-        with explained(path):
+        with _explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
             existed = path.stat().st_size > 0
@@ -114,40 +114,56 @@ class Database:
         connection.execute(f"pragma journal_size_limit = {_LARGEST_IDLE_WAL}")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
-        for step in range(version, len(MIGRATIONS)):
-            # The version moves in the step's own transaction, so a kill in the middle of it repeats the whole step.
-            connection.executescript(
-                f"begin immediate; {MIGRATIONS[step]}; pragma application_id = {APPLICATION_ID};"
-                f" pragma user_version = {step + 1}; commit;"
-            )
+        while version < len(MIGRATIONS):
+            version = self._migrate()
+
+    def _migrate(self) -> int:
+        """Take the next step, if another process has not just done it; the version that the file has then.
+
+        The version moves in the step's own transaction, so a kill in the middle of it repeats the whole step.
+        """
+        with self.transaction() as connection:
+            version = int(connection.execute("pragma user_version").fetchone()[0])
+            if version < len(MIGRATIONS):
+                for statement in _statements(MIGRATIONS[version]):
+                    connection.execute(statement)
+                version += 1
+                connection.execute(f"pragma application_id = {APPLICATION_ID}")
+                connection.execute(f"pragma user_version = {version}")
+        return version
 
     @contextlib.contextmanager
-    def transaction(self, *, on_rollback: Callable[[], None] | None = None) -> Iterator[sqlite3.Connection]:
+    def transaction(
+        self, *, on_rollback: Callable[[sqlite3.Connection], None] | None = None
+    ) -> Iterator[sqlite3.Connection]:
         """The writing connection inside one transaction: committed at the end, rolled back on any exception.
 
-        ``on_rollback`` is called while no other thread can begin a transaction yet. Raises LedgerFullError,
-        LedgerLockedError and the other errors of the ledger in place of SQLite's.
+        ``on_rollback`` is called while no other thread can begin a transaction yet; it may read. Raises
+        LedgerFullError, LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
-        with self._lock, explained(self.path):
+        with self._lock, _explained(self.path):
             connection = self._connection
             connection.execute("begin immediate")
             try:
                 yield connection
                 connection.execute("commit")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                if on_rollback is not None:
-                    on_rollback()
+                try:
+                    if connection.in_transaction:
+                        connection.execute("rollback")
+                finally:
+                    if on_rollback is not None:
+                        on_rollback(connection)
                 raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for long queries, so that the writer does not wait for them."""
-        with explained(self.path):
+        """A connection of its own for long queries: one moment of the file, and no writer waits for it."""
+        with _explained(self.path):
             connection = self._connect()
             try:
                 connection.execute("pragma query_only = on")
+                connection.execute("begin")
                 yield connection
             finally:
                 connection.close()
@@ -169,15 +185,33 @@ def _read_only(path: Path) -> str:
     )
 
 
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a migration. Not ``executescript``, which would end the transaction around them."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns SQLite's and the system's errors about ``path`` into ours."""
+def _explained(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors about ``path`` into ours."""
     try:
         yield
     except sqlite3.Error as exc:
         raise _error_for(exc, path) from exc
-    except BrokenPipeError:
-        raise  # not about the ledger: whoever reads what is read from it has gone
+
+
+@contextlib.contextmanager
+def _explained_opening(path: Path) -> Iterator[None]:
+    """Turns SQLite's and the system's errors about ``path`` into ours."""
+    try:
+        with _explained(path):
+            yield
     except PermissionError as exc:
         raise LedgerReadOnlyError(_read_only(path)) from exc
     except OSError as exc:

@@ -66,6 +66,7 @@ class Dictionary:
         """Rises whenever a shown label may have changed, or a name that an alias can be for was added."""
         self._client_ids: dict[str, int] = {}
         self._credential_keys: dict[tuple[int, str, str], int] = {}
+        self._names: dict[tuple[str, str], set[int]] = {}
         self._route_ids: dict[Route, int] = {}
         self._series_ids: dict[tuple[int, int, int], int] = {}
         self._price_ids: dict[str, int] = {}
@@ -87,6 +88,10 @@ class Dictionary:
             (row[0], row[1], row[2]): row[3]
             for row in connection.execute("select proxy, kind, value, credential from credential_key")
         }
+        names: dict[tuple[str, str], set[int]] = {}
+        for kind, value, credential in connection.execute("select kind, value, credential from credential_name"):
+            names.setdefault((kind, value), set()).add(credential)
+        self._names = names
         self.routes = {
             row[0]: Route(row[1], row[2], row[3])
             for row in connection.execute("select id, proxy, provider, model from route")
@@ -124,14 +129,14 @@ class Dictionary:
         return None if id_ is None else self.resolved(id_)
 
     def credentials_with(self, kind: str, value: str) -> list[Credential]:
-        """The credentials, of all proxies, that ``value`` names; an e-mail address can name one per provider."""
-        wanted = f"{value}/" if kind == "email" else value
-        ids = {
-            id_
-            for (_, known_kind, known), id_ in list(self._credential_keys.items())
-            if known_kind == kind and (known.startswith(wanted) if kind == "email" else known == wanted)
-        }
-        return list({found.id: found for found in map(self.resolved, ids)}.values())
+        """The credentials, of all proxies, that are called ``value``: an e-mail address can be that of several."""
+        if kind == "auth_index":
+            proxies = self.proxies.values()
+            ids = {self._credential_keys.get((proxy, kind, value)) for proxy in proxies} - {None}
+        else:
+            ids = set(self._names.get((kind, value), ()))
+        found = (self.resolved(id_) for id_ in sorted(id_ for id_ in ids if id_ is not None))
+        return list({credential.id: credential for credential in found}.values())
 
     def resolved(self, credential: int) -> Credential:
         """The credential that stands for ``credential``: itself, or the one that it turned out to be."""
@@ -293,6 +298,17 @@ class Dictionary:
         self.labels_version += 1
         if known is not None and self.resolved(known).id != credential:
             self._merge(connection, self.resolved(known).id, credential)
+
+    def name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
+        """``value`` is one of the things that ``credential`` is called."""
+        known = self._names.setdefault((kind, value), set())
+        if credential not in known:
+            connection.execute(
+                "insert into credential_name (kind, value, credential) values (?, ?, ?) on conflict do nothing",
+                (kind, value, credential),
+            )
+            known.add(credential)
+            self.labels_version += 1
 
     def _merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
         connection.execute("update credential set merged_into = ? where id = ?", (into, one))

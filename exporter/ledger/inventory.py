@@ -26,20 +26,32 @@ class Inventoried:
 
 
 def take_inventory(
-    connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, accounts: Iterable[Account]
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    accounts: Iterable[Account],
+    *,
+    proxy: int,
+    whole: bool,
 ) -> Inventoried:
-    """Bind and describe the credentials of ``accounts``, inside the caller's transaction."""
+    """Bind and describe the credentials of ``accounts``, inside the caller's transaction.
+
+    Attempts are only counted from a ``whole`` inventory: in a part of one, an account that was missing so far would
+    look like a new one.
+    """
     credentials = [(_credential(connection, dictionary, proxy, account), account) for account in accounts]
+    if not whole:
+        return Inventoried(credentials=credentials, attempts={}, births=[])
+    return _count_attempts(connection, credentials, proxy)
+
+
+def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int, Account]], proxy: int) -> Inventoried:
     # A proxy met for the first time has counted for a while: its counts are a start, not news.
     (met_before,) = connection.execute(
         "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
     ).fetchone()
     attempts: dict[int, Attempts] = {}
     births: list[SeriesKey] = []
-    for id_, account in credentials:
-        if account.success is None and account.failed is None:
-            continue
-        seen = (max(0, account.success or 0), max(0, account.failed or 0))
+    for id_, seen in _seen(credentials).items():
         row = connection.execute(
             "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
         ).fetchone()
@@ -58,14 +70,22 @@ def take_inventory(
     return Inventoried(credentials=credentials, attempts=attempts, births=births)
 
 
+def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, int]]:
+    """The proxy's counts by credential. A key that is listed twice has one count, which both entries show."""
+    return {
+        id_: (max(0, account.success or 0), max(0, account.failed or 0))
+        for id_, account in credentials
+        if account.success is not None or account.failed is not None
+    }
+
+
 def _credential(connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, account: Account) -> int:
     """The credential of an account: by what names it for good (file or key), else by its ``auth_index``.
 
     ``auth_index`` changes with upgrades of CPA and with a moved directory, so it only finds what a record brought
     first; afterwards the file or key does, and a new ``auth_index`` leads to the same credential.
     """
-    keys = account.keys[:1]
-    handles = [*keys, ("auth_index", account.auth_index)]
+    handles = [*((account.identity,) if account.identity else ()), ("auth_index", account.auth_index)]
     found = (dictionary.find_credential(proxy, kind, value) for kind, value in handles)
     credential = next((credential for credential in found if credential is not None), None)
     if credential is None:
@@ -73,14 +93,16 @@ def _credential(connection: sqlite3.Connection, dictionary: Dictionary, proxy: i
     else:
         id_ = credential.id
         dictionary.describe_credential(connection, id_, account.facts)
-    for kind, value in (*account.keys, ("auth_index", account.auth_index)):
+    for kind, value in handles:
         if value:
             dictionary.bind(connection, proxy, kind, value, id_)
+    for kind, value in account.names:
+        dictionary.name(connection, kind, value, id_)
     return id_
 
 
 def _new(proxy: int, account: Account) -> Credential:
-    name = account.keys[0][1] if account.keys else account.auth_index
+    name = account.identity[1] if account.identity else account.auth_index
     return Credential(
         id=0,
         proxy=proxy,

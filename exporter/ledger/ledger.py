@@ -81,6 +81,8 @@ class Ledger:
 
         What could not be read is counted as received and rejected at once: there is nothing of it to try again.
         """
+        if not batch.received:
+            return None
         id_: int | None = None
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
@@ -97,17 +99,37 @@ class Ledger:
         return None if id_ is None else StoredBatch(id_, proxy, received_ms, batch.lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
-        """The stored batches of a proxy, oldest first."""
+        """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
+        batches: list[StoredBatch] = []
+        for id_, received_ms, packed, replayed in self._packed(proxy):
+            try:
+                lines = zlib.decompress(packed).split(b"\n")
+            except zlib.error:
+                self._reject_spoilt(id_, packed)
+            else:
+                batches.append(StoredBatch(id_, proxy, received_ms, lines, replayed=bool(replayed)))
+        return batches
+
+    def _packed(self, proxy: str) -> list[tuple[int, int, bytes, int]]:
         with self._database.transaction() as connection:
-            rows = connection.execute(
+            return connection.execute(
                 "select b.id, b.received_ms, b.lines, b.replayed from batch b"
                 " join proxy p on p.id = b.proxy where p.name = ? order by b.id",
                 (proxy,),
             ).fetchall()
-        return [
-            StoredBatch(id_, proxy, received_ms, zlib.decompress(lines).split(b"\n"), replayed=bool(replayed))
-            for id_, received_ms, lines, replayed in rows
-        ]
+
+    def _reject_spoilt(self, batch: int, packed: bytes) -> None:
+        with self._writing() as connection:
+            (proxy_id, received_ms, records) = connection.execute(
+                "delete from batch where id = ? returning proxy, received_ms, records", (batch,)
+            ).fetchone()
+            why = Rejected(
+                reason="spoilt_batch", detail=f"{records} stored records cannot be read back: a damaged disk?"
+            )
+            digest = hashlib.sha256(packed).digest()
+            _keep_rejected(connection, proxy_id, received_ms, why, (None, len(packed), digest), records=records)
+            flow = read_flow(connection, proxy_id)
+        self._show_flow(proxy_id, flow)
 
     def book(
         self,
@@ -158,11 +180,16 @@ class Ledger:
         """Whether an inventory has named this ``auth_index``."""
         return bool(self.facts(proxy, auth_index).provider)
 
-    def take_inventory(self, proxy: str, accounts: Sequence[Account]) -> list[tuple[int, Account]]:
-        """Take over what a proxy says about its credentials. Returns each account with the id of its credential."""
+    def take_inventory(
+        self, proxy: str, accounts: Sequence[Account], *, whole: bool = True
+    ) -> list[tuple[int, Account]]:
+        """Take over what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
+
+        Returns each account with the id of its credential.
+        """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
-            taken = take_inventory(connection, self.dictionary, proxy_id, accounts)
+            taken = take_inventory(connection, self.dictionary, accounts, proxy=proxy_id, whole=whole)
         with self.totals.lock:
             self.totals.bear(taken.births)
             self.totals.attempts.update(taken.attempts)
@@ -187,15 +214,31 @@ class Ledger:
 
     def prune(self, *, entries_before_ms: int, rejected_before_ms: int, stopping: Callable[[], bool]) -> Pruned:
         """Delete what is old: see ``exporter.ledger.retention``. Raises LedgerError."""
-        pruned = prune(
+
+        def count(deleted: int) -> None:
+            with self.totals.lock:
+                self.totals.entries -= deleted
+
+        return prune(
             self._database,
             entries_before_ms=entries_before_ms,
             rejected_before_ms=rejected_before_ms,
+            deleted_entries=count,
             stopping=stopping,
         )
-        with self.totals.lock:
-            self.totals.entries -= pruned.entries
-        return pruned
+
+    def newest_entry_ms(self) -> int | None:
+        """When the newest entry happened, by its proxy's clock."""
+        with self._database.transaction() as connection:
+            newest: int | None = connection.execute("select max(ts_ms) from entry").fetchone()[0]
+        return newest
+
+    @property
+    def salt(self) -> bytes:
+        """Random bytes that belong to this ledger."""
+        with self._database.transaction() as connection:
+            salt: bytes = connection.execute("select salt from installation").fetchone()[0]
+        return salt
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
         """Queue rejected records to be tried again: see ``exporter.ledger.replay``. Raises LedgerError."""
@@ -213,14 +256,16 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
-        with self._database.transaction(on_rollback=self._distrust_dictionary) as connection:
+        with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
             if self._dictionary_is_stale:
-                self.dictionary.load(connection)
-                self._dictionary_is_stale = False
+                self._reload_dictionary(connection)
             yield connection
 
-    def _distrust_dictionary(self) -> None:
+    def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
+        """At once, and before anybody else writes: a scrape must not see for long what never came to be."""
         self._dictionary_is_stale = True
+        self.dictionary.load(connection)
+        self._dictionary_is_stale = False
 
     def _show_flow(self, proxy: int, flow: Flow) -> None:
         with self.totals.lock:
@@ -247,13 +292,15 @@ def _keep_rejected(
     received_ms: int,
     why: Rejected,
     what: tuple[bytes | None, int, bytes],
+    *,
+    records: int = 1,
 ) -> None:
     connection.execute(
         "insert into rejected (proxy, received_ms, reason, detail, line, length, sha256) values (?, ?, ?, ?, ?, ?, ?)",
         (proxy, received_ms, why.reason, why.detail, *what),
     )
     connection.execute(
-        "insert into rejected_total (proxy, reason, records) values (?, ?, 1)"
-        " on conflict (proxy, reason) do update set records = records + 1",
-        (proxy, why.reason),
+        "insert into rejected_total (proxy, reason, records) values (?, ?, ?)"
+        " on conflict (proxy, reason) do update set records = records + excluded.records",
+        (proxy, why.reason, records),
     )

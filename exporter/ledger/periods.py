@@ -12,8 +12,8 @@ from datetime import date, tzinfo
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, previous_day
-from exporter.ledger.booking import BUCKET_MS
 from exporter.ledger.database import Database
+from exporter.ledger.schema import BUCKET_MS
 
 TODAY, YESTERDAY, MONTH = "today", "yesterday", "month"
 

@@ -28,17 +28,19 @@ def prune(
     *,
     entries_before_ms: int,
     rejected_before_ms: int,
+    deleted_entries: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> Pruned:
     """Delete entries that happened, and rejected records that were received, before these times. Raises LedgerError.
 
-    Ends early when ``stopping`` says so; the next call goes on.
+    ``deleted_entries`` is told the number of each step. Ends early when ``stopping`` says so; the next call goes on.
     """
     entries = _delete(
         database,
         "delete from entry where id in (select id from entry where ts_ms < ? order by ts_ms limit ?)",
         entries_before_ms,
-        stopping,
+        deleted=deleted_entries,
+        stopping=stopping,
     )
     if entries:
         with database.transaction() as connection:
@@ -50,28 +52,39 @@ def prune(
         database,
         "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
         rejected_before_ms,
-        stopping,
+        deleted=lambda _rows: None,
+        stopping=stopping,
     )
     if entries or rejected:
         _shrink(database, stopping)
     return Pruned(entries=entries, rejected=rejected)
 
 
-def _delete(database: Database, statement: str, before_ms: int, stopping: Callable[[], bool]) -> int:
-    deleted = 0
+def _delete(
+    database: Database,
+    statement: str,
+    before_ms: int,
+    *,
+    deleted: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> int:
+    total = 0
     while not stopping():
         with database.transaction() as connection:
             rows = connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
-        deleted += rows
+        deleted(rows)
+        total += rows
         if rows < _ROWS_PER_STEP:
             break
-    return deleted
+    return total
 
 
 def _shrink(database: Database, stopping: Callable[[], bool]) -> None:
+    before: int | None = None
     while not stopping():
         with database.transaction() as connection:
             (free,) = connection.execute("pragma freelist_count").fetchone()
-            if free <= _SLACK_PAGES:
+            if free <= _SLACK_PAGES or free == before:  # the latter where a tool rebuilt the file without the ability
                 return
+            before = free
             connection.execute(f"pragma incremental_vacuum({_PAGES_PER_STEP})").fetchall()

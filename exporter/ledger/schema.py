@@ -7,6 +7,9 @@ times in ms since the epoch, money in nano-USD, enums by their value.
 APPLICATION_ID = 0x43504C45
 """``PRAGMA application_id`` of a ledger ("CPLE"): tells it from any other SQLite file."""
 
+BUCKET_MS = 900_000
+"""Length of a bucket of the roll-up: every zone's distance from UTC is a multiple of it."""
+
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000)
 TTFT_BOUNDS_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
 
@@ -28,6 +31,9 @@ create table proxy (
     pruned_before_ms integer,
     refusal text
 );
+-- One row. `salt` keys what must not depend on the hash key, which a user may lose or change.
+create table installation (salt blob not null);
+insert into installation values (randomblob(32));
 -- A popped body, redacted, until it is booked: the proxy has forgotten it. `lines` is zlib of newline-separated JSON.
 -- `replayed` is 1 for records that were rejected before and are tried again.
 create table batch (
@@ -71,13 +77,20 @@ create table credential (
     success integer not null default 0,
     failed integer not null default 0
 );
--- The ways to find a credential: its auth_index, or the pseudonym of its file name, key or e-mail address.
+-- What identifies a credential: its auth_index, or the pseudonym of its file name or of its key at a provider.
 create table credential_key (
     proxy integer not null references proxy,
     kind text not null,
     value text not null,
     credential integer not null references credential,
     primary key (proxy, kind, value)
+) without rowid;
+-- What else a credential is called, for aliases: an e-mail address or a key can be that of several credentials.
+create table credential_name (
+    kind text not null,
+    value text not null,
+    credential integer not null references credential,
+    primary key (kind, value, credential)
 ) without rowid;
 create table route (
     id integer primary key,
@@ -165,6 +178,7 @@ create table ttft_histogram (
 );
 
 -- Sums over all entries in quarters of an hour (UTC): any local day, of any zone and any length, is a sum of them.
+-- `failed` and `unpriced` are requests.
 create table rollup (
     bucket integer not null,
     series integer not null references series,
@@ -178,6 +192,8 @@ create table rollup (
     reasoning integer not null,
     unclassified integer not null,
     nano_usd integer not null,
+    failed integer not null,
+    unpriced integer not null,
     primary key (bucket, series, basis, billing)
 ) without rowid;
 

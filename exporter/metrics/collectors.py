@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import SeriesKey
 from exporter.metrics import families as f
@@ -131,12 +131,13 @@ def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) ->
     return [attempts], young
 
 
-def flow_families(ledger: Ledger) -> list[Metric]:
-    """What became of the records of each proxy."""
+def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
+    """What became of the records of each proxy. Of one that is not polled any more no last success is told."""
     made = [_counter(family) for family in (f.RECEIVED, f.REPLAYED, f.BOOKED, f.DUPLICATE, f.BACKFILLED)]
     rejected = _counter(f.REJECTED)
     pending, success = _gauge(f.PENDING), _gauge(f.LAST_SUCCESS)
     names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
+    polled = {status.name for status in statuses()}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
         for id_, flow in ledger.totals.flows.items():
             name = names[id_]
@@ -146,7 +147,7 @@ def flow_families(ledger: Ledger) -> list[Metric]:
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
                 rejected.add_metric([name, reason], flow.rejected.get(reason, 0))
             pending.add_metric([name], flow.pending)
-            if flow.last_success_ms is not None:
+            if flow.last_success_ms is not None and name in polled:
                 success.add_metric([name], flow.last_success_ms / 1000)
     return [*made, rejected, pending, success]
 
@@ -161,6 +162,7 @@ REJECTION_REASONS = (
     "malformed_record",
     "missing_timestamp",
     "not_an_object",
+    "spoilt_batch",
 )
 """Shown at 0 from the start, so that the first rise is seen."""
 

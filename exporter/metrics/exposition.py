@@ -15,7 +15,7 @@ from prometheus_client.openmetrics import exposition as openmetrics_format
 from werkzeug.http import parse_accept_header
 
 from exporter.clock import Clock
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import SeriesKey
 from exporter.metrics import collectors
@@ -104,7 +104,7 @@ class Exposition:
                 "proxies": lambda: collectors.proxy_families(statuses),
                 "credentials": lambda: collectors.credential_families(labels, statuses, self._clock),
                 "attempts": attempts,
-                "flow": lambda: collectors.flow_families(ledger),
+                "flow": lambda: collectors.flow_families(ledger, statuses),
                 "ledger": lambda: collectors.ledger_families(ledger),
                 "build": collectors.build_families,
             },

@@ -7,7 +7,7 @@ label blocks are kept, because a label changes rarely and escaping it is the dea
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.totals import SeriesKey, Totals
 from exporter.metrics.families import (

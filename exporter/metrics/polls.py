@@ -18,6 +18,7 @@ FAILURE_REASONS = (
     "unknown_server",
     "source_gone",
     "ledger",
+    "internal_error",
 )
 
 

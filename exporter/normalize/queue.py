@@ -124,7 +124,8 @@ def _code(wire: Wire) -> str:
     return "other"
 
 
-_BASE_TIERS = frozenset({"", "auto", "default", "standard"})
+_BASE_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
+"""``on_demand`` is what Groq calls its ordinary tier."""
 
 
 def _service_tier(wire: Wire) -> str:

@@ -349,8 +349,10 @@ def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
     decoder = json.JSONDecoder()
     elements: list[bytes] = []
     position = _skip_space(text, 0)
+    if text.startswith("null", position) or not text.strip():
+        return [], None  # a list without elements, as Go writes it at times
     if not text.startswith("[", position):
-        return [], body or None
+        return [], body
     position = _skip_space(text, position + 1)
     while position < len(text) and not text.startswith("]", position):
         try:

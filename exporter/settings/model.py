@@ -201,10 +201,10 @@ class Settings(_Frozen):
     ] = Path("data")
     exporter_retention_days: Annotated[
         int,
-        BeforeValidator(checks.whole_number(1)),
+        BeforeValidator(checks.whole_number(1, 36_500)),
         About(
             section="Storage",
-            kind="days, 1 or more",
+            kind="days, 1 to 36500",
             help="How long single usage records stay in the ledger. "
             "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
         ),

@@ -26,6 +26,7 @@ from exporter.errors import (
     BadAnswerError,
     BannedError,
     KeyRefusedError,
+    LedgerError,
     ProxyError,
     ProxyServerError,
     ProxyUnreachableError,
@@ -225,9 +226,14 @@ class ProxyClient:
         elif isinstance(error, ProxyServerError):
             self._guard.unknown()
         elif error is None and answer.status in _JUDGED:
-            self._guard.accepted()
+            self._accepted()
         else:
             self._guard.not_judged()
+
+    def _accepted(self) -> None:
+        """Nothing may cost an answer that has arrived: a pop's records are nowhere else."""
+        with suppress(LedgerError):
+            self._guard.accepted()  # if it cannot be stored now, the next answer tries again
 
     def _note_version(self, answer: Answer) -> None:
         if answer.from_cpa:

@@ -11,7 +11,13 @@ from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from exporter.errors import BadAnswerError, ManagementOffError, ProxyServerError, UnsupportedProxyError
+from exporter.errors import (
+    BadAnswerError,
+    ManagementOffError,
+    ProxyServerError,
+    ProxyUnreachableError,
+    UnsupportedProxyError,
+)
 from exporter.sources.answers import Answer
 from exporter.sources.client import ProxyClient
 
@@ -281,7 +287,7 @@ def _read(client: ProxyClient, path: str) -> Answer | None:
     """The answer, or None if this one path is of no use: the queue can be read without knowing the settings."""
     try:
         answer = client.get(path, accept=_FOUND_OR_NOT)
-    except (BadAnswerError, ProxyServerError):
+    except (BadAnswerError, ProxyServerError, ProxyUnreachableError):
         return None
     return answer if answer.status == 200 and answer.complete else None
 

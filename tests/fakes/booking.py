@@ -74,24 +74,22 @@ def check_sums(ledger: Ledger) -> None:
         latencies: dict[int, list[int]] = {}
         for entry in entries:
             numbers = [entry[column] for column in _COLUMNS]
-            keys: list[tuple[dict[tuple[Any, ...], list[int]], tuple[Any, ...]]] = [
-                (rollup, (entry["ts_ms"] // 900_000, entry["series"], entry["basis"], entry["billing"]))
-            ]
+            incidents = [entry["counted"] * (entry["code"] != ""), entry["counted"] * (entry["unpriced"] != "")]
+            bucket = (entry["ts_ms"] // 900_000, entry["series"], entry["basis"], entry["billing"])
+            _add(rollup, bucket, numbers + incidents)
             if entry["live"]:
-                keys.append((totals, (entry["shown_series"], entry["basis"], entry["billing"])))
-            for sums, key in keys:
-                sums[key] = [a + b for a, b in zip(sums.get(key, [0] * len(numbers)), numbers, strict=True)]
+                _add(totals, (entry["shown_series"], entry["basis"], entry["billing"]), numbers)
             if not entry["live"]:
                 continue
             series = shown[entry["shown_series"]]
             if entry["code"]:
                 failure = (series["route"], series["credential"], entry["code"])
                 failed[failure] = failed.get(failure, 0) + entry["counted"]
-            elif entry["latency_ms"] > 0:
+            elif entry["latency_ms"] > 0 and entry["counted"]:
                 latencies.setdefault(series["route"], []).append(entry["latency_ms"])
             if entry["unpriced"]:
                 reason = (series["route"], entry["unpriced"])
-                unpriced[reason] = unpriced.get(reason, 0) + 1
+                unpriced[reason] = unpriced.get(reason, 0) + entry["counted"]
         assert {tuple(row)[:3]: list(row)[3:] for row in connection.execute("select * from total")} == totals
         assert {tuple(row)[:4]: list(row)[4:] for row in connection.execute("select * from rollup")} == rollup
     assert ledger.totals.failed == failed
@@ -105,6 +103,11 @@ def check_sums(ledger: Ledger) -> None:
         assert (observations, sum_ms) == (len(observed), sum(observed))
         assert buckets[:3] == [sum(ms <= bound for ms in observed) for bound in (500, 1000, 2500)]
         assert buckets[-1] == sum(ms <= 600_000 for ms in observed)
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], numbers: list[int]) -> None:
+    known = sums.get(key, [0] * len(numbers))
+    sums[key] = [a + b for a, b in zip(known, numbers, strict=True)]
 
 
 def _by_series(totals: dict[tuple[Any, ...], list[int]]) -> dict[int, list[int]]:

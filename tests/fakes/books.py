@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.normalize.wire import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord

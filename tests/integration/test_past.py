@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from exporter.clock import SystemClock
-from exporter.credentials.labels import Labels
 from exporter.demo.traffic import Traffic
 from exporter.export import Names, Span, write_openmetrics
 from exporter.intake import Intake
+from exporter.labels import Labels
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonyms

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.credentials.labels import Labels
 from exporter.demo.traffic import Attempt, Traffic, Truth
 from exporter.errors import LedgerFullError
 from exporter.intake import Intake
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.ledger_text import LedgerText
 from exporter.normalize.wire import read_batch

@@ -10,10 +10,10 @@ import msgspec
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from exporter.credentials.labels import Labels
 from exporter.demo.traffic import Traffic
 from exporter.export import COLUMNS, Names, Span, write_csv, write_jsonl, write_openmetrics
 from exporter.intake import Intake
+from exporter.labels import Labels
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonyms

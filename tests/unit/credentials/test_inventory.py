@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.credentials.accounts import Account, read_auth_files, read_key_list, read_key_uses
-from exporter.credentials.labels import Labels
 from exporter.errors import BadAnswerError
+from exporter.labels import Labels
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.records import Billing
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
@@ -21,21 +21,22 @@ _KEY_LISTS = ("gemini-api-key", "claude-api-key", "codex-api-key", "openai-compa
 
 def _accounts(version: str, moment: str = "after") -> list[Account]:
     uses = read_key_uses(body_of(f"{version}/api-key-usage-{moment}.json"), PSEUDONYMS.of)
-    accounts = read_auth_files(body_of(f"{version}/auth-files-{moment}.json"), PSEUDONYMS.of)
+    accounts = list(read_auth_files(body_of(f"{version}/auth-files-{moment}.json"), PSEUDONYMS.of).accounts)
     for endpoint in (*_KEY_LISTS, "xai-api-key"):
         if (ROOT / f"{version}/management/{endpoint}.json").exists():
             body = body_of(f"{version}/management/{endpoint}.json")
-            accounts += read_key_list(endpoint, body, uses=uses, pseudonym=PSEUDONYMS.of)
+            accounts += read_key_list(endpoint, body, uses=uses, pseudonym=PSEUDONYMS.of).accounts
     return accounts
 
 
 def _files(*files: dict[str, Any]) -> list[Account]:
-    return read_auth_files(json.dumps({"files": list(files)}).encode(), PSEUDONYMS.of)
+    return read_auth_files(json.dumps({"files": list(files)}).encode(), PSEUDONYMS.of).accounts
 
 
-def _keys(endpoint: str, *entries: dict[str, Any], uses: dict[str, tuple[int, int]] | None = None) -> list[Account]:
-    body = json.dumps({endpoint: list(entries)}).encode()
-    return read_key_list(endpoint, body, uses=uses or {}, pseudonym=PSEUDONYMS.of)
+def _keys(endpoint: str, *entries: dict[str, Any], uses: dict[str, Any] | None = None) -> list[Account]:
+    body = json.dumps({endpoint: list(entries), "further": 5}).encode()
+    known = read_key_uses(json.dumps(uses or {}).encode(), PSEUDONYMS.of)
+    return read_key_list(endpoint, body, uses=known, pseudonym=PSEUDONYMS.of).accounts
 
 
 _ALICE = {
@@ -74,9 +75,7 @@ def test_every_auth_index_of_the_records_is_in_the_inventory() -> None:
         assert {record["auth_index"] for record in records} <= known
 
 
-@pytest.mark.parametrize(
-    "body", [b"[]", b"<html>", b'{"files": 5}', b'{"files": [5]}', b"", b'{"files": [{"name": 1}]}']
-)
+@pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"files": 5}', b'{"files": {}}', b""])
 def test_another_shape_is_an_error_that_quotes_nothing(body: bytes) -> None:
     with pytest.raises(BadAnswerError, match="shape"):
         read_auth_files(body, PSEUDONYMS.of)
@@ -90,13 +89,31 @@ def test_a_bad_use_of_keys_does_not_name_the_key() -> None:
 
 
 def test_nulls_and_missing_fields_anywhere() -> None:
-    assert read_auth_files(b'{"files": null}', PSEUDONYMS.of) == []
+    assert read_auth_files(b'{"files": null}', PSEUDONYMS.of).accounts == []
     assert _files({"name": None}, {}) == []
     (account,) = _files(
         {"name": "x.json", "provider": None, "status": None, "next_retry_after": "0001-01-01T00:00:00Z"}
     )
     assert (account.facts.provider, account.status, account.retry_ms) == ("unknown", "other", None)
     assert _keys("claude-api-key", {"api-key": None, "auth-index": None}) == []
+
+
+@pytest.mark.parametrize(
+    "odd", [{"id_token": "text"}, {"success": 1.5}, {"status": [1]}, {"email": ["a", "b"]}, {"name": {}}]
+)
+def test_one_odd_entry_costs_itself_alone(odd: dict[str, Any]) -> None:
+    read = read_auth_files(json.dumps({"files": [_ALICE, _ALICE | odd, 5]}).encode(), PSEUDONYMS.of)
+    assert (len(read.accounts), read.unread) == (1, 2)
+    keys = json.dumps({"claude-api-key": [{"api-key": "sk-1"}, {"api-key": [1]}, "x"]}).encode()
+    read = read_key_list("claude-api-key", keys, uses={}, pseudonym=PSEUDONYMS.of)
+    assert (len(read.accounts), read.unread) == (1, 2)
+
+
+def test_the_use_of_one_key_at_two_providers_is_told_apart() -> None:
+    uses = {"claude": {"u|sk-1": {"success": 5}}, "codex": {"u|sk-1": {"success": 7}, "v|sk-1": {"failed": 2}}}
+    (claude,) = _keys("claude-api-key", {"api-key": "sk-1"}, uses=uses)
+    (codex,) = _keys("codex-api-key", {"api-key": "sk-1"}, uses=uses)
+    assert (claude.success, claude.failed, codex.success, codex.failed) == (5, 0, 7, 2)
 
 
 def test_a_vertex_service_account_is_charged_although_it_is_a_file() -> None:
@@ -167,6 +184,50 @@ def test_one_key_under_two_addresses_is_one_credential(tmp_path: Path) -> None:
     ledger.take_inventory("p", _keys("claude-api-key", *entries))
     take(intake_of(ledger), [_request("a" * 16, 1), _request("b" * 16, 2)])
     assert list(_shown(ledger).values()) == [2]
+
+
+def test_two_accounts_of_one_address_stay_two(tmp_path: Path) -> None:
+    """A plus and a team account of one person, for example."""
+    ledger = open_ledger(tmp_path)
+    plus = _ALICE | {"name": "codex-plus.json", "provider": "codex", "auth_index": "b" * 16, "success": 100}
+    team = plus | {"name": "codex-team.json", "auth_index": "c" * 16, "success": 30}
+    for _ in range(3):
+        ledger.take_inventory("p", _files(plus, team))
+        assert sorted(count.success for count in ledger.totals.attempts.values()) == [30, 100]
+    take(intake_of(ledger), [_request("b" * 16, 1), _request("c" * 16, 2)])
+    alias = CredentialAlias(email=SecretStr("alice@example.com"), alias="Alice")
+    shown = _shown(ledger, Aliases(credentials=(alias,)))
+    assert sorted(shown.values()) == [1, 1]
+    assert all(label.startswith("Alice-codex-") for label in shown)
+
+
+def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
+    """A relay's key. Each record is to be read and priced by its own provider."""
+    ledger = open_ledger(tmp_path)
+    ledger.take_inventory(
+        "p",
+        [
+            *_keys("claude-api-key", {"api-key": "sk-relay", "auth-index": "a" * 16}),
+            *_keys(
+                "openai-compatibility",
+                {"name": "relay", "api-key-entries": [{"api-key": "sk-relay", "auth-index": "b" * 16}]},
+            ),
+        ],
+    )
+    old = {name: value for name, value in _request("a" * 16, 1).items() if name != "executor_type"}
+    take(intake_of(ledger), [old | {"tokens": {"input_tokens": 1000, "cache_read_tokens": 50_000}}])
+    (numbers,) = ledger.totals.series.values()
+    assert (numbers[1], numbers[3]) == (51_000, 50_000)
+    assert {route.provider for route in ledger.dictionary.routes.values()} == {"claude"}
+    named = CredentialAlias(key=SecretStr("sk-relay"), alias="relay")
+    assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-claude"}
+
+
+def test_a_part_of_an_inventory_makes_no_account_new(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1"}), whole=False)
+    ledger.take_inventory("p", _files(_ALICE | {"success": 250_000}))
+    assert not ledger.totals.births, "it had counted before we met it"
 
 
 def test_a_kimi_account_called_like_claude_is_a_kimi_account_read_like_claude(tmp_path: Path) -> None:

@@ -150,6 +150,32 @@ def test_a_disk_that_fills_between_storing_and_booking(tmp_path: Path) -> None:
     check_sums(ledger)
 
 
+def test_a_merge_that_is_rolled_back_is_shown_by_no_later_scrape(tmp_path: Path) -> None:
+    """Prometheus would read the way back down as a reset, and count everything again."""
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD])
+    with pytest.raises(ZeroDivisionError), ledger._writing() as connection:
+        first = next(iter(ledger.dictionary.credentials))
+        other = ledger.dictionary.add_credential(connection, ledger.dictionary.credentials[first])
+        ledger.dictionary.bind(connection, 1, "auth_index", GOOD["auth_index"], other)
+        assert ledger.dictionary.resolved(first).id == other
+        raise ZeroDivisionError
+    assert list(ledger.dictionary.credentials) == [first]
+    assert ledger.dictionary.resolved(first).id == first
+
+
+def test_a_batch_that_cannot_be_read_back_is_rejected_and_blocks_nobody(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _store_only(ledger, [GOOD, GOOD])
+    _store_only(ledger, [GOOD])
+    with ledger._database.transaction() as connection:
+        connection.execute("update batch set lines = x'00ff' where id = 1")
+    intake_of(ledger).work_off()
+    assert (flow_of(ledger).booked, flow_of(ledger).pending) == (1, 0)
+    assert flow_of(ledger).rejected == {"spoilt_batch": 2}
+    assert adds_up(flow_of(ledger))
+
+
 # --- the bound on label sets --------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from exporter.credentials.accounts import Account
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.exposition import Exposition
 from exporter.normalize.wire import Batch

@@ -96,14 +96,14 @@ def test_an_element_that_is_no_record_is_counted_by_length_and_hash_and_costs_no
     assert batch.received >= 2
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"null", b"\xff\xfe", b"NaN", b'{"error":"x"}'], ids=repr)
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"\xff\xfe", b"NaN", b'{"error":"x"}'], ids=repr)
 def test_a_body_that_is_no_list_is_one_unreadable_record(body: bytes) -> None:
     batch = _read(body)
     assert (batch.lines, [what.reason for what in batch.unreadable]) == ([], ["malformed_json"])
 
 
 def test_nothing_is_nothing() -> None:
-    assert _read(b"").received == _read(b"[]").received == _read(b" [ ] ").received == 0
+    assert _read(b"").received == _read(b"[]").received == _read(b" [ ] ").received == _read(b"null").received == 0
 
 
 def test_a_record_of_10_megabytes_is_kept_small() -> None:
@@ -286,6 +286,21 @@ def test_an_unknown_provider_is_read_like_openai_and_flagged() -> None:
 
 def test_a_numeric_auth_index_is_no_handle() -> None:
     assert _record(auth_index=7).auth_index == ""
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked", "tier"),
+    [
+        (None, "auto", ""),
+        ("default", "priority", ""),
+        ("priority", "auto", "priority"),
+        (None, "flex", "flex"),
+        ("on_demand", None, ""),
+        (" Priority ", None, "priority"),
+    ],
+)
+def test_the_tier_that_is_charged(answered: str | None, asked: str | None, tier: str) -> None:
+    assert _record(response_service_tier=answered, service_tier=asked).service_tier == tier
 
 
 @pytest.mark.parametrize(

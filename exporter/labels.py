@@ -6,8 +6,8 @@ was first met. So an alias can come, change and go without splitting a total.
 
 import threading
 
-from exporter.credentials.accounts import Pseudonym
 from exporter.ledger.dictionary import Dictionary
+from exporter.pseudonyms import Pseudonym
 from exporter.settings.model import Aliases, CredentialAlias
 
 
@@ -55,13 +55,15 @@ class Labels:
         labels: dict[int, str] = {}
         for kind, value, alias in self._credential_aliases:
             found = self._dictionary.credentials_with(kind, value)
-            providers: dict[int, set[str]] = {}
             for credential in found:
-                providers.setdefault(credential.proxy, set()).add(credential.provider)
-            for credential in found:
-                # One e-mail address has accounts at several providers: joins on (proxy, credential) must stay unique.
-                several = len(providers[credential.proxy]) > 1
-                labels[credential.id] = f"{alias}-{credential.provider}" if several else alias
+                # One person has several accounts: joins on (proxy, credential) must stay unique.
+                others = [other for other in found if other.proxy == credential.proxy and other.id != credential.id]
+                if not others:
+                    labels[credential.id] = alias
+                elif all(other.provider != credential.provider for other in others):
+                    labels[credential.id] = f"{alias}-{credential.provider}"
+                else:
+                    labels[credential.id] = f"{alias}-{credential.label}"
         return labels
 
 
