@@ -1,0 +1,169 @@
+"""P3: what a scrape costs, against prometheus_client's way to show the same samples."""
+
+import gzip
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from benchmarks.measure import by_turns, cpu_seconds
+from benchmarks.program import PROXY, Program
+from benchmarks.records import Stream, every_label_set
+from benchmarks.report import Section
+from exporter.labels import Labels
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.families import (
+    COST,
+    FAILED_REQUESTS,
+    LATENCY,
+    LATENCY_BOUNDS,
+    LEDGER_FAMILIES,
+    TTFT,
+    TTFT_BOUNDS,
+    UNPRICED_REQUESTS,
+    Family,
+)
+from exporter.metrics.ledger_text import LedgerText
+from exporter.records import Basis, Billing
+from exporter.settings.model import Aliases
+
+SERIES_PER_LABEL_SET = 8
+"""Seven families of counters and the cost; what belongs to a route or a failure is few beside them."""
+
+_ROUNDS = 5
+_ACCEPT = "text/plain;version=0.0.4"
+
+
+def measure(directory: Path, quick: bool) -> Section:
+    """Run it with ledgers below ``directory``."""
+    section = Section(
+        "P3: a scrape",
+        "The ledger's families as text, 8 series for each label set, against a custom collector that gives"
+        " prometheus_client the same samples with all label values looked up beforehand. Both texts are parsed and must"
+        " be equal. Gzip is level 1 on both sides (prometheus_client's own server takes 9, which is several times"
+        " dearer). The whole scrape is the ledger's text, all other families, and gzip. CPU time, best of five.",
+    )
+    for series in (1_000, 10_000) if quick else (1_000, 10_000, 50_000):
+        _measure_size(section, series // SERIES_PER_LABEL_SET, directory / str(series))
+    return section
+
+
+def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
+    program = Program(directory)
+    program.take(Stream(every_label_set(label_sets), records=label_sets).body(label_sets))
+    ledger = program.ledger
+    ledger.totals.told(list(ledger.totals.births))
+    ledger.reveal(after_seconds=0)
+    ledger.periods.refresh()
+    labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
+    text = LedgerText(ledger.totals, ledger.dictionary, labels)
+    reference = CollectorRegistry(auto_describe=False)
+    reference.register(_Reference(program, labels))
+    exposition = Exposition(
+        ledger=ledger, labels=labels, statuses=list, clock=program.clock, registry=CollectorRegistry()
+    )
+
+    def ours() -> bytes:
+        return text.render(openmetrics=False, for_prometheus=True)[0].encode()
+
+    def theirs() -> bytes:
+        return generate_latest(reference)
+
+    samples = _check_equal(ours(), theirs())
+    works: dict[str, Callable[[], object]] = {
+        "ours": ours,
+        "theirs": theirs,
+        "ours, gzip": lambda: gzip.compress(ours(), compresslevel=1),
+        "theirs, gzip": lambda: gzip.compress(theirs(), compresslevel=1),
+        "whole": lambda: exposition.scrape(accept=_ACCEPT, accept_encoding="gzip"),
+    }
+    runs = by_turns({name: _timed(work) for name, work in works.items()}, rounds=_ROUNDS)
+    program.close()
+    promised = label_sets * SERIES_PER_LABEL_SET > 1_000
+    section.add(f"**{label_sets:,} label sets**: series", samples, "{:,}")
+    for name, what in (("ours", "text"), ("theirs", "prometheus_client"), ("whole", "the whole scrape")):
+        section.add(f"{what}, ms (spread {runs[name].spread:.0%})", runs[name].best * 1e3, "{:.1f}")
+    for suffix, factor in (("", 20.0), (", gzip", 8.0)):
+        ratio = runs[f"theirs{suffix}"].best / runs[f"ours{suffix}"].best
+        what = f"prometheus_client ÷ text{suffix}"
+        if promised:
+            section.add_floor(what, ratio, "{:.1f}", at_least=factor)
+        else:
+            section.add(what, ratio, "{:.1f}")
+
+
+def _timed(work: Callable[[], object]) -> Callable[[], float]:
+    return lambda: cpu_seconds(work)
+
+
+def _check_equal(ours: bytes, theirs: bytes) -> int:
+    """The number of samples in both. Raises ValueError if they are not the same ones."""
+    samples, expected = _samples(ours), _samples(theirs)
+    if samples != expected:
+        raise ValueError("our text and prometheus_client's do not say the same")
+    return samples.total()
+
+
+def _samples(text: bytes) -> Counter[tuple[str, tuple[tuple[str, str], ...], float]]:
+    families = text_string_to_metric_families(text.decode())
+    return Counter((s.name, tuple(sorted(s.labels.items())), s.value) for each in families for s in each.samples)
+
+
+class _Reference(Collector):
+    """The totals as prometheus_client's own families, made anew at each scrape."""
+
+    def __init__(self, program: Program, labels: Labels) -> None:
+        dictionary, totals = program.ledger.dictionary, program.ledger.totals
+
+        def route(id_: int) -> list[str]:
+            found = dictionary.routes[id_]
+            return [PROXY, found.provider, found.model]
+
+        def series(id_: int) -> list[str]:
+            found = dictionary.series[id_]
+            return [*route(found.route), labels.credential(found.credential), labels.client(found.client)]
+
+        self._series = [(series(id_), numbers) for id_, numbers in totals.series.items()]
+        self._costs = [
+            ([*series(id_), Basis(basis).label, Billing(billing).label], nano_usd / 1e9)
+            for (id_, basis, billing), nano_usd in totals.costs.items()
+        ]
+        self._failed = [
+            ([*route(id_), labels.credential(credential), code], number)
+            for (id_, credential, code), number in totals.failed.items()
+        ]
+        self._unpriced = [([*route(id_), reason], number) for (id_, reason), number in totals.unpriced.items()]
+        self._latency = [(route(id_), numbers) for id_, numbers in totals.latency.items()]
+        self._ttft = [(route(id_), numbers) for id_, numbers in totals.ttft.items()]
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        for index, family in enumerate(LEDGER_FAMILIES[:7]):
+            yield _counter(family, ((labels, numbers[index]) for labels, numbers in self._series))
+        yield _counter(COST, self._costs)
+        yield _counter(FAILED_REQUESTS, self._failed)
+        yield _counter(UNPRICED_REQUESTS, self._unpriced)
+        yield _histogram(LATENCY, LATENCY_BOUNDS, self._latency)
+        yield _histogram(TTFT, TTFT_BOUNDS, self._ttft)
+
+
+def _counter(family: Family, rows: Iterable[tuple[list[str], float]]) -> Metric:
+    made = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in rows:
+        made.add_metric(labels, value)
+    return made
+
+
+def _histogram(family: Family, bounds: Sequence[str], rows: Iterable[tuple[list[str], tuple[int, ...]]]) -> Metric:
+    made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, (observations, sum_ms, *buckets) in rows:
+        pairs = [*zip(bounds, buckets, strict=True), ("+Inf", observations)]
+        made.add_metric(labels, pairs, sum_ms / 1000)
+    return made

@@ -1,0 +1,109 @@
+"""P4: how much memory the whole program takes, run as its users run it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from benchmarks.measure import peak_mib, resident_mib
+from benchmarks.p3_render import SERIES_PER_LABEL_SET
+from benchmarks.program import Program
+from benchmarks.records import Stream, random_labels
+from benchmarks.report import Section
+from exporter.demo.world import MANAGEMENT_KEY
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_LABEL_SETS = 10_000 // SERIES_PER_LABEL_SET
+_SCRAPES = 20
+_POLLS = 3
+_SECONDS = 60.0
+_ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+
+def measure(directory: Path, quick: bool) -> Section:
+    """Run it with a ledger below ``directory``."""
+    records = 100_000 if quick else 1_000_000
+    program = Program(directory / "data")
+    stream = Stream(random_labels(_LABEL_SETS), records=records)
+    for _ in range(records // 1000):
+        program.take(stream.body())
+    label_sets, entries = len(program.ledger.totals.series), program.ledger.totals.entries
+    program.close()
+    section = Section(
+        "P4: memory",
+        f"`cliproxy-exporter run` as a process of its own, on SQLite alone, with a ledger of {entries:,} entries in"
+        f" {label_sets:,} label sets (10,000 series), polling a demo proxy that is another process. Resident memory"
+        f" after the first scrape, then after {_POLLS} polls, {_SCRAPES} scrapes with gzip and one status page. MiB.",
+    )
+    with _started(["-m", "exporter.demo", "--port", "0", "--print-port"], directory, {}) as demo:
+        settings = {
+            "CLIPROXY_URL": f"http://127.0.0.1:{_line(demo)}",
+            "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
+            "EXPORTER_DATA_DIR": str(directory / "data"),
+            "EXPORTER_PORT": "0",
+            "LOG_LEVEL": "error",
+        }
+        with _started(["-m", "exporter"], directory, settings) as exporter:
+            url = _line(exporter).split()[1].rstrip("/")
+            _measure_process(section, exporter.pid, url)
+    return section
+
+
+def _measure_process(section: Section, pid: int, url: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False, timeout=_SECONDS, headers={"Accept": _ACCEPT}) as client:
+
+        def polls() -> float:
+            lines = client.get("/metrics").text.splitlines()
+            return sum(float(line.split()[1]) for line in lines if line.startswith("cliproxy_exporter_polls_total{"))
+
+        def more_than(made: float) -> bool:
+            return polls() > made
+
+        _wait(partial(more_than, 0))
+        section.add("after the first scrape", resident_mib(pid), "{:.0f}")
+        while (made := polls()) < _POLLS:
+            client.post("/api/collector/trigger").raise_for_status()
+            _wait(partial(more_than, made))
+        for _ in range(_SCRAPES):
+            client.get("/metrics").raise_for_status()
+        client.get("/").raise_for_status()
+        section.add("after polls, scrapes and the status page", resident_mib(pid), "{:.0f}", at_most=75)
+        section.add("the most it ever had", peak_mib(pid), "{:.0f}")
+
+
+@contextmanager
+def _started(arguments: list[str], directory: Path, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A Python process of the checkout that sees no other settings, and that ends with the block."""
+    process = subprocess.Popen(  # noqa: S603 - fixed commands
+        [sys.executable, *arguments],
+        cwd=directory,
+        env={"PYTHONPATH": str(_CHECKOUT), **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=_SECONDS)
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    """Its next line. Raises RuntimeError if it ends instead."""
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
+        raise RuntimeError("a process of the benchmark ended at its start")
+    return line.strip()
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not until():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the exporter made no poll within {_SECONDS:.0f} s")
+        time.sleep(0.2)

@@ -1,0 +1,69 @@
+"""The part of the program between a popped body and the committed ledger, wired as ``exporter/app.py`` does it."""
+
+from datetime import UTC
+from functools import cache
+from pathlib import Path
+
+from exporter.clock import SystemClock
+from exporter.credentials.accounts import Account
+from exporter.demo.world import CREDENTIALS
+from exporter.intake import Intake
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.pricing.catalogue import load_genai_catalogue
+from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonyms
+from exporter.records import Billing, CredentialFacts
+
+PROXY = "default"
+_MAX_LABEL_SETS = 100_000
+
+
+class Program:
+    """A ledger in ``directory``, made or opened, whose inventory knows all credentials. For one thread."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = directory / FILE_NAME
+        self.clock = SystemClock()
+        self.pseudonym = Pseudonyms(b"benchmark").of
+        self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
+        self.ledger.register(PROXY)
+        self.ledger.take_inventory(PROXY, _accounts())
+        self._intake = Intake(PROXY, ledger=self.ledger, pricer=_pricer(), pseudonym=self.pseudonym, clock=self.clock)
+
+    def take(self, body: bytes) -> None:
+        """Read, redact, store with a sync, normalize, price and book the records of ``body``."""
+        self._intake.take(body, before_booking=self._know_credentials)
+
+    def poll(self, body: bytes) -> None:
+        """All that a poll does with its records and the ledger: everything but HTTP."""
+        self._intake.work_off()
+        self.take(body)
+        self.ledger.polled(PROXY, at_ms=int(self.clock.now() * 1000))
+
+    def close(self) -> int:
+        """Close the ledger. Returns the size of its file: everything is in it, and no log is left beside it."""
+        self.ledger.close()
+        return self._file.stat().st_size
+
+    def _know_credentials(self, handles: set[str]) -> None:
+        if not all(self.ledger.knows_credential(PROXY, handle) for handle in handles):
+            raise ValueError("a record names a credential that is not in the inventory")
+
+
+@cache
+def _pricer() -> Pricer:
+    return Pricer([load_genai_catalogue()])
+
+
+def _accounts() -> list[Account]:
+    billing = {"oauth": Billing.SUBSCRIPTION, "apikey": Billing.METERED}
+    return [
+        Account(
+            facts=CredentialFacts(provider=known.provider, billing=billing[known.kind]),
+            identity=None,
+            auth_index=known.auth_index,
+            auth_type=known.kind,
+        )
+        for known in CREDENTIALS
+    ]
