@@ -154,12 +154,17 @@ def test_a_merge_that_is_rolled_back_is_shown_by_no_later_scrape(tmp_path: Path)
     """Prometheus would read the way back down as a reset, and count everything again."""
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
-    with pytest.raises(ZeroDivisionError), ledger._writing() as connection:
-        first = next(iter(ledger.dictionary.credentials))
-        other = ledger.dictionary.add_credential(connection, ledger.dictionary.credentials[first])
-        ledger.dictionary.bind(connection, 1, "auth_index", GOOD["auth_index"], other)
-        assert ledger.dictionary.resolved(first).id == other
-        raise ZeroDivisionError
+    first = next(iter(ledger.dictionary.credentials))
+
+    def merge_and_fail() -> None:
+        with ledger._writing() as connection:
+            other = ledger.dictionary.add_credential(connection, ledger.dictionary.credentials[first])
+            ledger.dictionary.bind(connection, 1, "auth_index", GOOD["auth_index"], other)
+            assert ledger.dictionary.resolved(first).id == other
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        merge_and_fail()
     assert list(ledger.dictionary.credentials) == [first]
     assert ledger.dictionary.resolved(first).id == first
 
