@@ -63,7 +63,7 @@ class Loop:
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
         self._scheduler = schedule.Scheduler()
-        self._intervals: dict[str, float] = {}
+        self._jobs: dict[str, schedule.Job] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Ask all workers at once, then at their intervals. Returns when ``stop`` is set."""
@@ -76,21 +76,26 @@ class Loop:
             # time ends, it would do nothing for that long.
             jump = (local_now - local).total_seconds() - (steady_now - steady)
             jumped = abs(jump) > _JUMP_SECONDS
+            local, steady = local_now, steady_now
             if jumped:
                 _log.warning("clock_jump", seconds=round(jump))
-            local, steady = local_now, steady_now
-            if jumped or self._intervals != self._current_intervals():
-                self._plan()
+                self._scheduler.clear()
+                self._jobs.clear()
+                for worker in self._workers:
+                    worker.ask()  # after a suspend, everything is due
+            self._plan()
             self._scheduler.run_pending()
 
-    def _current_intervals(self) -> dict[str, float]:
-        return {worker.name: worker.interval_seconds() for worker in self._workers}
-
     def _plan(self) -> None:
-        self._intervals = self._current_intervals()
-        self._scheduler.clear()
+        """Plan the workers that have no job yet or another interval; the waits of the others go on."""
         for worker in self._workers:
-            self._scheduler.every(max(1, int(self._intervals[worker.name]))).seconds.do(worker.ask)
+            interval = max(1, int(worker.interval_seconds()))
+            job = self._jobs.get(worker.name)
+            if job is not None and job.interval == interval:
+                continue
+            if job is not None:
+                self._scheduler.cancel_job(job)
+            self._jobs[worker.name] = self._scheduler.every(interval).seconds.do(worker.ask)
 
 
 def _local_time() -> datetime:
