@@ -13,6 +13,10 @@ class SettingsError(ExporterError):
     """The settings are wrong; the command line ends with exit code 2."""
 
 
+class PriceFeedError(ExporterError):
+    """The list of prices on the web cannot be fetched or cannot be trusted; earlier prices stay in use."""
+
+
 # --- the ledger -----------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
 from exporter.ledger.periods import Periods
+from exporter.ledger.price_feed import LedgerPriceFeed
 from exporter.ledger.refusals import LedgerRefusals
 from exporter.ledger.replay import queue_rejected
 from exporter.ledger.retention import Pruned, prune
@@ -49,6 +50,7 @@ class Ledger:
         """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses."""
         self._database = Database(path)
         self.refusals = LedgerRefusals(self._database)
+        self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False

@@ -1,0 +1,76 @@
+"""What the price feed said, kept so that a start without network has it, and so that a price keeps its time.
+
+One row per price and model, from the moment on at which it was first seen. A model that is no longer listed keeps its
+last price.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from exporter.ledger.database import Database, explained
+
+
+class FeedPrice(msgspec.Struct, frozen=True):
+    """A price of the feed: ``tariff`` is text, ``since_ms`` is when it was first seen, 0 for a model's first price."""
+
+    section: str
+    model: str
+    since_ms: int
+    tariff: str
+
+
+class StoredFeed(msgspec.Struct, frozen=True):
+    """Everything that was kept; ``fetched_ms`` is when the feed was last read, ``None`` if it never was."""
+
+    fetched_ms: int | None = None
+    prices: tuple[FeedPrice, ...] = ()
+
+
+class LedgerPriceFeed:
+    """The ledger's part about the feed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def load(self) -> StoredFeed:
+        """What was kept. Raises LedgerError."""
+        with self._database.reading() as connection:
+            return _read(connection)
+
+    def save(self, new: Iterable[FeedPrice], *, fetched_ms: int) -> None:
+        """Keep new prices, and that the feed was read at ``fetched_ms``. Raises LedgerError."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "insert or replace into feed_price (section, model, since_ms, tariff) values (?, ?, ?, ?)",
+                [(price.section, price.model, price.since_ms, price.tariff) for price in new],
+            )
+            connection.execute("insert or replace into feed_state (id, fetched_ms) values (1, ?)", (fetched_ms,))
+
+
+def read_price_feed(path: Path) -> StoredFeed:
+    """What was kept in the ledger at ``path``, which is not written; nothing if it is not there or too old for it.
+
+    Raises LedgerError.
+    """
+    if not path.exists():
+        return StoredFeed()
+    with explained(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            if connection.execute("select 1 from sqlite_master where name = 'feed_state'").fetchone() is None:
+                return StoredFeed()
+            return _read(connection)
+        finally:
+            connection.close()
+
+
+def _read(connection: sqlite3.Connection) -> StoredFeed:
+    fetched = connection.execute("select fetched_ms from feed_state").fetchone()
+    rows = connection.execute("select section, model, since_ms, tariff from feed_price order by section, model, since_ms")
+    return StoredFeed(
+        fetched_ms=fetched[0] if fetched else None,
+        prices=tuple(FeedPrice(*row) for row in rows),
+    )
