@@ -44,6 +44,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     success: int | None = None
     failed: int | None = None
 
+    def is_up(self, now_ms: float) -> bool | None:
+        """Whether the proxy uses it at that time; None if no CPA version tells.
+
+        The proxy's flags change with events, not with time: a wait that is over no longer counts.
+        """
+        if self.status is None:
+            return None
+        blocked = self.unavailable and (self.retry_ms is None or self.waits_until(now_ms) is not None)
+        return not self.disabled and not blocked
+
+    def waits_until(self, now_ms: float) -> int | None:
+        """When the wait ends that it is in at that time, in ms; None if it is in none."""
+        return self.retry_ms if self.retry_ms is not None and self.retry_ms > now_ms else None
+
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
     """What a list held: its accounts, and how many entries could not be read."""

@@ -1,7 +1,7 @@
 """Families that are built anew at each scrape from what is known in memory: a vanished account vanishes here, too."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,7 +11,7 @@ from exporter import __version__
 from exporter.clock import Clock
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.totals import SeriesKey
+from exporter.ledger.totals import Attempts, SeriesKey
 from exporter.metrics import families as f
 from exporter.records import Billing
 from exporter.status import ProxyStatus
@@ -96,39 +96,45 @@ def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> lis
                 continue  # one key listed twice
             known.add(tuple(facts))
             info.add_metric(facts, 1)
-            if account.status is None or tuple(key) in known:
+            is_up = account.is_up(now_ms)
+            if is_up is None or tuple(key) in known:
                 continue
             known.add(tuple(key))
-            # The proxy's flags change with events, not with time: a wait that is over no longer counts.
-            waiting = account.retry_ms is not None and account.retry_ms > now_ms
-            blocked = account.unavailable and (waiting or account.retry_ms is None)
-            up.add_metric(key, float(not account.disabled and not blocked))
+            up.add_metric(key, float(is_up))
             for value in _STATUSES:
                 state.add_metric([*key, value], float(account.status == value))
-            if waiting and account.retry_ms is not None:
-                retry.add_metric(key, account.retry_ms / 1000)
+            if (until := account.waits_until(now_ms)) is not None:
+                retry.add_metric(key, until / 1000)
     return [up, state, retry, info]
 
 
 def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) -> tuple[list[Metric], list[SeriesKey]]:
     """The proxy's own counts of attempts, and the credentials that are shown at 0 because they are young."""
     attempts = _counter(f.CREDENTIAL_ATTEMPTS)
-    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
-    sums: dict[tuple[str, str, str], list[int]] = {}
     with ledger.totals.lock:
         young = [key for key in ledger.totals.births if key[0] == "a"] if for_prometheus else []
-        hidden = {key[1] for key in young}
+        sums = shown_attempts(ledger, labels, hidden={key[1] for key in young})
+    for shown, count in sums.items():
+        attempts.add_metric([*shown, "success"], count.success)
+        attempts.add_metric([*shown, "failed"], count.failed)
+    return [attempts], young
+
+
+def shown_attempts(
+    ledger: Ledger, labels: Labels, *, hidden: Collection[object] = ()
+) -> dict[tuple[str, str, str], Attempts]:
+    """The proxy's own counts of attempts by (proxy, shown credential, provider); those of ``hidden`` ids count as 0."""
+    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
+    sums: dict[tuple[str, str, str], Attempts] = {}
+    with ledger.totals.lock:
         for id_, count in ledger.totals.attempts.items():
             credential = ledger.dictionary.resolved(id_)
             key = (names[credential.proxy], labels.credential(id_), credential.provider)
-            sums.setdefault(key, [0, 0])
+            sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
             if id_ not in hidden:
-                sums[key][0] += count.success
-                sums[key][1] += count.failed
-    for key, (success, failed) in sums.items():
-        attempts.add_metric([*key, "success"], success)
-        attempts.add_metric([*key, "failed"], failed)
-    return [attempts], young
+                sum_.success += count.success
+                sum_.failed += count.failed
+    return sums
 
 
 def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exporter.credentials.accounts import Account
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import Attempts
+from exporter.metrics.collectors import shown_attempts
 from exporter.status import ProxyStatus
 
 
@@ -32,7 +33,7 @@ def credential_states(
 ) -> list[CredentialState]:
     """The credentials of the last inventories, those that do not work first."""
     found: dict[tuple[str, str, str], CredentialState] = {}
-    attempts = _attempts(ledger, labels)
+    attempts = shown_attempts(ledger, labels)
     for status in statuses:
         for id_, account in status.accounts:
             key = (status.name, labels.credential(id_), account.facts.provider)
@@ -52,32 +53,16 @@ def credential_states(
     return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.label))
 
 
-def _attempts(ledger: Ledger, labels: Labels) -> dict[tuple[str, str, str], Attempts]:
-    """Added up as ``cliproxy_credential_attempts_total`` is: by what is shown."""
-    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
-    sums: dict[tuple[str, str, str], Attempts] = {}
-    with ledger.totals.lock:
-        for id_, count in ledger.totals.attempts.items():
-            credential = ledger.dictionary.resolved(id_)
-            key = (names[credential.proxy], labels.credential(id_), credential.provider)
-            known = sums.setdefault(key, Attempts(success=0, failed=0))
-            known.success += count.success
-            known.failed += count.failed
-    return sums
-
-
 def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | None]:
-    """Word, whether it is up, and until when it is not: as ``cliproxy_credential_up`` has it."""
-    if account.status is None:
+    """Word, whether it is up, and until when it is not."""
+    up = account.is_up(now_ms)
+    if up is None:
         return "not told", None, None
     if account.disabled:
         return "disabled", False, None
-    # The proxy's flags change with events, not with time: a wait that is over no longer counts.
-    waiting = account.retry_ms is not None and account.retry_ms > now_ms
-    if account.unavailable and waiting:
-        return "cooling down", False, account.retry_ms
-    if account.unavailable and account.retry_ms is None:
-        return "unavailable", False, None
+    if not up:
+        until = account.waits_until(now_ms)
+        return ("unavailable" if until is None else "cooling down"), False, until
     # CPA says "error" of a credential that works for some models and waits for others.
     failing = account.status == "error" and not account.unavailable
     return ("partly failing" if failing else "up"), True, None
