@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 
 from exporter.clock import Clock
-from exporter.credentials.labels import Labels
 from exporter.days import day_start_ms, local_date, next_day, previous_day
-from exporter.ledger.booking import BUCKET_MS
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY, PeriodTotals
+from exporter.ledger.schema import BUCKET_MS
 from exporter.records import Basis, Billing
-from exporter.web.incidents import Incidents
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS
 MOST_REJECTED = 10_000
@@ -31,39 +30,44 @@ _PERIODS = (TODAY, YESTERDAY, MONTH)
 
 _SUM = """
 select coalesce(s.shown, s.id), r.billing, r.basis, sum(r.requests),
-       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd)
+       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd),
+       sum(r.failed), sum(r.unpriced)
 from rollup r join series s on s.id = r.series
 where r.bucket >= ? and r.bucket < ?
 group by 1, 2, 3
 """
 _SPARK = "select bucket, billing, sum(requests), sum(nano_usd) from rollup where bucket >= ? group by 1, 2"
+_NEWEST_ENTRY = "select coalesce(max(id), 0) from entry"
+# "+" keeps SQLite on the ids: by time it would walk through all that is older.
+_LATE = "select exists (select 1 from entry where id > ? and +ts_ms < ?)"
 _REJECTED = """
 select p.name, r.reason, count(*)
 from (select proxy, reason from rejected order by id desc limit ?) r join proxy p on p.id = r.proxy
 group by 1, 2
 """
 
-_Rows = list[tuple[int, int, int, int, int, int]]
-"""shown series, billing, basis, requests, tokens, nano-USD"""
+_Rows = list[tuple[int, int, int, int, int, int, int, int]]
+"""shown series, billing, basis, requests, tokens, nano-USD, failed, unpriced"""
 
 
 @dataclass(slots=True)
 class Sums:
     """Sums of one period. ``cost`` is nano-USD by billing; a billing that never occurred is not in it.
 
-    ``failed`` of ``attempted`` requests failed; None where some of their records have been pruned.
+    ``failed`` of ``attempted`` requests failed: the two were read at one moment, which may be later than that of
+    ``requests``.
     """
 
     requests: int = 0
     tokens: int = 0
     cost: Counter[int] = field(default_factory=Counter)
-    failed: int | None = 0
+    failed: int = 0
     attempted: int = 0
 
     @property
     def error_share(self) -> float | None:
-        """Between 0 and 1, None without requests or knowledge."""
-        return self.failed / self.attempted if self.failed is not None and self.attempted else None
+        """Between 0 and 1, None without requests."""
+        return self.failed / self.attempted if self.attempted else None
 
 
 @dataclass(slots=True)
@@ -114,7 +118,7 @@ class Overview:
         self._labels = labels
         self._clock = clock
         self._lock = threading.Lock()
-        self._incidents = Incidents(zone)
+        self._newest_entry = 0
         self._day: date | None = None
         self._past: dict[str, _Rows] = {}
         self._figures: Figures | None = None
@@ -138,7 +142,6 @@ class Overview:
         first_bucket = now_ms // BUCKET_MS - SPARK_BUCKETS + 1
         try:
             with self._ledger.reading() as connection:
-                connection.execute("begin")  # one moment for all that follows
                 rows = self._sums(connection, day)
                 spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
                 rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
@@ -150,15 +153,20 @@ class Overview:
     def _sums(self, connection: sqlite3.Connection, day: date) -> dict[str, _Rows]:
         today = self._bucket(day)
         yesterday, month = self._bucket(previous_day(day)), self._bucket(day.replace(day=1))
-        touched = self._incidents.follow(connection, from_bucket=min(yesterday, month))
-        if day != self._day or touched < today:
+        if day != self._day or self._is_late(connection, today):
             self._past = {
                 YESTERDAY: connection.execute(_SUM, (yesterday, today)).fetchall(),
                 MONTH: connection.execute(_SUM, (month, today)).fetchall(),
             }
             self._day = day
+        (self._newest_entry,) = connection.execute(_NEWEST_ENTRY).fetchone()
         rows: _Rows = connection.execute(_SUM, (today, self._bucket(next_day(day)))).fetchall()
         return {TODAY: rows, YESTERDAY: self._past[YESTERDAY], MONTH: self._past[MONTH] + rows}
+
+    def _is_late(self, connection: sqlite3.Connection, today: int) -> bool:
+        """Whether something was booked since the last view that happened before today."""
+        late: int = connection.execute(_LATE, (self._newest_entry, today * BUCKET_MS)).fetchone()[0]
+        return bool(late)
 
     def _bucket(self, day: date) -> int:
         return day_start_ms(day, self.zone) // BUCKET_MS
@@ -189,29 +197,21 @@ class Overview:
             note = names[routes[found.route].proxy] if len(names) > 1 else ""
             return self._labels.credential(found.credential), note
 
-        days = {TODAY: {day}, YESTERDAY: {previous_day(day)}, MONTH: self._incidents.days_of_month(day)}
-        known = {period: self._incidents.covers(min(days[period], default=day)) for period in _PERIODS}
-        failed = {period: self._incidents.failed(days[period]) for period in _PERIODS}
-
-        def table(key: Callable[[int], tuple[str, str]]) -> dict[tuple[str, str], dict[str, Sums]]:
-            return _table(rows, failed, known, key)
-
-        models = table(model)
-        everything = _fresh_sums(known)
+        models = _table(rows, model)
+        everything = _fresh_sums()
         for line in models.values():
             for period, sums in line.items():
                 everything[period].attempted += sums.attempted
-                if sums.failed is not None:
-                    everything[period].failed = (everything[period].failed or 0) + sums.failed
+                everything[period].failed += sums.failed
         self._take_periods(periods, everything, models)
         used = {billing for (_, billing, _) in periods.cost}
         by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        for shown, billing, basis, _, _, nano_usd in rows[MONTH]:
+        unpriced: Counter[str] = Counter()
+        for shown, billing, basis, _, _, nano_usd, _, without_price in rows[MONTH]:
             if basis == Basis.DEFAULT and nano_usd:
                 by_default[model(shown)[0]][billing] += nano_usd
-        unpriced: Counter[str] = Counter()
-        for shown, number in self._incidents.unpriced(days[MONTH]).items():
-            unpriced[model(shown)[0]] += number
+            if without_price:
+                unpriced[model(shown)[0]] += without_price
         by_proxy: dict[str, dict[str, int]] = {}
         for proxy, reason, number in rejected:
             by_proxy.setdefault(proxy, {})[reason] = number
@@ -219,8 +219,8 @@ class Overview:
             day=day,
             periods=everything,
             models=_sorted(models),
-            clients=_sorted(table(client)),
-            credentials=_sorted(table(credential)),
+            clients=_sorted(_table(rows, client)),
+            credentials=_sorted(_table(rows, credential)),
             spark=spark,
             billings=(
                 Billing.METERED,
@@ -259,16 +259,11 @@ class Overview:
                 sums.cost[billing] += nano_usd
 
 
-def _fresh_sums(known: Mapping[str, bool]) -> dict[str, Sums]:
-    return {period: Sums(failed=0 if known[period] else None) for period in _PERIODS}
+def _fresh_sums() -> dict[str, Sums]:
+    return {period: Sums() for period in _PERIODS}
 
 
-def _table(
-    rows: Mapping[str, _Rows],
-    failed: Mapping[str, Mapping[int, int]],
-    known: Mapping[str, bool],
-    key: Callable[[int], tuple[str, str]],
-) -> dict[tuple[str, str], dict[str, Sums]]:
+def _table(rows: Mapping[str, _Rows], key: Callable[[int], tuple[str, str]]) -> dict[tuple[str, str], dict[str, Sums]]:
     lines: dict[tuple[str, str], dict[str, Sums]] = {}
     keys: dict[int, dict[str, Sums]] = {}
 
@@ -277,21 +272,18 @@ def _table(
         if found is None:
             name = key(shown)
             if name not in lines:
-                lines[name] = _fresh_sums(known)
+                lines[name] = _fresh_sums()
             found = keys[shown] = lines[name]
         return found
 
     for period, some in rows.items():
-        for shown, billing, _, requests, tokens, nano_usd in some:
+        for shown, billing, _, requests, tokens, nano_usd, failed, _ in some:
             sums = line(shown)[period]
             sums.requests += requests
             sums.attempted += requests
             sums.tokens += tokens
             sums.cost[billing] += nano_usd
-        for shown, number in failed[period].items():
-            sums = line(shown)[period]
-            if sums.failed is not None:
-                sums.failed += number
+            sums.failed += failed
     return lines
 
 

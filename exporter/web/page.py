@@ -15,8 +15,8 @@ from flask import Flask, Response, make_response, render_template
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.credentials.labels import Labels
 from exporter.errors import LedgerError
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
 from exporter.metrics.collectors import Statuses

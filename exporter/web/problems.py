@@ -30,6 +30,7 @@ _HEADLINES = {
     "source_gone": "has lost its usage queue",
     "publishing_off": "does not record usage",
     "ledger": "is not read: the ledger cannot be written",
+    "internal_error": "is not read: the exporter has a fault",
 }
 _BILLING = {
     Billing.METERED: "of metered cost",

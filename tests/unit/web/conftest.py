@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
-from exporter.credentials.labels import Labels
+from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.exposition import Exposition
 from exporter.settings.model import Aliases

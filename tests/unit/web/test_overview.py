@@ -97,17 +97,15 @@ def test_error_share_is_of_requests_and_survives_a_restart(books: Books) -> None
         assert overview.figures().models[0].today.error_share == 2 / 5
 
 
-def test_error_share_is_not_guessed_for_days_whose_records_are_gone(books: Books) -> None:
-    books.book(books.record(hours_ago=60, code="429"), books.record())
-    before = books.overview.figures().periods[MONTH].error_share
+def test_pruning_changes_no_figure(books: Books) -> None:
+    books.book(books.record(hours_ago=60, code="429", unpriced="no_tier_price"), books.record())
+    before = books.overview.figures()
     now_ms = int(books.clock.at * 1000)
     books.ledger.prune(entries_before_ms=now_ms - 86_400_000, rejected_before_ms=0, stopping=lambda: False)
 
-    restarted = books.fresh().figures().periods
-
-    assert before == 0.5
-    assert [restarted[period].error_share for period in (TODAY, MONTH)] == [0.0, None]
-    assert restarted[MONTH].requests == 2
+    assert books.fresh().figures() == before
+    assert [before.periods[period].error_share for period in (TODAY, MONTH)] == [0.0, 0.5]
+    assert before.unpriced == {"m": 1}
 
 
 def test_the_dearest_comes_first_and_money_decides_before_value(books: Books) -> None:

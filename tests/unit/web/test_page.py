@@ -66,6 +66,7 @@ class _Outline(HTMLParser):
 def _page(web: WebBench) -> _Outline:
     answer = web.client().get("/")
     assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
+    assert answer.text.startswith("<!doctype html>")
     return _Outline(answer.text)
 
 

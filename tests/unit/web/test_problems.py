@@ -169,7 +169,7 @@ def test_the_state_of_a_credential(
     books = Books(tmp_path)
     facts = CredentialFacts(provider="claude", billing=Billing.SUBSCRIPTION)
     listed = Account(
-        facts=facts, keys=(("file", "f" * 32),), auth_index="a", auth_type="oauth", success=5, failed=2, **account
+        facts=facts, identity=("file", "f" * 32), auth_index="a", auth_type="oauth", success=5, failed=2, **account
     )
     accounts = tuple(books.ledger.take_inventory("p", [listed]))
     statuses = [ProxyStatus(name="p", accounts=accounts)]
