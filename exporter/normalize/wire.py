@@ -346,10 +346,10 @@ def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
     except _UNDECODABLE:
         pass
     text = body.decode("utf-8", "surrogateescape")
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=str)  # the values are dropped, and int() refuses more than 4,300 digits
     elements: list[bytes] = []
     position = _skip_space(text, 0)
-    if text.startswith("null", position) or not text.strip():
+    if text.strip() in ("", "null"):
         return [], None  # a list without elements, as Go writes it at times
     if not text.startswith("[", position):
         return [], body
@@ -363,7 +363,8 @@ def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
         position = _skip_space(text, end)
         if text.startswith(",", position):
             position = _skip_space(text, position + 1)
-    return elements, None  # closed, or broken off between two elements: nothing that arrived is unread
+    # Closed, or broken off between two elements: unread is only what follows the end.
+    return elements, text[position + 1 :].strip().encode("utf-8", "surrogateescape") or None
 
 
 def _skip_space(text: str, position: int) -> int:

@@ -102,6 +102,28 @@ def test_a_body_that_is_no_list_is_one_unreadable_record(body: bytes) -> None:
     assert (batch.lines, [what.reason for what in batch.unreadable]) == ([], ["malformed_json"])
 
 
+@pytest.mark.parametrize(
+    ("form", "whole", "unreadable"),
+    [
+        pytest.param("[R]rest", 1, 1, id="text behind the list"),
+        pytest.param("[R][R, R]", 1, 1, id="a second list"),
+        pytest.param("[R] \n\t", 1, 0, id="white space behind the list"),
+        pytest.param("[R}", 1, 1, id="closed by another bracket"),
+        pytest.param("[R,,R]", 1, 1, id="a missing element"),
+        pytest.param("[R R]", 2, 0, id="a missing comma"),
+        pytest.param("[R,]", 1, 0, id="a comma too many"),
+        pytest.param('["\\ud800", ' + "9" * 5000 + ", R]", 1, 2, id="a number of 5,000 digits"),
+        pytest.param("null or so", 0, 1, id="text that begins like an empty list"),
+        pytest.param("null", 0, 0, id="no list, as Go writes an empty one"),
+        pytest.param("\ufeff[R]", 0, 1, id="a byte order mark"),
+    ],
+)
+def test_every_part_of_a_body_of_a_wrong_form_is_a_record_or_counted(form: str, whole: int, unreadable: int) -> None:
+    batch = _read(form.replace("R", json.dumps(_GOOD)).encode())
+    assert (len(batch.lines), len(batch.unreadable)) == (whole, unreadable)
+    assert all(isinstance(_normalized(line), UsageRecord) for line in batch.lines)
+
+
 def test_nothing_is_nothing() -> None:
     assert _read(b"").received == _read(b"[]").received == _read(b" [ ] ").received == _read(b"null").received == 0
 
