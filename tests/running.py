@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,3 +240,12 @@ def flow_in(data_dir: Path, proxy: str = "default") -> Flow:
             (proxy,),
         ).fetchone()
     return Flow(*row) if row else nothing
+
+
+def secrets_found(secrets: Iterable[str], *, texts: Mapping[str, str], data_dir: Path) -> list[str]:
+    """Where one of ``secrets`` stands, in named texts or in any byte of any file of the data directory."""
+    places = {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
+    places |= {path.name: path.read_bytes() for path in data_dir.rglob("*") if path.is_file()}
+    return [
+        f"{secret!r} in {name}" for secret in secrets for name, content in places.items() if secret.encode() in content
+    ]

@@ -1,0 +1,472 @@
+"""The whole program in front of proxies that misbehave: what is booked, what is said, and what the proxy is spared.
+
+After every fault the program is back to normal by itself. Its log has one line for each change of state, however many
+polls there were; the page and the metrics show the state; nothing is called that would change the proxy.
+"""
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.app import Exporter
+from exporter.clock import Clock
+from exporter.demo.proxy import DemoProxy, Item
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY, secrets
+from exporter.logs import configure_logging
+from exporter.sources.guard import RETRY_SECONDS
+from tests.fakes.guarding import TurnableClock
+from tests.fakes.program import metrics_of, running, settings_for
+from tests.running import flow_in, ledger_file, metric_in, secrets_found, wait_until
+
+WRONG_KEY = "sk-planted-wrong-key-77f1"
+
+
+class Bench:
+    """One program and one demo proxy, polled when the test says so."""
+
+    def __init__(self, exporter: Exporter, proxy: DemoProxy, data_dir: Path, log: io.StringIO) -> None:
+        self.exporter = exporter
+        self.proxy = proxy
+        self.data_dir = data_dir
+        self._log = log
+        self._traffic = Traffic(seed=3, zone=proxy.zone, shape=proxy.shape)
+        self._polls_done(1)
+
+    def publish(self, records: int) -> None:
+        self.proxy.publish(self._traffic.batch(records, ending=self.proxy.clock.now()))
+
+    def poll(self, times: int = 1) -> None:
+        """So many whole polls, one after the other."""
+        for _ in range(times):
+            self.exporter.trigger()
+            self._polls_done(1 + self._polls)
+
+    def _polls_done(self, number: float) -> None:
+        name = "cliproxy_exporter_poll_duration_seconds_count"
+        self._polls = wait_until(lambda: self.metric(name), lambda done: done >= number, seconds=30)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return metric_in(metrics_of(self.exporter), name, **labels) or 0.0
+
+    @property
+    def state(self) -> str:
+        (status,) = self.exporter.statuses()
+        return status.state
+
+    @property
+    def page(self) -> str:
+        return httpx.get(f"{self.exporter.web.url}/", trust_env=False).text
+
+    @property
+    def states(self) -> list[str]:
+        """The states that were logged, in their order."""
+        lines = [line for line in self._log.getvalue().splitlines() if "event=proxy_state" in line]
+        return [line.partition(" state=")[2].split()[0] for line in lines]
+
+    def logged(self, *words: str) -> list[str]:
+        return [line for line in self._log.getvalue().splitlines() if all(word in line for word in words)]
+
+    def check(self) -> None:
+        """What holds whatever the proxy does."""
+        assert flow_in(self.data_dir).adds_up
+        assert self.proxy.counts().mutating_calls == 0
+        found = secrets_found(
+            [*secrets(), WRONG_KEY],
+            texts={"log": self._log.getvalue(), "metrics": metrics_of(self.exporter), "page": self.page},
+            data_dir=self.data_dir,
+        )
+        assert found == []
+        assert not self.logged("level=error")
+
+
+@contextmanager
+def _bench(
+    directory: Path, proxy: DemoProxy, *, url: str, key: str = MANAGEMENT_KEY, clock: Clock | None = None
+) -> Iterator[Bench]:
+    log = io.StringIO()
+    configure_logging("debug", "logfmt", stream=log)
+    data_dir = directory / "data"
+    try:
+        with running(settings_for(data_dir, proxy_url=url, key=key), clock=clock) as exporter:
+            bench = Bench(exporter, proxy, data_dir, log)
+            yield bench
+            bench.check()
+    finally:
+        configure_logging("info", "logfmt", stream=io.StringIO())
+
+
+@contextmanager
+def _at(port: int, proxy: DemoProxy) -> Iterator[str]:
+    """The proxy on a port where another one was before."""
+    with DemoServer(proxy, port=port) as server:
+        yield server.url
+
+
+# --- faults of single answers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault of the usage queue while 60 records wait, and what comes of it.
+
+    ``booked``: how many of the records, at least and at most. ``rejected``: things that were no records.
+    """
+
+    fault: dict[str, Any]
+    state: str = "ok"
+    sentence: str = ""
+    booked: tuple[int, int] = (60, 60)
+    rejected: int = 0
+    lasts: bool = True
+    """Whether the fault stays until it is taken away; else it happens once."""
+    words: list[str] = field(default_factory=list)
+
+
+GARBAGE = (
+    b"null",
+    b"42",
+    b'"text"',
+    b"[[1]]",
+    b"{}",
+    b'{"timestamp": {"a": 1}}',
+    b"[" * 500 + b"]" * 500,
+    b'{"a":1e999}',
+)
+
+CASES = {
+    "html": Case({"kind": "html"}, "bad_answer", "answered with a web page"),
+    "redirect": Case({"kind": "redirect"}, "bad_answer", "a redirect, which is not followed"),
+    "503": Case({"kind": "status", "status": 503}, "server_error", "answered 503"),
+    "500": Case({"kind": "status", "status": 500, "body": b"<h1>oops</h1>"}, "server_error", "answered 500"),
+    "429": Case({"kind": "status", "status": 429}, "server_error", "answered 429"),
+    "empty 200": Case({"kind": "status", "status": 200}, "bad_answer", "something that is no list"),
+    "another JSON": Case({"kind": "status", "status": 200, "body": b'{"a": 1}'}, "bad_answer", "no list"),
+    "truncated": Case({"kind": "truncated"}, booked=(20, 40), rejected=1, lasts=False),
+    "half closed": Case(
+        {"kind": "half_closed"}, "unreachable", "before its answer was complete", (20, 40), rejected=1, lasts=False
+    ),
+    "cut": Case({"kind": "cut"}, "unreachable", "closed the connection", (0, 0), lasts=False),
+    "hang": Case({"kind": "hang", "seconds": 1.0}, booked=(60, 60), lasts=False),
+    "drip": Case({"kind": "drip", "seconds": 1.5}, lasts=False),
+    "garbage": Case({"kind": "insert", "elements": GARBAGE}, rejected=len(GARBAGE), lasts=False),
+    "10 MB record": Case({"kind": "huge", "size": 10_000_000}, rejected=1, lasts=False),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_bad_answer_of_the_queue(case: Case, tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        assert bench.states == ["ok"]
+        proxy.fault(path="usage-queue", times=None if case.lasts else 1, **case.fault)
+        bench.publish(60)
+        bench.poll(3 if case.lasts else 1)
+        assert bench.state == case.state
+        if case.state != "ok":
+            assert bench.states == ["ok", case.state]
+            assert bench.metric("cliproxy_up") == 0
+            assert bench.metric("cliproxy_exporter_poll_failures_total", reason=case.state) == (3 if case.lasts else 1)
+            assert case.sentence in bench.page
+            assert len(bench.logged("proxy_state", case.sentence)) == 1
+
+        proxy.clear_faults()
+        bench.poll(2)
+        assert bench.state == "ok"
+        assert bench.states == (["ok"] if case.state == "ok" else ["ok", case.state, "ok"])
+        assert bench.metric("cliproxy_up") == 1
+        flow = flow_in(bench.data_dir)
+        assert case.booked[0] <= flow.booked <= case.booked[1]
+        assert flow.rejected == case.rejected
+        assert flow.pending == 0
+        if case.lasts:
+            assert not proxy.lost
+        assert proxy.counts().queued == 0
+        assert bench.metric("cliproxy_exporter_records_booked_total") == flow.booked
+        ledger = bench.data_dir / "ledger.sqlite3"
+        assert ledger.stat().st_size < 2_000_000
+
+
+LISTS = {
+    "error": {"kind": "status", "status": 500},
+    "html": {"kind": "html"},
+    "truncated": {"kind": "truncated"},
+    "cut": {"kind": "cut"},
+    "hang": {"kind": "hang", "seconds": 0.5},
+}
+
+
+@pytest.mark.parametrize("path", ["auth-files", "claude-api-key", "config", "api-key-usage"])
+@pytest.mark.parametrize("fault", LISTS.values(), ids=LISTS.keys())
+def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dict[str, Any], tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    proxy.fault(path=path, times=None, **fault)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        bench.publish(60)
+        bench.poll(3)
+        assert flow_in(bench.data_dir).booked == 60
+        assert bench.state == "ok"
+
+
+# --- who may ask ------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_is_tried_once_and_three_times_in_all(tmp_path: Path) -> None:
+    clock, proxy = TurnableClock(), DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server:
+        with _bench(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
+            bench.poll(5)
+            assert bench.states == ["key_refused"]
+            assert "was refused once" in bench.page
+            assert bench.metric("cliproxy_exporter_poll_failures_total", reason="key_refused") == 6
+        assert proxy.counts().refused_logins == 1
+        calls = proxy.requests.total()
+        with _bench(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
+            bench.poll(3)
+            assert proxy.requests.total() == calls, "the restart forgot the refusal"
+            for tries in (2, 3, 3, 3):
+                clock.advance(RETRY_SECONDS + 60)
+                bench.poll(3)
+                assert proxy.counts().refused_logins == tries
+            clock.jump(86_400)
+            bench.poll(2)
+            clock.jump(-2 * 86_400)
+            bench.poll(2)
+            assert "It will not be tried again" in bench.page
+            assert bench.states == ["key_refused"]
+        assert proxy.counts().refused_logins == 3
+        with _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+            assert bench.states == ["ok"], "a new key is tried at once"
+
+
+def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+        for _ in range(5):  # another program behind the same address
+            httpx.get(
+                f"{server.url}/v0/management/config", headers={"Authorization": f"Bearer {WRONG_KEY}"}, trust_env=False
+            )
+        bench.poll()
+        assert bench.states == ["ok", "banned"]
+        assert bench.metric("cliproxy_up") == 0
+        assert "has banned this address" in bench.page
+        calls = proxy.requests.total()
+        for _ in range(3):
+            clock.advance(590)
+            bench.poll(2)
+        assert proxy.requests.total() == calls
+        assert bench.states == ["ok", "banned"]
+
+        bench.publish(30)
+        clock.advance(60)
+        bench.poll()
+        assert bench.states == ["ok", "banned", "ok"]
+        assert flow_in(bench.data_dir).booked == 30
+        assert proxy.counts().refused_logins == 5
+
+
+def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        proxy.management = False
+        bench.poll(4)
+        assert bench.states == ["ok", "source_gone", "management_off"]
+        assert "has no Management API (404)" in bench.page
+        proxy.management = True
+        bench.publish(20)
+        bench.poll()
+        assert bench.states[-1] == "ok"
+        assert flow_in(bench.data_dir).booked == 20
+
+
+def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        proxy.door.key = "another"
+        bench.poll(4)
+        assert bench.states == ["ok", "key_refused"]
+        assert proxy.counts().refused_logins == 1
+
+
+def test_remote_management_that_is_off(tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        proxy.fault(path="*", kind="status", status=403, body=b'{"error": "remote management disabled"}', times=None)
+        bench.poll(3)
+        assert bench.states == ["ok", "remote_disabled"]
+        assert "allow-remote: true" in bench.page
+        proxy.clear_faults()
+        bench.poll()
+        assert bench.states[-1] == "ok"
+
+
+def test_publishing_that_is_off(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock)
+    proxy.publishing = False
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+        bench.poll(2)
+        assert bench.states == ["publishing_off"]
+        assert bench.metric("cliproxy_up") == 1
+        assert metric_in(metrics_of(bench.exporter), "cliproxy_usage_publishing_enabled") == 0
+        assert "usage-statistics-enabled: true" in bench.page
+        proxy.publishing = True
+        bench.publish(20)
+        clock.advance(61)
+        bench.publish(20)
+        bench.poll()
+        assert bench.states == ["publishing_off", "ok"]
+        assert bench.metric("cliproxy_usage_publishing_enabled") == 1
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+VERSIONS = [
+    ("v6.9.49", "legacy_only", ""),
+    ("v6.10.5", "resp_only", ""),
+    ("v6.10.8", "ok", "queue-v0"),
+    ("v7.1.0", "ok", "queue-v0"),
+    ("v7.2.140", "ok", "queue-v0"),
+    ("v8.0.1", "ok", "queue-v8"),
+]
+
+
+@pytest.mark.parametrize(("version", "state", "source"), VERSIONS, ids=[version for version, _, _ in VERSIONS])
+def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str, source: str, tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        bench.publish(30)
+        bench.poll(2)
+        assert bench.states == [state]
+        if state == "ok":
+            assert flow_in(bench.data_dir).booked == 30
+            assert bench.metric("cliproxy_proxy_info", version=version, source=source) == 1
+        else:
+            assert bench.metric("cliproxy_up") == 0
+            assert "6.10.8 or newer" in bench.page
+            assert proxy.counts().popped == 0
+
+
+@pytest.mark.parametrize("shown", ["dev", "", "v7.2.140-3-gabc1234-dirty"])
+def test_a_version_that_is_not_told_is_found_out(shown: str, tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY, shown_version=shown)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        bench.publish(30)
+        bench.poll()
+        assert bench.states == ["ok"]
+        assert flow_in(bench.data_dir).booked == 30
+
+
+@pytest.mark.parametrize(("version", "states"), [("v8.0.1", ["ok"]), ("v7.2.150", ["ok"])])
+def test_an_upgrade_is_noticed(version: str, states: list[str], tmp_path: Path) -> None:
+    before, after = DemoProxy(key=MANAGEMENT_KEY, version="v7.1.0"), DemoProxy(key=MANAGEMENT_KEY, version=version)
+    with DemoServer(before) as server, _bench(tmp_path, before, url=server.url) as bench:
+        bench.publish(20)
+        bench.poll()
+        server.stop()
+        with _at(server.port, after):
+            bench.proxy = after
+            bench.publish(30)
+            bench.poll(3)
+            assert flow_in(bench.data_dir).booked == 50
+            assert [state for state in bench.states if state != "unreachable"][: len(states)] == states
+            assert bench.metric("cliproxy_proxy_info") == 1, "the old version is still shown"
+
+
+def test_a_downgrade_to_a_version_without_a_queue_is_noticed(tmp_path: Path) -> None:
+    before, after = DemoProxy(key=MANAGEMENT_KEY), DemoProxy(key=MANAGEMENT_KEY, version="v6.9.49")
+    with DemoServer(before) as server, _bench(tmp_path, before, url=server.url) as bench:
+        server.stop()
+        with _at(server.port, after):
+            bench.poll(4)
+            assert bench.states[-1] == "legacy_only"
+            assert bench.metric("cliproxy_up") == 0
+
+
+# --- away and back ----------------------------------------------------------------------------------------------------
+
+
+def test_a_proxy_that_is_away_and_comes_back(tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        server.stop()
+        bench.publish(25)
+        bench.poll(4)
+        assert bench.states == ["ok", "unreachable"]
+        assert bench.metric("cliproxy_up") == 0
+        assert "refused the connection. Is CPA running" in bench.page
+        with _at(server.port, proxy):
+            bench.poll()
+            assert bench.states == ["ok", "unreachable", "ok"]
+            assert flow_in(bench.data_dir).booked == 25
+
+
+def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    server = DemoServer(proxy)
+    server.stop()
+    with _bench(tmp_path, proxy, url=server.url) as bench:
+        bench.poll(3)
+        assert bench.states == ["unreachable"]
+        assert "refused the connection" in bench.page
+        assert bench.metric("cliproxy_exporter_poll_failures_total", reason="unreachable") == 4
+
+
+def test_a_url_of_another_server(tmp_path: Path) -> None:
+    """The exporter's own page, say: a web page, and a 404 below it."""
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=f"{server.url}/elsewhere") as bench:
+        bench.poll(2)
+        assert bench.states == ["management_off"]
+        assert proxy.counts().refused_logins == 0
+
+
+class _RestartingProxy(DemoProxy):
+    """Restarts after the first pop that took something."""
+
+    def pop(self, count: int) -> list[Item]:
+        items = super().pop(count)
+        if items and not self.counts().dropped:
+            self.restart()
+        return items
+
+
+def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> None:
+    proxy = _RestartingProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+        bench.publish(1700)
+        bench.poll()
+        assert flow_in(bench.data_dir).booked == 500
+        assert proxy.counts().dropped == 1200
+        bench.publish(700)
+        bench.poll()
+        assert flow_in(bench.data_dir).booked == 1200
+        assert bench.states == ["ok"]
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_clock_that_is_set_by_a_day_changes_nothing(days: int, tmp_path: Path) -> None:
+    clock, proxy = TurnableClock(now=time.time()), DemoProxy(key=MANAGEMENT_KEY)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+        bench.publish(20)
+        bench.poll()
+        clock.jump(days * 86_400)
+        bench.publish(20)
+        bench.poll()
+        clock.advance(120)
+        bench.publish(20)
+        bench.poll()
+        assert bench.states == ["ok"]
+        assert flow_in(bench.data_dir).booked == 60
+        with ledger_file(bench.data_dir) as connection:
+            (last,) = connection.execute("select last_success_ms from proxy").fetchone()
+        assert last == int(clock.now() * 1000)
