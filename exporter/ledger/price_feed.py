@@ -4,13 +4,15 @@ One row per price and model, from the moment on at which it was first seen. A mo
 last price.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from exporter.ledger.database import Database, explained
+from exporter.errors import LedgerError
+from exporter.ledger.database import Database
 
 
 class FeedPrice(msgspec.Struct, frozen=True):
@@ -57,19 +59,20 @@ def read_price_feed(path: Path) -> StoredFeed:
     """
     if not path.exists():
         return StoredFeed()
-    with explained(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if connection.execute("select 1 from sqlite_master where name = 'feed_state'").fetchone() is None:
                 return StoredFeed()
             return _read(connection)
-        finally:
-            connection.close()
+    except sqlite3.Error as exc:
+        raise LedgerError(f"The ledger {path} cannot be read: {exc}.") from exc
 
 
 def _read(connection: sqlite3.Connection) -> StoredFeed:
     fetched = connection.execute("select fetched_ms from feed_state").fetchone()
-    rows = connection.execute("select section, model, since_ms, tariff from feed_price order by section, model, since_ms")
+    rows = connection.execute(
+        "select section, model, since_ms, tariff from feed_price order by section, model, since_ms"
+    )
     return StoredFeed(
         fetched_ms=fetched[0] if fetched else None,
         prices=tuple(FeedPrice(*row) for row in rows),

@@ -76,6 +76,13 @@ def choice(*allowed: str, synonyms: dict[str, str] | None = None) -> Callable[[o
     return check
 
 
+def switch(value: object) -> bool:
+    """On or off."""
+    if isinstance(value, bool):
+        return value
+    return choice("true", "false", synonyms={"yes": "true", "on": "true", "no": "false", "off": "false"})(value) == "true"
+
+
 def zone_name(value: object) -> str:
     """A name of the IANA time zone database."""
     name = _text(value)
@@ -203,6 +210,14 @@ def proxy_url(value: object) -> str:
         base = _joined(parts, _MANAGEMENT_PATH.sub("", url_path))
         raise wrong("It names the Management API or its page, not the proxy itself.", f"Write {base}.")
     return _joined(parts, url_path)
+
+
+def list_url(value: object) -> str:
+    """The address of a file on the web, without user and password."""
+    parts = _split_url(value)
+    if "@" in parts.netloc:
+        raise wrong("It holds user:password@, which is not supported here.", "Use an address that needs no password.")
+    return _joined(parts, parts.path)
 
 
 def supabase_url(value: object) -> str:

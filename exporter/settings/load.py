@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.errors import SettingsError
+from exporter.pricing.user_prices import check_prices_file
 from exporter.settings import checks
 from exporter.settings.environment import Read, read_dotenv, read_environment
 from exporter.settings.given import Given, checked, one_secret
@@ -102,9 +103,12 @@ class _Loader:
         self._check_supabase(given)
         if isinstance(settings, Settings):
             self._compare_zones(settings)
+            settings = self._with_whole_paths(settings, own)
+            if settings.exporter_prices_file is not None:
+                self._problems.extend(check_prices_file(settings.exporter_prices_file))
         all_problems = [*problems, *self._problems]
         return Loaded(
-            settings=None if all_problems or isinstance(settings, list) else self._with_whole_paths(settings, own),
+            settings=None if all_problems or isinstance(settings, list) else settings,
             problems=all_problems,
             warnings=[*warnings, *self._warnings],
             notes=notes,
@@ -204,7 +208,11 @@ class _Loader:
             )
 
     def _with_whole_paths(self, settings: Settings, given: dict[str, Given]) -> Settings:
-        paths = {"exporter_data_dir": settings.exporter_data_dir, "exporter_config": settings.exporter_config}
+        paths = {
+            "exporter_data_dir": settings.exporter_data_dir,
+            "exporter_config": settings.exporter_config,
+            "exporter_prices_file": settings.exporter_prices_file,
+        }
         whole = {
             name: (given[name].base if name in given else self._cwd) / path
             for name, path in paths.items()

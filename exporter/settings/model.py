@@ -220,6 +220,36 @@ class Settings(_Frozen):
             "Exporters with the same key use the same labels; another key renames everything that has no alias.",
         ),
     ] = None
+    exporter_prices_file: Annotated[
+        Annotated[Path, BeforeValidator(checks.path)] | None,
+        About(
+            section="Prices",
+            kind="file",
+            unset="no file",
+            help="YAML file with your own prices. They go before all others; docs/prices.md shows the format. "
+            "An edit takes effect within seconds; one with a mistake is not used.",
+        ),
+    ] = None
+    exporter_prices_refresh: Annotated[
+        bool,
+        BeforeValidator(checks.switch),
+        About(
+            section="Prices",
+            kind="true or false",
+            help="Whether a list of prices is fetched once a day. "
+            "It prices models that came out after this version, and no others. "
+            "Nothing but the request for the list is sent.",
+        ),
+    ] = True
+    exporter_prices_url: Annotated[
+        str,
+        BeforeValidator(checks.list_url),
+        About(
+            section="Prices",
+            kind="URL",
+            help="Where that list is fetched; a mirror has to have the same form.",
+        ),
+    ] = "https://www.llm-prices.com/current-v1.json"
     exporter_max_label_sets: Annotated[
         int,
         BeforeValidator(checks.whole_number(1)),
@@ -333,4 +363,6 @@ def declared() -> Iterator[Declared]:
             for about in field.metadata:
                 if isinstance(about, About):
                     default = "" if field.default in (None, ()) else str(field.default)
+                    if isinstance(field.default, bool):
+                        default = default.lower()
                     yield Declared(yaml_name=name, default=default, about=about)

@@ -1,0 +1,204 @@
+"""Prices of models that came out after this version, from llm-prices.com, once a day.
+
+They fill gaps and nothing else: a model that the user's file or the catalogue knows is never priced from here, so
+nothing that was reviewed can change behind anybody's back. A failure is harmless: what was fetched before stays in
+use, also over a restart. A price that changes holds from the moment at which the change was seen.
+"""
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import LedgerError, PriceFeedError
+from exporter.ledger.price_feed import FeedPrice, StoredFeed
+from exporter.pricing.feed_format import Feed, read_feed, read_tariff, tariff_text
+from exporter.pricing.price import Price, Tariff
+from exporter.pricing.price_list import Listed, PriceList, Rows, catalogue_ways
+
+_DAY_SECONDS = 86_400.0
+_RETRY_SECONDS = 3_600.0
+_WAIT_SECONDS = 5.0
+_WHOLE_SECONDS = 30.0
+_LARGEST_BODY = 2 * 1024 * 1024
+"""The list has some 20 KB."""
+_MOST_REDIRECTS = 3
+
+_log = structlog.get_logger("exporter.pricing")
+
+
+class FeedStore(Protocol):
+    """Where prices are kept between two starts."""
+
+    def load(self) -> StoredFeed: ...
+
+    def save(self, new: Iterable[FeedPrice], *, fetched_ms: int) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedStatus:
+    """How the last attempt went. ``state``: ``waiting`` before the first one, ``ok`` or ``failed``.
+
+    ``sentence`` is for the operator, ``since_ms`` is when the state began, ``fetched_ms`` when the list was last read
+    (``None`` if never), ``models`` the number of models that have a price in it.
+    """
+
+    state: str
+    sentence: str
+    since_ms: int
+    fetched_ms: int | None
+    models: int
+
+
+class PriceFeed:
+    """The feed's prices: a ``Catalogue``. Safe to use from several threads; one of them calls ``refresh``."""
+
+    def __init__(self, *, url: str, store: FeedStore, known: Callable[[str, str], bool], clock: Clock) -> None:
+        """Take up what was kept. ``known`` says whether a model needs no price from here. Raises LedgerError."""
+        self._url = url
+        self._store = store
+        self._known = known
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._keep(store.load())
+        self.status = FeedStatus(
+            state="waiting",
+            sentence="The price feed has not been asked since the start.",
+            since_ms=self._now_ms(),
+            fetched_ms=self._stored.fetched_ms,
+            models=self._models,
+        )
+
+    @property
+    def interval_seconds(self) -> float:
+        """Time until the next attempt: a day, after a failure an hour."""
+        return _RETRY_SECONDS if self.status.state == "failed" else _DAY_SECONDS
+
+    def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
+        """See ``Catalogue.find``."""
+        price = self._list.find(provider, model, at_ms=at_ms)
+        return None if price is None or self._known(provider, model) else price
+
+    def refresh(self) -> None:
+        """Fetch the list and take over what is new. Never raises PriceFeedError or LedgerError: see ``status``."""
+        try:
+            feed = read_feed(self._fetch())
+            new = self._changes(feed)
+            fetched_ms = self._now_ms()
+            self._store.save(new, fetched_ms=fetched_ms)
+            self._keep(self._store.load())
+        except PriceFeedError as exc:
+            self._enter("failed", f"{exc} Prices that were fetched before stay in use.")
+        except LedgerError as exc:
+            self._enter("failed", f"The price feed was read, but its prices could not be kept: {exc}")
+        else:
+            if new:
+                _log.info("prices_fetched", models=self._models, new=len(new))
+            self._enter("ok", f"The price feed has prices of {self._models} models.")
+
+    def stop(self) -> None:
+        """Give up a fetch in progress."""
+        self._stopped.set()
+
+    def _keep(self, stored: StoredFeed) -> None:
+        versions: dict[tuple[str, str], list[tuple[int, Tariff]]] = {}
+        for price in stored.prices:
+            versions.setdefault((price.section, price.model), []).append((price.since_ms, read_tariff(price.tariff)))
+        rows: dict[str, dict[str, _FeedRow]] = {}
+        for (section, model), found in versions.items():
+            rows.setdefault(section, {})[model] = _FeedRow(found, origin=f"llm-prices.com {section}/{model}")
+        listed: Rows = rows
+        self._list = PriceList(listed, ways=catalogue_ways)
+        self._stored = stored
+        self._models = len(versions)
+
+    def _changes(self, feed: Feed) -> list[FeedPrice]:
+        last = {(price.section, price.model): price.tariff for price in self._stored.prices}
+        now_ms = self._now_ms()
+        return [
+            FeedPrice(section=key[0], model=key[1], since_ms=now_ms if key in last else 0, tariff=text)
+            for key, tariff in feed.items()
+            if last.get(key) != (text := tariff_text(tariff))
+        ]
+
+    def _enter(self, state: str, sentence: str) -> None:
+        before = self.status
+        changed = before.state != state
+        self.status = FeedStatus(
+            state=state,
+            sentence=sentence,
+            since_ms=self._now_ms() if changed else before.since_ms,
+            fetched_ms=self._stored.fetched_ms,
+            models=self._models,
+        )
+        if changed and (state == "failed" or before.state == "failed"):
+            log = _log.warning if state == "failed" else _log.info
+            log("price_feed_state", state=state, message=sentence)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    # --- the fetch ---------------------------------------------------------------------------------------------------
+
+    def _fetch(self) -> bytes:
+        deadline = self._clock.monotonic() + _WHOLE_SECONDS
+        url = self._url
+        try:
+            with httpx.Client(timeout=_WAIT_SECONDS) as client:
+                for _ in range(_MOST_REDIRECTS + 1):
+                    with client.stream("GET", url, headers={"Accept": "application/json"}) as response:
+                        if response.is_redirect:
+                            url = _redirected(url, response.headers["location"])
+                            continue
+                        if response.status_code != httpx.codes.OK:
+                            raise PriceFeedError(
+                                f"The price feed {_host(url)} answered with status {response.status_code}."
+                            )
+                        return self._body(response, deadline)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            # The text of these errors may hold the URL, and the URL a password.
+            raise PriceFeedError(f"The price feed {_host(url)} gave no whole answer ({type(exc).__name__}).") from exc
+        raise PriceFeedError(f"The price feed {_host(self._url)} redirects too often.")
+
+    def _body(self, response: httpx.Response, deadline: float) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _LARGEST_BODY:
+                raise PriceFeedError(f"The price feed answered with more than {_LARGEST_BODY} bytes.")
+            if self._stopped.is_set():
+                raise PriceFeedError("The price feed was not read to its end, because the exporter stops.")
+            if self._clock.monotonic() > deadline:
+                raise PriceFeedError(f"The price feed took more than {_WHOLE_SECONDS:.0f} seconds to answer.")
+        return bytes(body)
+
+
+def _redirected(url: str, location: str) -> str:
+    target = urljoin(url, location)
+    if urlsplit(target).scheme != "https":
+        raise PriceFeedError(f"The price feed {_host(url)} redirects to an address without https.")
+    return target
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "the configured address"
+
+
+class _FeedRow:
+    """One model of the feed: its prices, and since when each was seen. See ``Row``."""
+
+    times: tuple[int, ...] = ()
+
+    def __init__(self, versions: list[tuple[int, Tariff]], *, origin: str) -> None:
+        self.origin = origin
+        self.dates = [since_ms for since_ms, _ in versions]
+        self._tariffs = [tariff for _, tariff in versions]
+
+    def at(self, at_ms: int) -> Listed | None:
+        return Listed(tariff=self._tariffs[max(0, bisect_right(self.dates, at_ms) - 1)])

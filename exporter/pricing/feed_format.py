@@ -1,0 +1,166 @@
+"""Reads the price list of llm-prices.com: which of its rows are prices of models that can be asked for by name.
+
+Its ids are made for a page, not for programs. Some are not the API's name (a table here has those), some are the prices
+of long prompts of another row ("Grok 4.5 >200k"), some stand for two models or for half of one. A row that could be
+misread is left out: a model without a price is charged at the default price and can be seen, a wrong price cannot.
+
+The list as a whole is refused if any row of it is damaged: nobody looks at it before it is used.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from exporter.errors import PriceFeedError
+from exporter.pricing.names import LONGEST_NAME, clean
+from exporter.pricing.price import Tariff, Tier, pico_per_token
+
+_HIGHEST_PRICE = Decimal(100_000)
+"""USD per million tokens. Above it, somebody mixed up units."""
+
+_SECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "anthropic": "anthropic",
+        "deepseek": "deepseek",
+        "google": "google",
+        "minimax": "minimax",
+        "mistral": "mistral",
+        "moonshot-ai": "moonshotai",
+        "openai": "openai",
+        "qwen": "qwen",
+        "xai": "x-ai",
+        "z.ai": "zai",
+    }
+)
+"""The list's vendors → sections of our price lists. Rows of other vendors have names that CPA never uses."""
+
+_API_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "claude-3.5-haiku": ("claude-3-5-haiku",),
+        "claude-3.5-sonnet": ("claude-3-5-sonnet",),
+        "claude-3.7-sonnet": ("claude-3-7-sonnet",),
+        "claude-4.5-haiku": ("claude-haiku-4-5",),
+        "claude-sonnet-4.5": ("claude-sonnet-4-5", "claude-sonnet-4"),  # "Claude Sonnet 4 and 4.5"
+        "claude-sonnet-5.5": ("claude-sonnet-5-5",),
+        "gemini-3-1-pro-preview": ("gemini-3.1-pro-preview",),
+        "gpt-4.5": ("gpt-4.5-preview",),
+        "o1-preview": ("o1-preview", "o1"),  # "o1 and o1-preview"
+        # Two prices of one model, for its text and its images: CPA does not tell which tokens are which.
+        "gpt-image-2-image": (),
+        "gpt-image-2-text": (),
+    }
+)
+"""Ids that are not the API's name → the names; none where the row is no model's price."""
+
+_LONG_PROMPT = re.compile(r"-(?P<thousands>128|200|256|272)k\Z")
+_MOVING = "-latest"
+
+_Key = tuple[str, str]
+
+Feed = dict[_Key, Tariff]
+"""The price of each model, by section and name."""
+
+
+class _Row(msgspec.Struct):
+    id: str
+    vendor: str
+    input: Decimal
+    output: Decimal
+    name: str = ""
+    input_cached: Decimal | None = None
+
+
+class _Body(msgspec.Struct):
+    prices: list[_Row]
+
+
+def read_feed(body: bytes) -> Feed:
+    """The usable prices of a list. Raises PriceFeedError with the reason if the list cannot be trusted."""
+    try:
+        rows = msgspec.json.decode(body, type=_Body).prices
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise PriceFeedError("What came is not a price list of the known form.") from exc
+    for row in rows:
+        _refuse_damaged(row)
+    by_id = _unambiguous(rows)
+    feed: Feed = {}
+    long_prompts = _long_prompts(by_id)
+    is_tier = {id(row) for tiers in long_prompts.values() for _, row in tiers}
+    for (vendor, id_), row in by_id.items():
+        if id(row) not in is_tier and not id_.endswith(_MOVING) and vendor in _SECTIONS:
+            tariff = _tariff(row, long_prompts.get((vendor, id_), []))
+            for name in _API_NAMES.get(id_, (id_,)):
+                feed[_SECTIONS[vendor], name] = tariff
+    if not feed:
+        raise PriceFeedError("The price list that came has no price of a model that CPA could serve.")
+    return feed
+
+
+def tariff_text(tariff: Tariff) -> str:
+    """A tariff as text to store."""
+    tiers = [{"above_tokens": tier.above_tokens, **tier.by_bucket()} for tier in tariff.tiers]
+    return json.dumps({**tariff.by_bucket(), "tiers": tiers}, sort_keys=True, separators=(",", ":"))
+
+
+def read_tariff(text: str) -> Tariff:
+    """The tariff that ``tariff_text`` made a text of."""
+    fields: dict[str, Any] = json.loads(text)
+    tiers = tuple(Tier(**tier) for tier in fields.pop("tiers"))
+    return Tariff(**fields, tiers=tiers)
+
+
+def _refuse_damaged(row: _Row) -> None:
+    # A damaged id is as bad as a damaged price: it says that the list is not what it was.
+    if not clean(row.id) or len(row.vendor) > LONGEST_NAME:
+        raise PriceFeedError("The price list that came has a row without a usable id.")
+    for price in (row.input, row.output, row.input_cached):
+        if price is not None and not 0 <= price <= _HIGHEST_PRICE:
+            raise PriceFeedError(f"The price list that came has an impossible price for {clean(row.id)}.")
+
+
+def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:
+    """The rows by vendor and id, without the ids that occur twice with different prices."""
+    by_id: dict[_Key, _Row] = {}
+    ambiguous = set()
+    for row in rows:
+        key = (row.vendor.lower(), clean(row.id))
+        first = by_id.setdefault(key, row)
+        if (first.input, first.output, first.input_cached) != (row.input, row.output, row.input_cached):
+            ambiguous.add(key)
+    return {key: row for key, row in by_id.items() if key not in ambiguous}
+
+
+def _long_prompts(by_id: Mapping[_Key, _Row]) -> dict[_Key, list[tuple[int, _Row]]]:
+    """The rows that are about another row's long prompts, by that row, with the size above which they hold.
+
+    A row's name has to say so, too: glm-4-32b-0414-128k is a model.
+    """
+    found: dict[_Key, list[tuple[int, _Row]]] = {}
+    for (vendor, id_), row in by_id.items():
+        suffix = _LONG_PROMPT.search(id_)
+        if suffix is None or f">{suffix['thousands']}k" not in row.name.lower().replace(" ", ""):
+            continue
+        base = vendor, id_[: suffix.start()]
+        if base in by_id:
+            found.setdefault(base, []).append((int(suffix["thousands"]) * 1000, row))
+    return found
+
+
+def _tariff(row: _Row, long_prompts: list[tuple[int, _Row]]) -> Tariff:
+    tiers = [Tier(above_tokens=size, **_rates(other)) for size, other in long_prompts]
+    return Tariff(**_rates(row), tiers=tuple(sorted(tiers, key=lambda tier: tier.above_tokens)))
+
+
+def _rates(row: _Row) -> dict[str, Any]:
+    """The list has no prices of cache writes, and ``null`` for cached input means unknown, not free."""
+    return {
+        "input": pico_per_token(row.input),
+        "output": pico_per_token(row.output),
+        "cache_read": None if row.input_cached is None else pico_per_token(row.input_cached),
+        "cache_write": None,
+    }

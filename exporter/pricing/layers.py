@@ -1,0 +1,39 @@
+"""All price lists in their order: the user's file, the catalogue, the feed, the default price."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.clock import Clock
+from exporter.pricing.catalogue import load_catalogue
+from exporter.pricing.engine import DEFAULT_PRICE, Pricer
+from exporter.pricing.feed import FeedStore, PriceFeed
+from exporter.pricing.price_list import Catalogue
+from exporter.pricing.user_prices import UserPrices
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriceLayers:
+    """The pricer, and those of its lists that change while the program runs; ``None`` where there is none."""
+
+    pricer: Pricer
+    user: UserPrices | None
+    feed: PriceFeed | None
+
+
+def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, clock: Clock) -> PriceLayers:
+    """Load the lists. Without ``feed_url`` the feed is neither asked nor used.
+
+    Raises SettingsError for a wrong price file, and LedgerError if ``store`` cannot be read.
+    """
+    catalogue = load_catalogue()
+    user = UserPrices(file, clock=clock) if file is not None else None
+    feed = PriceFeed(url=feed_url, store=store, known=catalogue.knows, clock=clock) if feed_url is not None else None
+    layers: list[Catalogue | None] = [user, catalogue, feed]
+    return PriceLayers(
+        pricer=Pricer(
+            [layer for layer in layers if layer is not None],
+            default=user.default if user is not None else lambda: DEFAULT_PRICE,
+        ),
+        user=user,
+        feed=feed,
+    )
