@@ -46,6 +46,7 @@ def measure(directory: Path, quick: bool) -> Section:
             "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
             "EXPORTER_DATA_DIR": str(directory / "data"),
             "EXPORTER_PORT": "0",
+            "EXPORTER_PRICES_REFRESH": "false",
             "LOG_LEVEL": "error",
         }
         with _started(["-m", "exporter"], directory, settings) as exporter:

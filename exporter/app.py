@@ -18,8 +18,7 @@ from exporter.loop import Loop, Worker
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.pipeline import Pipeline
-from exporter.pricing.catalogue import load_genai_catalogue
-from exporter.pricing.engine import Pricer
+from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pseudonyms import Pseudonyms, load_hash_key
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.client import ProxyClient
@@ -57,7 +56,8 @@ class Exporter:
         pseudonyms = open_pseudonyms(settings)
         registry = CollectorRegistry(auto_describe=False)
         polls = PollMetrics(registry)
-        pricer = Pricer([load_genai_catalogue()])
+        self.prices = open_price_layers(settings, self._ledger, clock)
+        pricer = self.prices.pricer
         self._clients = [connect(proxy, self._ledger, clock) for proxy in settings.proxies]
 
         def intake(proxy: str) -> Intake:
@@ -83,7 +83,7 @@ class Exporter:
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
         retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
-        self._workers = [upkeep, retention, *self._pollers]
+        self._workers = [upkeep, retention, *_price_workers(self.prices), *self._pollers]
         self._loop = Loop(self._workers)
         self._stopping = threading.Event()
         self._ledger_problem = ""
@@ -136,6 +136,8 @@ class Exporter:
             worker.stop()
         for pipeline in self._pipelines:
             pipeline.stop()
+        if self.prices.feed is not None:
+            self.prices.feed.stop()
         self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
         for client in self._clients:
             client.close()  # what has arrived of a pop is still stored and booked
@@ -198,6 +200,16 @@ def open_ledger(settings: Settings, clock: Clock) -> Ledger:
     )
 
 
+def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> PriceLayers:
+    """The price lists of these settings. Raises SettingsError and LedgerError."""
+    return open_prices(
+        file=settings.exporter_prices_file,
+        feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
+        store=ledger.price_feed,
+        clock=clock,
+    )
+
+
 def open_pseudonyms(settings: Settings) -> Pseudonyms:
     """The pseudonyms of these settings. Raises SettingsError."""
     configured = settings.exporter_hash_key
@@ -220,6 +232,14 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
         clock=clock,
     )
     return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard)
+
+
+def _price_workers(prices: PriceLayers) -> list[Worker]:
+    user, feed = prices.user, prices.feed
+    workers = [Worker("prices-file", user.reload, lambda: _UPKEEP_SECONDS)] if user is not None else []
+    if feed is not None:
+        workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
+    return workers
 
 
 def _poller(pipeline: Pipeline) -> Worker:

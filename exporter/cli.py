@@ -146,6 +146,7 @@ def _run_demo(settings: Settings, *, rate: float, seed: int | None, proxy_port: 
                 update={
                     "proxies": (ProxySettings(name="demo", url=server.url, management_key=SecretStr(MANAGEMENT_KEY)),),
                     "exporter_data_dir": settings.exporter_data_dir / "demo",
+                    "exporter_prices_refresh": False,
                 }
             )
         )

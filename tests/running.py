@@ -156,7 +156,7 @@ def exporter_process(
 
     Without ``proxy_url`` the proxies must come from elsewhere. It is killed at the end if it still runs.
     """
-    given = {"EXPORTER_DATA_DIR": str(directory / "data"), "EXPORTER_PORT": "0"}
+    given = {"EXPORTER_DATA_DIR": str(directory / "data"), "EXPORTER_PORT": "0", "EXPORTER_PRICES_REFRESH": "false"}
     if proxy_url:
         given |= {"CLIPROXY_URL": proxy_url, "CLIPROXY_MANAGEMENT_KEY": key}
     process = Process(arguments, cwd=directory, settings={**given, **settings})

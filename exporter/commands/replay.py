@@ -2,14 +2,12 @@
 
 import click
 
-from exporter.app import open_ledger, open_pseudonyms
+from exporter.app import open_ledger, open_price_layers, open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import existing_ledger, exit_codes, ready_settings
 from exporter.errors import LedgerLockedError
 from exporter.intake import Intake
 from exporter.ledger.database import DataDirectoryLock
-from exporter.pricing.catalogue import load_genai_catalogue
-from exporter.pricing.engine import Pricer
 from exporter.settings.model import Settings
 
 
@@ -43,7 +41,7 @@ def replay(reason: str | None) -> None:
 def _book(settings: Settings, proxies: list[str]) -> None:
     clock = SystemClock()
     ledger = open_ledger(settings, clock)
-    pricer = Pricer([load_genai_catalogue()])
+    pricer = open_price_layers(settings, ledger, clock).pricer
     pseudonym = open_pseudonyms(settings).of
     for proxy in proxies:
         proxy_id = ledger.register(proxy)

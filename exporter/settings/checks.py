@@ -80,7 +80,9 @@ def switch(value: object) -> bool:
     """On or off."""
     if isinstance(value, bool):
         return value
-    return choice("true", "false", synonyms={"yes": "true", "on": "true", "no": "false", "off": "false"})(value) == "true"
+    return (
+        choice("true", "false", synonyms={"yes": "true", "on": "true", "no": "false", "off": "false"})(value) == "true"
+    )
 
 
 def zone_name(value: object) -> str:

@@ -27,7 +27,7 @@ def settings_for(data_dir: Path, *, proxy_url: str, key: str, **more: Any) -> Se
         exporter_data_dir=data_dir,
         exporter_port=0,
         exporter_hash_key=SecretStr(HASH_KEY),
-        **more,
+        **{"exporter_prices_refresh": False, **more},  # no test asks the web
     )
 
 

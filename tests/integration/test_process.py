@@ -173,6 +173,7 @@ def _run_as_nobody(directory: Path, server: DemoServer) -> subprocess.CompletedP
         "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
         "EXPORTER_DATA_DIR": str(directory),
         "EXPORTER_PORT": "0",
+        "EXPORTER_PRICES_REFRESH": "false",
     }
     return subprocess.run(
         [sys.executable, "-c", _AS_NOBODY],
