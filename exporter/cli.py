@@ -13,6 +13,7 @@ from exporter.app import Exporter, connect, open_ledger
 from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, ready_settings
 from exporter.commands.export import export
+from exporter.commands.price import price
 from exporter.commands.replay import replay
 from exporter.errors import ExporterError, ProxyError, SettingsError
 from exporter.settings.load import load_settings, no_proxy_sentence
@@ -166,3 +167,4 @@ def _run_exporter(settings: Settings) -> None:
 
 main.add_command(export)
 main.add_command(replay)
+main.add_command(price)

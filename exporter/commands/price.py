@@ -1,0 +1,177 @@
+"""``cliproxy-exporter price``: what a model costs, where that is from, and what a request comes to."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from decimal import Decimal
+
+import click
+
+from exporter.clock import SystemClock
+from exporter.commands.common import FAILED, exit_codes, ready_settings
+from exporter.errors import LedgerError
+from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.price_feed import FeedPrice, StoredFeed, read_price_feed
+from exporter.pricing.engine import Pricer
+from exporter.pricing.layers import open_prices
+from exporter.pricing.price import MatchedBy, Price, Rates, Tariff, cost, usd_per_million
+from exporter.pricing.without_price import models_without_price
+from exporter.records import Tokens
+from exporter.settings.model import Settings
+
+_HOW = {
+    MatchedBy.OVERRIDE: "your price file has it",
+    MatchedBy.EXACT: "the name is listed",
+    MatchedBy.DATE: "without its date the name is listed",
+    MatchedBy.SUFFIX: "without a suffix that does not change the price the name is listed",
+    MatchedBy.DEFAULT: "no list has it",
+}
+_BUCKETS = {"input": "uncached", "cache_read": "cache_read", "cache_write": "cache_write", "output": "output"}
+_BASE_TIERS = frozenset({"", "auto", "default", "standard"})
+_count = click.IntRange(min=0)
+
+
+@click.command(epilog="Example: cliproxy-exporter price claude-opus-4-6 --input 4670 --cache-read 13569 --output 93")
+@click.argument("model")
+@click.option("--provider", default="", help="CPA's provider, as the metrics show it; else the model's maker decides.")
+@click.option("--at", "at", help="Moment of the request, as 2026-10-01 or 2026-10-01T12:00 in TIMEZONE; else now.")
+@click.option("--tier", default="", help="Service tier of the request, for example priority or flex.")
+@click.option("--input", "input_", type=_count, default=0, help="Prompt tokens that no cache had.")
+@click.option("--cache-read", type=_count, default=0, help="Prompt tokens read from the provider's cache.")
+@click.option("--cache-write", type=_count, default=0, help="Prompt tokens written to that cache.")
+@click.option("--output", type=_count, default=0, help="Output tokens, reasoning included.")
+@click.option("--reasoning", type=_count, default=0, help="How many of the output tokens are reasoning.")
+def price(
+    *,
+    model: str,
+    provider: str,
+    at: str | None,
+    tier: str,
+    input_: int,
+    cache_read: int,
+    cache_write: int,
+    output: int,
+    reasoning: int,
+) -> None:
+    """Show what MODEL costs, where the price is from, and the sum for a request.
+
+    It is what the exporter charges: the same lists in the same order, prices of the daily list included if it was
+    fetched. The exit code is 1 if there is no price but the default one, or none for the service tier.
+    """
+    if reasoning > output:
+        raise click.BadParameter("Reasoning is a part of the output, so it cannot be more.", param_hint="--reasoning")
+    tokens = Tokens(
+        uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning
+    )
+    with exit_codes():
+        settings = ready_settings()
+        at_ms = _moment(at, settings.zone) if at else int(SystemClock().now() * 1000)
+        found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
+        service_tier = tier.strip().lower()
+        service_tier = "" if service_tier in _BASE_TIERS else service_tier
+        tariff = found.at(service_tier)
+        for line in _about(found, provider, model, moment=datetime.fromtimestamp(at_ms / 1000, settings.zone)):
+            click.echo(line)
+        if tariff is not None:
+            for line in (*_prices(tariff, service_tier), *_sum(tariff, tokens)):
+                click.echo(line)
+        problem = _problem(found, tariff, provider, model, service_tier)
+        if problem:
+            click.echo(problem, err=True)
+            sys.exit(FAILED)
+
+
+class _StoredOnly:
+    """The feed's prices as the ledger has them; the ledger is not written and may be in use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.exporter_data_dir / FILE_NAME
+
+    def load(self) -> StoredFeed:
+        try:
+            return read_price_feed(self._path)
+        except LedgerError as exc:
+            click.echo(f"The prices of the daily list are left out: {exc}", err=True)
+            return StoredFeed()
+
+    def save(self, new: object, *, fetched_ms: int) -> None:
+        raise LedgerError("This command does not write to the ledger.")
+
+
+def _pricer(settings: Settings) -> Pricer:
+    return open_prices(
+        file=settings.exporter_prices_file,
+        feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
+        store=_StoredOnly(settings),
+        clock=SystemClock(),
+    ).pricer
+
+
+def _moment(text: str, zone: tzinfo) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise click.BadParameter(
+            f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", param_hint="--at"
+        ) from exc
+    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp() * 1000)
+
+
+def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iterator[str]:
+    yield f"model     {model}{f' of {provider}' if provider else ''} at {moment.isoformat(timespec='seconds')}"
+    yield f"price     {found.origin}"
+    yield f"matched   {found.matched_by}: {_HOW[found.matched_by]}"
+    tiers = ", ".join(sorted(found.service_tiers))
+    yield f"tiers     {tiers or 'none but the base tier'}"
+
+
+def _prices(tariff: Tariff, service_tier: str) -> Iterator[str]:
+    columns = [("any prompt" if not tariff.tiers else f"up to {tariff.tiers[0].above_tokens:,}", tariff.by_bucket())]
+    columns += [(f"above {tier.above_tokens:,}", tier.by_bucket()) for tier in tariff.tiers]
+    yield ""
+    yield f"USD per million tokens, service tier {service_tier or 'base'}"
+    yield f"{'':<12}" + "".join(f"{heading:>16}" for heading, _ in columns)
+    for bucket in _BUCKETS:
+        yield f"{bucket:<12}" + "".join(f"{_usd(prices[bucket]):>16}" for _, prices in columns)
+
+
+def _usd(pico: int | None) -> str:
+    return "-" if pico is None else f"{usd_per_million(pico).normalize():f}"
+
+
+def _sum(tariff: Tariff, tokens: Tokens) -> Iterator[str]:
+    if not tokens.prompt and not tokens.output:
+        return
+    rates: Rates = tariff.rates(tokens.prompt)
+    yield ""
+    yield f"A request with a prompt of {tokens.prompt:,} tokens"
+    for bucket, field in _BUCKETS.items():
+        count: int = getattr(tokens, field)
+        rate = rates.by_bucket()[bucket]
+        if count and rate is None:
+            yield f"{bucket:<12}{count:>16,} x {'-':>12} = {'no price':>21}"
+        elif count and rate is not None:
+            yield f"{bucket:<12}{count:>16,} x {_usd(rate):>12} = {_dollars(count * rate, 12):>21}"
+        if bucket == "output" and tokens.reasoning:
+            yield f"{'':<12}{tokens.reasoning:>16,} of them are reasoning, at the same price"
+    yield f"{'cost':<12}{'':>16}   {'':>12}   {_dollars(cost(tariff, tokens), 9):>18}"
+
+
+def _dollars(amount: int, places: int) -> str:
+    return f"${Decimal(amount).scaleb(-places):,.{places}f}"
+
+
+def _problem(found: Price, tariff: Tariff | None, provider: str, model: str, service_tier: str) -> str:
+    if found.matched_by is MatchedBy.DEFAULT:
+        reason = models_without_price().get((provider.strip().lower(), model.strip().lower()))
+        why = f" It was looked for: {reason}." if reason else ""
+        return (
+            f"No list has a price for {model}, so it is charged at the default price, which is a guess.{why}"
+            " If you know its price, put it into the file that EXPORTER_PRICES_FILE names."
+        )
+    if tariff is None:
+        return (
+            f"There is no price for the service tier {service_tier}: its requests cost 0 and are counted as unpriced"
+            " (no_tier_price). If you know the price, put it into the file that EXPORTER_PRICES_FILE names."
+        )
+    return ""
