@@ -224,6 +224,8 @@ class Dictionary:
         """
         if record.auth_index:
             kind, value = "auth_index", record.auth_index
+            if (proxy, kind, at_provider := shared_handle(value, record.provider)) in self._credential_keys:
+                value = at_provider
             label = f"{record.provider}-{record.auth_index[:_LABEL_DIGITS]}"
         elif record.source and record.source != record.client:
             kind, value = "account", record.source
@@ -299,6 +301,14 @@ class Dictionary:
         if known is not None and self.resolved(known).id != credential:
             self._merge(connection, self.resolved(known).id, credential)
 
+    def unbind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str) -> None:
+        """From now on ``value`` finds nothing."""
+        if self._credential_keys.pop((proxy, kind, value), None) is not None:
+            connection.execute(
+                "delete from credential_key where proxy = ? and kind = ? and value = ?", (proxy, kind, value)
+            )
+            self.labels_version += 1
+
     def name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
         """``value`` is one of the things that ``credential`` is called."""
         known = self._names.setdefault((kind, value), set())
@@ -314,6 +324,11 @@ class Dictionary:
         connection.execute("update credential set merged_into = ? where id = ?", (into, one))
         self.credentials[one] = replace(self.credentials[one], merged_into=into)
         self.labels_version += 1
+
+
+def shared_handle(auth_index: str, provider: str) -> str:
+    """What finds a credential whose ``auth_index`` is also that of another provider's."""
+    return f"{auth_index}/{provider}" if auth_index else ""
 
 
 def _insert(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

@@ -5,12 +5,12 @@ on from the last value: a count that fell is wholly new, any other is new by its
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.credentials.accounts import Account
 from exporter.ledger.booking import store_births
-from exporter.ledger.dictionary import Credential, Dictionary
+from exporter.ledger.dictionary import Credential, Dictionary, shared_handle
 from exporter.ledger.totals import Attempts, SeriesKey
 
 _LABEL_DIGITS = 10
@@ -28,7 +28,7 @@ class Inventoried:
 def take_inventory(
     connection: sqlite3.Connection,
     dictionary: Dictionary,
-    accounts: Iterable[Account],
+    accounts: Sequence[Account],
     *,
     proxy: int,
     whole: bool,
@@ -38,7 +38,10 @@ def take_inventory(
     Attempts are only counted from a ``whole`` inventory: in a part of one, an account that was missing so far would
     look like a new one.
     """
-    credentials = [(_credential(connection, dictionary, proxy, account), account) for account in accounts]
+    shared = _shared_handles(accounts)
+    for auth_index in shared:
+        dictionary.unbind(connection, proxy, "auth_index", auth_index)
+    credentials = [(_credential(connection, dictionary, proxy, account, shared), account) for account in accounts]
     if not whole:
         return Inventoried(credentials=credentials, attempts={}, births=[])
     return _count_attempts(connection, credentials, proxy)
@@ -79,13 +82,30 @@ def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, in
     }
 
 
-def _credential(connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, account: Account) -> int:
+def _shared_handles(accounts: Iterable[Account]) -> set[str]:
+    """Every ``auth_index`` that credentials of several providers have.
+
+    From CPA 7.0.0 on it is made of base URL and key, so a relay's key that stands in two lists has one in both.
+    """
+    providers: dict[str, set[str]] = {}
+    for account in accounts:
+        providers.setdefault(account.auth_index, set()).add(account.facts.provider)
+    return {auth_index for auth_index, several in providers.items() if auth_index and len(several) > 1}
+
+
+def _credential(
+    connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, account: Account, shared: set[str]
+) -> int:
     """The credential of an account: by what names it for good (file or key), else by its ``auth_index``.
 
     ``auth_index`` changes with upgrades of CPA and with a moved directory, so it only finds what a record brought
     first; afterwards the file or key does, and a new ``auth_index`` leads to the same credential.
     """
-    handles = [*((account.identity,) if account.identity else ()), ("auth_index", account.auth_index)]
+    handle, at_provider = account.auth_index, shared_handle(account.auth_index, account.facts.provider)
+    # Once shared, always: when one of the two lists cannot be read, the other must not take all records.
+    if handle in shared or dictionary.find_credential(proxy, "auth_index", at_provider) is not None:
+        handle = at_provider
+    handles = [*((account.identity,) if account.identity else ()), ("auth_index", handle)]
     found = (dictionary.find_credential(proxy, kind, value) for kind, value in handles)
     credential = next((credential for credential in found if credential is not None), None)
     if credential is None:

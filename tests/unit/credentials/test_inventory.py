@@ -230,6 +230,41 @@ def test_a_part_of_an_inventory_makes_no_account_new(tmp_path: Path) -> None:
     assert not ledger.totals.births, "it had counted before we met it"
 
 
+_SHARED = {"api-key": "sk-relay", "base-url": "https://relay.example", "auth-index": "a" * 16}
+_SHARED_USES = {
+    "claude": {"https://relay.example|sk-relay": {"success": 5, "failed": 0}},
+    "codex": {"https://relay.example|sk-relay": {"success": 9, "failed": 1}},
+}
+
+
+def test_one_handle_at_two_providers_is_two_credentials_and_each_record_finds_its_own(tmp_path: Path) -> None:
+    """From CPA 7.0.0 on entries with the same base URL and key have the same auth_index, in whichever list."""
+    ledger = open_ledger(tmp_path)
+    claude, codex = (_keys(f"{name}-api-key", _SHARED, uses=_SHARED_USES) for name in ("claude", "codex"))
+    ledger.take_inventory("p", claude)  # the other entry is added later
+    records = [
+        _request("a" * 16, 1, auth_type="apikey"),
+        _request("a" * 16, 2, auth_type="apikey", provider="codex", executor_type="CodexExecutor", model="gpt-5"),
+        _request("a" * 16, 3, auth_type="apikey", provider="codex", executor_type="CodexExecutor", model="gpt-5"),
+    ]
+    take(intake_of(ledger), records[:1])
+    ledger.take_inventory("p", [*claude, *codex])
+    take(intake_of(ledger), records[1:2])
+    ledger.take_inventory("p", claude, whole=False)  # one list could not be read
+    ledger.close()
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), records[2:])
+
+    assert {(route.provider, route.model) for route in ledger.dictionary.routes.values()} == {
+        ("claude", "claude-sonnet-4-5"),
+        ("codex", "gpt-5"),
+    }
+    named = CredentialAlias(key=SecretStr("sk-relay"), alias="relay")
+    assert _shown(ledger, Aliases(credentials=(named,))) == {"relay-claude": 1, "relay-codex": 2}
+    assert sorted((count.success, count.failed) for count in ledger.totals.attempts.values()) == [(5, 0), (9, 1)]
+    check_sums(ledger)
+
+
 def test_a_kimi_account_called_like_claude_is_a_kimi_account_read_like_claude(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files({"name": "kimi-frank.json", "provider": "kimi", "auth_index": "k" * 16}))
