@@ -101,8 +101,12 @@ class Process:
         return self._url
 
     def _stated_url(self) -> str:
-        assert self._popen.poll() is None, f"it ended with {self._popen.returncode}: {self.log}"
+        assert not self.ended, f"it ended with {self._popen.returncode}: {self.log}"
         return next((match[1] for line in self.out if (match := _OPENED.match(line))), "")
+
+    @property
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", headers=headers, trust_env=False, timeout=10)
@@ -143,9 +147,10 @@ class Process:
         return code
 
     def end(self) -> None:
-        """Make sure that it does not outlive the test."""
-        if self._popen.poll() is None:
-            self.kill()
+        """Make sure that it does not outlive the test, and that all its lines are read."""
+        if not self.ended:
+            self._popen.kill()
+        self.wait(10)
 
 
 @contextmanager
