@@ -1,0 +1,98 @@
+"""Several proxies of one YAML file: one that hangs and one that refuses the key cost the others nothing."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.fakes.raw import RawServer, hang
+from tests.running import Process, exporter_process, flow_in, ledger_file, wait_until
+
+POLLS = "cliproxy_exporter_polls_total"
+UP = "cliproxy_up"
+
+
+@contextmanager
+def _program(directory: Path, urls: dict[str, str], **keys: str) -> Iterator[Process]:
+    """The program with these proxies, polled each second; ``keys`` are keys other than the demo's."""
+    proxies = [
+        {"name": name, "url": url, "management_key": keys.get(name, MANAGEMENT_KEY)} for name, url in urls.items()
+    ]
+    (directory / "proxies.yaml").write_text(json.dumps({"proxies": proxies}), encoding="utf-8")
+    with exporter_process(directory, EXPORTER_CONFIG="proxies.yaml", COLLECTOR_INTERVAL_SECONDS="1") as program:
+        yield program
+
+
+@pytest.fixture
+def fine() -> Iterator[DemoServer]:
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+        yield server
+
+
+def _publish(server: DemoServer, records: int, seed: int) -> None:
+    proxy = server.proxy
+    proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
+
+
+def test_one_that_hangs_and_one_that_refuses_cost_the_third_nothing(fine: DemoServer, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with RawServer(hang()) as hanging, DemoServer(DemoProxy(key="another")) as refusing:
+        urls = {"hangs": hanging.url, "refuses": refusing.url, "fine": fine.url}
+        with _program(tmp_path, urls) as program:
+            _publish(fine, 100, seed=1)
+            wait_until(lambda: flow_in(data_dir, "fine").booked == 100)
+            started, polls = time.monotonic(), program.metric(POLLS, proxy="fine") or 0
+            wait_until(lambda: program.metric(POLLS, proxy="fine") or 0, lambda now: now >= polls + 5)
+            assert time.monotonic() - started < 8, "the rhythm of the good proxy suffers"
+            _publish(fine, 50, seed=2)
+            wait_until(lambda: flow_in(data_dir, "fine").booked == 150)
+
+            assert hanging.asked.is_set()
+            assert program.metric(POLLS, proxy="hangs") == 1, "the hanging call has not ended yet"
+            assert program.metric(UP, proxy="hangs") is None
+            assert program.metric(UP, proxy="refuses") == 0
+            assert program.metric(UP, proxy="fine") == 1
+            assert refusing.proxy.counts().refused_logins == 1
+            assert program.metric("cliproxy_requests_total", proxy="fine")
+            assert program.metric("cliproxy_requests_total", proxy="refuses") is None
+            page = program.get("/").text
+            assert "was refused once" in page
+            assert "The first poll is on its way" in page
+
+            started = time.monotonic()
+            assert program.stop() == 0
+            assert time.monotonic() - started < 10
+    assert len(program.logged("proxy_state", "proxy=refuses")) == 1
+    assert len(program.logged("proxy_state", "proxy=fine")) == 1
+
+
+def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
+    """Two proxies that send the very same records, under the same credentials."""
+    data_dir = tmp_path / "data"
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as east, DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as west:
+        attempts = Traffic(seed=4, zone=east.proxy.zone).batch(200, ending=time.time())
+        with _program(tmp_path, {"east": east.url, "west": west.url}) as program:
+            for server in (east, west):
+                server.proxy.publish(attempts)
+            wait_until(lambda: [flow_in(data_dir, name).booked for name in ("east", "west")] == [200, 200])
+            requests = "cliproxy_requests_total"
+            wait_until(lambda: program.metric(requests, proxy="west") == program.metric(requests, proxy="east"))
+            assert program.metric("cliproxy_exporter_records_booked_total", proxy="east") == 200
+            assert program.stop() == 0
+        # A proxy that is taken out of the settings keeps its records and totals.
+        with _program(tmp_path, {"west": west.url}) as program:
+            wait_until(lambda: program.metric(UP, proxy="west") == 1)
+            assert program.metric(requests, proxy="east") == program.metric(requests, proxy="west")
+            assert program.stop() == 0
+    with ledger_file(data_dir) as connection:
+        (entries,) = connection.execute("select count(*) from entry").fetchone()
+        shared = connection.execute("select ts_ms, fingerprint, count(*) from entry group by 1, 2 having count(*) > 1")
+        assert shared.fetchall() == []
+    assert entries == 400
