@@ -11,7 +11,7 @@ from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, exit_codes, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import FILE_NAME
-from exporter.ledger.price_feed import FeedPrice, StoredFeed, read_price_feed
+from exporter.ledger.price_feed import StoredFeed, read_price_feed
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import open_prices
 from exporter.pricing.price import MatchedBy, Price, Rates, Tariff, cost, usd_per_million
@@ -60,9 +60,7 @@ def price(
     """
     if reasoning > output:
         raise click.BadParameter("Reasoning is a part of the output, so it cannot be more.", param_hint="--reasoning")
-    tokens = Tokens(
-        uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning
-    )
+    tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
         at_ms = _moment(at, settings.zone) if at else int(SystemClock().now() * 1000)
@@ -72,8 +70,11 @@ def price(
         tariff = found.at(service_tier)
         for line in _about(found, provider, model, moment=datetime.fromtimestamp(at_ms / 1000, settings.zone)):
             click.echo(line)
+        shown_tier = service_tier if tariff is not None else ""
+        for line in _prices(tariff or found.tariff, shown_tier):
+            click.echo(line)
         if tariff is not None:
-            for line in (*_prices(tariff, service_tier), *_sum(tariff, tokens)):
+            for line in _sum(tariff, tokens):
                 click.echo(line)
         problem = _problem(found, tariff, provider, model, service_tier)
         if problem:
@@ -94,7 +95,7 @@ class _StoredOnly:
             click.echo(f"The prices of the daily list are left out: {exc}", err=True)
             return StoredFeed()
 
-    def save(self, new: object, *, fetched_ms: int) -> None:
+    def save(self, new: object, *, fetched_ms: int) -> None:  # noqa: ARG002 - the protocol's
         raise LedgerError("This command does not write to the ledger.")
 
 

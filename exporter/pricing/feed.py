@@ -153,7 +153,7 @@ class PriceFeed:
             with httpx.Client(timeout=_WAIT_SECONDS) as client:
                 for _ in range(_MOST_REDIRECTS + 1):
                     with client.stream("GET", url, headers={"Accept": "application/json"}) as response:
-                        if response.is_redirect:
+                        if response.has_redirect_location:
                             url = _redirected(url, response.headers["location"])
                             continue
                         if response.status_code != httpx.codes.OK:

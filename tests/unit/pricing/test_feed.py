@@ -1,0 +1,304 @@
+"""The daily list: fetched from a real HTTP server, kept in a real ledger."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.price_feed import read_price_feed
+from exporter.pricing.feed import PriceFeed
+from exporter.pricing.price import Price
+from exporter.pricing.price_list import PriceList
+from tests.fakes.books import TurnedClock
+
+DAY_MS = 86_400_000
+
+
+class Site:
+    """A web server that answers every request with what the test has set."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.asked: list[str] = []
+        self.in_the_middle: Callable[[], None] = lambda: None
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.asked.append(self.path)
+                self.send_response(site.status)
+                for name, value in {"Content-Length": str(len(site.body)), **site.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                middle = len(site.body) // 2
+                self.wfile.write(site.body[:middle])
+                self.wfile.flush()
+                site.in_the_middle()
+                self.wfile.write(site.body[middle:])
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/prices.json"
+
+    def lists(self, **prices: float) -> None:
+        """From now on the list has these models of OpenAI, each with its price of input."""
+        rows = [
+            {"id": name.replace("_", "-"), "vendor": "openai", "name": name, "input": price, "output": 2 * price}
+            for name, price in prices.items()
+        ]
+        self.status, self.headers = 200, {}
+        self.body = json.dumps({"prices": rows}).encode()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: TurnedClock) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def open_feed(site: Site, ledger: Ledger, catalogue: PriceList, clock: TurnedClock) -> Callable[[], PriceFeed]:
+    """A feed as it is after a start."""
+
+    def open_it(url: str = "") -> PriceFeed:
+        return PriceFeed(url=url or site.url, store=ledger.price_feed, known=catalogue.knows, clock=clock)
+
+    return open_it
+
+
+@pytest.fixture
+def feed(open_feed: Callable[[], PriceFeed]) -> PriceFeed:
+    return open_feed()
+
+
+def found(feed: PriceFeed, clock: TurnedClock, model: str, *, days: int = 0) -> Price | None:
+    return feed.find("codex", model, at_ms=int(clock.now() * 1000) + days * DAY_MS)
+
+
+def input_of(feed: PriceFeed, clock: TurnedClock, model: str, *, days: int = 0) -> int | None:
+    price = found(feed, clock, model, days=days)
+    return None if price is None else price.tariff.input
+
+
+def test_a_new_model_gets_its_price_at_the_first_fetch(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
+    site.lists(gpt_99=1.25)
+    assert found(feed, clock, "gpt-99") is None
+    assert feed.status.state == "waiting"
+    feed.refresh()
+    price = found(feed, clock, "gpt-99-2026-11-20(high)")
+    assert price is not None
+    assert (price.origin, price.matched_by) == ("llm-prices.com openai/gpt-99", "suffix")
+    assert (price.tariff.input, price.tariff.output) == (1_250_000, 2_500_000)
+    assert (feed.status.state, feed.status.models) == ("ok", 1)
+    assert site.asked == ["/prices.json"]
+
+
+def test_what_the_catalogue_knows_is_never_priced_from_here(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
+    site.lists(gpt_99=1.25, gpt_5=99, o3=99)
+    feed.refresh()
+    assert found(feed, clock, "gpt-5") is None
+    assert found(feed, clock, "gpt-5-2025-08-07") is None
+    assert found(feed, clock, "o3", days=-1_000) is None, "not even for a time at which it has no price there"
+
+
+@pytest.mark.parametrize("model", ["gpt-9", "gpt-99-mini", "gpt-990", "gpt"])
+def test_look_alikes_get_no_price(site: Site, feed: PriceFeed, clock: TurnedClock, model: str) -> None:
+    site.lists(gpt_99=1.25)
+    feed.refresh()
+    assert found(feed, clock, model) is None
+
+
+def test_prices_survive_a_restart_without_network(
+    site: Site, feed: PriceFeed, open_feed: Callable[[], PriceFeed], clock: TurnedClock
+) -> None:
+    site.lists(gpt_99=1.25)
+    feed.refresh()
+    fetched_ms = feed.status.fetched_ms
+    site.status = 503
+    again = open_feed()
+    assert input_of(again, clock, "gpt-99") == 1_250_000
+    again.refresh()
+    assert input_of(again, clock, "gpt-99") == 1_250_000
+    assert again.status.state == "failed"
+    assert again.status.fetched_ms == fetched_ms
+
+
+def test_a_price_that_changes_holds_from_when_the_change_was_seen(
+    site: Site, feed: PriceFeed, open_feed: Callable[[], PriceFeed], clock: TurnedClock
+) -> None:
+    site.lists(gpt_99=1, gpt_98=5)
+    feed.refresh()
+    clock.at += DAY_MS / 1000
+    site.lists(gpt_99=3, gpt_98=5)
+    feed.refresh()
+    changed_ms = int(clock.now() * 1000)
+    for each in (feed, open_feed()):
+        before, since = (each.find("codex", "gpt-99", at_ms=at_ms) for at_ms in (changed_ms - 1, changed_ms))
+        assert before is not None
+        assert since is not None
+        assert (before.tariff.input, since.tariff.input) == (1_000_000, 3_000_000)
+        assert input_of(each, clock, "gpt-99", days=-1_000) == 1_000_000
+        assert input_of(each, clock, "gpt-98") == 5_000_000
+
+
+def test_a_model_that_is_no_longer_listed_keeps_its_price(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
+    site.lists(gpt_99=1, gpt_98=5)
+    feed.refresh()
+    site.lists(gpt_98=5)
+    feed.refresh()
+    assert input_of(feed, clock, "gpt-99") == 1_000_000
+
+
+def test_an_unchanged_list_is_kept_once(site: Site, feed: PriceFeed, ledger: Ledger, clock: TurnedClock) -> None:
+    site.lists(gpt_99=1)
+    for _ in range(3):
+        feed.refresh()
+        clock.at += DAY_MS / 1000
+    assert len(ledger.price_feed.load().prices) == 1
+
+
+def _answers(**what: Any) -> Callable[[Site], None]:
+    def prepare(site: Site) -> None:
+        vars(site).update(what)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        pytest.param(_answers(status=500), "answered with status 500", id="a server error"),
+        pytest.param(_answers(status=404), "answered with status 404", id="gone"),
+        pytest.param(_answers(status=204, body=b""), "answered with status 204", id="no content"),
+        pytest.param(_answers(body=b"<html>Log in to the hotel's network</html>"), "not a price list", id="a page"),
+        pytest.param(_answers(body=b'{"prices": [{"id": "gpt-'), "not a price list", id="cut off"),
+        pytest.param(_answers(headers={"Content-Length": "999999"}), "no whole answer", id="broken off"),
+        pytest.param(_answers(body=b" " * 2_097_153), "more than 2097152 bytes", id="too large"),
+        pytest.param(
+            _answers(body=b"x" * 99, headers={"Content-Encoding": "gzip"}),
+            "no whole answer",
+            id="compressed and damaged",
+        ),
+        pytest.param(
+            _answers(body=b'{"prices": [{"id": "gpt-99", "vendor": "openai", "input": -1, "output": 1}]}'),
+            "an impossible price for gpt-99",
+            id="a price below zero",
+        ),
+        pytest.param(
+            _answers(status=302, headers={"Location": "http://127.0.0.1:1/x"}), "without https", id="redirected to http"
+        ),
+        pytest.param(
+            _answers(status=302, headers={"Location": "/other"}), "without https", id="redirected to its own plain http"
+        ),
+        pytest.param(
+            _answers(status=302, headers={"Location": "file:///etc/passwd"}), "without https", id="redirected to a file"
+        ),
+        pytest.param(
+            _answers(status=302, headers={"Location": "https://127.0.0.1:1/x"}),
+            "127.0.0.1 gave no whole answer (ConnectError)",
+            id="redirected to https, which is followed",
+        ),
+        pytest.param(_answers(status=304), "answered with status 304", id="a redirect to nowhere"),
+    ],
+)
+def test_a_failure_is_harmless_and_visible(
+    site: Site, feed: PriceFeed, clock: TurnedClock, break_it: Callable[[Site], None], says: str
+) -> None:
+    site.lists(gpt_99=1)
+    feed.refresh()
+    break_it(site)
+    with capture_logs() as events:
+        feed.refresh()
+        feed.refresh()
+    assert feed.status.state == "failed"
+    assert says in feed.status.sentence
+    assert feed.status.models == 1
+    assert input_of(feed, clock, "gpt-99") == 1_000_000
+    assert [(event["event"], event["log_level"]) for event in events] == [("price_feed_state", "warning")]
+
+    site.lists(gpt_99=2)
+    with capture_logs() as events:
+        feed.refresh()
+    assert input_of(feed, clock, "gpt-99") == 2_000_000
+    assert [event["event"] for event in events] == ["prices_fetched", "price_feed_state"]
+
+
+def test_no_server_at_all_is_a_failure_that_does_not_name_the_whole_address(
+    open_feed: Callable[[str], PriceFeed],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    feed = open_feed(f"http://127.0.0.1:{port}/with-a-token-in-it")
+    feed.refresh()
+    assert "127.0.0.1 gave no whole answer (ConnectError)" in feed.status.sentence
+    assert "token" not in feed.status.sentence
+
+
+def test_a_failure_is_tried_again_sooner(site: Site, feed: PriceFeed) -> None:
+    site.lists(gpt_99=1)
+    feed.refresh()
+    daily = feed.interval_seconds
+    site.status = 500
+    feed.refresh()
+    assert (daily, feed.interval_seconds) == (86_400, 3_600)
+
+
+def test_a_server_that_trickles_is_given_up(site: Site, feed: PriceFeed, clock: TurnedClock) -> None:
+    def half_a_minute() -> None:
+        clock.at += 31
+
+    site.lists(gpt_99=1)
+    site.in_the_middle = half_a_minute
+    feed.refresh()
+    assert "took more than 30 seconds" in feed.status.sentence
+
+
+def test_a_stop_ends_a_fetch_in_progress(site: Site, feed: PriceFeed) -> None:
+    site.lists(gpt_99=1)
+    feed.stop()
+    feed.refresh()
+    assert feed.status.state == "failed"
+    assert "exporter stops" in feed.status.sentence
+
+
+def test_another_process_can_read_what_was_kept(
+    site: Site, feed: PriceFeed, ledger: Ledger, tmp_path: Path, clock: TurnedClock
+) -> None:
+    site.lists(gpt_99=1)
+    feed.refresh()
+    stored = read_price_feed(tmp_path / FILE_NAME)
+    assert stored == ledger.price_feed.load()
+    assert stored.fetched_ms == int(clock.now() * 1000)
+    assert read_price_feed(tmp_path / "none").prices == ()

@@ -1,0 +1,179 @@
+"""The user's price file while the exporter runs."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.clock import SystemClock
+from exporter.errors import SettingsError
+from exporter.pricing.engine import DEFAULT_PRICE
+from exporter.pricing.price import MatchedBy
+from exporter.pricing.user_prices import UserPrices, check_prices_file
+
+AT_MS = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp()) * 1000
+GOOD = "prices:\n  - {model: house, input: 1, output: 2}\n"
+BETTER = "prices:\n  - {model: house, input: 7, output: 9}\n"
+BAD = "prices:\n  - {model: house, input: cheap}\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "prices.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def prices(path: Path) -> UserPrices:
+    return UserPrices(path, clock=SystemClock())
+
+
+def input_of(prices: UserPrices, model: str = "house", provider: str = "p", at_ms: int = AT_MS) -> int | None:
+    price = prices.find(provider, model, at_ms=at_ms)
+    return None if price is None else price.tariff.input
+
+
+def edit(path: Path, text: str) -> None:
+    """As editors do it: a new file in the place of the old one."""
+    new = path.with_name("new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def test_the_file_is_an_override_and_says_so(prices: UserPrices) -> None:
+    price = prices.find("p", " HOUSE ", at_ms=AT_MS)
+    assert price is not None
+    assert (price.origin, price.matched_by) == ("prices.yaml house", MatchedBy.OVERRIDE)
+    assert (prices.status.ok, prices.status.rows) == (True, 1)
+
+
+@pytest.mark.parametrize("model", ["house-20260101", "house(high)", "vendor/house", "hous", "house-2"])
+def test_only_the_whole_name_is_overridden(prices: UserPrices, model: str) -> None:
+    assert input_of(prices, model) is None
+
+
+def test_a_row_for_the_provider_goes_before_one_for_any(path: Path) -> None:
+    path.write_text(
+        "prices:\n"
+        "  - {model: house, input: 1}\n"
+        "  - {model: house, provider: codex, input: 2}\n"
+        "  - {model: house, provider: mine, input: 3}\n"
+        "  - {model: house, provider: openai-compatible-yours, input: 4}\n"
+    )
+    prices = UserPrices(path, clock=SystemClock())
+    asked = ["claude", "codex", "Codex", "mine", "openai-compatible-mine", "openai-compatible-yours", "yours"]
+    found = [input_of(prices, provider=provider) for provider in asked]
+    assert found == [1_000_000, 2_000_000, 2_000_000, 3_000_000, 3_000_000, 4_000_000, 1_000_000]
+
+
+@pytest.mark.parametrize(
+    ("moment", "input_pico"),
+    [
+        ("2026-04-30T23:59:59.999", None),
+        ("2026-05-01T00:00:00", 1_000_000),
+        ("2026-05-31T23:59:59.999", 1_000_000),
+        ("2026-06-01T00:00:00", 2_000_000),
+        ("2026-06-30T23:59:59.999", 2_000_000),
+        ("2026-07-01T00:00:00", None),
+    ],
+)
+def test_a_row_holds_from_its_first_day_until_before_its_last(path: Path, moment: str, input_pico: int | None) -> None:
+    path.write_text(
+        "prices:\n"
+        "  - {model: house, input: 2, from: 2026-06-01, to: 2026-07-01}\n"
+        "  - {model: house, input: 1, from: 2026-05-01, to: 2026-06-01}\n"
+    )
+    at_ms = round(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() * 1000)
+    assert input_of(UserPrices(path, clock=SystemClock()), at_ms=at_ms) == input_pico
+
+
+def test_a_good_edit_is_taken_over(path: Path, prices: UserPrices) -> None:
+    edit(path, BETTER)
+    prices.reload()
+    assert input_of(prices) == 7_000_000
+    assert prices.status.ok
+
+
+def test_an_edit_in_place_is_taken_over(path: Path, prices: UserPrices) -> None:
+    path.write_text(BETTER)
+    os.utime(path, ns=(0, 0))  # a clock that is coarser than two edits
+    prices.reload()
+    assert input_of(prices) == 7_000_000
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        pytest.param(lambda path: edit(path, BAD), id="a mistake"),
+        pytest.param(lambda path: edit(path, ""), id="cut off"),
+        pytest.param(lambda path: path.unlink(), id="deleted"),
+    ],
+)
+def test_a_bad_edit_keeps_the_prices_before_it_until_it_is_right(
+    path: Path, prices: UserPrices, break_it: Callable[[Path], None]
+) -> None:
+    break_it(path)
+    with capture_logs() as events:
+        prices.reload()
+        prices.reload()
+    assert input_of(prices) == 1_000_000
+    assert (prices.status.ok, prices.status.rows) == (False, 1)
+    assert "prices.yaml" in prices.status.sentence
+    assert [event["event"] for event in events] == ["prices_not_reloaded"], "once for each edit"
+
+    edit(path, BETTER)
+    with capture_logs() as events:
+        prices.reload()
+    assert input_of(prices) == 7_000_000
+    assert prices.status.ok
+    assert [event["event"] for event in events] == ["prices_reloaded"]
+
+
+def test_a_file_that_is_moved_away_and_back_is_used_again(path: Path, prices: UserPrices) -> None:
+    away = path.rename(path.with_name("away"))
+    seen = []
+    for place in (away, path):
+        away = away.rename(place)
+        prices.reload()
+        seen.append(prices.status.ok)
+    assert seen == [False, True]
+
+
+def test_an_untouched_file_is_not_read_again(prices: UserPrices) -> None:
+    before = prices.status
+    with capture_logs() as events:
+        prices.reload()
+    assert prices.status is before
+    assert events == []
+
+
+def test_the_file_may_set_the_default_price(path: Path, prices: UserPrices) -> None:
+    assert prices.default() is DEFAULT_PRICE
+    edit(path, "prices:\n  - {model: _default, input: 3, output: 15}\n")
+    prices.reload()
+    default = prices.default()
+    assert (default.tariff.input, default.tariff.cache_read, default.tariff.output) == (
+        3_000_000,
+        3_000_000,
+        15_000_000,
+    )
+    assert (default.origin, default.matched_by) == ("prices.yaml _default", MatchedBy.DEFAULT)
+    edit(path, GOOD)
+    prices.reload()
+    assert prices.default() is DEFAULT_PRICE
+
+
+def test_a_mistake_at_the_start_is_an_error_with_all_problems(path: Path) -> None:
+    path.write_text("prices:\n  - {model: a, input: x}\n  - {input: 1}\n")
+    with pytest.raises(SettingsError) as raised:
+        UserPrices(path, clock=SystemClock())
+    assert str(raised.value).splitlines() == [str(problem) for problem in check_prices_file(path)]
+    assert len(check_prices_file(path)) == 2
+
+
+def test_a_good_file_has_no_problems(path: Path) -> None:
+    assert check_prices_file(path) == []
