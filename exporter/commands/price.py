@@ -14,7 +14,7 @@ from exporter.ledger.ledger import FILE_NAME
 from exporter.ledger.price_feed import StoredFeed, read_price_feed
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import open_prices
-from exporter.pricing.price import MatchedBy, Price, Rates, Tariff, cost, usd_per_million
+from exporter.pricing.price import MatchedBy, Price, Tariff, cost, usd_per_million
 from exporter.pricing.without_price import models_without_price
 from exporter.records import Tokens
 from exporter.settings.model import Settings
@@ -143,7 +143,7 @@ def _usd(pico: int | None) -> str:
 def _sum(tariff: Tariff, tokens: Tokens) -> Iterator[str]:
     if not tokens.prompt and not tokens.output:
         return
-    rates: Rates = tariff.rates(tokens.prompt)
+    rates = tariff.rates(tokens)
     yield ""
     yield f"A request with a prompt of {tokens.prompt:,} tokens"
     for bucket, field in _BUCKETS.items():
@@ -155,7 +155,7 @@ def _sum(tariff: Tariff, tokens: Tokens) -> Iterator[str]:
             yield f"{bucket:<12}{count:>16,} x {_usd(rate):>12} = {_dollars(count * rate, 12):>21}"
         if bucket == "output" and tokens.reasoning:
             yield f"{'':<12}{tokens.reasoning:>16,} of them are reasoning, at the same price"
-    yield f"{'cost':<12}{'':>16}   {'':>12}   {_dollars(cost(tariff, tokens), 9):>18}"
+    yield f"{'cost':<12}{'':>16}   {'':>12}   {_dollars(cost(rates, tokens), 9):>18}"
 
 
 def _dollars(amount: int, places: int) -> str:

@@ -9,7 +9,7 @@ sum could not be told from it.
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from exporter.pricing.price import MatchedBy, Price, Tariff, cost, pico_per_token, usd_per_million
+from exporter.pricing.price import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
 from exporter.pricing.price_list import Catalogue
 from exporter.records import Basis, Cost, Tokens, UsageRecord
 
@@ -48,15 +48,14 @@ class Pricer:
         """What this record costs. Never fails: there is always the default price."""
         model = record.model if record.model.strip().lower() not in _UNNAMED else record.alias
         price = self.price_of(record.provider, model, at_ms=record.ts_ms)
+        basis = Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT
+        text = price.text(record.service_tier)
         tokens = record.tokens
         tariff = price.at(record.service_tier)
-        unpriced = _unpriced(tariff, tokens) if tariff is not None else "no_tier_price" if _any(tokens) else ""
-        return Cost(
-            nano_usd=cost(tariff, tokens) if tariff is not None else 0,
-            basis=Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT,
-            price=price.text(record.service_tier),
-            unpriced=unpriced,
-        )
+        if tariff is None:
+            return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_tier_price" if _any(tokens) else "")
+        rates = tariff.rates(tokens)
+        return Cost(nano_usd=cost(rates, tokens), basis=basis, price=text, unpriced=_unpriced(rates, tokens))
 
     def price_of(self, provider: str, model: str, *, at_ms: int) -> Price:
         """What a model costs at a moment (ms since the epoch); the default price if no catalogue has it."""
@@ -78,14 +77,14 @@ def _any(tokens: Tokens) -> bool:
     return bool(tokens.prompt or tokens.output or tokens.unclassified)
 
 
-def _unpriced(tariff: Tariff, tokens: Tokens) -> str:
+def _unpriced(rates: Rates, tokens: Tokens) -> str:
     """Why some tokens have no price: the first reason that applies, or nothing."""
     if tokens.unclassified:
         return "unclassified_tokens"
-    if tokens.cache_read and tariff.rates(tokens.prompt).cache_read is None:
+    if tokens.cache_read and rates.cache_read is None:
         return "no_cache_read_price"
-    if tokens.cache_write and tariff.rates(tokens.prompt).cache_write is None:
+    if tokens.cache_write and rates.cache_write is None:
         return "no_cache_write_price"
-    if tokens.output and tariff.rates(tokens.prompt).output is None:
+    if tokens.output and rates.output is None:
         return "no_output_price"
     return ""

@@ -86,13 +86,15 @@ class Tariff(Rates):
         if sizes != sorted(set(sizes)):
             raise ValueError("The long-context tiers of a price must be listed from small to large.")
 
-    def rates(self, prompt_tokens: int) -> Rates:
-        """The prices that a request with a prompt of this size pays for all its tokens."""
+    def rates(self, tokens: Tokens) -> Rates:
+        """The prices that a request with these tokens pays for all of them: the size of its whole prompt decides."""
         rates: Rates = self
-        for tier in self.tiers:
-            if prompt_tokens <= tier.above_tokens:
-                break
-            rates = tier
+        if self.tiers:
+            prompt = tokens.prompt
+            for tier in self.tiers:
+                if prompt <= tier.above_tokens:
+                    break
+                rates = tier
         return rates
 
 
@@ -123,7 +125,8 @@ class Price:
 
         At a tier without a tariff nothing was, so it is the base tier's text.
         """
-        return self._texts[service_tier if service_tier in self._texts else ""]
+        texts = self._texts
+        return texts.get(service_tier) or texts[""]
 
     @cached_property
     def _texts(self) -> Mapping[str, str]:
@@ -156,12 +159,11 @@ def usd_per_million(pico: int) -> Decimal:
     return Decimal(pico) / _PICO_PER_USD
 
 
-def cost(tariff: Tariff, tokens: Tokens) -> int:
-    """What a request with these tokens costs, in nano-USD.
+def cost(rates: Rates, tokens: Tokens) -> int:
+    """What a request with these tokens costs at these prices, in nano-USD.
 
     Tokens of a bucket without a price, and unclassified tokens, add nothing: ``Cost.unpriced`` tells about them.
     """
-    rates = tariff.rates(tokens.prompt) if tariff.tiers else tariff
     pico = tokens.uncached * rates.input
     if rates.output is not None:
         pico += tokens.output * rates.output

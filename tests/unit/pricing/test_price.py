@@ -3,8 +3,15 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.pricing.price import MatchedBy, Price, Tariff, Tier, cost, pico_per_token, usd_per_million
+from exporter.pricing.price import MatchedBy, Price, Tariff, Tier, pico_per_token, usd_per_million
+from exporter.pricing.price import cost as cost_at
 from exporter.records import Tokens
+
+
+def cost(tariff: Tariff, tokens: Tokens) -> int:
+    """What a request costs at a tariff, in nano-USD."""
+    return cost_at(tariff.rates(tokens), tokens)
+
 
 PLAIN = Tariff(input=3_000_000, output=15_000_000, cache_read=300_000, cache_write=3_750_000)
 LONG = Tier(above_tokens=200_000, input=6_000_000, output=22_500_000, cache_read=600_000, cache_write=7_500_000)
