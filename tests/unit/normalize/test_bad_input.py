@@ -160,6 +160,23 @@ def test_a_field_of_another_type_rejects_its_record_alone(field: str, value: obj
     assert field in outcomes[1].detail
 
 
+def test_of_a_field_that_stands_twice_the_last_one_counts_and_none_leaks() -> None:
+    twice = json.dumps(_GOOD).replace(
+        '"model": "m"', '"model": "first", "source": "sk-first", "model": "m", "source": 5'
+    )
+    (line,) = _read(f"[{twice}]".encode()).lines
+    assert _normalized(line) == _record()
+    assert b"sk-first" not in line
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_is_no_number_in_json_rejects_its_record_alone(number: str) -> None:
+    good = json.dumps(_GOOD)
+    odd = good.replace('"input_tokens": 5', f'"input_tokens": {number}')
+    outcomes = [_normalized(line) for line in _read(f"[{good},{odd},{good}]".encode()).lines]
+    assert [isinstance(outcome, Rejected) for outcome in outcomes] == [False, True, False]
+
+
 def test_unknown_fields_are_dropped() -> None:
     record = _GOOD | {"new_secret_field": "sk-secret", "nested": {"token": "sk-secret"}}
     assert b"sk-secret" not in _read(json.dumps([record]).encode()).lines[0]
