@@ -55,7 +55,7 @@ def every_label_set(label_sets: int) -> Iterator[_Choice]:
 
 
 class Stream:
-    """Bodies whose records go on in time, and of which the first ``records`` end now."""
+    """Bodies of records that follow each other in time; the first ``records`` of them lie in the past."""
 
     def __init__(self, choices: Iterator[_Choice], *, records: int) -> None:
         self._choices = choices
