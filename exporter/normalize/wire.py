@@ -84,7 +84,6 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     failed: bool | None = None
     fail: WireFail | None = None
     generate: bool | None = None
-    accounting_version: int | None = None
     token_breakdown: WireBreakdown | None = None
     provider: str | None = None
     executor_type: str | None = None
@@ -259,7 +258,7 @@ def _read_misfit(raw: bytes, pseudonym: Callable[[str], str]) -> tuple[bytes, Wi
 
 _PSEUDONYMIZED = ("source", "api_key")
 _TEXTS = {"auth_index", *_TEXT_FIELDS}
-_NUMBERS = {"latency_ms", "ttft_ms", "accounting_version"}
+_NUMBERS = {"latency_ms", "ttft_ms"}
 _FLAGS = {"failed", "generate"}
 _NESTED: dict[str, type[msgspec.Struct]] = {"tokens": WireTokens, "token_breakdown": WireBreakdown}
 

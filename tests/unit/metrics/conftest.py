@@ -105,7 +105,8 @@ def account(file: str, *, provider: str = "claude", auth_index: str = "", **more
     """An OAuth account with that file name."""
     return Account(
         facts=CredentialFacts(provider=provider, billing=Billing.SUBSCRIPTION),
-        keys=(("file", _PSEUDONYM(file)),),
+        identity=("file", _PSEUDONYM(file)),
+        names=(("file", _PSEUDONYM(file)),),
         auth_index=auth_index,
         auth_type="oauth",
         **more,
