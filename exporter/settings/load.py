@@ -104,8 +104,7 @@ class _Loader:
         if isinstance(settings, Settings):
             self._compare_zones(settings)
             settings = self._with_whole_paths(settings, own)
-            if settings.exporter_prices_file is not None:
-                self._problems.extend(check_prices_file(settings.exporter_prices_file))
+        self._check_prices_file(own.get("exporter_prices_file"))
         all_problems = [*problems, *self._problems]
         return Loaded(
             settings=None if all_problems or isinstance(settings, list) else settings,
@@ -194,6 +193,12 @@ class _Loader:
             self._problems.append(url.problem("It is set without SUPABASE_SECRET_KEY.", "Set both or none of them."))
         elif key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
+
+    def _check_prices_file(self, given: Given | None) -> None:
+        """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
+        path = given.text.strip() if given is not None else ""
+        if given is not None and path.isprintable() and not path.startswith("~"):
+            self._problems.extend(check_prices_file(given.base / path))
 
     def _compare_zones(self, settings: Settings) -> None:
         offset = self._first("TIMEZONE_OFFSET_HOURS")
