@@ -32,6 +32,13 @@ def problems(path: Path, text: str) -> list[str]:
     return [str(problem) for problem in found]
 
 
+def test_the_example_on_the_page_about_prices_is_accepted(path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "prices.md").read_text(encoding="utf-8")
+    file = read(path, page.partition("```yaml\n")[2].partition("```")[0])
+    assert [row.names[0] for row in file.rows] == ["house-model-7b", "gpt-5.4"]
+    assert file.default is not None
+
+
 def test_a_row_says_everything_about_one_model_for_one_time(path: Path) -> None:
     file = read(
         path,
