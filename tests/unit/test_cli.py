@@ -1,0 +1,274 @@
+"""The command line as its users meet it: what it says, on which stream, and with which exit code."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.cli import main
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.running import environment, exporter_process, flow_in, run_command, wait_until
+
+COMMANDS = sorted(main.commands)
+
+
+@pytest.fixture
+def server() -> Iterator[DemoServer]:
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+        yield server
+
+
+def _settings(directory: Path, url: str, key: str = MANAGEMENT_KEY) -> dict[str, str]:
+    return {"CLIPROXY_URL": url, "CLIPROXY_MANAGEMENT_KEY": key, "EXPORTER_DATA_DIR": str(directory / "data")}
+
+
+# --- help and wrong use -----------------------------------------------------------------------------------------------
+
+
+def test_help_lists_all_commands(tmp_path: Path) -> None:
+    done = run_command("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Example: CLIPROXY_MANAGEMENT_KEY=" in done.stdout
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example(command: str, tmp_path: Path) -> None:
+    done = run_command(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    example = " ".join(done.stdout.partition("Example: ")[2].split())
+    assert f"cliproxy-exporter {command}" in example
+    assert done.stderr == ""
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = run_command("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"cliproxy-exporter, version {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["rnu"], "rnu"),
+        (["--no-such-option"], "--no-such-option"),
+        (["run", "something"], "something"),
+        (["check-config", "--conect"], "--conect"),
+        (["demo", "--rate", "often"], "often"),
+        (["export", "--format", "xml"], "xml"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_is_exit_code_2(arguments: list[str], word: str, tmp_path: Path) -> None:
+    done = run_command(*arguments, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"]], ids=["no command", "run"])
+def test_without_a_proxy_it_says_what_to_do(arguments: list[str], tmp_path: Path) -> None:
+    done = run_command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (sentence,) = done.stderr.splitlines()
+    assert "CLIPROXY_MANAGEMENT_KEY" in sentence
+    assert sentence.endswith("run: cliproxy-exporter demo.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_wrong_settings_are_told_before_anything_starts(tmp_path: Path) -> None:
+    done = run_command(
+        "run",
+        cwd=tmp_path,
+        CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY,
+        EXPORTER_PORT="many",
+        TIMEZONE="Mars/Base",
+        LOG_LEVEL="loud",
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert [sum(name in line for line in lines) for name in ("EXPORTER_PORT", "TIMEZONE", "LOG_LEVEL")] == [1, 1, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_in_dotenv_are_enough(server: DemoServer, tmp_path: Path) -> None:
+    dotenv = f"CLIPROXY_URL={server.url}\nCLIPROXY_MANAGEMENT_KEY={MANAGEMENT_KEY}\n"
+    (tmp_path / ".env").write_text(dotenv, encoding="utf-8")
+    with exporter_process(tmp_path) as program:
+        wait_until(lambda: program.metric("cliproxy_up") == 1)
+        assert program.stop() == 0
+    assert program.out == [f"Open {program.url}/ (status) and {program.url}/metrics (for Prometheus)."]
+
+
+# --- demo -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--rate", "20", "--seed", "3"], ["run", "--or-demo"]], ids=" ".join)
+def test_the_demo_shows_invented_figures(arguments: list[str], tmp_path: Path) -> None:
+    with exporter_process(tmp_path, arguments=arguments) as program:
+        requests = "cliproxy_requests_total"
+        wait_until(lambda: program.metric(requests, proxy="demo"), lambda made: made and made > 50)
+        assert program.metric("cliproxy_up", proxy="demo") == 1
+        assert program.stop() == 0
+    assert "all figures are invented" in program.out[0]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]
+
+
+def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_path: Path) -> None:
+    with exporter_process(
+        tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY, arguments=["run", "--or-demo"]
+    ) as program:
+        wait_until(lambda: program.metric("cliproxy_up", proxy="default") == 1)
+        assert program.metric("cliproxy_up", proxy="demo") is None
+        assert program.stop() == 0
+    assert not any("invented" in line for line in program.out)
+
+
+def test_a_demo_port_that_is_taken_is_said(server: DemoServer, tmp_path: Path) -> None:
+    done = run_command("demo", "--proxy-port", str(server.port), cwd=tmp_path, EXPORTER_PORT="0")
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert f"Port {server.port} cannot be listened on" in sentence
+    assert "--proxy-port" in sentence
+
+
+# --- check-config -----------------------------------------------------------------------------------------------------
+
+
+def test_check_config_prints_all_problems_at_once(tmp_path: Path) -> None:
+    done = run_command(
+        "check-config",
+        cwd=tmp_path,
+        CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY,
+        EXPORTER_PORT="many",
+        TIMEZONE="Mars/Base",
+        LOG_LEVEL="loud",
+        EXPORTER_DATADIR="data",
+    )
+    assert done.returncode == 2
+    problems = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
+    assert len(problems) == 3
+    (warning,) = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert "EXPORTER_DATADIR" in warning
+    assert "EXPORTER_DATA_DIR" in warning
+    assert "The settings are valid" not in done.stdout
+
+
+def test_check_config_without_a_proxy(tmp_path: Path) -> None:
+    done = run_command("check-config", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "problem: No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY" in done.stdout
+
+
+def test_check_config_asks_nobody_and_writes_nothing(server: DemoServer, tmp_path: Path) -> None:
+    done = run_command("check-config", cwd=tmp_path, **_settings(tmp_path, server.url))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"proxy default: {server.url}", "The settings are valid."]
+    assert server.proxy.requests.total() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_config_connects(server: DemoServer, tmp_path: Path) -> None:
+    server.proxy.publish(Traffic(seed=1, zone=server.proxy.zone).batch(10, ending=server.proxy.clock.now()))
+    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "proxy default: version v7.2.140, usage queue (v0)" in done.stdout
+    assert "keeps unread records for 60 s" in done.stdout
+    assert server.proxy.counts().popped == 0, "a check took records away"
+
+
+def test_check_config_tells_that_publishing_is_off(server: DemoServer, tmp_path: Path) -> None:
+    server.proxy.publishing = False
+    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
+    assert done.returncode == 1
+    assert "problem: proxy default does not record usage: set usage-statistics-enabled: true" in done.stdout
+
+
+def test_check_config_tells_that_nobody_listens(tmp_path: Path) -> None:
+    server = DemoServer(DemoProxy(key=MANAGEMENT_KEY))
+    server.stop()
+    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
+    assert done.returncode == 1
+    assert "refused the connection. Is CPA running" in done.stdout
+
+
+def test_check_config_and_the_exporter_try_a_wrong_key_once_in_all(server: DemoServer, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, server.url, key="sk-planted-wrong-key")
+    for _ in range(3):
+        done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
+        assert done.returncode == 1
+        assert "was refused once" in done.stdout
+    with exporter_process(tmp_path, **settings) as program:
+        wait_until(lambda: program.logged("proxy_state", "state=key_refused"))
+        done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert program.stop() == 0
+    assert server.proxy.counts().refused_logins == 1
+
+    right = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
+    assert right.returncode == 0, "the right key has to wait for the wrong one"
+
+
+def test_check_config_connects_beside_a_running_exporter(server: DemoServer, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, server.url)
+    with exporter_process(tmp_path, **settings) as program:
+        wait_until(lambda: program.metric("cliproxy_up") == 1)
+        done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert program.stop() == 0
+
+
+# --- commands that read the ledger ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["export", "replay"])
+def test_a_command_without_a_ledger_says_so(command: str, tmp_path: Path) -> None:
+    done = run_command(command, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY)
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert f"There is no ledger at {tmp_path / 'data'}" in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_since_no_day_is_wrong_use(server: DemoServer, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, server.url)
+    with exporter_process(tmp_path, **settings) as program:
+        assert program.url  # so that there is a ledger
+        done = run_command("export", "--since", "yesterday", cwd=tmp_path, **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'yesterday' is no day" in done.stderr
+
+
+def test_an_export_whose_reader_leaves_ends_quietly(server: DemoServer, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, server.url)
+    proxy = server.proxy
+    proxy.publish(Traffic(seed=1, zone=proxy.zone).batch(3000, ending=proxy.clock.now()))
+    with exporter_process(tmp_path, **settings) as program:
+        wait_until(lambda: flow_in(tmp_path / "data").booked == 3000)
+        assert program.stop() == 0
+    with subprocess.Popen(
+        [sys.executable, "-m", "exporter", "export"],
+        cwd=tmp_path,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as export:
+        assert export.stdout is not None
+        assert export.stderr is not None
+        assert export.stdout.readline().startswith("{")
+        export.stdout.close()
+        assert export.stderr.read() == ""
