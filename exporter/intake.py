@@ -5,6 +5,7 @@ record by record, so that none holds up another.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -29,6 +30,7 @@ class Intake:
         self._pricer = pricer
         self._pseudonym = pseudonym
         self._clock = clock
+        self._facts = partial(ledger.facts, proxy)
         self._unsaved: list[tuple[Batch, int]] = []
         self._told: set[str] = set()
 
@@ -86,7 +88,7 @@ class Intake:
                 wire or decode_line(line),
                 proxy=self._proxy,
                 received_ms=received_ms,
-                facts=lambda auth_index: self._ledger.facts(self._proxy, auth_index),
+                facts=self._facts,
             )
             if isinstance(record, Rejected):
                 return record

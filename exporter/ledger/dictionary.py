@@ -15,6 +15,7 @@ ANONYMOUS = "anonymous"
 """The client of a proxy that asks its clients for no key."""
 
 _LABEL_DIGITS = 10
+_MOST_RECENT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,12 @@ class Credential:
     id: int
     proxy: int
     label: str
-    provider: str
-    billing: Billing
-    openai_compatible: bool
-    merged_into: int | None
+    facts: CredentialFacts
+    merged_into: int | None = None
+
+    @property
+    def provider(self) -> str:
+        return self.facts.provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,24 @@ class Dictionary:
         self._series_ids: dict[tuple[int, int, int], int] = {}
         self._price_ids: dict[str, int] = {}
         self._shown = 0
+        self._recent: dict[tuple[int, str, str, str, str, str], int] = {}
+        self._recent_version = -1
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read everything anew."""
+        self._recent.clear()
         self.proxies = dict(connection.execute("select name, id from proxy"))
         clients = connection.execute("select id, pseudonym, label from client").fetchall()
         self.clients = {row[0]: row[2] for row in clients}
         self._client_ids = {row[1]: row[0] for row in clients}
         self.credentials = {
-            row[0]: Credential(row[0], row[1], row[2], row[3], Billing(row[4]), bool(row[5]), row[6])
+            row[0]: Credential(
+                id=row[0],
+                proxy=row[1],
+                label=row[2],
+                facts=CredentialFacts(provider=row[3], billing=Billing(row[4]), openai_compatible=bool(row[5])),
+                merged_into=row[6],
+            )
             for row in connection.execute(
                 "select id, proxy, label, provider, billing, openai_compatible, merged_into from credential"
             )
@@ -116,13 +128,7 @@ class Dictionary:
     def facts(self, proxy: int, auth_index: str) -> CredentialFacts:
         """What the inventory knows about an ``auth_index`` of a proxy."""
         credential = self.find_credential(proxy, "auth_index", auth_index)
-        if credential is None or not credential.provider:
-            return UNKNOWN_CREDENTIAL
-        return CredentialFacts(
-            provider=credential.provider,
-            billing=credential.billing,
-            openai_compatible=credential.openai_compatible,
-        )
+        return UNKNOWN_CREDENTIAL if credential is None else credential.facts
 
     def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
         id_ = self._credential_keys.get((proxy, kind, value)) if value else None
@@ -164,6 +170,17 @@ class Dictionary:
 
     def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         """The id of the label set of ``record``; made, and shown or folded for good, when it is new."""
+        # Nearly every record is like one before it, and going through four dictionaries costs as much as its price.
+        like = (proxy, record.auth_index, record.source, record.client, record.provider, record.model)
+        if self._recent_version != self.labels_version or len(self._recent) > _MOST_RECENT:
+            self._recent.clear()
+            self._recent_version = self.labels_version
+        id_ = self._recent.get(like)
+        if id_ is None:
+            id_ = self._recent[like] = self._find_or_add_series(connection, proxy, record)
+        return id_
+
+    def _find_or_add_series(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         credential = self._credential_of(connection, proxy, record)
         client = self._client_id(connection, record.client)
         route = self._route_id(connection, Route(proxy, record.provider, record.model))
@@ -243,9 +260,7 @@ class Dictionary:
             return known
         id_ = self.add_credential(
             connection,
-            Credential(
-                0, proxy, label, provider="", billing=Billing.UNKNOWN, openai_compatible=False, merged_into=None
-            ),
+            Credential(id=0, proxy=proxy, label=label, facts=UNKNOWN_CREDENTIAL),
         )
         self.bind(connection, proxy, kind, value, id_)
         return id_
@@ -260,9 +275,9 @@ class Dictionary:
             (
                 credential.proxy,
                 credential.label,
-                credential.provider,
-                credential.billing,
-                credential.openai_compatible,
+                credential.facts.provider,
+                credential.facts.billing,
+                credential.facts.openai_compatible,
             ),
         )
         self.credentials[id_] = replace(credential, id=id_)
@@ -272,19 +287,13 @@ class Dictionary:
     def describe_credential(self, connection: sqlite3.Connection, id_: int, facts: CredentialFacts) -> None:
         """Store what the inventory says about a credential."""
         known = self.credentials[id_]
-        if (known.provider, known.billing, known.openai_compatible) == (
-            facts.provider,
-            facts.billing,
-            facts.openai_compatible,
-        ):
+        if known.facts == facts:
             return
         connection.execute(
             "update credential set provider = ?, billing = ?, openai_compatible = ? where id = ?",
             (facts.provider, facts.billing, facts.openai_compatible, id_),
         )
-        self.credentials[id_] = replace(
-            known, provider=facts.provider, billing=facts.billing, openai_compatible=facts.openai_compatible
-        )
+        self.credentials[id_] = replace(known, facts=facts)
 
     def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
         """From now on ``value`` finds ``credential``. If it found another one, the two turned out to be the same."""

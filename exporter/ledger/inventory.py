@@ -127,8 +127,5 @@ def _new(proxy: int, account: Account) -> Credential:
         id=0,
         proxy=proxy,
         label=f"{account.facts.provider}-{name[:_LABEL_DIGITS]}",
-        provider=account.facts.provider,
-        billing=account.facts.billing,
-        openai_compatible=account.facts.openai_compatible,
-        merged_into=None,
+        facts=account.facts,
     )

@@ -7,7 +7,6 @@ behind is a stored batch, and booking it later is the same call.
 
 import hashlib
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from exporter.ledger.booking import book_entries, take_over
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
+from exporter.ledger.packing import SpoiltError, pack, unpack
 from exporter.ledger.periods import Periods
 from exporter.ledger.price_feed import LedgerPriceFeed
 from exporter.ledger.refusals import LedgerRefusals
@@ -94,7 +94,7 @@ class Ledger:
             if batch.lines:
                 id_ = connection.execute(
                     "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
-                    (proxy_id, received_ms, len(batch.lines), zlib.compress(b"\n".join(batch.lines), 1)),
+                    (proxy_id, received_ms, len(batch.lines), pack(batch.lines)),
                 ).lastrowid
             flow = read_flow(connection, proxy_id)
         self._show_flow(proxy_id, flow)
@@ -105,8 +105,8 @@ class Ledger:
         batches: list[StoredBatch] = []
         for id_, received_ms, packed, replayed in self._packed(proxy):
             try:
-                lines = zlib.decompress(packed).split(b"\n")
-            except zlib.error:
+                lines = unpack(packed)
+            except SpoiltError:
                 self._reject_spoilt(id_, packed)
             else:
                 batches.append(StoredBatch(id_, proxy, received_ms, lines, replayed=bool(replayed)))

@@ -4,11 +4,11 @@ A rejected record moves back to where a popped one waits to be booked, in one tr
 whoever does it: a running exporter at its next poll, or the command line if none is running.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from exporter.ledger.database import Database
+from exporter.ledger.packing import pack
 
 _RECORDS_PER_BATCH = 500
 
@@ -28,7 +28,7 @@ def queue_rejected(database: Database, *, reason: str | None, now_ms: int) -> di
         for name, proxy, lines in _batches(rows):
             connection.execute(
                 "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 1, ?, ?)",
-                (proxy, now_ms, len(lines), zlib.compress(b"\n".join(lines), 1)),
+                (proxy, now_ms, len(lines), pack(lines)),
             )
             connection.execute("update proxy set replayed = replayed + ? where id = ?", (len(lines), proxy))
             queued[name] = queued.get(name, 0) + len(lines)

@@ -34,7 +34,7 @@ create table proxy (
 -- One row. `salt` keys what must not depend on the hash key, which a user may lose or change.
 create table installation (salt blob not null);
 insert into installation values (randomblob(32));
--- A popped body, redacted, until it is booked: the proxy has forgotten it. `lines` is zlib of newline-separated JSON.
+-- A popped body, redacted, until it is booked: the proxy has forgotten it. `lines`: see packing.py.
 -- `replayed` is 1 for records that were rejected before and are tried again.
 create table batch (
     id integer primary key autoincrement,

@@ -12,12 +12,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 _MAX_TEXT = 300
 """Longest text kept of a field that a client or an upstream can fill. A record can be megabytes; a name cannot."""
+Text = Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
+"""Checked while decoding, which costs nothing; what is longer is a misfit, and cut where those are read."""
 
 
 class WireTokens(msgspec.Struct, gc=False, omit_defaults=True):
@@ -54,7 +56,7 @@ class WireBreakdown(msgspec.Struct, gc=False, omit_defaults=True):
     """``token_breakdown``, CPA >= 7.2.97."""
 
     schema_version: int | None = None
-    quality: str | None = None
+    quality: Text | None = None
     total_tokens: int | None = None
     input: WireInput | None = None
     output: WireOutput | None = None
@@ -75,26 +77,26 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     ``omit_defaults`` keeps the stored bytes of old records the same when a field is added here.
     """
 
-    timestamp: str | None = None
+    timestamp: Text | None = None
     latency_ms: int | None = None
     ttft_ms: int | None = None
     source: str | None = None
-    auth_index: str | int | None = None
+    auth_index: Text | int | None = None
     tokens: WireTokens | None = None
     failed: bool | None = None
     fail: WireFail | None = None
     generate: bool | None = None
     token_breakdown: WireBreakdown | None = None
-    provider: str | None = None
-    executor_type: str | None = None
-    model: str | None = None
-    alias: str | None = None
-    endpoint: str | None = None
-    auth_type: str | None = None
+    provider: Text | None = None
+    executor_type: Text | None = None
+    model: Text | None = None
+    alias: Text | None = None
+    endpoint: Text | None = None
+    auth_type: Text | None = None
     api_key: str | None = None
-    request_id: str | None = None
-    service_tier: str | None = None
-    response_service_tier: str | None = None
+    request_id: Text | None = None
+    service_tier: Text | None = None
+    response_service_tier: Text | None = None
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
@@ -164,14 +166,6 @@ def _redact(wire: Wire, pseudonym: Callable[[str], str]) -> None:
     if wire.fail is not None:
         wire.fail.cause = failure_cause(wire.fail.body or "")
         wire.fail.body = None
-    for name in _TEXT_FIELDS:
-        text = getattr(wire, name)
-        if text is not None and len(text) > _MAX_TEXT:
-            setattr(wire, name, text[:_MAX_TEXT])
-    if isinstance(wire.auth_index, str) and len(wire.auth_index) > _MAX_TEXT:
-        wire.auth_index = wire.auth_index[:_MAX_TEXT]
-    if wire.token_breakdown is not None and len(wire.token_breakdown.quality or "") > _MAX_TEXT:
-        wire.token_breakdown.quality = None
 
 
 _TEXT_FIELDS = (

