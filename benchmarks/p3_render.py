@@ -29,6 +29,7 @@ from exporter.metrics.families import (
     Family,
 )
 from exporter.metrics.ledger_text import LedgerText
+from exporter.pricing.layers import open_prices
 from exporter.records import Basis, Billing
 from exporter.settings.model import Aliases
 
@@ -65,7 +66,12 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
     reference = CollectorRegistry(auto_describe=False)
     reference.register(_Reference(program, labels))
     exposition = Exposition(
-        ledger=ledger, labels=labels, statuses=list, clock=program.clock, registry=CollectorRegistry()
+        ledger=ledger,
+        labels=labels,
+        statuses=list,
+        prices=open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=program.clock),
+        clock=program.clock,
+        registry=CollectorRegistry(),
     )
 
     def ours() -> bytes:

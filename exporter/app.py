@@ -90,13 +90,19 @@ class Exporter:
         self._clock = clock
         labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
         exposition = Exposition(
-            ledger=self._ledger, labels=labels, statuses=self.statuses, clock=clock, registry=registry
+            ledger=self._ledger,
+            labels=labels,
+            statuses=self.statuses,
+            prices=self.prices,
+            clock=clock,
+            registry=registry,
         )
         page = Page(
             overview=Overview(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
             ledger=self._ledger,
             labels=labels,
             statuses=self.statuses,
+            prices=self.prices,
             clock=clock,
         )
         token = settings.exporter_token

@@ -10,9 +10,12 @@ from prometheus_client.registry import Collector
 from exporter import __version__
 from exporter.clock import Clock
 from exporter.labels import Labels
+from exporter.ledger.dictionary import OTHER
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.periods import TODAY, YESTERDAY
 from exporter.ledger.totals import Attempts, SeriesKey
 from exporter.metrics import families as f
+from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
 from exporter.status import ProxyStatus
 
@@ -65,6 +68,23 @@ def period_families(ledger: Ledger) -> list[Metric]:
     for (id_, period), number in current.requests.items():
         requests.add_metric([*route(id_), period], number)
     return [cost, tokens, requests]
+
+
+def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Metric]:
+    """What is charged now for what was used today or yesterday, and how the price lists are."""
+    price, reload, feed = _gauge(f.PRICE), _gauge(f.CONFIG_RELOAD), _gauge(f.PRICE_FEED)
+    used = {
+        (route.provider, route.model)
+        for (id_, period), requests in ledger.periods.current.requests.items()
+        if requests and period in (TODAY, YESTERDAY) and (route := ledger.dictionary.routes[id_]).model != OTHER
+    }
+    for provider, model in sorted(used):
+        for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
+            price.add_metric([provider, model, bucket], float(usd))
+    reload.add_metric([], float(prices.user is None or prices.user.status.ok))
+    if prices.feed is not None and prices.feed.status.fetched_ms is not None:
+        feed.add_metric([], prices.feed.status.fetched_ms / 1000)
+    return [price, reload, feed]
 
 
 def proxy_families(statuses: Statuses) -> list[Metric]:

@@ -20,6 +20,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import SeriesKey
 from exporter.metrics import collectors
 from exporter.metrics.ledger_text import LedgerText
+from exporter.pricing.layers import PriceLayers
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -46,6 +47,7 @@ class Exposition:
         ledger: Ledger,
         labels: Labels,
         statuses: collectors.Statuses,
+        prices: PriceLayers,
         clock: Clock,
         registry: CollectorRegistry,
     ) -> None:
@@ -53,6 +55,7 @@ class Exposition:
         self._ledger = ledger
         self._labels = labels
         self._statuses = statuses
+        self._prices = prices
         self._clock = clock
         self._registry = registry
         self._text = LedgerText(ledger.totals, ledger.dictionary, labels)
@@ -101,6 +104,7 @@ class Exposition:
         return collectors.SafeCollector(
             {
                 "periods": lambda: collectors.period_families(ledger),
+                "prices": lambda: collectors.price_families(ledger, self._prices, self._clock),
                 "proxies": lambda: collectors.proxy_families(statuses),
                 "credentials": lambda: collectors.credential_families(labels, statuses, self._clock),
                 "attempts": attempts,

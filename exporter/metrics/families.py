@@ -84,6 +84,13 @@ UNPRICED_REQUESTS = Family(
     (*_ROUTE, "reason"),
     "Requests of whose tokens some or all are in no cost, because no price for them is known.",
 )
+PRICE = Family(
+    "cliproxy_price_usd_per_million_tokens",
+    "gauge",
+    ("provider", "model", "bucket"),
+    "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
+    " input, cache_read, cache_write, output. What has no price is absent.",
+)
 LATENCY = Family(
     "cliproxy_request_duration_seconds",
     "histogram",
@@ -235,6 +242,19 @@ FOLDED = Family(
 )
 LEDGER_BYTES = Family("cliproxy_exporter_ledger_bytes", "gauge", (), "Size of the ledger's file on disk.")
 LEDGER_ENTRIES = Family("cliproxy_exporter_ledger_entries", "gauge", (), "Usage records in the ledger.")
+CONFIG_RELOAD = Family(
+    "cliproxy_exporter_config_reload_success",
+    "gauge",
+    (),
+    "1 if the files that are read again while the exporter runs (EXPORTER_PRICES_FILE) are in use as they are now, 0 if"
+    " the last edit is wrong and the one before it is in use.",
+)
+PRICE_FEED = Family(
+    "cliproxy_exporter_price_feed_last_success_timestamp_seconds",
+    "gauge",
+    (),
+    "When the daily price list was last read.",
+)
 BUILD_INFO = Family(
     "cliproxy_exporter_build_info", "gauge", ("version", "python"), "Version of the exporter, always 1."
 )
@@ -249,6 +269,7 @@ OTHER_FAMILIES = (
     PERIOD_COST,
     PERIOD_TOKENS,
     PERIOD_REQUESTS,
+    PRICE,
     CREDENTIAL_UP,
     CREDENTIAL_STATUS,
     CREDENTIAL_RETRY,
@@ -272,6 +293,8 @@ OTHER_FAMILIES = (
     FOLDED,
     LEDGER_BYTES,
     LEDGER_ENTRIES,
+    CONFIG_RELOAD,
+    PRICE_FEED,
     BUILD_INFO,
     COLLECTOR_UP,
 )

@@ -192,4 +192,7 @@ def _rates(buckets: "dict[str, Decimal | TieredPrices | None]", *, above: int | 
             reached = [tier.price for tier in usd.tiers if above is not None and tier.start <= above]
             usd = reached[-1] if reached else usd.base
         rates[name] = pico_per_token(usd) if usd is not None else None
+    if rates["cache_write"] is None:
+        # A provider without a price for cache writes (OpenAI, xAI, Moonshot …) charges them as any other input.
+        rates["cache_write"] = rates["input"]
     return rates

@@ -19,6 +19,16 @@ class PriceLayers:
     user: UserPrices | None
     feed: PriceFeed | None
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the lists, a sentence each. The last good ones are in use."""
+        wrong = []
+        if self.user is not None and not self.user.status.ok:
+            wrong.append(self.user.status.sentence)
+        if self.feed is not None and self.feed.status.state == "failed":
+            wrong.append(self.feed.status.sentence)
+        return wrong
+
 
 def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, clock: Clock) -> PriceLayers:
     """Load the lists. Without ``feed_url`` the feed is neither asked nor used.

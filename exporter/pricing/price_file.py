@@ -339,6 +339,8 @@ def _rates(node: yaml_file.Mapping) -> dict[str, Any]:
     rates = {bucket: _price(node, bucket) for bucket in _BUCKETS}
     if rates["input"] is None:
         raise _Wrong(node.line, "There is no price for input.", "Add input: and USD per million tokens.")
+    if rates["cache_write"] is None:
+        rates["cache_write"] = rates["input"]  # as in the package's rows: see genai.py
     return rates
 
 

@@ -62,10 +62,10 @@ def read_dotenv(cwd: Path) -> Read:
     def wrong(why: str, fix: str) -> Read:
         return Read(problems=[Problem(setting=DOTENV, place=str(path), why=why, fix=fix)])
 
-    if not path.is_file():
-        # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
-        return found
     try:
+        if not path.is_file():
+            # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
+            return found
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         return wrong("The file is not UTF-8 text.", "Save it as UTF-8.")

@@ -20,6 +20,7 @@ from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
 from exporter.metrics.collectors import Statuses
+from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
 from exporter.web import formats
 from exporter.web.accounts import credential_states
@@ -53,6 +54,7 @@ class Page:
     ledger: Ledger
     labels: Labels
     statuses: Statuses
+    prices: PriceLayers
     clock: Clock
 
     def answer(self) -> Response:
@@ -97,6 +99,7 @@ class Page:
                 credentials=credentials,
                 figures=figures,
                 ledger_problem=ledger_problem,
+                price_problems=self.prices.problems,
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
             ),

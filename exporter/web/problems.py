@@ -61,10 +61,14 @@ def find_problems(
     credentials: Iterable[CredentialState],
     figures: Figures | None,
     ledger_problem: str,
+    price_problems: Iterable[str],
     folded: int,
     moment: Callable[[float], str],
 ) -> list[Problem]:
-    """Everything that is wrong, the worst first. ``ledger_problem`` is a sentence, empty if the ledger can be read."""
+    """Everything that is wrong, the worst first.
+
+    ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` are sentences.
+    """
     found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
         found.append(Problem(severity="problem", title="The ledger cannot be read", text=ledger_problem))
@@ -81,6 +85,10 @@ def find_problems(
         if flow.pending
     ]
     found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
+    found += [
+        Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
+        for sentence in price_problems
+    ]
     if figures is not None:
         found += _of_figures(figures)
     if folded:

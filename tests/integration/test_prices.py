@@ -115,6 +115,7 @@ def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
             feed = exporter.prices.feed
             assert feed is not None
             wait_for(lambda: feed.status.state, "ok".__eq__)
+            assert "\ncliproxy_exporter_price_feed_last_success_timestamp_seconds 1" in metrics_of(exporter)
         site.shutdown()
         thread.join()
 

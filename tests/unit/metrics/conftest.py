@@ -14,6 +14,7 @@ from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.exposition import Exposition
 from exporter.normalize.wire import Batch
+from exporter.pricing.layers import open_prices
 from exporter.pseudonyms import Pseudonyms
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
@@ -46,6 +47,7 @@ class Bench:
             ledger=self.ledger,
             labels=self.labels,
             statuses=lambda: self.statuses,
+            prices=open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self.clock),
             clock=self.clock,
             registry=self.registry,
         )

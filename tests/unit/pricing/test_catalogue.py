@@ -235,9 +235,10 @@ def test_each_bucket_of_a_tier_has_its_price() -> None:
         (rates.input, rates.output, rates.cache_read, rates.cache_write)
         for rates in (price.tariff, *price.tariff.tiers)
     ] == [
-        (2_000_000, 9_000_000, 200_000, None),
-        (4_000_000, 9_000_000, 200_000, None),
-        (8_000_000, 9_000_000, 800_000, None),
+        # Without a price of their own, cache writes cost what other input costs.
+        (2_000_000, 9_000_000, 200_000, 2_000_000),
+        (4_000_000, 9_000_000, 200_000, 4_000_000),
+        (8_000_000, 9_000_000, 800_000, 8_000_000),
     ]
     assert [tier.above_tokens for tier in price.tariff.tiers] == [100, 200]
 

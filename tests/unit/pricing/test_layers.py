@@ -159,6 +159,7 @@ def test_what_is_charged_now_can_be_read_for_each_bucket(ledger: Ledger, tmp_pat
     assert pricer.current("codex", "gpt-5.4", at_ms=AT_MS) == {
         "input": Decimal(1),
         "cache_read": Decimal("0.1"),
+        "cache_write": Decimal(1),
         "output": Decimal(2),
     }
     assert pricer.current("codex", "gpt-97", at_ms=AT_MS)["output"] == Decimal(8)

@@ -67,10 +67,12 @@ prices:
 """,
     )
     [row] = file.rows
-    long = Tier(above_tokens=200_000, input=2_000_000, cache_read=200_000, cache_write=None, output=5_000_000)
+    long = Tier(above_tokens=200_000, input=2_000_000, cache_read=200_000, cache_write=2_000_000, output=5_000_000)
     assert (row.provider, row.names) == ("openai-compatible-mine", ("house-model", "house", "house-7b"))
     assert (row.from_ms, row.until_ms) == (ms("2026-01-01"), ms("2026-07-01"))
-    assert row.tariff == Tariff(input=1_000_000, cache_read=100_000, cache_write=None, output=2_500_000, tiers=(long,))
+    assert row.tariff == Tariff(
+        input=1_000_000, cache_read=100_000, cache_write=1_000_000, output=2_500_000, tiers=(long,)
+    )
     assert row.service_tiers == {
         "priority": Tariff(input=4_000_000, cache_read=400_000, cache_write=None, output=10_000_000)
     }
@@ -79,7 +81,7 @@ prices:
 
 def test_the_shortest_row_is_a_model_and_its_input_price(path: Path) -> None:
     [row] = read(path, "prices:\n  - {model: text-embedding-house, input: 0.02}\n").rows
-    assert row.tariff == Tariff(input=20_000, cache_read=None, cache_write=None, output=None)
+    assert row.tariff == Tariff(input=20_000, cache_read=None, cache_write=20_000, output=None)
     assert (row.from_ms, row.until_ms, row.provider) == (None, None, "")
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.exposition import Exposition
+from exporter.pricing.layers import open_prices
 from exporter.settings.model import Aliases
 from exporter.status import ProxyStatus
 from exporter.web.access import Access
@@ -32,10 +33,12 @@ class WebBench:
 
     def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
+        prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
         exposition = Exposition(
             ledger=self.ledger,
             labels=labels,
             statuses=lambda: self.statuses,
+            prices=prices,
             clock=self._clock,
             registry=CollectorRegistry(auto_describe=False),
         )
@@ -44,6 +47,7 @@ class WebBench:
             ledger=self.ledger,
             labels=labels,
             statuses=lambda: self.statuses,
+            prices=prices,
             clock=self._clock,
         )
         site = Site(

@@ -42,6 +42,7 @@ def _find(**more: Any) -> list[Problem]:
         "credentials": [],
         "figures": _figures(),
         "ledger_problem": "",
+        "price_problems": (),
         "folded": 0,
         "moment": lambda ms: f"<{ms}>",
     }
