@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="example: python -m benchmarks P1 P3 --quick",
     )
     parser.add_argument("targets", nargs="*", metavar="P1 P3 P4 P5", help="what to measure (default: everything)")
-    parser.add_argument("--quick", action="store_true", help="less input: a minute instead of ten, and noisier")
+    parser.add_argument("--quick", action="store_true", help="less input: two minutes instead of fifteen, and noisier")
     parser.add_argument("--write", action="store_true", help=f"write the results to docs/{_PAGE.name}")
     options = parser.parse_args(arguments)
     targets = options.targets or list(_BENCHMARKS)

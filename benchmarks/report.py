@@ -58,7 +58,7 @@ was than the best one. A target that was missed says so.
 To measure on your machine:
 
 ```
-make bench                             # everything; about ten minutes and 2 GB in the temporary directory
+make bench                             # everything; a quarter of an hour, 1 GB in the temporary directory
 python -m benchmarks P1 P3 --quick     # some of it, on less input
 python -m benchmarks --write           # everything, and this page anew
 ```
