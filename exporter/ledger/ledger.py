@@ -30,6 +30,7 @@ from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 
 FILE_NAME = "ledger.sqlite3"
+_SUCCESS_STORED_EVERY_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Ledger:
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False
+        self._last_success_ms: dict[int, int] = {}
+        self._stored_success_ms: dict[int, int] = {}
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         with self._database.transaction() as connection:
@@ -160,19 +163,25 @@ class Ledger:
             flow = read_flow(connection, proxy_id)
         with self.totals.lock:
             take_over(booked, self.totals)
-            self.totals.flows[proxy_id] = flow
+            self._show_flow(proxy_id, flow)
         if booked.oldest_bucket is not None:
             self.periods.touched(booked.oldest_bucket)
 
     # --- state of a proxy -----------------------------------------------------------------------------------------
 
     def polled(self, proxy: str, *, at_ms: int) -> None:
-        """Remember that a poll of ``proxy`` succeeded at ``at_ms``."""
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, proxy)
-            connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
-            flow = read_flow(connection, proxy_id)
-        self._show_flow(proxy_id, flow)
+        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``.
+
+        On disk it may be a minute old: a sync for every poll of an idle proxy would be most of what the disk does.
+        """
+        proxy_id = self.dictionary.proxies[proxy]
+        if abs(at_ms - self._stored_success_ms.get(proxy_id, 0)) >= _SUCCESS_STORED_EVERY_MS:
+            with self._writing() as connection:
+                connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
+            self._stored_success_ms[proxy_id] = at_ms
+        self._last_success_ms[proxy_id] = at_ms
+        with self.totals.lock:
+            self.totals.flows[proxy_id].last_success_ms = at_ms
 
     def facts(self, proxy: str, auth_index: str) -> CredentialFacts:
         """What the inventory knows about a credential."""
@@ -270,6 +279,7 @@ class Ledger:
         self._dictionary_is_stale = False
 
     def _show_flow(self, proxy: int, flow: Flow) -> None:
+        flow.last_success_ms = self._last_success_ms.get(proxy, flow.last_success_ms)
         with self.totals.lock:
             self.totals.flows[proxy] = flow
 

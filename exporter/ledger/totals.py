@@ -111,8 +111,11 @@ class Totals:
             series, basis, billing = row[:3]
             self._rows.setdefault(series, {})[(basis, billing)] = row[3:]
             self.costs[(series, basis, billing)] = row[10]
+            parts = list(self._rows[series].values())
             requests, uncached, read, write, output, reasoning, unclassified = (
-                sum(column) for column in zip(*(part[:7] for part in self._rows[series].values()), strict=True)
+                parts[0][:7]
+                if len(parts) == 1
+                else (sum(column) for column in zip(*(part[:7] for part in parts), strict=True))
             )
             self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
 

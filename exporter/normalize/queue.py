@@ -1,7 +1,7 @@
 """Wire record of the usage queue → usage record, or the reason why it cannot become one. Pure."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from exporter.normalize.identity import queue_fingerprint
 from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
@@ -73,7 +73,8 @@ def _milliseconds(timestamp: str | None) -> int | Rejected:
         return Rejected(reason="bad_timestamp", detail="the timestamp is not an RFC 3339 time")
     if moment.tzinfo is None:
         return Rejected(reason="bad_timestamp", detail="the timestamp has no zone")
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    since = moment - _EPOCH  # in integers: a float would be off by one now and then
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def _duration(value: int | None) -> int:

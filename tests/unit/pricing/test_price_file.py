@@ -74,7 +74,7 @@ prices:
         input=1_000_000, cache_read=100_000, cache_write=1_000_000, output=2_500_000, tiers=(long,)
     )
     assert row.service_tiers == {
-        "priority": Tariff(input=4_000_000, cache_read=400_000, cache_write=None, output=10_000_000)
+        "priority": Tariff(input=4_000_000, cache_read=400_000, cache_write=4_000_000, output=10_000_000)
     }
     assert file.default is None
 
