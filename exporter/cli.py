@@ -22,8 +22,7 @@ from exporter.settings.load import load_settings, no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
 
-
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's malloc.h."""
 
 
@@ -162,14 +161,19 @@ def _run_demo(settings: Settings, *, rate: float, seed: int | None, proxy_port: 
         server.stop()
 
 
-def _share_arenas() -> None:
-    """Have glibc serve all threads from two heaps: one for each would hold 20 MB that nobody uses."""
+def _give_memory_back() -> None:
+    """Have glibc serve all threads from one heap, and return the room of large texts at once.
+
+    By default each web thread keeps a heap of its own, and the room of its largest scrape in it.
+    """
     with suppress(OSError, AttributeError):  # another C library knows no mallopt
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 def _run_exporter(settings: Settings) -> None:
-    _share_arenas()
+    _give_memory_back()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
