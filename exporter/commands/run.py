@@ -1,0 +1,100 @@
+"""``cliproxy-exporter run`` and ``demo``: the program in the foreground."""
+
+import ctypes
+import os
+import signal
+import threading
+from contextlib import suppress
+
+import click
+from pydantic import SecretStr
+
+from exporter.app import Exporter
+from exporter.commands.common import exit_codes, ready_settings
+from exporter.errors import ExporterError, SettingsError
+from exporter.settings.load import no_proxy_sentence
+from exporter.settings.model import ProxySettings, Settings
+
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+"""From glibc's malloc.h."""
+
+
+@click.command(epilog="Example: CLIPROXY_URL=http://localhost:8317 CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run")
+@click.option("--or-demo", is_flag=True, help="Run the bundled demo proxy if no proxy is configured.")
+def run(or_demo: bool = False) -> None:
+    """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."""
+    with exit_codes():
+        settings = ready_settings()
+        if not settings.proxies and or_demo:
+            click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
+            _run_demo(settings, rate=1.0, seed=None, proxy_port=0)
+            return
+        if not settings.proxies:
+            raise SettingsError(no_proxy_sentence())
+        _run_exporter(settings)
+
+
+@click.command(epilog="Example: cliproxy-exporter demo --rate 5")
+@click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day.")
+@click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests.")
+@click.option("--proxy-port", default=0, show_default=True, help="Port of the demo proxy; 0 takes a free one.")
+def demo(rate: float, seed: int | None, proxy_port: int) -> None:
+    """Run the exporter beside a simulated proxy with invented traffic.
+
+    Its ledger is in the folder `demo` of the data directory, so real figures and invented ones never mix.
+    """
+    with exit_codes():
+        click.echo("This is the bundled demo proxy: all figures are invented.")
+        _run_demo(ready_settings(), rate=rate, seed=seed, proxy_port=proxy_port)
+
+
+def _run_demo(settings: Settings, *, rate: float, seed: int | None, proxy_port: int) -> None:
+    # Imported here: the demo brings a web server of its own, which the exporter does not need.
+    from exporter.demo.live import LiveTraffic  # noqa: PLC0415
+    from exporter.demo.proxy import DemoProxy  # noqa: PLC0415
+    from exporter.demo.server import DemoServer  # noqa: PLC0415
+    from exporter.demo.world import MANAGEMENT_KEY  # noqa: PLC0415
+
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    try:
+        server = DemoServer(proxy, port=proxy_port)
+    except OSError as exc:
+        raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
+    # A new seed at each start: the same records again would be what no proxy sends.
+    traffic = LiveTraffic(proxy, rate=rate, seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed)
+    server.start()
+    traffic.start()
+    try:
+        _run_exporter(
+            settings.model_copy(
+                update={
+                    "proxies": (ProxySettings(name="demo", url=server.url, management_key=SecretStr(MANAGEMENT_KEY)),),
+                    "exporter_data_dir": settings.exporter_data_dir / "demo",
+                    "exporter_prices_refresh": False,
+                }
+            )
+        )
+    finally:
+        traffic.stop()
+        server.stop()
+
+
+def _give_memory_back() -> None:
+    """Have glibc serve all threads from one heap, and return the room of large texts at once.
+
+    By default each web thread keeps a heap of its own, and the room of its largest scrape in it.
+    """
+    with suppress(OSError, AttributeError):  # another C library knows no mallopt
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
+
+
+def _run_exporter(settings: Settings) -> None:
+    _give_memory_back()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    exporter = Exporter(settings)
+    click.echo(f"Open {exporter.web.url}/ (status) and {exporter.web.url}/metrics (for Prometheus).")
+    exporter.run(stop)
