@@ -83,7 +83,8 @@ class Exporter:
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
         retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
-        self._workers = [upkeep, retention, *_price_workers(self.prices), *self._pollers]
+        self._writers = [upkeep, retention, *self._pollers]
+        self._workers = [*self._writers, *_price_workers(self.prices)]
         self._loop = Loop(self._workers)
         self._stopping = threading.Event()
         self._ledger_problem = ""
@@ -157,7 +158,8 @@ class Exporter:
         _log.info("stopped", finished=all_ended)
 
     def _await_workers(self, deadline: float) -> bool:
-        ended = [worker.join(deadline - time.monotonic()) for worker in self._workers]
+        # Not the price lists: what hangs there holds nothing that could be lost.
+        ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 
     def _keep_up(self) -> None:

@@ -47,6 +47,10 @@ class CredentialFacts(msgspec.Struct, frozen=True, gc=False):
 UNKNOWN_CREDENTIAL = CredentialFacts()
 
 
+BASE_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
+"""Service tiers that are none: ``on_demand`` is what Groq calls its ordinary one."""
+
+
 class Tokens(msgspec.Struct, frozen=True, gc=False):
     """Exclusive token buckets, all >= 0. ``output`` includes ``reasoning``; ``unclassified`` has no known bucket."""
 

@@ -13,6 +13,8 @@ from exporter.export import Names, Span, write_csv, write_jsonl, write_openmetri
 from exporter.labels import Labels
 from exporter.ledger.dictionary import Dictionary
 
+_END_MS = 2**62
+"""After every record, also of a proxy whose clock is ahead."""
 _FORMATS = {"jsonl": write_jsonl, "csv": write_csv, "openmetrics": write_openmetrics}
 
 
@@ -20,7 +22,7 @@ _FORMATS = {"jsonl": write_jsonl, "csv": write_csv, "openmetrics": write_openmet
     epilog="Example: cliproxy-exporter export --since 2026-10-01 --until 2026-11-01 --format csv > october.csv"
 )
 @click.option("--since", help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.")
-@click.option("--until", help="Day or moment at which it ends, not included.")
+@click.option("--until", help="Day or moment at which it ends, not included; else everything.")
 @click.option(
     "--format",
     "format_",
@@ -42,7 +44,7 @@ def export(since: str | None, until: str | None, format_: str) -> None:
         pseudonym = open_pseudonyms(settings).of
         span = Span(
             since_ms=_moment("--since", since, settings.zone) if since else 0,
-            until_ms=_moment("--until", until, settings.zone) if until else int(clock.now() * 1000),
+            until_ms=_moment("--until", until, settings.zone) if until else _END_MS,
         )
         with ledger.reading() as connection:
             # The names of the same moment as the entries: a running exporter adds to both.

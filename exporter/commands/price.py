@@ -16,7 +16,7 @@ from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import open_prices
 from exporter.pricing.price import MatchedBy, Price, Tariff, cost, usd_per_million
 from exporter.pricing.without_price import models_without_price
-from exporter.records import Tokens
+from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings
 
 _HOW = {
@@ -27,7 +27,6 @@ _HOW = {
     MatchedBy.DEFAULT: "no list has it",
 }
 _BUCKETS = {"input": "uncached", "cache_read": "cache_read", "cache_write": "cache_write", "output": "output"}
-_BASE_TIERS = frozenset({"", "auto", "default", "standard"})
 _count = click.IntRange(min=0)
 
 
@@ -66,7 +65,7 @@ def price(
         at_ms = _moment(at, settings.zone) if at else int(SystemClock().now() * 1000)
         found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
-        service_tier = "" if service_tier in _BASE_TIERS else service_tier
+        service_tier = "" if service_tier in BASE_TIERS else service_tier
         tariff = found.at(service_tier)
         for line in _about(found, provider, model, moment=datetime.fromtimestamp(at_ms / 1000, settings.zone)):
             click.echo(line)

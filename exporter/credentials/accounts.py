@@ -18,6 +18,7 @@ KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 """Key's pseudonym → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
 
 _T = TypeVar("_T")
+_FAR_MS = 4_102_444_800_000  # the year 2100
 
 _LISTED_STATUSES = ("active", "error", "disabled")
 
@@ -225,7 +226,8 @@ def _milliseconds(moment: str | None) -> int | None:
         milliseconds = int(parsed.timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
-    return milliseconds if parsed.tzinfo is not None and milliseconds > 0 else None  # year 1 is Go's "no time"
+    # Year 1 is Go's "no time"; what is centuries away is none that anybody could be told in their zone.
+    return milliseconds if parsed.tzinfo is not None and 0 < milliseconds < _FAR_MS else None
 
 
 def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:

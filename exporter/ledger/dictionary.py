@@ -69,6 +69,7 @@ class Dictionary:
         """Rises whenever a shown label may have changed, or a name that an alias can be for was added."""
         self._client_ids: dict[str, int] = {}
         self._credential_keys: dict[tuple[int, str, str], int] = {}
+        self._shared_handles: set[tuple[int, str]] = set()
         self._names: dict[tuple[str, str], set[int]] = {}
         self._route_ids: dict[Route, int] = {}
         self._series_ids: dict[tuple[int, int, int], int] = {}
@@ -100,6 +101,9 @@ class Dictionary:
             (row[0], row[1], row[2]): row[3]
             for row in connection.execute("select proxy, kind, value, credential from credential_key")
         }
+        self._shared_handles = set()
+        for proxy, kind, value in self._credential_keys:
+            self._note_shared(proxy, kind, value)
         names: dict[tuple[str, str], set[int]] = {}
         for kind, value, credential in connection.execute("select kind, value, credential from credential_name"):
             names.setdefault((kind, value), set()).add(credential)
@@ -125,10 +129,16 @@ class Dictionary:
 
     # --- looking up -----------------------------------------------------------------------------------------------
 
-    def facts(self, proxy: int, auth_index: str) -> CredentialFacts:
-        """What the inventory knows about an ``auth_index`` of a proxy."""
+    def facts(self, proxy: int, auth_index: str, provider: str) -> CredentialFacts:
+        """What the inventory knows about an ``auth_index`` of a proxy, for a record that names this provider."""
+        if (proxy, auth_index) in self._shared_handles:
+            auth_index = shared_handle(auth_index, provider)
         credential = self.find_credential(proxy, "auth_index", auth_index)
         return UNKNOWN_CREDENTIAL if credential is None else credential.facts
+
+    def is_listed(self, proxy: int, auth_index: str) -> bool:
+        """Whether an inventory has named this ``auth_index``, of whatever provider."""
+        return (proxy, auth_index) in self._shared_handles or bool(self.facts(proxy, auth_index, "").provider)
 
     def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
         id_ = self._credential_keys.get((proxy, kind, value)) if value else None
@@ -137,11 +147,14 @@ class Dictionary:
     def credentials_with(self, kind: str, value: str) -> list[Credential]:
         """The credentials, of all proxies, that are called ``value``: an e-mail address can be that of several."""
         if kind == "auth_index":
-            proxies = self.proxies.values()
-            ids = {self._credential_keys.get((proxy, kind, value)) for proxy in proxies} - {None}
+            ids = {
+                id_
+                for (_, known_kind, known), id_ in list(self._credential_keys.items())
+                if known_kind == kind and known.partition("/")[0] == value
+            }
         else:
             ids = set(self._names.get((kind, value), ()))
-        found = (self.resolved(id_) for id_ in sorted(id_ for id_ in ids if id_ is not None))
+        found = (self.resolved(id_) for id_ in sorted(ids))
         return list({credential.id: credential for credential in found}.values())
 
     def resolved(self, credential: int) -> Credential:
@@ -241,8 +254,8 @@ class Dictionary:
         """
         if record.auth_index:
             kind, value = "auth_index", record.auth_index
-            if (proxy, kind, at_provider := shared_handle(value, record.provider)) in self._credential_keys:
-                value = at_provider
+            if (proxy, value) in self._shared_handles:
+                value = shared_handle(value, record.provider)
             label = f"{record.provider}-{record.auth_index[:_LABEL_DIGITS]}"
         elif record.source and record.source != record.client:
             kind, value = "account", record.source
@@ -306,9 +319,15 @@ class Dictionary:
             (proxy, kind, value, credential),
         )
         self._credential_keys[(proxy, kind, value)] = credential
+        self._note_shared(proxy, kind, value)
         self.labels_version += 1
         if known is not None and self.resolved(known).id != credential:
             self._merge(connection, self.resolved(known).id, credential)
+
+    def _note_shared(self, proxy: int, kind: str, value: str) -> None:
+        handle, slash, _ = value.partition("/")
+        if kind == "auth_index" and slash:
+            self._shared_handles.add((proxy, handle))
 
     def unbind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str) -> None:
         """From now on ``value`` finds nothing."""
@@ -336,8 +355,12 @@ class Dictionary:
 
 
 def shared_handle(auth_index: str, provider: str) -> str:
-    """What finds a credential whose ``auth_index`` is also that of another provider's."""
-    return f"{auth_index}/{provider}" if auth_index else ""
+    """What finds a credential whose ``auth_index`` is also that of another provider's.
+
+    A compatible upstream has its bare name in records before CPA 7.2.21.
+    """
+    name = provider.lower().removeprefix("openai-compatible-")
+    return f"{auth_index}/{name}" if auth_index else ""
 
 
 def _insert(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

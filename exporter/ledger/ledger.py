@@ -106,19 +106,21 @@ class Ledger:
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
         batches: list[StoredBatch] = []
-        for id_, received_ms, packed, replayed in self._packed(proxy):
+        for id_, received_ms, packed, replayed, records in self._packed(proxy):
             try:
                 lines = unpack(packed)
             except SpoiltError:
+                lines = []
+            if len(lines) != records:
                 self._reject_spoilt(id_, packed)
             else:
                 batches.append(StoredBatch(id_, proxy, received_ms, lines, replayed=bool(replayed)))
         return batches
 
-    def _packed(self, proxy: str) -> list[tuple[int, int, bytes, int]]:
+    def _packed(self, proxy: str) -> list[tuple[int, int, bytes, int, int]]:
         with self._database.transaction() as connection:
             return connection.execute(
-                "select b.id, b.received_ms, b.lines, b.replayed from batch b"
+                "select b.id, b.received_ms, b.lines, b.replayed, b.records from batch b"
                 " join proxy p on p.id = b.proxy where p.name = ? order by b.id",
                 (proxy,),
             ).fetchall()
@@ -183,13 +185,13 @@ class Ledger:
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 
-    def facts(self, proxy: str, auth_index: str) -> CredentialFacts:
-        """What the inventory knows about a credential."""
-        return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index)
+    def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
+        """What the inventory knows about the credential of a record."""
+        return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)
 
     def knows_credential(self, proxy: str, auth_index: str) -> bool:
         """Whether an inventory has named this ``auth_index``."""
-        return bool(self.facts(proxy, auth_index).provider)
+        return self.dictionary.is_listed(self.dictionary.proxies.get(proxy, 0), auth_index)
 
     def take_inventory(
         self, proxy: str, accounts: Sequence[Account], *, whole: bool = True

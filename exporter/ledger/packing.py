@@ -14,12 +14,12 @@ class SpoiltError(ValueError):
 
 def pack(lines: Sequence[bytes]) -> bytes:
     """The lines, none of which holds a line end, as one value."""
-    return zstandard.ZstdCompressor(level=1).compress(b"\n".join(lines))
+    return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(b"\n".join(lines))
 
 
 def unpack(packed: bytes) -> list[bytes]:
     """The lines again. Raises SpoiltError."""
     try:
         return zstandard.ZstdDecompressor().decompress(packed).split(b"\n")
-    except zstandard.ZstdError as exc:
+    except (zstandard.ZstdError, MemoryError) as exc:  # the latter where the size that it states is what is spoilt
         raise SpoiltError(str(exc)) from exc

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from exporter.normalize.identity import queue_fingerprint
 from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
 from exporter.normalize.wire import Wire
-from exporter.records import Billing, CredentialFacts, Rejected, UsageRecord
+from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
@@ -21,9 +21,10 @@ def normalize(
     *,
     proxy: str,
     received_ms: int,
-    facts: Callable[[str], CredentialFacts],
+    facts: Callable[[str, str], CredentialFacts],
 ) -> UsageRecord | Rejected:
-    """One record of ``proxy``, received at ``received_ms``. ``facts`` looks up an ``auth_index`` in the inventory."""
+    """One record of ``proxy``, received at ``received_ms``. ``facts`` looks up an ``auth_index`` and a
+    provider in the inventory."""
     if wire.executor_type == "home-result":
         return Rejected(
             reason="home_result", detail="a synthetic result of a Home node: its request is recorded elsewhere"
@@ -35,8 +36,8 @@ def normalize(
         return Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
     # A number is no handle: it was given anew at every start of the proxy (CPA < 6.6.56).
     auth_index = wire.auth_index if isinstance(wire.auth_index, str) else ""
-    known = facts(auth_index)
     provider = wire.provider or "unknown"
+    known = facts(auth_index, provider)
     family = family_of(
         executor_type=wire.executor_type or "", provider=provider, openai_compatible=known.openai_compatible
     )
@@ -125,11 +126,7 @@ def _code(wire: Wire) -> str:
     return "other"
 
 
-_BASE_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
-"""``on_demand`` is what Groq calls its ordinary tier."""
-
-
 def _service_tier(wire: Wire) -> str:
     """The tier that is charged: what the upstream reports, else what the client asked for. Empty for the base tier."""
     tier = (wire.response_service_tier or wire.service_tier or "").strip().lower()
-    return "" if tier in _BASE_TIERS else tier[:40]
+    return "" if tier in BASE_TIERS else tier[:40]

@@ -180,8 +180,12 @@ class PriceFeed:
 
 
 def _redirected(url: str, location: str) -> str:
-    target = urljoin(url, location)
-    if urlsplit(target).scheme != "https":
+    try:
+        target = urljoin(url, location)
+        secure = urlsplit(target).scheme == "https"
+    except ValueError as exc:
+        raise PriceFeedError(f"The price feed {_host(url)} redirects to no address.") from exc
+    if not secure:
         raise PriceFeedError(f"The price feed {_host(url)} redirects to an address without https.")
     return target
 

@@ -83,7 +83,7 @@ def read_feed(body: bytes) -> Feed:
     """The usable prices of a list. Raises PriceFeedError with the reason if the list cannot be trusted."""
     try:
         rows = msgspec.json.decode(body, type=_Body).prices
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise PriceFeedError("What came is not a price list of the known form.") from exc
     for row in rows:
         _refuse_damaged(row)
@@ -92,7 +92,7 @@ def read_feed(body: bytes) -> Feed:
     long_prompts = _long_prompts(by_id)
     is_tier = {id(row) for tiers in long_prompts.values() for _, row in tiers}
     for (vendor, id_), row in by_id.items():
-        if id(row) not in is_tier and not id_.endswith(_MOVING) and vendor in _SECTIONS:
+        if _is_price(row) and id(row) not in is_tier and not id_.endswith(_MOVING) and vendor in _SECTIONS:
             tariff = _tariff(row, long_prompts.get((vendor, id_), []))
             for name in _API_NAMES.get(id_, (id_,)):
                 feed[_SECTIONS[vendor], name] = tariff
@@ -114,12 +114,17 @@ def read_tariff(text: str) -> Tariff:
     return Tariff(**fields, tiers=tiers)
 
 
+def _is_price(row: _Row) -> bool:
+    """0 stands for what is not known, or not sold by the token, unless all three say that it is free."""
+    return pico_per_token(row.input) > 0 or row.input == row.output == row.input_cached == 0
+
+
 def _refuse_damaged(row: _Row) -> None:
     # A damaged id is as bad as a damaged price: it says that the list is not what it was.
     if not clean(row.id) or len(row.vendor) > LONGEST_NAME:
         raise PriceFeedError("The price list that came has a row without a usable id.")
     for price in (row.input, row.output, row.input_cached):
-        if price is not None and not 0 <= price <= _HIGHEST_PRICE:
+        if price is not None and not (price.is_finite() and 0 <= price <= _HIGHEST_PRICE):
             raise PriceFeedError(f"The price list that came has an impossible price for {clean(row.id)}.")
 
 

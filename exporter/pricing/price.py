@@ -115,8 +115,11 @@ class Price:
     service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
 
     def at(self, service_tier: str) -> Tariff | None:
-        """The tariff of a service tier, of the base tier if the name is empty; ``None`` when nobody published one."""
-        if not service_tier:
+        """The tariff of a service tier, of the base tier if the name is empty; ``None`` when nobody published one.
+
+        The default price is a guess at any tier.
+        """
+        if not service_tier or self.matched_by is MatchedBy.DEFAULT:
             return self.tariff
         return self.service_tiers.get(service_tier) or self.service_tiers.get(_OTHER_NAME.get(service_tier, ""))
 

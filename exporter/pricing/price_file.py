@@ -17,6 +17,7 @@ from typing import Any
 from exporter.pricing.names import clean
 from exporter.pricing.price import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.price_list import ANY_PROVIDER, Listed
+from exporter.records import BASE_TIERS
 from exporter.settings import yaml_file
 from exporter.settings.problems import Problem, nearest, shown
 
@@ -197,6 +198,8 @@ class _Reader:
             )
         for name, prices in listed.values.items():
             line = listed.key_lines[name]
+            if name in BASE_TIERS:
+                raise _Wrong(line, f"{name} is the base tier.", "Its prices stand in the row itself.")
             if not _WORD.fullmatch(name):
                 raise _Wrong(
                     line, f"{shown(name)} is no service tier.", "Write it in lower case, for example priority."

@@ -55,7 +55,7 @@ class UserPrices:
         """Read the file. Raises SettingsError with all problems, one a line."""
         self._path = path
         self._clock = clock
-        self._version = _version(path)
+        self._version = self._seen = _version(path)
         file = read_price_file(path, setting=SETTING)
         if isinstance(file, list):
             raise SettingsError("\n".join(map(str, file)))
@@ -70,9 +70,13 @@ class UserPrices:
         return self._default
 
     def reload(self) -> None:
-        """Read the file again if it has changed since it was read last."""
-        version = _version(self._path)
-        if version == self._version:
+        """Read the file again if it has changed since it was read last, and not since the last look.
+
+        Half of a file that is being written may be a valid list of half the prices.
+        """
+        version, seen = _version(self._path), self._seen
+        self._seen = version
+        if version == self._version or version != seen:
             return
         self._version = version
         file = read_price_file(self._path, setting=SETTING)

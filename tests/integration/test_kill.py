@@ -70,7 +70,10 @@ class _WatchedProxy(DemoProxy):
 
 def _identity(raw: bytes) -> Identity:
     record = normalize(
-        decode_line(raw), proxy="default", received_ms=int(time.time() * 1000), facts=lambda _: UNKNOWN_CREDENTIAL
+        decode_line(raw),
+        proxy="default",
+        received_ms=int(time.time() * 1000),
+        facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL,
     )
     assert isinstance(record, UsageRecord)
     return record.ts_ms, record.fingerprint

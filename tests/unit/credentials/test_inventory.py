@@ -223,6 +223,28 @@ def test_one_key_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
     assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-claude"}
 
 
+@pytest.mark.parametrize("name", ["relay", "Relay", "openai-compatible-relay"])
+def test_a_handle_of_two_credentials_finds_each_however_the_record_spells_its_provider(
+    tmp_path: Path, name: str
+) -> None:
+    ledger = open_ledger(tmp_path)
+    both = [
+        *_keys("claude-api-key", {"api-key": "sk-relay", "auth-index": "a" * 16}),
+        *_keys(
+            "openai-compatibility",
+            {"name": "relay", "api-key-entries": [{"api-key": "sk-relay", "auth-index": "a" * 16}]},
+        ),
+    ]
+    for number in range(5):
+        ledger.take_inventory("p", both)
+        take(intake_of(ledger), [_request("a" * 16, number, provider=name, executor_type="OpenAICompatExecutor")])
+    assert list(_shown(ledger).values()) == [5]
+    assert len(ledger.dictionary.series) == 1
+    assert ledger.knows_credential("p", "a" * 16)
+    named = CredentialAlias(auth_index="a" * 16, alias="relay")
+    assert set(_shown(ledger, Aliases(credentials=(named,)))) == {"relay-openai-compatible-relay"}
+
+
 def test_a_part_of_an_inventory_makes_no_account_new(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1"}), whole=False)

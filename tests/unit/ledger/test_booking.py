@@ -169,12 +169,16 @@ def test_a_merge_that_is_rolled_back_is_shown_by_no_later_scrape(tmp_path: Path)
     assert ledger.dictionary.resolved(first).id == first
 
 
-def test_a_batch_that_cannot_be_read_back_is_rejected_and_blocks_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [0, 5, 7, 20, 40, 60, -3])
+def test_a_batch_that_cannot_be_read_back_is_rejected_and_blocks_nobody(tmp_path: Path, place: int) -> None:
     ledger = open_ledger(tmp_path)
     _store_only(ledger, [GOOD, GOOD])
     _store_only(ledger, [GOOD])
     with ledger._database.transaction() as connection:
-        connection.execute("update batch set lines = x'00ff' where id = 1")
+        (packed,) = connection.execute("select lines from batch where id = 1").fetchone()
+        spoilt = bytearray(packed)
+        spoilt[place % len(spoilt)] ^= 0x10
+        connection.execute("update batch set lines = ? where id = 1", (bytes(spoilt),))
     intake_of(ledger).work_off()
     assert (flow_of(ledger).booked, flow_of(ledger).pending) == (1, 0)
     assert flow_of(ledger).rejected == {"spoilt_batch": 2}

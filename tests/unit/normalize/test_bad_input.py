@@ -37,7 +37,7 @@ def _normalized(line: bytes) -> UsageRecord | Rejected:
         wire = decode_line(line)
     except LineError as exc:
         return Rejected(reason="malformed_record", detail=str(exc))
-    return normalize(wire, proxy="p", received_ms=_NOW_MS, facts=lambda _: UNKNOWN_CREDENTIAL)
+    return normalize(wire, proxy="p", received_ms=_NOW_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL)
 
 
 def _record(**fields: Any) -> UsageRecord:

@@ -20,7 +20,9 @@ def _records(bodies: list[bytes]) -> list[UsageRecord]:
         assert not batch.unreadable
         for wire in batch.wires:
             assert wire is not None
-            record = normalize(wire, proxy="p", received_ms=_RECEIVED_MS, facts=lambda _: UNKNOWN_CREDENTIAL)
+            record = normalize(
+                wire, proxy="p", received_ms=_RECEIVED_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL
+            )
             assert not isinstance(record, Rejected), record
             found.append(record)
     return found

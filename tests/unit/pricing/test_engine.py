@@ -176,10 +176,18 @@ def test_unclassified_tokens_are_unpriced_and_the_rest_is_charged(pricer: Pricer
     assert (cost.nano_usd, cost.basis, cost.unpriced) == (100 * 5_000, Basis.EXACT, "unclassified_tokens")
 
 
-@pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
-def test_a_service_tier_is_not_charged_at_the_base_price(pricer: Pricer, model: str, basis: Basis) -> None:
-    cost = pricer.price(record("codex", model, Tokens(uncached=100, output=5), service_tier="priority"))
-    assert (cost.nano_usd, cost.basis, cost.unpriced) == (0, basis, "no_tier_price")
+def test_a_service_tier_is_not_charged_at_the_base_price(pricer: Pricer) -> None:
+    cost = pricer.price(record("codex", "gpt-5.4", Tokens(uncached=100, output=5), service_tier="priority"))
+    assert (cost.nano_usd, cost.basis, cost.unpriced) == (0, Basis.EXACT, "no_tier_price")
+
+
+def test_the_default_price_is_charged_at_any_service_tier(pricer: Pricer) -> None:
+    tokens = Tokens(uncached=100, output=5)
+    base, priority = (
+        pricer.price(record("codex", "house-model-7b", tokens, service_tier=tier)) for tier in ("", "priority")
+    )
+    assert priority == base
+    assert (priority.nano_usd, priority.basis, priority.unpriced) == (100 * 150 + 5 * 600, Basis.DEFAULT, "")
 
 
 @pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])

@@ -32,7 +32,25 @@ def test_cached_input_without_a_price_has_none_and_is_not_free() -> None:
     assert read(row("gpt-9", "openai", 1, 2))["openai", "gpt-9"].cache_read is None
 
 
-def test_a_free_model_is_free() -> None:
+def test_a_price_of_0_is_none() -> None:
+    feed = read(row("glm-9", "z.ai", 1, 1), row("glm-8", "z.ai", 0, 0), row("glm-7", "z.ai", 1e-9, 2, 0))
+    assert list(feed) == [("zai", "glm-9")]
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_a_price_that_is_no_number_damages_the_list(price: str) -> None:
+    with pytest.raises(PriceFeedError, match="impossible price"):
+        read_feed(
+            b'{"prices": [{"id": "glm-9", "vendor": "z.ai", "name": "", "input": "%s", "output": 1}]}' % price.encode()
+        )
+
+
+def test_a_list_nested_without_end_is_refused() -> None:
+    with pytest.raises(PriceFeedError):
+        read_feed(b'{"prices": ' + b"[" * 100_000)
+
+
+def test_a_model_that_is_free_in_every_way_is_free() -> None:
     assert read(row("glm-9-flash", "z.ai", 0.0, 0.0, 0.0))["zai", "glm-9-flash"] == flat(0, 0, 0)
 
 

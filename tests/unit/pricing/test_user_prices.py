@@ -37,6 +37,12 @@ def input_of(prices: UserPrices, model: str = "house", provider: str = "p", at_m
     return None if price is None else price.tariff.input
 
 
+def look(prices: UserPrices) -> None:
+    """Look twice: an edit is taken over once it stays."""
+    prices.reload()
+    prices.reload()
+
+
 def edit(path: Path, text: str) -> None:
     """As editors do it: a new file in the place of the old one."""
     new = path.with_name("new")
@@ -93,7 +99,7 @@ def test_a_row_holds_from_its_first_day_until_before_its_last(path: Path, moment
 
 def test_a_good_edit_is_taken_over(path: Path, prices: UserPrices) -> None:
     edit(path, BETTER)
-    prices.reload()
+    look(prices)
     assert input_of(prices) == 7_000_000
     assert prices.status.ok
 
@@ -101,7 +107,7 @@ def test_a_good_edit_is_taken_over(path: Path, prices: UserPrices) -> None:
 def test_an_edit_in_place_is_taken_over(path: Path, prices: UserPrices) -> None:
     path.write_text(BETTER)
     os.utime(path, ns=(0, 0))  # a clock that is coarser than two edits
-    prices.reload()
+    look(prices)
     assert input_of(prices) == 7_000_000
 
 
@@ -118,8 +124,8 @@ def test_a_bad_edit_keeps_the_prices_before_it_until_it_is_right(
 ) -> None:
     break_it(path)
     with capture_logs() as events:
-        prices.reload()
-        prices.reload()
+        look(prices)
+        look(prices)
     assert input_of(prices) == 1_000_000
     assert (prices.status.ok, prices.status.rows) == (False, 1)
     assert "prices.yaml" in prices.status.sentence
@@ -127,7 +133,7 @@ def test_a_bad_edit_keeps_the_prices_before_it_until_it_is_right(
 
     edit(path, BETTER)
     with capture_logs() as events:
-        prices.reload()
+        look(prices)
     assert input_of(prices) == 7_000_000
     assert prices.status.ok
     assert [event["event"] for event in events] == ["prices_reloaded"]
@@ -138,7 +144,7 @@ def test_a_file_that_is_moved_away_and_back_is_used_again(path: Path, prices: Us
     seen = []
     for place in (away, path):
         away = away.rename(place)
-        prices.reload()
+        look(prices)
         seen.append(prices.status.ok)
     assert seen == [False, True]
 
@@ -146,7 +152,7 @@ def test_a_file_that_is_moved_away_and_back_is_used_again(path: Path, prices: Us
 def test_an_untouched_file_is_not_read_again(prices: UserPrices) -> None:
     before = prices.status
     with capture_logs() as events:
-        prices.reload()
+        look(prices)
     assert prices.status is before
     assert events == []
 
@@ -154,7 +160,7 @@ def test_an_untouched_file_is_not_read_again(prices: UserPrices) -> None:
 def test_the_file_may_set_the_default_price(path: Path, prices: UserPrices) -> None:
     assert prices.default() is DEFAULT_PRICE
     edit(path, "prices:\n  - {model: _default, input: 3, output: 15}\n")
-    prices.reload()
+    look(prices)
     default = prices.default()
     assert (default.tariff.input, default.tariff.cache_read, default.tariff.output) == (
         3_000_000,
@@ -163,7 +169,7 @@ def test_the_file_may_set_the_default_price(path: Path, prices: UserPrices) -> N
     )
     assert (default.origin, default.matched_by) == ("prices.yaml _default", MatchedBy.DEFAULT)
     edit(path, GOOD)
-    prices.reload()
+    look(prices)
     assert prices.default() is DEFAULT_PRICE
 
 
@@ -177,3 +183,15 @@ def test_a_mistake_at_the_start_is_an_error_with_all_problems(path: Path) -> Non
 
 def test_a_good_file_has_no_problems(path: Path) -> None:
     assert check_prices_file(path) == []
+
+
+def test_a_file_that_is_still_being_written_is_not_taken_over(path: Path, prices: UserPrices) -> None:
+    before = input_of(prices)
+    edit(path, "prices:\n  - {model: house, input: 1")
+    prices.reload()
+    edit(path, "prices:\n  - {model: house, input: 12, output: 12}\n")
+    prices.reload()
+    assert input_of(prices) == before
+    assert prices.status.ok
+    prices.reload()
+    assert input_of(prices) == 12_000_000
