@@ -115,9 +115,7 @@ def _requests(attempt: Attempt) -> int:
 
 
 def _nano_usd(attempt: Attempt) -> int:
-    """At the default price, 0.15 and 0.60 USD per million; no price is known for a tier."""
-    if "priority" in (attempt.record.get("response_service_tier"), attempt.record.get("service_tier")):
-        return 0
+    """At the default price, 0.15 and 0.60 USD per million, at whatever service tier."""
     return 150 * attempt.tokens.prompt + 600 * attempt.tokens.output
 
 
