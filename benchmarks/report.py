@@ -67,13 +67,16 @@ The input is invented traffic in the shape of CPA 7.2 with response headers, see
 leaves the machine.
 
 {measured}
-{sections}"""
+{sections}
+{misses}"""
 
 
 def page(sections: Sequence[Section], *, command: str, load: float) -> str:
     """The whole page. ``load`` is how busy the machine was before."""
     return _PAGE.format(
-        measured=circumstances(command=command, load=load), sections="\n".join(map(Section.text, sections))
+        measured=circumstances(command=command, load=load),
+        sections="\n".join(map(Section.text, sections)),
+        misses=Path(__file__).with_name("misses.md").read_text(encoding="utf-8"),
     )
 
 
