@@ -16,6 +16,7 @@ from exporter.intake import Intake
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.polls import PollMetrics
 from exporter.pseudonyms import Pseudonym
+from exporter.rivals import RivalWatch
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import Flags, Source, detect, read_flags
 from exporter.sources.queue import drain
@@ -56,6 +57,7 @@ class Pipeline:
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
+        self._rivals = RivalWatch(clock)
         self._stopping = threading.Event()
         ledger.register(self.name)
 
@@ -139,6 +141,9 @@ class Pipeline:
             self._inventory_problems = inventory.problems
             for problem in inventory.problems:
                 _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
+        if whole:
+            attempts = sum((account.success or 0) + (account.failed or 0) for account in inventory.accounts)
+            self._rivals.compare(attempts=attempts, received=self._ledger.received(self.name))
         taken = self._ledger.take_inventory(self.name, inventory.accounts, whole=whole)
         if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
             self.status = replace(self.status, accounts=tuple(taken))
@@ -172,6 +177,14 @@ class Pipeline:
                 "publishing_off",
                 f"{self._client.where} does not record usage. Set usage-statistics-enabled: true in its config.yaml"
                 " (it takes effect at once).",
+                up=True,
+            )
+        elif self._rivals.suspected:
+            self._enter(
+                "another_consumer",
+                f"{self._client.where} counts attempts on its credentials, but no record of them arrives. Does another"
+                " program read its usage queue: a second exporter, or a dashboard that subscribes to it? A queue has"
+                " one consumer: stop the other one.",
                 up=True,
             )
         else:

@@ -185,6 +185,11 @@ class Ledger:
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 
+    def received(self, proxy: str) -> int:
+        """How many records were ever received from ``proxy``, which is registered."""
+        with self.totals.lock:
+            return self.totals.flows[self.dictionary.proxies[proxy]].received
+
     def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about the credential of a record."""
         return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)

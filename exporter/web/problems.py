@@ -29,6 +29,7 @@ _HEADLINES = {
     "unknown_server": "is no CPA that is known here",
     "source_gone": "has lost its usage queue",
     "publishing_off": "does not record usage",
+    "another_consumer": "gives its records to somebody else, it seems",
     "ledger": "is not read: the ledger cannot be written",
     "internal_error": "is not read: the exporter has a fault",
 }

@@ -309,6 +309,26 @@ def test_remote_management_that_is_off(tmp_path: Path) -> None:
         assert bench.states[-1] == "ok"
 
 
+def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
+    clock = TurnableClock()
+    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock)
+    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+        proxy.subscribed = True
+        for _ in range(4):
+            bench.publish(20)
+            clock.advance(61)
+            bench.poll()
+        assert bench.states == ["ok", "another_consumer"]
+        assert bench.metric("cliproxy_up") == 1
+        assert "A queue has one consumer" in bench.page
+        proxy.subscribed = False
+        bench.publish(20)
+        bench.poll()
+        clock.advance(61)
+        bench.poll()
+        assert bench.states == ["ok", "another_consumer", "ok"]
+
+
 def test_publishing_that_is_off(tmp_path: Path) -> None:
     clock = TurnableClock()
     proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC
 from decimal import Decimal
+from functools import partial
+from operator import lt
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,6 +29,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, MANAGEMENT_KEY, secrets
 from exporter.settings.model import Aliases, Settings
+from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for, wait_for
 from tests.pages.browser import opened, run_chromium, serious_findings
 
@@ -84,11 +87,25 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
         clients = [{"key": client.key, "alias": f"{_HOSTILE_ALIAS}{client.name}"} for client in CLIENTS]
         aliases = Aliases.model_validate({"clients": clients})
     url = "http://127.0.0.1:9" if state == "proxy down" else server.url
-    exporter = stack.enter_context(running(_settings(folder, url, aliases)))
+    clock = TurnableClock(time.time()) if state == "another consumer" else None
+    exporter = stack.enter_context(running(_settings(folder, url, aliases), clock=clock))
     wait_for(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    if clock is not None:
+        proxy.subscribed = True
+        for _ in range(4):
+            proxy.publish(Traffic(seed=1, zone=UTC).batch(20, ending=clock.now()))
+            clock.advance(61)
+            polls = _polls(exporter)
+            exporter.trigger()
+            wait_for(lambda: _polls(exporter), partial(lt, polls))
+        assert exporter.statuses()[0].state == "another_consumer"
     if state in ("busy", "hostile"):
         _wait_for_records(exporter, _RECORDS if state == "busy" else len(_HOSTILE_MODELS))
     return exporter
+
+
+def _polls(exporter: Exporter) -> float:
+    return sum(_values(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count"))
 
 
 def _settings(folder: Path, url: str, aliases: Aliases) -> Settings:
@@ -132,6 +149,7 @@ def _values(text: str, name: str) -> list[float]:
         ("proxy down", "1 problem"),
         ("key refused", "1 problem"),
         ("publishing off", "1 problem"),
+        ("another consumer", "1 problem"),
     ],
 )
 def test_a_page_is_readable_and_quiet(

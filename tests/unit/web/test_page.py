@@ -85,7 +85,7 @@ def test_without_a_proxy_it_says_so(web: WebBench) -> None:
     assert "No proxy is configured." in page.text
 
 
-STATES = ["starting", "ok", "publishing_off", *FAILURE_REASONS]
+STATES = ["starting", "ok", "publishing_off", "another_consumer", *FAILURE_REASONS]
 
 
 def test_every_state_of_a_proxy_is_shown_with_its_sentence(web: WebBench) -> None:

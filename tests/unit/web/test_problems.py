@@ -57,7 +57,7 @@ def test_nothing_is_wrong() -> None:
     assert _find() == []
 
 
-@pytest.mark.parametrize("state", [*FAILURE_REASONS, "publishing_off"])
+@pytest.mark.parametrize("state", [*FAILURE_REASONS, "publishing_off", "another_consumer"])
 def test_each_state_of_a_proxy_has_a_headline_of_its_own_and_its_sentence(state: str) -> None:
     [problem] = _find(statuses=[_WELL, ProxyStatus(name="away", state=state, sentence="Do this.")])
 
