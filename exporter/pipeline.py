@@ -58,6 +58,7 @@ class Pipeline:
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
         self._rivals = RivalWatch(clock)
+        self._attempts: int | None = None
         self._stopping = threading.Event()
         ledger.register(self.name)
 
@@ -128,6 +129,10 @@ class Pipeline:
             handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
             stopping=self._stopping.is_set,
         )
+        if self._attempts is not None:
+            # After the drain: the records of what the inventory counted have been read by now.
+            self._rivals.compare(attempts=self._attempts, received=self._ledger.received(self.name))
+            self._attempts = None
         if self._client.version != source.version:
             self._source = None
         self._note_success(source)
@@ -142,8 +147,7 @@ class Pipeline:
             for problem in inventory.problems:
                 _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
         if whole:
-            attempts = sum((account.success or 0) + (account.failed or 0) for account in inventory.accounts)
-            self._rivals.compare(attempts=attempts, received=self._ledger.received(self.name))
+            self._attempts = sum((account.success or 0) + (account.failed or 0) for account in inventory.accounts)
         taken = self._ledger.take_inventory(self.name, inventory.accounts, whole=whole)
         if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
             self.status = replace(self.status, accounts=tuple(taken))

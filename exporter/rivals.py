@@ -9,23 +9,26 @@ from exporter.clock import Clock
 
 ATTEMPTS = 20
 SECONDS = 120.0
+GAP_SECONDS = 150.0
+"""After a longer time without a look nothing can be said: records may have expired while nobody read them."""
 
 
 class RivalWatch:
-    """Compares the counts at each inventory. For one thread."""
+    """Compares the counts after each drain that follows an inventory. For one thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._since: float | None = None
+        self._since = self._looked = clock.monotonic() - GAP_SECONDS - 1
         self._attempts = 0
         self._received = 0
         self.suspected = False
 
     def compare(self, *, attempts: int, received: int) -> None:
         """Take in the proxy's count of attempts since its start, and ours of records ever received from it."""
-        if self._since is None or received != self._received or attempts < self._attempts:
-            self._since, self._attempts, self._received = self._clock.monotonic(), attempts, received
+        now, before = self._clock.monotonic(), self._looked
+        self._looked = now
+        if now - before > GAP_SECONDS or received != self._received or attempts < self._attempts:
+            self._since, self._attempts, self._received = now, attempts, received
             self.suspected = False
             return
-        waited = self._clock.monotonic() - self._since
-        self.suspected = attempts - self._attempts >= ATTEMPTS and waited >= SECONDS
+        self.suspected = attempts - self._attempts >= ATTEMPTS and now - self._since >= SECONDS

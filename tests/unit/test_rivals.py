@@ -18,6 +18,7 @@ from tests.fakes.guarding import TurnableClock
         pytest.param([(0, 500, 5), (SECONDS, 100, 5)], False, id="the proxy started anew"),
         pytest.param([(0, 5, 5), (SECONDS, 500, 5), (60, 501, 6)], False, id="it is over when a record arrives"),
         pytest.param([(0, 5, 5), (60, 10, 5), (60, 30, 5)], True, id="rising slowly"),
+        pytest.param([(0, 5, 5), (3600, 500, 5)], False, id="an hour without a look: they may have expired"),
     ],
 )
 def test_suspicion(steps: list[tuple[float, int, int]], suspected: bool) -> None:
