@@ -175,6 +175,50 @@ CREDENTIAL_ATTEMPTS = Family(
     " no usage record.",
 )
 
+_LIMIT = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
+
+LIMIT_USED_RATIO = Family(
+    "cliproxy_limit_used_ratio",
+    "gauge",
+    _LIMIT,
+    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of the limits file, provider"
+    " a window that the provider itself reports. An empty label is all of them.",
+)
+LIMIT_USED = Family(
+    "cliproxy_limit_used", "gauge", _LIMIT, "What was used of a configured limit in its current window, in its unit."
+)
+LIMIT_BUDGET = Family("cliproxy_limit_budget", "gauge", _LIMIT, "The budget of a configured limit, in its unit.")
+LIMIT_THRESHOLD = Family(
+    "cliproxy_limit_threshold_ratio",
+    "gauge",
+    (*_LIMIT, "severity"),
+    "Used share from which on a limit is a warning, and from which on it is critical.",
+)
+LIMIT_START = Family(
+    "cliproxy_limit_window_start_timestamp_seconds",
+    "gauge",
+    _LIMIT,
+    "When the current window of a limit began; later than usual after a manual reset.",
+)
+LIMIT_RESET = Family(
+    "cliproxy_limit_reset_timestamp_seconds",
+    "gauge",
+    _LIMIT,
+    "When the current window of a limit ends and its use starts at 0 again. A rolling window has no such moment.",
+)
+LIMIT_OBSERVED = Family(
+    "cliproxy_limit_observed_timestamp_seconds",
+    "gauge",
+    _LIMIT,
+    "When the used share was true: now for a configured limit, the provider's last answer for one of its windows.",
+)
+LIMIT_EARLY_RESETS = Family(
+    "cliproxy_limit_early_resets",
+    "counter",
+    ("proxy", "provider", "credential", "scope", "window"),
+    "How often a provider's window was emptied before its announced end.",
+)
+
 UP = Family("cliproxy_up", "gauge", ("proxy",), "1 if the last poll could read the proxy's usage, else 0.")
 PROXY_INFO = Family(
     "cliproxy_proxy_info",
@@ -275,6 +319,14 @@ OTHER_FAMILIES = (
     CREDENTIAL_RETRY,
     CREDENTIAL_INFO,
     CREDENTIAL_ATTEMPTS,
+    LIMIT_USED_RATIO,
+    LIMIT_USED,
+    LIMIT_BUDGET,
+    LIMIT_THRESHOLD,
+    LIMIT_START,
+    LIMIT_RESET,
+    LIMIT_OBSERVED,
+    LIMIT_EARLY_RESETS,
     UP,
     PROXY_INFO,
     PUBLISHING,

@@ -1,0 +1,79 @@
+"""The one form in which both kinds of limits reach metrics, page and command line."""
+
+from dataclasses import dataclass
+
+CONFIGURED, PROVIDER = "configured", "provider"
+SHARE = "share"
+
+_LEAST_ELAPSED = 0.02
+"""Share of a window that must have passed before its pace says anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Used shares from which on a limit is a warning, and critical."""
+
+    warning: float = 0.8
+    critical: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitWindow:
+    """The current window of a limit in one unit.
+
+    ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
+    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all of them".
+    ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window has
+    no ``reset_ms``; a session that nobody opened has neither start nor reset. Times are ms since the epoch.
+    """
+
+    proxy: str
+    limit: str
+    kind: str
+    provider: str
+    credential: str
+    scope: str
+    window: str
+    unit: str
+    used_ratio: float
+    thresholds: Thresholds
+    observed_ms: int
+    used: float | None = None
+    budget: float | None = None
+    start_ms: int | None = None
+    reset_ms: int | None = None
+    name: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Values of the labels of ``cliproxy_limit_used_ratio``, in their order."""
+        return (
+            self.proxy,
+            self.limit,
+            self.kind,
+            self.provider,
+            self.credential,
+            self.scope,
+            self.window,
+            self.unit,
+        )
+
+    def elapsed_share(self, now_ms: int) -> float | None:
+        """How much of the window has passed, 0 to 1; None where it has no end."""
+        if self.start_ms is None or self.reset_ms is None or self.reset_ms <= self.start_ms:
+            return None
+        return min(1.0, max(0.0, (now_ms - self.start_ms) / (self.reset_ms - self.start_ms)))
+
+    def pace(self, now_ms: int) -> float | None:
+        """Used share over elapsed share: above 1 it runs out before it resets. None where nothing can be said yet."""
+        elapsed = self.elapsed_share(now_ms)
+        return None if elapsed is None or elapsed < _LEAST_ELAPSED else self.used_ratio / elapsed
+
+    def exhausted_ms(self, now_ms: int) -> int | None:
+        """When the budget is used up if it goes on as so far; None if that is not before the reset."""
+        pace = self.pace(now_ms)
+        if self.start_ms is None or self.reset_ms is None or pace is None or pace <= 1:
+            return None
+        if self.used_ratio >= 1:
+            return now_ms
+        return self.start_ms + round((self.reset_ms - self.start_ms) / pace)
