@@ -23,8 +23,8 @@ class LimitWindow:
 
     ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
     ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all of them".
-    ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window has
-    no ``reset_ms``; a session that nobody opened has neither start nor reset. Times are ms since the epoch.
+    ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
+    has no ``reset_ms``; a session that nobody opened has neither start nor reset. Times are ms since the epoch.
     """
 
     proxy: str

@@ -181,8 +181,8 @@ LIMIT_USED_RATIO = Family(
     "cliproxy_limit_used_ratio",
     "gauge",
     _LIMIT,
-    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of the limits file, provider"
-    " a window that the provider itself reports. An empty label is all of them.",
+    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of the limits file,"
+    " provider a window that the provider itself reports. An empty label is all of them.",
 )
 LIMIT_USED = Family(
     "cliproxy_limit_used", "gauge", _LIMIT, "What was used of a configured limit in its current window, in its unit."
