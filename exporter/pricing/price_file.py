@@ -19,7 +19,8 @@ from exporter.pricing.price import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.price_list import ANY_PROVIDER, Listed
 from exporter.records import BASE_TIERS
 from exporter.settings import yaml_file
-from exporter.settings.problems import Problem, nearest, shown
+from exporter.settings.problems import Problem, shown
+from exporter.settings.yaml_rows import Wrong, refuse_unknown, text_of
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model that has no row anywhere."""
@@ -121,14 +122,6 @@ def by_name(rows: tuple[FileRow, ...], *, list_name: str) -> dict[str, dict[str,
     return sections
 
 
-class _Wrong(Exception):  # noqa: N818 - it never leaves this module
-    """One thing that is wrong, and where."""
-
-    def __init__(self, line: int, why: str, fix: str) -> None:
-        super().__init__(why)
-        self.line, self.why, self.fix = line, why, fix
-
-
 class _Reader:
     """Reads the rows of one file and collects what is wrong with them."""
 
@@ -141,7 +134,7 @@ class _Reader:
     def file(self, root: yaml_file.Mapping) -> PriceFile:
         try:
             listed = _list_of_prices(root)
-        except _Wrong as wrong:
+        except Wrong as wrong:
             self._report(wrong)
             return PriceFile()
         rows: list[FileRow] = []
@@ -154,18 +147,18 @@ class _Reader:
                 else:
                     _refuse_overlap(row, rows)
                     rows.append(row)
-            except _Wrong as wrong:
+            except Wrong as wrong:
                 self._report(wrong)
         return PriceFile(rows=tuple(rows), default=default)
 
-    def _report(self, wrong: _Wrong) -> None:
+    def _report(self, wrong: Wrong) -> None:
         place = f"{self._name}:{wrong.line}"
         self.problems.append(Problem(setting=self._setting, place=place, why=wrong.why, fix=wrong.fix))
 
     def _row(self, node: yaml_file.Node) -> FileRow:
         if not isinstance(node, yaml_file.Mapping):
-            raise _Wrong(node.line, "A row of prices is not a mapping.", "Write its fields as name: value.")
-        _refuse_unknown(node, _ROW)
+            raise Wrong(node.line, "A row of prices is not a mapping.", "Write its fields as name: value.")
+        refuse_unknown(node, _ROW)
         service_tiers = dict(self._service_tiers(node))
         only_tiers = self._may_add_tiers and service_tiers and not any(bucket in node.values for bucket in _BUCKETS)
         tariff = None if only_tiers else _tariff(node)
@@ -174,16 +167,16 @@ class _Reader:
                 _same_buckets(other, tariff, node.key_lines["service_tiers"], f"The service tier {name}")
         from_ms, until_ms = _midnight(node, "from"), _midnight(node, "to")
         if from_ms is not None and until_ms is not None and until_ms <= from_ms:
-            raise _Wrong(node.key_lines["to"], "The row ends before it begins.", "Give a day after from.")
+            raise Wrong(node.key_lines["to"], "The row ends before it begins.", "Give a day after from.")
         checked = _day(node, "checked")
         return FileRow(
-            provider=(_text(node, "provider") or ANY_PROVIDER).lower(),
+            provider=(text_of(node, "provider") or ANY_PROVIDER).lower(),
             names=tuple(dict.fromkeys(_names(node))),
             from_ms=from_ms,
             until_ms=until_ms,
             tariff=tariff,
             service_tiers=service_tiers,
-            source=_text(node, "source") or "",
+            source=text_of(node, "source") or "",
             checked=checked,
             line=node.line,
         )
@@ -193,44 +186,42 @@ class _Reader:
         if listed is None:
             return
         if not isinstance(listed, yaml_file.Mapping):
-            raise _Wrong(
+            raise Wrong(
                 listed.line, "service_tiers is not a mapping.", "Write one service tier a line, as name: prices."
             )
         for name, prices in listed.values.items():
             line = listed.key_lines[name]
             if name in BASE_TIERS:
-                raise _Wrong(line, f"{name} is the base tier.", "Its prices stand in the row itself.")
+                raise Wrong(line, f"{name} is the base tier.", "Its prices stand in the row itself.")
             if not _WORD.fullmatch(name):
-                raise _Wrong(
-                    line, f"{shown(name)} is no service tier.", "Write it in lower case, for example priority."
-                )
+                raise Wrong(line, f"{shown(name)} is no service tier.", "Write it in lower case, for example priority.")
             if not isinstance(prices, yaml_file.Mapping):
-                raise _Wrong(line, f"The service tier {name} has no prices.", "Write input: and output: below it.")
-            _refuse_unknown(prices, _SERVICE_TIER)
+                raise Wrong(line, f"The service tier {name} has no prices.", "Write input: and output: below it.")
+            refuse_unknown(prices, _SERVICE_TIER)
             yield name, _tariff(prices)
 
 
 def _list_of_prices(root: yaml_file.Mapping) -> yaml_file.Items:
-    _refuse_unknown(root, ("prices",))
+    refuse_unknown(root, ("prices",))
     listed = root.values.get("prices")
     if not isinstance(listed, yaml_file.Items):
-        raise _Wrong(root.line, "The file has no list of prices.", "Write prices: and below it one row a model.")
+        raise Wrong(root.line, "The file has no list of prices.", "Write prices: and below it one row a model.")
     return listed
 
 
 def _default(row: FileRow, *, again: bool) -> Tariff:
     """The default price: for every model and every time, so that there always is one."""
     if again:
-        raise _Wrong(row.line, f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
+        raise Wrong(row.line, f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
     tariff = row.tariff
     if row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.service_tiers or tariff is None:
-        raise _Wrong(
+        raise Wrong(
             row.line,
             f"{DEFAULT_MODEL} is for every provider, time and service tier.",
             "Give it prices and tiers only.",
         )
     if tariff.output is None:
-        raise _Wrong(row.line, f"{DEFAULT_MODEL} has no price for output.", "Add output.")
+        raise Wrong(row.line, f"{DEFAULT_MODEL} has no price for output.", "Add output.")
     return Tariff(
         **_with_cache(tariff),
         tiers=tuple(Tier(above_tokens=tier.above_tokens, **_with_cache(tier)) for tier in tariff.tiers),
@@ -251,53 +242,36 @@ def _refuse_overlap(row: FileRow, rows: list[FileRow]) -> None:
     for other in rows:
         same = [name for name in row.names if name in other.names]
         if same and row.provider == other.provider and row.overlaps(other):
-            raise _Wrong(
+            raise Wrong(
                 row.line,
                 f"{same[0]} has a price for the same time in line {other.line} already.",
                 "Separate the two with from and to, or keep one of them.",
             )
 
 
-def _refuse_unknown(node: yaml_file.Mapping, known: tuple[str, ...]) -> None:
-    for name in node.values:
-        if name not in known:
-            guess = nearest(name, known)
-            fix = f"Did you mean {guess}?" if guess else f"Known here: {', '.join(known)}."
-            raise _Wrong(node.key_lines[name], f"{shown(name)} is unknown here.", fix)
-
-
 def _names(node: yaml_file.Mapping) -> Iterator[str]:
-    own = _text(node, "model")
+    own = text_of(node, "model")
     if own is None:
-        raise _Wrong(node.line, "The row names no model.", "Add model: and the name that the metrics show.")
+        raise Wrong(node.line, "The row names no model.", "Add model: and the name that the metrics show.")
     aliases = node.values.get("aliases")
     if aliases is not None and not isinstance(aliases, yaml_file.Items):
-        raise _Wrong(aliases.line, "aliases is not a list.", "Write one name a line, each after a dash.")
+        raise Wrong(aliases.line, "aliases is not a list.", "Write one name a line, each after a dash.")
     yield _name(own, node.key_lines["model"])
     for each in aliases.values if aliases is not None else ():
         if not isinstance(each, yaml_file.Scalar) or each.text is None:
-            raise _Wrong(each.line, "An alias is not a name.", "Write one name a line, each after a dash.")
+            raise Wrong(each.line, "An alias is not a name.", "Write one name a line, each after a dash.")
         yield _name(each.text, each.line)
 
 
 def _name(text: str, line: int) -> str:
     name = clean(text)
     if not name:
-        raise _Wrong(line, f"{shown(text)} can be no model's name.", "Write the name that the metrics show.")
+        raise Wrong(line, f"{shown(text)} can be no model's name.", "Write the name that the metrics show.")
     return name
 
 
-def _text(node: yaml_file.Mapping, field: str) -> str | None:
-    value = node.values.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, yaml_file.Scalar) or not (value.text or "").strip():
-        raise _Wrong(node.key_lines[field], f"{field} is not a text.", f"Give {field} a text, or leave it out.")
-    return (value.text or "").strip()
-
-
 def _day(node: yaml_file.Mapping, field: str) -> date | None:
-    text = _text(node, field)
+    text = text_of(node, field)
     if text is None:
         return None
     try:
@@ -305,7 +279,7 @@ def _day(node: yaml_file.Mapping, field: str) -> date | None:
             raise ValueError  # noqa: TRY301 - what date.fromisoformat raises for other wrong dates
         return date.fromisoformat(text)
     except ValueError:
-        raise _Wrong(
+        raise Wrong(
             node.key_lines[field], f"{shown(text)} is no day.", "Write it as 2026-11-24; it begins at midnight UTC."
         ) from None
 
@@ -320,39 +294,39 @@ def _tariff(node: yaml_file.Mapping) -> Tariff:
     base = Tariff(**rates)
     listed = node.values.get("tiers")
     if listed is not None and not isinstance(listed, yaml_file.Items):
-        raise _Wrong(listed.line, "tiers is not a list.", "Write one tier after a dash, with above and its prices.")
+        raise Wrong(listed.line, "tiers is not a list.", "Write one tier after a dash, with above and its prices.")
     tiers: list[Tier] = []
     for each in listed.values if listed is not None else ():
         if not isinstance(each, yaml_file.Mapping):
-            raise _Wrong(each.line, "A tier is not a mapping.", "Write above: and the prices below one dash.")
-        _refuse_unknown(each, _TIER)
-        above = _text(each, "above") or ""
+            raise Wrong(each.line, "A tier is not a mapping.", "Write above: and the prices below one dash.")
+        refuse_unknown(each, _TIER)
+        above = text_of(each, "above") or ""
         if not _SIZE.fullmatch(above):
-            raise _Wrong(each.line, "The tier does not say above how many tokens.", "Add above: 200000, for example.")
+            raise Wrong(each.line, "The tier does not say above how many tokens.", "Add above: 200000, for example.")
         tier = Tier(above_tokens=int(above), **_rates(each))
         _same_buckets(tier, base, each.line, "The tier")
         tiers.append(tier)
     sizes = [tier.above_tokens for tier in tiers]
     if sizes != sorted(set(sizes)):
-        raise _Wrong(node.key_lines["tiers"], "The tiers do not rise.", "List each size once, the smallest first.")
+        raise Wrong(node.key_lines["tiers"], "The tiers do not rise.", "List each size once, the smallest first.")
     return Tariff(**rates, tiers=tuple(tiers))
 
 
 def _rates(node: yaml_file.Mapping) -> dict[str, Any]:
     rates = {bucket: _price(node, bucket) for bucket in _BUCKETS}
     if rates["input"] is None:
-        raise _Wrong(node.line, "There is no price for input.", "Add input: and USD per million tokens.")
+        raise Wrong(node.line, "There is no price for input.", "Add input: and USD per million tokens.")
     if rates["cache_write"] is None:
         rates["cache_write"] = rates["input"]  # as in the package's rows: see genai.py
     return rates
 
 
 def _price(node: yaml_file.Mapping, bucket: str) -> int | None:
-    text = _text(node, bucket)
+    text = text_of(node, bucket)
     if text is None:
         return None
     if not _PRICE.fullmatch(text):
-        raise _Wrong(
+        raise Wrong(
             node.key_lines[bucket],
             f"{shown(text)} is no price.",
             "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
@@ -365,4 +339,4 @@ def _same_buckets(rates: Rates, base: Rates, line: int, what: str) -> None:
     for bucket, price in rates.by_bucket().items():
         if (price is None) != (base.by_bucket()[bucket] is None):
             lacks, has = ("it", "the row") if price is None else ("the row", "it")
-            raise _Wrong(line, f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.")
+            raise Wrong(line, f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.")

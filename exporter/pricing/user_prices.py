@@ -4,7 +4,6 @@ At the start a mistake is an error. Later the exporter goes on with the prices t
 the first attempt, and between two attempts requests are priced too. ``status`` says so until the file is right.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,11 @@ from exporter.pricing.price import MatchedBy, Price
 from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.price_list import PriceList, override_ways
 from exporter.settings.problems import Problem
+from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_PRICES_FILE"
 
 _log = structlog.get_logger("exporter.pricing")
-
-_Version = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ class UserPrices:
         """Read the file. Raises SettingsError with all problems, one a line."""
         self._path = path
         self._clock = clock
-        self._version = self._seen = _version(path)
+        self._watched = WatchedFile(path)
         file = read_price_file(path, setting=SETTING)
         if isinstance(file, list):
             raise SettingsError("\n".join(map(str, file)))
@@ -70,15 +68,9 @@ class UserPrices:
         return self._default
 
     def reload(self) -> None:
-        """Read the file again if it has changed since it was read last, and not since the last look.
-
-        Half of a file that is being written may be a valid list of half the prices.
-        """
-        version, seen = _version(self._path), self._seen
-        self._seen = version
-        if version == self._version or version != seen:
+        """Read the file again if it has changed."""
+        if not self._watched.changed():
             return
-        self._version = version
         file = read_price_file(self._path, setting=SETTING)
         if isinstance(file, list):
             self._keep(file)
@@ -108,12 +100,3 @@ class UserPrices:
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
-
-
-def _version(path: Path) -> _Version | None:
-    """What changes when a file is edited or replaced; ``None`` without a file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
