@@ -16,6 +16,7 @@ from benchmarks.program import PROXY, Program
 from benchmarks.records import Stream, every_label_set
 from benchmarks.report import Section
 from exporter.labels import Labels
+from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.families import (
     COST,
@@ -69,6 +70,7 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
         ledger=ledger,
         labels=labels,
         statuses=list,
+        limits=LimitBoard(ledger=ledger, labels=labels, clock=program.clock),
         prices=open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=program.clock),
         clock=program.clock,
         registry=CollectorRegistry(),

@@ -14,6 +14,9 @@ from exporter.intake import Intake
 from exporter.labels import Labels
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.limits.board import LimitBoard
+from exporter.limits.user_limits import UserLimits
+from exporter.limits.windows import DEFAULT_THRESHOLDS
 from exporter.loop import Loop, Worker
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
@@ -90,11 +93,13 @@ class Exporter:
         self._ledger_problem = ""
         self._clock = clock
         labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
+        self.limits = open_limits(settings, self._ledger, labels, clock)
         exposition = Exposition(
             ledger=self._ledger,
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
+            limits=self.limits,
             clock=clock,
             registry=registry,
         )
@@ -104,6 +109,7 @@ class Exporter:
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
+            limits=self.limits,
             clock=clock,
         )
         token = settings.exporter_token
@@ -111,6 +117,7 @@ class Exporter:
             exposition=exposition,
             page=page,
             trigger=self.trigger,
+            limits=self.limits,
             clock=clock,
             access=Access(
                 token=token.get_secret_value() if token else None, allowed_hosts=settings.exporter_allowed_hosts
@@ -163,10 +170,11 @@ class Exporter:
         return all(ended)
 
     def _keep_up(self) -> None:
-        """What time alone changes: midnight, young series that have been shown long enough, the file's size."""
+        """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
         try:
             self._ledger.reveal(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()
+            self.limits.refresh()
             for intake in self._left:
                 intake.work_off()
             self._ledger.measure()
@@ -214,6 +222,19 @@ def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> Price
         file=settings.exporter_prices_file,
         feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
         store=ledger.price_feed,
+        clock=clock,
+    )
+
+
+def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock) -> LimitBoard:
+    """The limits of these settings. Raises SettingsError."""
+    file = settings.exporter_limits_file
+    user = UserLimits(file, zone=settings.zone) if file is not None else None
+    return LimitBoard(
+        ledger=ledger,
+        labels=labels,
+        sources=[user] if user is not None else [],
+        provider_thresholds=lambda: user.thresholds if user is not None else DEFAULT_THRESHOLDS,
         clock=clock,
     )
 

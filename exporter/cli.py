@@ -5,6 +5,7 @@ import click
 from exporter import __version__
 from exporter.commands.check_config import check_config
 from exporter.commands.export import export
+from exporter.commands.limits import limits
 from exporter.commands.price import price
 from exporter.commands.replay import replay
 from exporter.commands.run import demo, run
@@ -27,5 +28,5 @@ def main(context: click.Context) -> None:
         context.invoke(run)
 
 
-for _command in (run, demo, check_config, export, replay, price):
+for _command in (run, demo, check_config, limits, export, replay, price):
     main.add_command(_command)

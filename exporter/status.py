@@ -7,10 +7,34 @@ from dataclasses import dataclass, field
 
 from exporter.credentials.accounts import Account
 
+STATES = (
+    "starting",
+    "ok",
+    "publishing_off",
+    "another_consumer",
+    "key_refused",
+    "banned",
+    "remote_disabled",
+    "no_key_set",
+    "management_off",
+    "unreachable",
+    "server_error",
+    "bad_answer",
+    "legacy_only",
+    "resp_only",
+    "unknown_server",
+    "source_gone",
+    "unsupported",
+    "ledger",
+    "internal_error",
+    "other",
+)
+"""All states: the reasons of ``ProxyError`` and its like, and what a poll that succeeded can find."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyStatus:
-    """State of one proxy. ``state`` is a snake_case word, ``sentence`` what it means and what to do about it.
+    """State of one proxy. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
     ``up`` is whether the last poll could read usage, None before the first. ``accounts`` are the credentials of the
     last inventory with their ids in the ledger.

@@ -13,7 +13,7 @@ from exporter.app import Exporter
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.load import no_proxy_sentence
-from exporter.settings.model import ProxySettings, Settings
+from exporter.settings.model import Aliases, ProxySettings, Settings
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's malloc.h."""
@@ -50,6 +50,7 @@ def demo(rate: float, seed: int | None, proxy_port: int) -> None:
 
 def _run_demo(settings: Settings, *, rate: float, seed: int | None, proxy_port: int) -> None:
     # Imported here: the demo brings a web server of its own, which the exporter does not need.
+    from exporter.demo.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
     from exporter.demo.live import LiveTraffic  # noqa: PLC0415
     from exporter.demo.proxy import DemoProxy  # noqa: PLC0415
     from exporter.demo.server import DemoServer  # noqa: PLC0415
@@ -71,6 +72,8 @@ def _run_demo(settings: Settings, *, rate: float, seed: int | None, proxy_port: 
                     "proxies": (ProxySettings(name="demo", url=server.url, management_key=SecretStr(MANAGEMENT_KEY)),),
                     "exporter_data_dir": settings.exporter_data_dir / "demo",
                     "exporter_prices_refresh": False,
+                    "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
+                    "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
                 }
             )
         )

@@ -26,6 +26,7 @@ from exporter.ledger.refusals import LedgerRefusals
 from exporter.ledger.replay import queue_rejected
 from exporter.ledger.retention import Pruned, prune
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
+from exporter.ledger.windows import Windows
 from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 
@@ -53,6 +54,7 @@ class Ledger:
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
+        self.windows = Windows(self._database)
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False
         self._last_success_ms: dict[int, int] = {}
@@ -168,6 +170,7 @@ class Ledger:
             self._show_flow(proxy_id, flow)
         if booked.oldest_bucket is not None:
             self.periods.touched(booked.oldest_bucket)
+            self.windows.touched(booked.oldest_bucket)
 
     # --- state of a proxy -----------------------------------------------------------------------------------------
 

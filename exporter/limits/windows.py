@@ -17,6 +17,9 @@ class Thresholds:
     critical: float = 0.95
 
 
+DEFAULT_THRESHOLDS = Thresholds()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitWindow:
     """The current window of a limit in one unit.

@@ -14,10 +14,11 @@ from exporter.ledger.dictionary import OTHER
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import TODAY, YESTERDAY
 from exporter.ledger.totals import Attempts, SeriesKey
+from exporter.limits.board import LimitBoard
 from exporter.metrics import families as f
 from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
-from exporter.status import ProxyStatus
+from exporter.status import STATES, ProxyStatus
 
 _log = structlog.get_logger("exporter.metrics")
 _STATUSES = ("active", "error", "disabled", "other")
@@ -70,9 +71,16 @@ def period_families(ledger: Ledger) -> list[Metric]:
     return [cost, tokens, requests]
 
 
+def reload_families(prices: PriceLayers, limits: LimitBoard) -> list[Metric]:
+    """Whether the files that are read again are in use as they are now."""
+    reload = _gauge(f.CONFIG_RELOAD)
+    reload.add_metric([], float((prices.user is None or prices.user.status.ok) and not limits.problems))
+    return [reload]
+
+
 def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Metric]:
-    """What is charged now for what was used today or yesterday, and how the price lists are."""
-    price, reload, feed = _gauge(f.PRICE), _gauge(f.CONFIG_RELOAD), _gauge(f.PRICE_FEED)
+    """What is charged now for what was used today or yesterday, and when the price list was read."""
+    price, feed = _gauge(f.PRICE), _gauge(f.PRICE_FEED)
     used = {
         (route.provider, route.model)
         for (id_, period), requests in ledger.periods.current.requests.items()
@@ -81,25 +89,46 @@ def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Me
     for provider, model in sorted(used):
         for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
             price.add_metric([provider, model, bucket], float(usd))
-    reload.add_metric([], float(prices.user is None or prices.user.status.ok))
     if prices.feed is not None and prices.feed.status.fetched_ms is not None:
         feed.add_metric([], prices.feed.status.fetched_ms / 1000)
-    return [price, reload, feed]
+    return [price, feed]
+
+
+def limit_families(board: LimitBoard) -> list[Metric]:
+    """All limits as they were at the last look. What is not known of a window is absent."""
+    used_ratio, used, budget = _gauge(f.LIMIT_USED_RATIO), _gauge(f.LIMIT_USED), _gauge(f.LIMIT_BUDGET)
+    threshold, observed = _gauge(f.LIMIT_THRESHOLD), _gauge(f.LIMIT_OBSERVED)
+    start, reset = _gauge(f.LIMIT_START), _gauge(f.LIMIT_RESET)
+    for window in board.current.windows:
+        labels = window.labels
+        used_ratio.add_metric(labels, window.used_ratio)
+        threshold.add_metric((*labels, "warning"), window.thresholds.warning)
+        threshold.add_metric((*labels, "critical"), window.thresholds.critical)
+        observed.add_metric(labels, window.observed_ms / 1000)
+        for gauge, value in ((used, window.used), (budget, window.budget)):
+            if value is not None:
+                gauge.add_metric(labels, value)
+        for gauge, moment_ms in ((start, window.start_ms), (reset, window.reset_ms)):
+            if moment_ms is not None:
+                gauge.add_metric(labels, moment_ms / 1000)
+    return [used_ratio, used, budget, threshold, start, reset, observed]
 
 
 def proxy_families(statuses: Statuses) -> list[Metric]:
     """State of the proxies. What a proxy does not tell is absent."""
-    up, info = _gauge(f.UP), _gauge(f.PROXY_INFO)
+    up, state, info = _gauge(f.UP), _gauge(f.PROXY_STATE), _gauge(f.PROXY_INFO)
     publishing, retention = _gauge(f.PUBLISHING), _gauge(f.RETENTION)
     for status in statuses():
         if status.up is not None:
             up.add_metric([status.name], float(status.up))
+        for each in STATES:
+            state.add_metric([status.name, each], float(status.state == each))
         info.add_metric([status.name, status.version, status.commit, status.source], 1)
         if status.publishing_enabled is not None:
             publishing.add_metric([status.name], float(status.publishing_enabled))
         if status.retention_seconds is not None:
             retention.add_metric([status.name], status.retention_seconds)
-    return [up, info, publishing, retention]
+    return [up, state, info, publishing, retention]
 
 
 def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:

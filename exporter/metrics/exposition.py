@@ -18,6 +18,7 @@ from exporter.clock import Clock
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import SeriesKey
+from exporter.limits.board import LimitBoard
 from exporter.metrics import collectors
 from exporter.metrics.ledger_text import LedgerText
 from exporter.pricing.layers import PriceLayers
@@ -48,6 +49,7 @@ class Exposition:
         labels: Labels,
         statuses: collectors.Statuses,
         prices: PriceLayers,
+        limits: LimitBoard,
         clock: Clock,
         registry: CollectorRegistry,
     ) -> None:
@@ -56,6 +58,7 @@ class Exposition:
         self._labels = labels
         self._statuses = statuses
         self._prices = prices
+        self._limits = limits
         self._clock = clock
         self._registry = registry
         self._text = LedgerText(ledger.totals, ledger.dictionary, labels)
@@ -105,6 +108,8 @@ class Exposition:
             {
                 "periods": lambda: collectors.period_families(ledger),
                 "prices": lambda: collectors.price_families(ledger, self._prices, self._clock),
+                "reload": lambda: collectors.reload_families(self._prices, self._limits),
+                "limits": lambda: collectors.limit_families(self._limits),
                 "proxies": lambda: collectors.proxy_families(statuses),
                 "credentials": lambda: collectors.credential_families(labels, statuses, self._clock),
                 "attempts": attempts,

@@ -220,6 +220,13 @@ LIMIT_EARLY_RESETS = Family(
 )
 
 UP = Family("cliproxy_up", "gauge", ("proxy",), "1 if the last poll could read the proxy's usage, else 0.")
+PROXY_STATE = Family(
+    "cliproxy_proxy_state",
+    "gauge",
+    ("proxy", "state"),
+    "1 for the state that the proxy is in as the exporter sees it, 0 for the others. ok is read; publishing_off and"
+    " another_consumer are read, but their records do not arrive.",
+)
 PROXY_INFO = Family(
     "cliproxy_proxy_info",
     "gauge",
@@ -290,8 +297,8 @@ CONFIG_RELOAD = Family(
     "cliproxy_exporter_config_reload_success",
     "gauge",
     (),
-    "1 if the files that are read again while the exporter runs (EXPORTER_PRICES_FILE) are in use as they are now, 0 if"
-    " the last edit is wrong and the one before it is in use.",
+    "1 if the files that are read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE) are in use"
+    " as they are now, 0 if the last edit is wrong and the one before it is in use.",
 )
 PRICE_FEED = Family(
     "cliproxy_exporter_price_feed_last_success_timestamp_seconds",
@@ -328,6 +335,7 @@ OTHER_FAMILIES = (
     LIMIT_OBSERVED,
     LIMIT_EARLY_RESETS,
     UP,
+    PROXY_STATE,
     PROXY_INFO,
     PUBLISHING,
     RETENTION,

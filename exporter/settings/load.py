@@ -6,11 +6,13 @@ where it was read and with what to do. Nothing is opened but the named files, an
 
 import datetime
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from exporter.errors import SettingsError
+from exporter.limits.user_limits import check_limits_file
 from exporter.pricing.user_prices import check_prices_file
 from exporter.settings import checks
 from exporter.settings.environment import Read, read_dotenv, read_environment
@@ -104,7 +106,9 @@ class _Loader:
         if isinstance(settings, Settings):
             self._compare_zones(settings)
             settings = self._with_whole_paths(settings, own)
-        self._check_prices_file(own.get("exporter_prices_file"))
+        self._check_file(own.get("exporter_prices_file"), check_prices_file)
+        zone = settings.zone if isinstance(settings, Settings) else datetime.UTC
+        self._check_file(own.get("exporter_limits_file"), partial(check_limits_file, zone=zone))
         all_problems = [*problems, *self._problems]
         return Loaded(
             settings=None if all_problems or isinstance(settings, list) else settings,
@@ -194,11 +198,11 @@ class _Loader:
         elif key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
 
-    def _check_prices_file(self, given: Given | None) -> None:
+    def _check_file(self, given: Given | None, check: Callable[[Path], list[Problem]]) -> None:
         """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
-            self._problems.extend(check_prices_file(given.base / path))
+            self._problems.extend(check(given.base / path))
 
     def _compare_zones(self, settings: Settings) -> None:
         offset = self._first("TIMEZONE_OFFSET_HOURS")
@@ -217,6 +221,7 @@ class _Loader:
             "exporter_data_dir": settings.exporter_data_dir,
             "exporter_config": settings.exporter_config,
             "exporter_prices_file": settings.exporter_prices_file,
+            "exporter_limits_file": settings.exporter_limits_file,
         }
         whole = {
             name: (given[name].base if name in given else self._cwd) / path

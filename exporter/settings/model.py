@@ -250,6 +250,16 @@ class Settings(_Frozen):
             help="Where that list is fetched; a mirror has to have the same form.",
         ),
     ] = "https://www.llm-prices.com/current-v1.json"
+    exporter_limits_file: Annotated[
+        Annotated[Path, BeforeValidator(checks.path)] | None,
+        About(
+            section="Limits",
+            kind="file",
+            unset="no limits of your own; the providers' windows are shown all the same",
+            help="YAML file with your limits: budgets of tokens, requests or dollars. docs/limits.md shows the format. "
+            "An edit takes effect within seconds; one with a mistake is not used.",
+        ),
+    ] = None
     exporter_max_label_sets: Annotated[
         int,
         BeforeValidator(checks.whole_number(1)),

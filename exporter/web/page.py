@@ -13,16 +13,17 @@ from typing import Any
 
 from flask import Flask, Response, make_response, render_template
 
-from exporter import __version__
+from exporter import __version__, formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
+from exporter.limits.board import LimitBoard
+from exporter.limits.rows import LimitRow
 from exporter.metrics.collectors import Statuses
 from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
-from exporter.web import formats
 from exporter.web.accounts import credential_states
 from exporter.web.overview import Figures, Overview, Spark
 from exporter.web.problems import find_problems
@@ -55,6 +56,7 @@ class Page:
     labels: Labels
     statuses: Statuses
     prices: PriceLayers
+    limits: LimitBoard
     clock: Clock
 
     def answer(self) -> Response:
@@ -100,6 +102,8 @@ class Page:
                 figures=figures,
                 ledger_problem=ledger_problem,
                 price_problems=self.prices.problems,
+                limit_problems=self.limits.problems,
+                unmatched_limits=self.limits.current.unmatched,
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
             ),
@@ -110,6 +114,7 @@ class Page:
             "spent": _SPENT,
             "brief": _BRIEF,
             "meaning": _MEANING,
+            "limits": [LimitRow(window, now_ms=int(now_ms)) for window in self.limits.current.nearest_first()],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
         }

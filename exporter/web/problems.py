@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from exporter import formats
 from exporter.ledger.totals import Flow
 from exporter.records import Billing
 from exporter.status import ProxyStatus
-from exporter.web import formats
 from exporter.web.accounts import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures
 
@@ -63,12 +63,15 @@ def find_problems(
     figures: Figures | None,
     ledger_problem: str,
     price_problems: Iterable[str],
+    limit_problems: Iterable[str],
+    unmatched_limits: tuple[str, ...],
     folded: int,
     moment: Callable[[float], str],
 ) -> list[Problem]:
     """Everything that is wrong, the worst first.
 
-    ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` are sentences.
+    ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
+    sentences, ``unmatched_limits`` the ids of limits against which nothing counts.
     """
     found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
@@ -90,6 +93,20 @@ def find_problems(
         Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
         for sentence in price_problems
     ]
+    found += [
+        Problem(severity="problem", title="The limits file has a mistake", text=sentence) for sentence in limit_problems
+    ]
+    if unmatched_limits:
+        found.append(
+            Problem(
+                severity="note",
+                title=f"{formats.count(len(unmatched_limits))} of the limits"
+                f" {'matches' if len(unmatched_limits) == 1 else 'match'} nothing that was used so far",
+                text="Compare their provider, models, credential, client and proxy with the labels in /metrics."
+                " Limits:",
+                names=unmatched_limits,
+            )
+        )
     if figures is not None:
         found += _of_figures(figures)
     if folded:

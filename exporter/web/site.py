@@ -8,6 +8,9 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.limits.board import LimitBoard
+from exporter.limits.rows import LimitRow
 from exporter.metrics.exposition import Exposition, Scrape
 from exporter.web.access import Access, Refusal
 from exporter.web.page import Page, add_filters
@@ -23,6 +26,7 @@ class Site:
     exposition: Exposition
     page: Page
     trigger: Callable[[], None]
+    limits: LimitBoard
     clock: Clock
     access: Access
 
@@ -83,7 +87,14 @@ def make_app(site: Site) -> Flask:
 
     @app.post("/api/collector/reset/<config_id>")
     def collector_reset(config_id: str) -> tuple[Response, int]:
-        return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
+        try:
+            window = site.limits.reset(config_id)
+        except LedgerError as exc:
+            return jsonify(error=str(exc)), 500
+        if window is None:
+            return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
+        status = {"percentage": 100, "label": LimitRow(window, now_ms=int(site.clock.now() * 1000)).amount}
+        return jsonify(message=f"Limit {config_id} was reset.", new_status=status), 200
 
     return app
 

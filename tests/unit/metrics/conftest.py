@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from exporter.credentials.accounts import Account
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.normalize.wire import Batch
 from exporter.pricing.layers import open_prices
@@ -43,10 +44,12 @@ class Bench:
         self.ledger = Ledger(self.path, clock=self.clock, zone=UTC)
         self.ledger.register("p")
         self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), _PSEUDONYM)
+        self.limits = LimitBoard(ledger=self.ledger, labels=self.labels, clock=self.clock)
         self.exposition = Exposition(
             ledger=self.ledger,
             labels=self.labels,
             statuses=lambda: self.statuses,
+            limits=self.limits,
             prices=open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self.clock),
             clock=self.clock,
             registry=self.registry,

@@ -256,7 +256,7 @@ def test_every_kind_of_series_is_born_at_0(bench: Bench) -> None:
     def values(accept: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
         for line in bench.scrape(accept).splitlines():
-            if line.startswith("cliproxy_") and not line.startswith(("cliproxy_exporter", "cliproxy_proxy_info")):
+            if line.startswith("cliproxy_") and not line.startswith(("cliproxy_exporter", "cliproxy_proxy_")):
                 name = line.partition("{")[0]
                 found.setdefault(name, []).append(float(line.rpartition(" ")[2]))
         return found

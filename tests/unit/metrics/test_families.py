@@ -18,6 +18,7 @@ ALL = (*LEDGER_FAMILIES, *OTHER_FAMILIES)
 _ROUTE = "proxy provider model"
 _SERIES = f"{_ROUTE} credential client"
 _CREDENTIAL = "proxy credential provider"
+_LIMIT = "proxy limit kind provider credential scope window unit"
 
 CONTRACT = {
     "cliproxy_requests_total": ("counter", _SERIES),
@@ -41,7 +42,16 @@ CONTRACT = {
     "cliproxy_credential_retry_timestamp_seconds": ("gauge", _CREDENTIAL),
     "cliproxy_credential_info": ("gauge", f"{_CREDENTIAL} auth_index plan auth_type"),
     "cliproxy_credential_attempts_total": ("counter", f"{_CREDENTIAL} result"),
+    "cliproxy_limit_used_ratio": ("gauge", _LIMIT),
+    "cliproxy_limit_used": ("gauge", _LIMIT),
+    "cliproxy_limit_budget": ("gauge", _LIMIT),
+    "cliproxy_limit_threshold_ratio": ("gauge", f"{_LIMIT} severity"),
+    "cliproxy_limit_window_start_timestamp_seconds": ("gauge", _LIMIT),
+    "cliproxy_limit_reset_timestamp_seconds": ("gauge", _LIMIT),
+    "cliproxy_limit_observed_timestamp_seconds": ("gauge", _LIMIT),
+    "cliproxy_limit_early_resets_total": ("counter", "proxy provider credential scope window"),
     "cliproxy_up": ("gauge", "proxy"),
+    "cliproxy_proxy_state": ("gauge", "proxy state"),
     "cliproxy_proxy_info": ("gauge", "proxy version commit source"),
     "cliproxy_usage_publishing_enabled": ("gauge", "proxy"),
     "cliproxy_queue_retention_seconds": ("gauge", "proxy"),

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.settings.model import Aliases
@@ -34,11 +35,13 @@ class WebBench:
     def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
+        limits = LimitBoard(ledger=self.ledger, labels=labels, clock=self._clock)
         exposition = Exposition(
             ledger=self.ledger,
             labels=labels,
             statuses=lambda: self.statuses,
             prices=prices,
+            limits=limits,
             clock=self._clock,
             registry=CollectorRegistry(auto_describe=False),
         )
@@ -48,12 +51,14 @@ class WebBench:
             labels=labels,
             statuses=lambda: self.statuses,
             prices=prices,
+            limits=limits,
             clock=self._clock,
         )
         site = Site(
             exposition=exposition,
             page=page,
             trigger=self.triggered.set,
+            limits=limits,
             clock=self._clock,
             access=Access(token=token, allowed_hosts=allowed_hosts),
         )

@@ -10,6 +10,7 @@ from flask import Flask
 
 from exporter.ledger.ledger import FILE_NAME
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
+from exporter.limits.board import LimitBoard
 from exporter.normalize.wire import read_batch
 from exporter.pricing.layers import open_prices
 from exporter.records import Basis, Billing
@@ -186,6 +187,7 @@ def _page(books: Books) -> tuple[Flask, Page]:
         ledger=books.ledger,
         labels=books.labels,
         statuses=lambda: [ProxyStatus(name="p", state="ok", sentence="It is read.")],
+        limits=LimitBoard(ledger=books.ledger, labels=books.labels, clock=books.clock),
         prices=open_prices(file=None, feed_url=None, store=books.ledger.price_feed, clock=books.clock),
         clock=books.clock,
     )

@@ -43,6 +43,8 @@ def _find(**more: Any) -> list[Problem]:
         "figures": _figures(),
         "ledger_problem": "",
         "price_problems": (),
+        "limit_problems": [],
+        "unmatched_limits": (),
         "folded": 0,
         "moment": lambda ms: f"<{ms}>",
     }

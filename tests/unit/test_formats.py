@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.web import formats
+from exporter import formats
 
 
 @pytest.mark.parametrize(

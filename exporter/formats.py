@@ -1,4 +1,4 @@
-"""Numbers and times as the status page writes them: short, with the exact value for whoever asks."""
+"""Numbers and times as page and command line write them: short, with the exact value for whoever asks."""
 
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -62,6 +62,25 @@ def since(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
     return f"{max(0, int(seconds))} s ago"
+
+
+def until(seconds: float) -> str:
+    """How long it takes until something, in two units: ``2 h 10 min``."""
+    minutes = int(max(0.0, seconds) // 60)
+    days, hours = divmod(minutes // 60, 24)
+    minutes %= 60
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{minutes} min" if minutes else "<1 min"
+
+
+def times(factor: float | None) -> str:
+    """A factor: ``1.3x``; a dash where there is none."""
+    if factor is None:
+        return "\N{EN DASH}"
+    return ">99x" if factor > 99 else f"{factor:.1f}x"
 
 
 def cut(name: str) -> str:

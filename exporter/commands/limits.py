@@ -1,0 +1,79 @@
+"""``cliproxy-exporter limits``: the limits as they are now, and manual resets."""
+
+from collections.abc import Sequence
+
+import click
+
+from exporter import formats
+from exporter.app import open_limits, open_pseudonyms
+from exporter.clock import Clock, SystemClock
+from exporter.commands.common import existing_ledger, exit_codes, ready_settings
+from exporter.errors import ExporterError
+from exporter.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
+from exporter.limits.rows import LimitRow
+
+_HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
+_RIGHT = frozenset({"used", "budget", "%", "pace"})
+
+
+class UnknownLimitError(ExporterError):
+    """No limit has this id."""
+
+
+@click.group(invoke_without_command=True, epilog="Example: cliproxy-exporter limits")
+@click.pass_context
+def limits(context: click.Context) -> None:
+    """Print all limits and the providers' windows, nearest to exhaustion first. The exporter may be running.
+
+    Pace is the used share over the elapsed share of a window: above 1 it runs out before it resets.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with exit_codes():
+        ledger, board, clock = _open()
+        board.refresh()
+        windows = board.current.nearest_first()
+        if windows:
+            now_ms = int(clock.now() * 1000)
+            _print([_cells(LimitRow(window, now_ms=now_ms)) for window in windows])
+        else:
+            click.echo("There is no limit yet: no provider has reported a window, and EXPORTER_LIMITS_FILE names none.")
+        for id_ in board.current.unmatched:
+            click.echo(f"note: nothing that was used so far counts against the limit {id_}.", err=True)
+        ledger.close()
+
+
+@limits.command(epilog="Example: cliproxy-exporter limits reset claude-day")
+@click.argument("id_", metavar="ID")
+def reset(id_: str) -> None:
+    """Let the window of the limit ID start now. A running exporter follows within seconds."""
+    with exit_codes():
+        ledger, board, _ = _open()
+        if board.reset(id_) is None:
+            raise UnknownLimitError(f"There is no limit {id_!r}: EXPORTER_LIMITS_FILE lists their ids.")
+        click.echo(f"The limit {id_} starts now.")
+        ledger.close()
+
+
+def _open() -> tuple[Ledger, LimitBoard, Clock]:
+    settings = ready_settings()
+    clock = SystemClock()
+    ledger = existing_ledger(settings, clock)
+    labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
+    return ledger, open_limits(settings, ledger, labels, clock), clock
+
+
+def _cells(row: LimitRow) -> tuple[str, ...]:
+    return (formats.cut(row.name), row.note, row.used, row.budget, row.share, row.resets, row.pace, row.exhausted)
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    for row in (_HEAD, *rows):
+        cells = (
+            text.rjust(width) if name in _RIGHT else text.ljust(width)
+            for text, width, name in zip(row, widths, _HEAD, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())

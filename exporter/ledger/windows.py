@@ -1,0 +1,196 @@
+"""What was used since a moment, by label set: the sums behind the limits, and the starts of their sessions.
+
+A sum is the roll-up plus the entries at its edges, so it is exact to the record and costs what the quarters of an hour
+in it cost, not its records. Nothing is carried from one look to the next but what cannot have changed, so late records,
+resets, pruning and restarts need no care here.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from exporter.ledger.database import Database
+from exporter.ledger.schema import BUCKET_MS
+
+_TOKENS = "uncached + cache_read + cache_write + output + unclassified"
+_ROLLUP = (
+    f"select series, requests, {_TOKENS} as tokens, nano_usd from rollup where bucket >= :first and bucket < :last"
+)
+_ENTRIES = f"select series, counted, {_TOKENS}, nano_usd from entry where ts_ms >= {{}} and ts_ms < {{}}"
+_SUM = "select series, sum(requests), sum(tokens), sum(nano_usd) from ({}) group by series"
+_SUM_LONG = _SUM.format(
+    " union all ".join(
+        (
+            _ROLLUP,
+            _ENTRIES.format(":start", f":first * {BUCKET_MS}"),
+            _ENTRIES.format(f":last * {BUCKET_MS}", ":end"),
+        )
+    )
+)
+_SUM_SHORT = _SUM.format(
+    f"select series, counted as requests, {_TOKENS} as tokens, nano_usd from entry"
+    " where ts_ms >= :start and ts_ms < :end"
+)
+_USED_ENTRIES = "select ts_ms, series from entry where ts_ms >= ? and ts_ms < ? and counted order by ts_ms"
+_USED_BUCKETS = "select bucket, series from rollup where bucket >= ? and bucket < ? and requests > 0 order by bucket"
+_EVERYTHING_MS = 2**62
+
+WindowSums = Mapping[int, tuple[int, int, int]]
+"""series → requests, tokens, nano-USD"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """State of one session. Nothing before ``ended_ms`` opens one; ``started_ms`` is None while none is open."""
+
+    ended_ms: int
+    started_ms: int | None
+
+
+class Windows:
+    """Reads sums and sessions. ``look`` is for one thread at a time; the rest for any."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._oldest_touched: int | None = None
+        self._sums: dict[tuple[int, int], WindowSums] = {}
+        self._idle: dict[tuple[str, str], tuple[int, frozenset[int], int]] = {}
+
+    def touched(self, bucket: int) -> None:
+        """Something was booked in ``bucket`` or later."""
+        with self._lock:
+            if self._oldest_touched is None or bucket < self._oldest_touched:
+                self._oldest_touched = bucket
+
+    @contextmanager
+    def look(self) -> Iterator["WindowLook"]:
+        """One moment of the ledger; what its sessions came to is stored at the end. Raises LedgerError."""
+        with self._lock:
+            touched, self._oldest_touched = self._oldest_touched, None
+        known = self._sums if touched is None else {}
+        if touched is not None:
+            edge_ms = touched * BUCKET_MS
+            self._idle = {key: idle for key, idle in self._idle.items() if idle[2] <= edge_ms}
+        try:
+            with self._database.reading() as connection:
+                look = WindowLook(connection, known, self._idle)
+                yield look
+            if look.moved:
+                with self._database.transaction() as connection:
+                    connection.executemany(
+                        "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms)"
+                        " values (?, ?, ?, ?)",
+                        [(*key, session.ended_ms, session.started_ms) for key, session in look.moved.items()],
+                    )
+        except BaseException:
+            if touched is not None:
+                self.touched(touched)  # not taken in yet
+            raise
+        self._sums = look.used
+
+    def anchors(self) -> dict[str, int]:
+        """The manual resets: limit → moment in ms. Raises LedgerError."""
+        with self._database.transaction() as connection:
+            return dict(connection.execute("select limit_id, anchor_ms from limit_anchor"))
+
+    def set_anchor(self, limit: str, anchor_ms: int) -> None:
+        """Remember a manual reset of ``limit``. Raises LedgerError."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "insert or replace into limit_anchor (limit_id, anchor_ms) values (?, ?)", (limit, anchor_ms)
+            )
+
+
+class WindowLook:
+    """One moment of the ledger. ``moved`` are the sessions whose state has changed, ``used`` the sums to keep."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        known: Mapping[tuple[int, int], WindowSums],
+        idle: dict[tuple[str, str], tuple[int, frozenset[int], int]],
+    ) -> None:
+        self._connection = connection
+        self._known = known
+        self._idle = idle
+        self._sessions = {
+            (limit, scope): Session(ended_ms, started_ms)
+            for limit, scope, ended_ms, started_ms in connection.execute("select * from limit_session")
+        }
+        self.moved: dict[tuple[str, str], Session] = {}
+        self.used: dict[tuple[int, int], WindowSums] = {}
+
+    def sums(self, start_ms: int, end_ms: int | None) -> WindowSums:
+        """What was used from ``start_ms`` on and before ``end_ms`` (None: without an end)."""
+        key = (start_ms, _EVERYTHING_MS if end_ms is None else end_ms)
+        if key not in self.used:
+            known = self._known.get(key)
+            self.used[key] = self._sum(*key) if known is None else known
+        return self.used[key]
+
+    def _sum(self, start: int, end: int) -> WindowSums:
+        first, last = -(-start // BUCKET_MS), end // BUCKET_MS
+        statement = _SUM_SHORT if first > last else _SUM_LONG
+        rows = self._connection.execute(statement, {"start": start, "end": end, "first": first, "last": last})
+        return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
+
+    def session_start(
+        self, key: tuple[str, str], *, length_ms: int, series: Collection[int], now_ms: int
+    ) -> int | None:
+        """When the session of ``key`` (limit, scope) that is open now was opened by ``series``; None if none is open.
+
+        A session ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end.
+        """
+        known = self._sessions.get(key, Session(0, None))
+        wanted = frozenset(series)
+        ended = known.ended_ms
+        started = known.started_ms
+        if started is not None:
+            # Kept as it is, also where its entries have been pruned, unless a late record came before it.
+            started = self._first_use(key, ended, started, wanted) or started
+        while True:
+            if started is None:
+                started = self._first_use(key, ended, _EVERYTHING_MS, wanted)
+            if started is None or started + length_ms > now_ms:
+                break
+            ended, started = started + length_ms, None
+        # A record of the future opens its session when its time has come.
+        session = Session(ended, started if started is not None and started <= now_ms else None)
+        if session != known:
+            self.moved[key] = session
+        return session.started_ms
+
+    def _first_use(self, key: tuple[str, str], since_ms: int, before_ms: int, series: frozenset[int]) -> int | None:
+        """When ``series`` were used first from ``since_ms`` on and before ``before_ms``."""
+        from_ms = since_ms
+        if key in self._idle:
+            since, of, until = self._idle[key]
+            if since == since_ms and of == series:
+                from_ms = min(until, before_ms)
+        found, until_ms = self._search(from_ms, before_ms, series)
+        if found is None:
+            self._idle[key] = (since_ms, series, until_ms)
+        return found
+
+    def _search(self, from_ms: int, before_ms: int, series: frozenset[int]) -> tuple[int | None, int]:
+        """The first use, or None and the moment up to which there surely is none, unless something is booked."""
+        bucket = from_ms // BUCKET_MS
+        found = self._first_entry(from_ms, min((bucket + 1) * BUCKET_MS, before_ms), series)
+        until_ms = from_ms
+        if found is None:
+            for used, by in self._connection.execute(_USED_BUCKETS, (bucket + 1, -(-before_ms // BUCKET_MS))):
+                until_ms = used * BUCKET_MS
+                if by in series:
+                    found = self._first_entry(until_ms, min(until_ms + BUCKET_MS, before_ms), series)
+                    if found is not None or before_ms < until_ms + BUCKET_MS:
+                        break
+                    # Its entries have been pruned: what is known of it is its quarter of an hour.
+                    return until_ms, until_ms
+        return found, until_ms if before_ms == _EVERYTHING_MS else before_ms
+
+    def _first_entry(self, start_ms: int, end_ms: int, series: frozenset[int]) -> int | None:
+        rows = self._connection.execute(_USED_ENTRIES, (start_ms, end_ms))
+        return next((ts_ms for ts_ms, by in rows if by in series), None)

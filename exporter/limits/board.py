@@ -1,0 +1,99 @@
+"""All limits as they are now, the configured ones and the providers' own: for metrics, page and command line."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.limits.evaluate import Evaluator
+from exporter.limits.limit import Limit, LimitSource
+from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow, Thresholds
+
+_log = structlog.get_logger("exporter.limits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """The windows at the moment ``at_ms``, None before the first look.
+
+    ``unmatched`` are the ids of limits against which nothing that was ever used counts.
+    """
+
+    at_ms: int | None = None
+    windows: tuple[LimitWindow, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+    def nearest_first(self) -> list[LimitWindow]:
+        """The windows, nearest to exhaustion first."""
+        return sorted(self.windows, key=lambda window: (-window.used_ratio, window.labels))
+
+
+class LimitBoard:
+    """Keeps ``current`` up to date. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        labels: Labels,
+        clock: Clock,
+        sources: Sequence[LimitSource] = (),
+        provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS,
+    ) -> None:
+        """``provider_thresholds`` tells what holds for the windows that providers report."""
+        self.current = Board()
+        self._ledger = ledger
+        self._sources = sources
+        self._provider_thresholds = provider_thresholds
+        self._clock = clock
+        self._evaluator = Evaluator(ledger.dictionary, labels)
+        self._lock = threading.Lock()
+        self._limits: tuple[Limit, ...] = ()
+        self._told: set[str] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the last change of the limits is not in use, a sentence each; empty if it is."""
+        return [source.problem for source in self._sources if source.problem]
+
+    def refresh(self) -> None:
+        """Take over what has changed in the limits, and look anew. Raises LedgerError."""
+        with self._lock:
+            for source in self._sources:
+                source.reload()
+            self._look()
+
+    def reset(self, limit: str) -> LimitWindow | None:
+        """Start the window of a configured limit now; how it is then, None for an unknown id. Raises LedgerError."""
+        with self._lock:
+            if all(known.id != limit for known in self._current_limits()):
+                return None
+            self._ledger.windows.set_anchor(limit, int(self._clock.now() * 1000))
+            self._look()
+            _log.info("limit_reset", limit=limit)
+            return next((window for window in self.current.windows if window.limit == limit), None)
+
+    def _current_limits(self) -> tuple[Limit, ...]:
+        """Of several with one id the first. The same object as long as nothing changes."""
+        limits = {limit.id: limit for source in reversed(self._sources) for limit in source.limits}
+        found = tuple(limits.values())
+        if found != self._limits:
+            self._limits = found
+        return self._limits
+
+    def _look(self) -> None:
+        now_ms = int(self._clock.now() * 1000)
+        limits = self._current_limits()
+        anchors = self._ledger.windows.anchors()
+        with self._ledger.windows.look() as look:
+            windows = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
+        unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
+        for id_ in unmatched:
+            if id_ not in self._told:
+                _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
+        self._told = set(unmatched)
+        self.current = Board(at_ms=now_ms, windows=tuple(windows), unmatched=unmatched)

@@ -1,0 +1,173 @@
+"""Configured limits over the ledger: which label sets count against which limit, and what each window has used.
+
+One query for each distinct window, however many limits share it; who belongs where is looked up again only when the
+limits or the labels change.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exporter.labels import Labels
+from exporter.ledger.dictionary import Dictionary
+from exporter.ledger.windows import WindowLook, WindowSums
+from exporter.limits.calendar import calendar_window
+from exporter.limits.limit import Limit, Per, Strategy, Unit, Usage
+from exporter.limits.windows import CONFIGURED, LimitWindow
+
+MOST_WINDOWS = 200
+"""Windows of one limit that are shown, those nearest to exhaustion: a limit per client may have thousands."""
+
+_POSITION = {Unit.REQUESTS: 0, Unit.TOKENS: 1, Unit.USD: 2}
+_NANO = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What has a window of its own in a limit: its key in the ledger, its labels, and its label sets."""
+
+    key: str
+    proxy: str
+    provider: str
+    credential: str
+    scope: str
+    series: set[int] = field(default_factory=set)
+
+
+class Evaluator:
+    """Evaluates limits. For one thread at a time."""
+
+    def __init__(self, dictionary: Dictionary, labels: Labels) -> None:
+        self._dictionary = dictionary
+        self._labels = labels
+        self._version: tuple[int, int, int] = (-1, -1, -1)
+        self._limits: tuple[Limit, ...] = ()
+        self._groups: dict[str, list[_Group]] = {}
+
+    def evaluate(
+        self, limits: tuple[Limit, ...], look: WindowLook, anchors: Mapping[str, int], *, now_ms: int
+    ) -> list[LimitWindow]:
+        """The current windows of ``limits``, those of one limit by how much of it is used."""
+        self._assign(limits)
+        found: list[LimitWindow] = []
+        for limit in limits:
+            anchor_ms = _newest((limit.anchor_ms, anchors.get(limit.id)), now_ms)
+            windows: list[LimitWindow] = []
+            for group in self._groups[limit.id]:
+                windows += _windows_of(limit, group, look, anchor_ms, now_ms)
+            windows.sort(key=lambda window: -window.used_ratio)
+            found += windows[: MOST_WINDOWS * len(limit.budgets)]
+        return found
+
+    def unmatched(self) -> list[Limit]:
+        """Limits against which nothing that was ever used counts. Empty as long as nothing was used at all."""
+        if not self._dictionary.series:
+            return []
+        return [limit for limit in self._limits if not any(group.series for group in self._groups[limit.id])]
+
+    def _assign(self, limits: tuple[Limit, ...]) -> None:
+        version = (self._labels.version, len(self._dictionary.series), id(limits))
+        if version == self._version and limits is self._limits:
+            return
+        usages = [(id_, usage) for id_, usage in self._usages()]
+        self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
+        self._limits = limits
+        self._version = version
+
+    def _usages(self) -> Iterable[tuple[int, Usage]]:
+        proxies = {id_: name for name, id_ in self._dictionary.proxies.items()}
+        for id_, series in list(self._dictionary.series.items()):
+            route = self._dictionary.routes[series.route]
+            yield (
+                id_,
+                Usage(
+                    proxy=proxies[route.proxy],
+                    provider=route.provider,
+                    model=route.model,
+                    credential=self._labels.credential(series.credential),
+                    client=self._labels.client(series.client),
+                ),
+            )
+
+    def _groups_of(self, limit: Limit, usages: Sequence[tuple[int, Usage]]) -> list[_Group]:
+        groups: dict[str, _Group] = {}
+        if limit.per is None:
+            groups[""] = _Group("", limit.proxy, limit.provider, limit.credential, "")
+        for id_, usage in usages:
+            if limit.matches(usage):
+                key = self._key(limit, id_, usage)
+                if key not in groups:
+                    groups[key] = self._group(limit, key, id_, usage)
+                groups[key].series.add(id_)
+        return list(groups.values())
+
+    def _key(self, limit: Limit, series: int, usage: Usage) -> str:
+        """Of what never changes, so that an alias keeps the sessions that it names."""
+        if limit.per is Per.CREDENTIAL:
+            return f"credential:{self._dictionary.resolved(self._dictionary.series[series].credential).id}"
+        if limit.per is Per.CLIENT:
+            return f"client:{self._dictionary.series[series].client}"
+        return f"model:{usage.model}" if limit.per is Per.MODEL else ""
+
+    def _group(self, limit: Limit, key: str, series: int, usage: Usage) -> _Group:
+        if limit.per is Per.CREDENTIAL:
+            credential = self._dictionary.resolved(self._dictionary.series[series].credential)
+            return _Group(key, usage.proxy, credential.provider or usage.provider, usage.credential, "")
+        scope = usage.client if limit.per is Per.CLIENT else usage.model
+        return _Group(key, limit.proxy, limit.provider, limit.credential, scope)
+
+
+def _windows_of(
+    limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int
+) -> Iterable[LimitWindow]:
+    start_ms, reset_ms = _span(limit, group, look, now_ms)
+    if start_ms is not None and anchor_ms is not None and anchor_ms > start_ms:
+        start_ms = anchor_ms
+    used = (0, 0, 0) if start_ms is None else _add_up(look.sums(start_ms, reset_ms), group.series)
+    for unit, budget in limit.budgets:
+        amount = used[_POSITION[unit]]
+        scale = _NANO if unit is Unit.USD else 1
+        yield LimitWindow(
+            proxy=group.proxy,
+            limit=limit.id,
+            name=limit.name,
+            kind=CONFIGURED,
+            provider=group.provider,
+            credential=group.credential,
+            scope=group.scope,
+            window=limit.window,
+            unit=unit,
+            used_ratio=amount / budget,
+            used=amount / scale,
+            budget=budget / scale,
+            thresholds=limit.thresholds,
+            start_ms=start_ms,
+            reset_ms=reset_ms,
+            observed_ms=now_ms,
+        )
+
+
+def _span(limit: Limit, group: _Group, look: WindowLook, now_ms: int) -> tuple[int | None, int | None]:
+    """Natural start and end of the window that is open at ``now_ms``; both None for a session that is not open."""
+    if limit.window_ms is None:
+        return calendar_window(limit.strategy, now_ms, limit.zone)
+    if limit.strategy is Strategy.ROLLING:
+        return now_ms - limit.window_ms, None
+    started_ms = look.session_start(
+        (limit.id, group.key), length_ms=limit.window_ms, series=group.series, now_ms=now_ms
+    )
+    return started_ms, None if started_ms is None else started_ms + limit.window_ms
+
+
+def _add_up(sums: WindowSums, series: set[int]) -> tuple[int, int, int]:
+    requests = tokens = nano_usd = 0
+    for id_ in series & sums.keys():
+        some = sums[id_]
+        requests += some[0]
+        tokens += some[1]
+        nano_usd += some[2]
+    return requests, tokens, nano_usd
+
+
+def _newest(moments: Iterable[int | None], now_ms: int) -> int | None:
+    """The newest manual reset that has happened."""
+    return max((moment for moment in moments if moment is not None and moment <= now_ms), default=None)

@@ -1,0 +1,156 @@
+"""A configured limit: a budget over a time span, and which usage counts against it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Protocol
+
+from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+
+_MINUTE_MS = 60_000
+
+
+class Strategy(StrEnum):
+    """When a window begins.
+
+    ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
+    ``session`` opens with the first request after the one before has ended.
+    """
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    ROLLING = "rolling"
+    SESSION = "session"
+
+    @property
+    def has_length(self) -> bool:
+        """Whether its windows have a length of their own instead of the calendar's."""
+        return self in (Strategy.ROLLING, Strategy.SESSION)
+
+
+class Per(StrEnum):
+    """What has a window of its own."""
+
+    CREDENTIAL = "credential"
+    CLIENT = "client"
+    MODEL = "model"
+
+
+class Unit(StrEnum):
+    """What a budget counts. Tokens are input (with cache), output and unclassified ones."""
+
+    TOKENS = "tokens"
+    REQUESTS = "requests"
+    USD = "usd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Whose usage it is, as it is shown."""
+
+    proxy: str
+    provider: str
+    model: str
+    credential: str
+    client: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """One limit. Empty texts match everything.
+
+    ``provider`` is matched by its exact name, in any case; ``proxy``, ``credential``, ``client`` and ``models`` (one of
+    them) by exact name or glob. ``model_pattern`` is a pattern of the earlier collector: anywhere in the name, in any
+    case, with ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A
+    budget in USD is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
+    """
+
+    id: str
+    name: str
+    strategy: Strategy
+    zone: tzinfo
+    budgets: tuple[tuple[Unit, int], ...]
+    window_ms: int | None = None
+    provider: str = ""
+    proxy: str = ""
+    credential: str = ""
+    client: str = ""
+    models: tuple[str, ...] = ()
+    model_pattern: str = ""
+    per: Per | None = None
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    anchor_ms: int | None = None
+
+    def matches(self, usage: Usage) -> bool:
+        """Whether this usage counts against the limit."""
+        return (
+            (not self.provider or self.provider.lower() == usage.provider.lower())
+            and _is_like(self.proxy, usage.proxy)
+            and _is_like(self.credential, usage.credential)
+            and _is_like(self.client, usage.client)
+            and (not self.models or any(_is_like(model.lower(), usage.model.lower()) for model in self.models))
+            and (not self.model_pattern or self._finds(usage.model))
+        )
+
+    @cached_property
+    def _finds(self) -> Callable[[str], bool]:
+        parts = (
+            re.escape(text) if text else ".*" if wildcard == "%" else "."
+            for text, wildcard in _parts(self.model_pattern)
+        )
+        pattern = re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
+        return lambda model: pattern.search(model) is not None
+
+    @property
+    def window(self) -> str:
+        """The window's name in metrics: ``day``, ``week``, ``month``, or its length as ``5h``."""
+        if self.window_ms is not None:
+            return duration_name(self.window_ms // _MINUTE_MS)
+        return {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}[self.strategy]
+
+
+class LimitSource(Protocol):
+    """Where limits come from."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The last good set."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """A sentence if the last change could not be used, else empty."""
+        ...
+
+    def reload(self) -> None:
+        """Take over what has changed."""
+        ...
+
+
+def duration_name(minutes: int) -> str:
+    """A length in the largest unit that divides it: ``90m``, ``5h``, ``7d``."""
+    for size, unit in ((24 * 60, "d"), (60, "h")):
+        if minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"
+
+
+def _is_like(wanted: str, name: str) -> bool:
+    # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
+    return not wanted or wanted == name or fnmatchcase(name, wanted)
+
+
+def _parts(pattern: str) -> list[tuple[str, str]]:
+    """The pattern as (text, wildcard), one of the two empty; a backslash takes the meaning of what follows."""
+    found: list[tuple[str, str]] = []
+    for escaped, other in re.findall(r"\\(.)|([^\\])", pattern, re.DOTALL):
+        if other in ("%", "_"):
+            found.append(("", other))
+        else:
+            found.append((escaped or other, ""))
+    return found

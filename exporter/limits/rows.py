@@ -1,0 +1,86 @@
+"""A limit as a person reads it, on the status page and on the command line: texts, no arithmetic to be done."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter import formats
+from exporter.limits.windows import CONFIGURED, SHARE, LimitWindow
+
+_DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """One window at the moment ``now_ms``."""
+
+    window: LimitWindow
+    now_ms: int
+
+    @property
+    def name(self) -> str:
+        """What it is about: the limit's name, or the account whose provider reports the window."""
+        return self.window.name if self.window.kind == CONFIGURED else self.window.credential
+
+    @property
+    def note(self) -> str:
+        """What tells it from another of that name: whose, of which model, over which time."""
+        of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
+        unit = "" if self.window.unit == SHARE else f"{self.window.unit}"
+        parts = (of_account, self.window.scope, unit, f"per {self.window.window}", self.window.proxy)
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def level(self) -> Literal["fine", "warning", "critical"]:
+        """How bad it is, by the limit's thresholds."""
+        if self.window.used_ratio >= self.window.thresholds.critical:
+            return "critical"
+        return "warning" if self.window.used_ratio >= self.window.thresholds.warning else "fine"
+
+    @property
+    def share(self) -> str:
+        """The used share in percent."""
+        return formats.share(self.window.used_ratio)
+
+    @property
+    def used(self) -> str:
+        """What was used, a dash where only the share is known."""
+        return _amount(self.window.used, self.window.unit)
+
+    @property
+    def budget(self) -> str:
+        """The budget, a dash where only the share is known."""
+        return _amount(self.window.budget, self.window.unit)
+
+    @property
+    def amount(self) -> str:
+        """Used and budget in one: ``1.2M/5.0M tokens``; empty where only the share is known."""
+        if self.window.unit == SHARE:
+            return ""
+        unit = "" if self.window.unit == "usd" else f" {self.window.unit}"
+        return f"{self.used}/{self.budget}{unit}"
+
+    @property
+    def resets(self) -> str:
+        """The time until the reset; in words where there is none to come."""
+        if self.window.reset_ms is not None:
+            return formats.until((self.window.reset_ms - self.now_ms) / 1000)
+        return "rolling" if self.window.start_ms is not None else "not open"
+
+    @property
+    def pace(self) -> str:
+        """Used share over elapsed share."""
+        return formats.times(self.window.pace(self.now_ms))
+
+    @property
+    def exhausted(self) -> str:
+        """The time until the budget is used up at this pace; a dash if the reset comes first."""
+        if self.window.used_ratio >= 1:
+            return "used up"
+        moment_ms = self.window.exhausted_ms(self.now_ms)
+        return _DASH if moment_ms is None else formats.until((moment_ms - self.now_ms) / 1000)
+
+
+def _amount(value: float | None, unit: str) -> str:
+    if value is None:
+        return _DASH
+    return formats.usd(round(value * 1e9)) if unit == "usd" else formats.short(round(value))
