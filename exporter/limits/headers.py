@@ -54,7 +54,8 @@ _CLAUDE_USED = re.compile(rf"{_CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?)-u
 _CODEX_USED = re.compile(rf"({_CODEX}(?:({_GROUP})-)?(?:primary|secondary))-used-percent").fullmatch
 
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}").fullmatch
+# Words of providers are in lower case; keys and ids hardly ever are.
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 _TITLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{{0,{MAX_SLUG - 1}}}").fullmatch
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
@@ -332,7 +333,7 @@ def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str
                 window=window_name(seconds),
                 scope=scope,
                 window_seconds=seconds,
-                used_ratio=percent / 100,
+                used_ratio=round(percent / 100, 9),  # 10.1 / 100 is 0.10099999999999999
                 resets_ms=resets_ms,
                 status="",
                 observed_ms=observed_ms,
