@@ -1,0 +1,69 @@
+"""A new reading of a provider's window against the one that is known. Pure.
+
+Readings come late, out of order and from several sources; a credential's window must not depend on that. So the
+moment of observation decides, not the moment of arrival. A window is (credential, window, scope): the caller finds the
+known reading of the same one.
+"""
+
+import msgspec
+
+from exporter.limits.headers import Reading
+
+_SAME_MOMENT_MS = 5_000
+"""Sources that disagree within this time saw the same state: the header came with the answer itself, so it wins."""
+_SAME_RESET_MS = 120_000
+"""Resets given in seconds from now move a little with each answer."""
+_REAL_FALL = 0.01 + 1e-9
+"""One source rounds to whole percents, another does not: a point less is not a fall."""
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """The ``reading`` to keep (None: there is still none), whether it is another than before, and whether the provider
+    gave the quota back before the reset it had announced."""
+
+    reading: Reading | None
+    changed: bool
+    early_reset: bool
+
+
+def merge(known: Reading | None, new: Reading) -> Merged:
+    """Which of two readings of one window holds.
+
+    A reading without a reset takes over the known one's while that is ahead; otherwise it is dropped, as it could
+    never expire.
+    """
+    if known is not None and not _supersedes(new, known):
+        return Merged(known, changed=False, early_reset=False)
+    if new.resets_ms is None:
+        if known is None or known.resets_ms is None or known.resets_ms <= new.observed_ms:
+            return Merged(known, changed=False, early_reset=False)
+        new = msgspec.structs.replace(new, resets_ms=known.resets_ms, inferred=True)
+    return Merged(new, changed=new != known, early_reset=known is not None and _reset_early(known, new))
+
+
+def is_current(reading: Reading, now_ms: int) -> bool:
+    """Whether the window still runs. What is used in the next one is not known until a reading says so."""
+    return reading.resets_ms is None or reading.resets_ms > now_ms
+
+
+def _supersedes(new: Reading, known: Reading) -> bool:
+    apart = new.observed_ms - known.observed_ms
+    from_headers = (new.source == "header", known.source == "header")
+    if abs(apart) <= _SAME_MOMENT_MS and from_headers[0] != from_headers[1]:
+        return from_headers[0]
+    if apart:
+        return apart > 0
+    # ``Date`` counts in seconds: of several answers within one the fullest of the latest window is the last.
+    if new.resets_ms is not None and known.resets_ms is not None:
+        later = new.resets_ms - known.resets_ms
+        if abs(later) > _SAME_RESET_MS:
+            return later > 0
+    return new.used_ratio >= known.used_ratio
+
+
+def _reset_early(known: Reading, new: Reading) -> bool:
+    if known.resets_ms is None or new.resets_ms is None or known.used_ratio - new.used_ratio <= _REAL_FALL:
+        return False
+    same_period = abs(new.resets_ms - known.resets_ms) <= _SAME_RESET_MS
+    # A new period that starts within the jitter of the old one's end is the ordinary reset.
+    return new.observed_ms < known.resets_ms - (0 if same_period else _SAME_RESET_MS)
