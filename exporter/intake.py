@@ -10,10 +10,12 @@ from functools import partial
 import structlog
 
 from exporter.clock import Clock
+from exporter.credentials.quotas import HeaderReadings
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger, StoredBatch
+from exporter.limits.headers import Reading
 from exporter.normalize.queue import normalize
-from exporter.normalize.wire import Batch, LineError, Wire, decode_line, read_batch
+from exporter.normalize.wire import NO_HEADERS, Batch, LineError, Wire, decode_line, read_batch
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonym
 from exporter.records import Cost, Rejected, UsageRecord
@@ -31,6 +33,7 @@ class Intake:
         self._pseudonym = pseudonym
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
+        self._header_readings = HeaderReadings()
         self._unsaved: list[tuple[Batch, int]] = []
         self._told: set[str] = set()
 
@@ -73,19 +76,25 @@ class Intake:
     def _book(self, stored: StoredBatch, wires: Sequence[Wire | None]) -> None:
         records: list[tuple[UsageRecord, Cost]] = []
         rejected: list[tuple[bytes, Rejected]] = []
+        readings: list[tuple[UsageRecord, Reading]] = []
         for line, wire in zip(stored.lines, wires, strict=True):
-            outcome = self._interpret(line, wire, stored.received_ms)
+            outcome = self._interpret(line, wire, stored.received_ms, readings)
             if isinstance(outcome, Rejected):
                 rejected.append((line, outcome))
                 self._tell_once("record_rejected", reason=outcome.reason, detail=outcome.detail)
             else:
                 records.append(outcome)
-        self._ledger.book(stored, records=records, rejected=rejected)
+        self._ledger.book(stored, records=records, rejected=rejected, readings=readings)
 
-    def _interpret(self, line: bytes, wire: Wire | None, received_ms: int) -> tuple[UsageRecord, Cost] | Rejected:
+    def _interpret(
+        self, line: bytes, wire: Wire | None, received_ms: int, readings: list[tuple[UsageRecord, Reading]]
+    ) -> tuple[UsageRecord, Cost] | Rejected:
+        """The record with its cost, or why there is none; what it tells of the provider's windows is added to
+        ``readings``."""
         try:
+            wire = wire or decode_line(line)
             record = normalize(
-                wire or decode_line(line),
+                wire,
                 proxy=self._proxy,
                 received_ms=received_ms,
                 facts=self._facts,
@@ -98,12 +107,16 @@ class Intake:
                     reason=record.provider,
                     meaning="its token counts are read as an OpenAI-compatible provider's; please report it",
                 )
-            return record, self._pricer.price(record)
+            cost = self._pricer.price(record)
+            if wire.response_headers is not NO_HEADERS:
+                found = self._header_readings.of(wire, record, received_ms=received_ms)
+                readings += [(record, reading) for reading in found]
         except LineError as exc:
             return Rejected(reason="malformed_record", detail=str(exc))
         except Exception as exc:  # noqa: BLE001 - a fault of ours in one record must not hold up all others for ever
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
+        return record, cost
 
     def _tell_once(self, event: str, *, reason: str, **fields: object) -> None:
         """Log the first one of each reason; the others are in ``cliproxy_exporter_records_rejected_total``."""

@@ -140,7 +140,7 @@ class Pipeline:
     def _take_inventory(self, source: Source) -> None:
         self._refreshed_at = self._clock.monotonic()
         self._unlisted.clear()
-        inventory = fetch_inventory(self._client, source.paths, self._pseudonym)
+        inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._now_ms())
         whole = not inventory.problems
         if inventory.problems != self._inventory_problems:
             self._inventory_problems = inventory.problems

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from exporter.errors import BadAnswerError
+from exporter.limits.headers import Reading, read_signals
 from exporter.pseudonyms import Pseudonym
 from exporter.records import Billing, CredentialFacts
 
@@ -29,7 +30,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     ``identity`` names it for good, as ``(kind, value)``: its file, or its key at its provider. ``names`` are what
     people call it, for aliases: an e-mail address, or the key, can be that of several. ``status`` is None for API keys,
     whose state no CPA version tells. ``success`` and ``failed`` are the proxy's own counts since its start
-    (CPA >= 6.9.49), None where it has none.
+    (CPA >= 6.9.49), None where it has none. ``readings`` are the provider's windows, from builds that list them (later
+    than 7.2.140).
     """
 
     facts: CredentialFacts
@@ -44,6 +46,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: int | None = None
     success: int | None = None
     failed: int | None = None
+    readings: tuple[Reading, ...] = ()
 
     def is_up(self, now_ms: float) -> bool | None:
         """Whether the proxy uses it at that time; None if no CPA version tells.
@@ -86,6 +89,8 @@ class _AuthFile(msgspec.Struct):
     id_token: _IdToken | None = None
     success: int | None = None
     failed: int | None = None
+    quota: Any = None
+    model_quotas: Any = None
 
 
 class _AuthFiles(msgspec.Struct):
@@ -107,12 +112,14 @@ class _KeyUse(msgspec.Struct):
     failed: int | None = None
 
 
-def read_auth_files(body: bytes, pseudonym: Pseudonym) -> Read:
+def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> Read:
     """The accounts of ``/auth-files`` (v8: ``/credentials``). Raises BadAnswerError for another shape."""
     raws = _decode(body, _AuthFiles, "list of credentials").files or []
     files = [_entry(raw, _AuthFile) for raw in raws]
     return Read(
-        accounts=[_from_file(file, pseudonym) for file in files if file is not None and (file.name or file.id)],
+        accounts=[
+            _from_file(file, pseudonym, received_ms) for file in files if file is not None and (file.name or file.id)
+        ],
         unread=files.count(None),
     )
 
@@ -173,11 +180,12 @@ def _use(by_provider: Mapping[str, tuple[int, int]], provider: str) -> tuple[int
     return next(iter(by_provider.values())) if len(by_provider) == 1 else (None, None)
 
 
-def _from_file(file: _AuthFile, pseudonym: Pseudonym) -> Account:
+def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Account:
     provider = (file.provider or file.type or "unknown").strip().lower()
     auth_type = file.account_type if file.account_type in ("oauth", "api_key") else "oauth"
     name = pseudonym(file.name or file.id or "")
     status = file.status or ""
+    told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
         facts=CredentialFacts(provider=provider, billing=_billing(provider, auth_type)),
         identity=("file", name),
@@ -191,6 +199,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym) -> Account:
         retry_ms=_milliseconds(file.next_retry_after),
         success=file.success,
         failed=file.failed,
+        readings=tuple(read_signals(told, received_ms=received_ms)),
     )
 
 

@@ -21,7 +21,7 @@ class Inventory:
     problems: list[str]
 
 
-def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym) -> Inventory:
+def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_ms: int) -> Inventory:
     """Ask for all lists. One that the proxy's version does not have (404) is empty.
 
     A list that fails is a problem and no more: records are read without it. After a list that does not answer, the
@@ -57,7 +57,7 @@ def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym) -> 
 
     try:
         uses = fetch_uses()
-        add(paths.credentials, lambda body: read_auth_files(body, pseudonym))
+        add(paths.credentials, lambda body: read_auth_files(body, pseudonym, received_ms=now_ms))
         for path in paths.key_lists:
             add(path, partial(read_key_list, path.rpartition("/")[2], uses=uses, pseudonym=pseudonym))
     except ProxyUnreachableError as exc:

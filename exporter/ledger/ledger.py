@@ -22,11 +22,13 @@ from exporter.ledger.inventory import take_inventory
 from exporter.ledger.packing import SpoiltError, pack, unpack
 from exporter.ledger.periods import Periods
 from exporter.ledger.price_feed import LedgerPriceFeed
+from exporter.ledger.quotas import Quotas
 from exporter.ledger.refusals import LedgerRefusals
 from exporter.ledger.replay import queue_rejected
 from exporter.ledger.retention import Pruned, prune
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.windows import Windows
+from exporter.limits.headers import Reading
 from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 
@@ -51,10 +53,12 @@ class Ledger:
     def __init__(self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000) -> None:
         """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses."""
         self._database = Database(path)
+        self._clock = clock
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
+        self.quotas = Quotas()
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False
         self._last_success_ms: dict[int, int] = {}
@@ -64,6 +68,7 @@ class Ledger:
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
+            self.quotas.load(connection)
         self.measure()
 
     def measure(self) -> None:
@@ -146,8 +151,11 @@ class Ledger:
         *,
         records: Sequence[tuple[UsageRecord, Cost]],
         rejected: Sequence[tuple[bytes, Rejected]],
+        readings: Sequence[tuple[UsageRecord, Reading]] = (),
     ) -> None:
         """Book a stored batch: ``records`` become entries, ``rejected`` are kept with their reasons.
+
+        ``readings`` are what the providers told of their windows with some of the records.
 
         Raises LedgerError if the ledger cannot be written; the batch then stays stored.
         """
@@ -158,6 +166,11 @@ class Ledger:
             booked = book_entries(
                 connection, self.dictionary, self.totals, proxy=proxy_id, records=records, live=not batch.replayed
             )
+            quotas = self.quotas.note(
+                connection,
+                [(self._credential_of(connection, proxy_id, record), reading) for record, reading in readings],
+                now_ms=batch.received_ms,
+            )
             for line, why in rejected:
                 _reject_line(connection, proxy_id, batch.received_ms, line, why)
             connection.execute(
@@ -165,12 +178,17 @@ class Ledger:
                 (booked.entries, booked.entries if batch.replayed else 0, proxy_id),
             )
             flow = read_flow(connection, proxy_id)
+        self.quotas.take_over(quotas)
         with self.totals.lock:
             take_over(booked, self.totals)
             self._show_flow(proxy_id, flow)
         if booked.oldest_bucket is not None:
             self.periods.touched(booked.oldest_bucket)
             self.windows.touched(booked.oldest_bucket)
+
+    def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
+        series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
+        return self.dictionary.resolved(series.credential).id
 
     # --- state of a proxy -----------------------------------------------------------------------------------------
 
@@ -211,6 +229,9 @@ class Ledger:
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
             taken = take_inventory(connection, self.dictionary, accounts, proxy=proxy_id, whole=whole)
+            readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
+            quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
+        self.quotas.take_over(quotas)
         with self.totals.lock:
             self.totals.bear(taken.births)
             self.totals.attempts.update(taken.attempts)

@@ -1,7 +1,7 @@
 """All limits as they are now, the configured ones and the providers' own: for metrics, page and command line."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -11,7 +11,8 @@ from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.evaluate import Evaluator
 from exporter.limits.limit import Limit, LimitSource
-from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow, Thresholds
+from exporter.limits.merge import is_current
+from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
 
 _log = structlog.get_logger("exporter.limits")
 
@@ -47,6 +48,7 @@ class LimitBoard:
         """``provider_thresholds`` tells what holds for the windows that providers report."""
         self.current = Board()
         self._ledger = ledger
+        self._labels = labels
         self._sources = sources
         self._provider_thresholds = provider_thresholds
         self._clock = clock
@@ -91,9 +93,38 @@ class LimitBoard:
         anchors = self._ledger.windows.anchors()
         with self._ledger.windows.look() as look:
             windows = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
+        windows += self._provider_windows(now_ms)
         unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
         for id_ in unmatched:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
         self.current = Board(at_ms=now_ms, windows=tuple(windows), unmatched=unmatched)
+
+    def _provider_windows(self, now_ms: int) -> Iterator[LimitWindow]:
+        """What the providers themselves report, as long as it holds."""
+        dictionary = self._ledger.dictionary
+        proxies = {id_: name for name, id_ in dictionary.proxies.items()}
+        thresholds = self._provider_thresholds()
+        for (id_, _, _), quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+            reading, credential = quota.reading, dictionary.credentials[id_]
+            if not is_current(reading, now_ms):
+                continue
+            start_ms = None
+            if reading.resets_ms is not None and reading.window_seconds is not None:
+                start_ms = reading.resets_ms - reading.window_seconds * 1000
+            yield LimitWindow(
+                proxy=proxies[credential.proxy],
+                limit=reading.window,
+                kind=PROVIDER,
+                provider=credential.provider,
+                credential=self._labels.credential(id_),
+                scope=reading.scope,
+                window=reading.window,
+                unit=SHARE,
+                used_ratio=reading.used_ratio,
+                thresholds=thresholds,
+                start_ms=start_ms,
+                reset_ms=reading.resets_ms,
+                observed_ms=reading.observed_ms,
+            )

@@ -117,6 +117,11 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     return kept
 
 
+def tells_of_quota(allowed: Mapping[str, str]) -> bool:
+    """Whether allowed headers hold the use of any window."""
+    return any(name.endswith(("-utilization", "-used-percent")) for name in allowed)
+
+
 def _first(values: object) -> str:
     """The first value that is not empty; header maps hold lists, auth-files hold single texts."""
     if isinstance(values, str):

@@ -1,8 +1,9 @@
 """Wire records of CPA's usage queue: reading a body, and redacting it before anything is stored.
 
-Only the fields declared here survive. Whatever else a server sends (addresses, user agents, header maps, error texts,
-fields of a future version) is never decoded, so it cannot be kept by mistake. ``source`` and ``api_key`` hold raw keys
-or e-mail addresses on the wire (CPA >= 6.9.38) and leave here as pseudonyms; of ``fail.body`` only its kind is kept.
+Only the fields declared here survive. Whatever else a server sends (addresses, user agents, error texts, fields of a
+future version) is never decoded, so it cannot be kept by mistake. ``source`` and ``api_key`` hold raw keys
+or e-mail addresses on the wire (CPA >= 6.9.38) and leave here as pseudonyms; of ``fail.body`` only its kind is kept, of
+response headers only those that tell of a provider's quota.
 
 Redaction happens exactly once. A stored line is already redacted, so reading it back is ``decode_line`` and nothing
 else: a pseudonym of a pseudonym would be another identity.
@@ -11,15 +12,21 @@ else: a pseudonym of a pseudonym would be another identity.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
+
+from exporter.limits.headers import allowed_headers, response_identity, takes_windows, tells_of_quota
 
 _MAX_TEXT = 300
 """Longest text kept of a field that a client or an upstream can fill. A record can be megabytes; a name cannot."""
 Text = Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
 """Checked while decoding, which costs nothing; what is longer is a misfit, and cut where those are read."""
+
+
+NO_HEADERS = msgspec.Raw(b"")
+"""``response_headers`` that are not there. A header map is a third of a record, so it is only decoded where needed."""
 
 
 class WireTokens(msgspec.Struct, gc=False, omit_defaults=True):
@@ -97,6 +104,10 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     request_id: Text | None = None
     service_tier: Text | None = None
     response_service_tier: Text | None = None
+    response_headers: msgspec.Raw = NO_HEADERS
+    """On the wire a map of lists; from redaction on a map of texts, or ``NO_HEADERS``."""
+    response: str | None = None
+    """Pseudonym of the upstream's response, where another record may show the same one by mistake. Not on the wire."""
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
@@ -126,6 +137,7 @@ class LineError(ValueError):
 _decode_records = msgspec.json.Decoder(list[Wire], strict=False).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_record = msgspec.json.Decoder(Wire, strict=False).decode
+_decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -142,6 +154,7 @@ def read_batch(body: bytes, *, pseudonym: Callable[[str], str]) -> Batch:
         return _read_one_by_one(body, pseudonym)
     for wire in wires:
         _redact(wire, pseudonym)
+    _redact_headers(wires, pseudonym)
     return Batch(lines=[_encode(wire) for wire in wires], wires=list(wires), unreadable=[])
 
 
@@ -166,6 +179,32 @@ def _redact(wire: Wire, pseudonym: Callable[[str], str]) -> None:
     if wire.fail is not None:
         wire.fail.cause = failure_cause(wire.fail.body or "")
         wire.fail.body = None
+
+
+def _redact_headers(wires: Sequence[Wire], pseudonym: Callable[[str], str]) -> None:
+    """Of the headers that tell of a quota keep the last ones of each credential and model: the others say the same,
+    earlier. Those of failures are all kept, for they may be another attempt's."""
+    said: set[tuple[object, ...]] = set()
+    for wire in reversed(wires):
+        raw, wire.response_headers = wire.response_headers, NO_HEADERS
+        wire.response = None
+        key = (wire.auth_index, wire.provider, wire.model)
+        if raw is NO_HEADERS or (not wire.failed and key in said):
+            continue
+        if wire.failed and not takes_windows(True, (wire.fail and wire.fail.status_code) or 0):
+            continue
+        try:
+            headers = _decode_headers(raw)
+        except _UNDECODABLE:
+            continue
+        allowed = allowed_headers(headers)
+        if not tells_of_quota(allowed):
+            continue
+        wire.response_headers = msgspec.Raw(_encode(allowed))
+        if wire.failed:
+            wire.response = pseudonym(response_identity(headers)) or None
+        else:
+            said.add(key)
 
 
 _TEXT_FIELDS = (
@@ -232,6 +271,7 @@ def _read_element(raw: bytes, pseudonym: Callable[[str], str]) -> tuple[bytes, W
     except _UNDECODABLE:
         return _read_misfit(raw, pseudonym)
     _redact(wire, pseudonym)
+    _redact_headers([wire], pseudonym)
     return _encode(wire), wire, ""
 
 

@@ -241,7 +241,7 @@ class _Life:
             {"name": f"claude-{name}.json", "email": name, "provider": "claude", "success": number, "failed": 0}
             for name, number in counts.items()
         ]
-        accounts = read_auth_files(json.dumps({"files": files}).encode(), PSEUDONYMS.of).accounts
+        accounts = read_auth_files(json.dumps({"files": files}).encode(), PSEUDONYMS.of, received_ms=0).accounts
         self._do(lambda process: process.ledger.take_inventory(proxy, accounts), statement)
         found = self._attempts(proxy)
         assert found in (before, (attempts, counts)), "all of them or none"

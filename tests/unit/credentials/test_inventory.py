@@ -21,7 +21,9 @@ _KEY_LISTS = ("gemini-api-key", "claude-api-key", "codex-api-key", "openai-compa
 
 def _accounts(version: str, moment: str = "after") -> list[Account]:
     uses = read_key_uses(body_of(f"{version}/api-key-usage-{moment}.json"), PSEUDONYMS.of)
-    accounts = list(read_auth_files(body_of(f"{version}/auth-files-{moment}.json"), PSEUDONYMS.of).accounts)
+    accounts = list(
+        read_auth_files(body_of(f"{version}/auth-files-{moment}.json"), PSEUDONYMS.of, received_ms=0).accounts
+    )
     for endpoint in (*_KEY_LISTS, "xai-api-key"):
         if (ROOT / f"{version}/management/{endpoint}.json").exists():
             body = body_of(f"{version}/management/{endpoint}.json")
@@ -30,7 +32,7 @@ def _accounts(version: str, moment: str = "after") -> list[Account]:
 
 
 def _files(*files: dict[str, Any]) -> list[Account]:
-    return read_auth_files(json.dumps({"files": list(files)}).encode(), PSEUDONYMS.of).accounts
+    return read_auth_files(json.dumps({"files": list(files)}).encode(), PSEUDONYMS.of, received_ms=0).accounts
 
 
 def _keys(endpoint: str, *entries: dict[str, Any], uses: dict[str, Any] | None = None) -> list[Account]:
@@ -78,7 +80,7 @@ def test_every_auth_index_of_the_records_is_in_the_inventory() -> None:
 @pytest.mark.parametrize("body", [b"[]", b"<html>", b'{"files": 5}', b'{"files": {}}', b""])
 def test_another_shape_is_an_error_that_quotes_nothing(body: bytes) -> None:
     with pytest.raises(BadAnswerError, match="shape"):
-        read_auth_files(body, PSEUDONYMS.of)
+        read_auth_files(body, PSEUDONYMS.of, received_ms=0)
 
 
 def test_a_bad_use_of_keys_does_not_name_the_key() -> None:
@@ -89,7 +91,7 @@ def test_a_bad_use_of_keys_does_not_name_the_key() -> None:
 
 
 def test_nulls_and_missing_fields_anywhere() -> None:
-    assert read_auth_files(b'{"files": null}', PSEUDONYMS.of).accounts == []
+    assert read_auth_files(b'{"files": null}', PSEUDONYMS.of, received_ms=0).accounts == []
     assert _files({"name": None}, {}) == []
     (account,) = _files(
         {"name": "x.json", "provider": None, "status": None, "next_retry_after": "0001-01-01T00:00:00Z"}
@@ -102,7 +104,7 @@ def test_nulls_and_missing_fields_anywhere() -> None:
     "odd", [{"id_token": "text"}, {"success": 1.5}, {"status": [1]}, {"email": ["a", "b"]}, {"name": {}}]
 )
 def test_one_odd_entry_costs_itself_alone(odd: dict[str, Any]) -> None:
-    read = read_auth_files(json.dumps({"files": [_ALICE, _ALICE | odd, 5]}).encode(), PSEUDONYMS.of)
+    read = read_auth_files(json.dumps({"files": [_ALICE, _ALICE | odd, 5]}).encode(), PSEUDONYMS.of, received_ms=0)
     assert (len(read.accounts), read.unread) == (1, 2)
     keys = json.dumps({"claude-api-key": [{"api-key": "sk-1"}, {"api-key": [1]}, "x"]}).encode()
     read = read_key_list("claude-api-key", keys, uses={}, pseudonym=PSEUDONYMS.of)
