@@ -26,6 +26,15 @@ class Reading:
 def reading(credential: Credential, window_seconds: int, at: float) -> Reading:
     """The state of the credential's window of 5 hours or 7 days at Unix time ``at``."""
     ceiling = credential.ceiling_5h if window_seconds == FIVE_HOURS else credential.ceiling_7d
+    return _evenly(ceiling, window_seconds, at)
+
+
+def scoped_reading(credential: Credential, window_seconds: int, at: float) -> Reading:
+    """The state of the window that a single model has: Opus at Claude, Spark at Codex."""
+    return _evenly(credential.ceiling_scoped, window_seconds, at)
+
+
+def _evenly(ceiling: float, window_seconds: int, at: float) -> Reading:
     start = int(at // window_seconds) * window_seconds
     return Reading(ceiling * (at - start) / window_seconds, start + window_seconds)
 
@@ -43,14 +52,20 @@ def _status(used_ratio: float) -> str:
     return "allowed_warning" if used_ratio >= 0.9 else "allowed"
 
 
-def claude_headers(credential: Credential, at: float) -> dict[str, str]:
-    """What Anthropic sends to subscription accounts."""
+def claude_headers(credential: Credential, at: float, model: str = "") -> dict[str, str]:
+    """What Anthropic sends to subscription accounts. Opus has a week of its own, told only when ``model`` is one."""
     short = reading(credential, FIVE_HOURS, at)
     week = reading(credential, SEVEN_DAYS, at)
     five_hour_decides = short.used_ratio >= week.used_ratio
     deciding = short if five_hour_decides else week
     prefix = "Anthropic-Ratelimit-Unified"
-    return {
+    opus = scoped_reading(credential, SEVEN_DAYS, at)
+    of_opus = {
+        f"{prefix}-7d_opus-Reset": str(opus.resets_at),
+        f"{prefix}-7d_opus-Status": _status(opus.used_ratio),
+        f"{prefix}-7d_opus-Utilization": f"{opus.used_ratio:.4f}",
+    }
+    return (of_opus if "opus" in model else {}) | {
         f"{prefix}-5h-Reset": str(short.resets_at),
         f"{prefix}-5h-Status": _status(short.used_ratio),
         f"{prefix}-5h-Utilization": f"{short.used_ratio:.4f}",
@@ -70,11 +85,12 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
     """What the Codex backend sends: the main windows and the group of the Spark model."""
     short = reading(credential, FIVE_HOURS, at)
     week = reading(credential, SEVEN_DAYS, at)
+    spark = scoped_reading(credential, FIVE_HOURS, at)
     return {
         "X-Codex-Active-Limit": "codex",
         "X-Codex-Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark",
-        "X-Codex-Bengalfox-Primary-Reset-At": str(short.resets_at),
-        "X-Codex-Bengalfox-Primary-Used-Percent": "0",
+        "X-Codex-Bengalfox-Primary-Reset-At": str(spark.resets_at),
+        "X-Codex-Bengalfox-Primary-Used-Percent": f"{spark.used_ratio * 100:.1f}",
         "X-Codex-Bengalfox-Primary-Window-Minutes": "300",
         "X-Codex-Credits-Balance": "",
         "X-Codex-Credits-Has-Credits": "False",
@@ -100,6 +116,7 @@ class _Account:
         self.at = at
         self.short = reading(credential, FIVE_HOURS, at)
         self.week = reading(credential, SEVEN_DAYS, at)
+        self.scoped_week = scoped_reading(credential, SEVEN_DAYS, at)
 
 
 def _iso(at: int) -> str:
@@ -116,7 +133,10 @@ def _claude_usage(account: _Account) -> dict[str, Any]:
             "utilization": round(account.week.used_ratio * 100, 1),
             "resets_at": _iso(account.week.resets_at),
         },
-        "seven_day_opus": None,
+        "seven_day_opus": {
+            "utilization": round(account.scoped_week.used_ratio * 100, 1),
+            "resets_at": _iso(account.scoped_week.resets_at),
+        },
         "seven_day_sonnet": {"utilization": 4.0, "resets_at": _iso(account.week.resets_at)},
         "extra_usage": {"is_enabled": False, "monthly_limit": None, "used_credits": None, "utilization": None},
     }

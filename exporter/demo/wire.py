@@ -169,7 +169,7 @@ def response_headers(event: Event) -> Mapping[str, str]:
         headers["Request-Id"] = request_id
         if credential.kind == "oauth":
             headers["Anthropic-Organization-Id"] = ORGANIZATION_ID
-            return headers | quotas.claude_headers(credential, at)
+            return headers | quotas.claude_headers(credential, at, event.model)
         return headers | _anthropic_key_headers(at)
     headers["X-Request-Id"] = request_id
     if credential.provider == "codex":

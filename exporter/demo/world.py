@@ -56,7 +56,8 @@ class Credential:
     """An OAuth account (``email``, ``token``) or an API key of the configuration (``key``, ``base_url``).
 
     ``ceiling_5h`` and ``ceiling_7d`` are the shares of the provider's windows that are used up when the window ends; a
-    value above 1 means that the account runs into its limit.
+    value above 1 means that the account runs into its limit. ``ceiling_scoped`` is the same for the window of a single
+    model (Claude's week of Opus, Codex' 5 hours of Spark), which stays below 1: it stops nobody here.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Credential:
     share: float = 1.0
     ceiling_5h: float = 0.6
     ceiling_7d: float = 0.5
+    ceiling_scoped: float = 0.3
 
     @property
     def family(self) -> Family:
@@ -160,6 +162,7 @@ CREDENTIALS = (
         share=3.0,
         ceiling_5h=0.85,
         ceiling_7d=0.7,
+        ceiling_scoped=0.92,
     ),
     Credential(
         name="claude-bob",
@@ -171,6 +174,7 @@ CREDENTIALS = (
         share=2.0,
         ceiling_5h=1.12,
         ceiling_7d=0.95,
+        ceiling_scoped=0.55,
     ),
     Credential(
         name="codex-carol",

@@ -1,6 +1,7 @@
 """The demo accounts' windows: even growth to a reset, and one truth in headers and in the vendors' pages."""
 
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from exporter.demo.quotas import (
     reading,
     vendor_answer,
 )
-from exporter.demo.world import CREDENTIALS, Credential
+from exporter.demo.wire import Event, wire_record
+from exporter.demo.world import CLIENTS, CREDENTIALS, Credential
+from exporter.limits import headers as limits
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)
@@ -60,6 +63,71 @@ def test_headers_name_the_window_that_decides() -> None:
     assert float(headers["Anthropic-Ratelimit-Unified-5h-Utilization"]) > 1
 
 
+@pytest.mark.parametrize(
+    ("model", "windows"),
+    [
+        ("claude-opus-4-6", [("5h", ""), ("7d", ""), ("7d", "opus")]),
+        ("claude-sonnet-4-5-20250929", [("5h", ""), ("7d", "")]),
+    ],
+)
+def test_claude_tells_the_week_of_opus_only_when_opus_answers(model: str, windows: list[tuple[str, str]]) -> None:
+    found = _read("claude-alice", model)
+
+    assert [(each.window, each.scope) for each in found] == windows
+    assert {each.resets_ms for each in found if each.window == "7d"} == {
+        reading(BY_NAME["claude-alice"], SEVEN_DAYS, START).resets_at * 1000
+    }
+
+
+def test_codex_tells_the_main_windows_and_the_one_of_spark() -> None:
+    found = _read("codex-carol", "gpt-5.4")
+
+    assert [(each.window, each.scope) for each in found] == [("5h", ""), ("7d", ""), ("5h", "gpt-5.3-codex-spark")]
+    assert len({each.used_ratio for each in found}) == 3
+
+
+@pytest.mark.parametrize("name", ["claude-key", "kimi-frank", "xai-grace", "gemini-key"])
+def test_other_accounts_send_no_windows(name: str) -> None:
+    assert _read(name, BY_NAME[name].models[0].name) == []
+
+
+def test_the_page_and_the_headers_agree_about_opus() -> None:
+    alice = BY_NAME["claude-alice"]
+    answer = vendor_answer(alice.auth_index, "https://api.anthropic.com/api/oauth/usage", START + 600)
+    assert answer is not None
+    shown = json.loads(answer[1])["seven_day_opus"]["utilization"]
+
+    (opus,) = [each for each in _read("claude-alice", "claude-opus-4-6") if each.scope]
+    assert opus.used_ratio == pytest.approx(shown / 100, abs=0.001)
+
+
+def _read(name: str, model: str) -> list[limits.Reading]:
+    """What the exporter reads in the record of an answer of ``model``, ten minutes after the start."""
+    credential = BY_NAME[name]
+    event = Event(
+        client=CLIENTS[0],
+        credential=credential,
+        model=model,
+        alias=model,
+        started=START + 600,
+        latency_ms=3000,
+        request_id="r1",
+        ttft_ms=500,
+    )
+    record = wire_record(event, shape="7.2", zone=UTC)
+    found = limits.read_headers(
+        limits.allowed_headers(record["response_headers"]),
+        provider=record["provider"],
+        model=model,
+        started_ms=0,  # so that a missing Date would show
+        ttft_ms=0,
+        latency_ms=0,
+        received_ms=int(START + 605) * 1000,
+    )
+    assert all(each.observed_ms == int(START + 600) * 1000 for each in found)
+    return found
+
+
 def test_codex_windows_have_absolute_and_relative_resets() -> None:
     at = START + 1000
     headers = codex_headers(BY_NAME["codex-carol"], at)
@@ -85,8 +153,12 @@ def test_a_vendor_page_holds_only_known_fields(name: str, recording: str) -> Non
     assert answer is not None
     status, text = answer
 
+    pattern = json.loads(recorded["body"]["body"])
+    if "seven_day_opus" in pattern:
+        pattern["seven_day_opus"] = pattern["seven_day_sonnet"]  # null where it was recorded; the weeks are alike
+
     assert status == 200
-    assert _paths(json.loads(text)) <= _paths(json.loads(recorded["body"]["body"]))
+    assert _paths(json.loads(text)) <= _paths(pattern)
 
 
 def test_another_account_gets_no_page() -> None:

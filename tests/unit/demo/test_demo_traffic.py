@@ -103,6 +103,8 @@ def test_the_failures_look_like_the_recorded_ones(version: str) -> None:
         twin = recorded.get((attempt.record["provider"], attempt.status))
         if twin is None or attempt.record["auth_type"] != "oauth" or not attempt.error_body.startswith("{"):
             continue
+        if "opus" in attempt.model:
+            continue  # has one window more; no failure of it was recorded
         compared += 1
         assert _types(attempt.record) == _types(twin)
         if attempt.status != 401:  # CPA writes Codex' 401 anew

@@ -453,7 +453,7 @@ def test_a_weekly_primary_needs_no_secondary() -> None:
         {"used_percent": None},
         {"window_minutes": None},
         {"window_minutes": "0"},
-        {"window_minutes": "300.5"},
+        {"window_minutes": "10080.5"},
         {"window_minutes": "99999999"},
         {"reset_at": None},
         {"reset_at": "0"},
@@ -642,7 +642,9 @@ def test_signals_of_codex_are_scoped_by_their_model() -> None:
 
 
 def test_an_idle_accounts_signals_may_be_days_old() -> None:
-    entry = {"provider": "claude", "quota": _signals(_claude("7d", reset=str(_NOW + 5 * 86_400)))}
+    headers = _claude("7d", reset=str(_NOW + 5 * 86_400))
+    del headers["Date"]
+    entry = {"provider": "claude", "quota": _signals(headers)}
 
     (reading,) = read_signals(entry, received_ms=_NOW_MS + 4 * _DAY_MS)
     assert reading.observed_ms == _NOW_MS
