@@ -1,8 +1,8 @@
 """All limits as they are now, the configured ones and the providers' own: for metrics, page and command line."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -21,12 +21,14 @@ _log = structlog.get_logger("exporter.limits")
 class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
-    ``unmatched`` are the ids of limits against which nothing that was ever used counts.
+    ``unmatched`` are the ids of limits against which nothing that was ever used counts. ``early_resets`` counts by the
+    labels of ``cliproxy_limit_early_resets_total``.
     """
 
     at_ms: int | None = None
     windows: tuple[LimitWindow, ...] = ()
     unmatched: tuple[str, ...] = ()
+    early_resets: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def nearest_first(self) -> list[LimitWindow]:
         """The windows, nearest to exhaustion first."""
@@ -93,32 +95,38 @@ class LimitBoard:
         anchors = self._ledger.windows.anchors()
         with self._ledger.windows.look() as look:
             windows = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
-        windows += self._provider_windows(now_ms)
+        reported, early_resets = self._provider_windows(now_ms)
         unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
         for id_ in unmatched:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
-        self.current = Board(at_ms=now_ms, windows=tuple(windows), unmatched=unmatched)
+        self.current = Board(
+            at_ms=now_ms, windows=(*windows, *reported), unmatched=unmatched, early_resets=early_resets
+        )
 
-    def _provider_windows(self, now_ms: int) -> Iterator[LimitWindow]:
-        """What the providers themselves report, as long as it holds."""
+    def _provider_windows(self, now_ms: int) -> tuple[list[LimitWindow], dict[tuple[str, ...], int]]:
+        """What the providers themselves report, as long as it holds, and how often a window was reset early."""
+        windows: list[LimitWindow] = []
+        early_resets: dict[tuple[str, ...], int] = {}
         dictionary = self._ledger.dictionary
         proxies = {id_: name for name, id_ in dictionary.proxies.items()}
         thresholds = self._provider_thresholds()
         for (id_, _, _), quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
             reading, credential = quota.reading, dictionary.credentials[id_]
+            proxy, label = proxies[credential.proxy], self._labels.credential(id_)
+            early_resets[proxy, credential.provider, label, reading.scope, reading.window] = quota.early_resets
             if not is_current(reading, now_ms):
                 continue
             start_ms = None
             if reading.resets_ms is not None and reading.window_seconds is not None:
                 start_ms = reading.resets_ms - reading.window_seconds * 1000
-            yield LimitWindow(
-                proxy=proxies[credential.proxy],
+            window = LimitWindow(
+                proxy=proxy,
                 limit=reading.window,
                 kind=PROVIDER,
                 provider=credential.provider,
-                credential=self._labels.credential(id_),
+                credential=label,
                 scope=reading.scope,
                 window=reading.window,
                 unit=SHARE,
@@ -128,3 +136,5 @@ class LimitBoard:
                 reset_ms=reading.resets_ms,
                 observed_ms=reading.observed_ms,
             )
+            windows.append(window)
+        return windows, early_resets

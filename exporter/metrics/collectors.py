@@ -111,7 +111,10 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         for gauge, moment_ms in ((start, window.start_ms), (reset, window.reset_ms)):
             if moment_ms is not None:
                 gauge.add_metric(labels, moment_ms / 1000)
-    return [used_ratio, used, budget, threshold, start, reset, observed]
+    early = _counter(f.LIMIT_EARLY_RESETS)
+    for labels, count in board.current.early_resets.items():
+        early.add_metric(labels, count)
+    return [used_ratio, used, budget, threshold, start, reset, observed, early]
 
 
 def proxy_families(statuses: Statuses) -> list[Metric]:

@@ -60,6 +60,11 @@ LISTS = {
     "vertex-api-key": "management/vertex-api-key",
 }
 BATCHES = ("claude-oauth", "claude-apikey", "codex-oauth", "openai-compat", "kimi-oauth", "failures-by-status")
+LIMITS = """
+limits:
+  - {id: claude, provider: claude, per: credential, strategy: session, window_minutes: 300, tokens: 1_000_000, usd: 5}
+  - {id: hour, client: alpha, strategy: rolling, window_minutes: 60, requests: 100, warning: 0.5}
+"""
 NO_RECORD = "a planted element that is no record"
 
 
@@ -108,12 +113,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         credentials=(CredentialAlias(email=SecretStr("Alice.Claude@planted.example"), alias="claude-main"),),
     )
     with _RecordedProxy() as proxy:
+        folder = tmp_path_factory.mktemp("golden")
+        limits = folder / "limits.yaml"
+        limits.write_text(LIMITS)
         settings = settings_for(
-            tmp_path_factory.mktemp("golden"), proxy_url=proxy.url, key=KEY, aliases=aliases, timezone="Europe/Berlin"
+            folder, exporter_limits_file=limits, proxy_url=proxy.url, key=KEY, aliases=aliases, timezone="Europe/Berlin"
         )
         with running(settings, clock=clock) as exporter:
             booked = f'records_booked_total{{proxy="default"}} {proxy.received_records - 1}.0\n'
-            wait_for(lambda: metrics_of(exporter), lambda text: booked in text and "period_requests{" in text)
+            used = 'limit_used{credential="claude-main",kind="configured",limit="claude"'
+            wait_for(lambda: metrics_of(exporter), lambda text: booked in text and used in text)
             yield exporter
 
 

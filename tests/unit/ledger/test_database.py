@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -166,14 +167,22 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     assert flow_of(again).booked == 500
 
 
+def _take_back(file: Path, version: int) -> None:
+    """Make a ledger what it was at an older schema version: so far, later steps have only added tables."""
+    with sqlite3.connect(file) as connection:
+        for step in MIGRATIONS[version:]:
+            for table in re.findall(r"create table (\w+)", step):
+                connection.execute(f"drop table {table}")
+        connection.execute(f"pragma user_version = {version}")
+    connection.close()
+
+
 def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> None:
     for version in range(1, len(MIGRATIONS) + 1):
         folder = tmp_path / str(version)
         folder.mkdir()
-        monkey = pytest.MonkeyPatch()
-        monkey.setattr(database, "MIGRATIONS", MIGRATIONS[:version])
         file = _used(folder)
-        monkey.undo()
+        _take_back(file, version)
         ledger = open_ledger(folder)
         take(intake_of(ledger), [GOOD])
         assert flow_of(ledger).booked == 501
