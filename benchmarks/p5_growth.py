@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.measure import written_bytes
+from benchmarks.p5_windows import add_windows
 from benchmarks.program import Program
 from benchmarks.records import SECONDS_BETWEEN_RECORDS, Stream, random_labels, real_labels
 from benchmarks.report import Section
@@ -28,7 +29,8 @@ def measure(directory: Path, quick: bool) -> Section:
         f" {SECONDS_BETWEEN_RECORDS} s. *On disk*: the whole file divided by entries; the quieter a proxy, the more of"
         " its roll-up is in there. *Written*: what the process handed to write calls, log and checkpoints included. The"
         " cost of a grown ledger is that of the same bodies, taken in by turns by it and by a new one, best of"
-        f" {_ROUNDS} times {_BODIES} bodies.",
+        f" {_ROUNDS} times {_BODIES} bodies. *Limits*: all 50, with three units each, looked at once after a booking;"
+        " checked equal to the plain sum.",
     )
     sizes = [_MILLION] if quick else [_MILLION, 10 * _MILLION]
     stream = Stream(real_labels(), records=sizes[-1] + len(sizes) * _ROUNDS * (_BODIES + _WARM_UP) * 1000)
@@ -37,6 +39,9 @@ def measure(directory: Path, quick: bool) -> Section:
         section.add(f"**{size:,} entries**: bytes on disk per entry", file / size, "{:.0f}", at_most=100)
         section.add("bytes written per record", written / records, "{:.0f}", at_most=500)
         _compare_with_new(section, directory, stream)
+        grown = Program(directory / "grown")
+        add_windows(section, grown, directory / "grown")
+        grown.close()
     written, records, file = _fill(
         directory / "random", Stream(random_labels(_RANDOM_SETS), records=_RANDOM_RECORDS), _RANDOM_RECORDS
     )

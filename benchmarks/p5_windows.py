@@ -1,0 +1,88 @@
+"""P5, windows: what 50 limits cost over a grown ledger, against the plain sum over its entries."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC
+from functools import partial
+from pathlib import Path
+
+from benchmarks.program import Program
+from benchmarks.report import Section
+from exporter.labels import Labels
+from exporter.ledger.ledger import FILE_NAME
+from exporter.limits.evaluate import Evaluator
+from exporter.limits.limit import Limit, Strategy, Unit
+from exporter.settings.model import Aliases
+
+_ROUNDS = 7
+_HOUR_MS = 3_600_000
+_LIMITS = 50
+_PLAIN = (
+    "select sum(counted), sum(uncached + cache_read + cache_write + output + unclassified), sum(nano_usd)"
+    " from entry where ts_ms >= ?"
+)
+_BUDGETS = ((Unit.REQUESTS, 10**9), (Unit.TOKENS, 10**15), (Unit.USD, 10**18))
+
+
+def add_windows(section: Section, program: Program, directory: Path) -> None:
+    """Measure them over the ledger of ``program`` in ``directory``, and check them against plain sums."""
+    newest_ms = program.ledger.newest_entry_ms()
+    if newest_ms is None:
+        raise ValueError("the ledger is empty")
+    now_ms = newest_ms + 1
+    labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
+    connection = sqlite3.connect(directory / FILE_NAME)
+
+    def plain_sum(start_ms: int) -> tuple[int, int, int]:
+        requests, tokens, nano_usd = connection.execute(_PLAIN, (start_ms,)).fetchone()
+        return requests, tokens, nano_usd
+
+    for hours, limits, most in ((5, _LIMITS, 1 / 5), (7 * 24, 1, 1 / 10)):
+        plain_ms, plain = _best(partial(plain_sum, now_ms - hours * _HOUR_MS))
+        ours_ms, used = _best(_evaluation(program, labels, hours=hours, limits=limits, now_ms=now_ms))
+        if used != plain:
+            raise AssertionError(f"{hours} h: {used} instead of {plain}")
+        what = f"{limits} rolling limits of {hours} h" if limits > 1 else "one rolling limit of 7 days"
+        what = f"{what}, {ours_ms:.2f} ms ÷ one plain sum, {plain_ms:.1f} ms"
+        section.add(what, ours_ms / plain_ms, "{:.3f}", at_most=most)
+    connection.close()
+
+
+def _evaluation(
+    program: Program, labels: Labels, *, hours: int, limits: int, now_ms: int
+) -> Callable[[], tuple[int, int, int]]:
+    """One look at all limits; the use of the first, which matches everything."""
+    evaluator = Evaluator(program.ledger.dictionary, labels)
+    models = sorted({route.model for route in program.ledger.dictionary.routes.values()})
+    all_limits = tuple(
+        Limit(
+            id=f"limit-{number}",
+            name=f"limit {number}",
+            strategy=Strategy.ROLLING,
+            zone=UTC,
+            budgets=_BUDGETS,
+            window_ms=hours * _HOUR_MS,
+            models=() if number == 0 else (models[number % len(models)],),
+        )
+        for number in range(limits)
+    )
+
+    def evaluate() -> tuple[int, int, int]:
+        program.ledger.windows.touched(0)  # as after a booking: nothing is remembered
+        with program.ledger.windows.look() as look:
+            windows = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms)
+        requests, tokens, usd = (window for window in windows[:3])
+        return round(requests.used or 0), round(tokens.used or 0), round((usd.used or 0) * 1e9)
+
+    return evaluate
+
+
+def _best(measured: Callable[[], tuple[int, int, int]]) -> tuple[float, tuple[int, int, int]]:
+    """Milliseconds of the quickest of some rounds, and the result."""
+    best, result = float("inf"), (0, 0, 0)
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        result = measured()
+        best = min(best, time.perf_counter() - started)
+    return best * 1000, result
