@@ -1,7 +1,8 @@
-"""Real Prometheus servers for tests: where they are, one running against given targets, and promtool's opinion.
+"""Real Prometheus servers and Alertmanagers for tests: where they are, running ones, and promtool's opinion.
 
 Tests that need a server fail without one, and say what to do: a skipped test would look like a passed one. The servers
-are fetched by ``scripts/fetch-monitoring``; ``TEST_MONITORING_DIR`` names another folder of the same layout.
+are fetched by ``scripts/fetch-monitoring``; ``TEST_MONITORING_DIR`` names another folder of the same layout: in it
+``SUITE/VERSION`` with the version of Prometheus, and ``SUITE/bin/{prometheus,promtool,alertmanager,amtool}``.
 """
 
 import os
@@ -22,6 +23,7 @@ VERSION_LINES = ("2.42", "3.x")
 """The versions that the product promises to work with: parametrize tests with these and call ``binaries_of``."""
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
+_PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool")
 _LISTENING = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:\d+)')
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -29,11 +31,13 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Monitoring:
-    """The programs of one Prometheus version; ``line`` is one of ``VERSION_LINES``."""
+    """The programs of one Prometheus version, and of the Alertmanager of its time; ``line`` is of ``VERSION_LINES``."""
 
     line: str
     prometheus: Path
     promtool: Path
+    alertmanager: Path
+    amtool: Path
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,13 @@ def prometheus_binaries() -> list[Monitoring]:
     for file in sorted(folder.glob("*/VERSION")):
         major, minor = file.read_text().split(".")[:2]
         line = f"{major}.x" if major == "3" else f"{major}.{minor}"
-        programs = file.parent / "bin"
-        found[line] = Monitoring(line, programs / "prometheus", programs / "promtool")
+        programs = [file.parent / "bin" / name for name in _PROGRAMS]
+        if all(program.exists() for program in programs):
+            found[line] = Monitoring(line, *programs)
     missing = [line for line in VERSION_LINES if line not in found]
     if missing:
         pytest.fail(
-            f"This test needs Prometheus {' and '.join(missing)}, not found in {folder}: "
+            f"This test needs Prometheus {' and '.join(missing)} with Alertmanager, not found in {folder}: "
             "run make test (or scripts/fetch-monitoring), or set TEST_MONITORING_DIR.",
             pytrace=False,
         )
@@ -142,6 +147,28 @@ class Prometheus:
         self._client.close()
 
 
+class Alertmanager:
+    """A running Alertmanager, as ``run_alertmanager`` hands it out."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=10.0)
+
+    def post(self, *alerts: Mapping[str, Any]) -> None:
+        """Tell it of alerts as Prometheus does: each has ``labels`` and may have ``annotations`` and ``endsAt``."""
+        answer = self._client.post("/api/v2/alerts", json=list(alerts))
+        assert answer.is_success, answer.text
+
+    def alerts(self) -> Any:
+        """The alerts that it knows; ``status`` of each tells its ``state`` and what it is inhibited by."""
+        answer = self._client.get("/api/v2/alerts")
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def close(self) -> None:
+        self._client.close()
+
+
 @contextmanager
 def run_prometheus(
     binary: Monitoring, *, targets: Sequence[str], workdir: Path, scrape_interval: str = "1s"
@@ -159,25 +186,57 @@ def run_prometheus(
             }
         )
     )
-    log = workdir / "prometheus.log"
-    command = [
-        str(binary.prometheus),
-        f"--config.file={config}",
-        f"--storage.tsdb.path={workdir / 'tsdb'}",
-        "--web.listen-address=127.0.0.1:0",
-    ]
-    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
+    with run_prometheus_with(binary, config=config, workdir=workdir) as server:
+        yield server
+
+
+@contextmanager
+def run_prometheus_with(binary: Monitoring, *, config: Path, workdir: Path) -> Iterator[Prometheus]:
+    """A Prometheus on a free loopback port with a configuration of the test's own; data and log go to ``workdir``."""
+    command = [str(binary.prometheus), f"--config.file={config}", f"--storage.tsdb.path={workdir / 'tsdb'}"]
+    with _serving("Prometheus", command, log=workdir / "prometheus.log") as url:
+        server = Prometheus(url)
         try:
-            server = Prometheus(_wait_until_ready(process, log))
-            try:
-                yield server
-            finally:
-                server.close()
+            yield server
+        finally:
+            server.close()
+
+
+@contextmanager
+def run_alertmanager(binary: Monitoring, *, config: Path, workdir: Path) -> Iterator[Alertmanager]:
+    """An Alertmanager on a free loopback port with this configuration; data and log go to ``workdir``.
+
+    It opens no cluster port. As in a container, ``config`` names its other files relative to its own folder.
+    """
+    command = [
+        str(binary.alertmanager),
+        f"--config.file={config}",
+        f"--storage.path={workdir / 'alertmanager-data'}",
+        "--cluster.listen-address=",
+    ]
+    with _serving("Alertmanager", command, log=workdir / "alertmanager.log") as url:
+        server = Alertmanager(url)
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+@contextmanager
+def _serving(name: str, command: Sequence[str], *, log: Path) -> Iterator[str]:
+    """A server that runs until the end of the ``with`` block; its URL. Its log is shown if it does not start."""
+    listen = "--web.listen-address=127.0.0.1:0"
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen([*command, listen], stdout=stream, stderr=stream) as process,
+    ):
+        try:
+            yield _wait_until_ready(name, process, log)
         finally:
             process.terminate()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+def _wait_until_ready(name: str, process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         listening = _LISTENING.search(log.read_text())
@@ -186,4 +245,4 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
             if httpx.get(f"{url}/-/ready", trust_env=False).is_success:
                 return url
         time.sleep(_POLL_SECONDS)
-    raise AssertionError(f"Prometheus did not start:\n{log.read_text()}")
+    raise AssertionError(f"{name} did not start:\n{log.read_text()}")

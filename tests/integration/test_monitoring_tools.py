@@ -1,4 +1,4 @@
-"""The tests' own tools: real Prometheus servers start, scrape and answer."""
+"""The tests' own tools: real Prometheus servers and Alertmanagers start, scrape and answer."""
 
 import threading
 import time
@@ -13,6 +13,7 @@ from tests.monitoring import (
     binaries_of,
     prometheus_binaries,
     promtool_check_metrics,
+    run_alertmanager,
     run_prometheus,
 )
 
@@ -69,6 +70,29 @@ def test_prometheus_scrapes_a_target_and_answers_queries(line: str, target: str,
     assert [value for _when, value in series[0].points] == [42, 42, 42]
 
 
+@pytest.mark.parametrize("line", VERSION_LINES)
+def test_alertmanager_takes_alerts_and_tells_them(line: str, tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+
+    with run_alertmanager(binaries_of(line), config=config, workdir=tmp_path) as alertmanager:
+        alertmanager.post({"labels": {"alertname": "ToyIsBroken"}, "annotations": {"summary": "It is."}})
+        (alert,) = alertmanager.alerts()
+
+    assert (alert["labels"], alert["annotations"]) == ({"alertname": "ToyIsBroken"}, {"summary": "It is."})
+
+
+def test_an_alertmanager_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text("route: {receiver: nobody}\n")
+
+    with (
+        pytest.raises(AssertionError, match=r"(?s)Alertmanager did not start.*undefined receiver"),
+        run_alertmanager(prometheus_binaries()[0], config=config, workdir=tmp_path),
+    ):
+        pass
+
+
 def test_waiting_in_vain_tells_what_was_seen(tmp_path: Path) -> None:
     with (
         run_prometheus(prometheus_binaries()[0], targets=[], workdir=tmp_path) as prometheus,
@@ -102,7 +126,19 @@ def test_promtool_judges_an_exposition(text: str, finding: str | None) -> None:
         assert any(finding in each for each in findings)
 
 
-def test_without_the_servers_a_test_fails_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param([], id="an empty folder"),
+        pytest.param(["VERSION", "bin/prometheus", "bin/promtool"], id="a folder from before Alertmanager was needed"),
+    ],
+)
+def test_without_the_servers_a_test_fails_and_says_what_to_do(
+    there: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in there:
+        (tmp_path / "bookworm" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bookworm" / name).write_text("2.42.0+ds\n")
     monkeypatch.setenv("TEST_MONITORING_DIR", str(tmp_path))
-    with pytest.raises(pytest.fail.Exception, match="run make test"):
+    with pytest.raises(pytest.fail.Exception, match=r"2\.42 and 3\.x with Alertmanager.*run make test"):
         prometheus_binaries()

@@ -258,6 +258,38 @@ def test_setting_up_that_failed_is_begun_anew(checkout: Path, tmp_path: Path) ->
     assert all("Setting up" in each.stdout for each in attempts)
 
 
+@pytest.mark.parametrize(
+    ("left_out", "is_fetched"),
+    [
+        pytest.param("", False, id="all four programs are there"),
+        pytest.param("alertmanager", True, id="a folder from before Alertmanager was needed"),
+        pytest.param("VERSION", True, id="a folder that is not whole"),
+    ],
+)
+def test_monitoring_servers_are_fetched_if_one_of_their_programs_is_missing(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, left_out: str, is_fetched: bool
+) -> None:
+    path = tmp_path_factory.mktemp("bin")
+    for name in ["apt-get", "apt-cache", "dpkg-deb"]:
+        _program(path / name, "echo nothing to be had >&2; exit 1")
+    for suite, version in [("bookworm", "2.42.0+ds"), ("forky", "3.5.3+ds")]:
+        folder = checkout / ".tools/monitoring" / suite
+        for name in ["prometheus", "promtool", "alertmanager", "amtool"]:
+            _program(folder / "bin" / name, "")
+        (folder / "VERSION").write_text(f"{version}\n")
+    for missing in (checkout / ".tools/monitoring/forky").rglob(left_out or "none"):
+        missing.unlink()
+
+    done = _run(
+        ["scripts/fetch-monitoring"],
+        cwd=checkout,
+        env={"PATH": f"{path}:{os.environ['PATH']}", "TEST_MONITORING_DIR": ""},
+    )
+
+    assert done.returncode == int(is_fetched)
+    assert ("TEST_MONITORING_DIR" in done.stderr) == is_fetched
+
+
 # --- tracked files ----------------------------------------------------------------------------------------------------
 
 
