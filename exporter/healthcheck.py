@@ -1,7 +1,7 @@
 """``python -m exporter.healthcheck``: exit code 0 if the exporter of this container answers, else a sentence and 1.
 
-The image's HEALTHCHECK: it has no curl, and the port may be another one. It reads the environment alone, because loading
-all settings would cost a second of processor time every half minute.
+The image's HEALTHCHECK: it has no curl, and the port may be another one. It reads the environment alone, because
+loading all settings would cost a second of processor time every half minute.
 """
 
 import http.client
