@@ -23,7 +23,8 @@ LABEL org.opencontainers.image.title="cliproxy-exporter" \
 # A number as user, so that Kubernetes can see that it is not root. /data is made here, so that a new volume belongs to it.
 RUN groupadd --gid 10001 exporter \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin exporter \
-    && install --directory --owner 10001 --group 10001 --mode 0700 /data
+    && install --directory --owner 10001 --group 10001 --mode 0700 /data \
+    && install --directory /app
 COPY --from=build /opt/exporter /opt/exporter
 ENV PATH=/opt/exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
