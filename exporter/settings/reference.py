@@ -78,6 +78,13 @@ class _ForCompose:
 
 _FOR_COMPOSE = (
     _ForCompose(
+        name="CONFIG_DIR",
+        kind="directory",
+        default="./config",
+        help="Folder with your YAML files and keys. In the container it is /app/config, so a file in it is named, for "
+        "example, EXPORTER_CONFIG=config/exporter.yaml.",
+    ),
+    _ForCompose(
         name="GRAFANA_ADMIN_PASSWORD",
         kind="text",
         required=True,

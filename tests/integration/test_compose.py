@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from pydantic import SecretStr
 
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from exporter.settings.load import load_settings
-from exporter.settings.model import declared
+from exporter.settings.model import Settings, declared
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of
 from tests.running import environment, exporter_process, wait_until
@@ -227,17 +228,33 @@ def test_proxies_and_keys_in_files_are_found_below_config(tmp_path: Path) -> Non
     assert loaded.warnings == []
 
 
-def test_nothing_of_the_user_is_in_the_demo(tmp_path: Path) -> None:
-    project = resolved(env_file=DEMO_ENV)
-    exporter = passed_on(project["services"]["exporter"])
+def _demo_settings(tmp_path: Path) -> Settings:
+    """The settings of the demo's exporter, read where its container finds them."""
+    exporter = _services(env_file=DEMO_ENV)["exporter"]
+    (config,) = [mount["source"] for mount in exporter["volumes"] if mount["target"] == "/app/config"]
+    (tmp_path / "config").symlink_to(config)
+    loaded = load_settings(passed_on(exporter), cwd=tmp_path)
+    assert loaded.warnings == []
+    return loaded.require()
 
-    settings = load_settings(exporter, cwd=tmp_path).require()
 
-    assert project["name"] == "cliproxy-demo", "a project of its own has volumes of its own"
-    assert [(proxy.url, proxy.management_key.get_secret_value()) for proxy in settings.proxies] == [
-        ("http://demo-proxy:8317", MANAGEMENT_KEY)
-    ]
+def test_the_demo_is_a_project_of_its_own_and_knows_nothing_of_the_users(tmp_path: Path) -> None:
+    settings = _demo_settings(tmp_path)
+
+    assert resolved(env_file=DEMO_ENV)["name"] == "cliproxy-demo", "so its volumes are its own"
+    assert [(proxy.name, proxy.url) for proxy in settings.proxies] == [("demo", "http://demo-proxy:8317")]
     assert settings.supabase_url is None
+
+
+def test_the_demo_names_all_its_people_and_accounts(tmp_path: Path) -> None:
+    aliases = _demo_settings(tmp_path).aliases
+
+    assert {(each.key.get_secret_value(), each.alias) for each in aliases.clients} == {
+        (client.key, client.name) for client in CLIENTS
+    }
+    assert {
+        ((each.key or each.file or SecretStr("")).get_secret_value(), each.alias) for each in aliases.credentials
+    } == {(credential.key or credential.file_name, credential.name) for credential in CREDENTIALS}
 
 
 # --- with the real programs -------------------------------------------------------------------------------------------
@@ -380,14 +397,9 @@ def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
 
 
 def test_the_demo_gives_figures(demo_proxy: str, tmp_path: Path) -> None:
-    given = passed_on(_services(env_file=DEMO_ENV)["exporter"])
-    fixed = {"EXPORTER_PORT", "EXPORTER_HOST", "EXPORTER_DATA_DIR", "CLIPROXY_URL", "CLIPROXY_MANAGEMENT_KEY"}
-    settings = {name: value for name, value in given.items() if name not in fixed}
+    (proxy,) = _demo_settings(tmp_path).proxies
 
     with exporter_process(
-        tmp_path,
-        proxy_url=demo_proxy,
-        key=given["CLIPROXY_MANAGEMENT_KEY"],
-        **{**settings, "COLLECTOR_INTERVAL_SECONDS": "1"},
+        tmp_path, proxy_url=demo_proxy, key=proxy.management_key.get_secret_value(), COLLECTOR_INTERVAL_SECONDS="1"
     ) as process:
         wait_until(lambda: process.metric("cliproxy_requests_total"), seconds=30)
