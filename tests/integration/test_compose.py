@@ -1,5 +1,6 @@
 """docker-compose.yml: as Docker Compose reads it, and its command lines and health checks with the real programs."""
 
+import json
 import re
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from exporter.settings.model import Settings, declared
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of
 from tests.running import environment, exporter_process, wait_until
+
+MANUAL = (CHECKOUT / "docs" / "docker.md").read_text()
 
 _LOOPBACK = "127.0.0.1"
 _LISTENING = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:\d+)')
@@ -255,6 +258,28 @@ def test_the_demo_names_all_its_people_and_accounts(tmp_path: Path) -> None:
     assert {
         ((each.key or each.file or SecretStr("")).get_secret_value(), each.alias) for each in aliases.credentials
     } == {(credential.key or credential.file_name, credential.name) for credential in CREDENTIALS}
+
+
+# --- what docs/docker.md says ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```yaml\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL))
+def test_an_example_of_the_manual_fits_into_the_stack(example: str, env_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "override.yml").write_text(example)
+    done = compose("--file", str(tmp_path / "override.yml"), "config", "--format", "json", env_file=env_file)
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+
+    assert set(yaml.safe_load(example)["services"]) <= set(services)
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert {port["host_ip"] for port in published} == {_LOOPBACK}
+
+
+def test_the_manual_lists_the_variables_that_only_the_stack_has() -> None:
+    known = {name for setting in declared() for name in setting.names}
+    table = re.findall(r"^\| `([A-Z_]+)` \|", MANUAL, flags=re.MULTILINE)
+
+    assert set(table) == set(re.findall(r"\$\{(\w+)", FILE.read_text())) - known
 
 
 # --- with the real programs -------------------------------------------------------------------------------------------

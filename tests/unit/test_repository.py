@@ -152,6 +152,27 @@ def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[
     assert done.returncode == bool(blamed)
 
 
+@pytest.mark.parametrize(
+    ("ci", "code", "says"),
+    [
+        pytest.param("", 0, "skipped: buildah is not installed (apt install ", id="a user's machine"),
+        pytest.param("true", 1, "test-image: buildah is not installed (apt install ", id="continuous integration"),
+    ],
+)
+def test_the_image_is_not_tested_without_buildah_and_that_is_said(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, ci: str, code: int, says: str
+) -> None:
+    path = tmp_path_factory.mktemp("bin")
+    for name in ("bash", "dirname", "make"):
+        (path / name).symlink_to(shutil.which(name) or name)
+
+    done = _run(["scripts/test-image"], cwd=checkout, env={"PATH": str(path), "CI": ci})
+
+    assert done.returncode == code
+    assert (done.stdout + done.stderr).startswith(says)
+    assert not (checkout / ".tools").exists()
+
+
 _USUAL = ["python3", "python3.14", "python3.13", "python3.12", "python3.11"]
 _BROKEN_SHIM = "exit 127"
 _WITHOUT_ENSUREPIP = 'case "$*" in *print*) echo 3.12;; *ensurepip*) exit 1;; esac'
