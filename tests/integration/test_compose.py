@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from pydantic import SecretStr
 
-from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
+from exporter.demo.exporting import LIMITS_FILE, demo_aliases
+from exporter.demo.world import MANAGEMENT_KEY
 from exporter.settings.load import load_settings
 from exporter.settings.model import Settings, declared
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
@@ -249,15 +249,12 @@ def test_the_demo_is_a_project_of_its_own_and_knows_nothing_of_the_users(tmp_pat
     assert settings.supabase_url is None
 
 
-def test_the_demo_names_all_its_people_and_accounts(tmp_path: Path) -> None:
-    aliases = _demo_settings(tmp_path).aliases
+def test_the_demo_has_the_names_and_limits_of_the_demo_command(tmp_path: Path) -> None:
+    settings = _demo_settings(tmp_path)
 
-    assert {(each.key.get_secret_value(), each.alias) for each in aliases.clients} == {
-        (client.key, client.name) for client in CLIENTS
-    }
-    assert {
-        ((each.key or each.file or SecretStr("")).get_secret_value(), each.alias) for each in aliases.credentials
-    } == {(credential.key or credential.file_name, credential.name) for credential in CREDENTIALS}
+    assert settings.aliases == demo_aliases()
+    assert settings.exporter_limits_file is not None
+    assert settings.exporter_limits_file.resolve() == LIMITS_FILE
 
 
 # --- what docs/docker.md says ----------------------------------------------------------------------------------------
