@@ -37,6 +37,7 @@ def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
     pytestconfig.stash[_NOTES] = engine.notes
     with engine.serving():
         yield engine
+    engine.try_podman("image", "prune", "--force")  # what this run's images took the place of
 
 
 @pytest.fixture(scope="session")
