@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-fast lint type bench docs lock clean venv
+.PHONY: help run test test-fast test-image lint type bench docs lock clean venv
 .SILENT:
 
 BIN := .tools/venv/bin
@@ -23,6 +23,9 @@ test: venv ## Run every check: lint, types, and all tests with real Prometheus s
 
 test-fast: venv ## Run the unit tests: no servers, no further programs
 	$(BIN)/python -m pytest -n auto tests/unit
+
+test-image: ## Build the container image and start the stack (root, with buildah and podman)
+	scripts/test-image
 
 lint: venv ## Check style and formatting
 	$(BIN)/ruff check .

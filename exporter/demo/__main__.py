@@ -22,6 +22,7 @@ def run_demo_proxy(
     rate: float = 1.0,
     seed: int = 1,
     control: bool = False,
+    allow_remote: bool = False,
     print_port: bool = False,
 ) -> None:
     """Serve the demo proxy with live traffic until SIGTERM or SIGINT; call it on the main thread.
@@ -32,6 +33,7 @@ def run_demo_proxy(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     proxy = DemoProxy(key=key, version=version)
+    proxy.door.allow_remote = allow_remote
     server = DemoServer(proxy, host=host, port=port, control=control)
     traffic = LiveTraffic(proxy, rate=rate, seed=seed)
     traffic.start()
@@ -72,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the traffic (default: %(default)s)")
     parser.add_argument("--control", action="store_true", help="add POST /demo/enqueue and others, loopback only")
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="let other machines manage it, as CPA's allow-remote does"
+    )
     options = parser.parse_args(arguments)
     try:
         run_demo_proxy(**vars(options))

@@ -86,6 +86,7 @@ class _Loader:
         self._cwd = cwd
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
+        self._notes: list[Problem] = []
         self._sources: dict[str, str] = {}
 
     def load(
@@ -114,7 +115,7 @@ class _Loader:
             settings=None if all_problems or isinstance(settings, list) else settings,
             problems=all_problems,
             warnings=[*warnings, *self._warnings],
-            notes=notes,
+            notes=[*notes, *self._notes],
             sources=self._sources,
         )
 
@@ -138,7 +139,7 @@ class _Loader:
         return secret
 
     def _proxies(self, given: dict[str, Given], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
-        found = [*self._default_proxy(given), *listed]
+        found = [*self._default_proxy(given, others=bool(listed)), *listed]
         names: dict[str, str] = {}
         servers: dict[tuple[str, str, int, str], str] = {}
         for proxy in found:
@@ -167,7 +168,7 @@ class _Loader:
             self._sources[f"proxies.{name}"] = proxy.place
         return tuple(proxy.settings for proxy in found)
 
-    def _default_proxy(self, given: dict[str, Given]) -> list[PlacedProxy]:
+    def _default_proxy(self, given: dict[str, Given], *, others: bool) -> list[PlacedProxy]:
         url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
         proxy = checked(
             DefaultProxy, {name: value for name, value in given.items() if name in DefaultProxy.model_fields}
@@ -177,9 +178,11 @@ class _Loader:
             return []
         if key is None or proxy.cliproxy_management_key is None:
             if url is not None and self._first("CLIPROXY_MANAGEMENT_KEY_FILE") is None:
-                self._problems.append(
-                    url.problem("It is set without CLIPROXY_MANAGEMENT_KEY.", "Set CLIPROXY_MANAGEMENT_KEY too."),
-                )
+                why = "It is set without CLIPROXY_MANAGEMENT_KEY."
+                if others:  # docker-compose.yml always sets it, also for those who list their proxies in a file
+                    self._notes.append(url.problem(f"{why} Only the proxies of the file are used."))
+                else:
+                    self._problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
             return []
         settings = ProxySettings(
             name=DEFAULT_PROXY,

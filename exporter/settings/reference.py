@@ -1,6 +1,7 @@
 """The reference page and ``.env.example``, written from the declarations so that they cannot differ from them."""
 
 import textwrap
+from dataclasses import dataclass
 from itertools import groupby
 
 from exporter.settings.model import Declared, declared
@@ -64,6 +65,59 @@ at UTC+7; here the default is UTC.
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ForCompose:
+    """A variable that only ``docker-compose.yml`` reads; the exporter knows nothing of it."""
+
+    name: str
+    help: str
+    kind: str
+    default: str = ""
+    required: bool = False
+
+
+_FOR_COMPOSE = (
+    _ForCompose(
+        name="CONFIG_DIR",
+        kind="directory",
+        default="./config",
+        help="Folder with your YAML files and keys. In the container it is /app/config, so a file in it is named, for "
+        "example, EXPORTER_CONFIG=config/exporter.yaml.",
+    ),
+    _ForCompose(
+        name="GRAFANA_ADMIN_PASSWORD",
+        kind="text",
+        required=True,
+        help="Password of Grafana's user admin. Only the first start of the stack reads it; docs/docker.md says how to "
+        "change it later. With $ or # in it, put it into single quotes.",
+    ),
+    _ForCompose(
+        name="GRAFANA_ANONYMOUS",
+        kind="true or false",
+        default="false",
+        help="Whether everybody who reaches Grafana may look at the dashboards without a login.",
+    ),
+    _ForCompose(
+        name="GRAFANA_PORT",
+        kind="port number",
+        default="3000",
+        help="Port of Grafana on this machine. It can be reached from this machine only.",
+    ),
+    _ForCompose(
+        name="GRAFANA_URL",
+        kind="URL",
+        default="http://localhost:3000",
+        help="Where a browser finds Grafana, if that is another address: that of a reverse proxy, for example.",
+    ),
+    _ForCompose(
+        name="PROMETHEUS_RETENTION",
+        kind="Prometheus' duration",
+        default="400d",
+        help="How long Prometheus keeps its data.",
+    ),
+)
+
+
 def settings_markdown() -> str:
     """The page ``docs/settings.md``."""
     parts = [_INTRODUCTION]
@@ -92,15 +146,37 @@ def _row(setting: Declared) -> str:
 def env_example() -> str:
     """The file ``.env.example``: every setting, commented out unless it has to be filled in."""
     lines = [
-        "# Copy to .env and fill in CLIPROXY_MANAGEMENT_KEY; everything else may stay as it is.",
-        "# Generated from the program. docs/settings.md says more.",
+        "# Copy to .env and fill in CLIPROXY_MANAGEMENT_KEY, and for Docker Compose GRAFANA_ADMIN_PASSWORD; everything",
+        "# else may stay as it is. Generated from the program. docs/settings.md and docs/docker.md say more.",
     ]
     for section, settings in groupby(declared(), key=lambda setting: setting.about.section):
         lines += ["", f"# --- {section}"]
         for setting in settings:
-            default = setting.default or f"unset ({setting.about.unset})"
-            lines += textwrap.wrap(setting.about.help, width=100, initial_indent="# ", subsequent_indent="# ")
-            lines.append(f"# {setting.about.kind}; default: {default}")
-            required = setting.env_name == "CLIPROXY_MANAGEMENT_KEY"
-            lines.append(f"{'' if required else '#'}{setting.env_name}={setting.default}")
+            about = setting.about
+            lines += _example(
+                setting.env_name,
+                help_text=about.help,
+                kind=about.kind,
+                default=setting.default,
+                unset=f"unset ({about.unset})",
+                required=setting.env_name == "CLIPROXY_MANAGEMENT_KEY",
+            )
+    lines += ["", "# --- Only for docker-compose.yml"]
+    for each in _FOR_COMPOSE:
+        lines += _example(
+            each.name,
+            help_text=each.help,
+            kind=each.kind,
+            default=each.default,
+            unset="none, it has to be set",
+            required=each.required,
+        )
     return "\n".join([*lines, ""])
+
+
+def _example(name: str, *, help_text: str, kind: str, default: str, unset: str, required: bool) -> list[str]:
+    return [
+        *textwrap.wrap(help_text, width=100, initial_indent="# ", subsequent_indent="# "),
+        f"# {kind}; default: {default or unset}",
+        f"{'' if required else '#'}{name}={default}",
+    ]

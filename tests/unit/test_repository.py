@@ -138,7 +138,7 @@ def test_ci_runs_make_test_in_the_checkout_and_nothing_else(
     ],
 )
 def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[str], blamed: list[str]) -> None:
-    for name in ["fetch-monitoring", "fetch-chromium"]:
+    for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose"]:
         _program(checkout / "scripts" / name, "")
     for name in ["ruff", "mypy", "python"]:
         _program(checkout / ".tools/venv/bin" / name, f"exit {int(name in failing)}")
@@ -146,10 +146,31 @@ def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[
     done = _run(["scripts/check"], cwd=checkout)
 
     steps = [line.removeprefix("== ") for line in done.stdout.splitlines()]
-    set_up = ["Prometheus servers for the tests", "Chromium for the tests"]
+    set_up = ["Prometheus servers for the tests", "Chromium for the tests", "Docker Compose for the tests"]
     assert steps == [*set_up, "ruff check", "ruff format --check", "mypy", "pytest"]
     assert done.stderr.splitlines() == [f"failed: {name}" for name in blamed]
     assert done.returncode == bool(blamed)
+
+
+@pytest.mark.parametrize(
+    ("ci", "code", "says"),
+    [
+        pytest.param("", 0, "skipped: buildah is not installed (apt install ", id="a user's machine"),
+        pytest.param("true", 1, "test-image: buildah is not installed (apt install ", id="continuous integration"),
+    ],
+)
+def test_the_image_is_not_tested_without_buildah_and_that_is_said(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, ci: str, code: int, says: str
+) -> None:
+    path = tmp_path_factory.mktemp("bin")
+    for name in ("bash", "dirname", "make"):
+        (path / name).symlink_to(shutil.which(name) or name)
+
+    done = _run(["scripts/test-image"], cwd=checkout, env={"PATH": str(path), "CI": ci})
+
+    assert done.returncode == code
+    assert (done.stdout + done.stderr).startswith(says)
+    assert not (checkout / ".tools").exists()
 
 
 _USUAL = ["python3", "python3.14", "python3.13", "python3.12", "python3.11"]

@@ -225,6 +225,14 @@ def test_url_without_key_names_both(tmp_path: Path, environ: dict[str, str]) -> 
     assert "CLIPROXY_MANAGEMENT_KEY" in str(problem)
 
 
+def test_url_without_key_is_only_noted_when_the_file_lists_proxies(tmp_path: Path) -> None:
+    _write(tmp_path, {"c.yaml": "proxies: [{name: office, url: 'http://b', management_key: some-key}]"})
+    loaded = load_settings({"EXPORTER_CONFIG": "c.yaml", "CLIPROXY_URL": "http://a"}, cwd=tmp_path)
+    assert [proxy.name for proxy in loaded.require().proxies] == ["office"]
+    (note,) = loaded.notes
+    assert (note.setting, loaded.warnings) == ("CLIPROXY_URL", [])
+
+
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     _write(tmp_path, {"c.yaml": "log_format: xml\nnope: 1\n", ".env": "EXPORTER_TOKEN_FILE=missing"})
     environ = {

@@ -1,0 +1,427 @@
+"""docker-compose.yml: as Docker Compose reads it, and its command lines and health checks with the real programs."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from exporter.demo.exporting import LIMITS_FILE, demo_aliases
+from exporter.demo.world import MANAGEMENT_KEY
+from exporter.settings.load import load_settings
+from exporter.settings.model import Settings, declared
+from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
+from tests.monitoring import Monitoring, binaries_of
+from tests.running import environment, exporter_process, wait_until
+
+MANUAL = (CHECKOUT / "docs" / "docker.md").read_text()
+
+_LOOPBACK = "127.0.0.1"
+_LISTENING = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:\d+)')
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    """What README tells a user to write."""
+    path = tmp_path / "user.env"
+    path.write_text("CLIPROXY_MANAGEMENT_KEY=my-key\nGRAFANA_ADMIN_PASSWORD=my-password\n")
+    return path
+
+
+def _services(**given: Any) -> dict[str, Any]:
+    services: dict[str, Any] = resolved(**given)["services"]
+    return services
+
+
+# --- what is started, and how it is confined --------------------------------------------------------------------------
+
+
+def test_the_stack_has_four_services_and_the_demo_one_more(env_file: Path) -> None:
+    stack = {"exporter", "prometheus", "alertmanager", "grafana"}
+
+    assert set(_services(env_file=env_file)) == stack
+    assert set(_services(env_file=DEMO_ENV)) == {*stack, "demo-proxy"}
+
+
+def test_only_grafana_can_be_reached_and_only_from_this_machine(env_file: Path) -> None:
+    published = {
+        (name, port["host_ip"], port["published"], port["target"])
+        for name, service in _services(env_file=env_file).items()
+        for port in service.get("ports", [])
+    }
+
+    assert published == {("grafana", _LOOPBACK, "3000", 3000)}
+
+
+def test_another_port_of_grafana_is_also_in_its_own_links(env_file: Path) -> None:
+    grafana = _services(env_file=env_file, GRAFANA_PORT="3210")["grafana"]
+
+    assert [port["published"] for port in grafana["ports"]] == ["3210"]
+    assert grafana["environment"]["GF_SERVER_ROOT_URL"] == "http://localhost:3210"
+
+
+def test_every_service_is_confined_restarted_and_rotates_its_log() -> None:
+    for name, service in _services(env_file=DEMO_ENV).items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert "privileged" not in service, name
+
+
+def test_no_service_runs_as_root() -> None:
+    for name, service in _services(env_file=DEMO_ENV).items():
+        # Ours has its user in the image: tests/unit/test_dockerfile.py.
+        if "build" not in service:
+            assert int(service["user"].split(":")[0]) > 0, name
+
+
+def test_every_foreign_image_is_pinned_to_a_patch_version(env_file: Path) -> None:
+    images = {service["image"] for service in _services(env_file=env_file).values() if "build" not in service}
+
+    assert len(images) == 3
+    assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+$", image)] == []
+
+
+def test_our_own_image_is_never_taken_from_a_registry() -> None:
+    ours = [service for service in _services(env_file=DEMO_ENV).values() if service["image"] == "cliproxy-exporter"]
+
+    assert [service["pull_policy"] for service in ours] == ["build", "build"]
+
+
+def test_no_health_check_needs_curl(env_file: Path) -> None:
+    checks = {
+        name: service.get("healthcheck", {}).get("test") for name, service in _services(env_file=env_file).items()
+    }
+
+    assert checks.pop("exporter") is None, "it is in the image"
+    assert {name: test[1] for name, test in checks.items()} == {
+        "prometheus": "promtool",
+        "alertmanager": "amtool",
+        "grafana": "wget",
+    }
+
+
+def test_a_stop_leaves_the_exporter_the_time_that_it_may_take(env_file: Path) -> None:
+    assert _services(env_file=env_file)["exporter"]["stop_grace_period"] == "20s"
+
+
+def test_every_folder_that_is_mounted_is_in_the_repository(env_file: Path) -> None:
+    mounts = [
+        mount
+        for service in _services(env_file=env_file).values()
+        for mount in service["volumes"]
+        if mount["type"] == "bind"
+    ]
+
+    assert len(mounts) == 5
+    for mount in mounts:
+        assert mount["read_only"] is True
+        # Docker would make a missing one, as root and empty.
+        assert Path(mount["source"]).is_dir(), mount["source"]
+
+
+def test_the_data_of_every_service_is_in_a_volume_of_its_own(env_file: Path) -> None:
+    volumes = {
+        (name, mount["source"], mount["target"])
+        for name, service in _services(env_file=env_file).items()
+        for mount in service["volumes"]
+        if mount["type"] == "volume"
+    }
+
+    assert volumes == {
+        ("exporter", "exporter-data", "/data"),
+        ("prometheus", "prometheus-data", "/prometheus"),
+        ("alertmanager", "alertmanager-data", "/alertmanager"),
+        ("grafana", "grafana-data", "/var/lib/grafana"),
+    }
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_reaches_the_exporter() -> None:
+    listed = yaml.safe_load(FILE.read_text())["services"]["exporter"]["environment"]
+
+    assert {name for setting in declared() for name in setting.names} == set(listed)
+
+
+def test_every_variable_of_the_file_is_in_the_example() -> None:
+    used = set(re.findall(r"(?<!\$)\$\{(\w+)", FILE.read_text()))
+    example = re.findall(r"^#?([A-Z_]+)=", (CHECKOUT / ".env.example").read_text(), flags=re.MULTILINE)
+
+    assert used - set(example) == set()
+
+
+def test_the_example_with_its_two_lines_filled_in_starts_the_stack(tmp_path: Path) -> None:
+    example = (CHECKOUT / ".env.example").read_text()
+    filled, lines = re.subn(r"^([A-Z_]+)=$", r"\1=my-secret", example, flags=re.MULTILINE)
+    (tmp_path / ".env").write_text(filled)
+    exporter = _services(env_file=tmp_path / ".env")["exporter"]
+
+    loaded = load_settings(passed_on(exporter), cwd=tmp_path / "nowhere")
+
+    assert lines == 2
+    assert (loaded.problems, loaded.warnings) == ([], [])
+    assert [(proxy.name, proxy.url) for proxy in loaded.require().proxies] == [
+        ("default", "http://host.docker.internal:8317")
+    ]
+
+
+def test_the_host_has_a_name_in_the_exporters_container(env_file: Path) -> None:
+    assert _services(env_file=env_file)["exporter"]["extra_hosts"] == ["host.docker.internal=host-gateway"]
+
+
+def test_without_a_password_for_grafana_nothing_starts_and_a_sentence_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty.env").write_text("CLIPROXY_MANAGEMENT_KEY=my-key\nGRAFANA_ADMIN_PASSWORD=\n")
+
+    done = compose("config", env_file=tmp_path / "empty.env")
+
+    assert done.returncode != 0
+    assert "GRAFANA_ADMIN_PASSWORD is missing a value: choose one and write it into .env" in done.stderr
+
+
+def test_the_settings_of_the_earlier_collector_are_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "CLIPROXY_URL=http://cpa.example.com:8317\nCLIPROXY_MANAGEMENT_KEY=my-key\nCOLLECTOR_INTERVAL_SECONDS=300\n"
+        "COLLECTOR_TRIGGER_PORT=5001\nTIMEZONE_OFFSET_HOURS=7\nGRAFANA_ADMIN_PASSWORD=my-password\n"
+    )
+    exporter = _services(env_file=tmp_path / ".env")["exporter"]
+
+    settings = load_settings(passed_on(exporter), cwd=tmp_path / "nowhere").require()
+
+    assert settings.proxies[0].url == "http://cpa.example.com:8317"
+    assert (settings.collector_interval_seconds, settings.timezone_offset_hours) == (300, 7)
+    assert settings.exporter_port == 9317, "Prometheus asks there"
+
+
+def test_settings_for_a_run_without_a_container_cannot_break_the_stack(env_file: Path, tmp_path: Path) -> None:
+    services = _services(
+        env_file=env_file, EXPORTER_HOST="127.0.0.1", EXPORTER_PORT="1234", EXPORTER_DATA_DIR="elsewhere"
+    )
+
+    settings = load_settings(passed_on(services["exporter"]), cwd=tmp_path).require()
+
+    assert (settings.exporter_host, settings.exporter_port) == ("0.0.0.0", 9317)  # noqa: S104 - compared, not bound
+    assert str(settings.exporter_data_dir) == "/data"
+
+
+def test_proxies_and_keys_in_files_are_found_below_config(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("EXPORTER_CONFIG=config/exporter.yaml\nGRAFANA_ADMIN_PASSWORD=my-password\n")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/exporter.yaml").write_text(
+        "proxies: [{name: home, url: 'http://host.docker.internal:8317', management_key_file: home-key}]\n"
+    )
+    (tmp_path / "config/home-key").write_text("my-key\n")
+    exporter = _services(env_file=tmp_path / ".env")["exporter"]
+
+    loaded = load_settings(passed_on(exporter), cwd=tmp_path)  # as the image's working directory, /app
+
+    assert [mount["target"] for mount in exporter["volumes"]] == ["/data", "/app/config"]
+    assert [proxy.name for proxy in loaded.require().proxies] == ["home"]
+    assert loaded.warnings == []
+
+
+def _demo_settings(tmp_path: Path) -> Settings:
+    """The settings of the demo's exporter, read where its container finds them."""
+    exporter = _services(env_file=DEMO_ENV)["exporter"]
+    (config,) = [mount["source"] for mount in exporter["volumes"] if mount["target"] == "/app/config"]
+    (tmp_path / "config").symlink_to(config)
+    loaded = load_settings(passed_on(exporter), cwd=tmp_path)
+    assert loaded.warnings == []
+    return loaded.require()
+
+
+def test_the_demo_is_a_project_of_its_own_and_knows_nothing_of_the_users(tmp_path: Path) -> None:
+    settings = _demo_settings(tmp_path)
+
+    assert resolved(env_file=DEMO_ENV)["name"] == "cliproxy-demo", "so its volumes are its own"
+    assert [(proxy.name, proxy.url) for proxy in settings.proxies] == [("demo", "http://demo-proxy:8317")]
+    assert settings.supabase_url is None
+
+
+def test_the_demo_has_the_names_and_limits_of_the_demo_command(tmp_path: Path) -> None:
+    settings = _demo_settings(tmp_path)
+
+    assert settings.aliases == demo_aliases()
+    assert settings.exporter_limits_file is not None
+    assert settings.exporter_limits_file.resolve() == LIMITS_FILE
+
+
+# --- what docs/docker.md says ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```yaml\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL))
+def test_an_example_of_the_manual_fits_into_the_stack(example: str, env_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "override.yml").write_text(example)
+    done = compose("--file", str(tmp_path / "override.yml"), "config", "--format", "json", env_file=env_file)
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+
+    assert set(yaml.safe_load(example)["services"]) <= set(services)
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert {port["host_ip"] for port in published} == {_LOOPBACK}
+
+
+def test_the_manual_lists_the_variables_that_only_the_stack_has() -> None:
+    known = {name for setting in declared() for name in setting.names}
+    table = re.findall(r"^\| `([A-Z_]+)` \|", MANUAL, flags=re.MULTILINE)
+
+    assert set(table) == set(re.findall(r"\$\{(\w+)", FILE.read_text())) - known
+
+
+# --- with the real programs -------------------------------------------------------------------------------------------
+
+
+class _Mapped:
+    """A service's paths and programs as they are outside of a container; its words stay what they are."""
+
+    def __init__(self, service: dict[str, Any], *, port: int, workdir: Path, binaries: Monitoring) -> None:
+        self._paths = {
+            mount["target"]: mount["source"] if mount["type"] == "bind" else str(workdir / mount["source"])
+            for mount in service["volumes"]
+        }
+        self.command = [self._path(word) for word in service["command"]]
+        kind, program, *words = service["healthcheck"]["test"]
+        assert kind == "CMD", "a shell may not be in the image"
+        self._probe = [str({"promtool": binaries.promtool, "amtool": binaries.amtool}[program]), *words]
+        self._inside = f"{_LOOPBACK}:{port}"
+        assert any(self._inside in word for word in words), "the health check asks another address"
+
+    def _path(self, word: str) -> str:
+        for inside, outside in self._paths.items():
+            word = re.sub(rf"={re.escape(inside)}(?=/|$)", f"={outside}", word)
+        return word
+
+    def is_healthy(self, address: str) -> bool:
+        """What the health check says of a server at this address."""
+        probe = [word.replace(self._inside, address) for word in self._probe]
+        return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def _served(program: Path, mapped: _Mapped, *, workdir: Path) -> Iterator[httpx.Client]:
+    """The program with the service's command line, on a free port, until its health check is content."""
+    log = workdir / "log"
+
+    def address() -> str:
+        assert process.poll() is None, log.read_text()
+        found = _LISTENING.search(log.read_text())
+        return found[1] if found else ""
+
+    command = [str(program), *mapped.command, f"--web.listen-address={_LOOPBACK}:0"]
+    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream, cwd=workdir) as process:
+        try:
+            where = wait_until(address, seconds=30)
+            wait_until(lambda: mapped.is_healthy(where), seconds=30)
+            with httpx.Client(base_url=f"http://{where}", trust_env=False) as client:
+                yield client
+        finally:
+            process.terminate()
+    assert not mapped.is_healthy(where), "the health check is content with a server that has ended"
+
+
+def test_prometheus_starts_with_this_command_line_and_its_health_check_tells(env_file: Path, tmp_path: Path) -> None:
+    binaries = binaries_of("3.x")
+    service = _services(env_file=env_file)["prometheus"]
+    mapped = _Mapped(service, port=9090, workdir=tmp_path, binaries=binaries)
+
+    with _served(binaries.prometheus, mapped, workdir=tmp_path) as client:
+        flags = client.get("/api/v1/status/flags").json()["data"]
+        config = client.get("/api/v1/status/config").json()["data"]["yaml"]
+        rules = client.get("/api/v1/rules").json()["data"]["groups"]
+
+    assert flags["storage.tsdb.retention.time"] == "400d"
+    assert flags["storage.tsdb.path"] == str(tmp_path / "prometheus-data")
+    assert "exporter:9317" in config
+    assert "alertmanager:9093" in config
+    assert rules, "the rules are not below the folder that is mounted"
+
+
+def test_alertmanager_starts_with_this_command_line_and_its_health_check_tells(env_file: Path, tmp_path: Path) -> None:
+    binaries = binaries_of("3.x")
+    service = _services(env_file=env_file)["alertmanager"]
+    mapped = _Mapped(service, port=9093, workdir=tmp_path, binaries=binaries)
+
+    with _served(binaries.alertmanager, mapped, workdir=tmp_path) as client:
+        status = client.get("/api/v2/status").json()
+
+    assert status["cluster"]["status"] == "disabled"
+    assert (tmp_path / "alertmanager-data").is_dir()
+
+
+def test_the_prometheus_that_is_tested_is_of_the_major_version_that_is_started(env_file: Path) -> None:
+    services = _services(env_file=env_file)
+    started = {name: services[name]["image"].rpartition(":v")[2] for name in ("prometheus", "alertmanager")}
+    tested = binaries_of("3.x")
+    said = {
+        name: subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        for name, program in (("prometheus", tested.prometheus), ("alertmanager", tested.alertmanager))
+    }
+
+    for name, version in started.items():
+        line = version.split(".")[0] if name == "prometheus" else ".".join(version.split(".")[:2])
+        assert f"version {line}." in said[name].stdout + said[name].stderr, f"{name} {version} is not what is tested"
+
+
+def test_grafana_finds_prometheus_and_the_dashboards_where_they_are_mounted(env_file: Path) -> None:
+    services = _services(env_file=env_file)
+    mounts = {mount["target"]: mount["source"] for mount in services["grafana"]["volumes"]}
+    provisioning = Path(mounts["/etc/grafana/provisioning"])
+    sources = [
+        source
+        for file in provisioning.glob("datasources/*.y*ml")
+        for source in yaml.safe_load(file.read_text())["datasources"]
+    ]
+    providers = [
+        provider
+        for file in provisioning.glob("dashboards/*.y*ml")
+        for provider in yaml.safe_load(file.read_text())["providers"]
+    ]
+
+    assert "http://prometheus:9090" in [source["url"] for source in sources]
+    assert [provider["options"]["path"] for provider in providers] == ["/var/lib/grafana/dashboards"]
+    assert list(Path(mounts["/var/lib/grafana/dashboards"]).glob("*.json"))
+
+
+@pytest.fixture
+def demo_proxy() -> Iterator[str]:
+    """The demo's proxy, started as in its container, on another port; gives its URL."""
+    service = _services(env_file=DEMO_ENV)["demo-proxy"]
+    assert service["entrypoint"][0] == "python"
+    command = [sys.executable, *service["entrypoint"][1:], *service["command"], "--port=0", "--print-port"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://{_LOOPBACK}:{process.stdout.readline().strip()}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
+    answer = httpx.get(
+        f"{demo_proxy}/v0/management/config",
+        # CPA believes this header, and so does the demo: the caller is another machine.
+        headers={"Authorization": f"Bearer {MANAGEMENT_KEY}", "X-Forwarded-For": "172.18.0.3"},
+        trust_env=False,
+    )
+
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_demo_gives_figures(demo_proxy: str, tmp_path: Path) -> None:
+    (proxy,) = _demo_settings(tmp_path).proxies
+
+    with exporter_process(
+        tmp_path, proxy_url=demo_proxy, key=proxy.management_key.get_secret_value(), COLLECTOR_INTERVAL_SECONDS="1"
+    ) as process:
+        wait_until(lambda: process.metric("cliproxy_requests_total"), seconds=30)

@@ -1,0 +1,86 @@
+"""The image's health check, against the exporter as a process of its own."""
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from tests.running import environment, exporter_process
+
+
+def _check(**settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "exporter.healthcheck"],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_exporter_is_healthy_while_it_runs_whatever_its_settings(tmp_path: Path) -> None:
+    proxy = DemoProxy()
+    with (
+        DemoServer(proxy) as server,
+        exporter_process(tmp_path, proxy_url=server.url, key=proxy.door.key, EXPORTER_TOKEN="a-token") as process,
+    ):
+        port = process.url.rpartition(":")[2]
+        results = [
+            _check(EXPORTER_PORT=port, EXPORTER_HOST="0.0.0.0"),  # noqa: S104 - where the image listens
+            _check(EXPORTER_PORT=port),
+            _check(COLLECTOR_TRIGGER_PORT=port),
+            _check(EXPORTER_PORT="", COLLECTOR_TRIGGER_PORT=port),
+            _check(EXPORTER_PORT=port, http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9"),
+        ]
+        assert process.stop() == 0
+    after = _check(EXPORTER_PORT=port)
+
+    assert [(each.returncode, each.stderr) for each in results] == [(0, "")] * len(results)
+    assert after.returncode == 1
+    assert after.stderr.startswith(f"127.0.0.1:{port} does not answer: ")
+
+
+@contextmanager
+def _answering(answer: bytes) -> Iterator[str]:
+    """The port of a server that gives this answer to the first request."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield str(listening.getsockname()[1])
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        pytest.param(b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "answers with status 503", id="a bad status"),
+        pytest.param(b"SSH-2.0-OpenSSH_10.0\r\n", "does not answer: SSH-2.0-OpenSSH_10.0", id="another program"),
+        pytest.param(b"", "does not answer: ", id="nothing"),
+    ],
+)
+def test_what_is_no_healthy_exporter_is_told(answer: bytes, says: str) -> None:
+    with _answering(answer) as port:
+        done = _check(EXPORTER_PORT=port)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"127.0.0.1:{port} {says}")
+
+
+def test_a_port_that_is_no_number_is_told() -> None:
+    done = _check(EXPORTER_PORT="tcp://10.0.0.1:9317")
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
