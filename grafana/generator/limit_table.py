@@ -1,5 +1,7 @@
 """The table of limits, nearest to exhaustion first, that both dashboards show."""
 
+from typing import Any
+
 from grafana_foundation_sdk.builders import common, table
 
 from grafana.generator.parts import (
@@ -79,41 +81,44 @@ def _table(title: str, description: str) -> table.Panel:
     return listing(title, description, unit="percentunit").no_value("-")
 
 
+_LOOKS: dict[str, dict[str, Any]] = {
+    "Used": {
+        "min": 0,
+        "max": 1,
+        "decimals": 0,
+        "thresholds": steps_of(USED_STEPS),
+        "custom_cellOptions": _BAR,
+        "custom_minWidth": 180,
+    },
+    "State": {"mappings": [_LEVELS], "custom_cellOptions": _BACKGROUND, "custom_width": 90},
+    "Resets in": {"unit": "dtdurations", "decimals": 1, "custom_width": 170},
+    "Runs out in": {
+        "unit": "dtdurations",
+        "decimals": 1,
+        "noValue": "not before its reset",
+        "thresholds": steps_of(((None, RED), (3600, ORANGE))),
+        "custom_cellOptions": _COLORED_TEXT,
+        "custom_width": 190,
+    },
+    "Pace": {
+        "unit": "none",
+        "decimals": 2,
+        "thresholds": steps_of(((None, TEXT), (1, ORANGE))),
+        "custom_cellOptions": _COLORED_TEXT,
+        "custom_width": 80,
+    },
+    "Amount": {"unit": "short", "custom_width": 100},
+    "Budget": {"unit": "short", "custom_width": 100},
+    "Measured in": {"mappings": [_UNITS], "custom_width": 110},
+    "Window": {"custom_width": 80},
+}
+
+
 def _with_columns(panel: table.Panel, columns: dict[str, str]) -> table.Panel:
-    return (
-        panel.transformations(joined(columns))
-        .sort_by([common.TableSortByFieldState().display_name("Used").desc(True)])
-        .override_by_name(
-            "Used",
-            properties(
-                min=0, max=1, decimals=0, custom_cellOptions=_BAR, thresholds=steps_of(USED_STEPS), custom_minWidth=180
-            ),
-        )
-        .override_by_name("State", properties(mappings=[_LEVELS], custom_cellOptions=_BACKGROUND, custom_width=90))
-        .override_by_name("Resets in", properties(unit="dtdurations", decimals=1, custom_width=170))
-        .override_by_name(
-            "Runs out in",
-            properties(
-                unit="dtdurations",
-                decimals=1,
-                noValue=_NOT_BEFORE_RESET,
-                custom_width=190,
-                custom_cellOptions=_COLORED_TEXT,
-                thresholds=steps_of(((None, RED), (3600, ORANGE))),
-            ),
-        )
-        .override_by_name(
-            "Pace",
-            properties(
-                unit="none",
-                decimals=2,
-                custom_width=80,
-                custom_cellOptions=_COLORED_TEXT,
-                thresholds=steps_of(((None, TEXT), (1, ORANGE))),
-            ),
-        )
-        .override_by_name("Amount", properties(unit="short", custom_width=100))
-        .override_by_name("Budget", properties(unit="short", custom_width=100))
-        .override_by_name("Measured in", properties(mappings=[_UNITS], custom_width=110))
-        .override_by_name("Window", properties(custom_width=80))
+    panel = panel.transformations(joined(columns)).sort_by(
+        [common.TableSortByFieldState().display_name("Used").desc(True)]
     )
+    for title in columns.values():
+        if title in _LOOKS:
+            panel = panel.override_by_name(title, properties(**_LOOKS[title]))
+    return panel

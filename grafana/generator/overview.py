@@ -302,7 +302,7 @@ def _errors() -> timeseries.Panel:
     failed = rate("cliproxy_failed_requests_total", ATTEMPT, "provider")
     return (
         graph(
-            "Failed requests",
+            "Failed requests over time",
             "The share of requests that failed, for each provider. Not split by client. The dashed lines are 10 % and"
             " 25 %.",
             unit="percentunit",
