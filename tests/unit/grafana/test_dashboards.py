@@ -47,7 +47,7 @@ def _filled(query: Query) -> Iterator[str]:
 
 
 def test_the_files_are_what_the_generator_writes(tmp_path: Path) -> None:
-    # As a process, as make dashboards does. (The SDK warns at import that there is a newer form, which Grafana 12 lacks.)
+    # As a process: imported, the SDK warns that there is a newer form of dashboards, which Grafana 12 does not read.
     subprocess.run([sys.executable, "-m", "grafana.generator", str(tmp_path)], cwd=ROOT, check=True)
 
     assert [path.name for path in FILES] == sorted(path.name for path in tmp_path.iterdir())
