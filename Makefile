@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-fast test-image lint type bench docs lock clean venv
+.PHONY: help run test test-fast test-image lint type bench docs dashboards lock clean venv
 .SILENT:
 
 BIN := .tools/venv/bin
@@ -39,6 +39,9 @@ bench: venv ## Measure speed and memory
 
 docs: venv ## Write the generated reference pages in docs/ anew
 	$(BIN)/python -m exporter.reference docs/
+
+dashboards: venv ## Write the dashboards in grafana/dashboards/ anew
+	$(BIN)/python -m grafana.generator
 
 lock: venv ## Write the lock files anew from pyproject.toml; what is pinned stays pinned
 	$(COMPILE) --group build pyproject.toml -o requirements.txt

@@ -1,0 +1,1 @@
+"""The dashboards as code: ``python -m grafana.generator`` writes ``grafana/dashboards/*.json``."""

@@ -1,0 +1,28 @@
+"""From a built dashboard to the text of its file: the same bytes each time.
+
+The SDK leaves the numbers of panels to Grafana, which would give them anew at each import; links to a panel and
+annotations refer to them, so they are numbered here.
+"""
+
+import json
+from typing import Any
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+_NOT_OF_A_QUERY_VARIABLE = ("auto", "auto_count", "auto_min")
+"""The SDK writes them for every variable; Grafana knows them for intervals only."""
+
+
+def text_of(builder: dashboard.Dashboard) -> str:
+    """The JSON of a dashboard."""
+    document: dict[str, Any] = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
+    for number, panel in enumerate(document["panels"], start=1):
+        panel["id"] = number
+        panel.get("options", {}).pop("footer", None)  # of the old table
+    for variable in document["templating"]["list"]:
+        for name in _NOT_OF_A_QUERY_VARIABLE:
+            variable.pop(name, None)
+    for shown in (*document["links"], *document["annotations"]["list"]):
+        shown.pop("placement", None)  # it would hide them in a menu
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,124 @@
+"""The table of limits, nearest to exhaustion first, that both dashboards show."""
+
+from typing import Any
+
+from grafana_foundation_sdk.builders import common, table
+
+from grafana.generator.parts import (
+    GREEN,
+    ORANGE,
+    RED,
+    TEXT,
+    USED_STEPS,
+    joined,
+    listing,
+    properties,
+    rows,
+    steps_of,
+    words,
+)
+from grafana.generator.queries import LEVEL, PACE, RESETS_IN, RUNS_OUT_IN, USED, limit, per_limit
+
+_BACKGROUND = {"type": "color-background", "mode": "basic"}
+_COLORED_TEXT = {"type": "color-text"}
+_BAR = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+_UNITS = words(share=("share", TEXT), usd=("USD", TEXT))
+_LEVELS = words(_0=("fine", GREEN), _1=("warning", ORANGE), _2=("critical", RED))
+_NOT_BEFORE_RESET = "not before its reset"
+
+
+def short_table(title: str, description: str) -> table.Panel:
+    """What runs out next, and when."""
+    return _with_columns(
+        _table(title, description)
+        .with_target(rows(per_limit(LEVEL, "sum"), "A"))
+        .with_target(rows(per_limit(USED), "B"))
+        .with_target(rows(per_limit(RESETS_IN), "C"))
+        .with_target(rows(per_limit(RUNS_OUT_IN), "D")),
+        {
+            "limit": "Limit",
+            "credential": "Account",
+            "scope": "Scope",
+            "unit": "Measured in",
+            "Value #B": "Used",
+            "Value #A": "State",
+            "Value #C": "Resets in",
+            "Value #D": "Runs out in",
+        },
+    )
+
+
+def full_table(title: str, description: str) -> table.Panel:
+    """The same with provider, amounts and pace."""
+    return _with_columns(
+        _table(title, description)
+        .with_target(rows(per_limit(LEVEL, "sum"), "A"))
+        .with_target(rows(per_limit(USED), "B"))
+        .with_target(rows(per_limit(RESETS_IN), "C"))
+        .with_target(rows(per_limit(RUNS_OUT_IN), "D"))
+        .with_target(rows(per_limit(PACE), "E"))
+        .with_target(rows(per_limit(limit("used")), "F"))
+        .with_target(rows(per_limit(limit("budget")), "G")),
+        {
+            "limit": "Limit",
+            "window": "Window",
+            "provider": "Provider",
+            "credential": "Account",
+            "scope": "Scope",
+            "Value #B": "Used",
+            "Value #A": "State",
+            "Value #C": "Resets in",
+            "Value #D": "Runs out in",
+            "Value #E": "Pace",
+            "Value #F": "Amount",
+            "Value #G": "Budget",
+            "unit": "Measured in",
+        },
+    )
+
+
+def _table(title: str, description: str) -> table.Panel:
+    return listing(title, description, unit="percentunit").no_value("-")
+
+
+_LOOKS: dict[str, dict[str, Any]] = {
+    "Used": {
+        "min": 0,
+        "max": 1,
+        "decimals": 0,
+        "thresholds": steps_of(USED_STEPS),
+        "custom_cellOptions": _BAR,
+        "custom_minWidth": 180,
+    },
+    "State": {"mappings": [_LEVELS], "custom_cellOptions": _BACKGROUND, "custom_width": 90},
+    "Resets in": {"unit": "dtdurations", "decimals": 1, "custom_width": 170},
+    "Runs out in": {
+        "unit": "dtdurations",
+        "decimals": 1,
+        "noValue": "not before its reset",
+        "thresholds": steps_of(((None, RED), (3600, ORANGE))),
+        "custom_cellOptions": _COLORED_TEXT,
+        "custom_width": 190,
+    },
+    "Pace": {
+        "unit": "none",
+        "decimals": 2,
+        "thresholds": steps_of(((None, TEXT), (1, ORANGE))),
+        "custom_cellOptions": _COLORED_TEXT,
+        "custom_width": 80,
+    },
+    "Amount": {"unit": "short", "custom_width": 100},
+    "Budget": {"unit": "short", "custom_width": 100},
+    "Measured in": {"mappings": [_UNITS], "custom_width": 110},
+    "Window": {"custom_width": 80},
+}
+
+
+def _with_columns(panel: table.Panel, columns: dict[str, str]) -> table.Panel:
+    panel = panel.transformations(joined(columns)).sort_by(
+        [common.TableSortByFieldState().display_name("Used").desc(True)]
+    )
+    for title in columns.values():
+        if title in _LOOKS:
+            panel = panel.override_by_name(title, properties(**_LOOKS[title]))
+    return panel

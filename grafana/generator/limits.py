@@ -1,0 +1,220 @@
+"""The limits: how much is used, how fast, when each resets or runs out, and who uses it."""
+
+from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.generator.limit_table import full_table
+from grafana.generator.parts import (
+    GREEN,
+    ORANGE,
+    RED,
+    USED_STEPS,
+    amounts,
+    big_number,
+    graph,
+    listing,
+    new_dashboard,
+    now,
+    only,
+    over_time,
+    properties,
+    rows,
+    thresholds,
+)
+from grafana.generator.queries import (
+    LEVEL,
+    LIMIT,
+    RUNS_OUT_IN,
+    SERIES,
+    USED,
+    limit,
+    or_zero,
+    per_limit,
+    rate,
+    reached,
+)
+
+UID = "cliproxy-limits"
+
+
+def build() -> dashboard.Dashboard:
+    """The whole dashboard, in reading order."""
+    return (
+        new_dashboard(
+            "CLIProxyAPI: limits",
+            UID,
+            "How much of each limit is used, how fast, and when does it run out or reset?",
+            other=("Overview", "cliproxy-overview"),
+        )
+        .with_row(dashboard.Row("Which limit runs out next?"))
+        .with_panel(
+            _number(
+                "Critical",
+                "Limits above their critical threshold, 95 % unless the limit says otherwise.",
+                f"count({reached('critical')})",
+                RED,
+            )
+        )
+        .with_panel(
+            _number(
+                "Warning",
+                "Limits above their warning threshold, 80 % unless the limit says otherwise, but not critical.",
+                f"count({per_limit(LEVEL, 'sum')} == 1)",
+                ORANGE,
+            )
+        )
+        .with_panel(
+            _number(
+                "Run out before they reset",
+                "Limits of which nothing is left before their reset if it goes on as in this window so far.",
+                f"count({RUNS_OUT_IN})",
+                ORANGE,
+            )
+        )
+        .with_panel(
+            full_table(
+                "Limits, nearest to exhaustion first",
+                "Your own budgets and the windows that providers report. Pace is the used share over the share of the"
+                " window that has passed: above 1 it runs out before it resets. A rolling window has no reset, and so"
+                " no forecast.",
+            )
+            .height(11)
+            .span(24)
+        )
+        .with_row(dashboard.Row("The windows of each account"))
+        .with_panel(_accounts().height(8).span(12))
+        .with_panel(
+            _history(
+                "Providers' windows over time",
+                "What providers reported of each account's windows. A fall to 0 is a reset.",
+                "provider",
+                "{{credential}} {{limit}}",
+            )
+            .height(8)
+            .span(12)
+        )
+        .with_row(dashboard.Row("Your own limits"))
+        .with_panel(
+            _history(
+                "Own limits over time",
+                "The used share of the limits of your limits file. A fall to 0 is a reset.",
+                "configured",
+                "{{limit}} {{unit}} {{credential}}",
+            )
+            .height(8)
+            .span(16)
+        )
+        .with_panel(_early_resets().height(8).span(8))
+        .with_row(dashboard.Row("Who uses them up?"))
+        .with_panel(_tokens("model").height(8).span(12))
+        .with_panel(_tokens("client").height(8).span(12))
+    )
+
+
+def _number(title: str, description: str, count: str, color: str) -> stat.Panel:
+    return (
+        big_number(title, description, unit="short", steps=((None, GREEN), (1, color)))
+        .decimals(0)
+        .no_value("no limits")
+        .height(3)
+        .span(8)
+        .with_target(now(or_zero(count, if_there_is=f"count({USED})"), title.lower()))
+    )
+
+
+def _accounts() -> table.Panel:
+    window = "window"
+    used = limit("used_ratio", 'kind="provider"')
+    # The window and, if it is of some models only, which: "7d", "7d opus".
+    joined = f'label_join({used}, "{window}", " ", "window", "scope")'
+    named = f'label_replace({joined}, "{window}", "$1", "{window}", "(.*?) *")'
+    return (
+        listing(
+            "Used now, by account and window",
+            "A row for each account, a column for each window that its provider reports. An empty field: not said, or"
+            " the window has ended.",
+            unit="percentunit",
+        )
+        .min(0)
+        .max(1)
+        .decimals(0)
+        .thresholds(thresholds(USED_STEPS))
+        .no_value("-")
+        .with_target(rows(f"max by (credential, {window}) ({named})"))
+        .transformations(
+            [
+                models.DataTransformerConfig(
+                    id_val="groupingToMatrix",
+                    options={
+                        "rowField": "credential",
+                        "columnField": window,
+                        "valueField": "Value",
+                        "emptyValue": "null",
+                    },
+                ),
+                models.DataTransformerConfig(
+                    id_val="organize", options={"renameByName": {f"credential\\{window}": "Account"}}
+                ),
+            ]
+        )
+        .override_by_regexp(
+            "^(?!Account).*", properties(custom_cellOptions={"type": "color-background", "mode": "basic"})
+        )
+    )
+
+
+_WARNING, _CRITICAL = "lowest warning threshold", "lowest critical threshold"
+
+
+def _history(title: str, description: str, kind: str, legend: str) -> timeseries.Panel:
+    matcher = f'kind="{kind}"'
+    panel = (
+        graph(title, f"{description} The dashed lines are the lowest thresholds.", unit="percentunit")
+        .axis_soft_max(1)
+        .with_target(over_time(per_limit(limit("used_ratio", matcher)), legend))
+    )
+    for ref, (name, severity, color) in zip(
+        "BC", ((_WARNING, "warning", ORANGE), (_CRITICAL, "critical", RED)), strict=True
+    ):
+        threshold = limit("threshold_ratio", f'{matcher},severity="{severity}"')
+        panel = panel.with_target(over_time(f"min({threshold})", name, ref)).override_by_name(
+            name,
+            properties(
+                color={"mode": "fixed", "fixedColor": color},
+                custom_lineStyle={"fill": "dash", "dash": [8, 8]},
+                custom_lineWidth=1,
+            ),
+        )
+    return panel
+
+
+def _early_resets() -> table.Panel:
+    return (
+        listing(
+            "Early resets",
+            "How often a provider emptied a window before its announced end, in the time range.",
+            unit="short",
+        )
+        .decimals(0)
+        .no_value("None in this time range")
+        .with_target(
+            rows(
+                "sum by (credential, window, scope)"
+                f" (increase(cliproxy_limit_early_resets_total{{{LIMIT}}}[$__range])) > 0"
+            )
+        )
+        .with_transformation(
+            only({"credential": "Account", "window": "Window", "scope": "Scope", "Value": "Early resets"})
+        )
+    )
+
+
+def _tokens(label: str) -> timeseries.Panel:
+    total = (
+        f"{rate('cliproxy_input_tokens_total', SERIES, label)} + {rate('cliproxy_output_tokens_total', SERIES, label)}"
+    )
+    return amounts(
+        f"Tokens per hour, by {label}",
+        "Input and output tokens. Choose an account above to see who uses up its windows.",
+        unit="short",
+    ).with_target(over_time(f"3600 * ({total}) > 0", f"{{{{{label}}}}}"))

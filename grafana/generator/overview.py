@@ -1,0 +1,322 @@
+"""The overview: what did it cost, what runs out next, is anything wrong, and where does it go?"""
+
+from grafana_foundation_sdk.builders import common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.generator.limit_table import short_table
+from grafana.generator.parts import (
+    GREEN,
+    ORANGE,
+    RED,
+    TEXT,
+    YELLOW,
+    Steps,
+    amounts,
+    big_number,
+    graph,
+    listing,
+    new_dashboard,
+    now,
+    only,
+    over_time,
+    properties,
+    rows,
+    thresholds,
+    value_words,
+    words,
+)
+from grafana.generator.queries import (
+    ANY_EXPORTER,
+    ATTEMPT,
+    FIRING,
+    ROUTE,
+    SERIES,
+    increase,
+    or_zero,
+    rate,
+    share,
+)
+
+UID = "cliproxy-overview"
+
+_ERROR_STEPS: Steps = ((None, GREEN), (0.1, YELLOW), (0.25, RED))
+_PROXY = 'proxy=~"$proxy"'
+
+
+def build() -> dashboard.Dashboard:
+    """The whole dashboard, in reading order."""
+    return (
+        new_dashboard(
+            "CLIProxyAPI: overview",
+            UID,
+            "What did it cost, what runs out next, is anything wrong?",
+            other=("Limits", "cliproxy-limits"),
+        )
+        .with_variable(_split_by())
+        .with_row(dashboard.Row("What did it cost?"))
+        .with_panel(_period_cost("Spent", "metered", "What API keys cost: real money.").height(4).span(12))
+        .with_panel(
+            _period_cost(
+                "Subscription value",
+                "subscription",
+                "What the use of accounts with a login would have cost by API key. No money is spent for it, so never"
+                " add it to what was spent.",
+            )
+            .height(4)
+            .span(12)
+        )
+        .with_row(dashboard.Row("What runs out next?"))
+        .with_panel(
+            short_table(
+                "Limits, nearest to exhaustion first",
+                "Your own budgets and the windows that providers report. Used counts in the current window. Runs out"
+                " is a forecast: when nothing is left if it goes on as in this window so far.",
+            )
+            .height(8)
+            .span(24)
+        )
+        .with_row(dashboard.Row("Is anything wrong?"))
+        .with_panel(_exporter().height(4).span(3))
+        .with_panel(_proxies().height(4).span(4))
+        .with_panel(_last_read().height(4).span(4))
+        .with_panel(_failed().height(4).span(3))
+        .with_panel(_not_booked().height(4).span(4))
+        .with_panel(_alerts().height(4).span(6))
+        .with_row(dashboard.Row("Where does it go?"))
+        .with_panel(
+            _cost_per_hour("Spent per hour, by $by", "metered", "What API keys cost: real money.").height(8).span(12)
+        )
+        .with_panel(
+            _cost_per_hour(
+                "Subscription value per hour, by $by", "subscription", "What the same use would have cost by API key."
+            )
+            .height(8)
+            .span(12)
+        )
+        .with_panel(_tokens().height(8).span(12))
+        .with_panel(_cache_hits().height(8).span(12))
+        .with_panel(_errors().height(8).span(8))
+        .with_panel(
+            _quantiles(
+                "How long requests take",
+                "cliproxy_request_duration_seconds",
+                "Duration of successful requests until their end. Half of them are faster than the median.",
+            )
+            .height(8)
+            .span(8)
+        )
+        .with_panel(
+            _quantiles(
+                "Time to the first token",
+                "cliproxy_time_to_first_token_seconds",
+                "How long it takes until an answer begins. Half of them are faster than the median.",
+            )
+            .height(8)
+            .span(8)
+        )
+    )
+
+
+def _split_by() -> dashboard.CustomVariable:
+    return (
+        dashboard.CustomVariable("by")
+        .label("Cost by")
+        .description("What the graphs of cost are split by.")
+        .values("model,client,credential,provider")
+        .current(models.VariableOption(text="model", value="model"))
+    )
+
+
+# --- what did it cost? ------------------------------------------------------------------------------------------------
+
+
+def _period_cost(title: str, billing: str, meaning: str) -> stat.Panel:
+    panel = big_number(
+        title,
+        f"{meaning} Days and months begin at midnight in the exporter's time zone, whatever time range is chosen. Not"
+        " split by credential and client: these two selections have no effect here.",
+        unit="currencyUSD",
+    ).decimals(2)
+    for ref, (name, period) in zip(
+        "ABC", (("Today", "today"), ("Yesterday", "yesterday"), ("This month", "month")), strict=True
+    ):
+        cost = f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}})'
+        panel = panel.with_target(now(or_zero(cost, if_there_is=ANY_EXPORTER), name, ref))
+    return panel
+
+
+def _cost_per_hour(title: str, billing: str, meaning: str) -> timeseries.Panel:
+    spent = rate("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', "$by")
+    return amounts(
+        title, f"{meaning} Each bar is dollars per hour. Choose above what it is split by.", unit="currencyUSD"
+    ).with_target(over_time(f"3600 * {spent} > 0", "{{$by}}"))
+
+
+# --- is anything wrong? -----------------------------------------------------------------------------------------------
+
+
+def _exporter() -> stat.Panel:
+    recently = "max_over_time(cliproxy_exporter_build_info[1h])"
+    return (
+        big_number(
+            "Exporter",
+            "Whether Prometheus can read the exporter. While it is down nothing new is shown, and no limit is watched.",
+            unit="none",
+            steps=((None, RED), (1, GREEN)),
+        )
+        .mappings([value_words(_0=("down", RED), _1=("up", GREEN))])
+        .color_mode(shapes.BigValueColorMode.BACKGROUND)
+        .no_value("not there")
+        .with_target(now(f"min(up and on (job, instance) {recently})", "exporter"))
+    )
+
+
+def _proxies() -> stat.Panel:
+    state = f"cliproxy_proxy_state{{{_PROXY}}} == 1"
+    good = f'cliproxy_proxy_state{{{_PROXY},state=~"ok|starting"}} == 1'
+    return (
+        big_number(
+            "Proxies",
+            "The state of each proxy. Anything but ok means that its usage is not read now.",
+            unit="none",
+            steps=((None, GREEN), (1, RED)),
+        )
+        .color_mode(shapes.BigValueColorMode.BACKGROUND)
+        .text_mode(shapes.BigValueTextMode.NAME)
+        .no_value("no proxy")
+        .with_target(now(f"max by (proxy, state) (({good}) * 0 or {state})", "{{proxy}}: {{state}}"))
+    )
+
+
+def _last_read() -> stat.Panel:
+    moment = f"max by (proxy) (last_over_time(cliproxy_exporter_last_success_timestamp_seconds{{{_PROXY}}}[1h]))"
+    return (
+        big_number(
+            "Usage was last read",
+            "How long ago usage was read from each proxy. A proxy forgets what nobody reads, often after a minute.",
+            unit="dtdurations",
+            steps=((None, GREEN), (120, ORANGE), (600, RED)),
+        )
+        .decimals(0)
+        .no_value("never")
+        .with_target(now(f"time() - {moment}", "{{proxy}}"))
+    )
+
+
+def _failed() -> stat.Panel:
+    failed = increase("cliproxy_failed_requests_total", ATTEMPT)
+    return (
+        big_number(
+            "Failed requests",
+            "The share of requests that failed in the time range. A request that was tried again elsewhere counts"
+            " twice. Not split by client.",
+            unit="percentunit",
+            steps=_ERROR_STEPS,
+        )
+        .decimals(1)
+        .no_value("no requests")
+        .with_target(now(share(failed, increase("cliproxy_requests_total", ATTEMPT)), "failed"))
+    )
+
+
+def _not_booked() -> stat.Panel:
+    pending = f"sum(cliproxy_exporter_records_pending{{{_PROXY}}})"
+    rejected = increase("cliproxy_exporter_records_rejected_total", _PROXY)
+    return (
+        big_number(
+            "Records not counted",
+            "Waiting: read and not booked yet, which the next poll does. Rejected in the time range: they could not be"
+            " booked, are kept, and are missing in all figures.",
+            unit="short",
+            steps=((None, GREEN), (1, ORANGE)),
+        )
+        .decimals(0)
+        .with_target(now(pending, "waiting"))
+        .with_target(now(or_zero(rejected, if_there_is=ANY_EXPORTER), "rejected", "B"))
+    )
+
+
+def _alerts() -> table.Panel:
+    return (
+        listing("Firing alerts", "What Prometheus' alert rules complain about now.", unit="none")
+        .no_value("No alert is firing")
+        .with_target(rows(f"max by (alertname, severity, proxy, limit, credential) ({FIRING})"))
+        .with_transformation(
+            only(
+                {
+                    "alertname": "Alert",
+                    "severity": "Severity",
+                    "proxy": "Proxy",
+                    "limit": "Limit",
+                    "credential": "Account",
+                }
+            )
+        )
+        .override_by_name(
+            "Severity",
+            properties(
+                mappings=[words(critical=("critical", RED), warning=("warning", ORANGE), info=("info", TEXT))],
+                custom_cellOptions={"type": "color-text"},
+                custom_width=90,
+            ),
+        )
+    )
+
+
+# --- where does it go? ------------------------------------------------------------------------------------------------
+
+
+def _tokens() -> timeseries.Panel:
+    whole, output = rate("cliproxy_input_tokens_total", SERIES), rate("cliproxy_output_tokens_total", SERIES)
+    read = or_zero(rate("cliproxy_cache_read_tokens_total", SERIES), if_there_is=whole)
+    written = or_zero(rate("cliproxy_cache_write_tokens_total", SERIES), if_there_is=whole)
+    return (
+        amounts(
+            "Tokens per hour",
+            "Every token once: input that was not cached, input read from a cache, input written to a cache, output.",
+            unit="short",
+        )
+        .with_target(over_time(f"3600 * {read}", "read from cache", "A"))
+        .with_target(over_time(f"3600 * {written}", "written to cache", "B"))
+        .with_target(over_time(f"3600 * ({whole} - {read} - {written})", "other input", "C"))
+        .with_target(over_time(f"3600 * {output}", "output", "D"))
+    )
+
+
+def _cache_hits() -> timeseries.Panel:
+    read = rate("cliproxy_cache_read_tokens_total", SERIES, "provider")
+    return (
+        graph(
+            "Input read from cache",
+            "The share of input tokens that came from the provider's cache, which costs a fraction of new input.",
+            unit="percentunit",
+        )
+        .max(1)
+        .interval("5m")
+        .with_target(over_time(share(read, rate("cliproxy_input_tokens_total", SERIES, "provider")), "{{provider}}"))
+    )
+
+
+def _errors() -> timeseries.Panel:
+    failed = rate("cliproxy_failed_requests_total", ATTEMPT, "provider")
+    return (
+        graph(
+            "Failed requests over time",
+            "The share of requests that failed, for each provider. Not split by client. The dashed lines are 10 % and"
+            " 25 %.",
+            unit="percentunit",
+        )
+        .interval("5m")
+        .thresholds(thresholds(((None, TEXT), (0.1, YELLOW), (0.25, RED))))
+        .thresholds_style(common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED))
+        .with_target(over_time(share(failed, rate("cliproxy_requests_total", ATTEMPT, "provider")), "{{provider}}"))
+    )
+
+
+def _quantiles(title: str, metric: str, meaning: str) -> timeseries.Panel:
+    panel = graph(title, f"{meaning} Not split by credential and client.", unit="s").interval("5m")
+    for ref, (name, quantile) in zip("ABC", (("median", 0.5), ("95 %", 0.95), ("99 %", 0.99)), strict=True):
+        buckets = rate(f"{metric}_bucket", ROUTE, "le")
+        panel = panel.with_target(over_time(f"histogram_quantile({quantile}, {buckets})", name, ref))
+    return panel

@@ -1,0 +1,81 @@
+"""PromQL that more than one panel needs.
+
+Only metrics of the exporter are asked, no recorded ones, so that the dashboards work with any Prometheus.
+"""
+
+ROUTE = 'proxy=~"$proxy",provider=~"$provider",model=~"$model"'
+"""Selects by the variables, for metrics that know neither credential nor client."""
+ATTEMPT = f'{ROUTE},credential=~"$credential"'
+SERIES = f'{ATTEMPT},client=~"$client"'
+LIMIT = 'proxy=~"$proxy|",provider=~"$provider|",credential=~"$credential|"'
+"""The same for limits. Without a label of these a limit holds for all of them, so it is shown with each selection."""
+
+_LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
+_MAY_BE_EMPTY = ("provider", "credential", "scope")
+_LEAST_ELAPSED = 0.02
+"""The share of a window that must have passed before a forecast says anything; as on the status page."""
+
+ANY_EXPORTER = "group(cliproxy_exporter_build_info)"
+FIRING = 'ALERTS{alertstate="firing",alertname=~"(?i:cliproxy).+",alertname!~"(?i:.*watchdog)"}'
+
+
+def rate(metric: str, selector: str, *by: str) -> str:
+    """The sum of the rates per second, for each value of ``by``."""
+    return f"{_sum(*by)}(rate({metric}{{{selector}}}[$__rate_interval]))"
+
+
+def increase(metric: str, selector: str, *by: str) -> str:
+    """What was added in the time range that the dashboard shows."""
+    return f"{_sum(*by)}(increase({metric}{{{selector}}}[$__range]))"
+
+
+def _sum(*by: str) -> str:
+    return f"sum by ({', '.join(by)}) " if by else "sum"
+
+
+def or_zero(expr: str, *, if_there_is: str) -> str:
+    """0 in place of nothing, but only where ``if_there_is`` gives something: what is not known is not 0."""
+    return f"({expr} or 0 * {if_there_is})"
+
+
+def share(part: str, whole: str) -> str:
+    """``part`` / ``whole`` where there is a whole; no part is a share of 0."""
+    return f"{or_zero(part, if_there_is=whole)} / ({whole} > 0)"
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def limit(metric: str, more: str = "") -> str:
+    """A metric of the limits, by the variables and ``more`` matchers."""
+    return f"cliproxy_limit_{metric}{{{LIMIT}{',' + more if more else ''}}}"
+
+
+USED = limit("used_ratio")
+_START = limit("window_start_timestamp_seconds")
+_RESET = limit("reset_timestamp_seconds")
+_ELAPSED = f"((time() - {_START}) / ({_RESET} - {_START}) > {_LEAST_ELAPSED})"
+
+RESETS_IN = f"{_RESET} - time()"
+PACE = f"{USED} / {_ELAPSED}"
+RUNS_OUT_IN = f"clamp_min((time() - {_START}) * (1 - {USED}) / {USED}, 0) < ({_RESET} - time()) and {_ELAPSED}"
+"""Seconds until nothing is left if it goes on as in this window so far; only of limits that do not get to their reset.
+
+Of a window of length L, of which t has passed and the share u is used, the rest lasts t * (1 - u) / u.
+"""
+LEVEL = f"{USED} >= bool ignoring (severity) group_right () {limit('threshold_ratio')}"
+"""1 for each threshold that is reached, else 0; so the sum is 0 fine, 1 warning, 2 critical."""
+
+
+def reached(severity: str) -> str:
+    """The limits that have reached this threshold of theirs."""
+    threshold = limit("threshold_ratio", f'severity="{severity}"')
+    return f"{USED} >= ignoring (severity) group_right () {threshold}"
+
+
+def per_limit(expr: str, aggregation: str = "max") -> str:
+    """One value for each limit, the same labels for each metric: a table can join them. An empty label says ``all``."""
+    expr = f"{aggregation} by ({', '.join(_LIMIT_LABELS)}) ({expr})"
+    for label in _MAY_BE_EMPTY:
+        expr = f'label_replace({expr}, "{label}", "all", "{label}", "")'
+    return expr

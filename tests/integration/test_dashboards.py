@@ -1,0 +1,353 @@
+"""Every query of the dashboards, asked of real Prometheus servers that hold what the real exporter says.
+
+The exporter runs the demo, with the limits that come with it. Before it starts, its ledger is given a day of traffic,
+and the servers the export of that day; so both the present and an imported past are there.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.dashboards import Query, filled, load, metrics_in
+from tests.fakes.past import book_past, export_past, import_past
+from tests.fakes.program import HASH_KEY
+from tests.monitoring import VERSION_LINES, Prometheus, Sample, Series, binaries_of, run_prometheus
+from tests.running import exporter_process, wait_until
+
+
+def _queries() -> Iterator[tuple[Query, dict[str, str]]]:
+    """Each query with everything selected; for each choice of what it is split by, if it is."""
+    for dashboard in load():
+        for query in dashboard.queries:
+            choices = dashboard.selections()
+            yield from ((query, values) for values in (choices if "$by" in query.expr else choices[:1]))
+
+
+QUERIES = list(_queries())
+
+MAY_BE_EMPTY = {
+    "cliproxy-overview: annotation Firing alerts": "all is well",
+    "cliproxy-limits: annotation Firing alerts": "all is well",
+    "cliproxy-overview: Firing alerts: A": "all is well",
+    "cliproxy-limits: Early resets: A": "no provider does so in the demo",
+    "cliproxy-overview: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
+    "cliproxy-limits: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
+}
+"""Queries whose answer is rightly empty when all is well. Their figures are tested below."""
+
+SCRAPE_SECONDS = 15
+"""Of the shipped configuration; what Grafana makes $__rate_interval of."""
+_LIVE = {"__rate_interval": "20s", "__range": "1m"}
+_HOUR = 3600.0
+_IN_EXPORT = {
+    "cliproxy_requests_total",
+    "cliproxy_input_tokens_total",
+    "cliproxy_output_tokens_total",
+    "cliproxy_cost_usd_total",
+}
+
+
+def _ids(pair: tuple[Query, Mapping[str, str]]) -> str:
+    query, values = pair
+    return f"{query.where} by {values['by']}" if "$by" in query.expr else query.where
+
+
+each_line = pytest.mark.parametrize("line", VERSION_LINES)
+each_query = pytest.mark.parametrize("asked", QUERIES, ids=_ids)
+
+
+@pytest.fixture(scope="module")
+def past() -> tuple[float, float]:
+    """From when to when the imported past goes; it ends well before the present begins."""
+    end = time.time() - _HOUR
+    return end - 26 * _HOUR, end
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, past: tuple[float, float]) -> Iterator[dict[str, Prometheus]]:
+    """Servers of all versions with a past, and with a present in which everything has happened at least once."""
+    folder = tmp_path_factory.mktemp("dashboards")
+    start, end = past
+    book_past(folder / "data", requests=8000, ending=end, span_seconds=end - start)
+    export_past(folder / "data", folder / "past.om")
+    found = {}
+    with ExitStack() as stack:
+        demo = stack.enter_context(
+            exporter_process(
+                folder,
+                arguments=["demo", "--rate", "60", "--seed", "3"],
+                EXPORTER_HASH_KEY=HASH_KEY,
+                EXPORTER_SERIES_BIRTH_SECONDS="1",
+                COLLECTOR_INTERVAL_SECONDS="1",
+            )
+        )
+        for line in VERSION_LINES:
+            workdir = folder / line
+            workdir.mkdir()
+            import_past(binaries_of(line), folder / "past.om", workdir)
+            target = demo.url.removeprefix("http://")
+            found[line] = stack.enter_context(run_prometheus(binaries_of(line), targets=[target], workdir=workdir))
+        for server in found.values():
+            wait_until(partial(_empty, server), lambda empty: not empty, seconds=90)
+        yield found
+
+
+def _empty(server: Prometheus) -> list[str]:
+    """The queries of the present that give nothing yet."""
+    return [
+        _ids((query, values))
+        for query, values in QUERIES
+        if query.where not in MAY_BE_EMPTY and not _numbers(_answer(server, query, values))
+    ]
+
+
+def _answer(server: Prometheus, query: Query, values: Mapping[str, str]) -> list[Sample] | list[Series]:
+    """What a panel would get of the last minute."""
+    now, expr = time.time(), filled(query.expr, {**values, **_LIVE})
+    if query.kind in ("instant", "variable"):
+        return server.query(expr, now)
+    return server.query_range(expr, start=now - 60, end=now, step=5)
+
+
+def _numbers(answer: list[Sample] | list[Series]) -> list[float]:
+    """All values but NaN."""
+    values = [
+        value
+        for each in answer
+        for value in ([each.value] if isinstance(each, Sample) else [value for _, value in each.points])
+    ]
+    return [value for value in values if value == value]  # noqa: PLR0124 NaN differs from itself
+
+
+@each_line
+@each_query
+def test_a_query_has_an_answer_with_the_labels_of_its_legend(
+    servers: dict[str, Prometheus], line: str, asked: tuple[Query, Mapping[str, str]]
+) -> None:
+    query, values = asked
+    answer = _answer(servers[line], query, values)
+
+    if query.where in MAY_BE_EMPTY and not answer:
+        return
+    assert _numbers(answer)
+    for series in answer:
+        assert query.legend_labels(values) <= series.labels.keys()
+    if query.label:
+        expr = filled(query.expr, values)
+        assert servers[line].get(f"label/{query.label}/values", **{"match[]": expr})
+
+
+def _tells_of_the_past(query: Query, values: Mapping[str, str]) -> bool:
+    """Whether a query over time asks only for what the export holds, or does without the rest."""
+    if query.where.startswith("cliproxy-overview: Tokens per hour"):
+        return True
+    return query.kind == "range" and metrics_in(filled(query.expr, {**values, **_LIVE})) <= _IN_EXPORT
+
+
+@each_line
+@pytest.mark.parametrize("asked", [pair for pair in QUERIES if _tells_of_the_past(*pair)], ids=_ids)
+def test_a_graph_has_an_answer_about_an_imported_past(
+    servers: dict[str, Prometheus],
+    past: tuple[float, float],
+    line: str,
+    asked: tuple[Query, Mapping[str, str]],
+) -> None:
+    """As Grafana would ask: in steps of no less than the panel wants, and for rates over a little more than that."""
+    query, values = asked
+    start, end = past
+    step = max(query.min_step_seconds, 60)
+    times = {"__rate_interval": f"{max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS)}s", "__range": "1d"}
+    begin = start - start % step
+    series = servers[line].query_range(filled(query.expr, {**values, **times}), start=begin, end=end, step=step)
+
+    assert series
+    assert all(query.legend_labels(values) <= each.labels.keys() for each in series)
+    steps = {when for each in series for when, _ in each.points}
+    assert len(steps) > 0.9 * (end - start) / step, "hardly a gap"
+
+
+@each_line
+@pytest.mark.parametrize("asked", [pair for pair in QUERIES if pair[0].label not in ("", "proxy")], ids=_ids)
+def test_a_variable_but_the_proxies_offers_what_there_was_in_an_imported_past(
+    servers: dict[str, Prometheus],
+    past: tuple[float, float],
+    line: str,
+    asked: tuple[Query, Mapping[str, str]],
+) -> None:
+    query, values = asked
+    start, end = past
+    matching = {"match[]": filled(query.expr, values)}
+    assert servers[line].get(f"label/{query.label}/values", start=start, end=end, **matching)
+
+
+@each_line
+def test_promtool_accepts_every_expression(line: str, tmp_path: Path) -> None:
+    rules = [
+        {"record": f"dashboards:query:{number}", "expr": filled(query.expr, {**values, **_LIVE})}
+        for number, (query, values) in enumerate(QUERIES)
+    ]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}))
+
+    done = subprocess.run(
+        [binaries_of(line).promtool, "check", "rules", file], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A made-up limit: what is used of it and where its window is, in hours from now."""
+
+    name: str
+    used: float
+    start: float
+    reset: float | None
+    labels: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return ",".join(f'{name}="{value}"' for name, value in ({"limit": self.name, **self.labels}).items())
+
+
+_OWN = {"kind": "configured", "unit": "tokens", "window": "day"}
+_LIMITS = (
+    _Limit("5h", 0.6, -2, 3, {"kind": "provider", "unit": "share", "proxy": "office", "credential": "claude-main"}),
+    _Limit("day", 0.85, -20, 4, _OWN),
+    _Limit("slow", 0.3, -12, 12, _OWN),
+    _Limit("rolling", 0.97, -1, None, _OWN),
+    _Limit("young", 0.5, -0.2, 23.8, _OWN),
+    _Limit("spent", 1.2, -12, 12, _OWN),
+)
+_ALERTS = {
+    'alertname="CliproxyLimitWarning",alertstate="firing",severity="warning",limit="day"',
+    'alertname="CliproxyProxyDown",alertstate="pending",severity="critical"',
+    'alertname="CliproxyWatchdog",alertstate="firing",severity="none"',
+    'alertname="NodeDown",alertstate="firing",severity="critical"',
+}
+
+
+def _made_up(now: float) -> str:
+    """An exposition of an hour, in which a provider emptied a window half an hour before its end."""
+    times = range(int(now) - 3600, int(now) + 60, 15)
+    lines = []
+
+    def gauge(name: str, series: Mapping[str, float]) -> None:
+        lines.append(f"# TYPE {name} gauge")
+        lines.extend(f"{name}{{{labels}}} {value} {when}" for labels, value in series.items() for when in times)
+
+    gauge("cliproxy_limit_used_ratio", {str(each): each.used for each in _LIMITS})
+    gauge("cliproxy_limit_window_start_timestamp_seconds", {str(each): now + each.start * 3600 for each in _LIMITS})
+    resets = {str(each): now + each.reset * 3600 for each in _LIMITS if each.reset is not None}
+    gauge("cliproxy_limit_reset_timestamp_seconds", resets)
+    thresholds = {"warning": 0.8, "critical": 0.95}
+    gauge(
+        "cliproxy_limit_threshold_ratio",
+        {f'{each},severity="{name}"': value for each in _LIMITS for name, value in thresholds.items()},
+    )
+    gauge("ALERTS", dict.fromkeys(_ALERTS, 1))
+    lines.append("# TYPE cliproxy_limit_early_resets counter")
+    early = 'proxy="office",provider="claude",credential="claude-main",window="5h"'
+    lines.extend(f"cliproxy_limit_early_resets_total{{{early}}} {int(when > now - 1800)} {when}" for when in times)
+    return "\n".join([*lines, "# EOF", ""])
+
+
+@pytest.fixture(scope="module", params=VERSION_LINES)
+def made_up(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Prometheus, float]]:
+    """A server that holds the made-up limits, and the moment for which they are made."""
+    workdir, tools, now = tmp_path_factory.mktemp("made-up"), binaries_of(request.param), time.time() // 15 * 15 - 600
+    (workdir / "limits.om").write_text(_made_up(now))
+    import_past(tools, workdir / "limits.om", workdir)
+    with run_prometheus(tools, targets=[], workdir=workdir) as server:
+        yield server, now
+
+
+def _ask(made_up: tuple[Prometheus, float], where: str, **selected: str) -> list[Sample]:
+    server, now = made_up
+    (query, values), *_ = [pair for pair in QUERIES if pair[0].where == where]
+    return server.query(filled(query.expr, {**values, **_LIVE, "__range": "1h", **selected}), now)
+
+
+_TABLE = "cliproxy-limits: Limits, nearest to exhaustion first"
+
+
+@pytest.mark.parametrize(
+    ("ref", "expected"),
+    [
+        pytest.param(
+            "A",
+            {"5h": 0, "day": 1, "slow": 0, "rolling": 2, "young": 0, "spent": 2},
+            id="State: fine, warning, critical",
+        ),
+        pytest.param("C", {"5h": 3, "day": 4, "slow": 12, "young": 23.8, "spent": 12}, id="Resets in"),
+        pytest.param(
+            "D",
+            # In the time passed the used share went; the rest goes as fast.
+            {"5h": 2 * 0.4 / 0.6, "day": 20 * 0.15 / 0.85, "spent": 0},
+            id="Runs out in: only what does so before its reset",
+        ),
+        pytest.param(
+            "E",
+            {"5h": 0.6 / (2 / 5), "day": 0.85 / (20 / 24), "slow": 0.3 / (12 / 24), "spent": 1.2 / (12 / 24)},
+            id="Pace: not of a rolling window, not of one that has just begun",
+        ),
+    ],
+)
+def test_the_figures_of_the_table_of_limits(
+    made_up: tuple[Prometheus, float], ref: str, expected: dict[str, float]
+) -> None:
+    in_hours = 3600 if ref in "CD" else 1
+    found = {each.labels["limit"]: each.value / in_hours for each in _ask(made_up, f"{_TABLE}: {ref}")}
+
+    assert found == pytest.approx(expected)
+
+
+def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_joined(
+    made_up: tuple[Prometheus, float],
+) -> None:
+    rows = {frozenset(each.labels.items()) for each in _ask(made_up, f"{_TABLE}: B")}
+
+    assert len(rows) == len(_LIMITS)
+    for ref in "ACDE":
+        assert {frozenset(each.labels.items()) for each in _ask(made_up, f"{_TABLE}: {ref}")} <= rows
+    for row in map(dict, rows):
+        assert row["scope"] == "all"
+
+
+@pytest.mark.parametrize(("title", "count"), [("Critical", 2), ("Warning", 1), ("Run out before they reset", 3)])
+def test_how_many_limits_are_in_trouble(made_up: tuple[Prometheus, float], title: str, count: int) -> None:
+    assert [each.value for each in _ask(made_up, f"cliproxy-limits: {title}: A")] == [count]
+
+
+def test_with_another_proxy_selected_its_limits_and_those_of_all_proxies_are_shown(
+    made_up: tuple[Prometheus, float],
+) -> None:
+    shown = {each.labels["limit"] for each in _ask(made_up, f"{_TABLE}: B", proxy="home")}
+
+    assert shown == {each.name for each in _LIMITS} - {"5h"}
+
+
+def test_of_the_alerts_only_ours_that_fire_are_shown(made_up: tuple[Prometheus, float]) -> None:
+    (alert,) = _ask(made_up, "cliproxy-overview: Firing alerts: A")
+
+    assert alert.labels == {"alertname": "CliproxyLimitWarning", "severity": "warning", "limit": "day"}
+
+
+def test_an_early_reset_is_shown(made_up: tuple[Prometheus, float]) -> None:
+    (row,) = _ask(made_up, "cliproxy-limits: Early resets: A")
+
+    assert (row.labels["credential"], row.labels["window"]) == ("claude-main", "5h")
+    assert row.value == pytest.approx(1, abs=0.02)
