@@ -15,23 +15,16 @@ from exporter.ledger.database import Database
 from exporter.ledger.schema import BUCKET_MS
 
 _TOKENS = "uncached + cache_read + cache_write + output + unclassified"
-_ROLLUP = (
-    f"select series, requests, {_TOKENS} as tokens, nano_usd from rollup where bucket >= :first and bucket < :last"
-)
-_ENTRIES = f"select series, counted, {_TOKENS}, nano_usd from entry where ts_ms >= {{}} and ts_ms < {{}}"
-_SUM = "select series, sum(requests), sum(tokens), sum(nano_usd) from ({}) group by series"
+_ENTRIES = f"select series, counted, {_TOKENS} as tokens, nano_usd from entry where ts_ms >= :start and ts_ms < :end"
+_SUM = "select series, sum({}), sum(tokens), sum(nano_usd) from ({}) group by series"
+_SUM_SHORT = _SUM.format("counted", _ENTRIES)
 _SUM_LONG = _SUM.format(
-    " union all ".join(
-        (
-            _ROLLUP,
-            _ENTRIES.format(":start", f":first * {BUCKET_MS}"),
-            _ENTRIES.format(f":last * {BUCKET_MS}", ":end"),
-        )
-    )
-)
-_SUM_SHORT = _SUM.format(
-    f"select series, counted as requests, {_TOKENS} as tokens, nano_usd from entry"
-    " where ts_ms >= :start and ts_ms < :end"
+    "requests",
+    f"select series, requests, {_TOKENS} as tokens, nano_usd from rollup where bucket >= :first and bucket < :last"
+    f" union all select series, :sign * counted, :sign * ({_TOKENS}), :sign * nano_usd from entry"
+    " where ts_ms >= :edge_start and ts_ms < :edge_end"
+    f" union all select series, counted, {_TOKENS}, nano_usd from entry"
+    f" where ts_ms >= :last * {BUCKET_MS} and ts_ms < :end",
 )
 _USED_ENTRIES = "select ts_ms, series from entry where ts_ms >= ? and ts_ms < ? and counted order by ts_ms"
 _USED_BUCKETS = "select bucket, series from rollup where bucket >= ? and bucket < ? and requests > 0 order by bucket"
@@ -132,9 +125,17 @@ class WindowLook:
         return self.used[key]
 
     def _sum(self, start: int, end: int) -> WindowSums:
-        first, last = -(-start // BUCKET_MS), end // BUCKET_MS
-        statement = _SUM_SHORT if first > last else _SUM_LONG
-        rows = self._connection.execute(statement, {"start": start, "end": end, "first": first, "last": last})
+        bucket, last = start // BUCKET_MS, end // BUCKET_MS
+        if bucket >= last:
+            rows = self._connection.execute(_SUM_SHORT, {"start": start, "end": end})
+        else:
+            begun, ends = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
+            # Of the quarter of an hour in which it starts, the smaller part is read record by record.
+            takes_away = start - begun <= ends - start
+            sign, edge_start, edge_end = (-1, begun, start) if takes_away else (1, start, ends)
+            values = {"first": bucket if takes_away else bucket + 1, "last": last, "end": end}
+            edge = {"sign": sign, "edge_start": edge_start, "edge_end": edge_end}
+            rows = self._connection.execute(_SUM_LONG, values | edge)
         return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
 
     def session_start(

@@ -106,7 +106,7 @@ class Limit:
         pattern = re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
         return lambda model: pattern.search(model) is not None
 
-    @property
+    @cached_property
     def window(self) -> str:
         """The window's name in metrics: ``day``, ``week``, ``month``, or its length as ``5h``."""
         if self.window_ms is not None:
