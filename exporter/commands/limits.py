@@ -37,7 +37,8 @@ def limits(context: click.Context) -> None:
         windows = board.current.nearest_first()
         if windows:
             now_ms = int(clock.now() * 1000)
-            _print([_cells(LimitRow(window, now_ms=now_ms)) for window in windows])
+            several = len(ledger.dictionary.proxies) > 1
+            _print([_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows])
         else:
             click.echo("There is no limit yet: no provider has reported a window, and EXPORTER_LIMITS_FILE names none.")
         for id_ in board.current.unmatched:

@@ -11,10 +11,11 @@ _DASH = "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True)
 class LimitRow:
-    """One window at the moment ``now_ms``."""
+    """One window at the moment ``now_ms``. ``names_proxy``: whether there are several, so that it has to be named."""
 
     window: LimitWindow
     now_ms: int
+    names_proxy: bool = False
 
     @property
     def name(self) -> str:
@@ -25,9 +26,11 @@ class LimitRow:
     def note(self) -> str:
         """What tells it from another of that name: whose, of which model, over which time."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
-        unit = "" if self.window.unit == SHARE else f"{self.window.unit}"
-        parts = (of_account, self.window.scope, unit, f"per {self.window.window}", self.window.proxy)
-        return ", ".join(part for part in parts if part)
+        unit = "" if self.window.unit == SHARE else self.window.unit
+        span = self.window.window
+        time = f"per {span}" if span in ("day", "week", "month") else f"{span} window"
+        proxy = self.window.proxy if self.names_proxy else ""
+        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy) if part)
 
     @property
     def level(self) -> Literal["fine", "warning", "critical"]:
@@ -53,11 +56,11 @@ class LimitRow:
 
     @property
     def amount(self) -> str:
-        """Used and budget in one: ``1.2M/5.0M tokens``; empty where only the share is known."""
+        """Used and budget in one: ``1.2M of 5.0M tokens``; empty where only the share is known."""
         if self.window.unit == SHARE:
             return ""
         unit = "" if self.window.unit == "usd" else f" {self.window.unit}"
-        return f"{self.used}/{self.budget}{unit}"
+        return f"{self.used} of {self.budget}{unit}"
 
     @property
     def resets(self) -> str:

@@ -114,7 +114,10 @@ class Page:
             "spent": _SPENT,
             "brief": _BRIEF,
             "meaning": _MEANING,
-            "limits": [LimitRow(window, now_ms=int(now_ms)) for window in self.limits.current.nearest_first()],
+            "limits": [
+                LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
+                for window in self.limits.current.nearest_first()
+            ],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
         }
