@@ -82,35 +82,37 @@ def _table(title: str, description: str) -> table.Panel:
 
 
 _LOOKS: dict[str, dict[str, Any]] = {
+    "Window": {"custom_width": 75},
+    "Provider": {"custom_width": 95},
     "Used": {
         "min": 0,
         "max": 1,
         "decimals": 0,
         "thresholds": steps_of(USED_STEPS),
         "custom_cellOptions": _BAR,
-        "custom_minWidth": 180,
+        "custom_minWidth": 150,
     },
-    "State": {"mappings": [_LEVELS], "custom_cellOptions": _BACKGROUND, "custom_width": 90},
-    "Resets in": {"unit": "dtdurations", "decimals": 1, "custom_width": 170},
+    "State": {"mappings": [_LEVELS], "custom_cellOptions": _BACKGROUND, "custom_width": 80},
+    "Resets in": {"unit": "dtdurations", "decimals": 1, "custom_width": 155},
     "Runs out in": {
         "unit": "dtdurations",
         "decimals": 1,
-        "noValue": "not before its reset",
-        "thresholds": steps_of(((None, RED), (3600, ORANGE))),
+        "noValue": "not before reset",
+        # No forecast is below 0, so what has none keeps the color of text.
+        "thresholds": steps_of(((None, TEXT), (0, RED), (3600, ORANGE))),
         "custom_cellOptions": _COLORED_TEXT,
-        "custom_width": 190,
+        "custom_width": 155,
     },
     "Pace": {
         "unit": "none",
         "decimals": 2,
         "thresholds": steps_of(((None, TEXT), (1, ORANGE))),
         "custom_cellOptions": _COLORED_TEXT,
-        "custom_width": 80,
+        "custom_width": 65,
     },
-    "Amount": {"unit": "short", "custom_width": 100},
-    "Budget": {"unit": "short", "custom_width": 100},
-    "Measured in": {"mappings": [_UNITS], "custom_width": 110},
-    "Window": {"custom_width": 80},
+    "Amount": {"unit": "short", "custom_width": 85},
+    "Budget": {"unit": "short", "custom_width": 85},
+    "Measured in": {"mappings": [_UNITS], "custom_width": 105},
 }
 
 
