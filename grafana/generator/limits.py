@@ -81,7 +81,7 @@ def build() -> dashboard.Dashboard:
                 " window that has passed: above 1 it runs out before it resets. A rolling window has no reset, and so"
                 " no forecast.",
             )
-            .height(11)
+            .height(13)
             .span(24)
         )
         .with_row(dashboard.Row("The windows of each account"))
@@ -141,7 +141,7 @@ def _accounts() -> table.Panel:
         .min(0)
         .max(1)
         .decimals(0)
-        .thresholds(thresholds(USED_STEPS))
+        .thresholds(thresholds(((None, "transparent"), (0, GREEN), *USED_STEPS[1:])))
         .no_value("-")
         .with_target(rows(f"max by (credential, {window}) ({column})"))
         .transformations(

@@ -80,10 +80,10 @@ def build() -> dashboard.Dashboard:
         .with_row(dashboard.Row("Is anything wrong?"))
         .with_panel(_exporter().height(4).span(2))
         .with_panel(_proxies().height(4).span(4))
-        .with_panel(_last_read().height(4).span(4))
+        .with_panel(_last_read().height(4).span(3))
         .with_panel(_failed().height(4).span(3))
         .with_panel(_not_booked().height(4).span(4))
-        .with_panel(_alerts().height(4).span(7))
+        .with_panel(_alerts().height(4).span(8))
         .with_row(dashboard.Row("Where does it go?"))
         .with_panel(
             _cost_per_hour("Spent per hour, by $by", "metered", "What API keys cost: real money.").height(8).span(12)
@@ -194,7 +194,7 @@ def _last_read() -> stat.Panel:
     moment = f"max by (proxy) (last_over_time(cliproxy_exporter_last_success_timestamp_seconds{{{_PROXY}}}[1h]))"
     return (
         big_number(
-            "Usage was last read",
+            "Last read",
             "How long ago usage was read from each proxy. A proxy forgets what nobody reads, often after a minute.",
             unit="dtdurations",
             steps=((None, GREEN), (120, ORANGE), (600, RED)),
@@ -246,13 +246,13 @@ def _alerts() -> table.Panel:
         .no_value("No alert is firing")
         .with_target(rows(joined_labels(firing, "of", *subject)))
         .with_transformation(only({"alertname": "Alert", "severity": "Severity", "of": "Of"}))
-        .override_by_name("Alert", properties(custom_minWidth=190))
+        .override_by_name("Alert", properties(custom_width=190))
         .override_by_name(
             "Severity",
             properties(
                 mappings=[words(critical=("critical", RED), warning=("warning", ORANGE), info=("info", TEXT))],
                 custom_cellOptions={"type": "color-text"},
-                custom_width=90,
+                custom_width=80,
             ),
         )
     )

@@ -11,7 +11,7 @@ LIMIT = 'proxy=~"$proxy|",provider=~"$provider|",credential=~"$credential|"'
 """The same for limits. Without a label of these a limit holds for all of them, so it is shown with each selection."""
 
 _LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
-_MAY_BE_EMPTY = ("provider", "credential", "scope")
+_MAY_BE_EMPTY = ("proxy", "provider", "credential", "scope")
 _LEAST_ELAPSED = 0.02
 """The share of a window that must have passed before a forecast says anything; as on the status page."""
 

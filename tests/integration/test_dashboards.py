@@ -223,7 +223,13 @@ class _Limit:
 
 _OWN = {"kind": "configured", "unit": "tokens", "window": "day"}
 _LIMITS = (
-    _Limit("5h", 0.6, -2, 3, {"kind": "provider", "unit": "share", "proxy": "office", "credential": "claude-main"}),
+    _Limit(
+        "5h",
+        0.6,
+        -2,
+        3,
+        {"kind": "provider", "unit": "share", "window": "5h", "proxy": "office", "credential": "claude-main"},
+    ),
     _Limit("day", 0.85, -20, 4, _OWN),
     _Limit("slow", 0.3, -12, 12, _OWN),
     _Limit("rolling", 0.97, -1, None, _OWN),
@@ -323,8 +329,8 @@ def test_every_row_of_the_table_has_the_same_labels_so_that_its_columns_can_be_j
     assert len(rows) == len(_LIMITS)
     for ref in "ACDE":
         assert {frozenset(each.labels.items()) for each in _ask(made_up, f"{_TABLE}: {ref}")} <= rows
-    for row in map(dict, rows):
-        assert row["scope"] == "all"
+    assert len({frozenset(dict(row)) for row in rows}) == 1
+    assert {dict(row)["scope"] for row in rows} == {"all"}
 
 
 @pytest.mark.parametrize(
