@@ -42,7 +42,7 @@ MAY_BE_EMPTY = {
 }
 """Queries whose answer is rightly empty when all is well. Their figures are tested below."""
 
-SCRAPE_SECONDS = 15
+SCRAPE_SECONDS = 10
 """Of the shipped configuration; what Grafana makes $__rate_interval of."""
 _LIVE = {"__rate_interval": "20s", "__range": "1m"}
 _HOUR = 3600.0
