@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, table
+from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.generator.parts import (
     GREEN,
@@ -39,7 +40,7 @@ def short_table(title: str, description: str) -> table.Panel:
             "limit": "Limit",
             "credential": "Account",
             "scope": "Scope",
-            "unit": "Measured in",
+            "unit": "Unit",
             "Value #B": "Used",
             "Value #A": "State",
             "Value #C": "Resets in",
@@ -49,7 +50,7 @@ def short_table(title: str, description: str) -> table.Panel:
 
 
 def full_table(title: str, description: str) -> table.Panel:
-    """The same with provider, amounts and pace."""
+    """The same with window, pace and amounts."""
     return _with_columns(
         _table(title, description)
         .with_target(rows(per_limit(LEVEL, "sum"), "A"))
@@ -62,7 +63,6 @@ def full_table(title: str, description: str) -> table.Panel:
         {
             "limit": "Limit",
             "window": "Window",
-            "provider": "Provider",
             "credential": "Account",
             "scope": "Scope",
             "Value #B": "Used",
@@ -72,7 +72,7 @@ def full_table(title: str, description: str) -> table.Panel:
             "Value #E": "Pace",
             "Value #F": "Amount",
             "Value #G": "Budget",
-            "unit": "Measured in",
+            "unit": "Unit",
         },
     )
 
@@ -82,41 +82,48 @@ def _table(title: str, description: str) -> table.Panel:
 
 
 _LOOKS: dict[str, dict[str, Any]] = {
+    "Limit": {"custom_width": 130},
+    "Window": {"custom_width": 70},
+    "Account": {"custom_width": 135},
+    "Scope": {"custom_width": 150},
     "Used": {
         "min": 0,
         "max": 1,
         "decimals": 0,
         "thresholds": steps_of(USED_STEPS),
         "custom_cellOptions": _BAR,
-        "custom_minWidth": 180,
+        "custom_minWidth": 130,
     },
-    "State": {"mappings": [_LEVELS], "custom_cellOptions": _BACKGROUND, "custom_width": 90},
-    "Resets in": {"unit": "dtdurations", "decimals": 1, "custom_width": 170},
+    "State": {"mappings": [_LEVELS], "custom_cellOptions": _BACKGROUND, "custom_width": 80},
+    "Resets in": {"unit": "dtdurations", "decimals": 1, "custom_width": 165},
     "Runs out in": {
         "unit": "dtdurations",
         "decimals": 1,
-        "noValue": "not before its reset",
-        "thresholds": steps_of(((None, RED), (3600, ORANGE))),
+        "noValue": "not before reset",
+        # No forecast is below 0, so what has none keeps the color of text.
+        "thresholds": steps_of(((None, TEXT), (0, RED), (3600, ORANGE))),
         "custom_cellOptions": _COLORED_TEXT,
-        "custom_width": 190,
+        "custom_width": 180,
     },
     "Pace": {
         "unit": "none",
         "decimals": 2,
         "thresholds": steps_of(((None, TEXT), (1, ORANGE))),
         "custom_cellOptions": _COLORED_TEXT,
-        "custom_width": 80,
+        "custom_width": 65,
     },
-    "Amount": {"unit": "short", "custom_width": 100},
-    "Budget": {"unit": "short", "custom_width": 100},
-    "Measured in": {"mappings": [_UNITS], "custom_width": 110},
-    "Window": {"custom_width": 80},
+    "Amount": {"unit": "short", "custom_width": 80},
+    "Budget": {"unit": "short", "custom_width": 80},
+    "Unit": {"mappings": [_UNITS], "custom_width": 80},
 }
 
 
 def _with_columns(panel: table.Panel, columns: dict[str, str]) -> table.Panel:
-    panel = panel.transformations(joined(columns)).sort_by(
-        [common.TableSortByFieldState().display_name("Used").desc(True)]
+    panel = panel.transformations(
+        [
+            *joined(columns),
+            models.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": "Used", "desc": True}]}),
+        ]
     )
     for title in columns.values():
         if title in _LOOKS:

@@ -18,6 +18,7 @@ from grafana.generator.parts import (
     only,
     over_time,
     properties,
+    ranking,
     rows,
     thresholds,
 )
@@ -27,7 +28,9 @@ from grafana.generator.queries import (
     RUNS_OUT_IN,
     SERIES,
     USED,
+    joined_labels,
     limit,
+    named,
     or_zero,
     per_limit,
     rate,
@@ -49,7 +52,7 @@ def build() -> dashboard.Dashboard:
         .with_row(dashboard.Row("Which limit runs out next?"))
         .with_panel(
             _number(
-                "Critical",
+                "Critical limits",
                 "Limits above their critical threshold, 95 % unless the limit says otherwise.",
                 f"count({reached('critical')})",
                 RED,
@@ -57,7 +60,7 @@ def build() -> dashboard.Dashboard:
         )
         .with_panel(
             _number(
-                "Warning",
+                "Limits with a warning",
                 "Limits above their warning threshold, 80 % unless the limit says otherwise, but not critical.",
                 f"count({per_limit(LEVEL, 'sum')} == 1)",
                 ORANGE,
@@ -65,7 +68,7 @@ def build() -> dashboard.Dashboard:
         )
         .with_panel(
             _number(
-                "Run out before they reset",
+                "Limits that run out before they reset",
                 "Limits of which nothing is left before their reset if it goes on as in this window so far.",
                 f"count({RUNS_OUT_IN})",
                 ORANGE,
@@ -78,20 +81,21 @@ def build() -> dashboard.Dashboard:
                 " window that has passed: above 1 it runs out before it resets. A rolling window has no reset, and so"
                 " no forecast.",
             )
-            .height(11)
+            .height(13)
             .span(24)
         )
         .with_row(dashboard.Row("The windows of each account"))
-        .with_panel(_accounts().height(8).span(12))
+        .with_panel(_accounts().height(7).span(16))
+        .with_panel(_early_resets().height(7).span(8))
         .with_panel(
             _history(
                 "Providers' windows over time",
                 "What providers reported of each account's windows. A fall to 0 is a reset.",
                 "provider",
-                "{{credential}} {{limit}}",
+                "credential",
+                "limit",
+                "scope",
             )
-            .height(8)
-            .span(12)
         )
         .with_row(dashboard.Row("Your own limits"))
         .with_panel(
@@ -99,12 +103,12 @@ def build() -> dashboard.Dashboard:
                 "Own limits over time",
                 "The used share of the limits of your limits file. A fall to 0 is a reset.",
                 "configured",
-                "{{limit}} {{unit}} {{credential}}",
+                "limit",
+                "credential",
+                "scope",
+                "unit",
             )
-            .height(8)
-            .span(16)
         )
-        .with_panel(_early_resets().height(8).span(8))
         .with_row(dashboard.Row("Who uses them up?"))
         .with_panel(_tokens("model").height(8).span(12))
         .with_panel(_tokens("client").height(8).span(12))
@@ -124,10 +128,9 @@ def _number(title: str, description: str, count: str, color: str) -> stat.Panel:
 
 def _accounts() -> table.Panel:
     window = "window"
-    used = limit("used_ratio", 'kind="provider"')
     # The window and, if it is of some models only, which: "7d", "7d opus".
-    joined = f'label_join({used}, "{window}", " ", "window", "scope")'
-    named = f'label_replace({joined}, "{window}", "$1", "{window}", "(.*?) *")'
+    joined = joined_labels(limit("used_ratio", 'kind="provider"'), window, "window", "scope")
+    column = f'label_replace({joined}, "{window}", "$1", "{window}", "(.*?) *")'
     return (
         listing(
             "Used now, by account and window",
@@ -138,9 +141,9 @@ def _accounts() -> table.Panel:
         .min(0)
         .max(1)
         .decimals(0)
-        .thresholds(thresholds(USED_STEPS))
+        .thresholds(thresholds(((None, "transparent"), (0, GREEN), *USED_STEPS[1:])))
         .no_value("-")
-        .with_target(rows(f"max by (credential, {window}) ({named})"))
+        .with_target(rows(f"max by (credential, {window}) ({column})"))
         .transformations(
             [
                 models.DataTransformerConfig(
@@ -166,12 +169,15 @@ def _accounts() -> table.Panel:
 _WARNING, _CRITICAL = "lowest warning threshold", "lowest critical threshold"
 
 
-def _history(title: str, description: str, kind: str, legend: str) -> timeseries.Panel:
+def _history(title: str, description: str, kind: str, *name_of: str) -> timeseries.Panel:
     matcher = f'kind="{kind}"'
     panel = (
         graph(title, f"{description} The dashed lines are the lowest thresholds.", unit="percentunit")
         .axis_soft_max(1)
-        .with_target(over_time(per_limit(limit("used_ratio", matcher)), legend))
+        .legend(ranking())
+        .height(9)
+        .span(24)
+        .with_target(over_time(named(limit("used_ratio", matcher), *name_of), "{{name}}"))
     )
     for ref, (name, severity, color) in zip(
         "BC", ((_WARNING, "warning", ORANGE), (_CRITICAL, "critical", RED)), strict=True

@@ -33,6 +33,7 @@ from grafana.generator.queries import (
     ROUTE,
     SERIES,
     increase,
+    joined_labels,
     or_zero,
     rate,
     share,
@@ -73,16 +74,16 @@ def build() -> dashboard.Dashboard:
                 "Your own budgets and the windows that providers report. Used counts in the current window. Runs out"
                 " is a forecast: when nothing is left if it goes on as in this window so far.",
             )
-            .height(8)
+            .height(9)
             .span(24)
         )
         .with_row(dashboard.Row("Is anything wrong?"))
-        .with_panel(_exporter().height(4).span(3))
+        .with_panel(_exporter().height(4).span(2))
         .with_panel(_proxies().height(4).span(4))
-        .with_panel(_last_read().height(4).span(4))
+        .with_panel(_last_read().height(4).span(3))
         .with_panel(_failed().height(4).span(3))
         .with_panel(_not_booked().height(4).span(4))
-        .with_panel(_alerts().height(4).span(6))
+        .with_panel(_alerts().height(4).span(8))
         .with_row(dashboard.Row("Where does it go?"))
         .with_panel(
             _cost_per_hour("Spent per hour, by $by", "metered", "What API keys cost: real money.").height(8).span(12)
@@ -101,7 +102,7 @@ def build() -> dashboard.Dashboard:
             _quantiles(
                 "How long requests take",
                 "cliproxy_request_duration_seconds",
-                "Duration of successful requests until their end. Half of them are faster than the median.",
+                "Duration of successful requests until their end.",
             )
             .height(8)
             .span(8)
@@ -110,7 +111,7 @@ def build() -> dashboard.Dashboard:
             _quantiles(
                 "Time to the first token",
                 "cliproxy_time_to_first_token_seconds",
-                "How long it takes until an answer begins. Half of them are faster than the median.",
+                "How long it takes until an answer begins.",
             )
             .height(8)
             .span(8)
@@ -193,7 +194,7 @@ def _last_read() -> stat.Panel:
     moment = f"max by (proxy) (last_over_time(cliproxy_exporter_last_success_timestamp_seconds{{{_PROXY}}}[1h]))"
     return (
         big_number(
-            "Usage was last read",
+            "Last read",
             "How long ago usage was read from each proxy. A proxy forgets what nobody reads, often after a minute.",
             unit="dtdurations",
             steps=((None, GREEN), (120, ORANGE), (600, RED)),
@@ -238,27 +239,20 @@ def _not_booked() -> stat.Panel:
 
 
 def _alerts() -> table.Panel:
+    subject = ("limit", "credential", "scope", "proxy")
+    firing = f"max by (alertname, severity, {', '.join(subject)}) ({FIRING})"
     return (
         listing("Firing alerts", "What Prometheus' alert rules complain about now.", unit="none")
         .no_value("No alert is firing")
-        .with_target(rows(f"max by (alertname, severity, proxy, limit, credential) ({FIRING})"))
-        .with_transformation(
-            only(
-                {
-                    "alertname": "Alert",
-                    "severity": "Severity",
-                    "proxy": "Proxy",
-                    "limit": "Limit",
-                    "credential": "Account",
-                }
-            )
-        )
+        .with_target(rows(joined_labels(firing, "of", *subject)))
+        .with_transformation(only({"alertname": "Alert", "severity": "Severity", "of": "Of"}))
+        .override_by_name("Alert", properties(custom_width=190))
         .override_by_name(
             "Severity",
             properties(
                 mappings=[words(critical=("critical", RED), warning=("warning", ORANGE), info=("info", TEXT))],
                 custom_cellOptions={"type": "color-text"},
-                custom_width=90,
+                custom_width=80,
             ),
         )
     )
@@ -293,30 +287,32 @@ def _cache_hits() -> timeseries.Panel:
             unit="percentunit",
         )
         .max(1)
-        .interval("5m")
+        .interval("15m")
         .with_target(over_time(share(read, rate("cliproxy_input_tokens_total", SERIES, "provider")), "{{provider}}"))
     )
 
 
 def _errors() -> timeseries.Panel:
-    failed = rate("cliproxy_failed_requests_total", ATTEMPT, "provider")
+    failed = rate("cliproxy_failed_requests_total", ATTEMPT, "code")
+    whole = rate("cliproxy_requests_total", ATTEMPT)
     return (
-        graph(
-            "Failed requests over time",
-            "The share of requests that failed, for each provider. Not split by client. The dashed lines are 10 % and"
-            " 25 %.",
+        amounts(
+            "Failed requests, by code",
+            "The share of all requests that failed, by HTTP status. broken_stream: the answer broke off. Not split by"
+            " client. The dashed lines are 10 % and 25 %.",
             unit="percentunit",
         )
-        .interval("5m")
+        .axis_soft_max(0.3)
+        .no_value("No request failed")
         .thresholds(thresholds(((None, TEXT), (0.1, YELLOW), (0.25, RED))))
         .thresholds_style(common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED))
-        .with_target(over_time(share(failed, rate("cliproxy_requests_total", ATTEMPT, "provider")), "{{provider}}"))
+        .with_target(over_time(f"{failed} / ignoring (code) group_left () ({whole} > 0) > 0", "{{code}}"))
     )
 
 
 def _quantiles(title: str, metric: str, meaning: str) -> timeseries.Panel:
-    panel = graph(title, f"{meaning} Not split by credential and client.", unit="s").interval("5m")
-    for ref, (name, quantile) in zip("ABC", (("median", 0.5), ("95 %", 0.95), ("99 %", 0.99)), strict=True):
+    panel = graph(title, f"{meaning} Not split by credential and client.", unit="s").interval("15m")
+    for ref, (name, quantile) in zip("AB", (("half within", 0.5), ("95 % within", 0.95)), strict=True):
         buckets = rate(f"{metric}_bucket", ROUTE, "le")
         panel = panel.with_target(over_time(f"histogram_quantile({quantile}, {buckets})", name, ref))
     return panel

@@ -91,6 +91,20 @@ def graph(title: str, description: str, *, unit: str) -> timeseries.Panel:
     )
 
 
+def ranking() -> common.VizLegendOptions:
+    """A legend beside a graph: the names with their last values, the highest first."""
+    return (
+        common.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(shapes.LegendDisplayMode.TABLE)
+        .placement(shapes.LegendPlacement.RIGHT)
+        .calcs(["lastNotNull"])
+        .sort_by("Last *")
+        .sort_desc(True)
+        .width(380)
+    )
+
+
 def amounts(title: str, description: str, *, unit: str) -> timeseries.Panel:
     """Stacked bars over time. A bar is at least a quarter of an hour, which is also the step of an imported past."""
     return (

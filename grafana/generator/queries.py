@@ -11,7 +11,7 @@ LIMIT = 'proxy=~"$proxy|",provider=~"$provider|",credential=~"$credential|"'
 """The same for limits. Without a label of these a limit holds for all of them, so it is shown with each selection."""
 
 _LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
-_MAY_BE_EMPTY = ("provider", "credential", "scope")
+_MAY_BE_EMPTY = ("proxy", "provider", "credential", "scope")
 _LEAST_ELAPSED = 0.02
 """The share of a window that must have passed before a forecast says anything; as on the status page."""
 
@@ -75,7 +75,22 @@ def reached(severity: str) -> str:
 
 def per_limit(expr: str, aggregation: str = "max") -> str:
     """One value for each limit, the same labels for each metric: a table can join them. An empty label says ``all``."""
-    expr = f"{aggregation} by ({', '.join(_LIMIT_LABELS)}) ({expr})"
+    expr = _by_limit(expr, aggregation)
     for label in _MAY_BE_EMPTY:
         expr = f'label_replace({expr}, "{label}", "all", "{label}", "")'
     return expr
+
+
+def named(expr: str, *labels: str) -> str:
+    """One value for each limit; the label ``name`` is made of these labels, of which some may be empty."""
+    return joined_labels(_by_limit(expr), "name", *labels)
+
+
+def joined_labels(expr: str, into: str, *labels: str) -> str:
+    """Each series with one more label: the values of these, a space between them."""
+    quoted = ", ".join(f'"{label}"' for label in labels)
+    return f'label_join({expr}, "{into}", " ", {quoted})'
+
+
+def _by_limit(expr: str, aggregation: str = "max") -> str:
+    return f"{aggregation} by ({', '.join(_LIMIT_LABELS)}) ({expr})"

@@ -315,6 +315,14 @@ def test_the_provisioned_data_source_is_the_default() -> None:
     assert source["isDefault"] is True
 
 
+def test_the_provisioned_data_source_knows_how_often_the_exporter_is_scraped() -> None:
+    source = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
+    prometheus = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = (job for job in prometheus["scrape_configs"] if job["job_name"] == "cliproxy-exporter")
+
+    assert source["datasources"][0]["jsonData"]["timeInterval"] == job["scrape_interval"]
+
+
 def test_provisioned_dashboards_come_from_their_files_only() -> None:
     document = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/cliproxy.yml").read_text(encoding="utf-8"))
     (provider,) = document["providers"]
