@@ -41,7 +41,7 @@ class Mailed:
         assert part.get_content_type() == "text/plain"
         content = part.get_content()
         assert isinstance(content, str)
-        return content
+        return content.replace("\r\n", "\n")
 
 
 class WebReceiver(ThreadingHTTPServer):

@@ -1,0 +1,48 @@
+"""Where the shipped files are, and copies of them that a test may change."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.monitoring import VERSION_LINES, Monitoring, binaries_of
+
+ROOT = Path(__file__).resolve().parents[3]
+PROMETHEUS = ROOT / "prometheus"
+ALERTMANAGER = ROOT / "alertmanager"
+EXAMPLES = sorted((ALERTMANAGER / "examples").glob("*.yml"))
+
+
+@pytest.fixture(params=VERSION_LINES)
+def binary(request: pytest.FixtureRequest) -> Monitoring:
+    """The programs of each version line, one after the other."""
+    line: str = request.param
+    return binaries_of(line)
+
+
+@pytest.fixture
+def newest() -> Monitoring:
+    """The programs of the version line that the bundled stack uses."""
+    return binaries_of(VERSION_LINES[-1])
+
+
+def installed(config: Path, folder: Path, *, secrets: Mapping[str, str], changes: Mapping[str, str]) -> Path:
+    """Alertmanager's folder with ``config`` copied over ``alertmanager.yml``, as a user does it; the copied file.
+
+    ``folder`` stands for ``/etc/alertmanager``. ``secrets`` are the files in ``secrets/`` by name. ``changes`` are
+    replaced, once each: what in a test must lead to the test's own servers.
+    """
+    shutil.copytree(ALERTMANAGER, folder)
+    for name, secret in secrets.items():
+        (folder / "secrets" / name).write_text(secret)
+    text = config.read_text().replace("/etc/alertmanager", str(folder))
+    named = set(re.findall(rf"{re.escape(str(folder))}/secrets/([\w-]+)$", text, flags=re.MULTILINE))
+    assert named == secrets.keys(), "the secrets that the file asks for"
+    for old, new in changes.items():
+        assert text.count(old) == 1, f"{old} in {config.name}"
+        text = text.replace(old, new)
+    copied = folder / "alertmanager.yml"
+    copied.write_text(text)
+    return copied

@@ -1,0 +1,237 @@
+"""Who is told what, and when: the shipped Alertmanager configuration in the real program."""
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.receivers import WebReceiver, web_receiver
+from tests.integration.monitoring.conftest import ALERTMANAGER, EXAMPLES, installed
+from tests.monitoring import Alertmanager, Monitoring, run_alertmanager
+from tests.running import wait_until
+
+# One receiver in the place of all examples, in a form that the oldest Alertmanager knows, too.
+TELLING = {"    # Nothing here: the examples differ in this receiver only.": "    webhook_configs: [{url: %s}]"}
+
+LIMIT = {
+    "alertname": "CliproxyLimitReached",
+    "instance": "exporter:9317",
+    "proxy": "demo",
+    "limit": "5h",
+    "kind": "provider",
+    "provider": "claude",
+    "credential": "claude-alice",
+    "window": "5h",
+    "unit": "share",
+}
+WARNING = {**LIMIT, "severity": "warning"}
+CRITICAL = {**LIMIT, "severity": "critical"}
+ABSENT = {"alertname": "CliproxyExporterAbsent", "severity": "critical"}
+
+
+def _route(binary: Monitoring, labels: Mapping[str, str], config: Path = ALERTMANAGER / "alertmanager.yml") -> str:
+    pairs = [f"{name}={value}" for name, value in labels.items()]
+    command = [str(binary.amtool), "config", "routes", "test", f"--config.file={config}", *pairs]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@contextmanager
+def _alertmanager(binary: Monitoring, tmp_path: Path, **changes: str) -> Iterator[tuple[Alertmanager, WebReceiver]]:
+    """The shipped configuration with a receiver that is told."""
+    with web_receiver() as receiver:
+        telling = {old: new % receiver.url for old, new in TELLING.items()}
+        config = installed(
+            ALERTMANAGER / "alertmanager.yml", tmp_path / "etc", secrets={}, changes={**telling, **changes}
+        )
+        with run_alertmanager(binary, config=config, workdir=tmp_path) as alertmanager:
+            yield alertmanager, receiver
+
+
+def _told(receiver: WebReceiver) -> list[tuple[str, str, str]]:
+    """Name, severity and status of each alert that was told, in order."""
+    return [
+        (alert["labels"]["alertname"], alert["labels"]["severity"], alert["status"])
+        for posted in receiver.received
+        for alert in posted.body["alerts"]
+    ]
+
+
+def _names_told(receiver: WebReceiver) -> set[tuple[str, str]]:
+    """Name and instance of each alert that was told."""
+    alerts = [alert["labels"] for posted in receiver.received for alert in posted.body["alerts"]]
+    return {(labels["alertname"], labels.get("instance", "")) for labels in alerts}
+
+
+def _held_back(alertmanager: Alertmanager) -> set[tuple[str, str]]:
+    """Name and instance of each alert that another one holds back."""
+    alerts = [alert["labels"] for alert in alertmanager.alerts() if alert["status"]["inhibitedBy"]]
+    return {(labels["alertname"], labels["instance"]) for labels in alerts}
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_configuration_is_valid(binary: Monitoring) -> None:
+    subprocess.run([binary.amtool, "check-config", ALERTMANAGER / "alertmanager.yml"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_valid_and_says_if_it_needs_a_newer_alertmanager(
+    binary: Monitoring, example: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(example.read_text())
+    done = subprocess.run([binary.amtool, "check-config", config], capture_output=True, text=True, check=False)
+
+    is_too_old = binary.line == "2.42" and "Needs a newer Alertmanager than 0.25" in example.read_text()
+    assert done.returncode == int(is_too_old), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        pytest.param(WARNING, "notify", id="a limit"),
+        pytest.param({"alertname": "CliproxyProxyDown", "severity": "critical"}, "notify", id="a critical alert"),
+        pytest.param({"alertname": "CliproxyErrorShare", "severity": "warning"}, "notify", id="a warning"),
+        pytest.param({"alertname": "SomebodyElses"}, "notify", id="an alert of other rules"),
+        pytest.param({"alertname": "CliproxyCredentialDown", "severity": "info"}, "nobody", id="for information"),
+        pytest.param({"alertname": "CliproxyWatchdog", "severity": "none"}, "nobody", id="the watchdog"),
+    ],
+)
+def test_an_alert_goes_to(binary: Monitoring, labels: dict[str, str], receiver: str) -> None:
+    assert _route(binary, labels) == receiver
+
+
+# --- notifications ----------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_is_told_at_once_and_each_for_itself(binary: Monitoring, tmp_path: Path) -> None:
+    annotations = {"summary": "claude-alice: 5h limit 83% used", "description": "83% used."}
+    other = {**WARNING, "credential": "claude-bob"}
+    with _alertmanager(binary, tmp_path) as (alertmanager, receiver):
+        begun = time.monotonic()
+        alertmanager.post({"labels": WARNING, "annotations": annotations}, {"labels": other})
+        wait_until(lambda: len(receiver.received) == 2, seconds=10)
+        took = time.monotonic() - begun
+
+    told = {posted.body["groupLabels"]["credential"]: posted.body for posted in receiver.received}
+    (alice,) = told["claude-alice"]["alerts"]
+    assert told.keys() == {"claude-alice", "claude-bob"}
+    assert (alice["labels"], alice["annotations"]) == (WARNING, annotations)
+    assert took < 5, "a limit does not wait for others"
+
+
+def test_a_limit_that_becomes_critical_at_one_go_is_told_once(binary: Monitoring, tmp_path: Path) -> None:
+    with _alertmanager(binary, tmp_path) as (alertmanager, receiver):
+        alertmanager.post({"labels": WARNING}, {"labels": CRITICAL})
+        wait_until(lambda: receiver.received)
+
+    assert _told(receiver) == [("CliproxyLimitReached", "critical", "firing")]
+
+
+def test_a_limit_is_told_again_when_it_becomes_critical_and_when_it_is_over(newest: Monitoring, tmp_path: Path) -> None:
+    with _alertmanager(newest, tmp_path, **{"group_interval: 10s": "group_interval: 1s"}) as (alertmanager, receiver):
+        alertmanager.post({"labels": WARNING})
+        wait_until(lambda: len(receiver.received) == 1)
+        alertmanager.post({"labels": WARNING}, {"labels": CRITICAL})
+        wait_until(lambda: len(receiver.received) == 2)
+        over = {"endsAt": "2026-01-01T00:00:00Z", "startsAt": "2026-01-01T00:00:00Z"}
+        alertmanager.post({"labels": WARNING, **over}, {"labels": CRITICAL, **over})
+        wait_until(lambda: len(receiver.received) == 3)
+
+    assert [name_severity_status[1:] for name_severity_status in _told(receiver)][:2] == [
+        ("warning", "firing"),
+        ("critical", "firing"),
+    ]
+    assert set(_told(receiver)[2:]) == {
+        ("CliproxyLimitReached", "critical", "resolved"),
+        ("CliproxyLimitReached", "warning", "resolved"),
+    }
+
+
+def _for_proxy(name: str, severity: str, **labels: str) -> dict[str, dict[str, str]]:
+    given = {"alertname": name, "severity": severity, "instance": "exporter:9317", "proxy": "demo"}
+    return {"labels": {**given, **labels}}
+
+
+@pytest.mark.parametrize(
+    ("source", "is_held_back"),
+    [
+        pytest.param({**ABSENT, "instance": "exporter:9317"}, {"exporter:9317"}, id="one exporter is away"),
+        pytest.param(ABSENT, {"exporter:9317", "other:9317"}, id="there is no exporter at all"),
+    ],
+)
+def test_an_exporter_that_is_away_holds_back_what_is_known_by_it(
+    binary: Monitoring, tmp_path: Path, source: dict[str, str], is_held_back: set[str]
+) -> None:
+    dependent = ["CliproxyLimitReached", "CliproxyKeyRefused", "CliproxyErrorShare"]
+    alerts = [
+        _for_proxy(name, "critical", instance=instance)
+        for name in dependent
+        for instance in ("exporter:9317", "other:9317")
+    ]
+    watchdog = {"labels": {"alertname": "CliproxyWatchdog", "severity": "none"}}
+    foreign = {"labels": {"alertname": "NodeDown", "severity": "critical", "instance": "exporter:9317"}}
+    expected = {(name, instance) for name in dependent for instance in is_held_back}
+    with _alertmanager(binary, tmp_path, **{"group_wait: 15s": "group_wait: 2s"}) as (alertmanager, receiver):
+        alertmanager.post({"labels": source}, watchdog, foreign, *alerts)
+        wait_until(lambda: _held_back(alertmanager), lambda held: held == expected)
+        rest = {(alert["labels"]["alertname"], alert["labels"]["instance"]) for alert in alerts} - expected
+        rest |= {("CliproxyExporterAbsent", source.get("instance", "")), ("NodeDown", "exporter:9317")}
+        told = wait_until(lambda: _names_told(receiver), lambda told: told >= rest)
+
+    assert told == rest
+
+
+@pytest.mark.parametrize(
+    ("source", "held_back", "not_held_back"),
+    [
+        pytest.param(
+            {"labels": CRITICAL},
+            [{"labels": WARNING}, {"labels": {**WARNING, "alertname": "CliproxyLimitRunsOutEarly"}}],
+            [{"labels": {**WARNING, "scope": "opus"}}, {"labels": {**WARNING, "instance": "other:9317"}}],
+            id="a limit that is critical: the warning of the same limit",
+        ),
+        pytest.param(
+            {"labels": WARNING},
+            [{"labels": {**WARNING, "alertname": "CliproxyLimitRunsOutEarly"}}],
+            [{"labels": {**WARNING, "alertname": "CliproxyLimitRunsOutEarly", "credential": "claude-bob"}}],
+            id="a limit that is told: that it runs out early",
+        ),
+        *[
+            pytest.param(
+                _for_proxy(name, "critical"),
+                [
+                    _for_proxy("CliproxyRecordsBeingLost", "critical"),
+                    _for_proxy("CliproxyExporterStalled", "critical"),
+                    _for_proxy("CliproxyUsagePublishingOff", "warning"),
+                    _for_proxy("CliproxyAnotherConsumer", "warning"),
+                ],
+                [
+                    _for_proxy("CliproxyExporterStalled", "critical", proxy="other"),
+                    _for_proxy("CliproxySpendSpike", "warning"),
+                    {"labels": WARNING},
+                ],
+                id=f"{name}: what follows from it",
+            )
+            for name in ("CliproxyProxyDown", "CliproxyKeyRefused")
+        ],
+    ],
+)
+def test_an_alert_holds_back(
+    binary: Monitoring,
+    tmp_path: Path,
+    source: dict[str, dict[str, str]],
+    held_back: list[dict[str, dict[str, str]]],
+    not_held_back: list[dict[str, dict[str, str]]],
+) -> None:
+    with _alertmanager(binary, tmp_path) as (alertmanager, _receiver):
+        alertmanager.post(source, *held_back, *not_held_back)
+        # It is worked out apart from taking the alerts in.
+        wait_until(lambda: len([1 for alert in alertmanager.alerts() if alert["status"]["inhibitedBy"]]) > 0)
+        inhibited = [alert["labels"] for alert in alertmanager.alerts() if alert["status"]["inhibitedBy"]]
+
+    assert sorted(inhibited, key=str) == sorted((alert["labels"] for alert in held_back), key=str)

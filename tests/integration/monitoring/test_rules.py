@@ -1,0 +1,52 @@
+"""Prometheus' own opinion of the shipped configuration and rules, and the rules' tests, on each version."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.integration.monitoring.conftest import PROMETHEUS
+from tests.monitoring import Monitoring
+
+RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))
+
+
+def _promtool(binary: Monitoring, *arguments: str | Path) -> str:
+    """What promtool says. Fails the test if it is not content."""
+    done = subprocess.run(
+        [binary.promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_configuration_is_valid_and_finds_the_rules(binary: Monitoring) -> None:
+    said = _promtool(binary, "check", "config", "prometheus.yml")
+
+    assert f"{len(RULES)} rule files found" in said
+
+
+def test_the_way_to_scrape_an_exporter_with_a_token_is_valid(binary: Monitoring, tmp_path: Path) -> None:
+    text = (PROMETHEUS / "prometheus.yml").read_text()
+    config = tmp_path / "prometheus.yml"
+    uncommented = text.replace("# authorization:", "authorization:").replace(
+        "#   credentials_file:", "  credentials_file:"
+    )
+    config.write_text(uncommented)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/exporter-token").write_text("a-token\n")
+
+    (job, *_others) = yaml.safe_load(uncommented)["scrape_configs"]
+    assert job["authorization"] == {"credentials_file": "secrets/exporter-token"}
+    _promtool(binary, "check", "config", config)
+
+
+def test_promtool_finds_nothing_to_say_about_the_rules(binary: Monitoring) -> None:
+    _promtool(binary, "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+
+
+@pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name)
+def test_the_rules_pass_their_tests(binary: Monitoring, file: Path) -> None:
+    _promtool(binary, "test", "rules", file)
