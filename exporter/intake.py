@@ -108,7 +108,7 @@ class Intake:
                     meaning="its token counts are read as an OpenAI-compatible provider's; please report it",
                 )
             cost = self._pricer.price(record)
-            if wire.response_headers is not NO_HEADERS:
+            if wire.response_headers is not NO_HEADERS or wire.response:
                 found = self._header_readings.of(wire, record, received_ms=received_ms)
                 readings += [(record, reading) for reading in found]
         except LineError as exc:

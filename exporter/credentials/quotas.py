@@ -26,7 +26,7 @@ class HeaderReadings:
 
     def of(self, wire: Wire, record: UsageRecord, *, received_ms: int) -> list[Reading]:
         """The windows that the provider reported with ``record``; empty if it reported none."""
-        if wire.response_headers is NO_HEADERS or self._is_stale(wire.response, record.auth_index):
+        if self._is_stale(wire.response, record.auth_index) or wire.response_headers is NO_HEADERS:
             return []
         return read_headers(
             _decode(wire.response_headers),

@@ -181,30 +181,40 @@ def _redact(wire: Wire, pseudonym: Callable[[str], str]) -> None:
         wire.fail.body = None
 
 
+_REPORTING = frozenset({"claude", "codex"})
+"""Providers that report windows in headers."""
+_MOST_LOOKS = 3
+"""Records of one credential and model that are looked at for headers with a quota: most have them, or none has."""
+
+
 def _redact_headers(wires: Sequence[Wire], pseudonym: Callable[[str], str]) -> None:
     """Of the headers that tell of a quota keep the last ones of each credential and model: the others say the same,
-    earlier. Those of failures are all kept, for they may be another attempt's."""
-    said: set[tuple[object, ...]] = set()
+    earlier. Of failures, which may show another attempt's headers, it is told which response they are of."""
+    looks: dict[tuple[object, ...], int] = {}
     for wire in reversed(wires):
         raw, wire.response_headers = wire.response_headers, NO_HEADERS
         wire.response = None
-        key = (wire.auth_index, wire.provider, wire.model)
-        if raw is NO_HEADERS or (not wire.failed and key in said):
+        if raw is NO_HEADERS or wire.provider not in _REPORTING:
             continue
-        if wire.failed and not takes_windows(True, (wire.fail and wire.fail.status_code) or 0):
+        failed = bool(wire.failed)
+        key = (wire.auth_index, wire.provider, wire.model, failed)
+        looked = looks.get(key, 0)
+        if (looked >= _MOST_LOOKS and not failed) or not takes_windows(
+            failed, (wire.fail and wire.fail.status_code) or 0
+        ):
             continue
         try:
             headers = _decode_headers(raw)
         except _UNDECODABLE:
             continue
-        allowed = allowed_headers(headers)
-        if not tells_of_quota(allowed):
-            continue
-        wire.response_headers = msgspec.Raw(_encode(allowed))
-        if wire.failed:
+        if failed:
             wire.response = pseudonym(response_identity(headers)) or None
-        else:
-            said.add(key)
+        if looked < _MOST_LOOKS:
+            allowed = allowed_headers(headers)
+            looks[key] = looked + 1
+            if tells_of_quota(allowed):
+                wire.response_headers = msgspec.Raw(_encode(allowed))
+                looks[key] = _MOST_LOOKS
 
 
 _TEXT_FIELDS = (
