@@ -33,7 +33,10 @@ _FAMILIES = {
 
 @dataclass(slots=True)
 class Flow:
-    """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending."""
+    """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending.
+
+    ``missed`` is an estimate of records that the proxy counted and that never arrived.
+    """
 
     received: int = 0
     replayed: int = 0
@@ -42,6 +45,9 @@ class Flow:
     backfilled: int = 0
     pending: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
+    restarts: int = 0
+    false_starts: int = 0
     last_success_ms: int | None = None
 
 
@@ -154,9 +160,12 @@ class Totals:
 
 def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
     """The flow of a proxy as it stands in the ledger."""
-    received, replayed, booked, duplicate, backfilled, last_success_ms = connection.execute(
-        "select received, replayed, booked, duplicate, backfilled, last_success_ms from proxy where id = ?", (proxy,)
+    received, replayed, booked, duplicate, backfilled, missed, restarts, last_success_ms = connection.execute(
+        "select received, replayed, booked, duplicate, backfilled, missed, restarts, last_success_ms from proxy"
+        " where id = ?",
+        (proxy,),
     ).fetchone()
+    (false_starts,) = connection.execute("select count(*) from false_start where proxy = ?", (proxy,)).fetchone()
     (pending,) = connection.execute("select coalesce(sum(records), 0) from batch where proxy = ?", (proxy,)).fetchone()
     return Flow(
         received=received,
@@ -166,6 +175,9 @@ def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
         backfilled=backfilled,
         pending=pending,
         rejected=dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,))),
+        missed=missed,
+        restarts=restarts,
+        false_starts=false_starts,
         last_success_ms=last_success_ms,
     )
 

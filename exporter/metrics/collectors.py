@@ -191,23 +191,43 @@ def shown_attempts(
 
 def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
     """What became of the records of each proxy. Of one that is not polled any more no last success is told."""
-    made = [_counter(family) for family in (f.RECEIVED, f.REPLAYED, f.BOOKED, f.DUPLICATE, f.BACKFILLED)]
+    made = [_counter(family) for family in _FLOW_COUNTERS]
     rejected = _counter(f.REJECTED)
-    pending, success = _gauge(f.PENDING), _gauge(f.LAST_SUCCESS)
+    pending, missed, success = _gauge(f.PENDING), _gauge(f.MISSED), _gauge(f.LAST_SUCCESS)
     names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
     polled = {status.name for status in statuses()}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
         for id_, flow in ledger.totals.flows.items():
             name = names[id_]
-            numbers = (flow.received, flow.replayed, flow.booked, flow.duplicate, flow.backfilled)
+            numbers = (
+                flow.received,
+                flow.replayed,
+                flow.booked,
+                flow.duplicate,
+                flow.backfilled,
+                flow.restarts,
+                flow.false_starts,
+            )
             for family, number in zip(made, numbers, strict=True):
                 family.add_metric([name], number)
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
                 rejected.add_metric([name, reason], flow.rejected.get(reason, 0))
             pending.add_metric([name], flow.pending)
+            missed.add_metric([name], flow.missed)
             if flow.last_success_ms is not None and name in polled:
                 success.add_metric([name], flow.last_success_ms / 1000)
-    return [*made, rejected, pending, success]
+    return [*made, rejected, pending, missed, success]
+
+
+_FLOW_COUNTERS = (
+    f.RECEIVED,
+    f.REPLAYED,
+    f.BOOKED,
+    f.DUPLICATE,
+    f.BACKFILLED,
+    f.RESTARTS,
+    f.FALSE_STARTS,
+)
 
 
 REJECTION_REASONS = (

@@ -272,6 +272,22 @@ PENDING = Family(
     _PROXY,
     "Records on disk that are not booked yet. received + replayed = booked + duplicate + rejected + pending.",
 )
+MISSED = Family(
+    "cliproxy_exporter_missed_records_estimate",
+    "gauge",
+    _PROXY,
+    "Records that the proxy counted and that never arrived, since the exporter met it: an estimate, explained in"
+    " docs/proxies.md.",
+)
+RESTARTS = Family(
+    "cliproxy_exporter_restarts_detected", "counter", _PROXY, "Restarts of the proxy that its own counts gave away."
+)
+FALSE_STARTS = Family(
+    "cliproxy_exporter_false_starts",
+    "counter",
+    _PROXY,
+    "Sudden first values of a proxy without details that were not believed; cliproxy-exporter false-starts lists them.",
+)
 LAST_SUCCESS = Family(
     "cliproxy_exporter_last_success_timestamp_seconds", "gauge", _PROXY, "When the proxy was last polled with success."
 )
@@ -346,6 +362,9 @@ OTHER_FAMILIES = (
     BACKFILLED,
     REJECTED,
     PENDING,
+    MISSED,
+    RESTARTS,
+    FALSE_STARTS,
     LAST_SUCCESS,
     POLLS,
     POLL_FAILURES,

@@ -168,11 +168,13 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def _take_back(file: Path, version: int) -> None:
-    """Make a ledger what it was at an older schema version: so far, later steps have only added tables."""
+    """Make a ledger what it was at an older schema version: so far, later steps have only added tables and columns."""
     with sqlite3.connect(file) as connection:
         for step in MIGRATIONS[version:]:
             for table in re.findall(r"create table (\w+)", step):
                 connection.execute(f"drop table {table}")
+            for table, column in re.findall(r"alter table (\w+) add column (\w+)", step):
+                connection.execute(f"alter table {table} drop column {column}")
         connection.execute(f"pragma user_version = {version}")
     connection.close()
 
