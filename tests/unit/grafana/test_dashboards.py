@@ -329,3 +329,22 @@ def test_provisioned_dashboards_come_from_their_files_only() -> None:
 
     assert (provider["type"], provider["options"]["path"]) == ("file", "/var/lib/grafana/dashboards")
     assert provider["allowUiUpdates"] is False
+
+
+# --- links from elsewhere ---------------------------------------------------------------------------------------------
+
+
+def test_every_alert_leads_to_a_dashboard_and_selects_by_variables_that_it_has() -> None:
+    document = yaml.safe_load((ROOT / "prometheus/rules/alerts.yml").read_text(encoding="utf-8"))
+    urls = [
+        rule["annotations"]["dashboard_url"]
+        for group in document["groups"]
+        for rule in group["rules"]
+        if "dashboard_url" in rule.get("annotations", {})
+    ]
+    variables = {each.uid: {variable["name"] for variable in each.variables} for each in DASHBOARDS}
+
+    assert urls
+    for url in urls:
+        (uid,) = re.findall(r"/d/([\w-]+)", url)
+        assert set(re.findall(r"[?&]var-(\w+)=", url)) <= variables[uid], url
