@@ -1,0 +1,288 @@
+"""The cumulative ``GET /usage`` of CPA up to 6.9 and of forks: reading a body, and its details as wire records. Pure.
+
+A body holds, for each client key and model, totals and one detail for each attempt since the proxy started; it can be
+tens of megabytes. So details stay bytes until somebody needs them: they are append-only, and what has not changed need
+not be decoded again. The client keys are raw and leave here as pseudonyms; so do the accounts in ``source``.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from exporter.errors import BadAnswerError
+from exporter.normalize.wire import Wire, WireTokens
+from exporter.records import CredentialFacts
+
+Pseudonym = Callable[[str], str]
+
+_MAX_TEXT = 300
+_Text = Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
+_OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
+_FRACTION = re.compile(r"\.(\d{1,9})")
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_DETAILS = msgspec.Raw(b"")
+
+
+class _Detail(msgspec.Struct, gc=False):
+    timestamp: _Text | None = None
+    latency_ms: int | None = None
+    source: str | None = None
+    auth_index: _Text | int | None = None
+    tokens: WireTokens | None = None
+    failed: bool | None = None
+
+
+class _Model(msgspec.Struct):
+    total_requests: int = 0
+    total_tokens: int = 0
+    details: msgspec.Raw = _NO_DETAILS
+
+
+class _Api(msgspec.Struct):
+    models: dict[str, _Model] = {}
+
+
+class _Usage(msgspec.Struct):
+    apis: dict[str, _Api] | None = None
+
+
+class _Body(msgspec.Struct):
+    usage: _Usage
+
+
+_decode_body = msgspec.json.Decoder(_Body, strict=False).decode
+_decode_details = msgspec.json.Decoder(list[_Detail], strict=False).decode
+_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_detail = msgspec.json.Decoder(_Detail, strict=False).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class SnapshotSeries(msgspec.Struct, frozen=True):
+    """One client key and model of a snapshot: counts since the proxy started, and its details as they were sent.
+
+    ``key`` is the pseudonym of what the proxy lists it under, ``client`` that of the client's key, empty for a proxy
+    that asks for none. ``details`` is a JSON list, None where the server sends none.
+    """
+
+    key: str
+    client: str
+    model: str
+    requests: int
+    tokens: int
+    details: memoryview | None
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What is remembered of a series: its counts, and length and hash of its details without the closing bracket."""
+
+    requests: int
+    tokens: int
+    length: int | None = None
+    sha256: bytes | None = None
+
+
+def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[SnapshotSeries]:
+    """The series of a snapshot. Raises BadAnswerError for any other shape; the text quotes nothing."""
+    try:
+        usage = _decode_body(body).usage
+    except _UNDECODABLE:
+        raise BadAnswerError(
+            "The proxy's usage snapshot has a shape that no known CPA version sends, or broke off."
+        ) from None
+    return [
+        _series(key, name, model, pseudonym)
+        for key, api in (usage.apis or {}).items()
+        for name, model in api.models.items()
+    ]
+
+
+def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> SnapshotSeries:
+    # Without a client key the proxy lists "METHOD /route", the provider's name or "unknown" instead.
+    is_open = _OPEN_PROXY.fullmatch(key) or key in _NO_KEY
+    details = None
+    if model.details is not _NO_DETAILS:
+        view = memoryview(model.details)  # a view: a copy would double the memory of the body
+        # A fork that strips details may leave an empty list or null behind.
+        details = view if bytes(view[:1]) == b"[" and (view.nbytes > 2 or not model.total_requests) else None
+    return SnapshotSeries(
+        key=pseudonym(key),
+        client="" if is_open else pseudonym(key),
+        model=name,
+        requests=max(0, model.total_requests),
+        tokens=max(0, model.total_tokens),
+        details=details,
+    )
+
+
+_NO_KEY = frozenset(
+    {
+        "",
+        "unknown",
+        "claude",
+        "codex",
+        "gemini",
+        "gemini-cli",
+        "vertex",
+        "aistudio",
+        "antigravity",
+        "qwen",
+        "iflow",
+        "kimi",
+        "openai-compatibility",
+    }
+)
+
+
+def mark_of(series: SnapshotSeries) -> Mark:
+    """What to remember of a series."""
+    if series.details is None:
+        return Mark(series.requests, series.tokens)
+    known = series.details[:-1]
+    return Mark(series.requests, series.tokens, known.nbytes, hashlib.sha256(known).digest())
+
+
+def tail_of(series: SnapshotSeries, mark: Mark | None) -> bytes | None:
+    """The details behind those that ``mark`` remembers, as a JSON list; None if these have changed.
+
+    It never decides what is new: it only proves that nothing before the tail changed.
+    """
+    details = series.details
+    if details is None or mark is None or mark.length is None or not 0 < mark.length < details.nbytes:
+        return None
+    if hashlib.sha256(details[: mark.length]).digest() != mark.sha256:
+        return None
+    rest = bytes(details[mark.length :]).lstrip()
+    return b"[" + rest.removeprefix(b",")
+
+
+def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
+    """Each detail as a redacted wire record, or, where it has another shape, as the line that can be kept of it."""
+    try:
+        found = _decode_details(details)
+    except _UNDECODABLE:
+        yield from _read_one_by_one(details, series, pseudonym)
+        return
+    for detail in found:
+        yield _wire(detail, series, pseudonym)
+
+
+def _read_one_by_one(
+    details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym
+) -> Iterator[Wire | bytes]:
+    try:
+        elements = _decode_elements(details)
+    except _UNDECODABLE:
+        yield _misfit(series, bytes(details))
+        return
+    for raw in elements:
+        try:
+            yield _wire(_decode_detail(raw), series, pseudonym)
+        except _UNDECODABLE:
+            yield _misfit(series, bytes(raw))
+
+
+def _misfit(series: SnapshotSeries, raw: bytes) -> bytes:
+    """What is kept of a detail that cannot be read: where it was, and its hash, so that it is known again."""
+    return json.dumps(
+        {"model": series.model[:_MAX_TEXT], "api_key": series.client, "detail": [hashlib.sha256(raw).hexdigest()]}
+    ).encode()
+
+
+def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire:
+    index = detail.auth_index
+    return Wire(
+        timestamp=detail.timestamp,
+        latency_ms=detail.latency_ms,
+        source=pseudonym(detail.source) if detail.source else None,
+        # A number (CPA before 6.6.56) is another credential's after each restart.
+        auth_index=index if isinstance(index, str) else None,
+        tokens=detail.tokens,
+        failed=detail.failed,
+        model=series.model[:_MAX_TEXT],
+        api_key=series.client or None,
+    )
+
+
+def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
+    """The signed 64-bit fingerprint of a detail of the proxy named ``proxy``: identity v1 for snapshots.
+
+    The list of fields is fixed for ever. They are those by which CPA itself knows a detail again when it imports one,
+    without the redacted ones; the time in UTC, because an import may write it in another zone.
+    """
+    tokens = wire.tokens
+    fields = (
+        "snapshot/1",
+        proxy,
+        _utc(wire.timestamp),
+        wire.model,
+        wire.auth_index,
+        wire.failed,
+        tokens and tokens.input_tokens,
+        tokens and tokens.output_tokens,
+        tokens and tokens.reasoning_tokens,
+        tokens and tokens.cached_tokens,
+        tokens and tokens.total_tokens,
+    )
+    return int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True)
+
+
+def _utc(timestamp: str | None) -> str | None:
+    """A moment to the nanosecond, the same for the same moment in every zone; any other text as it is."""
+    if timestamp is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return timestamp
+    fraction = _FRACTION.search(timestamp)
+    digits = fraction[1].ljust(9, "0") if fraction else "0" * 9
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{digits}"
+
+
+def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire:
+    """The record with the provider that a snapshot leaves out: that of its credential, else the model's family.
+
+    Changes ``wire`` and returns it.
+    """
+    index = wire.auth_index if isinstance(wire.auth_index, str) else ""
+    known = facts(index, "")
+    if known.provider:
+        wire.provider = known.provider
+    else:
+        wire.provider, wire.executor_type = model_family(wire.model or "")
+    return wire
+
+
+_FAMILIES = (
+    (re.compile(r"claude"), "claude", "ClaudeExecutor"),
+    (re.compile(r"gemini|gemma|imagen"), "gemini", "GeminiExecutor"),
+    (re.compile(r"(^|/)(gpt|o[1345]|chatgpt|codex)([-.]|$)"), "openai", "OpenAICompatExecutor"),
+    (re.compile(r"grok"), "xai", "XAIExecutor"),
+    (re.compile(r"kimi|moonshot"), "kimi", "KimiExecutor"),
+    (re.compile(r"qwen"), "qwen", "QwenExecutor"),
+    (re.compile(r"glm"), "zai", "OpenAICompatExecutor"),
+    (re.compile(r"deepseek"), "deepseek", "OpenAICompatExecutor"),
+)
+
+
+def model_family(model: str) -> tuple[str, str]:
+    """Provider and executor that a model's name suggests: how its tokens are counted depends on them."""
+    name = model.lower()
+    for pattern, provider, executor in _FAMILIES:
+        if pattern.search(name):
+            return provider, executor
+    return "unknown", "OpenAICompatExecutor"
+
+
+def has_restarted(series: Iterable[SnapshotSeries], marks: dict[tuple[str, str], Mark]) -> bool:
+    """Whether a count fell or a series vanished since ``marks``: the proxy has started anew."""
+    now = {(each.key, each.model): each for each in series}
+    return any(
+        mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
+        for key, mark in marks.items()
+    )
