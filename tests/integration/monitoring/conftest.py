@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,3 +47,12 @@ def installed(config: Path, folder: Path, *, secrets: Mapping[str, str], changes
     copied = folder / "alertmanager.yml"
     copied.write_text(text)
     return copied
+
+
+def receiver_of(binary: Monitoring, labels: Mapping[str, str], config: Path) -> str:
+    """To whom Alertmanager sends an alert with these labels, as amtool works it out."""
+    pairs = [f"{name}={value}" for name, value in labels.items()]
+    command = [str(binary.amtool), "config", "routes", "test", f"--config.file={config}", *pairs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

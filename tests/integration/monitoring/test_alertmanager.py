@@ -2,14 +2,14 @@
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.receivers import WebReceiver, web_receiver
-from tests.integration.monitoring.conftest import ALERTMANAGER, EXAMPLES, installed
+from tests.integration.monitoring.conftest import ALERTMANAGER, EXAMPLES, installed, receiver_of
 from tests.monitoring import Alertmanager, Monitoring, run_alertmanager
 from tests.running import wait_until
 
@@ -30,12 +30,6 @@ LIMIT = {
 WARNING = {**LIMIT, "severity": "warning"}
 CRITICAL = {**LIMIT, "severity": "critical"}
 ABSENT = {"alertname": "CliproxyExporterAbsent", "severity": "critical"}
-
-
-def _route(binary: Monitoring, labels: Mapping[str, str], config: Path = ALERTMANAGER / "alertmanager.yml") -> str:
-    pairs = [f"{name}={value}" for name, value in labels.items()]
-    command = [str(binary.amtool), "config", "routes", "test", f"--config.file={config}", *pairs]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @contextmanager
@@ -102,7 +96,7 @@ def test_an_example_is_valid_and_says_if_it_needs_a_newer_alertmanager(
     ],
 )
 def test_an_alert_goes_to(binary: Monitoring, labels: dict[str, str], receiver: str) -> None:
-    assert _route(binary, labels) == receiver
+    assert receiver_of(binary, labels, ALERTMANAGER / "alertmanager.yml") == receiver
 
 
 # --- notifications ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,267 @@
+"""The shipped rules: the names in them exist, and each alert has its texts, page, row in the manual, and tests."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
+from exporter.status import STATES
+
+ROOT = Path(__file__).resolve().parents[3]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+EXAMPLES = sorted((ROOT / "alertmanager" / "examples").glob("*.yml"))
+
+Rule = dict[str, Any]
+
+
+def _rules() -> list[Rule]:
+    files = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
+    return [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+
+
+ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
+RECORDED = {rule["record"]: rule for rule in _rules() if "record" in rule}
+
+each_alert = pytest.mark.parametrize("name", ALERTS)
+each_runbook = pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+
+# What Prometheus makes itself, and Alertmanager's own.
+_OTHERS = {"up": {"job", "instance"}, "ALERTS": {"alertname"}, "alertmanager_notifications_failed_total": set()}
+_SCRAPED = {"job", "instance"}
+
+
+def _known_labels() -> dict[str, set[str]]:
+    """Label names by metric, for all metrics that a rule may name."""
+    known = {name: set(labels) for name, labels in _OTHERS.items()}
+    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+        known[family.sample_name] = {*family.labels, *_SCRAPED}
+        if family.kind == "histogram":
+            known |= {f"{family.name}_{part}": {*family.labels, *_SCRAPED} for part in ("sum", "count")}
+            known[f"{family.name}_bucket"] = {*family.labels, "le", *_SCRAPED}
+    every = set().union(*known.values())
+    return known | dict.fromkeys(RECORDED, every)
+
+
+KNOWN = _known_labels()
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    """A parsed expression and all its parts."""
+    yield node
+    for name in ("expr", "lhs", "rhs", "param", "vector_selector", "vs"):
+        part = getattr(node, name, None)
+        if part is not None:
+            yield from _nodes(part)
+    for argument in getattr(node, "args", None) or ():
+        yield from _nodes(argument)
+
+
+def _problems(expr: str) -> list[str]:
+    """Metrics and labels in matchers that do not exist, and states that no proxy can have."""
+    found = []
+    selectors = [node for node in _nodes(promql_parser.parse(expr)) if isinstance(node, promql_parser.VectorSelector)]
+    for selector in selectors:
+        if selector.name not in KNOWN:
+            found.append(f"no metric {selector.name}")
+            continue
+        for matcher in selector.matchers.matchers:
+            if matcher.name not in KNOWN[selector.name]:
+                found.append(f"{selector.name} has no label {matcher.name}")
+            if selector.name == "cliproxy_proxy_state" and matcher.name == "state":
+                found += [f"no state {state}" for state in matcher.value.split("|") if state not in STATES]
+    return found
+
+
+def _queries_in(template: str) -> list[str]:
+    """The expressions that a text asks for, with a value in each place that is filled in."""
+    asked = re.findall(r'printf "((?:[^"\\]|\\.)*)"[^|}]*\| query', re.sub(r"\s+", " ", template))
+    return [
+        re.sub(r"%s(?=\W|$)", "{job='x'}", expr.replace("%q", "'x'").replace('\\"', "'").replace("%%", "%"))
+        for expr in asked
+    ]
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", _rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_names_metrics_and_labels_that_exist(rule: Rule) -> None:
+    assert _problems(rule["expr"]) == []
+
+
+@each_alert
+def test_the_texts_of_an_alert_ask_for_what_exists(name: str) -> None:
+    text = " ".join(ALERTS[name]["annotations"].values())
+    asked = _queries_in(text)
+
+    assert len(asked) == text.count("| query"), "this test finds them all"
+    assert [problem for expr in asked for problem in _problems(expr)] == []
+
+
+def test_a_name_that_does_not_exist_is_noticed() -> None:
+    assert _problems("rate(cliproxy_requsts_total[5m]) > 0") == ["no metric cliproxy_requsts_total"]
+    assert _problems('sum(cliproxy_up{model="x"})') == ["cliproxy_up has no label model"]
+    assert _problems('cliproxy_proxy_state{state=~"ok|well"}') == ["no state well"]
+    assert _queries_in('{{ with printf "cliproxy_up{proxy=%q}" $labels.proxy | query }}') == ["cliproxy_up{proxy='x'}"]
+
+
+@each_runbook
+def test_a_runbook_asks_for_what_exists(page: Path) -> None:
+    queries = re.findall(r"^```promql\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+    assert queries, "a page shows what to look at"
+    assert [problem for query in queries for problem in _problems(query)] == []
+
+
+def test_the_states_that_alerts_speak_of_are_all_of_those_that_keep_the_exporter_out() -> None:
+    down = ALERTS["CliproxyProxyDown"]["expr"]
+    (left_out,) = re.findall(r'state=~"([^"]+)"', down)
+    (refused,) = re.findall(r'state=~"([^"]+)"', ALERTS["CliproxyKeyRefused"]["expr"])
+    (stalled,) = re.findall(r'state=~"([^"]+)"', ALERTS["CliproxyExporterStalled"]["expr"])
+
+    assert set(left_out.split("|")) == {*refused.split("|"), *stalled.split("|")}, "told by another alert"
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_series_is_named_by_level_metric_and_operation(name: str) -> None:
+    level, metric, operation = name.split(":")
+    labels = {"proxy", "provider", "model", "credential", "client", "billing"}
+
+    assert metric.startswith("cliproxy_")
+    assert operation
+    assert level == "limit" or set(level.split("_")) <= labels
+
+
+def test_ranges_are_at_least_four_scrapes_long() -> None:
+    for rule in (*ALERTS.values(), *RECORDED.values()):
+        for number, unit in re.findall(r"\[(\d+)([smhd])\]", rule["expr"]):
+            seconds = int(number) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+            assert seconds >= 4 * 15, rule
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+@each_alert
+def test_an_alert_has_a_severity_and_all_its_texts(name: str) -> None:
+    alert = ALERTS[name]
+
+    assert re.fullmatch(r"Cliproxy[A-Z][A-Za-z]+", name)
+    assert set(alert["annotations"]) == {"summary", "description", "runbook_url", "dashboard_url"}
+    # The one generic rule has its severity from the threshold.
+    assert (alert.get("labels", {}).get("severity") is None) == (name == "CliproxyLimitReached")
+    assert alert.get("labels", {"severity": "none"})["severity"] in {"critical", "warning", "info", "none"}
+    assert alert["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+
+
+@each_alert
+def test_an_alert_leads_to_a_dashboard_that_exists(name: str) -> None:
+    dashboards = {
+        dashboard["uid"]: {variable["name"] for variable in dashboard["templating"]["list"]}
+        for dashboard in (yaml.safe_load(file.read_text()) for file in (ROOT / "grafana/dashboards").glob("*.json"))
+    }
+    url = ALERTS[name]["annotations"]["dashboard_url"]
+    found = re.match(r"http://localhost:3000/d/([\w-]+)\?from=now-\d+h&to=now", url)
+
+    assert found
+    assert set(re.findall(r"&var-(\w+)=", url)) <= dashboards[found[1]]
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == ALERTS.keys()
+
+
+@each_runbook
+def test_a_page_has_its_four_parts(page: Path) -> None:
+    headings = re.findall(r"^(#+ .*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), flags=re.MULTILINE)
+
+    assert headings == [f"# {page.stem}", "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
+
+
+@each_runbook
+def test_a_page_leads_to_headings_that_exist(page: Path) -> None:
+    for name, _, anchor in (link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())):
+        target = page.parent / name
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in anchors, f"{name}#{anchor}"
+
+
+def test_the_manual_lists_every_alert_with_its_severity() -> None:
+    text = (ROOT / "docs" / "alerting.md").read_text()
+    rows = re.findall(r"^\| \[`(\w+)`\]\(runbooks/(\w+)\.md\) \| ([\w' ]+) \|", text, flags=re.MULTILINE)
+
+    expected = {name: rule.get("labels", {}).get("severity", "the threshold's") for name, rule in ALERTS.items()}
+    assert {name: severity for name, _page, severity in rows} == expected
+    assert all(name == page for name, page, _severity in rows)
+
+
+# --- tests of alerts --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def expectations() -> dict[str, list[tuple[str, bool]]]:
+    """For each alert: every moment at which a test looks, and whether it fires then."""
+    found: dict[str, list[tuple[str, bool]]] = {name: [] for name in ALERTS}
+    for file in (ROOT / "prometheus" / "tests").glob("*.test.yml"):
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            for look in test.get("alert_rule_test", ()):
+                found[look["alertname"]].append(("texts", bool(look["exp_alerts"])))
+            for look in test.get("promql_expr_test", ()):
+                for name in re.findall(r'ALERTS\{alertname="(\w+)"', look["expr"]):
+                    found[name].append(("state", bool(look["exp_samples"])))
+    return found
+
+
+@each_alert
+def test_an_alert_is_tested_with_its_texts_and_both_ways(
+    name: str, expectations: dict[str, list[tuple[str, bool]]]
+) -> None:
+    looks = expectations[name]
+
+    assert ("texts", True) in looks, "exact labels and texts"
+    assert any(not fires for _kind, fires in looks) or name == "CliproxyWatchdog", "a moment at which it does not fire"
+
+
+def test_every_recorded_series_is_tested() -> None:
+    text = "".join(file.read_text() for file in (ROOT / "prometheus" / "tests").glob("*.test.yml"))
+
+    assert {name for name in RECORDED if name not in text} == set()
+
+
+# --- Alertmanager -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_differs_from_the_default_in_its_receiver_only(example: Path) -> None:
+    default = yaml.safe_load((ROOT / "alertmanager" / "alertmanager.yml").read_text())
+    config = yaml.safe_load(example.read_text())
+    nobody, notify = config.pop("receivers")
+    assert default.pop("receivers") == [{"name": "nobody"}, {"name": "notify"}]
+    config.pop("global", None)
+
+    assert config == default
+    assert (nobody, notify["name"], len(notify)) == ({"name": "nobody"}, "notify", 2)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_names_its_secret_files_and_holds_no_secret(example: Path) -> None:
+    text = example.read_text()
+    named = set(re.findall(r"^#   alertmanager/secrets/([\w-]+)", text, flags=re.MULTILINE))
+    used = set(re.findall(r"_file: /etc/alertmanager/secrets/([\w-]+)$", text, flags=re.MULTILINE))
+    manual = (ROOT / "docs" / "alerting.md").read_text()
+    (row,) = re.findall(rf"^\| `{example.name}` \| (.*?) \|", manual, flags=re.MULTILINE)
+
+    assert used
+    assert named == used == set(re.findall(r"`([\w-]+)`", row))
+
+
+def test_inhibition_and_routes_name_alerts_that_exist() -> None:
+    text = (ROOT / "alertmanager" / "alertmanager.yml").read_text()
+
+    assert {name for name in re.findall(r"Cliproxy[A-Z]\w*\w", text) if name != "CliproxyLimit"} <= ALERTS.keys()
