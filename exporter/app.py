@@ -24,6 +24,7 @@ from exporter.pipeline import Pipeline
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pseudonyms import Pseudonyms, load_hash_key
 from exporter.settings.model import ProxySettings, Settings
+from exporter.snapshot_intake import SnapshotIntake
 from exporter.sources.client import ProxyClient
 from exporter.sources.guard import KeyGuard
 from exporter.status import ProxyStatus
@@ -74,6 +75,14 @@ class Exporter:
                 client=client,
                 ledger=self._ledger,
                 intake=intake(client.name),
+                snapshots=SnapshotIntake(
+                    client.name,
+                    ledger=self._ledger,
+                    pricer=pricer,
+                    pseudonym=pseudonyms.of,
+                    clock=clock,
+                    false_start_usd=settings.false_start_cost_usd,
+                ),
                 pseudonym=pseudonyms.of,
                 clock=clock,
                 metrics=polls,

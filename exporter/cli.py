@@ -5,6 +5,7 @@ import click
 from exporter import __version__
 from exporter.commands.check_config import check_config
 from exporter.commands.export import export
+from exporter.commands.false_starts import false_starts
 from exporter.commands.limits import limits
 from exporter.commands.price import price
 from exporter.commands.replay import replay
@@ -28,5 +29,5 @@ def main(context: click.Context) -> None:
         context.invoke(run)
 
 
-for _command in (run, demo, check_config, limits, export, replay, price):
+for _command in (run, demo, check_config, limits, false_starts, export, replay, price):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""One proxy, polled: detect its source, take inventory of its credentials, drain its queue into the intake.
+"""One proxy, polled: detect its source, take inventory of its credentials, take in its queue or its snapshot.
 
 A pipeline is used by one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
 counted by reason, and is logged when it changes, not when it repeats.
@@ -17,12 +17,15 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.polls import PollMetrics
 from exporter.pseudonyms import Pseudonym
 from exporter.rivals import RivalWatch
+from exporter.snapshot_intake import SnapshotIntake
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import Flags, Source, detect, read_flags
 from exporter.sources.queue import drain
+from exporter.sources.snapshot import fetch_snapshot
 from exporter.status import ProxyStatus
 
 _POLL_SECONDS = 15.0
+_SNAPSHOT_SECONDS = 60.0
 _POLLS_PER_RETENTION = 4
 _REFRESH_SECONDS = 60.0
 """How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
@@ -39,6 +42,7 @@ class Pipeline:
         client: ProxyClient,
         ledger: Ledger,
         intake: Intake,
+        snapshots: SnapshotIntake,
         pseudonym: Pseudonym,
         clock: Clock,
         metrics: PollMetrics,
@@ -49,10 +53,12 @@ class Pipeline:
         self._client = client
         self._ledger = ledger
         self._intake = intake
+        self._snapshots = snapshots
         self._pseudonym = pseudonym
         self._clock = clock
         self._metrics = metrics
         self._longest_interval = longest_interval_seconds or _POLL_SECONDS
+        self._longest_snapshot_interval = longest_interval_seconds or _SNAPSHOT_SECONDS
         self._source: Source | None = None
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
@@ -65,6 +71,8 @@ class Pipeline:
     @property
     def interval_seconds(self) -> float:
         """Time between two polls: short against the retention, within which a record must be read or is lost."""
+        if self._source is not None and self._source.kind == "snapshot":
+            return max(1.0, min(_SNAPSHOT_SECONDS, self._longest_snapshot_interval))
         retention = self.status.retention_seconds
         by_retention = retention / _POLLS_PER_RETENTION if retention else _POLL_SECONDS
         return max(1.0, min(_POLL_SECONDS, by_retention, self._longest_interval))
@@ -120,6 +128,16 @@ class Pipeline:
             self._note_flags(read_flags(self._client, source))
             self._take_inventory(source)
 
+        if source.kind == "snapshot":
+            fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
+            self._snapshots.take(fetched.body, taken_ms=fetched.taken_ms)
+        else:
+            self._drain(source)
+        if self._client.version != source.version:
+            self._source = None
+        self._note_success(source)
+
+    def _drain(self, source: Source) -> None:
         def know_credentials(handles: set[str]) -> None:
             self._know_credentials(handles, source)
 
@@ -133,9 +151,6 @@ class Pipeline:
             # After the drain: the records of what the inventory counted have been read by now.
             self._rivals.compare(attempts=self._attempts, received=self._ledger.received(self.name))
             self._attempts = None
-        if self._client.version != source.version:
-            self._source = None
-        self._note_success(source)
 
     def _take_inventory(self, source: Source) -> None:
         self._refreshed_at = self._clock.monotonic()
@@ -192,7 +207,8 @@ class Pipeline:
                 up=True,
             )
         else:
-            self._enter("ok", f"{self._client.where} is read from its usage queue.", up=True)
+            kind = "queue" if source.kind == "queue" else "snapshot"
+            self._enter("ok", f"{self._client.where} is read from its usage {kind}.", up=True)
 
     # --- state -----------------------------------------------------------------------------------------------------
 

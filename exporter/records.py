@@ -70,10 +70,11 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
 class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     """One upstream attempt, normalized. ``client`` and ``source`` are keyed hashes, never raw values.
 
-    ``counted`` is false for records that carry tokens but are no request of a user (a prewarm with ``generate: false``,
-    the extra record of Codex' image tool). ``code`` is empty for a success, else the value of the label ``code`` of
-    ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier. ``known_family`` is false where
-    the meaning of the token counts had to be guessed.
+    ``counted`` is the number of requests: 0 for records that carry tokens but are no request of a user (a prewarm with
+    ``generate: false``, the extra record of Codex' image tool), several for an increment of a proxy without details.
+    ``code`` is empty for a success, else the value of the label ``code`` of ``cliproxy_failed_requests_total``.
+    ``service_tier`` is empty for the default tier. ``known_family`` is false where the meaning of the token counts had
+    to be guessed.
     """
 
     ts_ms: int
@@ -88,7 +89,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     tokens: Tokens
     latency_ms: int = 0
     ttft_ms: int = 0
-    counted: bool = True
+    counted: int = 1
     code: str = ""
     service_tier: str = ""
     known_family: bool = True

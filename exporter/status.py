@@ -20,7 +20,6 @@ STATES = (
     "unreachable",
     "server_error",
     "bad_answer",
-    "legacy_only",
     "resp_only",
     "unknown_server",
     "source_gone",

@@ -53,7 +53,7 @@ def _check_proxies(settings: Settings) -> None:
             failed = True
             click.echo(f"problem: {exc}")
         else:
-            click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage queue ({source.api})")
+            click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.api})")
             if source.flags.publishing_enabled is False:
                 failed = True
                 click.echo(

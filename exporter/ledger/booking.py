@@ -46,7 +46,7 @@ _ADD_TOTALS = (
 )
 _ADD_ROLLUP = (
     f"insert into rollup select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS},"
-    " sum(e.counted and e.code <> ''), sum(e.counted and e.unpriced <> '')"
+    " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> ''))"
     " from entry e where e.id > ? group by 1, 2, 3, 4"
     f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
 )

@@ -195,7 +195,7 @@ class Dictionary:
 
     def _find_or_add_series(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         credential = self._credential_of(connection, proxy, record)
-        client = self._client_id(connection, record.client)
+        client = self.client_id(connection, record.client)
         route = self._route_id(connection, Route(proxy, record.provider, record.model))
         id_ = self._series_ids.get((route, credential, client))
         if id_ is not None:
@@ -207,7 +207,7 @@ class Dictionary:
     def _other(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         route = self._route_id(connection, Route(proxy, record.provider, OTHER))
         credential = self._keyed_credential(connection, proxy, "fold", OTHER, label=OTHER)
-        client = self._client_id(connection, OTHER, label=OTHER)
+        client = self.client_id(connection, OTHER, label=OTHER)
         id_ = self._series_ids.get((route, credential, client))
         return self._add_series(connection, route, credential, client, shown=None) if id_ is None else id_
 
@@ -235,7 +235,8 @@ class Dictionary:
             self.routes[id_] = route
         return id_
 
-    def _client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
+    def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
+        """The id of a client, made if it is new."""
         id_ = self._client_ids.get(pseudonym)
         if id_ is None:
             label = label or (f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS)

@@ -7,7 +7,7 @@ behind is a stored batch, and booking it later is the same call.
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exporter.clock import Clock
 from exporter.credentials.accounts import Account
-from exporter.ledger.booking import book_entries, take_over
+from exporter.ledger.booking import Booked, book_entries, take_over
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
@@ -26,9 +26,20 @@ from exporter.ledger.quotas import Quotas
 from exporter.ledger.refusals import LedgerRefusals
 from exporter.ledger.replay import queue_rejected
 from exporter.ledger.retention import Pruned, prune
+from exporter.ledger.snapshots import (
+    FalseStart,
+    Identity,
+    MarkKey,
+    Snapshots,
+    is_rejected,
+    keep_false_starts,
+    known_identities,
+    save_checkpoint,
+)
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.windows import Windows
 from exporter.limits.headers import Reading
+from exporter.normalize.snapshot import Mark
 from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 
@@ -59,6 +70,7 @@ class Ledger:
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.quotas = Quotas()
+        self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False
         self._last_success_ms: dict[int, int] = {}
@@ -98,7 +110,10 @@ class Ledger:
         id_: int | None = None
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
-            connection.execute("update proxy set received = received + ? where id = ?", (batch.received, proxy_id))
+            # Snapshots of this proxy do not go on from here: another source has been read.
+            connection.execute(
+                "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy_id)
+            )
             for unreadable in batch.unreadable:
                 _reject_unreadable(connection, proxy_id, received_ms, unreadable)
             if batch.lines:
@@ -179,12 +194,95 @@ class Ledger:
             )
             flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
+        self._show_booked(proxy_id, [booked], flow)
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def book_details(
+        self,
+        proxy: str,
+        records: Sequence[tuple[UsageRecord, Cost, bool]],
+        *,
+        rejected: Sequence[tuple[bytes, Rejected]] = (),
+        duplicates: int = 0,
+    ) -> set[Identity]:
+        """Book details of a snapshot, each with its cost and whether it is live; those known already are duplicates.
+
+        ``duplicates`` are further ones that were not looked up. Returns the identities that were known. Raises
+        LedgerError if the ledger cannot be written; then nothing of it is booked.
+        """
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, proxy)
+            known = known_identities(connection, ((record.ts_ms, record.fingerprint) for record, _, _ in records))
+            kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy_id, line)]
+            booked = []
+            for live in (False, True):
+                new = [
+                    (record, cost)
+                    for record, cost, is_live in records
+                    if is_live is live and (record.ts_ms, record.fingerprint) not in known
+                ]
+                booked.append(
+                    book_entries(connection, self.dictionary, self.totals, proxy=proxy_id, records=new, live=live)
+                )
+            for line, why in kept:
+                _reject_line(connection, proxy_id, int(self._clock.now() * 1000), line, why)
+            old = len(known) + len(rejected) - len(kept) + duplicates
+            entries = booked[0].entries + booked[1].entries
+            connection.execute(
+                "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
+                " duplicate = duplicate + ? where id = ?",
+                (entries + old + len(kept), entries, booked[0].entries, old, proxy_id),
+            )
+            flow = read_flow(connection, proxy_id)
+        self._show_booked(proxy_id, booked, flow)
+        return known
+
+    def close_snapshot(
+        self,
+        proxy: str,
+        *,
+        taken_ms: int,
+        before: Mapping[MarkKey, Mark],
+        marks: Mapping[MarkKey, Mark],
+        restarted: bool = False,
+        missed: int = 0,
+        increments: Sequence[tuple[UsageRecord, Cost]] = (),
+        false_starts: Sequence[FalseStart] = (),
+    ) -> None:
+        """End the booking of a snapshot: remember its marks in place of ``before``, and what it told of the proxy.
+
+        ``increments`` are what a proxy without details has counted since. All in one transaction. Raises LedgerError.
+        """
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, proxy)
+            booked = book_entries(
+                connection, self.dictionary, self.totals, proxy=proxy_id, records=increments, live=True
+            )
+            keep_false_starts(
+                connection,
+                proxy_id,
+                [(each, self.dictionary.client_id(connection, each.client)) for each in false_starts],
+            )
+            save_checkpoint(connection, proxy_id, taken_ms=taken_ms, before=before, marks=marks)
+            connection.execute(
+                "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2,"
+                " missed = missed + ?3 where id = ?4",
+                (booked.entries, restarted, missed, proxy_id),
+            )
+            flow = read_flow(connection, proxy_id)
+        self._show_booked(proxy_id, [booked], flow)
+
+    def _show_booked(self, proxy: int, booked: Sequence[Booked], flow: Flow) -> None:
+        """Bring memory up to date after the commit of a booking."""
         with self.totals.lock:
-            take_over(booked, self.totals)
-            self._show_flow(proxy_id, flow)
-        if booked.oldest_bucket is not None:
-            self.periods.touched(booked.oldest_bucket)
-            self.windows.touched(booked.oldest_bucket)
+            for each in booked:
+                take_over(each, self.totals)
+            self._show_flow(proxy, flow)
+        for each in booked:
+            if each.oldest_bucket is not None:
+                self.periods.touched(each.oldest_bucket)
+                self.windows.touched(each.oldest_bucket)
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]

@@ -13,7 +13,6 @@ FAILURE_REASONS = (
     "remote_disabled",
     "no_key_set",
     "management_off",
-    "legacy_only",
     "resp_only",
     "unknown_server",
     "source_gone",

@@ -58,7 +58,7 @@ def normalize(
         tokens=tokens,
         latency_ms=_duration(wire.latency_ms),
         ttft_ms=_duration(wire.ttft_ms),
-        counted=wire.generate is not False and not _is_image_tool_extra(wire),
+        counted=int(wire.generate is not False and not _is_image_tool_extra(wire)),
         code=_code(wire),
         service_tier=_service_tier(wire),
         known_family=family is not Family.UNKNOWN,

@@ -8,7 +8,7 @@ not be decoded again. The client keys are raw and leave here as pseudonyms; so d
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -138,26 +138,29 @@ _NO_KEY = frozenset(
 )
 
 
-def mark_of(series: SnapshotSeries) -> Mark:
-    """What to remember of a series."""
-    if series.details is None:
-        return Mark(series.requests, series.tokens)
-    known = series.details[:-1]
-    return Mark(series.requests, series.tokens, known.nbytes, hashlib.sha256(known).digest())
+def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | None]:
+    """What to remember of a series, and its details behind those that ``known`` remembers, as a JSON list.
 
-
-def tail_of(series: SnapshotSeries, mark: Mark | None) -> bytes | None:
-    """The details behind those that ``mark`` remembers, as a JSON list; None if these have changed.
-
-    It never decides what is new: it only proves that nothing before the tail changed.
+    None instead of the list if those have changed. It never decides what is new: it only proves that nothing before
+    the tail has changed.
     """
     details = series.details
-    if details is None or mark is None or mark.length is None or not 0 < mark.length < details.nbytes:
-        return None
-    if hashlib.sha256(details[: mark.length]).digest() != mark.sha256:
-        return None
-    rest = bytes(details[mark.length :]).lstrip()
-    return b"[" + rest.removeprefix(b",")
+    if details is None:
+        return Mark(series.requests, series.tokens), None
+    length = known.length if known is not None else None
+    proven = 0
+    digest = hashlib.sha256()
+    if known is not None and length is not None and 0 < length < details.nbytes:
+        digest.update(details[:length])
+        if digest.digest() == known.sha256:
+            proven = length
+        else:
+            digest = hashlib.sha256()
+    digest.update(details[proven:-1])
+    mark = Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest())
+    if not proven:
+        return mark, None
+    return mark, b"[" + bytes(details[proven:]).lstrip().removeprefix(b",")
 
 
 def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
@@ -279,7 +282,7 @@ def model_family(model: str) -> tuple[str, str]:
     return "unknown", "OpenAICompatExecutor"
 
 
-def has_restarted(series: Iterable[SnapshotSeries], marks: dict[tuple[str, str], Mark]) -> bool:
+def has_restarted(series: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
     """Whether a count fell or a series vanished since ``marks``: the proxy has started anew."""
     now = {(each.key, each.model): each for each in series}
     return any(

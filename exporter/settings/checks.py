@@ -25,6 +25,7 @@ _HOST_NAME = re.compile(
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
+_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?", re.ASCII)
 _OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
 _LOWEST_OFFSET, _HIGHEST_OFFSET = -12.0, 14.0
 _MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
@@ -61,6 +62,14 @@ def whole_number(low: int, high: int | None = None) -> Callable[[object], int]:
         return number
 
     return check
+
+
+def amount(value: object) -> float:
+    """Money: a decimal number, 0 or more."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not _AMOUNT.fullmatch(text):
+        raise wrong(f"{shown(text)} is not an amount of money.", "Give a number, for example 10 or 2.50.")
+    return float(text)
 
 
 def choice(*allowed: str, synonyms: dict[str, str] | None = None) -> Callable[[object], str]:

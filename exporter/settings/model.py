@@ -125,6 +125,16 @@ class Settings(_Frozen):
             "The exporter polls more often where the proxy keeps its records for a shorter time.",
         ),
     ] = None
+    false_start_cost_usd: Annotated[
+        float,
+        BeforeValidator(checks.amount),
+        About(
+            section="Polling",
+            kind="US dollars, 0 or more",
+            help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
+            " appears at once with a value above this is a false start. It is listed, and not counted.",
+        ),
+    ] = 10.0
     timezone: Annotated[
         Annotated[str, BeforeValidator(checks.zone_name)] | None,
         About(

@@ -44,12 +44,6 @@ _PROBED = frozenset({200, 204, 400, 404, 405})
 T = TypeVar("T")
 
 
-class LegacyOnlyError(UnsupportedProxyError):
-    """The proxy has only the cumulative ``/usage`` (CPA <= 6.9)."""
-
-    reason = "legacy_only"
-
-
 class RespOnlyError(UnsupportedProxyError):
     """The proxy has only the RESP queue (CPA 6.10.0 to 6.10.7)."""
 
@@ -77,9 +71,13 @@ class Version(NamedTuple):
 
 
 class Paths(msgspec.Struct, frozen=True):
-    """Where a proxy has what the exporter reads. ``key_lists`` are the lists of configured API keys, one per kind."""
+    """Where a proxy has what the exporter reads.
+
+    ``usage`` is the snapshot of CPA up to 6.9; ``key_lists`` are the lists of configured API keys, one per kind.
+    """
 
     queue: str
+    usage: str
     credentials: str
     api_key_usage: str
     config: str
@@ -101,7 +99,7 @@ class Flags(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True):
     """A usage source that can be read. ``version`` and ``commit`` are the proxy's own words, empty if unknown."""
 
-    kind: Literal["queue"]
+    kind: Literal["queue", "snapshot"]
     api: Literal["v0", "v8"]
     paths: Paths
     flags: Flags
@@ -123,6 +121,7 @@ _KEY_LISTS = tuple(
 )
 _V0_PATHS = Paths(
     queue=f"{_V0}/usage-queue",
+    usage=f"{_V0}/usage",
     credentials=f"{_V0}/auth-files",
     api_key_usage=f"{_V0}/api-key-usage",
     config=_V0_CONFIG,
@@ -131,6 +130,7 @@ _V0_PATHS = Paths(
 )
 _V8_PATHS = Paths(
     queue=f"{_V8}/observability/usage/queue",
+    usage=f"{_V0}/usage",
     credentials=f"{_V8}/credentials",
     api_key_usage=f"{_V8}/observability/usage/api-keys",
     config=f"{_V8}/config",
@@ -158,6 +158,9 @@ def detect(client: ProxyClient) -> Source:
         raise _management_off(client)
     if _has_queue(client, _V0_PATHS.queue):
         return _source(client, "v0", _V0_PATHS)
+    # From 6.9.38 to 6.9.49 there is a queue beside it, of the same records, which HTTP does not reach: read one only.
+    if (version is None or version < _FIRST_WITHOUT_USAGE) and _has_legacy_usage(client):
+        return _source(client, "v0", _V0_PATHS, kind="snapshot")
     raise _unsupported(client, version)
 
 
@@ -169,9 +172,13 @@ def read_flags(client: ProxyClient, source: Source) -> Flags:
     return _read_flags(client, source.paths)
 
 
-def _source(client: ProxyClient, api: Literal["v0", "v8"], paths: Paths) -> Source:
+def _source(
+    client: ProxyClient, api: Literal["v0", "v8"], paths: Paths, *, kind: Literal["queue", "snapshot"] = "queue"
+) -> Source:
     flags = _read_flags(client, paths)
-    return Source(kind="queue", api=api, paths=paths, flags=flags, version=client.version, commit=client.commit)
+    if kind == "snapshot":
+        flags = Flags(publishing_enabled=flags.publishing_enabled, retention_seconds=None)  # nothing waits to be read
+    return Source(kind=kind, api=api, paths=paths, flags=flags, version=client.version, commit=client.commit)
 
 
 def _has_queue(client: ProxyClient, path: str) -> bool:
@@ -201,24 +208,15 @@ def _management_off(client: ProxyClient) -> ManagementOffError:
 
 
 def _unsupported(client: ProxyClient, version: Version | None) -> UnsupportedProxyError:
-    if version is None:
-        legacy = _has_legacy_usage(client)
-        stated = "an unknown version"
-    else:
-        legacy = version < _FIRST_WITHOUT_USAGE
-        stated = ".".join(map(str, version))
-    if legacy:
-        return LegacyOnlyError(
-            f"{client.where} is {stated} of CLIProxyAPI and has no usage queue, only the snapshots of /usage, which "
-            "are not supported yet. Upgrade it to 6.10.8 or newer."
-        )
+    stated = "an unknown version" if version is None else ".".join(map(str, version))
     if version is not None and version < _FIRST_HTTP_QUEUE:
         return RespOnlyError(
             f"{client.where} is {stated} of CLIProxyAPI, whose usage queue is not reachable over HTTP. Upgrade it to "
             "6.10.8 or newer."
         )
     return UnknownServerError(
-        f"{client.where} is {stated} of CLIProxyAPI and has no usage queue that is known here. Use a released CPA "
+        f"{client.where} is {stated} of CLIProxyAPI and has neither a usage queue nor a usage snapshot that is known "
+        "here. Use a released CPA "
         "6.10.8 or newer, and see whether the exporter has a newer version."
     )
 

@@ -24,7 +24,6 @@ _HEADLINES = {
     "remote_disabled": "does not allow management from here",
     "no_key_set": "has no management key",
     "management_off": "has no Management API",
-    "legacy_only": "is too old: it has no usage queue",
     "resp_only": "is too old: its usage queue is not reachable over HTTP",
     "unknown_server": "is no CPA that is known here",
     "source_gone": "has lost its usage queue",

@@ -351,7 +351,7 @@ def test_publishing_that_is_off(tmp_path: Path) -> None:
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 VERSIONS = [
-    ("v6.9.49", "legacy_only", ""),
+    ("v6.9.49", "ok", "snapshot-v0"),
     ("v6.10.5", "resp_only", ""),
     ("v6.10.8", "ok", "queue-v0"),
     ("v7.1.0", "ok", "queue-v0"),
@@ -403,14 +403,14 @@ def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
             assert bench.metric("cliproxy_proxy_info") == 1, "the old version is still shown"
 
 
-def test_a_downgrade_to_a_version_without_a_queue_is_noticed(tmp_path: Path) -> None:
+def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Path) -> None:
     before, after = DemoProxy(key=MANAGEMENT_KEY), DemoProxy(key=MANAGEMENT_KEY, version="v6.9.49")
     with DemoServer(before) as server, _bench(tmp_path, before, url=server.url) as bench:
         server.stop()
         with _at(server.port, after):
             bench.poll(4)
-            assert bench.states[-1] == "legacy_only"
-            assert bench.metric("cliproxy_up") == 0
+            assert bench.states[-1] == "ok"
+            assert bench.metric("cliproxy_proxy_info", source="snapshot-v0") == 1
 
 
 # --- away and back ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from exporter.errors import (
 )
 from exporter.sources.detect import (
     Flags,
-    LegacyOnlyError,
     RespOnlyError,
     UnknownServerError,
     detect,
@@ -103,21 +102,22 @@ def test_an_unknown_version_with_a_queue_is_read(connect: Connect, stated: str |
         assert (source.api, source.flags.retention_seconds) == ("v0", 3600)
 
 
-@pytest.mark.parametrize(
-    ("version", "error", "sentence"),
-    [
-        ("v6.6.96", LegacyOnlyError, "is 6.6.96 of CLIProxyAPI.*snapshots.*Upgrade it to 6.10.8"),
-        ("v6.9.49", LegacyOnlyError, "is 6.9.49 of CLIProxyAPI.*snapshots.*Upgrade it to 6.10.8"),
-        ("v6.10.5", RespOnlyError, "is 6.10.5 of CLIProxyAPI.*not reachable over HTTP. Upgrade it to 6.10.8"),
-    ],
-)
-def test_older_versions_are_told_to_upgrade(
-    connect: Connect, version: str, error: type[ProxyError], sentence: str
-) -> None:
-    with _recorded(version) as replay:
-        with pytest.raises(error, match=sentence):
+def test_a_version_whose_queue_http_does_not_reach_is_told_to_upgrade(connect: Connect) -> None:
+    with _recorded("v6.10.5") as replay:
+        with pytest.raises(
+            RespOnlyError, match=r"is 6\.10\.5 of CLIProxyAPI.*not reachable over HTTP\. Upgrade it to 6\.10\.8"
+        ):
             detect(connect(replay.url))
         assert dict(replay.requests) == {FLAG: 1, f"{QUEUE}?count=0": 1}
+
+
+@pytest.mark.parametrize("version", ["v6.6.96", "v6.9.49"])
+def test_an_older_version_is_read_by_its_snapshots(connect: Connect, version: str) -> None:
+    with _recorded(version) as replay:
+        replay.answer(f"{V0}/usage", Recording.read(f"{version}/usage/usage-2.json"))
+        source = detect(connect(replay.url))
+        assert (source.kind, source.api, source.version) == ("snapshot", "v0", version)
+        assert source.flags.retention_seconds is None, "nothing waits there to be read in time"
 
 
 def test_an_unknown_version_with_snapshots_is_looked_at_by_its_first_bytes_only(connect: Connect) -> None:
@@ -125,8 +125,7 @@ def test_an_unknown_version_with_snapshots_is_looked_at_by_its_first_bytes_only(
     with ReplayProxy() as replay:
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version="dev"))
         replay.answer(f"{V0}/usage", Recording("GET", "", 200, {"Content-Type": "application/json"}, body))
-        with pytest.raises(LegacyOnlyError, match="an unknown version"):
-            detect(connect(replay.url))
+        assert detect(connect(replay.url)).kind == "snapshot"
         assert replay.requests[f"{V0}/usage"] == 1
         assert replay.sent_bytes < 20_000_000  # what the sockets swallowed before the client hung up
 
@@ -144,7 +143,7 @@ def test_a_server_without_any_known_source(connect: Connect, version: str, usage
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version=version))
         if usage is not None:
             replay.answer(f"{V0}/usage", _json(usage))
-        with pytest.raises(UnknownServerError, match="no usage queue that is known"):
+        with pytest.raises(UnknownServerError, match="neither a usage queue nor a usage snapshot that is known"):
             detect(connect(replay.url))
 
 

@@ -16,7 +16,7 @@ QUEUE = "/v0/management/usage-queue"
 SOURCE = Source(
     kind="queue",
     api="v0",
-    paths=Paths(queue=QUEUE, credentials="", api_key_usage="", config="", publishing="", key_lists=()),
+    paths=Paths(queue=QUEUE, usage="", credentials="", api_key_usage="", config="", publishing="", key_lists=()),
     flags=Flags(publishing_enabled=True, retention_seconds=60),
     version="v7.2.140",
     commit="",

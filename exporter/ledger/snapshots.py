@@ -1,0 +1,147 @@
+"""What the ledger remembers of a proxy's snapshots: the marks of its series, and false starts.
+
+A snapshot is read again and again, so booking one means to find out what of it is not booked yet. That is decided by
+the identity of each detail in the ledger; the marks only tell which details need not be looked at.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exporter.ledger.database import Database
+from exporter.normalize.snapshot import Mark
+
+MarkKey = tuple[str, str]
+"""Pseudonym of what the proxy lists a series under, and its model."""
+
+Identity = tuple[int, int]
+"""Time in ms and fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The last good snapshot of a proxy.
+
+    ``taken_ms`` is when it was taken, by the proxy's clock; where another source was read since, when that was, by
+    ours; None at the first contact. ``continues``: no other source was read since. ``pruned_before_ms``: older entries
+    have been deleted.
+    """
+
+    taken_ms: int | None
+    continues: bool = False
+    marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
+    pruned_before_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FalseStart:
+    """A sudden first value that was not believed. ``nano_usd`` is what it would have cost."""
+
+    at_ms: int
+    client: str
+    model: str
+    requests: int
+    tokens: int
+    nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFalseStart:
+    """A false start as it is kept: ``client`` is its id."""
+
+    proxy: str
+    at_ms: int
+    client: int
+    model: str
+    requests: int
+    tokens: int
+    nano_usd: int
+
+
+class Snapshots:
+    """Reads what is remembered. Raises LedgerError throughout."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def checkpoint(self, proxy: str) -> Checkpoint:
+        """What is remembered of a proxy."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
+                " coalesce(pruned_before_ms, 0) from proxy where name = ?",
+                (proxy,),
+            ).fetchone()
+            if row is None:
+                return Checkpoint(taken_ms=None)
+            marks = connection.execute(
+                "select client, model, requests, tokens, length, sha256 from snapshot_series where proxy = ?", (row[0],)
+            )
+            return Checkpoint(
+                taken_ms=row[1],
+                marks={(client, model): Mark(*rest) for client, model, *rest in marks},
+                continues=bool(row[2]),
+                pruned_before_ms=row[3],
+            )
+
+    def known(self, identities: Iterable[Identity]) -> set[Identity]:
+        """Those that are booked."""
+        with self._database.transaction() as connection:
+            return known_identities(connection, identities)
+
+    def false_starts(self) -> list[ListedFalseStart]:
+        """All that were kept, the newest first."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "select p.name, f.at_ms, f.client, f.model, f.requests, f.tokens, f.nano_usd"
+                " from false_start f join proxy p on p.id = f.proxy order by f.id desc"
+            ).fetchall()
+        return [ListedFalseStart(*row) for row in rows]
+
+
+def known_identities(connection: sqlite3.Connection, identities: Iterable[Identity]) -> set[Identity]:
+    """Those of ``identities`` that are booked."""
+    statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
+    return {each for each in identities if connection.execute(statement, each).fetchone() is not None}
+
+
+def is_rejected(connection: sqlite3.Connection, proxy: int, line: bytes) -> bool:
+    """Whether this line of a proxy is kept as rejected already."""
+    digest = hashlib.sha256(line).digest()
+    found = connection.execute("select 1 from rejected where proxy = ? and sha256 = ?", (proxy, digest)).fetchone()
+    return found is not None
+
+
+def save_checkpoint(
+    connection: sqlite3.Connection,
+    proxy: int,
+    *,
+    taken_ms: int,
+    before: Mapping[MarkKey, Mark],
+    marks: Mapping[MarkKey, Mark],
+) -> None:
+    """Remember ``marks`` in place of ``before``, inside the caller's transaction."""
+    connection.execute("update proxy set snapshot_ms = ? where id = ?", (taken_ms, proxy))
+    connection.executemany(
+        "delete from snapshot_series where proxy = ? and client = ? and model = ?",
+        [(proxy, *key) for key in before.keys() - marks.keys()],
+    )
+    connection.executemany(
+        "insert or replace into snapshot_series (proxy, client, model, requests, tokens, length, sha256)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256)
+            for key, mark in marks.items()
+            if before.get(key) != mark
+        ],
+    )
+
+
+def keep_false_starts(connection: sqlite3.Connection, proxy: int, found: Sequence[tuple[FalseStart, int]]) -> None:
+    """Keep them, each with the id of its client, inside the caller's transaction."""
+    connection.executemany(
+        "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        [(proxy, each.at_ms, client, each.model, each.requests, each.tokens, each.nano_usd) for each, client in found],
+    )

@@ -1,0 +1,335 @@
+"""From the body of a snapshot to entries in the ledger: what of it is new, normalized, priced, booked.
+
+With details: a detail is new if its identity is not booked. So a restart, an import of an old export, an import twice,
+another order of details need no care. Details that only follow what is known are all that is decoded.
+
+Without details (forks that strip them): arithmetic on counts that only rise while the proxy lives. A count that falls,
+or a series that vanishes, means that the whole proxy restarted, so every count is new. A first value that is too dear
+to be true is a false start: it is kept apart, and what comes after it counts.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+import structlog
+
+from exporter.clock import Clock
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey
+from exporter.normalize.queue import normalize
+from exporter.normalize.snapshot import (
+    Mark,
+    SnapshotSeries,
+    attributed,
+    compare,
+    has_restarted,
+    model_family,
+    read_details,
+    read_snapshot,
+    snapshot_fingerprint,
+)
+from exporter.normalize.wire import Wire
+from exporter.pricing.engine import Pricer
+from exporter.pseudonyms import Pseudonym
+from exporter.records import Billing, Cost, Rejected, Tokens, UsageRecord
+
+BACKFILL_AFTER_MS = 300_000
+"""A record that ended so long before the last good poll is of the past: an import, or the first contact."""
+
+_PER_TRANSACTION = 5_000
+_RESTARTS_TOLD_EVERY_SECONDS = 600.0
+_LIVE_FROM_NOW_MS = 2**62
+
+_encode = msgspec.json.Encoder().encode
+_log = structlog.get_logger("exporter.intake")
+
+
+@dataclass(slots=True)
+class _Part:
+    """A series, and those of its details that may be new: all, or the tail behind what is known."""
+
+    series: SnapshotSeries
+    mark: Mark | None
+    tail: bytes | None
+    details: int = 0
+    new: int = 0
+
+    @property
+    def unread(self) -> bytes | memoryview | None:
+        return self.series.details if self.tail is None else self.tail
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Which details count, and how.
+
+    What began before ``pruned_before_ms`` was booked and deleted since; what ended until ``counted_until_ms`` was
+    counted while the proxy sent no details; what ended from ``live_from_ms`` on is live, the rest of the past.
+    """
+
+    pruned_before_ms: int
+    counted_until_ms: int
+    live_from_ms: int
+
+    @classmethod
+    def of(cls, before: Checkpoint, *, restarted: bool) -> "_Times":
+        had_none = any(mark.length is None and mark.requests for mark in before.marks.values())
+        return cls(
+            pruned_before_ms=before.pruned_before_ms,
+            counted_until_ms=(before.taken_ms or 0) if had_none and not restarted else 0,
+            live_from_ms=_LIVE_FROM_NOW_MS if before.taken_ms is None else before.taken_ms - BACKFILL_AFTER_MS,
+        )
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """What is booked in one transaction."""
+
+    records: list[tuple[UsageRecord, Cost, bool]] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
+    rejected: list[tuple[bytes, Rejected]] = field(default_factory=list)
+    duplicates: int = 0
+
+    def __len__(self) -> int:
+        return len(self.records) + len(self.rejected)
+
+
+class SnapshotIntake:
+    """Takes in the snapshots of one proxy. For one thread at a time."""
+
+    def __init__(
+        self,
+        proxy: str,
+        *,
+        ledger: Ledger,
+        pricer: Pricer,
+        pseudonym: Pseudonym,
+        clock: Clock,
+        false_start_usd: float,
+    ) -> None:
+        """``false_start_usd``: what a sudden first value without details may cost and still be believed."""
+        self._proxy = proxy
+        self._ledger = ledger
+        self._pricer = pricer
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._facts = partial(ledger.facts, proxy)
+        self._false_start_nano = round(false_start_usd * 1e9)
+        self._told: set[str] = set()
+        self._restart_told_at: float | None = None
+        self._restarts_untold = 0
+
+    def take(self, body: bytes | bytearray, *, taken_ms: int) -> None:
+        """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
+
+        Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked until then is not booked again.
+        """
+        snapshot = read_snapshot(body, self._pseudonym)
+        before = self._ledger.snapshots.checkpoint(self._proxy)
+        restarted = has_restarted(snapshot, before.marks) or (bool(before.marks) and not before.continues)
+        if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
+            self._take_details(snapshot, before, taken_ms=taken_ms, restarted=restarted)
+        else:
+            self._take_counts(snapshot, before, taken_ms=taken_ms, restarted=restarted)
+        if restarted:
+            self._tell_restart()
+
+    # --- with details -------------------------------------------------------------------------------------------------
+
+    def _take_details(
+        self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int, restarted: bool
+    ) -> None:
+        parts: list[_Part] = []
+        marks: dict[MarkKey, Mark] = {}
+        for series in snapshot:
+            key = (series.key, series.model)
+            known = before.marks.get(key)
+            marks[key], tail = compare(series, known)
+            parts.append(_Part(series, known, tail))
+        if any(part.tail is not None for part in parts) and self._meets_known(parts):
+            # Equal details are told apart by counting them in the whole body.
+            parts = [_Part(part.series, part.mark, None) for part in parts]
+        self._book(parts, _Times.of(before, restarted=restarted))
+        self._ledger.close_snapshot(
+            self._proxy,
+            taken_ms=taken_ms,
+            before=before.marks,
+            marks=marks,
+            restarted=restarted,
+            missed=sum(_missed(part, restarted=restarted) for part in parts),
+        )
+
+    def _meets_known(self, parts: Sequence[_Part]) -> bool:
+        identities = (
+            identity for part in parts for item in self._read(part) if (identity := self._identity(item)) is not None
+        )
+        return bool(self._ledger.snapshots.known(identities))
+
+    def _read(self, part: _Part) -> Iterator[Wire | bytes]:
+        return read_details(part.unread, part.series, self._pseudonym) if part.unread is not None else iter(())
+
+    def _identity(self, item: Wire | bytes) -> Identity | None:
+        if isinstance(item, bytes):
+            return None
+        record = self._normalize(item)
+        return None if isinstance(record, Rejected) else (record.ts_ms, record.fingerprint)
+
+    def _normalize(self, wire: Wire) -> UsageRecord | Rejected:
+        now_ms = int(self._clock.now() * 1000)
+        record = normalize(attributed(wire, self._facts), proxy=self._proxy, received_ms=now_ms, facts=self._facts)
+        if isinstance(record, Rejected):
+            return record
+        return msgspec.structs.replace(record, fingerprint=snapshot_fingerprint(self._proxy, wire))
+
+    def _book(self, parts: Sequence[_Part], times: _Times) -> None:
+        equal: Counter[Identity] = Counter()
+        chunk = _Chunk()
+        for part in parts:
+            for item in self._read(part):
+                part.details += 1
+                self._add(chunk, part, item, equal=equal, times=times)
+                if len(chunk) >= _PER_TRANSACTION:
+                    self._book_chunk(chunk)
+                    chunk = _Chunk()
+        self._book_chunk(chunk)
+
+    def _add(
+        self,
+        chunk: _Chunk,
+        part: _Part,
+        item: Wire | bytes,
+        *,
+        equal: Counter[Identity],
+        times: _Times,
+    ) -> None:
+        if isinstance(item, bytes):
+            self._reject(chunk, part, item, Rejected(reason="malformed_record", detail="a detail of another shape"))
+            return
+        record = self._normalize(item)
+        if isinstance(record, Rejected):
+            self._reject(chunk, part, _encode(item), record)
+            return
+        ended_ms = record.ts_ms + record.latency_ms
+        if record.ts_ms < times.pruned_before_ms or ended_ms <= times.counted_until_ms:
+            chunk.duplicates += 1
+            return
+        identity = (record.ts_ms, record.fingerprint)
+        fingerprint = record.fingerprint + equal[identity]
+        equal[identity] += 1
+        if fingerprint >= 2**63:
+            fingerprint -= 2**64
+        record = msgspec.structs.replace(record, fingerprint=fingerprint)
+        chunk.records.append((record, self._pricer.price(record), ended_ms >= times.live_from_ms))
+        chunk.parts.append(part)
+
+    def _reject(self, chunk: _Chunk, part: _Part, line: bytes, why: Rejected) -> None:
+        chunk.rejected.append((line, why))
+        part.new += 1
+        if why.reason not in self._told:
+            self._told.add(why.reason)
+            _log.warning("record_rejected", proxy=self._proxy, reason=why.reason, detail=why.detail)
+
+    def _book_chunk(self, chunk: _Chunk) -> None:
+        if not len(chunk) and not chunk.duplicates:
+            return
+        known = self._ledger.book_details(
+            self._proxy, chunk.records, rejected=chunk.rejected, duplicates=chunk.duplicates
+        )
+        for (record, _, _), part in zip(chunk.records, chunk.parts, strict=True):
+            part.new += (record.ts_ms, record.fingerprint) not in known
+
+    # --- without details ----------------------------------------------------------------------------------------------
+
+    def _take_counts(
+        self,
+        snapshot: Sequence[SnapshotSeries],
+        before: Checkpoint,
+        *,
+        taken_ms: int,
+        restarted: bool,
+    ) -> None:
+        increments: list[tuple[UsageRecord, Cost]] = []
+        false_starts: list[FalseStart] = []
+        now_ms = int(self._clock.now() * 1000)
+        # The first snapshot is a baseline: when what is counted there was used, nobody knows.
+        for series in snapshot if before.continues or before.marks else ():
+            mark = None if restarted else before.marks.get((series.key, series.model))
+            requests = series.requests - (mark.requests if mark else 0)
+            tokens = series.tokens - (mark.tokens if mark else 0)
+            if requests <= 0 and tokens <= 0:
+                continue
+            record = self._increment(series, requests, tokens, now_ms)
+            worth = self._worth(record)
+            if mark is None and not restarted and worth > self._false_start_nano:
+                false_starts.append(FalseStart(now_ms, series.client, record.model, requests, tokens, nano_usd=worth))
+            else:
+                increments.append((record, self._pricer.price(record)))
+        self._ledger.close_snapshot(
+            self._proxy,
+            taken_ms=taken_ms,
+            before=before.marks,
+            marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
+            restarted=restarted,
+            increments=increments,
+            false_starts=false_starts,
+        )
+        for each in false_starts:
+            _log.warning(
+                "false_start",
+                proxy=self._proxy,
+                message=f"False Start detected: {each.requests} requests worth {each.nano_usd / 1e9:.2f} USD appeared"
+                " at once. They are kept apart, see cliproxy-exporter false-starts; what follows counts.",
+                model=each.model,
+            )
+
+    def _increment(self, series: SnapshotSeries, requests: int, tokens: int, now_ms: int) -> UsageRecord:
+        provider, _ = model_family(series.model)
+        fields = ("increment/1", self._proxy, series.key, series.model, now_ms)
+        return UsageRecord(
+            ts_ms=now_ms,
+            fingerprint=int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True),
+            provider=provider,
+            model=series.model[:200],
+            alias="",
+            auth_index="",
+            source="",
+            client=series.client,
+            billing=Billing.UNKNOWN,
+            tokens=Tokens(unclassified=max(0, tokens)),
+            counted=max(0, requests),
+        )
+
+    def _worth(self, record: UsageRecord) -> int:
+        """What an increment would cost in nano-USD if all its tokens were input: nobody told what they were."""
+        as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
+        return self._pricer.price(as_input).nano_usd
+
+    def _tell_restart(self) -> None:
+        """In the log at once, but of a proxy that restarts again and again only now and then."""
+        now = self._clock.monotonic()
+        if self._restart_told_at is not None and now - self._restart_told_at < _RESTARTS_TOLD_EVERY_SECONDS:
+            self._restarts_untold += 1
+            return
+        _log.warning(
+            "restart",
+            proxy=self._proxy,
+            message="Restart detected: the proxy counts from 0 again. What it counted before is booked.",
+            before_this_one=self._restarts_untold,
+        )
+        self._restart_told_at, self._restarts_untold = now, 0
+
+
+def _missed(part: _Part, *, restarted: bool) -> int:
+    """How many requests the totals of a series count since the last snapshot that were in no detail."""
+    mark = None if restarted else part.mark
+    risen = part.series.requests - (mark.requests if mark else 0)
+    if part.tail is None:
+        # What a server hides, because it caps its details, cannot be more than what it counts and does not show.
+        risen = min(risen - part.new, part.series.requests - part.details)
+    else:
+        risen -= part.details
+    return max(0, risen)
