@@ -18,6 +18,8 @@ from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.model import Aliases
 from tests.fakes.guarding import TurnableClock
 
+_TOKENS = Tokens(uncached=100, output=10)
+
 
 @dataclass(frozen=True)
 class Use:
@@ -29,7 +31,7 @@ class Use:
     model: str = "claude-opus-4-6"
     account: str = "account-1"
     client: str = "alice"
-    tokens: Tokens = Tokens(uncached=100, output=10)
+    tokens: Tokens = _TOKENS
     nano_usd: int = 1_000_000
     counted: bool = True
     code: str = ""

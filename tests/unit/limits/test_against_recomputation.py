@@ -113,11 +113,9 @@ def _recomputed(limits: list[_Told], uses: list[Use], resets: dict[str, int], no
                 if start is not None and anchor is not None and start < anchor <= now_ms:
                     start = anchor
             inside = [
-                use
-                for use in own
-                if start is not None and start <= use.ts_ms and (reset is None or use.ts_ms < reset)
+                use for use in own if start is not None and start <= use.ts_ms and (reset is None or use.ts_ms < reset)
             ]
-            used = {
+            used: dict[str, int | Fraction] = {
                 "tokens": sum(use.token_sum for use in inside),
                 "requests": sum(use.counted for use in inside),
                 "usd": Fraction(sum(use.nano_usd for use in inside), 10**9),
