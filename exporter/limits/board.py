@@ -12,7 +12,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.evaluate import Evaluator
 from exporter.limits.limit import Limit, LimitSource
 from exporter.limits.merge import is_current
-from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.limits.windows import CONFIGURED, DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
 
 _log = structlog.get_logger("exporter.limits")
 
@@ -71,15 +71,18 @@ class LimitBoard:
                 source.reload()
             self._look()
 
-    def reset(self, limit: str) -> LimitWindow | None:
-        """Start the window of a configured limit now; how it is then, None for an unknown id. Raises LedgerError."""
+    def reset(self, limit: str) -> tuple[LimitWindow, ...] | None:
+        """Start the windows of a configured limit now; how they are then, None for an unknown id. Raises LedgerError.
+
+        Without a window is a limit ``per`` credential, client or model of which none has been used.
+        """
         with self._lock:
             if all(known.id != limit for known in self._current_limits()):
                 return None
             self._ledger.windows.set_anchor(limit, int(self._clock.now() * 1000))
             self._look()
             _log.info("limit_reset", limit=limit)
-            return next((window for window in self.current.windows if window.limit == limit), None)
+            return tuple(each for each in self.current.windows if (each.kind, each.limit) == (CONFIGURED, limit))
 
     def _current_limits(self) -> tuple[Limit, ...]:
         """Of several with one id the first. The same object as long as nothing changes."""
@@ -102,7 +105,7 @@ class LimitBoard:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
         self.current = Board(
-            at_ms=now_ms, windows=(*windows, *reported), unmatched=unmatched, early_resets=early_resets
+            at_ms=now_ms, windows=_distinct([*windows, *reported]), unmatched=unmatched, early_resets=early_resets
         )
 
     def _provider_windows(self, now_ms: int) -> tuple[list[LimitWindow], dict[tuple[str, ...], int]]:
@@ -115,7 +118,8 @@ class LimitBoard:
         for (id_, _, _), quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
             reading, credential = quota.reading, dictionary.credentials[id_]
             proxy, label = proxies[credential.proxy], self._labels.credential(id_)
-            early_resets[proxy, credential.provider, label, reading.scope, reading.window] = quota.early_resets
+            counted = (proxy, credential.provider, label, reading.scope, reading.window)
+            early_resets[counted] = early_resets.get(counted, 0) + quota.early_resets
             if not is_current(reading, now_ms):
                 continue
             start_ms = None
@@ -138,3 +142,16 @@ class LimitBoard:
             )
             windows.append(window)
         return windows, early_resets
+
+
+def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:
+    """Of several windows with the same labels (an alias that is another one's name, too) the nearest to exhaustion.
+
+    Two samples of one series would make Prometheus drop one of them, and complain at every scrape.
+    """
+    found: dict[tuple[str, ...], LimitWindow] = {}
+    for window in windows:
+        other = found.get(window.labels)
+        if other is None or other.used_ratio < window.used_ratio:
+            found[window.labels] = window
+    return tuple(found.values())

@@ -4,9 +4,11 @@ Everything that is wrong is reported at once, with its line; a file with a probl
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -17,18 +19,17 @@ from exporter.limits.limit import Limit, Per, Strategy, Unit
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.settings import checks, yaml_file
 from exporter.settings.problems import Problem, nearest, shown
-from exporter.settings.yaml_rows import Wrong, refuse_unknown, text_of
+from exporter.settings.yaml_rows import Wrong, refuse_unknown, text_of, unknown_fields
 
 LONGEST_WINDOW_MINUTES = 366 * 24 * 60
 
 _THRESHOLDS = ("warning", "critical")
-_MATCH = ("proxy", "provider", "models", "model_pattern", "credential", "client")
-_BUDGETS = tuple(Unit)
+_TEXTS = ("name", "proxy", "provider", "model_pattern", "credential", "client")
 _LIMIT = (
     "id",
-    "name",
-    *_MATCH,
-    *_BUDGETS,
+    *_TEXTS,
+    "models",
+    *Unit,
     "strategy",
     "window_minutes",
     "per",
@@ -42,6 +43,8 @@ _MOST = 10**18
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 200
 _Choice = TypeVar("_Choice", Strategy, Per)
+_Value = TypeVar("_Value")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,75 +72,75 @@ class _Reader:
     """Reads one file and collects what is wrong with it."""
 
     def __init__(self, *, setting: str, name: str, zone: tzinfo) -> None:
-        self.problems: list[Problem] = []
+        self._wrong: list[Wrong] = []
         self._setting = setting
         self._name = name
         self._zone = zone
         self._thresholds = DEFAULT_THRESHOLDS
 
     def file(self, root: yaml_file.Mapping) -> LimitFile:
-        try:
-            refuse_unknown(root, ("defaults", "limits"))
-        except Wrong as wrong:
-            self._report(wrong)
-        try:
-            self._thresholds = _defaults(root)
-        except Wrong as wrong:
-            self._report(wrong)
-        try:
-            rows = _list_of_limits(root)
-        except Wrong as wrong:
-            self._report(wrong)
-            return LimitFile()
+        self._wrong += unknown_fields(root, ("defaults", "limits"))
+        self._thresholds = self._read(lambda: _defaults(root), DEFAULT_THRESHOLDS)
+        nothing: tuple[yaml_file.Node, ...] = ()
+        rows = self._read(lambda: _list_of_limits(root), nothing)
         limits: list[Limit] = []
         lines: dict[str, int] = {}
         for node in rows:
-            try:
-                limit = self._limit(node)
-                _refuse_again(limit.id, node.line, lines)
-            except Wrong as wrong:
-                self._report(wrong)
+            if isinstance(node, yaml_file.Mapping):
+                limits.append(self._limit(node, lines))
             else:
-                lines[limit.id] = node.line
-                limits.append(limit)
+                self._wrong.append(Wrong(node.line, "A limit is not a mapping.", "Write its fields as name: value."))
         return LimitFile(limits=tuple(limits), thresholds=self._thresholds)
 
-    def _report(self, wrong: Wrong) -> None:
-        place = f"{self._name}:{wrong.line}"
-        self.problems.append(Problem(setting=self._setting, place=place, why=wrong.why, fix=wrong.fix))
+    @property
+    def problems(self) -> list[Problem]:
+        """All that was wrong, in the order of its lines."""
+        return [
+            Problem(setting=self._setting, place=f"{self._name}:{wrong.line}", why=wrong.why, fix=wrong.fix)
+            for wrong in sorted(self._wrong, key=lambda wrong: wrong.line)
+        ]
 
-    def _limit(self, node: yaml_file.Node) -> Limit:
-        if not isinstance(node, yaml_file.Mapping):
-            raise Wrong(node.line, "A limit is not a mapping.", "Write its fields as name: value.")
-        refuse_unknown(node, _LIMIT)
-        id_ = _id(node)
-        strategy = _choice(node, "strategy", Strategy)
-        if strategy is None:
-            raise Wrong(node.line, f"The limit {id_} has no strategy.", f"Add strategy: one of {', '.join(Strategy)}.")
+    def _read(self, read: Callable[[], _Value], instead: _Value) -> _Value:
+        """What ``read`` returns, or ``instead`` with the problem noted, so that what follows is read, too."""
+        try:
+            return read()
+        except Wrong as wrong:
+            self._wrong.append(wrong)
+            return instead
+
+    def _limit(self, node: yaml_file.Mapping, lines: dict[str, int]) -> Limit:
+        """The limit, with stand-ins for what is wrong with it. ``lines`` are those of the ids so far."""
+        self._wrong += unknown_fields(node, _LIMIT)
+        id_ = self._read(lambda: _id(node, lines), "")
+        strategy = self._read(lambda: _strategy(node), None)
+        texts = {field: self._read(partial(_short, node, field), "") for field in _TEXTS}
         return Limit(
             id=id_,
-            name=_short(node, "name") or id_,
-            strategy=strategy,
-            zone=_zone(node) or self._zone,
-            budgets=_budgets(node, id_),
-            window_ms=_window_ms(node, strategy),
-            provider=_short(node, "provider"),
-            proxy=_short(node, "proxy"),
-            credential=_short(node, "credential"),
-            client=_short(node, "client"),
-            models=_models(node),
-            model_pattern=_short(node, "model_pattern"),
-            per=_choice(node, "per", Per),
-            thresholds=_thresholds(node, self._thresholds),
-            anchor_ms=_anchor_ms(node),
+            name=texts["name"] or id_,
+            strategy=strategy or Strategy.DAILY,
+            zone=self._read(lambda: _zone(node), None) or self._zone,
+            budgets=self._budgets(node),
+            window_ms=self._read(lambda: _window_ms(node, strategy), None) if strategy else None,
+            provider=texts["provider"],
+            proxy=texts["proxy"],
+            credential=texts["credential"],
+            client=texts["client"],
+            models=self._read(lambda: _models(node), ()),
+            model_pattern=texts["model_pattern"],
+            per=self._read(lambda: _choice(node, "per", Per), None),
+            thresholds=self._read(lambda: _thresholds(node, self._thresholds), DEFAULT_THRESHOLDS),
+            anchor_ms=self._read(lambda: _anchor_ms(node), None),
         )
 
-
-def _refuse_again(id_: str, line: int, lines: dict[str, int]) -> None:
-    if id_ in lines:
-        raise Wrong(
-            line, f"The id {id_} is used by the limit in line {lines[id_]} already.", "Give each limit its own id."
-        )
+    def _budgets(self, node: yaml_file.Mapping) -> tuple[tuple[Unit, int], ...]:
+        found: list[tuple[Unit, int]] = []
+        for unit in Unit:
+            budget = self._read(partial(_budget, node, unit), None)
+            if budget is not None:
+                found.append((unit, budget))
+        if not node.values.keys() & set(Unit):
+            self._wrong.append(Wrong(node.line, "The limit has no budget.", f"Add one or more of {', '.join(Unit)}."))
+        return tuple(found)
 
 
 def _defaults(root: yaml_file.Mapping) -> Thresholds:
@@ -163,7 +166,7 @@ def _list_of_limits(root: yaml_file.Mapping) -> tuple[yaml_file.Node, ...]:
     )
 
 
-def _id(node: yaml_file.Mapping) -> str:
+def _id(node: yaml_file.Mapping, lines: dict[str, int]) -> str:
     text = text_of(node, "id")
     if text is None:
         raise Wrong(node.line, "The limit has no id.", "Add id: a short name that never changes, such as claude-day.")
@@ -173,11 +176,27 @@ def _id(node: yaml_file.Mapping) -> str:
             f"{shown(text)} is no id.",
             "Use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit.",
         )
+    if text in lines:
+        raise Wrong(
+            node.key_lines["id"],
+            f"{shown(text)} is the id of the limit in line {lines[text]} already.",
+            "Give each limit its own id.",
+        )
+    lines[text] = node.line
     return text
+
+
+def _strategy(node: yaml_file.Mapping) -> Strategy:
+    strategy = _choice(node, "strategy", Strategy)
+    if strategy is None:
+        raise Wrong(node.line, "The limit has no strategy.", f"Add strategy: one of {', '.join(Strategy)}.")
+    return strategy
 
 
 def _short(node: yaml_file.Mapping, field: str) -> str:
     text = text_of(node, field) or ""
+    if not text.isprintable():
+        raise Wrong(node.key_lines[field], f"{field} holds a line break or control character.", "Remove it.")
     if len(text) > _LONGEST_TEXT:
         raise Wrong(node.key_lines[field], f"{field} is longer than {_LONGEST_TEXT} characters.", "Shorten it.")
     return text
@@ -206,23 +225,19 @@ def _zone(node: yaml_file.Mapping) -> tzinfo | None:
         raise Wrong(node.key_lines["timezone"], context["why"], context["fix"]) from None
 
 
-def _budgets(node: yaml_file.Mapping, id_: str) -> tuple[tuple[Unit, int], ...]:
-    found: list[tuple[Unit, int]] = []
-    for unit in _BUDGETS:
-        text = text_of(node, unit)
-        if text is not None:
-            budget = _nano_usd(text) if unit is Unit.USD else _count(text)
-            if budget is None:
-                example = "12.50" if unit is Unit.USD else "5_000_000"
-                raise Wrong(
-                    node.key_lines[unit],
-                    f"{shown(text)} is no budget of {unit}.",
-                    f"Give a number above 0, for example {example}.",
-                )
-            found.append((unit, budget))
-    if not found:
-        raise Wrong(node.line, f"The limit {id_} has no budget.", f"Add one or more of {', '.join(_BUDGETS)}.")
-    return tuple(found)
+def _budget(node: yaml_file.Mapping, unit: Unit) -> int | None:
+    text = text_of(node, unit)
+    if text is None:
+        return None
+    budget = _nano_usd(text) if unit is Unit.USD else _count(text)
+    if budget is None:
+        example = "12.50" if unit is Unit.USD else "5_000_000"
+        raise Wrong(
+            node.key_lines[unit],
+            f"{shown(text)} is no budget of {unit}.",
+            f"Give a number above 0, for example {example}.",
+        )
+    return budget
 
 
 def _count(text: str) -> int | None:
@@ -319,4 +334,4 @@ def _anchor_ms(node: yaml_file.Mapping) -> int | None:
             f"{shown(text)} is no moment.",
             "Write it with its distance from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
         )
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

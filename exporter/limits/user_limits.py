@@ -14,7 +14,7 @@ from exporter.errors import SettingsError
 from exporter.limits.limit import Limit
 from exporter.limits.limit_file import LimitFile, read_limit_file
 from exporter.limits.windows import Thresholds
-from exporter.settings.problems import Problem
+from exporter.settings.problems import Problem, first_of
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_LIMITS_FILE"
@@ -70,6 +70,5 @@ class UserLimits:
         _log.info("limits_reloaded", file=self._path.name, limits=len(file.limits))
 
     def _keep(self, problems: Sequence[Problem]) -> None:
-        more = f" There are {len(problems) - 1} more problems." if len(problems) > 1 else ""
-        self._problem = f"The last edit of the limits file is not used; the limits before it are. {problems[0]}{more}"
+        self._problem = f"The last edit of the limits file is not used; the limits before it are. {first_of(problems)}"
         _log.error("limits_not_reloaded", message=self._problem)

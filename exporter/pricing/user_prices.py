@@ -16,7 +16,7 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.price import MatchedBy, Price
 from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.price_list import PriceList, override_ways
-from exporter.settings.problems import Problem
+from exporter.settings.problems import Problem, first_of
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_PRICES_FILE"
@@ -93,8 +93,7 @@ class UserPrices:
         )
 
     def _keep(self, problems: Sequence[Problem]) -> None:
-        more = f" There are {len(problems) - 1} more problems." if len(problems) > 1 else ""
-        sentence = f"The last edit of the price file is not used; the prices before it are. {problems[0]}{more}"
+        sentence = f"The last edit of the price file is not used; the prices before it are. {first_of(problems)}"
         self.status = UserPricesStatus(ok=False, sentence=sentence, since_ms=self._now_ms(), rows=self.status.rows)
         _log.error("prices_not_reloaded", message=sentence)
 

@@ -5,7 +5,7 @@ are short, because a long one is likely to be a secret that went into the wrong 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LONGEST_SHOWN_VALUE = 32
@@ -25,6 +25,13 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.setting} ({self.place}): {self.why} {self.fix}".rstrip()
+
+
+def first_of(problems: Sequence[Problem]) -> str:
+    """The first problem, and how many more there are: for a line of the log or of a page."""
+    others = len(problems) - 1
+    more = {0: "", 1: " There is 1 more problem."}.get(others, f" There are {others} more problems.")
+    return f"{problems[0]}{more}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -93,6 +93,8 @@ def _compose(text: str) -> Mapping:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _FileError(mark.line + 1 if mark else 1, f"This is not YAML: {_cause(error)}.", _hint(error)) from None
+    except RecursionError:
+        raise _FileError(1, "Lists or mappings are nested too deeply.", "Write it flat.") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _FileError(line, "There is a control character.", "Remove it.") from None

@@ -1,5 +1,7 @@
 """What the formats of our own YAML files share: one thing that is wrong with a row, and how fields are read."""
 
+from collections.abc import Iterator
+
 from exporter.settings.problems import nearest, shown
 from exporter.settings.yaml_file import Mapping, Scalar
 
@@ -14,11 +16,17 @@ class Wrong(Exception):  # noqa: N818 - it never leaves the reader of a file, wh
 
 def refuse_unknown(node: Mapping, known: tuple[str, ...]) -> None:
     """Raises Wrong for a field that is none of ``known``."""
+    for wrong in unknown_fields(node, known):
+        raise wrong
+
+
+def unknown_fields(node: Mapping, known: tuple[str, ...]) -> Iterator[Wrong]:
+    """What is wrong with each field that is none of ``known``."""
     for name in node.values:
         if name not in known:
             guess = nearest(name, known)
             fix = f"Did you mean {guess}?" if guess else f"Known here: {', '.join(known)}."
-            raise Wrong(node.key_lines[name], f"{shown(name)} is unknown here.", fix)
+            yield Wrong(node.key_lines[name], f"{shown(name)} is unknown here.", fix)
 
 
 def text_of(node: Mapping, field: str) -> str | None:

@@ -88,12 +88,13 @@ def make_app(site: Site) -> Flask:
     @app.post("/api/collector/reset/<config_id>")
     def collector_reset(config_id: str) -> tuple[Response, int]:
         try:
-            window = site.limits.reset(config_id)
+            windows = site.limits.reset(config_id)
         except LedgerError as exc:
             return jsonify(error=str(exc)), 500
-        if window is None:
+        if windows is None:
             return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
-        status = {"percentage": 100, "label": LimitRow(window, now_ms=int(site.clock.now() * 1000)).amount}
+        label = LimitRow(windows[0], now_ms=int(site.clock.now() * 1000)).amount if windows else ""
+        status = {"percentage": 100, "label": label}
         return jsonify(message=f"Limit {config_id} was reset.", new_status=status), 200
 
     return app

@@ -1,0 +1,136 @@
+"""A ledger that tests book plain facts into, and the board of limits over it, as one exporter has them."""
+
+import textwrap
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from itertools import count
+from pathlib import Path
+
+from exporter.labels import Labels
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.limits.board import LimitBoard
+from exporter.limits.limit import Limit
+from exporter.limits.limit_file import read_limit_file
+from exporter.limits.user_limits import SETTING, UserLimits
+from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
+from exporter.normalize.wire import read_batch
+from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
+from exporter.settings.model import Aliases
+from tests.fakes.guarding import TurnableClock
+
+_TOKENS = Tokens(uncached=100, output=10)
+
+
+@dataclass(frozen=True)
+class Use:
+    """One record: when, whose, how much."""
+
+    ts_ms: int
+    proxy: str = "p"
+    provider: str = "claude"
+    model: str = "claude-opus-4-6"
+    account: str = "account-1"
+    client: str = "alice"
+    tokens: Tokens = _TOKENS
+    nano_usd: int = 1_000_000
+    counted: bool = True
+    code: str = ""
+
+    @property
+    def token_sum(self) -> int:
+        of = self.tokens
+        return of.uncached + of.cache_read + of.cache_write + of.output + of.unclassified
+
+
+class LimitBench:
+    """``limits`` is the text of the limits file, empty for none; ``zone`` is the user's."""
+
+    def __init__(
+        self, folder: Path, limits: str = "", *, clock: TurnableClock | None = None, zone: tzinfo = UTC
+    ) -> None:
+        self.clock = clock or TurnableClock()
+        self.file = folder / "limits.yaml"
+        self.aliases = Aliases()
+        self._folder = folder
+        self._zone = zone
+        self._fingerprints = count()
+        if limits:
+            self.file.write_text(textwrap.dedent(limits), encoding="utf-8")
+        self._open()
+
+    def _open(self) -> None:
+        self.ledger = Ledger(self._folder / FILE_NAME, clock=self.clock, zone=self._zone)
+        user = UserLimits(self.file, zone=self._zone) if self.file.exists() else None
+        self.board = LimitBoard(
+            ledger=self.ledger,
+            labels=Labels(self.ledger.dictionary, self.aliases, str),
+            clock=self.clock,
+            sources=[user] if user else [],
+            provider_thresholds=lambda: user.thresholds if user else DEFAULT_THRESHOLDS,
+        )
+
+    @property
+    def now_ms(self) -> int:
+        return int(self.clock.now() * 1000)
+
+    def restart(self) -> None:
+        """Stop the exporter and start it again over the same files."""
+        self.ledger.close()
+        self._open()
+
+    def edit(self, limits: str) -> None:
+        """Replace the file as an editor does, and tick until the exporter has noticed."""
+        new = self.file.with_name("new")
+        new.write_text(textwrap.dedent(limits), encoding="utf-8")
+        new.replace(self.file)
+        self.tick()
+
+    def tick(self) -> None:
+        """Look twice: an edit is taken over once it stays."""
+        self.board.refresh()
+        self.board.refresh()
+
+    def book(self, *uses: Use) -> None:
+        """Book as one batch for each proxy."""
+        for proxy in dict.fromkeys(use.proxy for use in uses):
+            own = [use for use in uses if use.proxy == proxy]
+            body = b"[" + b",".join([b"{}"] * len(own)) + b"]"
+            batch = self.ledger.store(proxy, read_batch(body, pseudonym=str), received_ms=self.now_ms)
+            assert batch is not None
+            self.ledger.book(batch, records=[self._record(use) for use in own], rejected=[])
+
+    def _record(self, use: Use) -> tuple[UsageRecord, Cost]:
+        record = UsageRecord(
+            ts_ms=use.ts_ms,
+            fingerprint=next(self._fingerprints),
+            provider=use.provider,
+            model=use.model,
+            alias=use.model,
+            auth_index=use.account,
+            source="",
+            client=use.client,
+            billing=Billing.METERED,
+            tokens=use.tokens,
+            code=use.code,
+            counted=use.counted,
+        )
+        return record, Cost(nano_usd=use.nano_usd, basis=Basis.EXACT, price="a price")
+
+    def windows(self, limit: str = "") -> list[LimitWindow]:
+        """The windows as they are now: all, or those of one limit."""
+        self.board.refresh()
+        return [window for window in self.board.current.windows if limit in ("", window.limit)]
+
+    def window(self, limit: str) -> LimitWindow:
+        """The only window of a limit, as it is now."""
+        (window,) = self.windows(limit)
+        return window
+
+
+def limits_of(folder: Path, text: str, *, zone: tzinfo = UTC) -> tuple[Limit, ...]:
+    """The limits of a file without mistakes."""
+    path = folder / "limits.yaml"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    read = read_limit_file(path, setting=SETTING, zone=zone)
+    assert not isinstance(read, list), [str(problem) for problem in read]
+    return read.limits

@@ -1,0 +1,161 @@
+"""``cliproxy-exporter limits`` beside a running exporter, and mistakes in its file, as an operator meets them."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.running import Process, exporter_process, flow_in, ledger_file, run_command, wait_until
+
+_RECORDS = 200
+_LIMITS = f"""\
+limits:
+- {{id: busy, name: Requests this month, strategy: monthly, requests: {_RECORDS // 2}}}
+- {{id: quiet, strategy: rolling, window_minutes: 43200, requests: 1000000, usd: 100000}}
+- {{id: month, strategy: monthly, requests: 1000000}}
+- {{id: odd, strategy: daily, models: [no-such-model], tokens: 5}}
+- {{id: people, strategy: weekly, per: client, client: nobody, tokens: 5}}
+"""
+_BAD = "limits:\n- id: busy\n  requests: -1\n  strategy: monthly\n  per: clients\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the exporter of these tests runs."""
+    return tmp_path_factory.mktemp("limits")
+
+
+@pytest.fixture(scope="module")
+def program(folder: Path) -> Iterator[Process]:
+    """An exporter with limits that has booked some records."""
+    (folder / "limits.yaml").write_text(_LIMITS)
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+        proxy = server.proxy
+        proxy.publish(Traffic(seed=5, zone=proxy.zone, shape=proxy.shape).batch(_RECORDS, ending=time.time()))
+        with exporter_process(
+            folder, proxy_url=server.url, key=MANAGEMENT_KEY, EXPORTER_LIMITS_FILE="limits.yaml"
+        ) as program:
+            wait_until(lambda: flow_in(folder / "data").booked, lambda booked: booked == _RECORDS)
+            wait_until(lambda: _used(program, "quiet"), lambda used: used == _counted(folder))
+            yield program
+
+
+def _counted(folder: Path) -> int:
+    """How many of the booked records are requests."""
+    with ledger_file(folder / "data") as ledger:
+        counted: int = ledger.execute("select sum(counted) from entry").fetchone()[0]
+    return counted
+
+
+def _used(program: Process, limit: str, unit: str = "requests") -> float | None:
+    return program.metric("cliproxy_limit_used", limit=limit, unit=unit)
+
+
+def _run(*arguments: str, folder: Path) -> tuple[int, list[str], str]:
+    said = run_command(
+        *arguments, cwd=folder, EXPORTER_DATA_DIR=str(folder / "data"), EXPORTER_LIMITS_FILE="limits.yaml"
+    )
+    return said.returncode, said.stdout.splitlines(), said.stderr
+
+
+@pytest.mark.usefixtures("program")
+def test_the_table_shows_all_limits_nearest_to_exhaustion_first_and_what_matches_nothing(folder: Path) -> None:
+    code, lines, notes = _run("limits", folder=folder)
+    assert code == 0, notes
+    assert re.split(r"\s{2,}", lines[0].strip()) == ["limit", "used", "budget", "%", "resets in", "pace", "runs out in"]
+    (busy,) = [line for line in lines if line.startswith("Requests this month")]
+    assert "requests, per month" in busy
+    assert busy.endswith("used up")
+    (quiet,) = [line for line in lines if line.startswith("quiet") and "requests" in line]
+    assert "rolling" in quiet
+    assert any(line.startswith("quiet") and "usd" in line and "$" in line for line in lines)
+    percents = [float(match[1].replace(",", "")) for line in lines[1:] if (match := re.search(r"([\d.,]+)\s?%", line))]
+    assert len(percents) == len(lines) - 1
+    assert percents == sorted(percents, reverse=True)
+    assert "note: nothing that was used so far counts against the limit odd." in notes
+    assert "note: nothing that was used so far counts against the limit people." in notes
+
+
+def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folder: Path) -> None:
+    assert _used(program, "quiet") == _counted(folder)
+    code, lines, notes = _run("limits", "reset", "quiet", folder=folder)
+    assert (code, lines) == (0, ["The limit quiet starts now."]), notes
+    wait_until(lambda: _used(program, "quiet"), lambda used: used == 0)
+    assert _used(program, "month") == _counted(folder), "the others go on"
+
+
+@pytest.mark.usefixtures("program")
+def test_a_reset_of_what_does_not_exist_is_told_with_where_to_look(folder: Path) -> None:
+    code, lines, notes = _run("limits", "reset", "nothing", folder=folder)
+    assert (code, lines) == (1, [])
+    assert "There is no limit 'nothing': EXPORTER_LIMITS_FILE lists their ids." in notes
+    assert _run("limits", "reset", "people", folder=folder)[0] == 0, "known, though nobody has used it"
+
+
+def test_a_reset_over_http_is_stored_at_once(program: Process) -> None:
+    answer = httpx.post(f"{program.url}/api/collector/reset/busy", trust_env=False)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == {
+        "message": "Limit busy was reset.",
+        "new_status": {"percentage": 100, "label": f"0 of {_RECORDS // 2} requests"},
+    }
+    assert _used(program, "busy") == 0, "without waiting for a tick"
+    foreign = httpx.post(
+        f"{program.url}/api/collector/reset/busy", headers={"Origin": "http://evil.example"}, trust_env=False
+    )
+    assert foreign.status_code == 403
+
+
+def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_heals(program: Process, folder: Path) -> None:
+    def reloaded() -> float | None:
+        return program.metric("cliproxy_exporter_config_reload_success")
+
+    assert reloaded() == 1
+    (folder / "limits.yaml").write_text(_BAD)
+    wait_until(reloaded, lambda ok: ok == 0)
+    assert _used(program, "month") == _counted(folder), "the last good set"
+    assert len(program.logged("limits_not_reloaded", "limits.yaml:3")) == 1
+    assert "The limits file has a mistake" in program.get("/").text
+    (folder / "limits.yaml").write_text(_LIMITS.replace("month,", "renamed,"))
+    wait_until(reloaded, lambda ok: ok == 1)
+    assert (_used(program, "renamed"), _used(program, "month")) == (_counted(folder), None)
+    assert "The limits file has a mistake" not in program.get("/").text
+    assert len(program.logged("limit_matches_nothing", "odd")) == 1
+
+
+def test_check_config_and_every_command_name_file_and_line_of_each_mistake(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text(_BAD)
+    said = run_command(
+        "check-config",
+        cwd=tmp_path,
+        CLIPROXY_URL="http://127.0.0.1:9",
+        CLIPROXY_MANAGEMENT_KEY="x",
+        EXPORTER_LIMITS_FILE="limits.yaml",
+    )
+    assert said.returncode == 2
+    told = [
+        "EXPORTER_LIMITS_FILE (limits.yaml:3): '-1' is no budget of requests."
+        " Give a number above 0, for example 5_000_000.",
+        "EXPORTER_LIMITS_FILE (limits.yaml:5): 'clients' is no per. Did you mean client?",
+    ]
+    assert [f"problem: {each}" for each in told] == said.stdout.splitlines()[-2:]
+    for arguments in (["limits"], ["limits", "reset", "busy"], ["run"]):
+        code, _, notes = _run(*arguments, folder=tmp_path)
+        assert code == 2, arguments
+        assert all(each in notes for each in told), arguments
+    assert not (tmp_path / "data").exists()
+
+
+def test_without_a_ledger_the_command_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text(_LIMITS)
+    code, lines, notes = _run("limits", folder=tmp_path)
+    assert (code, lines) == (1, [])
+    assert "There is no ledger at" in notes
+    assert "run the exporter first" in notes

@@ -1,0 +1,230 @@
+"""The board of limits over a real ledger: windows through resets, restarts, pruning and aliases."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from exporter.errors import LedgerError
+from exporter.limits.limit import Unit
+from exporter.settings.model import Aliases, ClientAlias
+from tests.fakes.guarding import TurnableClock
+from tests.fakes.limits import LimitBench, Use
+
+_MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
+_NOON_MS = int(datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp()) * 1000  # a Wednesday
+_LIMITS = """\
+    limits:
+    - {id: day, tokens: 1000, strategy: daily}
+    - {id: week, tokens: 1000, strategy: weekly}
+    - {id: month, tokens: 1000, strategy: monthly}
+    - {id: rolling, tokens: 1000, strategy: rolling, window_minutes: 300}
+    - {id: session, tokens: 1000, strategy: session, window_minutes: 300}
+    - {id: client, tokens: 1000, usd: 1, strategy: daily, per: client}
+    - {id: account, tokens: 1000, strategy: session, window_minutes: 300, per: credential}
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[LimitBench]:
+    bench = LimitBench(tmp_path, _LIMITS, clock=TurnableClock(_NOON_MS / 1000))
+    yield bench
+    bench.ledger.close()
+
+
+def _prune(bench: LimitBench, before_ms: int) -> None:
+    bench.ledger.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
+
+
+def _session(bench: LimitBench) -> tuple[int | None, int | None, float | None]:
+    window = bench.window("session")
+    return window.start_ms, window.reset_ms, window.used
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_opens_with_a_request_and_ends_after_its_length(bench: LimitBench) -> None:
+    assert _session(bench) == (None, None, 0)
+    opened_ms = bench.now_ms - _MINUTE_MS
+    bench.book(Use(opened_ms), Use(opened_ms + 7))
+    assert _session(bench) == (opened_ms, opened_ms + 5 * _HOUR_MS, 220)
+    bench.clock.jump(5 * 3600 - 61)
+    assert _session(bench) == (opened_ms, opened_ms + 5 * _HOUR_MS, 220)
+    bench.clock.jump(1)
+    assert _session(bench) == (None, None, 0), "over, and nobody has opened the next one"
+
+
+def test_a_request_at_the_very_end_opens_the_next_session(bench: LimitBench) -> None:
+    opened_ms = bench.now_ms
+    bench.book(Use(opened_ms), Use(opened_ms + 5 * _HOUR_MS))
+    bench.clock.jump(5 * 3600)
+    assert _session(bench) == (opened_ms + 5 * _HOUR_MS, opened_ms + 10 * _HOUR_MS, 110)
+
+
+def test_what_is_no_request_opens_no_session_but_its_tokens_count_in_one(bench: LimitBench) -> None:
+    bench.book(Use(bench.now_ms - 1000, counted=False))
+    assert _session(bench) == (None, None, 0)
+    bench.book(Use(bench.now_ms - 2000))
+    assert _session(bench)[2] == 220
+
+
+def test_a_late_record_moves_the_start_only_as_far_as_the_end_of_the_last_session(bench: LimitBench) -> None:
+    first_ms = bench.now_ms
+    bench.book(Use(first_ms))
+    assert _session(bench)[0] == first_ms
+    bench.clock.jump(6 * 3600)
+    bench.book(Use(bench.now_ms))
+    assert _session(bench)[0] == first_ms + 6 * _HOUR_MS
+    bench.book(Use(first_ms + 5 * _HOUR_MS - 1))
+    assert _session(bench)[0] == first_ms + 6 * _HOUR_MS, "it belongs to the session that has ended"
+    bench.book(Use(first_ms + 5 * _HOUR_MS))
+    assert _session(bench)[0] == first_ms + 5 * _HOUR_MS
+    bench.restart()
+    bench.book(Use(first_ms - _DAY_MS))
+    assert _session(bench)[0] == first_ms + 5 * _HOUR_MS, "an older one still opens nothing after a restart"
+
+
+def test_a_late_record_can_end_the_session_that_it_moves(bench: LimitBench) -> None:
+    bench.book(Use(bench.now_ms))
+    assert _session(bench)[0] == bench.now_ms
+    bench.book(Use(bench.now_ms - 4 * _HOUR_MS))
+    bench.clock.jump(3600)
+    bench.book(Use(bench.now_ms))
+    opened_ms = bench.now_ms
+    assert _session(bench) == (opened_ms, opened_ms + 5 * _HOUR_MS, 110)
+
+
+def test_each_credential_has_a_session_of_its_own(bench: LimitBench) -> None:
+    bench.book(Use(bench.now_ms - 2 * _HOUR_MS, account="one"), Use(bench.now_ms - _HOUR_MS, account="two"))
+    starts = {window.credential: window.start_ms for window in bench.windows("account")}
+    assert starts == {"claude-one": bench.now_ms - 2 * _HOUR_MS, "claude-two": bench.now_ms - _HOUR_MS}
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
+
+
+def test_windows_of_the_calendar_are_exact_after_their_entries_were_pruned(bench: LimitBench) -> None:
+    bench.book(*(Use(_NOON_MS - hours * _HOUR_MS + 12_345) for hours in range(1, 24 * 24)))
+    before = {id_: bench.window(id_).used for id_ in ("day", "week", "month")}
+    assert before == {"day": 12 * 110, "week": 60 * 110, "month": (24 * 24 - 1) * 110}
+    _prune(bench, _NOON_MS)
+    bench.restart()
+    assert {id_: bench.window(id_).used for id_ in before} == before
+
+
+def test_an_open_session_keeps_its_start_when_its_entries_are_pruned(bench: LimitBench) -> None:
+    opened_ms = _NOON_MS - 2 * _HOUR_MS + 12_345
+    bench.book(Use(opened_ms), Use(_NOON_MS - 1000))
+    assert _session(bench)[0] == opened_ms
+    _prune(bench, _NOON_MS - _HOUR_MS)
+    bench.restart()
+    start_ms, reset_ms, _ = _session(bench)
+    assert (start_ms, reset_ms) == (opened_ms, opened_ms + 5 * _HOUR_MS)
+
+
+def test_an_ended_session_is_not_opened_again_by_what_pruning_left(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 4 * _HOUR_MS + 12_345))
+    _session(bench)
+    bench.clock.jump(2 * 3600)
+    _prune(bench, bench.now_ms)
+    assert _session(bench) == (None, None, 0)
+    bench.restart()
+    assert _session(bench) == (None, None, 0)
+
+
+def test_the_session_of_a_new_limit_is_known_to_its_quarter_where_entries_were_pruned(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 2 * _HOUR_MS + 12_345))
+    _prune(bench, _NOON_MS)
+    assert _session(bench) == (_NOON_MS - 2 * _HOUR_MS, _NOON_MS + 3 * _HOUR_MS, 110)
+
+
+# --- manual resets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["day", "week", "month", "rolling", "session"])
+def test_a_reset_starts_the_window_now_and_survives_a_restart(bench: LimitBench, limit: str) -> None:
+    bench.book(Use(_NOON_MS - 1000))
+    before = bench.window(limit)
+    assert before.used == 110
+    (window,) = bench.board.reset(limit) or ()
+    assert (window.used, window.used_ratio, window.start_ms) == (0, 0, _NOON_MS)
+    assert window.reset_ms == before.reset_ms, "its end does not move"
+    bench.restart()
+    bench.book(Use(_NOON_MS - 1), Use(_NOON_MS))
+    assert bench.window(limit).used == 110, "from that moment on"
+
+
+def test_a_reset_is_over_with_its_window(bench: LimitBench) -> None:
+    bench.board.reset("day")
+    bench.clock.jump(86_400)
+    assert bench.window("day").start_ms == _NOON_MS + 12 * _HOUR_MS
+
+
+def test_a_reset_of_one_limit_is_none_of_another(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 1000))
+    bench.board.reset("day")
+    assert (bench.window("day").used, bench.window("week").used) == (0, 110)
+
+
+def test_a_reset_of_a_limit_per_client_is_one_of_all_clients(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 1000, client="ann"), Use(_NOON_MS - 1000, client="bob"))
+    windows = bench.board.reset("client")
+    assert windows is not None
+    assert {(window.scope, window.unit): window.used for window in windows} == {
+        (client, unit): 0 for client in ("client-ann", "client-bob") for unit in (Unit.TOKENS, Unit.USD)
+    }
+
+
+def test_a_limit_per_client_that_nobody_has_used_is_known_and_can_be_reset(bench: LimitBench) -> None:
+    assert bench.board.reset("client") == ()
+    assert bench.board.reset("no-such-limit") is None
+
+
+def test_a_reset_that_cannot_be_stored_is_an_error_and_changes_nothing(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 1000))
+    before = bench.windows()
+    bench.ledger.close()
+    with pytest.raises(LedgerError):
+        bench.board.reset("day")
+    assert list(bench.board.current.windows) == before
+    bench.restart()
+    assert bench.window("day").used == 110
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_alias_renames_a_window_and_keeps_its_session(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 2000, client="ann"))
+    assert [window.scope for window in bench.windows("client")] == ["client-ann"] * 2
+    bench.aliases = Aliases(clients=(ClientAlias(key=SecretStr("ann"), alias="Ann"),))
+    bench.restart()
+    assert [(window.scope, window.used) for window in bench.windows("client")] == [("Ann", 110), ("Ann", 0.001)]
+
+
+def test_two_clients_under_one_name_are_one_series_the_one_that_runs_out_first(bench: LimitBench) -> None:
+    bench.aliases = Aliases(clients=(ClientAlias(key=SecretStr("ann"), alias="client-bob"),))
+    bench.restart()
+    bench.book(Use(_NOON_MS - 1, client="ann"), Use(_NOON_MS - 1, client="bob"), Use(_NOON_MS - 2, client="bob"))
+    windows = bench.windows()
+    assert len({window.labels for window in windows}) == len(windows)
+    assert [window.used for window in windows if (window.limit, window.unit) == ("client", "tokens")] == [220]
+
+
+def test_of_very_many_clients_those_nearest_to_exhaustion_are_shown(bench: LimitBench) -> None:
+    bench.book(*(Use(_NOON_MS - 1, client=f"c{number}", nano_usd=number) for number in range(300)))
+    bench.book(Use(_NOON_MS - 1, client="c7"))
+    windows = bench.windows("client")
+    assert len(windows) == 2 * 200
+    assert windows[0].scope == "client-c7"
+
+
+def test_the_nearest_to_exhaustion_come_first(bench: LimitBench) -> None:
+    bench.book(Use(_NOON_MS - 6 * _HOUR_MS), Use(_NOON_MS - 1000))
+    bench.windows()
+    ratios = [window.used_ratio for window in bench.board.current.nearest_first()]
+    assert ratios == sorted(ratios, reverse=True)
+    assert ratios[0] > ratios[-1]
