@@ -29,7 +29,7 @@ class Program:
         self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
         self.ledger.register(PROXY)
         self.ledger.take_inventory(PROXY, _accounts())
-        self._intake = Intake(PROXY, ledger=self.ledger, pricer=_pricer(), pseudonym=self.pseudonym, clock=self.clock)
+        self._intake = Intake(PROXY, ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock)
 
     def take(self, body: bytes) -> None:
         """Read, redact, store with a sync, normalize, price and book the records of ``body``."""
@@ -52,7 +52,8 @@ class Program:
 
 
 @cache
-def _pricer() -> Pricer:
+def pricer() -> Pricer:
+    """The pricer of the bundled lists."""
     return Pricer([load_genai_catalogue()])
 
 

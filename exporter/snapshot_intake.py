@@ -20,7 +20,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey
-from exporter.normalize.queue import normalize
+from exporter.normalize.queue import milliseconds, normalize
 from exporter.normalize.snapshot import (
     Mark,
     SnapshotSeries,
@@ -175,15 +175,17 @@ class SnapshotIntake:
     def _identity(self, item: Wire | bytes) -> Identity | None:
         if isinstance(item, bytes):
             return None
-        record = self._normalize(item)
-        return None if isinstance(record, Rejected) else (record.ts_ms, record.fingerprint)
+        ts_ms = milliseconds(item.timestamp)
+        return None if isinstance(ts_ms, Rejected) else (ts_ms, snapshot_fingerprint(self._proxy, item))
 
     def _normalize(self, wire: Wire) -> UsageRecord | Rejected:
-        now_ms = int(self._clock.now() * 1000)
-        record = normalize(attributed(wire, self._facts), proxy=self._proxy, received_ms=now_ms, facts=self._facts)
-        if isinstance(record, Rejected):
-            return record
-        return msgspec.structs.replace(record, fingerprint=snapshot_fingerprint(self._proxy, wire))
+        return normalize(
+            attributed(wire, self._facts),
+            proxy=self._proxy,
+            received_ms=int(self._clock.now() * 1000),
+            facts=self._facts,
+            fingerprint=snapshot_fingerprint,
+        )
 
     def _book(self, parts: Sequence[_Part], times: _Times) -> None:
         equal: Counter[Identity] = Counter()
@@ -222,7 +224,8 @@ class SnapshotIntake:
         equal[identity] += 1
         if fingerprint >= 2**63:
             fingerprint -= 2**64
-        record = msgspec.structs.replace(record, fingerprint=fingerprint)
+        if fingerprint != record.fingerprint:
+            record = msgspec.structs.replace(record, fingerprint=fingerprint)
         chunk.records.append((record, self._pricer.price(record), ended_ms >= times.live_from_ms))
         chunk.parts.append(part)
 

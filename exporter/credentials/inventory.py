@@ -34,7 +34,7 @@ def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, 
         answer = client.get(path, accept=_FOUND_OR_NOT)
         if answer.error is not None:
             raise answer.error
-        return answer.body if answer.status == 200 else None
+        return bytes(answer.body) if answer.status == 200 else None
 
     def add(path: str, read: Callable[[bytes], Read]) -> None:
         try:

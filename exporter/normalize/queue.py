@@ -22,14 +22,15 @@ def normalize(
     proxy: str,
     received_ms: int,
     facts: Callable[[str, str], CredentialFacts],
+    fingerprint: Callable[[str, Wire], int] = queue_fingerprint,
 ) -> UsageRecord | Rejected:
     """One record of ``proxy``, received at ``received_ms``. ``facts`` looks up an ``auth_index`` and a
-    provider in the inventory."""
+    provider in the inventory; ``fingerprint`` makes the identity."""
     if wire.executor_type == "home-result":
         return Rejected(
             reason="home_result", detail="a synthetic result of a Home node: its request is recorded elsewhere"
         )
-    ts_ms = _milliseconds(wire.timestamp)
+    ts_ms = milliseconds(wire.timestamp)
     if isinstance(ts_ms, Rejected):
         return ts_ms
     if not _EARLIEST_MS <= ts_ms <= received_ms + _FUTURE_MS:
@@ -47,7 +48,7 @@ def normalize(
         return Rejected(reason="impossible_tokens", detail=str(exc))
     return UsageRecord(
         ts_ms=ts_ms,
-        fingerprint=queue_fingerprint(proxy, wire),
+        fingerprint=fingerprint(proxy, wire),
         provider=_name(known.provider or provider),
         model=_name(wire.model or "unknown"),
         alias=wire.alias or "",
@@ -65,7 +66,8 @@ def normalize(
     )
 
 
-def _milliseconds(timestamp: str | None) -> int | Rejected:
+def milliseconds(timestamp: str | None) -> int | Rejected:
+    """A timestamp in ms since the epoch."""
     if not timestamp:
         return Rejected(reason="missing_timestamp", detail="the record has no timestamp")
     try:

@@ -68,7 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
     error: ProxyError | None = None
 
     @property

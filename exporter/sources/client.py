@@ -204,7 +204,7 @@ class ProxyClient:
                 raise error from exc
         finally:
             timer.cancel()
-        return Answer(status=response.status_code, headers=_lower(response.headers), body=bytes(body), error=error)
+        return Answer(status=response.status_code, headers=_lower(response.headers), body=body, error=error)
 
     def _explain(self, exc: httpx.HTTPError | httpx.StreamError) -> ProxyError:
         if self._closed:

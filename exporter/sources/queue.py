@@ -56,7 +56,7 @@ def pop(client: ProxyClient, source: Source, count: int = POP_COUNT) -> Popped:
         raise BadAnswerError(
             f"{client.where} answered its usage queue with something that is no list. Is there a server in between?"
         )
-    return Popped(body=answer.body, complete=answer.complete, error=answer.error)
+    return Popped(body=bytes(answer.body), complete=answer.complete, error=answer.error)
 
 
 def drain(

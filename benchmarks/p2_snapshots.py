@@ -1,0 +1,230 @@
+"""P2: what a poll of a legacy proxy costs, whose ``/usage`` holds everything since its start."""
+
+import contextlib
+import gc
+import json
+import os
+import random
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+import msgspec
+from pydantic import SecretStr
+
+from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
+from benchmarks.program import PROXY, Program, pricer
+from benchmarks.report import Section
+from exporter.app import connect
+from exporter.demo.world import CLIENTS, CREDENTIALS
+from exporter.normalize.wire import WireTokens
+from exporter.settings.model import ProxySettings
+from exporter.snapshot_intake import SnapshotIntake
+from exporter.sources.detect import detect
+from exporter.sources.snapshot import fetch_snapshot
+
+_MIB = 2**20
+_ROUNDS = 5
+_GROWTH = 100
+_PREFIX = "/v0/management"
+
+
+class _Detail(msgspec.Struct):
+    timestamp: str
+    latency_ms: int
+    source: str
+    auth_index: str
+    tokens: WireTokens
+    failed: bool
+
+
+class _Model(msgspec.Struct):
+    total_requests: int
+    total_tokens: int
+    details: list[_Detail]
+
+
+class _Api(msgspec.Struct):
+    models: dict[str, _Model]
+
+
+class _Usage(msgspec.Struct):
+    apis: dict[str, _Api]
+
+
+class _Body(msgspec.Struct):
+    usage: _Usage
+
+
+_decode_all = msgspec.json.Decoder(_Body).decode
+
+
+def measure(directory: Path, quick: bool) -> Section:
+    """Run it with ledgers below ``directory``."""
+    section = Section(
+        "P2: snapshots",
+        "A proxy of CPA 6.9 with so many details in its `/usage`, polled again while nothing has changed, and after 100"
+        " more requests: from the body in memory to the commit. Beside it the same body decoded by `json.loads`, and by"
+        " msgspec into typed objects and nothing else. CPU time by turns, best of five. *Memory*: the most that a"
+        " process had above what it had before, while it fetched the body over HTTP and took it in, divided by the"
+        " body.",
+    )
+    for details in (10_000, 100_000) if quick else (10_000, 100_000, 300_000):
+        _measure_size(section, details, directory / str(details))
+    return section
+
+
+def make_body(details: int) -> bytes:
+    """A snapshot with this many details, over some 40 series, the same for the same number."""
+    draw = random.Random(5)  # noqa: S311 - invented traffic
+    begin = datetime(2026, 10, 1, tzinfo=UTC)
+    apis: dict[str, dict[str, list[dict[str, object]]]] = {}
+    for number in range(details):
+        credential = draw.choice(CREDENTIALS)
+        client, model = draw.choice(CLIENTS), draw.choice(credential.models)
+        moment = begin + timedelta(seconds=number * 0.7)
+        input_tokens, output_tokens = draw.randint(10, 20_000), draw.randint(1, 4_000)
+        apis.setdefault(client.key, {}).setdefault(model.name, []).append(
+            {
+                "timestamp": f"{moment:%Y-%m-%dT%H:%M:%S}.{draw.randrange(10**9):09d}+00:00",
+                "latency_ms": draw.randint(200, 30_000),
+                "source": credential.email or credential.key,
+                "auth_index": credential.auth_index,
+                "tokens": {
+                    "input_tokens": input_tokens,
+                    "output_tokens": output_tokens,
+                    "reasoning_tokens": 0,
+                    "cached_tokens": 0,
+                    "total_tokens": input_tokens + output_tokens,
+                },
+                "failed": False,
+            }
+        )
+    usage = {
+        "total_requests": details,
+        "apis": {
+            key: {
+                "models": {
+                    name: {"total_requests": len(found), "total_tokens": 0, "details": found}
+                    for name, found in models.items()
+                }
+            }
+            for key, models in apis.items()
+        },
+    }
+    return json.dumps({"usage": usage}, separators=(",", ":")).encode()
+
+
+def _measure_size(section: Section, details: int, directory: Path) -> None:
+    bodies = [make_body(details + rise * _GROWTH) for rise in range(_ROUNDS + 1)]
+    body = bodies[0]
+    program = Program(directory)
+    intake = _intake(program)
+    first = cpu_seconds(lambda: intake.take(body, taken_ms=_now_ms()))
+    rising = iter(bodies[1:])
+    now = {"body": body}
+
+    def unchanged() -> float:
+        return cpu_seconds(lambda: intake.take(now["body"], taken_ms=_now_ms()))
+
+    def grown() -> float:
+        now["body"] = next(rising)
+        return unchanged()
+
+    times = by_turns(
+        {
+            "json": lambda: cpu_seconds(lambda: json.loads(body)),
+            "typed": lambda: cpu_seconds(lambda: _decode_all(body)),
+            "unchanged": unchanged,
+            "grown": grown,
+        },
+        rounds=_ROUNDS,
+    )
+    if program.ledger.totals.entries != details + _ROUNDS * _GROWTH:
+        raise AssertionError(f"{program.ledger.totals.entries} entries of {details} details")
+    program.close()
+    best = {name: timing.best for name, timing in times.items()}
+    section.add(f"**{details:,} details**: MB", len(body) / 1e6, "{:.1f}")
+    section.add("`json.loads`, ms", best["json"] * 1000, "{:.1f}")
+    section.add("typed decode, ms", best["typed"] * 1000, "{:.1f}")
+    section.add("unchanged, ms", best["unchanged"] * 1000, "{:.1f}")
+    section.add("unchanged ÷ typed decode", best["unchanged"] / best["typed"], "{:.2f}", at_most=1.2)
+    section.add("unchanged ÷ `json.loads`", best["unchanged"] / best["json"], "{:.2f}", at_most=0.25)
+    section.add("100 more ÷ unchanged", best["grown"] / best["unchanged"], "{:.2f}", at_most=1.2)
+    section.add("first contact, µs per detail", first / details * 1e6, "{:.1f}")
+    section.add("memory ÷ body", _peak(now["body"], directory) * _MIB / len(body), "{:.2f}", at_most=1.2)
+
+
+def _intake(program: Program) -> SnapshotIntake:
+    return SnapshotIntake(
+        PROXY,
+        ledger=program.ledger,
+        pricer=pricer(),
+        pseudonym=program.pseudonym,
+        clock=program.clock,
+        false_start_usd=10.0,
+    )
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def _peak(body: bytes, directory: Path) -> float:
+    """MiB above its idle state that a process needs to fetch the body over HTTP and take it in unchanged."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(body))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    context = get_context("spawn")
+    results = context.Queue()
+    url = f"http://127.0.0.1:{server.server_port}"
+    process = context.Process(target=_poll_in_child, args=(url, directory, results))
+    process.start()
+    peak: float = results.get(timeout=120)
+    process.join()
+    server.shutdown()
+    return peak
+
+
+def _poll_in_child(url: str, directory: Path, results: "Queue[float]") -> None:
+    program = Program(directory)
+    intake = _intake(program)
+    proxy = ProxySettings(name=PROXY, url=url, management_key=SecretStr("a key"))
+    client = connect(proxy, program.ledger, program.clock)
+    source = detect(client)
+    gc.collect()
+    idle = resident_mib(os.getpid())
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    fetched = fetch_snapshot(client, source, now_ms=_now_ms())
+    intake.take(fetched.body, taken_ms=fetched.taken_ms)
+    results.put(peak_mib(os.getpid()) - idle)
+    client.close()
+    program.close()
+
+
+def _handler(body: bytes) -> type[BaseHTTPRequestHandler]:
+    """A proxy of 6.9 that knows one answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path.startswith(f"{_PREFIX}/usage-statistics-enabled")
+            found = known or self.path == f"{_PREFIX}/usage"
+            answer = b'{"usage-statistics-enabled": true}' if known else body if found else b""
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("X-CPA-VERSION", "v6.9.49")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # whoever peeks hangs up
+                self.wfile.write(answer)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Keep the report clean."""
+
+    return Handler
