@@ -19,7 +19,7 @@ from exporter.pseudonyms import Pseudonym
 from exporter.rivals import RivalWatch
 from exporter.snapshot_intake import SnapshotIntake
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Flags, Source, detect, read_flags
+from exporter.sources.detect import Flags, Source, SourceGoneError, detect, read_flags
 from exporter.sources.queue import drain
 from exporter.sources.snapshot import fetch_snapshot
 from exporter.status import ProxyStatus
@@ -117,6 +117,17 @@ class Pipeline:
     # --- the proxy -------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        known = self._source
+        try:
+            self._read_source()
+        except SourceGoneError:
+            if known is None:
+                raise
+            # Another version, or another server, since the last poll: what it has now is read at once.
+            self._source = None
+            self._read_source()
+
+    def _read_source(self) -> None:
         source = self._source
         if source is None:
             source = self._source = detect(self._client)
