@@ -118,7 +118,8 @@ class LimitBoard:
         for (id_, _, _), quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
             reading, credential = quota.reading, dictionary.credentials[id_]
             proxy, label = proxies[credential.proxy], self._labels.credential(id_)
-            counted = (proxy, credential.provider, label, reading.scope, reading.window)
+            provider = credential.provider or self._recorded_provider(id_)
+            counted = (proxy, provider, label, reading.scope, reading.window)
             early_resets[counted] = early_resets.get(counted, 0) + quota.early_resets
             if not is_current(reading, now_ms):
                 continue
@@ -129,7 +130,7 @@ class LimitBoard:
                 proxy=proxy,
                 limit=reading.window,
                 kind=PROVIDER,
-                provider=credential.provider,
+                provider=provider,
                 credential=label,
                 scope=reading.scope,
                 window=reading.window,
@@ -142,6 +143,13 @@ class LimitBoard:
             )
             windows.append(window)
         return windows, early_resets
+
+    def _recorded_provider(self, credential: int) -> str:
+        """The provider in the records of a credential, for one that no inventory has named."""
+        dictionary = self._ledger.dictionary
+        used = list(dictionary.series.values())
+        found = (series for series in used if dictionary.resolved(series.credential).id == credential)
+        return next((dictionary.routes[series.route].provider for series in found), "")
 
 
 def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
+from exporter.limits.limit import LimitSource
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.settings.model import Aliases
@@ -30,18 +31,20 @@ class WebBench:
         self.ledger = ledger
         self.statuses: list[ProxyStatus] = []
         self.triggered = threading.Event()
+        self.sources: list[LimitSource] = []
+        self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
 
     def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
-        limits = LimitBoard(ledger=self.ledger, labels=labels, clock=self._clock)
+        self.limits = LimitBoard(ledger=self.ledger, labels=labels, clock=self._clock, sources=self.sources)
         exposition = Exposition(
             ledger=self.ledger,
             labels=labels,
             statuses=lambda: self.statuses,
             prices=prices,
-            limits=limits,
+            limits=self.limits,
             clock=self._clock,
             registry=CollectorRegistry(auto_describe=False),
         )
@@ -51,14 +54,14 @@ class WebBench:
             labels=labels,
             statuses=lambda: self.statuses,
             prices=prices,
-            limits=limits,
+            limits=self.limits,
             clock=self._clock,
         )
         site = Site(
             exposition=exposition,
             page=page,
             trigger=self.triggered.set,
-            limits=limits,
+            limits=self.limits,
             clock=self._clock,
             access=Access(token=token, allowed_hosts=allowed_hosts),
         )

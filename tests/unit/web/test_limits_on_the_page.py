@@ -1,0 +1,205 @@
+"""The page's section of limits, and the reset endpoint over a real ledger."""
+
+import re
+from dataclasses import replace
+from datetime import UTC
+
+import pytest
+
+from exporter.errors import LedgerError
+from exporter.limits.board import Board
+from exporter.limits.limit import Limit, Per, Strategy, Unit
+from exporter.limits.windows import LimitWindow, Thresholds
+from tests.unit.web.conftest import WebBench
+from tests.unit.web.test_page import HOSTILE
+
+_NOW_MS = 1_795_000_000_000
+_HOUR_MS = 3_600_000
+_WINDOW = LimitWindow(
+    proxy="",
+    limit="a",
+    name="First",
+    kind="configured",
+    provider="claude",
+    credential="",
+    scope="",
+    window="5h",
+    unit="tokens",
+    used_ratio=0.5,
+    used=500_000.0,
+    budget=1_000_000.0,
+    thresholds=Thresholds(warning=0.8, critical=0.95),
+    observed_ms=_NOW_MS,
+    start_ms=_NOW_MS - _HOUR_MS,
+    reset_ms=_NOW_MS + 4 * _HOUR_MS,
+)
+
+
+def _rows(web: WebBench, *windows: LimitWindow) -> list[str]:
+    """The rows of the table of limits, as HTML, in their order."""
+    client = web.client()
+    web.limits.current = Board(at_ms=_NOW_MS, windows=windows)
+    section = _section(client.get("/").text)
+    return re.findall(r'<tr role="row"><th role="rowheader".*?</tr>', section, re.DOTALL)
+
+
+def _section(text: str) -> str:
+    found = re.search(r'<section id="limits".*?</section>', text, re.DOTALL)
+    assert found is not None
+    return found[0]
+
+
+def _words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_without_limits_it_says_how_one_comes_about(web: WebBench) -> None:
+    section = _words(_section(web.client().get("/").text))
+    assert section == "Limits No provider has reported a window yet, and EXPORTER_LIMITS_FILE names no limits."
+
+
+def test_those_nearest_to_exhaustion_come_first(web: WebBench) -> None:
+    used = {"low": 0.1, "full": 1.2, "middle": 0.85}
+    rows = _rows(web, *(replace(_WINDOW, limit=id_, name=id_, used_ratio=ratio) for id_, ratio in used.items()))
+    assert [_words(row).split()[0] for row in rows] == ["full", "middle", "low"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "width", "level", "share"),
+    [
+        (0.0, "0.0", "fine", "0%"),
+        (0.5, "50.0", "fine", "50.0%"),
+        (0.7999, "79.99", "fine", "80.0%"),
+        (0.8, "80.0", "warning", "80.0%"),
+        (0.9499, "94.99", "warning", "95.0%"),
+        (0.95, "95.0", "critical", "95.0%"),
+        (1.13, "100", "critical", "113.0%"),
+    ],
+)
+def test_a_bar_is_as_long_as_what_is_used_and_as_bad_as_the_thresholds_say(
+    web: WebBench, ratio: float, width: str, level: str, share: str
+) -> None:
+    (row,) = _rows(web, replace(_WINDOW, used_ratio=ratio))
+    bars = re.findall(r'<rect width="([\d.]+)" height="8" class="(\w+)"/>', row)
+    assert bars == [("100", "rest"), (width, level)]
+    assert share in _words(row)
+    assert 'd="M80.0 0v8M95.0 0v8"' in row
+
+
+def test_a_row_says_what_is_used_when_it_resets_and_when_it_runs_out(web: WebBench) -> None:
+    (row,) = _rows(web, _WINDOW)
+    assert _words(row) == "First tokens, 5h window 50.0% 500.0k of 1.0M tokens 4 h 2.5x 1 h"
+
+
+def test_a_window_without_an_end_or_that_is_not_open_says_so(web: WebBench) -> None:
+    rolling, closed = _rows(
+        web,
+        replace(_WINDOW, limit="a", reset_ms=None),
+        replace(_WINDOW, limit="b", start_ms=None, reset_ms=None, used=0.0, used_ratio=0.0),
+    )
+    assert "rolling" in _words(rolling)
+    assert "not open" in _words(closed)
+
+
+def test_a_providers_window_is_a_share_of_an_account(web: WebBench) -> None:
+    reported = replace(
+        _WINDOW, kind="provider", name="", proxy="p", credential="claude-ab12", scope="opus", unit="share", used=None
+    )
+    (row,) = _rows(web, replace(reported, budget=None))
+    assert _words(row) == "claude-ab12 claude, opus, 5h window 50.0% \N{EN DASH} 4 h 2.5x 1 h"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_of_limits_stay_text(web: WebBench, hostile: str) -> None:
+    clean = _section_with(web, "n" * len(hostile))  # a long one is cut and has a tooltip
+    section = _section_with(web, hostile)
+    assert re.findall(r"<[a-z/]+", section) == re.findall(r"<[a-z/]+", clean), "no tag more"
+    assert "<script>" not in section
+
+
+def _section_with(web: WebBench, name: str) -> str:
+    client = web.client()
+    window = replace(_WINDOW, name=name, credential=name, scope=name, window=name, provider=name, proxy=name)
+    web.limits.current = Board(
+        at_ms=_NOW_MS,
+        windows=(window, replace(window, kind="provider", limit=name, unit="share", used_ratio=0.4)),
+        unmatched=(name,),
+    )
+    return _section(client.get("/").text)
+
+
+def test_limits_that_match_nothing_are_a_note(web: WebBench) -> None:
+    client = web.client()
+    web.limits.current = Board(at_ms=_NOW_MS, unmatched=("odd", "strange"))
+    text = _words(client.get("/").text)
+    assert "2 of the limits match nothing that was used so far" in text
+    assert "odd" in text
+    assert "strange" in text
+
+
+# --- the reset endpoint -----------------------------------------------------------------------------------------------
+
+
+class _Source:
+    """Limits that stand in no file."""
+
+    problem = ""
+    limits = tuple(
+        Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
+        for id_, budgets, per in (
+            ("a", ((Unit.TOKENS, 5_000_000), (Unit.USD, 12_000_000_000)), None),
+            ("7", ((Unit.USD, 12_500_000_000),), None),
+            ("people", ((Unit.REQUESTS, 5),), Per.CLIENT),
+        )
+    )
+
+    def reload(self) -> None:
+        pass
+
+
+@pytest.fixture
+def limited(web: WebBench) -> WebBench:
+    web.sources = [_Source()]
+    return web
+
+
+@pytest.mark.parametrize(("id_", "label"), [("a", "0 of 5.0M tokens"), ("7", "$0.00 of $12.50"), ("people", "")])
+def test_a_reset_answers_as_the_predecessor_did(limited: WebBench, id_: str, label: str) -> None:
+    answer = limited.client().post(f"/api/collector/reset/{id_}")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    assert answer.json == {
+        "message": f"Limit {id_} was reset.",
+        "new_status": {"percentage": 100, "label": label},
+    }
+    assert limited.ledger.windows.anchors() == {id_: _NOW_MS}
+
+
+def test_a_reset_that_cannot_be_stored_is_a_500_in_json(limited: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LedgerError("The disk is full: make room.")
+
+    monkeypatch.setattr(limited.ledger.windows, "set_anchor", fail)
+    answer = limited.client().post("/api/collector/reset/a")
+    assert (answer.status_code, answer.json) == (500, {"error": "The disk is full: make room."})
+
+
+@pytest.mark.parametrize(
+    ("headers", "address", "status"),
+    [
+        ({}, "192.0.2.7", 403),
+        ({"Origin": "http://evil.example"}, "127.0.0.1", 403),
+        ({"Host": "evil.example"}, "127.0.0.1", 403),
+        ({"Origin": "http://localhost"}, "127.0.0.1", 200),
+    ],
+)
+def test_who_may_reset(limited: WebBench, headers: dict[str, str], address: str, status: int) -> None:
+    client = limited.client()
+    answer = client.post("/api/collector/reset/a", headers=headers, environ_base={"REMOTE_ADDR": address})
+    assert answer.status_code == status
+    assert bool(limited.ledger.windows.anchors()) == (status == 200)
+
+
+def test_with_a_token_a_reset_asks_for_it(limited: WebBench) -> None:
+    client = limited.client(token="t-0123456789")
+    assert client.post("/api/collector/reset/a").status_code == 401
+    assert client.post("/api/collector/reset/a", headers={"Authorization": "Bearer t-0123456789"}).status_code == 200
