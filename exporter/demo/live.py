@@ -37,7 +37,7 @@ class LiveTraffic:
         self._burst = burst
         self._history_hours = history_hours
         self._clock = clock or SystemClock()
-        self._traffic = Traffic(seed=seed, zone=proxy.zone)
+        self._traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
         self._random = random.Random(seed)  # noqa: S311 waiting times of invented traffic
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
@@ -45,7 +45,7 @@ class LiveTraffic:
     def start(self) -> None:
         """Publish history and burst, then go on from a thread."""
         now = self._clock.now()
-        self._traffic.credentials = self._proxy.credentials
+        self._suit_version()
         if self._history_hours > 0:
             self._publish_history(ending=now - _BURST_SPAN_SECONDS)
         if self._burst:
@@ -64,11 +64,16 @@ class LiveTraffic:
         attempts = max(min(round((self._rate or 1.0) * span), _MOST_HISTORY), 1)
         self._proxy.publish(self._traffic.batch(attempts, ending=ending, span_seconds=span))
 
+    def _suit_version(self) -> None:
+        """The proxy may have become another version, with other credentials and records."""
+        self._traffic.credentials = self._proxy.credentials
+        self._traffic.shape = self._proxy.shape
+
     def _run(self) -> None:
         while True:
             now = self._clock.now()
             pause = self._random.expovariate(self._rate * load(now, self._proxy.zone))
             if self._stopping.wait(pause):
                 return
-            self._traffic.credentials = self._proxy.credentials  # another version may know other ones
+            self._suit_version()
             self._proxy.publish(self._traffic.request(ending=self._clock.now()))

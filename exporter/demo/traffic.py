@@ -134,15 +134,15 @@ def load(at: float, zone: tzinfo) -> float:
 class Traffic:
     """A seeded source of requests. Not thread-safe: one owner each.
 
-    ``credentials`` are those that get requests; it may be changed at any time.
+    ``credentials`` are those that get requests; it and ``shape`` may be changed at any time.
     """
 
     def __init__(self, *, seed: int, zone: tzinfo, shape: Shape = "7.2") -> None:
         self._random = random.Random(seed)  # noqa: S311 repeatable invented traffic, nothing secret
         self._zone = zone
-        self._shape: Shape = shape
+        self.shape: Shape = shape
         self._serial = 0
-        self.credentials = CREDENTIALS
+        self.credentials: tuple[Credential, ...] = CREDENTIALS
 
     def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Attempt]:
         """Exactly ``count`` attempts that ended in the span before ``ending``, in the order in which they ended.
@@ -177,7 +177,7 @@ class Traffic:
         with_image = last.credential.provider == "codex" and not last.failed and last.generate
         if with_image and self._random.random() < _IMAGE_SHARE:
             events.append(self._image_extra(last))
-        return [attempt_of(event, shape=self._shape, zone=self._zone) for event in events]
+        return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
 
     def _spread(self, span_seconds: float, ending: float) -> float:
         """A time before ``ending``, chosen so that busy hours get more of the traffic."""
@@ -225,7 +225,7 @@ class Traffic:
             latency = ttft + self._random.randint(500, 9000)
         elif failure == "canceled":
             # 499 exists from v7.2.124 on.
-            status, body = (499 if self._shape == "7.2" else 500), "context canceled"
+            status, body = (499 if self.shape == "7.2" else 500), "context canceled"
             latency = ttft + self._random.randint(200, 12000)
         else:
             status = int(failure)
