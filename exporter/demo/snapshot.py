@@ -59,9 +59,10 @@ class UsageSnapshot:
         entry = _Entry(detail, happening)
         of_model.entries.append(entry)
         if cap is not None:
-            for old in of_model.entries[: len(of_model.entries) - cap]:
+            surplus = max(len(of_model.entries) - cap, 0)
+            for old in of_model.entries[:surplus]:
                 old.kept = False
-            del of_model.entries[: len(of_model.entries) - cap]
+            del of_model.entries[:surplus]
         self._undelivered.append(entry)
         tokens = detail["tokens"]["total_tokens"]
         moment = datetime.fromisoformat(detail["timestamp"])
@@ -170,14 +171,14 @@ def _utc(timestamp: str) -> tuple[datetime, str]:
 def usage_of_export(body: Any) -> Mapping[str, Any]:
     """The statistics in an export. Raises ``ValueError`` with CPA's words."""
     try:
-        version, usage = body.get("version", 0), body.get("usage") or {}
+        version, usage = body.get("version", 0), body.get("usage", {})
     except AttributeError as error:
         raise ValueError("invalid json") from error
     if version not in (0, 1):
         raise ValueError("unsupported version")
-    if not isinstance(usage, Mapping):
-        raise ValueError("invalid json")  # noqa: TRY004 it is what the caller sent
-    return usage
+    if usage is not None and not isinstance(usage, Mapping):
+        raise ValueError("invalid json")
+    return usage or {}
 
 
 def _details_of(usage: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
