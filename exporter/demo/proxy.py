@@ -72,6 +72,10 @@ class Item:
     happening: Happening | None
     since: float
 
+    @property
+    def attempt(self) -> Attempt | None:
+        return self.happening.attempt if self.happening is not None else None
+
 
 class DemoProxy:
     """A simulated CPA server without its sockets.
