@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.commands.common import exit_codes, ready_settings
+from exporter.demo import versions
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Aliases, ProxySettings, Settings
@@ -27,42 +28,79 @@ def run(or_demo: bool = False) -> None:
         settings = ready_settings()
         if not settings.proxies and or_demo:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
-            _run_demo(settings, rate=1.0, seed=None, proxy_port=0)
+            _run_demo(settings, rate=1.0, seed=None, proxy_port=0, version=versions.DEFAULT, history_hours=None)
             return
         if not settings.proxies:
             raise SettingsError(no_proxy_sentence())
         _run_exporter(settings)
 
 
-@click.command(epilog="Example: cliproxy-exporter demo --rate 5")
+def _version(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    try:
+        return versions.parse_version(text)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+@click.command(epilog="Example: cliproxy-exporter demo --rate 5 --proxy-version 6.9")
 @click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day.")
 @click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests.")
 @click.option("--proxy-port", default=0, show_default=True, help="Port of the demo proxy; 0 takes a free one.")
-def demo(rate: float, seed: int | None, proxy_port: int) -> None:
+@click.option(
+    "--proxy-version",
+    default=versions.DEFAULT,
+    show_default=True,
+    callback=_version,
+    help=f"CPA version that the demo proxy plays: {versions.EXAMPLES}.",
+)
+@click.option(
+    "--history-hours",
+    type=click.FloatRange(min=0),
+    help="Hours that a proxy without a queue (up to 6.9) already ran.  [default: 6]",
+)
+def demo(rate: float, seed: int | None, proxy_port: int, proxy_version: str, history_hours: float | None) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
     Its ledger is in the folder `demo` of the data directory, so real figures and invented ones never mix.
     """
     with exit_codes():
         click.echo("This is the bundled demo proxy: all figures are invented.")
-        _run_demo(ready_settings(), rate=rate, seed=seed, proxy_port=proxy_port)
+        if history_hours and not versions.has_usage(proxy_version):
+            raise SettingsError(f"--history-hours: {proxy_version} has a queue, which remembers no history.")
+        _run_demo(
+            ready_settings(),
+            rate=rate,
+            seed=seed,
+            proxy_port=proxy_port,
+            version=proxy_version,
+            history_hours=history_hours,
+        )
 
 
-def _run_demo(settings: Settings, *, rate: float, seed: int | None, proxy_port: int) -> None:
+def _run_demo(
+    settings: Settings, *, rate: float, seed: int | None, proxy_port: int, version: str, history_hours: float | None
+) -> None:
     # Imported here: the demo brings a web server of its own, which the exporter does not need.
     from exporter.demo.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
-    from exporter.demo.live import LiveTraffic  # noqa: PLC0415
+    from exporter.demo.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
     from exporter.demo.proxy import DemoProxy  # noqa: PLC0415
     from exporter.demo.server import DemoServer  # noqa: PLC0415
     from exporter.demo.world import MANAGEMENT_KEY  # noqa: PLC0415
 
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
+    if history_hours is None:
+        history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
     try:
         server = DemoServer(proxy, port=proxy_port)
     except OSError as exc:
         raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
     # A new seed at each start: the same records again would be what no proxy sends.
-    traffic = LiveTraffic(proxy, rate=rate, seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed)
+    traffic = LiveTraffic(
+        proxy,
+        rate=rate,
+        seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
+        history_hours=history_hours,
+    )
     server.start()
     traffic.start()
     try:

@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from exporter.demo.traffic import Attempt
+from exporter.demo.versions import VersionNumber
 from exporter.demo.wire import go_timestamp
 from exporter.demo.world import AUTH_DIR, Credential
 
@@ -13,6 +14,15 @@ _BUCKET_SECONDS = 600
 _BUCKETS = 20
 # Seconds for which CPA does not use a credential after a failure of that status.
 _COOLDOWNS = {401: 1800, 403: 1800, 429: 30, 500: 60, 529: 60}
+_FIELDS_SINCE: dict[str, VersionNumber] = {
+    "auth_index": (6, 3, 56),
+    "id_token": (6, 6, 66),
+    "next_retry_after": (6, 8, 31),
+    "recent_requests": (6, 9, 46),
+    "success": (6, 9, 49),
+    "failed": (6, 9, 49),
+    "project_id": (7, 0, 7),
+}
 
 
 @dataclass(slots=True)
@@ -58,16 +68,31 @@ class Account:
             for number in numbers
         ]
 
-    def as_auth_file(self, now: float, zone: tzinfo, *, always_typed: bool) -> dict[str, Any]:
-        """The entry of ``/auth-files``; fields in the order of CPA's answer."""
+    def as_auth_file(
+        self, now: float, zone: tzinfo, *, version: VersionNumber, auth_index: str | int
+    ) -> dict[str, Any]:
+        """The entry of ``/auth-files`` in a version; fields in the order of CPA's answer."""
+        entry = self._newest_auth_file(now, zone, auth_index)
+        for name, since in _FIELDS_SINCE.items():
+            if version < since:
+                entry.pop(name, None)
+        if "id_token" in entry and version < (6, 6, 98):
+            entry["id_token"] = {name: entry["id_token"][name] for name in ("chatgpt_account_id", "plan_type")}
+        # v7.1.0 names no account type where there is no account.
+        if version < (7, 2, 0) and not self.credential.email:
+            entry.pop("account_type", None)
+        if version < (6, 3, 14):
+            return {name: entry[name] for name in ("email", "modtime", "name", "size", "type") if name in entry}
+        return entry
+
+    def _newest_auth_file(self, now: float, zone: tzinfo, auth_index: str | int) -> dict[str, Any]:
         credential = self.credential
         entry: dict[str, Any] = {}
         if credential.email:
             entry["account"] = credential.email
-        if credential.email or always_typed:
-            entry["account_type"] = "oauth"
         entry |= {
-            "auth_index": credential.auth_index,
+            "account_type": "oauth",
+            "auth_index": auth_index,
             "created_at": go_timestamp(self.created, zone),
             "disabled": False,
         }

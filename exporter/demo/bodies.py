@@ -28,20 +28,22 @@ KEY_LISTS = {
 }
 
 
-def api_keys() -> list[str]:
-    return [client.key for client in CLIENTS]
+def api_keys(proxy: DemoProxy) -> list[str]:
+    return [] if proxy.open_proxy else [client.key for client in CLIENTS]
 
 
-def key_list(provider: str, *, with_auth_index: bool) -> list[dict[str, Any]]:
+def key_list(proxy: DemoProxy, provider: str, *, with_auth_index: bool) -> list[dict[str, Any]]:
     """The configured keys of a provider; ``/config`` shows them without ``auth-index``."""
+    indexed = with_auth_index and proxy.version_number >= (6, 9, 29)
+    make = _compat_entry if provider == "openrouter" else _entry
     return [
-        _compat_entry(credential, with_auth_index) if provider == "openrouter" else _entry(credential, with_auth_index)
+        make(credential, proxy, indexed)
         for credential in CREDENTIALS
         if credential.kind == "apikey" and credential.provider == provider
     ]
 
 
-def _entry(credential: Credential, with_auth_index: bool) -> dict[str, Any]:
+def _entry(credential: Credential, proxy: DemoProxy, with_auth_index: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "api-key": credential.key,
         "base-url": credential.base_url,
@@ -49,17 +51,19 @@ def _entry(credential: Credential, with_auth_index: bool) -> dict[str, Any]:
         "models": _models(credential),
     }
     if with_auth_index:
-        entry["auth-index"] = credential.auth_index
+        entry["auth-index"] = proxy.auth_index(credential)
     return entry
 
 
-def _compat_entry(credential: Credential, with_auth_index: bool) -> dict[str, Any]:
+def _compat_entry(credential: Credential, proxy: DemoProxy, with_auth_index: bool) -> dict[str, Any]:
     key: dict[str, Any] = {"api-key": credential.key, "proxy-url": "direct"}
     if with_auth_index:
-        key["auth-index"] = credential.auth_index
-    return {
-        "name": credential.provider,
-        "disabled": False,
+        key["auth-index"] = proxy.auth_index(credential)
+    entry: dict[str, Any] = {"name": credential.provider}
+    # Absent in v6.6.96, there in v6.9.49.
+    if proxy.version_number >= (6, 9, 0):
+        entry["disabled"] = False
+    return entry | {
         "base-url": credential.base_url,
         "api-key-entries": [key],
         "models": _models(credential),
@@ -75,7 +79,7 @@ def config(proxy: DemoProxy) -> dict[str, Any]:
     body: dict[str, Any] = {
         "proxy-url": OUTGOING_PROXY_URL,
         "request-log": False,
-        "api-keys": api_keys(),
+        "api-keys": api_keys(proxy),
         "tls": {"enable": False, "cert": "", "key": ""},
         "debug": False,
         "logging-to-file": False,
@@ -92,13 +96,13 @@ def config(proxy: DemoProxy) -> dict[str, Any]:
         "routing": {},
         "ws-auth": True,
     }
-    return body | {route: key_list(name, with_auth_index=False) or None for route, name in KEY_LISTS.items()}
+    return body | {route: key_list(proxy, name, with_auth_index=False) or None for route, name in KEY_LISTS.items()}
 
 
 def config_v8(proxy: DemoProxy) -> dict[str, Any]:
     """The effective configuration under the section names of v8; a node is reached by its path of keys."""
     return {
-        "access": {"api-keys": api_keys()},
+        "access": {"api-keys": api_keys(proxy)},
         "observability": {
             "usage": {
                 "usage-statistics-enabled": proxy.publishing,
@@ -106,5 +110,5 @@ def config_v8(proxy: DemoProxy) -> dict[str, Any]:
             }
         },
         "requests": {"proxy-url": OUTGOING_PROXY_URL, "request-retry": 2},
-        "providers": {route: key_list(name, with_auth_index=False) or None for route, name in KEY_LISTS.items()},
+        "providers": {route: key_list(proxy, name, with_auth_index=False) or None for route, name in KEY_LISTS.items()},
     }

@@ -7,13 +7,17 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from flask import Response, request
 
 from exporter.demo.faults import HTML_PAGE, Fault, FaultKind
 from exporter.demo.proxy import DemoProxy, Item
+from exporter.demo.snapshot import Happening
+
+Load = Sequence[Item | Happening]
+"""What an answer holds: elements of the queue, or attempts that nobody was told of before."""
 
 _DRIP_PIECES = 20
 _LOOK_SECONDS = 0.02
@@ -28,7 +32,7 @@ class Delivery:
         self._proxy = proxy
         self._released = released
 
-    def send(self, answer: Response, items: list[Item], fault: Fault | None) -> Response:
+    def send(self, answer: Response, items: Load, fault: Fault | None) -> Response:
         """The response to return to the web framework for this answer under this fault."""
         proxy = self._proxy
         kind = fault.kind if fault is not None else None
@@ -55,7 +59,7 @@ class Delivery:
                 return False
         return not _has_left(sock)
 
-    def _drip(self, body: bytes, items: list[Item], seconds: float) -> Iterator[bytes]:
+    def _drip(self, body: bytes, items: Load, seconds: float) -> Iterator[bytes]:
         size = max(len(body) // _DRIP_PIECES, 1)
         pieces = [body[start : start + size] for start in range(0, len(body), size)]
         complete = False

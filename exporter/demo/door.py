@@ -36,6 +36,8 @@ class Door:
     def __init__(self, *, key: str, clock: Clock) -> None:
         self.key = key
         self.allow_remote = False
+        # Up to v6.9.37 only other machines were banned.
+        self.bans_local = True
         self.refused_logins = 0
         self._clock = clock
         self._addresses: dict[str, _Address] = {}
@@ -55,7 +57,8 @@ class Door:
                 self._addresses[address] = state = _Address()
             if now - state.last_failure > _FORGET_SECONDS:
                 state.failures = 0
-            if address not in {"127.0.0.1", "::1"} and not self.allow_remote:
+            local = address in {"127.0.0.1", "::1"}
+            if not local and not self.allow_remote:
                 return Refusal(403, "remote management disabled")
             if not self.key:
                 return Refusal(403, "remote management key not set")
@@ -66,7 +69,7 @@ class Door:
             self.refused_logins += 1
             state.failures += 1
             state.last_failure = now
-            if state.failures >= _MAX_FAILURES:
+            if state.failures >= _MAX_FAILURES and (self.bans_local or not local):
                 state.banned_until = now + BAN_SECONDS
             return Refusal(401, "invalid management key" if offered else "missing management key")
 

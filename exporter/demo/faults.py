@@ -34,7 +34,8 @@ class Fault:
     """One order. ``path`` is a route's v0 name (``usage-queue``), also for its v8 path, or ``*`` for every route.
 
     ``status`` and ``body``: of a STATUS fault. ``location``: of a REDIRECT. ``seconds``: how long a HANG or a DRIP
-    lasts. ``elements``: raw JSON values that INSERT puts at the head of the array. ``size``: bytes of the HUGE record.
+    lasts. ``elements``: raw JSON values that INSERT puts at the head of the array. ``size``: bytes of the HUGE record,
+    or of what HUGE adds to a snapshot, which stays readable.
     """
 
     path: str

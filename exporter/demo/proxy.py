@@ -1,14 +1,16 @@
 """The state of the demo proxy: a queue that really pops, counters, faults, and counts for whoever watches it.
 
-One implementation serves people who try the exporter and the exporter's own tests. Everything is thread-safe; time
-comes from the clock that is passed in: ``now`` for what is shown, ``monotonic`` for retention and bans.
+It plays any version of CPA from v6.0 on, and may change it while it runs. One implementation serves people who try the
+exporter and the exporter's own tests. Everything is thread-safe; time comes from the clock that is passed in: ``now``
+for what is shown, ``monotonic`` for retention and bans.
 """
 
+import random
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,10 +20,20 @@ from exporter.clock import Clock, SystemClock
 from exporter.demo.accounts import Account
 from exporter.demo.door import Door
 from exporter.demo.faults import Fault, FaultKind
-from exporter.demo.snapshot import UsageSnapshot
+from exporter.demo.played import as_played, imported_attempt
+from exporter.demo.snapshot import (
+    Details,
+    Fingerprint,
+    Happening,
+    UsageSnapshot,
+    detail_of,
+    fingerprint,
+    usage_of_export,
+)
 from exporter.demo.traffic import Attempt, Truth
-from exporter.demo.wire import Shape
-from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY
+from exporter.demo.versions import VersionNumber, has_usage, version_number
+from exporter.demo.wire import Shape, go_timestamp
+from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 
 _ZONE_OF_OFFICIAL_IMAGE = "Asia/Shanghai"
 _MAX_RETENTION_SECONDS = 3600
@@ -33,7 +45,8 @@ class Counts:
     """What happened since the demo proxy was created; restarts of the proxy do not reset it.
 
     ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` = ``delivered`` +
-    the length of ``lost`` + what an answer that is still being sent holds.
+    the length of ``lost`` + what an answer that is still being sent holds. All of these are about the queue;
+    ``counted`` attempts went into the legacy statistics, and ``shown`` of them were in an answer that was sent in full.
     """
 
     enqueued: int
@@ -46,15 +59,22 @@ class Counts:
     discarded: int
     refused_logins: int
     mutating_calls: int
+    counted: int = 0
+    shown: int = 0
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An element of the queue: its bytes, the truth about it if it came from traffic, and when it was enqueued."""
+    """An element of the queue: its bytes, what happened if it came from traffic, and when it was enqueued."""
 
     raw: bytes
-    attempt: Attempt | None
+    happening: Happening | None
     since: float
+
+    @property
+    def attempt(self) -> Attempt | None:
+        return self.happening.attempt if self.happening is not None else None
 
 
 class DemoProxy:
@@ -62,8 +82,13 @@ class DemoProxy:
 
     ``version`` decides routes, record shape and answers; ``shown_version`` is what ``X-Cpa-Version`` says if that is
     to differ (own builds say ``dev``; empty: no such header). ``zone`` is the server's, by default the official
-    image's. Settings that a test may change at any time: ``publishing``, ``subscribed`` (a RESP subscriber takes all
-    records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``.
+    image's. A fork of a version may have kept or lost a source: ``with_usage`` and ``with_queue`` decide instead of the
+    version whether ``/usage`` and ``/usage-queue`` are there.
+
+    Settings that a test may change at any time: ``publishing``, ``subscribed`` (a RESP subscriber takes all records of
+    the queue), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
+    paths are left), ``open_proxy`` (no client keys); of ``/usage``: ``details``, ``shuffle_details`` and
+    ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
 
     def __init__(
@@ -75,15 +100,20 @@ class DemoProxy:
         retention_seconds: int = _DEFAULT_RETENTION_SECONDS,
         zone: tzinfo | None = None,
         clock: Clock | None = None,
+        with_usage: bool | None = None,
+        with_queue: bool | None = None,
     ) -> None:
-        self.version = version
-        self.shown_version = version if shown_version is None else shown_version
         self.zone: tzinfo = zone or ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
         self.clock = clock or SystemClock()
         self.door = Door(key=key, clock=self.clock)
         self.publishing = True
         self.subscribed = False
         self.management = True
+        self.without_v0 = False
+        self.open_proxy = False
+        self.details: Details = "full"
+        self.shuffle_details = False
+        self.details_cap: int | None = None
         self.retention_seconds = retention_seconds
         self.requests: Counter[str] = Counter()
         self.lost: list[bytes] = []
@@ -94,28 +124,66 @@ class DemoProxy:
         self._faults: list[Fault] = []
         self._always: list[Fault] = []
         self._queue: deque[Item] = deque()
+        self._random = random.Random(0)  # noqa: S311 the order of details
+        self._clock_shift = 0.0
+        self._happenings: dict[Fingerprint, Happening] = {}
         self._accounts = self._fresh_accounts()
         self._snapshot = UsageSnapshot()
+        self._become(version, shown_version, with_usage, with_queue)
 
     # --- version ------------------------------------------------------------------------------------------------------
 
     @property
-    def version_number(self) -> tuple[int, int, int]:
-        major, minor, patch = self.version.lstrip("v").split(".")
-        return int(major), int(minor), int(patch)
+    def version_number(self) -> VersionNumber:
+        return version_number(self.version)
 
     @property
     def shape(self) -> Shape:
-        """The shape of the wire records that this version writes."""
+        """The shape of the wire records that this version writes, or of the details where those are all there is."""
+        if self.version_number < (7, 0, 0) or (self.has_usage_snapshot and not self.has_http_queue):
+            return "6.10"
         return "7.2" if self.version_number >= (7, 2, 97) else "7.1"
 
     @property
     def has_http_queue(self) -> bool:
-        return self.version_number >= (6, 10, 8)
+        return self.version_number >= (6, 10, 8) if self._with_queue is None else self._with_queue
 
     @property
     def has_usage_snapshot(self) -> bool:
-        return self.version_number < (6, 10, 0)
+        return has_usage(self.version) if self._with_usage is None else self._with_usage
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials that this version can send requests with."""
+        return tuple(each for each in CREDENTIALS if self.version_number >= each.first_version)
+
+    def auth_index(self, credential: Credential) -> str | int:
+        """The credential's handle in this version: before v6.6.56 a number, given out anew at each start."""
+        if self.version_number < (6, 6, 56):
+            return (CREDENTIALS.index(credential) + self._numbers["restarts"]) % len(CREDENTIALS) + 1
+        return credential.auth_index_at(self.version_number)
+
+    def upgrade(
+        self,
+        version: str,
+        *,
+        shown_version: str | None = None,
+        with_usage: bool | None = None,
+        with_queue: bool | None = None,
+    ) -> None:
+        """Replace the program by another version, older or newer, or by a fork: a restart, and other routes then."""
+        with self._lock:
+            self._become(version, shown_version, with_usage, with_queue)
+            self.restart()
+
+    def _become(
+        self, version: str, shown_version: str | None, with_usage: bool | None, with_queue: bool | None
+    ) -> None:
+        self.version = version
+        self.shown_version = version if shown_version is None else shown_version
+        self._with_usage = with_usage
+        self._with_queue = with_queue
+        self.door.bans_local = self.version_number >= (6, 9, 38)
 
     @property
     def effective_retention_seconds(self) -> int:
@@ -127,18 +195,57 @@ class DemoProxy:
     # --- traffic ------------------------------------------------------------------------------------------------------
 
     def publish(self, attempts: Iterable[Attempt]) -> None:
-        """Attempts that ended: the credentials' counts always move, a record is kept only as CPA would keep it."""
+        """Attempts that ended: the credentials' counts always move, a record is kept only as CPA would keep it.
+
+        The record is written as this version writes it, whatever the traffic was made for; the truth says what can be
+        known from that. Attempts with a credential that this version cannot use did not happen.
+        """
         with self._lock:
-            for attempt in attempts:
-                self._accounts[attempt.auth_index].note(attempt)
-                if not self.publishing or self.subscribed or not self.management:
-                    self._numbers["discarded"] += 1
-                elif self.has_usage_snapshot:
-                    self._snapshot.add(attempt.record)
-                    self.truth.add(attempt)
-                else:
-                    self._append(msgspec.json.encode(attempt.record), attempt)
-                    self.truth.add(attempt)
+            usable = {credential.name: credential for credential in self.credentials}
+            for made in attempts:
+                if made.credential not in usable:
+                    continue
+                index = self.auth_index(usable[made.credential])
+                attempt = as_played(
+                    made,
+                    version=self.version_number,
+                    shape=self.shape,
+                    zone=self.zone,
+                    auth_index=index,
+                    clock_shift=self._clock_shift,
+                    open_proxy=self.open_proxy,
+                    legacy=self.has_usage_snapshot,
+                )
+                self._accounts[attempt.credential].note(attempt)
+                self._record(attempt, index)
+
+    def _record(self, attempt: Attempt, auth_index: str | int) -> None:
+        queues = self.has_http_queue or not self.has_usage_snapshot
+        into_queue = queues and self.publishing and self.management and not self.subscribed
+        into_usage = self.has_usage_snapshot and self.publishing and self._counts(attempt)
+        if not into_queue and not into_usage:
+            self._numbers["discarded"] += 1
+            return
+        happening = Happening(attempt)
+        self.truth.add(attempt)
+        if into_queue:
+            self._append(msgspec.json.encode(attempt.record), happening)
+        if into_usage:
+            record = attempt.record
+            key = record["api_key"] or record["endpoint"] or record["provider"] or "unknown"
+            detail = detail_of(record, self.version_number, auth_index)
+            self._happenings.setdefault(fingerprint(key, record["model"], detail), happening)
+            self._snapshot.add(key, record["model"], detail, happening, cap=self._cap)
+            self._numbers["counted"] += 1
+
+    def _counts(self, attempt: Attempt) -> bool:
+        """Up to v6.2.25 only attempts with token counts were counted."""
+        return self.version_number >= (6, 2, 26) or bool(attempt.record["tokens"]["total_tokens"])
+
+    @property
+    def _cap(self) -> int | None:
+        by_version = 1000 if self.version_number == (6, 6, 96) else None
+        return by_version if self.details_cap is None else self.details_cap
 
     def enqueue(self, records: Iterable[Mapping[str, Any] | bytes]) -> None:
         """Put ready wire records, or raw JSON values, into the queue; no credential's count moves."""
@@ -162,22 +269,30 @@ class DemoProxy:
             self._numbers["popped"] += len(items)
             return items
 
-    def delivered(self, items: Iterable[Item]) -> None:
-        """The answer with these elements is on its way in full."""
+    def delivered(self, items: Iterable[Item | Happening]) -> None:
+        """The answer with these elements, or about these happenings, is on its way in full."""
         with self._lock:
             for item in items:
-                self._numbers["delivered"] += 1
-                if item.attempt is not None:
-                    self.delivered_truth.add(item.attempt)
+                happening = item.happening if isinstance(item, Item) else item
+                self._numbers["delivered" if isinstance(item, Item) else "shown"] += 1
+                if happening is not None and not happening.delivered:
+                    happening.delivered = True
+                    self.delivered_truth.add(happening.attempt)
 
-    def lose(self, items: Iterable[Item]) -> None:
-        """The answer with these elements cannot be read by the client."""
+    def lose(self, items: Iterable[Item | Happening]) -> None:
+        """The answer with these elements cannot be read by the client; what is cumulative is in the next one."""
         with self._lock:
-            self.lost += [item.raw for item in items]
+            self.lost += [item.raw for item in items if isinstance(item, Item)]
+
+    def turn_clock(self, hours: float) -> None:
+        """Set the server's clock forward, or back: timestamps jump from now on, nothing else notices."""
+        with self._lock:
+            self._clock_shift += hours * 3600
 
     def restart(self) -> None:
         """What a restart of the process does: queue, counters, statistics and bans are gone."""
         with self._lock:
+            self._numbers["restarts"] += 1
             self._numbers["dropped"] += len(self._queue)
             self._queue.clear()
             self._accounts = self._fresh_accounts()
@@ -189,35 +304,75 @@ class DemoProxy:
     def auth_files(self) -> list[dict[str, Any]]:
         """The entries of ``/auth-files``: OAuth accounts, sorted by file name."""
         with self._lock:
-            now = self.clock.now()
-            # v7.1.0 names no account type where there is no account.
-            typed = self.version_number >= (7, 2, 0)
+            now, number = self.clock.now(), self.version_number
             entries = [
-                account.as_auth_file(now, self.zone, always_typed=typed)
+                account.as_auth_file(now, self.zone, version=number, auth_index=self.auth_index(account.credential))
                 for account in self._accounts.values()
                 if account.credential.kind == "oauth"
             ]
             return sorted(entries, key=lambda entry: str(entry["name"]).lower())
 
     def api_key_usage(self) -> dict[str, dict[str, Any]]:
-        """The body of ``/api-key-usage``: counts of the configuration's keys; raw keys are map keys, as in CPA."""
+        """The body of ``/api-key-usage``: counts of the configuration's keys; raw keys are map keys, as in CPA.
+
+        Before v6.9.49 there are only the buckets.
+        """
+        counts_too = self.version_number >= (6, 9, 49)
         body: dict[str, dict[str, Any]] = {}
         with self._lock:
             now = self.clock.now()
             for account in self._accounts.values():
                 credential = account.credential
-                if credential.kind == "apikey":
-                    body.setdefault(credential.provider, {})[f"{credential.base_url}|{credential.key}"] = {
+                if credential.kind != "apikey":
+                    continue
+                of_provider = body.setdefault(credential.provider, {})
+                buckets = account.recent_requests(now, self.zone)
+                if counts_too:
+                    of_provider[f"{credential.base_url}|{credential.key}"] = {
                         "success": account.success,
                         "failed": account.failed,
-                        "recent_requests": account.recent_requests(now, self.zone),
+                        "recent_requests": buckets,
                     }
+                else:
+                    of_provider[credential.key] = buckets
         return body
 
-    def usage_snapshot(self) -> bytes:
-        """The body of the legacy ``/usage``."""
+    def usage_snapshot(self) -> tuple[bytes, list[Happening]]:
+        """The body of the legacy ``/usage``, and what it tells about that no client has got yet."""
         with self._lock:
-            return msgspec.json.encode(self._snapshot.as_body())
+            body: dict[str, Any] = {"usage": self._usage()}
+            if self.version_number >= (6, 2, 26):
+                body = {"failed_requests": self._snapshot.failures} | body
+            return msgspec.json.encode(body), self._snapshot.shown(self.details)
+
+    def export_usage(self) -> dict[str, Any]:
+        """The body of ``/usage/export``, which ``import_usage`` takes."""
+        with self._lock:
+            at = go_timestamp(self.clock.now() + self._clock_shift, UTC)
+            return {"version": 1, "exported_at": at, "usage": self._usage()}
+
+    def import_usage(self, body: Any) -> dict[str, int]:
+        """Merge an export in, as ``/usage/import`` does; its answer.
+
+        What this proxy recorded itself is in its ``truth`` already; what comes from elsewhere happened there and is
+        added to it. Raises ``ValueError`` with CPA's words.
+        """
+        usage = usage_of_export(body)
+        with self._lock:
+            return self._snapshot.merge(usage, self._known, cap=self._cap)
+
+    def _known(self, key: str, model: str, detail: dict[str, Any]) -> Happening:
+        mark = fingerprint(key, model, detail)
+        if mark not in self._happenings:
+            by_index = {self.auth_index(credential): credential for credential in CREDENTIALS}
+            attempt = imported_attempt(key, model, detail, by_index.get(detail.get("auth_index", "")))
+            self._happenings[mark] = Happening(attempt)
+            self.truth.add(attempt)
+        return self._happenings[mark]
+
+    def _usage(self) -> dict[str, Any]:
+        shuffled = self._random if self.shuffle_details else None
+        return self._snapshot.usage(details=self.details, shuffled=shuffled)
 
     def counts(self) -> Counts:
         """All counts at one moment."""
@@ -235,6 +390,9 @@ class DemoProxy:
                 discarded=numbers["discarded"],
                 refused_logins=self.door.refused_logins,
                 mutating_calls=numbers["mutating"],
+                counted=numbers["counted"],
+                shown=numbers["shown"],
+                restarts=numbers["restarts"],
             )
 
     def note_request(self, name: str) -> None:
@@ -283,11 +441,11 @@ class DemoProxy:
 
     def _fresh_accounts(self) -> dict[str, Account]:
         now = self.clock.now()
-        return {credential.auth_index: Account(credential, now) for credential in CREDENTIALS}
+        return {credential.name: Account(credential, now) for credential in CREDENTIALS}
 
-    def _append(self, raw: bytes, attempt: Attempt | None) -> None:
+    def _append(self, raw: bytes, happening: Happening | None) -> None:
         self._expire()
-        self._queue.append(Item(raw, attempt, self.clock.monotonic()))
+        self._queue.append(Item(raw, happening, self.clock.monotonic()))
         self._numbers["enqueued"] += 1
 
     def _expire(self) -> None:

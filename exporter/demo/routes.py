@@ -11,11 +11,14 @@ from flask import Request
 
 from exporter.demo import bodies, quotas
 from exporter.demo.proxy import DemoProxy
+from exporter.demo.versions import VersionNumber
+from exporter.demo.world import CREDENTIALS
 
 V0 = "/v0/management/"
 V8 = "/v8/management/"
 
 USAGE_QUEUE = "usage-queue"
+USAGE = "usage"
 
 Answer = tuple[int, Any]
 """Status and the body: a value that becomes JSON, or ready JSON bytes."""
@@ -65,27 +68,28 @@ def asked_count(text: str) -> int | None:
 
 
 class Routes:
-    """The routes of one proxy."""
+    """The routes of one proxy, whose version may change at any time. ``usage`` and ``usage-queue`` are the server's."""
 
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
-        self._v0: dict[tuple[str, str], Handler] = {}
-        number = proxy.version_number
-        self._add("usage-statistics-enabled", self._switch)
+        self._v0: dict[tuple[str, str], tuple[Handler, VersionNumber]] = {}
+        self._add("usage-statistics-enabled", self._switch, since=(6, 0, 5))
         for method in ("PUT", "PATCH"):
-            self._add("usage-statistics-enabled", self._set_switch, method=method)
+            self._add("usage-statistics-enabled", self._set_switch, method=method, since=(6, 0, 5))
         self._add("config", lambda _: (200, bodies.config(proxy)))
         self._add("auth-files", self._auth_files)
-        self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=number >= (6, 9, 49))
-        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys()}))
-        self._add("latest-version", lambda _: (502, bodies.LATEST_VERSION_ERROR))
+        self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=(6, 9, 47))
+        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
+        self._add("latest-version", lambda _: (502, bodies.LATEST_VERSION_ERROR), since=(6, 5, 42))
         for route, provider in bodies.KEY_LISTS.items():
-            self._add(route, self._key_list(route, provider))
-        self._add("usage", lambda _: (200, proxy.usage_snapshot()), since=proxy.has_usage_snapshot)
-        self._add("api-call", self._api_call, method="POST")
-        self._add("quota/providers", lambda _: (200, {"providers": []}), since=number >= (8, 0, 0))
+            since = (6, 6, 82) if route == "vertex-api-key" else (6, 3, 2)
+            self._add(route, self._key_list(route, provider), since=since)
+        self._add("usage/export", lambda _: (200, proxy.export_usage()), since=(6, 6, 56))
+        self._add("usage/import", self._import_usage, method="POST", since=(6, 6, 56))
+        self._add("api-call", self._api_call, method="POST", since=(6, 6, 63))
+        self._add("quota/providers", lambda _: (200, {"providers": []}), since=(8, 0, 0))
         refused = 501, {"error": "no quota provider available"}
-        self._add("quota/fetch", lambda _: refused, method="POST", since=number >= (8, 0, 0))
+        self._add("quota/fetch", lambda _: refused, method="POST", since=(8, 0, 0))
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
         """What answers a call, or ``None`` when this version has no such route."""
@@ -94,11 +98,13 @@ class Routes:
                 return self._config_node(name.split("/")[1:])
             if name not in _V8_NAMES.values():
                 return None
-        return self._v0.get((method, name))
+        if name.startswith(f"{USAGE}/") and not self._proxy.has_usage_snapshot:
+            return None
+        handler, since = self._v0.get((method, name), (None, (0, 0, 0)))
+        return handler if self._proxy.version_number >= since else None
 
-    def _add(self, name: str, handler: Handler, *, method: str = "GET", since: bool = True) -> None:
-        if since:
-            self._v0[method, name] = handler
+    def _add(self, name: str, handler: Handler, *, method: str = "GET", since: VersionNumber = (0, 0, 0)) -> None:
+        self._v0[method, name] = (handler, since)
 
     def _config_node(self, keys: list[str]) -> Handler | None:
         node: Any = bodies.config_v8(self._proxy)
@@ -130,14 +136,22 @@ class Routes:
         return 200, {"files": entries}
 
     def _key_list(self, route: str, provider: str) -> Handler:
-        return lambda _: (200, {route: bodies.key_list(provider, with_auth_index=True)})
+        return lambda _: (200, {route: bodies.key_list(self._proxy, provider, with_auth_index=True)})
+
+    def _import_usage(self, call: Request) -> Answer:
+        try:
+            return 200, self._proxy.import_usage(call.get_json(force=True, silent=True))
+        except ValueError as error:
+            return 400, {"error": str(error)}
 
     def _api_call(self, call: Request) -> Answer:
         body: Any = call.get_json(force=True, silent=True)
         problem = _api_call_problem(body)
         if problem:
             return 400, {"error": problem}
-        vendor = quotas.vendor_answer(str(body.get("auth_index", "")), body["url"], self._proxy.clock.now())
+        handles = {self._proxy.auth_index(credential): credential.auth_index for credential in CREDENTIALS}
+        handle = handles.get(body.get("auth_index", ""), "")
+        vendor = quotas.vendor_answer(handle, body["url"], self._proxy.clock.now())
         if vendor is None:
             return 502, {"error": "request failed"}
         status, text = vendor

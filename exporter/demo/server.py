@@ -1,4 +1,4 @@
-"""The demo proxy over HTTP: refusals and headers of CPA v6.9 to v8, byte for byte where it matters.
+"""The demo proxy over HTTP: refusals and headers of CPA v6 to v8, byte for byte where it matters.
 
 ``DemoServer`` serves a ``DemoProxy`` on a loopback address. Faults that break a connection work on the socket itself.
 """
@@ -16,7 +16,7 @@ from exporter.demo.control import register_control
 from exporter.demo.delivery import Delivery, front_answer, huge_record
 from exporter.demo.faults import Fault, FaultKind
 from exporter.demo.proxy import DemoProxy
-from exporter.demo.routes import USAGE_QUEUE, Routes, asked_count, is_mutating, route_name
+from exporter.demo.routes import USAGE, USAGE_QUEUE, Routes, asked_count, is_mutating, route_name
 
 _JSON = "application/json; charset=utf-8"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -52,7 +52,7 @@ class _View:
         if not proxy.management:
             # Before v7.1.47 the routes are not even registered when there is no key.
             return self._no_route() if not self._checks_first else self._finish(_empty(404), versioned=False)
-        if version == 8 and proxy.version_number < (8, 0, 0):
+        if (version == 8 and proxy.version_number < (8, 0, 0)) or (version == 0 and proxy.without_v0):
             return self._no_route()
         return self._management(name, version)
 
@@ -62,7 +62,9 @@ class _View:
         return self._proxy.version_number >= (7, 1, 47)
 
     def _public(self) -> Response:
-        if request.path == "/healthz" and request.method in {"GET", "HEAD"}:
+        number = self._proxy.version_number
+        asked = request.method == "GET" or (request.method == "HEAD" and number >= (6, 9, 31))
+        if request.path == "/healthz" and asked and number >= (6, 9, 10):
             return self._json(200, {"status": "ok"}, versioned=False)
         if request.path == "/" and request.method == "GET":
             return self._json(200, bodies.ROOT, versioned=False)
@@ -74,7 +76,8 @@ class _View:
             proxy.note_mutating_call()
         pops = name == USAGE_QUEUE and request.method == "GET" and proxy.has_http_queue
         handler = self._routes.find(request.method, name, version)
-        known = pops or handler is not None
+        shows = name == USAGE and version == 0 and request.method == "GET" and proxy.has_usage_snapshot
+        known = pops or shows or handler is not None
         if not known and not self._checks_first:
             return self._no_route()
         headers = {header: request.headers.get(header, "") for header in _HEADERS_READ}
@@ -83,6 +86,8 @@ class _View:
             return self._json(refusal.status, {"error": refusal.error})
         if pops:
             return self._usage_queue()
+        if shows:
+            return self._usage()
         if handler is None:
             in_config = version == 8 and name.startswith("config/")
             return self._json(404, {"error": "not_found"}) if in_config else self._finish(_empty(404))
@@ -99,6 +104,14 @@ class _View:
         items = proxy.inserted(_extra_elements(fault)) + proxy.pop(count)
         body = b"[" + b",".join(item.raw for item in items) + b"]"
         return self._delivery.send(self._json(200, body), items, fault)
+
+    def _usage(self) -> Response:
+        proxy = self._proxy
+        fault = proxy.take_fault(USAGE, in_front=False)
+        body, shown = proxy.usage_snapshot()
+        if fault is not None and fault.kind is FaultKind.HUGE:
+            body = body[:-1] + b',"padding":"' + b"x" * fault.size + b'"}'
+        return self._delivery.send(self._json(200, body), shown, fault)
 
     # --- headers ------------------------------------------------------------------------------------------------------
 
@@ -120,7 +133,7 @@ class _View:
         # v7.1.0 exposes nothing and v7.2.140 does; the plugin header came with v7.1.69.
         if number >= (7, 1, 69):
             headers["Access-Control-Expose-Headers"] = _EXPOSED
-        if versioned:
+        if versioned and number >= (6, 3, 36):
             headers["X-Cpa-Build-Date"] = "unknown"
             headers["X-Cpa-Commit"] = "demo"
             if self._proxy.shown_version:

@@ -13,7 +13,7 @@ from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 
 from exporter.demo import quotas
-from exporter.demo.wire import Event, Shape, visible, wire_record
+from exporter.demo.wire import Event, Shape, in_shape, visible, wire_record
 from exporter.demo.world import CLIENTS, CREDENTIALS, Client, Credential, Model
 from exporter.records import Tokens
 
@@ -38,7 +38,10 @@ _MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One upstream attempt: its wire record, who and what it was, and its exclusive token buckets."""
+    """One upstream attempt: its wire record, who and what it was, and its exclusive token buckets.
+
+    ``event`` is ``None`` for a detail that somebody imported from elsewhere.
+    """
 
     record: dict[str, Any]
     client: str
@@ -50,10 +53,33 @@ class Attempt:
     status: int
     error_body: str
     ended: float
+    event: Event | None = None
+    shape: Shape = "7.2"
+    zone: tzinfo | None = None
 
     @property
     def key(self) -> TruthKey:
         return (self.client, self.credential, self.model)
+
+
+def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
+    """What happened, with the record that a server of that shape and zone writes about it."""
+    event = in_shape(event, shape)
+    return Attempt(
+        record=wire_record(event, shape=shape, zone=zone),
+        client=event.client.name,
+        credential=event.credential.name,
+        auth_index=event.credential.auth_index,
+        model=event.model,
+        tokens=visible(event, shape),
+        failed=event.failed,
+        status=event.status,
+        error_body=event.error_body,
+        ended=event.ended,
+        event=event,
+        shape=shape,
+        zone=zone,
+    )
 
 
 class Truth:
@@ -106,13 +132,17 @@ def load(at: float, zone: tzinfo) -> float:
 
 
 class Traffic:
-    """A seeded source of requests. Not thread-safe: one owner each."""
+    """A seeded source of requests. Not thread-safe: one owner each.
+
+    ``credentials`` are those that get requests; it and ``shape`` may be changed at any time.
+    """
 
     def __init__(self, *, seed: int, zone: tzinfo, shape: Shape = "7.2") -> None:
         self._random = random.Random(seed)  # noqa: S311 repeatable invented traffic, nothing secret
         self._zone = zone
-        self._shape: Shape = shape
+        self.shape: Shape = shape
         self._serial = 0
+        self.credentials: tuple[Credential, ...] = CREDENTIALS
 
     def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Attempt]:
         """Exactly ``count`` attempts that ended in the span before ``ending``, in the order in which they ended.
@@ -130,7 +160,7 @@ class Traffic:
     def request(self, *, ending: float) -> list[Attempt]:
         """All attempts of one client request whose last one ends at Unix time ``ending``: failover and retries."""
         client = self._choose(CLIENTS)
-        credential = self._choose(CREDENTIALS)
+        credential = self._choose(self.credentials)
         model = self._choose(credential.models)
         request_id = f"{self._random.getrandbits(32):08x}"
         events: list[Event] = []
@@ -147,7 +177,7 @@ class Traffic:
         with_image = last.credential.provider == "codex" and not last.failed and last.generate
         if with_image and self._random.random() < _IMAGE_SHARE:
             events.append(self._image_extra(last))
-        return [self._attempt(event) for event in events]
+        return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
 
     def _spread(self, span_seconds: float, ending: float) -> float:
         """A time before ``ending``, chosen so that busy hours get more of the traffic."""
@@ -195,7 +225,7 @@ class Traffic:
             latency = ttft + self._random.randint(500, 9000)
         elif failure == "canceled":
             # 499 exists from v7.2.124 on.
-            status, body = (499 if self._shape == "7.2" else 500), "context canceled"
+            status, body = (499 if self.shape == "7.2" else 500), "context canceled"
             latency = ttft + self._random.randint(200, 12000)
         else:
             status = int(failure)
@@ -258,7 +288,7 @@ class Traffic:
         """Failover to another account of the provider that has the model, else the same one again."""
         others = [
             other
-            for other in CREDENTIALS
+            for other in self.credentials
             if other is not credential and other.provider == credential.provider and other.kind == credential.kind
             if model.name in {served.name for served in other.models}
         ]
@@ -276,20 +306,6 @@ class Traffic:
         """The second record of Codex' image tool: same request, start and headers, only the image model's tokens."""
         tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
         return replace(event, model="gpt-image-2", tokens=tokens, inconsistent=False, effort="", reports_tier=False)
-
-    def _attempt(self, event: Event) -> Attempt:
-        return Attempt(
-            record=wire_record(event, shape=self._shape, zone=self._zone),
-            client=event.client.name,
-            credential=event.credential.name,
-            auth_index=event.credential.auth_index,
-            model=event.model,
-            tokens=visible(event, self._shape),
-            failed=event.failed,
-            status=event.status,
-            error_body=event.error_body,
-            ended=event.ended,
-        )
 
 
 def _fails_with(credential: Credential, failure: str) -> bool:

@@ -1,12 +1,13 @@
 """Wire records in the exact shape of CPA, built from what really happened.
 
 ``Tokens`` are exclusive buckets; each provider family reports them differently, and the two shapes differ again:
-``"7.2"`` is v7.2.140 (breakdown, headers), ``"7.1"`` is v7.1.0 (neither). ``visible`` says what an exact reader can
-still know of the tokens from such a record, which is the truth that a test compares with.
+``"7.2"`` is v7.2.140 (breakdown, headers), ``"7.1"`` is v7.1.0 (neither), ``"6.10"`` is the time before v7 (no error
+text, one field for the cache), which is also what the details of the legacy statistics know. ``visible`` says what an
+exact reader can still know of the tokens from such a record, which is the truth that a test compares with.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from email.utils import formatdate
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from exporter.demo import quotas
 from exporter.demo.world import ORGANIZATION_ID, SESSION_COOKIE, Client, Credential, Family
 from exporter.records import Tokens
 
-Shape = Literal["7.2", "7.1"]
+Shape = Literal["7.2", "7.1", "6.10"]
 
 EXECUTORS = {
     "claude": "ClaudeExecutor",
@@ -71,6 +72,11 @@ class Event:
         return self.started + self.latency_ms / 1000
 
 
+def in_shape(event: Event, shape: Shape) -> Event:
+    """The event as a version of that shape takes it: 499 for a client that hung up exists from v7.2.124 on."""
+    return replace(event, status=500) if event.status == 499 and shape != "7.2" else event
+
+
 def visible(event: Event, shape: Shape) -> Tokens:
     """What can be known of the event's tokens from its record in ``shape``."""
     tokens = event.tokens
@@ -78,6 +84,10 @@ def visible(event: Event, shape: Shape) -> Tokens:
         if event.inconsistent:
             return Tokens(unclassified=tokens.prompt + tokens.output)
         return tokens
+    if event.credential.family == "claude" and shape == "6.10":
+        # One field for both: reads, or writes where nothing was read.
+        read = tokens.cache_read or tokens.cache_write
+        return Tokens(uncached=tokens.uncached, cache_read=read, output=tokens.output)
     if event.credential.family == "claude":
         # Reasoning of the Claude family is reported from v7.2.117 on; it is inside the output before.
         return Tokens(
@@ -102,7 +112,7 @@ def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     """The record of the event with all fields of that version, in the order in which CPA writes them."""
     credential, client = event.credential, event.client
     new = shape == "7.2"
-    record: dict[str, Any] = {"timestamp": go_timestamp(event.started, zone), "latency_ms": event.latency_ms}
+    record: dict[str, Any] = {"timestamp": timestamp(event, shape, zone), "latency_ms": event.latency_ms}
     if new:
         record["ttft_ms"] = event.ttft_ms
     record |= {"source": credential.source_for(client), "auth_index": credential.auth_index}
@@ -117,7 +127,8 @@ def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     record |= {"tokens": _raw_tokens(event, shape), "failed": event.failed}
     if new:
         record["generate"] = event.generate
-    record["fail"] = {"status_code": event.status, "body": event.error_body}
+    if shape != "6.10":
+        record["fail"] = {"status_code": event.status, "body": event.error_body}
     if new:
         headers = response_headers(event)
         if headers:
@@ -141,11 +152,18 @@ def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     return record
 
 
-def go_timestamp(at: float, zone: tzinfo) -> str:
+def timestamp(event: Event, shape: Shape, zone: tzinfo, *, shift: float = 0.0) -> str:
+    """The record's ``timestamp`` when the server's clock is off by ``shift`` seconds."""
+    # Nanoseconds where details are told apart by them.
+    nanoseconds = (event.serial * 37 + 11) % 1000 if shape == "6.10" else 0
+    return go_timestamp(event.started + shift, zone, nanoseconds=nanoseconds)
+
+
+def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
     """A time as Go writes it: offset or ``Z``, fraction without trailing zeros."""
     moment = datetime.fromtimestamp(at, zone)
     text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f"{moment.microsecond:06d}".rstrip("0")
+    fraction = f"{moment.microsecond:06d}{nanoseconds:03d}".rstrip("0")
     offset = moment.strftime("%z")
     suffix = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:5]}"
     return f"{text}.{fraction}{suffix}" if fraction else text + suffix
@@ -205,7 +223,7 @@ def _provider_name(credential: Credential, shape: Shape) -> str:
 
 def _auth_type(credential: Credential, shape: Shape) -> str:
     # v7.1.0 says "unknown" for an account without an e-mail.
-    if shape == "7.1" and credential.kind == "oauth" and not credential.email:
+    if shape != "7.2" and credential.kind == "oauth" and not credential.email:
         return "unknown"
     return credential.kind
 
@@ -232,11 +250,13 @@ def _raw_tokens(event: Event, shape: Shape) -> dict[str, int | bool]:
         "output_tokens": output,
         "reasoning_tokens": reasoning,
         "cached_tokens": cached,
-        "cache_read_tokens": read,
     }
+    if shape != "6.10":
+        raw["cache_read_tokens"] = read
     if new:
         raw["cache_read_tokens_present"] = True
-    raw["cache_creation_tokens"] = write
+    if shape != "6.10":
+        raw["cache_creation_tokens"] = write
     raw["total_tokens"] = total
     return raw
 

@@ -9,6 +9,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from exporter.demo.versions import VersionNumber
+
 Family = Literal["claude", "openai", "gemini"]
 
 MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
@@ -92,6 +94,18 @@ class Credential:
         """The stable handle of CPA: 16 hex digits over where the credential is kept."""
         place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
         return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
+
+    @property
+    def first_version(self) -> VersionNumber:
+        """The version from which on CPA can send requests to the provider; an older one only lists the file."""
+        return (7, 1, 0) if self.provider == "xai" else (0, 0, 0)
+
+    def auth_index_at(self, version: VersionNumber) -> str:
+        """The handle as a version computes it: v7.0.0 changed it for all, v6.8.54 for keys of the configuration."""
+        if version >= (7, 0, 0):
+            return self.auth_index
+        seed = "old" if self.kind == "oauth" or version >= (6, 8, 54) else "oldest"
+        return hashlib.sha256(f"{seed}:{self.auth_index}".encode()).hexdigest()[:16]
 
     @property
     def token_sha256(self) -> str:

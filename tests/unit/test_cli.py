@@ -61,6 +61,8 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (["run", "something"], "something"),
         (["check-config", "--conect"], "--conect"),
         (["demo", "--rate", "often"], "often"),
+        (["demo", "--proxy-version", "5.0"], "It knows 6.6, 6.9"),
+        (["demo", "--history-hours", "6"], "v7.2.140 has a queue"),
         (["export", "--format", "xml"], "xml"),
     ],
     ids=" ".join,
