@@ -71,8 +71,8 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     """One upstream attempt, normalized. ``client`` and ``source`` are keyed hashes, never raw values.
 
     ``counted`` is false for records that carry tokens but are no request of a user (a prewarm with ``generate: false``,
-    the extra record of Codex' image tool). ``code`` is empty for a success, else the value of the label ``code`` of
-    ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier. ``known_family`` is false where
+    the extra record of Codex' image tool). That one is ``extra``: its attempt has another record. ``code`` is empty for
+    a success, else the value of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier. ``known_family`` is false where
     the meaning of the token counts had to be guessed.
     """
 
@@ -89,6 +89,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     latency_ms: int = 0
     ttft_ms: int = 0
     counted: bool = True
+    extra: bool = False
     code: str = ""
     service_tier: str = ""
     known_family: bool = True
