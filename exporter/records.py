@@ -72,8 +72,8 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
 
     ``counted`` is false for records that carry tokens but are no request of a user (a prewarm with ``generate: false``,
     the extra record of Codex' image tool). That one is ``extra``: its attempt has another record. ``code`` is empty for
-    a success, else the value of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier. ``known_family`` is false where
-    the meaning of the token counts had to be guessed.
+    a success, else the value of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for
+    the default tier. ``known_family`` is false where the meaning of the token counts had to be guessed.
     """
 
     ts_ms: int

@@ -16,10 +16,10 @@ TOLERANCE = 0.25
 """The share of attempts without a record that is believed of honest traffic."""
 BUNDLE_ATTEMPTS = 10
 WINDOW_BUNDLES = 24
-SHORT_BUNDLES = 16
+SHORT_BUNDLES = 17
 """So many short bundles of the last ``WINDOW_BUNDLES`` make a suspicion."""
 HEALING_BUNDLES = 12
-HEALING_SHORT = 2
+HEALING_SHORT = 1
 """At most so many short ones among the last ``HEALING_BUNDLES`` end it."""
 WELL_ATTEMPTS = 40
 WELL_SHARE = TOLERANCE / 2

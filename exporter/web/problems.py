@@ -174,8 +174,8 @@ def _of_losses(proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: f
             kind="Proxy",
             subject=proxy,
             title=f"was not read for {formats.span(flow.gap_seconds)} until {moment(flow.gap_ms)}",
-            text="That is longer than it keeps a record, so what it did in between may be missing in all figures, unless"
-            " it was off itself. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml to be safe next time.",
+            text="That is longer than it keeps a record, so what it did in between may be missing in all figures,"
+            " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows.",
         )
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
         yield Problem(
@@ -184,8 +184,8 @@ def _of_losses(proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: f
             subject=proxy,
             title=f"counted about {_records(flow.missed)} that never arrived, the last ones at"
             f" {moment(flow.missed_ms)}",
-            text="They are missing in all figures. Either another program read them, or nobody did in time, or an answer"
-            " was lost on its way. The number is an estimate over all time.",
+            text="They are missing in all figures. Either another program read them, or nobody did in time, or an"
+            " answer was lost on its way. The number is an estimate over all time.",
         )
 
 
