@@ -76,6 +76,11 @@ def until(seconds: float) -> str:
     return f"{minutes} min" if minutes else "<1 min"
 
 
+def span(seconds: float) -> str:
+    """A length of time: in seconds up to ten minutes, then in two units."""
+    return f"{int(seconds)} s" if seconds < 600 else until(seconds)
+
+
 def times(factor: float | None) -> str:
     """A factor: ``1.3x``; a dash where there is none."""
     if factor is None:

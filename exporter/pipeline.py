@@ -4,11 +4,13 @@ A pipeline is used by one thread at a time. A poll never raises: whatever goes w
 counted by reason, and is logged when it changes, not when it repeats.
 """
 
+import contextlib
 import threading
 from dataclasses import replace
 
 import structlog
 
+from exporter import formats
 from exporter.clock import Clock
 from exporter.credentials.inventory import fetch_inventory
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
@@ -16,17 +18,21 @@ from exporter.intake import Intake
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.polls import PollMetrics
 from exporter.pseudonyms import Pseudonym
-from exporter.rivals import RivalWatch
+from exporter.restarts import RestartLog
+from exporter.rivals import Watch
 from exporter.snapshot_intake import SnapshotIntake
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import Flags, Source, SourceGoneError, detect, read_flags
-from exporter.sources.queue import drain
+from exporter.sources.queue import Drained, drain
 from exporter.sources.snapshot import fetch_snapshot
 from exporter.status import ProxyStatus
 
 _POLL_SECONDS = 15.0
 _SNAPSHOT_SECONDS = 60.0
 _POLLS_PER_RETENTION = 4
+_STORES_PER_RETENTION = 10
+"""How exactly the last success is known after a crash, as a share of the retention."""
+_LONGEST_RETENTION = 3600
 _REFRESH_SECONDS = 60.0
 """How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
 
@@ -63,10 +69,13 @@ class Pipeline:
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
-        self._rivals = RivalWatch(clock)
-        self._attempts: int | None = None
         self._stopping = threading.Event()
         ledger.register(self.name)
+        self._watch: Watch | None = None
+        self._comparable = False
+        self._torn = False
+        self._read_at: float | None = None
+        self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
     @property
     def interval_seconds(self) -> float:
@@ -84,7 +93,7 @@ class Pipeline:
         try:
             self._intake.work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._now_ms())
+            self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
             self._metrics.failed(self.name, exc.reason)
             if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
@@ -113,6 +122,10 @@ class Pipeline:
         except LedgerError as exc:
             if self._intake.unsaved:
                 _log.error("records_lost", proxy=self.name, records=self._intake.unsaved, message=str(exc))
+        last_ms = self._ledger.flow(self.name).last_success_ms
+        if self._read_at is not None and last_ms is not None:
+            with contextlib.suppress(LedgerError):  # said already; the next start sees a gap that is too long
+                self._ledger.polled(self.name, at_ms=last_ms, store_every_ms=0)
 
     # --- the proxy -------------------------------------------------------------------------------------------------
 
@@ -142,8 +155,13 @@ class Pipeline:
         if source.kind == "snapshot":
             fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
             self._snapshots.take(fetched.body, taken_ms=fetched.taken_ms)
+            # Nothing is in danger between two looks at a snapshot; when a queue follows, its watch begins anew.
+            self._watch, self._read_at, self._torn = None, None, False
+            consequence = "What it counted before is booked."
         else:
             self._drain(source)
+            consequence = "What was in its queue is lost."
+        self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=consequence)
         if self._client.version != source.version:
             self._source = None
         self._note_success(source)
@@ -152,19 +170,22 @@ class Pipeline:
         def know_credentials(handles: set[str]) -> None:
             self._know_credentials(handles, source)
 
-        drain(
-            self._client,
-            source,
-            handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
-            stopping=self._stopping.is_set,
-        )
-        if self._attempts is not None:
-            # After the drain: the records of what the inventory counted have been read by now.
-            self._rivals.compare(attempts=self._attempts, received=self._ledger.received(self.name))
-            self._attempts = None
+        try:
+            drained = drain(
+                self._client,
+                source,
+                handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
+                stopping=self._stopping.is_set,
+            )
+        except ProxyError:
+            self._torn = True  # what was popped for an answer that did not arrive is lost
+            raise
+        self._look_for_gap()
+        self._compare_counts(drained)
 
     def _take_inventory(self, source: Source) -> None:
         self._refreshed_at = self._clock.monotonic()
+        self._comparable = False
         self._unlisted.clear()
         inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._now_ms())
         whole = not inventory.problems
@@ -172,9 +193,10 @@ class Pipeline:
             self._inventory_problems = inventory.problems
             for problem in inventory.problems:
                 _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
-        if whole:
-            self._attempts = sum((account.success or 0) + (account.failed or 0) for account in inventory.accounts)
-        taken = self._ledger.take_inventory(self.name, inventory.accounts, whole=whole)
+        taken = self._ledger.take_inventory(
+            self.name, inventory.accounts, whole=whole, counts_restarts=source.kind == "queue"
+        )
+        self._comparable = whole
         if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
             self.status = replace(self.status, accounts=tuple(taken))
 
@@ -185,8 +207,56 @@ class Pipeline:
         new = {handle for handle in handles - self._unlisted if handle}
         if any(not self._ledger.knows_credential(self.name, handle) for handle in new):
             self._take_inventory(source)
+            self._comparable = False  # it counts attempts whose records came after those in hand
             # One that no list names stays unknown: no reason to ask again before the next ordinary inventory.
             self._unlisted |= new
+
+    # --- loss ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _store_every_ms(self) -> int:
+        retention = self.status.retention_seconds
+        return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
+
+    def _look_for_gap(self) -> None:
+        """Tell if the time since the queue was last read was longer than it keeps a record."""
+        now, retention = self._clock.monotonic(), self.status.retention_seconds
+        last_ms = self._ledger.flow(self.name).last_success_ms
+        if self._read_at is not None:
+            seconds = now - self._read_at
+        else:  # by the wall clock, because an earlier process read it
+            seconds = 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
+        self._read_at = now
+        if retention is None or seconds <= retention or self.status.publishing_enabled is False:
+            return
+        self._torn = True
+        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
+        _log.warning(
+            "retention_gap",
+            proxy=self.name,
+            seconds=int(seconds),
+            retention_seconds=retention,
+            message=f"{self._client.where} was not read for {formats.span(seconds)} and keeps a record for"
+            f" {formats.span(retention)}, so records of that time may be lost."
+            + (
+                ""
+                if retention >= _LONGEST_RETENTION
+                else f" Set redis-usage-queue-retention-seconds: {_LONGEST_RETENTION} in its config.yaml."
+            ),
+        )
+
+    def _compare_counts(self, drained: Drained) -> None:
+        """After a drain that emptied the queue: the records of what the inventory before it counted have been read."""
+        if not (self._comparable and drained.emptied):
+            return
+        self._comparable = False
+        self._watch = self._ledger.compare_counts(
+            self.name,
+            torn=self._torn,
+            publishing=self.status.publishing_enabled is not False,
+            now_ms=self._now_ms(),
+        )
+        self._torn = False
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(
@@ -209,12 +279,14 @@ class Pipeline:
                 " (it takes effect at once).",
                 up=True,
             )
-        elif self._rivals.suspected:
+        elif self._watch is not None and self._watch.suspicion:
+            share = formats.share(self._watch.share)
+            arrives = "no record" if self._watch.suspicion == "silence" else f"only {share} of the records"
             self._enter(
                 "another_consumer",
-                f"{self._client.where} counts attempts on its credentials, but no record of them arrives. Does another"
-                " program read its usage queue: a second exporter, or a dashboard that subscribes to it? A queue has"
-                " one consumer: stop the other one.",
+                f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"
+                " program read its usage queue: a dashboard that subscribes to it, a script that polls it, or a second"
+                " exporter? A queue has one consumer: stop the other one. What it took is missing here.",
                 up=True,
             )
         else:

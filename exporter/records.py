@@ -72,9 +72,9 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
 
     ``counted`` is the number of requests: 0 for records that carry tokens but are no request of a user (a prewarm with
     ``generate: false``, the extra record of Codex' image tool), several for an increment of a proxy without details.
-    ``code`` is empty for a success, else the value of the label ``code`` of ``cliproxy_failed_requests_total``.
-    ``service_tier`` is empty for the default tier. ``known_family`` is false where the meaning of the token counts had
-    to be guessed.
+    The image tool's one is ``extra``: its attempt has another record. ``code`` is empty for a success, else the value
+    of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier.
+    ``known_family`` is false where the meaning of the token counts had to be guessed.
     """
 
     ts_ms: int
@@ -90,6 +90,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     latency_ms: int = 0
     ttft_ms: int = 0
     counted: int = 1
+    extra: bool = False
     code: str = ""
     service_tier: str = ""
     known_family: bool = True

@@ -41,7 +41,6 @@ BACKFILL_AFTER_MS = 300_000
 """A record that ended so long before the last good poll is of the past: an import, or the first contact."""
 
 _PER_TRANSACTION = 5_000
-_RESTARTS_TOLD_EVERY_SECONDS = 600.0
 _LIVE_FROM_NOW_MS = 2**62
 
 _encode = msgspec.json.Encoder().encode
@@ -120,8 +119,6 @@ class SnapshotIntake:
         self._facts = partial(ledger.facts, proxy)
         self._false_start_nano = round(false_start_usd * 1e9)
         self._told: set[str] = set()
-        self._restart_told_at: float | None = None
-        self._restarts_untold = 0
 
     def take(self, body: bytes | bytearray, *, taken_ms: int) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
@@ -135,8 +132,6 @@ class SnapshotIntake:
             self._take_details(snapshot, before, taken_ms=taken_ms, restarted=restarted)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms, restarted=restarted)
-        if restarted:
-            self._tell_restart()
 
     # --- with details -------------------------------------------------------------------------------------------------
 
@@ -310,20 +305,6 @@ class SnapshotIntake:
         """What an increment would cost in nano-USD if all its tokens were input: nobody told what they were."""
         as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
         return self._pricer.price(as_input).nano_usd
-
-    def _tell_restart(self) -> None:
-        """In the log at once, but of a proxy that restarts again and again only now and then."""
-        now = self._clock.monotonic()
-        if self._restart_told_at is not None and now - self._restart_told_at < _RESTARTS_TOLD_EVERY_SECONDS:
-            self._restarts_untold += 1
-            return
-        _log.warning(
-            "restart",
-            proxy=self._proxy,
-            message="Restart detected: the proxy counts from 0 again. What it counted before is booked.",
-            before_this_one=self._restarts_untold,
-        )
-        self._restart_told_at, self._restarts_untold = now, 0
 
 
 def _missed(part: _Part, *, restarted: bool) -> int:

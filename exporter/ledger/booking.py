@@ -6,6 +6,7 @@ either booked or still there.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ _ENTRY_COLUMNS = (
     "ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms, ttft_ms,"
     " uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
 )
+_SERIES_COLUMN = _ENTRY_COLUMNS.split(", ").index("series")
 _INSERT_ENTRY = (
     f"insert into entry ({_ENTRY_COLUMNS}) values ({', '.join('?' * 19)})"
     " on conflict (ts_ms, fingerprint) do nothing"  # not "or ignore", which would swallow every constraint
@@ -86,6 +88,7 @@ class Booked:
     latency: list[tuple[int, ...]] = field(default_factory=list)
     ttft: list[tuple[int, ...]] = field(default_factory=list)
     births: list[SeriesKey] = field(default_factory=list)
+    extra: int = 0
 
 
 def book_entries(
@@ -107,6 +110,8 @@ def book_entries(
     before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
     rows = [_entry_row(connection, dictionary, record, cost, proxy=proxy, live=live) for record, cost in records]
     _insert_entries(connection, rows)
+    if live:
+        _count_by_credential(connection, dictionary, rows, [record for record, _ in records])
     booked = Booked(
         entries=len(rows),
         oldest_bucket=min(record.ts_ms for record, _ in records) // BUCKET_MS,
@@ -115,11 +120,29 @@ def book_entries(
         unpriced=connection.execute(_ADD_UNPRICED, (before,)).fetchall(),
         latency=connection.execute(_ADD_LATENCY, (before,)).fetchall(),
         ttft=connection.execute(_ADD_TTFT, (before,)).fetchall(),
+        extra=sum(record.extra for record, _ in records) if live else 0,
     )
     connection.execute(_ADD_ROLLUP, (before,))
     booked.births = [key for key in _keys(booked) if not totals.known(key)]
     store_births(connection, booked.births)
     return booked
+
+
+def _count_by_credential(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    rows: Sequence[tuple[int | str, ...]],
+    records: Sequence[UsageRecord],
+) -> None:
+    """Note how many records of each credential arrived, to be compared with the proxy's count of its attempts."""
+    arrived = Counter(
+        dictionary.series[int(row[_SERIES_COLUMN])].credential
+        for row, record in zip(rows, records, strict=True)
+        if not record.extra
+    )
+    connection.executemany(
+        "update credential set records = records + ? where id = ?", [(n, id_) for id_, n in arrived.items()]
+    )
 
 
 def store_births(connection: sqlite3.Connection, births: list[SeriesKey]) -> None:

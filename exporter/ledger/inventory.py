@@ -14,6 +14,7 @@ from exporter.ledger.dictionary import Credential, Dictionary, shared_handle
 from exporter.ledger.totals import Attempts, SeriesKey
 
 _LABEL_DIGITS = 10
+_SMALL_COUNT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Inventoried:
     credentials: list[tuple[int, Account]]
     attempts: dict[int, Attempts]
     births: list[SeriesKey]
+    restarted: bool = False
 
 
 def take_inventory(
@@ -54,14 +56,20 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
     ).fetchone()
     attempts: dict[int, Attempts] = {}
     births: list[SeriesKey] = []
-    for id_, seen in _seen(credentials).items():
-        row = connection.execute(
+    counts = _seen(credentials)
+    rows = {
+        id_: connection.execute(
             "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
         ).fetchone()
+        for id_ in counts
+    }
+    proxy_restarted = _proxy_restarted([((row[0] or 0, row[1] or 0), counts[id_]) for id_, row in rows.items()])
+    for id_, seen in counts.items():
+        row = rows[id_]
         if row[0] is None and met_before:
             births.append(("a", id_))
         before = (row[0] or 0, row[1] or 0)
-        restarted = seen[0] < before[0] or seen[1] < before[1]
+        restarted = proxy_restarted or _fell(before, seen)
         new = seen if restarted else (seen[0] - before[0], seen[1] - before[1])
         attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
         if new != (0, 0) or row[0] is None or restarted:
@@ -70,7 +78,24 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
                 (*seen, attempts[id_].success, attempts[id_].failed, id_),
             )
     store_births(connection, births)
-    return Inventoried(credentials=credentials, attempts=attempts, births=births)
+    return Inventoried(credentials=credentials, attempts=attempts, births=births, restarted=proxy_restarted)
+
+
+def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
+    return seen[0] < before[0] or seen[1] < before[1]
+
+
+def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> bool:
+    """Whether all counts began anew, and not only those of an account that was removed and added again.
+
+    A small count can have been passed again since the restart, so one that did not fall only speaks against it if it
+    was too large for that.
+    """
+    used = [(before, seen) for before, seen in pairs if before != (0, 0)]
+    fallen = [_fell(before, seen) for before, seen in used]
+    return any(fallen) and all(
+        fell or sum(before) <= _SMALL_COUNT for fell, (before, _) in zip(fallen, used, strict=True)
+    )
 
 
 def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, int]]:

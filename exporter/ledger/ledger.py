@@ -19,6 +19,7 @@ from exporter.ledger.booking import Booked, book_entries, take_over
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
+from exporter.ledger.losses import compare_counts, note_gap
 from exporter.ledger.packing import SpoiltError, pack, unpack
 from exporter.ledger.periods import Periods
 from exporter.ledger.price_feed import LedgerPriceFeed
@@ -42,6 +43,7 @@ from exporter.limits.headers import Reading
 from exporter.normalize.snapshot import Mark
 from exporter.normalize.wire import Batch, Unreadable
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
+from exporter.rivals import Watch
 
 FILE_NAME = "ledger.sqlite3"
 _SUCCESS_STORED_EVERY_MS = 60_000
@@ -189,8 +191,8 @@ class Ledger:
             for line, why in rejected:
                 _reject_line(connection, proxy_id, batch.received_ms, line, why)
             connection.execute(
-                "update proxy set booked = booked + ?, backfilled = backfilled + ? where id = ?",
-                (booked.entries, booked.entries if batch.replayed else 0, proxy_id),
+                "update proxy set booked = booked + ?, backfilled = backfilled + ?, extra = extra + ? where id = ?",
+                (booked.entries, booked.entries if batch.replayed else 0, booked.extra, proxy_id),
             )
             flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
@@ -290,13 +292,13 @@ class Ledger:
 
     # --- state of a proxy -----------------------------------------------------------------------------------------
 
-    def polled(self, proxy: str, *, at_ms: int) -> None:
+    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
         """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``.
 
         On disk it may be a minute old: a sync for every poll of an idle proxy would be most of what the disk does.
         """
         proxy_id = self.dictionary.proxies[proxy]
-        if abs(at_ms - self._stored_success_ms.get(proxy_id, 0)) >= _SUCCESS_STORED_EVERY_MS:
+        if abs(at_ms - self._stored_success_ms.get(proxy_id, 0)) >= store_every_ms:
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
             self._stored_success_ms[proxy_id] = at_ms
@@ -304,10 +306,27 @@ class Ledger:
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 
-    def received(self, proxy: str) -> int:
-        """How many records were ever received from ``proxy``, which is registered."""
+    def flow(self, proxy: str) -> Flow:
+        """What became of the records of ``proxy``, which is registered. Not to be changed."""
         with self.totals.lock:
-            return self.totals.flows[self.dictionary.proxies[proxy]].received
+            return self.totals.flows[self.dictionary.proxies[proxy]]
+
+    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int) -> None:
+        """``proxy`` was not read for longer than it keeps a record. Raises LedgerError."""
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxies[proxy]
+            note_gap(connection, proxy_id, ended_ms=ended_ms, seconds=seconds)
+            flow = read_flow(connection, proxy_id)
+        self._show_flow(proxy_id, flow)
+
+    def compare_counts(self, proxy: str, *, torn: bool, publishing: bool, now_ms: int) -> Watch | None:
+        """Compare what ``proxy`` counted with what arrived: see ``exporter.ledger.losses``. Raises LedgerError."""
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxies[proxy]
+            watch = compare_counts(connection, proxy_id, torn=torn, publishing=publishing, now_ms=now_ms)
+            flow = read_flow(connection, proxy_id)
+        self._show_flow(proxy_id, flow)
+        return watch
 
     def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about the credential of a record."""
@@ -318,19 +337,24 @@ class Ledger:
         return self.dictionary.is_listed(self.dictionary.proxies.get(proxy, 0), auth_index)
 
     def take_inventory(
-        self, proxy: str, accounts: Sequence[Account], *, whole: bool = True
+        self, proxy: str, accounts: Sequence[Account], *, whole: bool = True, counts_restarts: bool = True
     ) -> list[tuple[int, Account]]:
         """Take over what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
 
-        Returns each account with the id of its credential.
+        Returns each account with the id of its credential. A restart that the counts give away is counted, unless
+        ``counts_restarts`` is false because another source tells of them.
         """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
             taken = take_inventory(connection, self.dictionary, accounts, proxy=proxy_id, whole=whole)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
             quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
+            if taken.restarted and counts_restarts:
+                connection.execute("update proxy set restarts = restarts + 1 where id = ?", (proxy_id,))
+            flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
         with self.totals.lock:
+            self._show_flow(proxy_id, flow)
             self.totals.bear(taken.births)
             self.totals.attempts.update(taken.attempts)
         return taken.credentials

@@ -35,7 +35,9 @@ _FAMILIES = {
 class Flow:
     """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending.
 
-    ``missed`` is an estimate of records that the proxy counted and that never arrived.
+    ``missed`` is an estimate of records that the proxy counted and that never arrived; it last grew at ``missed_ms``.
+    ``retention_gaps`` is how often the proxy was not read for longer than it keeps a record: the last time for
+    ``gap_seconds``, until ``gap_ms``.
     """
 
     received: int = 0
@@ -46,6 +48,10 @@ class Flow:
     pending: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     missed: int = 0
+    missed_ms: int | None = None
+    retention_gaps: int = 0
+    gap_ms: int | None = None
+    gap_seconds: int | None = None
     restarts: int = 0
     false_starts: int = 0
     last_success_ms: int | None = None
@@ -160,25 +166,18 @@ class Totals:
 
 def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
     """The flow of a proxy as it stands in the ledger."""
-    received, replayed, booked, duplicate, backfilled, missed, restarts, last_success_ms = connection.execute(
-        "select received, replayed, booked, duplicate, backfilled, missed, restarts, last_success_ms from proxy"
-        " where id = ?",
-        (proxy,),
-    ).fetchone()
+    columns = (
+        "received, replayed, booked, duplicate, backfilled, missed, missed_ms, retention_gaps, gap_ms,"
+        " gap_seconds, restarts, last_success_ms"
+    )
+    row = connection.execute(f"select {columns} from proxy where id = ?", (proxy,)).fetchone()
     (false_starts,) = connection.execute("select count(*) from false_start where proxy = ?", (proxy,)).fetchone()
     (pending,) = connection.execute("select coalesce(sum(records), 0) from batch where proxy = ?", (proxy,)).fetchone()
     return Flow(
-        received=received,
-        replayed=replayed,
-        booked=booked,
-        duplicate=duplicate,
-        backfilled=backfilled,
+        **dict(zip(columns.split(", "), row, strict=True)),
         pending=pending,
         rejected=dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,))),
-        missed=missed,
-        restarts=restarts,
         false_starts=false_starts,
-        last_success_ms=last_success_ms,
     )
 
 

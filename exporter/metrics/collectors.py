@@ -197,6 +197,7 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
     names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
     polled = {status.name for status in statuses()}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
+        tell_counts = {ledger.dictionary.credentials[each].proxy for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
             name = names[id_]
             numbers = (
@@ -205,6 +206,7 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
                 flow.booked,
                 flow.duplicate,
                 flow.backfilled,
+                flow.retention_gaps,
                 flow.restarts,
                 flow.false_starts,
             )
@@ -213,7 +215,8 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
                 rejected.add_metric([name, reason], flow.rejected.get(reason, 0))
             pending.add_metric([name], flow.pending)
-            missed.add_metric([name], flow.missed)
+            if flow.missed or id_ in tell_counts:
+                missed.add_metric([name], flow.missed)
             if flow.last_success_ms is not None and name in polled:
                 success.add_metric([name], flow.last_success_ms / 1000)
     return [*made, rejected, pending, missed, success]
@@ -225,6 +228,7 @@ _FLOW_COUNTERS = (
     f.BOOKED,
     f.DUPLICATE,
     f.BACKFILLED,
+    f.RETENTION_GAPS,
     f.RESTARTS,
     f.FALSE_STARTS,
 )

@@ -277,7 +277,13 @@ MISSED = Family(
     "gauge",
     _PROXY,
     "Records that the proxy counted and that never arrived, since the exporter met it: an estimate, explained in"
-    " docs/proxies.md.",
+    " docs/proxies.md. Absent if the proxy tells no counts.",
+)
+RETENTION_GAPS = Family(
+    "cliproxy_exporter_retention_gaps",
+    "counter",
+    _PROXY,
+    "Times that the proxy was not read for longer than it keeps a record, so that records may be lost.",
 )
 RESTARTS = Family(
     "cliproxy_exporter_restarts_detected", "counter", _PROXY, "Restarts of the proxy that its own counts gave away."
@@ -363,6 +369,7 @@ OTHER_FAMILIES = (
     REJECTED,
     PENDING,
     MISSED,
+    RETENTION_GAPS,
     RESTARTS,
     FALSE_STARTS,
     LAST_SUCCESS,

@@ -37,6 +37,7 @@ def normalize(
         return Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
     # A number is no handle: it was given anew at every start of the proxy (CPA < 6.6.56).
     auth_index = wire.auth_index if isinstance(wire.auth_index, str) else ""
+    extra = _is_image_tool_extra(wire)
     provider = wire.provider or "unknown"
     known = facts(auth_index, provider)
     family = family_of(
@@ -59,7 +60,8 @@ def normalize(
         tokens=tokens,
         latency_ms=_duration(wire.latency_ms),
         ttft_ms=_duration(wire.ttft_ms),
-        counted=int(wire.generate is not False and not _is_image_tool_extra(wire)),
+        counted=int(wire.generate is not False and not extra),
+        extra=extra,
         code=_code(wire),
         service_tier=_service_tier(wire),
         known_family=family is not Family.UNKNOWN,

@@ -106,6 +106,7 @@ class Page:
                 unmatched_limits=self.limits.current.unmatched,
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
+                now_ms=now_ms,
             ),
             "figures": figures,
             "periods": _periods(figures) if figures else [],

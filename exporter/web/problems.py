@@ -32,6 +32,7 @@ _HEADLINES = {
     "ledger": "is not read: the ledger cannot be written",
     "internal_error": "is not read: the exporter has a fault",
 }
+_TOLD_FOR_MS = 86_400_000
 _BILLING = {
     Billing.METERED: "of metered cost",
     Billing.SUBSCRIPTION: "of subscription value",
@@ -66,6 +67,7 @@ def find_problems(
     unmatched_limits: tuple[str, ...],
     folded: int,
     moment: Callable[[float], str],
+    now_ms: float = 0,
 ) -> list[Problem]:
     """Everything that is wrong, the worst first.
 
@@ -87,6 +89,8 @@ def find_problems(
         for name, flow in flows.items()
         if flow.pending
     ]
+    for name, flow in flows.items():
+        found += _of_losses(name, flow, moment, now_ms)
     found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
     found += [
         Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
@@ -159,6 +163,29 @@ def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Pr
     else:
         return None
     return Problem(severity="note", kind="Credential", subject=state.label, title=title, text=text)
+
+
+def _of_losses(proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float) -> Iterable[Problem]:
+    """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
+    if flow.gap_ms is not None and flow.gap_seconds is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
+        yield Problem(
+            severity="note",
+            kind="Proxy",
+            subject=proxy,
+            title=f"was not read for {formats.span(flow.gap_seconds)} until {moment(flow.gap_ms)}",
+            text="That is longer than it keeps a record, so what it did in between may be missing in all figures,"
+            " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows.",
+        )
+    if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
+        yield Problem(
+            severity="note",
+            kind="Proxy",
+            subject=proxy,
+            title=f"counted about {_records(flow.missed)} that never arrived, the last ones at"
+            f" {moment(flow.missed_ms)}",
+            text="They are missing in all figures. Either another program read them, or nobody did in time, or an"
+            " answer was lost on its way. The number is an estimate over all time.",
+        )
 
 
 def _of_figures(figures: Figures) -> Iterable[Problem]:

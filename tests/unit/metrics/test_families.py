@@ -63,6 +63,7 @@ CONTRACT = {
     "cliproxy_exporter_records_rejected_total": ("counter", "proxy reason"),
     "cliproxy_exporter_records_pending": ("gauge", "proxy"),
     "cliproxy_exporter_missed_records_estimate": ("gauge", "proxy"),
+    "cliproxy_exporter_retention_gaps_total": ("counter", "proxy"),
     "cliproxy_exporter_restarts_detected_total": ("counter", "proxy"),
     "cliproxy_exporter_false_starts_total": ("counter", "proxy"),
     "cliproxy_exporter_polls_total": ("counter", "proxy"),

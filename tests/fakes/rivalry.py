@@ -1,0 +1,117 @@
+"""A simulated proxy with honest traffic and, if asked for, a rival that reads its queue: hours of it in a moment."""
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from exporter.rivals import Counts, Watch, look
+
+POLL_SECONDS = 15
+LOOK_EVERY = 4
+"""Polls between two looks: an inventory a minute."""
+
+
+@dataclass(kw_only=True)
+class Queue:
+    """A proxy in steps of a second: its counts by credential, and its queue.
+
+    ``per_minute`` attempts, of which ``recordless`` leave no record, in bursts of ``burst``. ``takes(second)`` is
+    whether a rival empties the queue then. A count or a record may come up to ``lag`` seconds late, as when a stream
+    stays open: the sign says which of the two is first.
+    """
+
+    seed: int
+    per_minute: float
+    recordless: float = 0.0
+    burst: int = 1
+    lag: int = 0
+    credentials: int = 3
+    recordless_credentials: int | None = None
+    """So many of the credentials have such calls; None: all."""
+    takes: Callable[[int], bool] = lambda _: False
+    attempts: Counter[int] = field(default_factory=Counter)
+    queue: list[int] = field(default_factory=list)
+    stolen: int = 0
+    silent_calls: int = 0
+    second: int = 0
+    _late: deque[tuple[int, int, bool]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def tick(self) -> None:
+        """One second passes."""
+        self.second += 1
+        chance = self._random
+        for _ in range(self._arrivals(self.per_minute / 60 * (1 - self.recordless))):
+            self._happen(chance.randrange(self.credentials), record=True)
+        for _ in range(self._arrivals(self.per_minute / 60 * self.recordless / self.burst)):
+            which = chance.randrange(self.recordless_credentials or self.credentials)
+            for _ in range(self.burst):
+                self.silent_calls += 1
+                self._happen(which, record=False)
+        while self._late and self._late[0][0] <= self.second:
+            _, credential, record = self._late.popleft()
+            self._count(credential) if not record else self.queue.append(credential)
+        if self.takes(self.second):
+            self.stolen += len(self.queue)
+            self.queue.clear()
+
+    def _arrivals(self, mean: float) -> int:
+        number, left = 0, self._random.expovariate(1.0)
+        while left < mean:
+            number += 1
+            left += self._random.expovariate(1.0)
+        return number
+
+    def _happen(self, credential: int, *, record: bool) -> None:
+        if not record or self.lag == 0:
+            self._count(credential)
+            if record:
+                self.queue.append(credential)
+        elif self.lag > 0:  # the record first
+            self.queue.append(credential)
+            self._late.append((self.second + self.lag, credential, False))
+        else:
+            self._count(credential)
+            self._late.append((self.second - self.lag, credential, True))
+
+    def _count(self, credential: int) -> None:
+        self.attempts[credential] += 1
+
+
+def watched(proxy: Queue, *, polls: int) -> Iterator[tuple[float, Watch, int]]:
+    """Poll ``proxy``: after each look the minutes that passed, the watch and the estimate so far."""
+    watch: Watch | None = None
+    records: Counter[int] = Counter(dict.fromkeys(range(proxy.credentials), 0))
+    missed = 0
+    for poll in range(polls):
+        for _ in range(POLL_SECONDS):
+            proxy.tick()
+        attempts = dict(proxy.attempts)
+        records.update(proxy.queue)
+        proxy.queue.clear()
+        if poll % LOOK_EVERY:
+            continue
+        both = {credential: (attempts.get(credential, 0), records[credential]) for credential in records}
+        counts = Counts(received=records.total(), restarts=0, credentials=both)
+        watch, more = look(watch, counts, torn=False, publishing=True)
+        missed += more
+        yield proxy.second / 60, watch, missed
+
+
+def every(seconds: int, *, phase: int = 0, since: int = 0, until: int = 10**9) -> Callable[[int], bool]:
+    """A rival that polls at this period."""
+    return lambda second: since <= second < until and second % seconds == phase
+
+
+def of_polls(share: float, *, seed: int = 1, since: int = 0, until: int = 10**9) -> Callable[[int], bool]:
+    """A rival that is there just before this share of our polls, and so takes it of the records."""
+    chance = random.Random(seed)
+    picked = [chance.random() < share for _ in range(100_000)]
+
+    def takes(second: int) -> bool:
+        return since <= second < until and (second % POLL_SECONDS == 0) and picked[second // POLL_SECONDS]
+
+    return takes
