@@ -23,6 +23,6 @@ def test_lines(steps: list[tuple[float, int]], told: list[int]) -> None:
     with structlog.testing.capture_logs() as lines:
         for seconds, restarts in steps:
             clock.advance(seconds)
-            log.follow(restarts)
+            log.follow(restarts, consequence="It is so.")
     assert [line["restarts"] for line in lines] == told
     assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
