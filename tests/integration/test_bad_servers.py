@@ -311,7 +311,7 @@ def test_remote_management_that_is_off(tmp_path: Path) -> None:
 
 def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
     clock = TurnableClock()
-    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock)
+    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
     with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
         proxy.subscribed = True
         for _ in range(4):
