@@ -1,0 +1,131 @@
+"""A proxy of 6.9 that has run for a while is met, upgraded to 7.2 in the middle, and downgraded again.
+
+What Prometheus adds up of the counters is the traffic since the exporter met the proxy: no history as a spike, nothing
+twice at the changes of the source, no hole.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import httpx
+import pytest
+
+from exporter.app import Exporter
+from exporter.demo.live import LiveTraffic
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
+from tests.running import metric_in
+
+MODELS = ("claude-sonnet-4-5-20250929", "gemini-2.5-flash", "grok-4.5", "kimi-k2.5")
+"""Those whose records are a request each in every version (Codex has records that are none)."""
+BIRTH_SECONDS = 2
+STATES = ("snapshot-v0", "queue-v0", "snapshot-v0")
+
+
+@dataclass
+class Lived:
+    """What happened: attempts by model before the exporter came and after, and who scraped it."""
+
+    before: Counter[str] = field(default_factory=Counter)
+    after: Counter[str] = field(default_factory=Counter)
+    sources: list[str] = field(default_factory=list)
+    servers: dict[str, Prometheus] = field(default_factory=dict)
+    text: str = ""
+    backfilled: int = 0
+
+
+def _attempts(proxy: DemoProxy) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for row in proxy.truth.as_rows():
+        found[row["model"]] += row["attempts"]
+    return found
+
+
+def _poll(exporter: Exporter) -> str:
+    """Ask for a poll, and wait until it is over; what a script then reads."""
+    polls = metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
+    httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
+    return wait_for(
+        lambda: metrics_of(exporter),
+        lambda text: (metric_in(text, "cliproxy_exporter_poll_duration_seconds_count") or 0) > polls,
+    )
+
+
+def _traffic(proxy: DemoProxy, exporter: Exporter, *, seed: int) -> None:
+    """Some seconds of traffic with polls in between; afterwards everything has been read."""
+    traffic = LiveTraffic(proxy, rate=60, seed=seed, burst=0)
+    traffic.start()
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        _poll(exporter)
+    traffic.stop()
+    _poll(exporter)
+    _poll(exporter)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    tmp_path = tmp_path_factory.mktemp("upgrade")
+    proxy = DemoProxy(key=MANAGEMENT_KEY, version="v6.9.49")
+    LiveTraffic(proxy, rate=0, seed=1, burst=300).start()
+    lived = Lived(before=_attempts(proxy))
+    with ExitStack() as stack:
+        server = stack.enter_context(DemoServer(proxy))
+        settings = settings_for(
+            tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY, exporter_series_birth_seconds=BIRTH_SECONDS
+        )
+        exporter = stack.enter_context(running(settings))
+        for line in VERSION_LINES:
+            workdir = tmp_path / line
+            workdir.mkdir()
+            lived.servers[line] = stack.enter_context(
+                run_prometheus(binaries_of(line), targets=[exporter.web.url.removeprefix("http://")], workdir=workdir)
+            )
+        for prometheus in lived.servers.values():
+            prometheus.wait_for('cliproxy_proxy_state{state="ok"} == 1')
+        for seed, version in enumerate(("", "v7.2.140", "v6.9.49")):
+            if version:
+                proxy.upgrade(version)
+                _poll(exporter)
+            lived.sources.append(exporter.statuses()[0].source)
+            _traffic(proxy, exporter, seed=seed)
+        lived.after = _attempts(proxy) - lived.before
+        lived.text = metrics_of(exporter)
+        total = metric_in(lived.text, "cliproxy_requests_total")
+        for prometheus in lived.servers.values():
+            prometheus.wait_for("sum(cliproxy_requests_total)", lambda samples: samples[0].value == total, timeout=30)
+        lived.backfilled = int(metric_in(lived.text, "cliproxy_exporter_records_backfilled_total") or 0)
+        yield lived
+
+
+def test_each_change_is_followed_within_one_poll(lived: Lived) -> None:
+    assert lived.sources == list(STATES)
+
+
+def test_what_was_there_before_the_exporter_is_no_traffic_of_today(lived: Lived) -> None:
+    assert lived.backfilled == sum(lived.before.values())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_counters_have_everything_since_and_nothing_twice(lived: Lived, model: str) -> None:
+    assert metric_in(lived.text, "cliproxy_requests_total", model=model) == lived.after[model] > 0
+
+
+@pytest.mark.parametrize("line", VERSION_LINES)
+@pytest.mark.parametrize("model", MODELS)
+def test_what_prometheus_adds_up_has_no_spike_and_no_hole(lived: Lived, line: str, model: str) -> None:
+    data = lived.servers[line].get("query", query=f'cliproxy_requests_total{{model="{model}"}}[10m]')
+    rises = 0.0
+    for series in data["result"]:
+        values = [float(value) for _, value in series["values"]]
+        assert values == sorted(values), "no reset"
+        assert values[0] == 0, "its first sample is 0"
+        rises += sum(after - before for before, after in pairwise(values))
+    assert rises == lived.after[model]
