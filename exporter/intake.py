@@ -10,14 +10,14 @@ from functools import partial
 import structlog
 
 from exporter.clock import Clock
-from exporter.credentials.quotas import HeaderReadings
+from exporter.credentials.header_readings import HeaderReadings
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger, StoredBatch
-from exporter.limits.headers import Reading
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import NO_HEADERS, Batch, LineError, Wire, decode_line, read_batch
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonym
+from exporter.quotas.headers import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
 _log = structlog.get_logger("exporter.intake")

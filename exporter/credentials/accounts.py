@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from exporter.errors import BadAnswerError
-from exporter.limits.headers import Reading, read_signals
 from exporter.pseudonyms import Pseudonym
+from exporter.quotas.headers import Reading, read_signals
 from exporter.records import Billing, CredentialFacts
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]

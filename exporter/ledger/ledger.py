@@ -39,9 +39,9 @@ from exporter.ledger.snapshots import (
 )
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.windows import Windows
-from exporter.limits.headers import Reading
 from exporter.normalize.snapshot import Mark
 from exporter.normalize.wire import Batch, Unreadable
+from exporter.quotas.headers import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.rivals import Watch
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from exporter.limits.headers import MAX_WINDOWS, Reading
-from exporter.limits.merge import is_current, merge
+from exporter.quotas.headers import MAX_WINDOWS, Reading
+from exporter.quotas.merge import is_current, merge
 
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""

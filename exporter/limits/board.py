@@ -11,8 +11,8 @@ from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.evaluate import Evaluator
 from exporter.limits.limit import Limit, LimitSource
-from exporter.limits.merge import is_current
 from exporter.limits.windows import CONFIGURED, DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.quotas.merge import is_current
 
 _log = structlog.get_logger("exporter.limits")
 

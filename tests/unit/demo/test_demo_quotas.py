@@ -18,7 +18,7 @@ from exporter.demo.quotas import (
 )
 from exporter.demo.wire import Event, wire_record
 from exporter.demo.world import CLIENTS, CREDENTIALS, Credential
-from exporter.limits import headers as limits
+from exporter.quotas import headers as limits
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)

@@ -12,8 +12,8 @@ import pytest
 
 from exporter.credentials.accounts import read_auth_files
 from exporter.ledger.ledger import FILE_NAME
-from exporter.limits.headers import MAX_WINDOWS
 from exporter.limits.windows import LimitWindow
+from exporter.quotas.headers import MAX_WINDOWS
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.limits import LimitBench

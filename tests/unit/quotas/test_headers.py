@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.limits.headers import (
+from exporter.quotas.headers import (
     MAX_BYTES,
     MAX_HEADERS,
     MAX_SLUG,

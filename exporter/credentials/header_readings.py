@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from exporter.limits.headers import Reading, read_headers
 from exporter.normalize.wire import NO_HEADERS, Wire
+from exporter.quotas.headers import Reading, read_headers
 from exporter.records import UsageRecord
 
 _MOST_RESPONSES = 2_000
