@@ -269,8 +269,8 @@ class Ledger:
             save_checkpoint(connection, proxy_id, taken_ms=taken_ms, before=before, marks=marks)
             connection.execute(
                 "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2,"
-                " missed = missed + ?3 where id = ?4",
-                (booked.entries, restarted, missed, proxy_id),
+                " missed = missed + ?3, missed_ms = iif(?3 > 0, ?5, missed_ms) where id = ?4",
+                (booked.entries, restarted, missed, proxy_id, int(self._clock.now() * 1000)),
             )
             flow = read_flow(connection, proxy_id)
         self._show_booked(proxy_id, [booked], flow)

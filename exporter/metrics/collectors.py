@@ -196,8 +196,9 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
     pending, missed, success = _gauge(f.PENDING), _gauge(f.MISSED), _gauge(f.LAST_SUCCESS)
     names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
     polled = {status.name for status in statuses()}
+    with_totals = {status.name for status in statuses() if status.source.startswith("snapshot")}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
-        tell_counts = {ledger.dictionary.credentials[each].proxy for each in ledger.totals.attempts}
+        can_miss = {names[ledger.dictionary.credentials[each].proxy] for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
             name = names[id_]
             numbers = (
@@ -215,7 +216,7 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
                 rejected.add_metric([name, reason], flow.rejected.get(reason, 0))
             pending.add_metric([name], flow.pending)
-            if flow.missed or id_ in tell_counts:
+            if flow.missed or name in can_miss | with_totals:
                 missed.add_metric([name], flow.missed)
             if flow.last_success_ms is not None and name in polled:
                 success.add_metric([name], flow.last_success_ms / 1000)

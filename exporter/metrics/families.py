@@ -277,7 +277,7 @@ MISSED = Family(
     "gauge",
     _PROXY,
     "Records that the proxy counted and that never arrived, since the exporter met it: an estimate, explained in"
-    " docs/proxies.md. Absent if the proxy tells no counts.",
+    " docs/proxies.md. Absent while the proxy has told no counts.",
 )
 RETENTION_GAPS = Family(
     "cliproxy_exporter_retention_gaps",

@@ -213,6 +213,15 @@ def test_an_exporter_that_is_away_holds_back_what_is_known_by_it(
             )
             for name in ("CliproxyProxyDown", "CliproxyKeyRefused")
         ],
+        *[
+            pytest.param(
+                _for_proxy(name, severity),
+                [_for_proxy("CliproxyRecordsMissed", "warning")],
+                [_for_proxy("CliproxyRecordsMissed", "warning", proxy="other")],
+                id=f"{name}: how much was lost",
+            )
+            for name, severity in (("CliproxyRecordsBeingLost", "critical"), ("CliproxyAnotherConsumer", "warning"))
+        ],
     ],
 )
 def test_an_alert_holds_back(

@@ -59,6 +59,23 @@ def test_nothing_is_wrong() -> None:
     assert _find() == []
 
 
+def test_a_gap_is_told_for_a_day() -> None:
+    flow = Flow(retention_gaps=3, gap_ms=_NOW_MS, gap_seconds=4000)
+    [gap] = _find(flows={"home": flow}, now_ms=_NOW_MS + 86_000_000)
+    assert _headlines([gap]) == [f"Proxy home was not read for 1 h 6 min until <{_NOW_MS}>"]
+    assert "redis-usage-queue-retention-seconds: 3600" in gap.text
+    assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
+
+
+def test_missed_records_are_told_for_a_day_after_the_last_one() -> None:
+    flow = Flow(missed=1200, missed_ms=_NOW_MS)
+    found = _find(flows={"home": flow}, now_ms=_NOW_MS + 86_000_000)
+    assert _headlines(found) == [
+        f"Proxy home counted about 1,200 records that never arrived, the last ones at <{_NOW_MS}>"
+    ]
+    assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
+
+
 @pytest.mark.parametrize("state", [*FAILURE_REASONS, "publishing_off", "another_consumer"])
 def test_each_state_of_a_proxy_has_a_headline_of_its_own_and_its_sentence(state: str) -> None:
     [problem] = _find(statuses=[_WELL, ProxyStatus(name="away", state=state, sentence="Do this.")])
