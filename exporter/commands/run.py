@@ -63,10 +63,11 @@ def demo(rate: float, seed: int | None, proxy_port: int, proxy_version: str, his
 
     Its ledger is in the folder `demo` of the data directory, so real figures and invented ones never mix.
     """
+    if history_hours and not versions.has_usage(proxy_version):
+        text = f"{proxy_version} has a queue, which remembers no history."
+        raise click.BadOptionUsage("--history-hours", f"--history-hours: {text}")
     with exit_codes():
         click.echo("This is the bundled demo proxy: all figures are invented.")
-        if history_hours and not versions.has_usage(proxy_version):
-            raise SettingsError(f"--history-hours: {proxy_version} has a queue, which remembers no history.")
         _run_demo(
             ready_settings(),
             rate=rate,

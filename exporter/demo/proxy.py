@@ -198,14 +198,11 @@ class DemoProxy:
         """Attempts that ended: the credentials' counts always move, a record is kept only as CPA would keep it.
 
         The record is written as this version writes it, whatever the traffic was made for; the truth says what can be
-        known from that. Attempts with a credential that this version cannot use did not happen.
+        known from that. Whether the version can use the credential is for the traffic to know.
         """
         with self._lock:
-            usable = {credential.name: credential for credential in self.credentials}
             for made in attempts:
-                if made.credential not in usable:
-                    continue
-                index = self.auth_index(usable[made.credential])
+                index = self.auth_index(self._accounts[made.credential].credential)
                 attempt = as_played(
                     made,
                     version=self.version_number,

@@ -168,7 +168,7 @@ def test_before_6_2_26_failures_left_nothing_behind() -> None:
     usage = _usage(proxy)
 
     assert usage["failure_count"] == 0
-    assert 0 < usage["total_requests"] == proxy.counts().counted == 300 - _unusable(300) - proxy.counts().discarded
+    assert 0 < usage["total_requests"] == proxy.counts().counted == 300 - proxy.counts().discarded
     assert all(row["failed"] == 0 for row in proxy.truth.as_rows())
 
 
@@ -182,10 +182,6 @@ def test_before_6_6_56_handles_are_numbers_that_a_restart_changes() -> None:
     assert proxy.auth_index(CREDENTIALS[0]) != first
 
 
-def _unusable(count: int, **how: Any) -> int:
-    return sum(each.credential == "xai-grace" for each in _traffic(count, **how))
-
-
 # --- truth ------------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +192,7 @@ def test_the_truth_is_what_an_exact_reader_finds(version: str) -> None:
     usage = _show(proxy)
     read = _read_back(usage, proxy)
 
-    assert usage["total_requests"] == 2000 - _unusable(2000, span=86400.0)
+    assert usage["total_requests"] == 2000
     assert read.attempts == proxy.truth.attempts
     assert read.failed == proxy.truth.failed
     for key, tokens in proxy.truth.tokens.items():
@@ -271,8 +267,8 @@ def test_a_restart_starts_at_zero_and_the_truth_goes_on() -> None:
     assert _usage(proxy)["total_requests"] == 0
     proxy.publish(_traffic(50, seed=12))
 
-    assert _usage(proxy)["total_requests"] == 50 - _unusable(50, seed=12)
-    assert sum(proxy.truth.attempts.values()) == 150 - _unusable(100) - _unusable(50, seed=12)
+    assert _usage(proxy)["total_requests"] == 50
+    assert sum(proxy.truth.attempts.values()) == 150
     assert proxy.counts().restarts == 1
 
 
@@ -363,13 +359,13 @@ def test_an_upgrade_forgets_the_statistics_and_has_a_queue() -> None:
     proxy.publish(_traffic(60, seed=12))
     records = [json.loads(item.raw) for item in proxy.pop(100)]
 
-    assert len(records) == 60, "xai is served from 7.1 on"
+    assert len(records) == 60
     assert all(record["accounting_version"] == 2 for record in records)
     assert not {record["auth_index"] for record in records} & set(old.values())
-    assert sum(proxy.truth.attempts.values()) == 160 - _unusable(100)
+    assert sum(proxy.truth.attempts.values()) == 160
     proxy.upgrade("v6.9.49")
     proxy.publish(_traffic(10, seed=13))
-    assert _usage(proxy)["total_requests"] == 10 - _unusable(10, seed=13)
+    assert _usage(proxy)["total_requests"] == 10
     assert {each.name: proxy.auth_index(each) for each in CREDENTIALS} == old
 
 
@@ -450,7 +446,7 @@ def test_without_statistics_counting_stops_and_the_figures_stay() -> None:
     assert _usage(proxy) == before
     proxy.publishing = True
     proxy.publish(_traffic(10, seed=13))
-    assert _usage(proxy)["total_requests"] == before["total_requests"] + 10 - _unusable(10, seed=13)
+    assert _usage(proxy)["total_requests"] == before["total_requests"] + 10
 
 
 def test_a_legacy_server_has_run_for_hours_when_it_is_met() -> None:
