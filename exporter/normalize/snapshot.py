@@ -256,9 +256,17 @@ def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire
     known = facts(index, "")
     if known.provider:
         wire.provider = known.provider
+        if known.provider == "kimi" and _reads_beside_input(wire):
+            wire.executor_type = "ClaudeExecutor"  # a Kimi account called as Claude is, through /v1/messages
     else:
         wire.provider, wire.executor_type = model_family(wire.model or "")
     return wire
+
+
+def _reads_beside_input(wire: Wire) -> bool:
+    """Whether more was read from a cache than was sent: then the one cannot be a part of the other."""
+    tokens = wire.tokens
+    return tokens is not None and (tokens.cached_tokens or 0) > (tokens.input_tokens or 0)
 
 
 _FAMILIES = (
