@@ -19,7 +19,8 @@ from exporter.ledger.ledger import FILE_NAME, Ledger
 from tests.fakes.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.snapshots import details_of, snapshot_intake, take_accounts, totals_add_up
-from tests.recordings import ROOT
+from tests.recordings import ROOT, secrets
+from tests.running import secrets_found
 
 VERSIONS = ("v6.9.49", "v6.6.96")
 LIFE = (
@@ -211,3 +212,111 @@ def test_two_thousand_details_agree_with_their_truth(tmp_path: Path) -> None:
         checked += 1
     assert checked == 57
     assert sum(numbers["requests"] for numbers in after.values()) == 2056
+
+
+# --- in every order ---------------------------------------------------------------------------------------------------
+
+
+def _orders(version: str) -> list[tuple[str, ...]]:
+    """Which states were polled, in their order: all, some pairs, some longer ones, also twice."""
+    life = (*LIFE, BIGGEST[version])
+    some = random.Random(6)
+    longer = [
+        tuple(itertools.chain.from_iterable([name] * some.choice((0, 1, 1, 2)) for name in life)) for _ in range(5)
+    ]
+    pairs = some.sample(list(itertools.combinations_with_replacement(life[:-1], 2)), 7)
+    return [life, *pairs, *longer]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_detail_is_booked_once_whatever_is_polled_and_restarted_when(tmp_path: Path, version: str) -> None:
+    some = random.Random(7)
+    for number, order in enumerate(_orders(version)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        exporter = Exporter(folder, version)
+        for name in order:
+            exporter.poll(name)
+            if some.random() < 0.3:
+                exporter.restart()
+        exporter.end().close()
+        assert _entries(folder) == _shown(version, order), order
+
+
+def _flow_after(folder: Path, version: str, order: Sequence[str]) -> tuple[int, int, int]:
+    """Booked, restarts, missed."""
+    exporter = Exporter(folder, version)
+    for name in order:
+        exporter.poll(name)
+    flow = flow_of(exporter.end())
+    return flow.booked, flow.restarts, flow.missed
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_restart_is_counted_once_and_an_import_is_none(tmp_path: Path, version: str) -> None:
+    booked, restarts, missed = _flow_after(tmp_path, version, [*LIFE, "usage-after-import"])
+    assert booked == details_of(body(version, "usage-after-import"))
+    assert (restarts, missed) == (1, 0)
+
+
+def test_what_a_capped_proxy_dropped_before_it_was_read_is_missed(tmp_path: Path) -> None:
+    """Of 1,154 requests of one client and model 1,000 are shown."""
+    order = [*LIFE, BIGGEST["v6.6.96"], BIGGEST["v6.6.96"]]
+    booked, restarts, missed = _flow_after(tmp_path, "v6.6.96", order)
+    usage = answer("v6.6.96", "usage-capped")["body"]["usage"]
+    assert usage["total_requests"] - details_of(body("v6.6.96", "usage-capped")) == 154
+    # Four of them had been read before.
+    assert (restarts, missed, booked) == (1, 150, usage["total_requests"] - 150)
+
+
+def test_a_capped_proxy_that_is_read_in_time_misses_nothing(tmp_path: Path) -> None:
+    """The oldest 154 are shown to the first poll, and dropped before the second."""
+    capped = answer("v6.6.96", "usage-capped")["body"]
+    early = json.loads(json.dumps(capped))
+    (series,) = [
+        model
+        for api in early["usage"]["apis"].values()
+        for model in api["models"].values()
+        if model["total_requests"] > len(model["details"])
+    ]
+    dropped = [
+        {**series["details"][0], "timestamp": f"2026-11-24T23:24:10.{number:06d}+08:00"} for number in range(154)
+    ]
+    series["details"] = dropped + series["details"][:400]
+    series["total_requests"] = 554
+    exporter = Exporter(tmp_path, "v6.6.96")
+    exporter._intake.take(json.dumps(early).encode(), taken_ms=taken_ms("v6.6.96", "usage-2"))
+    exporter.poll("usage-capped")
+    flow = flow_of(exporter.end())
+    assert (flow.missed, flow.booked, flow.restarts) == (0, 1188, 0)
+
+
+# --- people and secrets -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_open_proxy_has_an_anonymous_client(tmp_path: Path, version: str) -> None:
+    exporter = Exporter(tmp_path, version)
+    exporter.poll("usage-open-proxy")
+    exporter.end()
+    assert [client for _, client, *_ in _entries(tmp_path)] == [""]
+    assert list(exporter.ledger.dictionary.clients.values()) == ["anonymous"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_planted_secret_is_in_the_ledger_or_the_log(
+    tmp_path: Path, version: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exporter = Exporter(tmp_path, version)
+    for name in (*LIFE, BIGGEST[version], "usage-open-proxy"):
+        exporter.poll(name)
+    broken = json.loads(body(version, "usage-2"))
+    for api in broken["usage"]["apis"].values():
+        for model in api["models"].values():
+            model["details"] = [{**detail, "tokens": detail["source"]} for detail in model["details"]]
+    exporter._intake.take(json.dumps(broken).encode(), taken_ms=taken_ms(version, "usage-2"))
+    assert flow_of(exporter.ledger).rejected["malformed_record"] > 30
+    exporter.end().close()
+    log = "".join(capfd.readouterr())
+    assert "record_rejected" in log
+    assert secrets_found(secrets(), texts={"log": log}, data_dir=tmp_path) == []
