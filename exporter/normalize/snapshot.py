@@ -44,11 +44,11 @@ class _Model(msgspec.Struct):
 
 
 class _Api(msgspec.Struct):
-    models: dict[str, _Model] = {}
+    models: dict[str, _Model] | None = None
 
 
 class _Usage(msgspec.Struct):
-    apis: dict[str, _Api] | None = None
+    apis: dict[str, _Api | None] | None = None
 
 
 class _Body(msgspec.Struct):
@@ -97,7 +97,7 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
     return [
         _series(key, name, model, pseudonym)
         for key, api in (usage.apis or {}).items()
-        for name, model in api.models.items()
+        for name, model in ((api and api.models) or {}).items()
     ]
 
 
