@@ -20,16 +20,17 @@ import structlog
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey
-from exporter.normalize.queue import milliseconds, normalize
+from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import (
     Mark,
     SnapshotSeries,
-    attributed,
     compare,
     has_restarted,
     model_family,
+    normalize_detail,
     read_details,
     read_snapshot,
+    rejected_line,
     snapshot_fingerprint,
 )
 from exporter.normalize.wire import Wire
@@ -66,11 +67,10 @@ class _Part:
 class _Times:
     """Which details count, and how.
 
-    What began before ``pruned_before_ms`` was booked and deleted since; what ended until ``counted_until_ms`` was
-    counted while the proxy sent no details; what ended from ``live_from_ms`` on is live, the rest of the past.
+    What ended until ``counted_until_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
+    on is live, the rest of the past.
     """
 
-    pruned_before_ms: int
     counted_until_ms: int
     live_from_ms: int
 
@@ -78,7 +78,6 @@ class _Times:
     def of(cls, before: Checkpoint, *, taken_ms: int, restarted: bool) -> "_Times":
         had_none = any(mark.length is None and mark.requests for mark in before.marks.values())
         return cls(
-            pruned_before_ms=before.pruned_before_ms,
             counted_until_ms=(before.taken_ms or 0) if had_none and not restarted else 0,
             # The earlier of both: the proxy's clock may have been set back in between.
             live_from_ms=_NOTHING_IS_LIVE
@@ -177,13 +176,7 @@ class SnapshotIntake:
         return None if isinstance(ts_ms, Rejected) else (ts_ms, snapshot_fingerprint(self._proxy, item))
 
     def _normalize(self, wire: Wire) -> UsageRecord | Rejected:
-        return normalize(
-            attributed(wire, self._facts),
-            proxy=self._proxy,
-            received_ms=int(self._clock.now() * 1000),
-            facts=self._facts,
-            fingerprint=snapshot_fingerprint,
-        )
+        return normalize_detail(wire, proxy=self._proxy, received_ms=int(self._clock.now() * 1000), facts=self._facts)
 
     def _book(self, parts: Sequence[_Part], times: _Times) -> None:
         equal: Counter[Identity] = Counter()
@@ -211,10 +204,10 @@ class SnapshotIntake:
             return
         record = self._normalize(item)
         if isinstance(record, Rejected):
-            self._reject(chunk, part, _encode(item), record)
+            self._reject(chunk, part, rejected_line(item), record)
             return
         ended_ms = record.ts_ms + record.latency_ms
-        if record.ts_ms < times.pruned_before_ms or ended_ms <= times.counted_until_ms:
+        if ended_ms <= times.counted_until_ms:
             chunk.duplicates += 1
             return
         identity = (record.ts_ms, record.fingerprint)

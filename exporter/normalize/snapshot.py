@@ -15,8 +15,9 @@ from typing import Annotated
 import msgspec
 
 from exporter.errors import BadAnswerError
+from exporter.normalize.queue import normalize
 from exporter.normalize.wire import Wire, WireTokens
-from exporter.records import CredentialFacts
+from exporter.records import CredentialFacts, Rejected, UsageRecord
 
 Pseudonym = Callable[[str], str]
 
@@ -209,6 +210,20 @@ def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire
         model=series.model[:_MAX_TEXT],
         api_key=series.client or None,
     )
+
+
+def normalize_detail(
+    wire: Wire, *, proxy: str, received_ms: int, facts: Callable[[str, str], CredentialFacts]
+) -> UsageRecord | Rejected:
+    """A detail of ``proxy`` as a usage record with its identity, or why it cannot be one."""
+    return normalize(
+        attributed(wire, facts), proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=snapshot_fingerprint
+    )
+
+
+def rejected_line(wire: Wire) -> bytes:
+    """What is kept of a detail that was rejected: the same whatever is known of its credential by then."""
+    return _encode(msgspec.structs.replace(wire, provider=None, executor_type=None, of_snapshot=True))
 
 
 def snapshot_fingerprint(proxy: str, wire: Wire) -> int:

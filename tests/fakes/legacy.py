@@ -104,9 +104,7 @@ class LegacyProxy:
             if self.stripped in ("empty", "null"):
                 shown["details"] = [] if self.stripped == "empty" else None
             elif not self.stripped:
-                shown["details"] = [
-                    detail.wire(zone=self.zone, index=self._index(detail)) for detail in series.details
-                ]
+                shown["details"] = [detail.wire(zone=self.zone, index=self._index(detail)) for detail in series.details]
             apis.setdefault(client, {"models": {}})["models"][model] = shown
         return json.dumps({"usage": {"apis": apis}, "failed_requests": 0}).encode()
 

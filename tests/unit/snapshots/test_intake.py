@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+import exporter.snapshot_intake
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
 from exporter.restarts import RestartLog
@@ -346,16 +347,10 @@ def test_pruning_that_is_killed_half_way_lets_no_old_detail_in_again(bench: Benc
     bench.poll()
     before_ms = int(bench.clock.now() * 1000) - 10 * HOUR_MS
 
-    class Killed(BaseException):
-        pass
-
-    def killed(deleted: int) -> None:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        # Right behind the first step's commit.
-        patch.setattr(bench.ledger.totals, "lock", _Raising(Killed))
-        bench.ledger.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.ledger.totals, "lock", _KilledHere())  # taken right behind the first step's commit
+        with pytest.raises(_Killed):
+            bench.ledger.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
     bench.restart()
     left = sum(booked(bench.folder).values())
     assert left < 19
@@ -367,12 +362,13 @@ def test_pruning_that_is_killed_half_way_lets_no_old_detail_in_again(bench: Benc
     assert sum(booked(bench.folder).values()) == left
 
 
-class _Raising:
-    def __init__(self, error: type[BaseException]) -> None:
-        self._error = error
+class _Killed(BaseException):
+    pass
 
+
+class _KilledHere:
     def __enter__(self) -> None:
-        raise self._error
+        raise _Killed
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -419,8 +415,6 @@ def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
 def _take_in(bench: Bench) -> None:
     code = 1
     try:
-        import exporter.snapshot_intake
-
         exporter.snapshot_intake._PER_TRANSACTION = 50
         bench.start()
         bench.poll()
@@ -440,6 +434,13 @@ def _details(proxy: LegacyProxy, folder: Path) -> Any:
 
 
 def test_a_body_with_nulls_where_maps_may_be_is_an_empty_snapshot(bench: Bench) -> None:
-    for usage in ({}, {"apis": None}, {"apis": {}}, {"apis": {"sk-a": {"models": None}}}, {"apis": {"sk-a": None}}):
+    usages: list[dict[str, Any]] = [
+        {},
+        {"apis": None},
+        {"apis": {}},
+        {"apis": {"sk-a": {"models": None}}},
+        {"apis": {"sk-a": None}},
+    ]
+    for usage in usages:
         bench.intake.take(json.dumps({"usage": usage}).encode(), taken_ms=0)
     assert flow_of(bench.ledger).received == 0

@@ -83,9 +83,10 @@ class _Life:
         def refuse(*_args: object, **_kwargs: object) -> None:
             raise LedgerError("no space")
 
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(LedgerError):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.ledger, "close_snapshot", refuse)
-            self.intake.take(body, taken_ms=int(self.clock.now() * 1000))
+            with pytest.raises(LedgerError):
+                self.intake.take(body, taken_ms=int(self.clock.now() * 1000))
         self.check()
 
     def _reckon(self, now: dict[SeriesName, tuple[int, int]]) -> None:
