@@ -14,6 +14,7 @@ from exporter.credentials.header_readings import HeaderReadings
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger, StoredBatch
 from exporter.normalize.queue import normalize
+from exporter.normalize.snapshot import normalize_detail
 from exporter.normalize.wire import NO_HEADERS, Batch, LineError, Wire, decode_line, read_batch
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonym
@@ -75,30 +76,31 @@ class Intake:
 
     def _book(self, stored: StoredBatch, wires: Sequence[Wire | None]) -> None:
         records: list[tuple[UsageRecord, Cost]] = []
+        details: list[tuple[UsageRecord, Cost]] = []
         rejected: list[tuple[bytes, Rejected]] = []
         readings: list[tuple[UsageRecord, Reading]] = []
         for line, wire in zip(stored.lines, wires, strict=True):
-            outcome = self._interpret(line, wire, stored.received_ms, readings)
+            try:
+                read = wire or decode_line(line)
+            except LineError as exc:
+                outcome: tuple[UsageRecord, Cost] | Rejected = Rejected(reason="malformed_record", detail=str(exc))
+            else:
+                outcome = self._interpret(read, stored.received_ms, readings)
             if isinstance(outcome, Rejected):
                 rejected.append((line, outcome))
                 self._tell_once("record_rejected", reason=outcome.reason, detail=outcome.detail)
             else:
-                records.append(outcome)
-        self._ledger.book(stored, records=records, rejected=rejected, readings=readings)
+                (details if read.of_snapshot else records).append(outcome)
+        self._ledger.book(stored, records=records, rejected=rejected, readings=readings, details=details)
 
     def _interpret(
-        self, line: bytes, wire: Wire | None, received_ms: int, readings: list[tuple[UsageRecord, Reading]]
+        self, wire: Wire, received_ms: int, readings: list[tuple[UsageRecord, Reading]]
     ) -> tuple[UsageRecord, Cost] | Rejected:
         """The record with its cost, or why there is none; what it tells of the provider's windows is added to
         ``readings``."""
         try:
-            wire = wire or decode_line(line)
-            record = normalize(
-                wire,
-                proxy=self._proxy,
-                received_ms=received_ms,
-                facts=self._facts,
-            )
+            normalized = normalize_detail if wire.of_snapshot else normalize
+            record = normalized(wire, proxy=self._proxy, received_ms=received_ms, facts=self._facts)
             if isinstance(record, Rejected):
                 return record
             if not record.known_family:
@@ -111,8 +113,6 @@ class Intake:
             if wire.response_headers is not NO_HEADERS or wire.response:
                 found = self._header_readings.of(wire, record, received_ms=received_ms)
                 readings += [(record, reading) for reading in found]
-        except LineError as exc:
-            return Rejected(reason="malformed_record", detail=str(exc))
         except Exception as exc:  # noqa: BLE001 - a fault of ours in one record must not hold up all others for ever
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")

@@ -20,16 +20,17 @@ import structlog
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey
-from exporter.normalize.queue import milliseconds, normalize
+from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import (
     Mark,
     SnapshotSeries,
-    attributed,
     compare,
     has_restarted,
     model_family,
+    normalize_detail,
     read_details,
     read_snapshot,
+    rejected_line,
     snapshot_fingerprint,
 )
 from exporter.normalize.wire import Wire
@@ -41,7 +42,7 @@ BACKFILL_AFTER_MS = 300_000
 """A record that ended so long before the last good poll is of the past: an import, or the first contact."""
 
 _PER_TRANSACTION = 5_000
-_LIVE_FROM_NOW_MS = 2**62
+_NOTHING_IS_LIVE = 2**62
 
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger("exporter.intake")
@@ -66,21 +67,22 @@ class _Part:
 class _Times:
     """Which details count, and how.
 
-    What began before ``pruned_before_ms`` was booked and deleted since; what ended until ``counted_until_ms`` was
-    counted while the proxy sent no details; what ended from ``live_from_ms`` on is live, the rest of the past.
+    What ended until ``counted_until_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
+    on is live, the rest of the past.
     """
 
-    pruned_before_ms: int
     counted_until_ms: int
     live_from_ms: int
 
     @classmethod
-    def of(cls, before: Checkpoint, *, restarted: bool) -> "_Times":
+    def of(cls, before: Checkpoint, *, taken_ms: int, restarted: bool) -> "_Times":
         had_none = any(mark.length is None and mark.requests for mark in before.marks.values())
         return cls(
-            pruned_before_ms=before.pruned_before_ms,
             counted_until_ms=(before.taken_ms or 0) if had_none and not restarted else 0,
-            live_from_ms=_LIVE_FROM_NOW_MS if before.taken_ms is None else before.taken_ms - BACKFILL_AFTER_MS,
+            # The earlier of both: the proxy's clock may have been set back in between.
+            live_from_ms=_NOTHING_IS_LIVE
+            if before.taken_ms is None
+            else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
         )
 
 
@@ -148,7 +150,7 @@ class SnapshotIntake:
         if any(part.tail is not None for part in parts) and self._meets_known(parts):
             # Equal details are told apart by counting them in the whole body.
             parts = [_Part(part.series, part.mark, None) for part in parts]
-        self._book(parts, _Times.of(before, restarted=restarted))
+        self._book(parts, _Times.of(before, taken_ms=taken_ms, restarted=restarted))
         self._ledger.close_snapshot(
             self._proxy,
             taken_ms=taken_ms,
@@ -174,13 +176,7 @@ class SnapshotIntake:
         return None if isinstance(ts_ms, Rejected) else (ts_ms, snapshot_fingerprint(self._proxy, item))
 
     def _normalize(self, wire: Wire) -> UsageRecord | Rejected:
-        return normalize(
-            attributed(wire, self._facts),
-            proxy=self._proxy,
-            received_ms=int(self._clock.now() * 1000),
-            facts=self._facts,
-            fingerprint=snapshot_fingerprint,
-        )
+        return normalize_detail(wire, proxy=self._proxy, received_ms=int(self._clock.now() * 1000), facts=self._facts)
 
     def _book(self, parts: Sequence[_Part], times: _Times) -> None:
         equal: Counter[Identity] = Counter()
@@ -208,10 +204,10 @@ class SnapshotIntake:
             return
         record = self._normalize(item)
         if isinstance(record, Rejected):
-            self._reject(chunk, part, _encode(item), record)
+            self._reject(chunk, part, rejected_line(item), record)
             return
         ended_ms = record.ts_ms + record.latency_ms
-        if record.ts_ms < times.pruned_before_ms or ended_ms <= times.counted_until_ms:
+        if ended_ms <= times.counted_until_ms:
             chunk.duplicates += 1
             return
         identity = (record.ts_ms, record.fingerprint)
@@ -309,7 +305,8 @@ class SnapshotIntake:
 
 def _missed(part: _Part, *, restarted: bool) -> int:
     """How many requests the totals of a series count since the last snapshot that were in no detail."""
-    mark = None if restarted else part.mark
+    # Behind a tail stand the details that its mark remembers, whatever became of the other series.
+    mark = None if restarted and part.tail is None else part.mark
     risen = part.series.requests - (mark.requests if mark else 0)
     if part.tail is None:
         # What a server hides, because it caps its details, cannot be more than what it counts and does not show.

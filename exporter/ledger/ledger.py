@@ -34,7 +34,7 @@ from exporter.ledger.snapshots import (
     Snapshots,
     is_rejected,
     keep_false_starts,
-    known_identities,
+    known_details,
     save_checkpoint,
 )
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
@@ -169,9 +169,11 @@ class Ledger:
         records: Sequence[tuple[UsageRecord, Cost]],
         rejected: Sequence[tuple[bytes, Rejected]],
         readings: Sequence[tuple[UsageRecord, Reading]] = (),
+        details: Sequence[tuple[UsageRecord, Cost]] = (),
     ) -> None:
         """Book a stored batch: ``records`` become entries, ``rejected`` are kept with their reasons.
 
+        ``details`` are of snapshots; those that have been read again since they were rejected are duplicates.
         ``readings`` are what the providers told of their windows with some of the records.
 
         Raises LedgerError if the ledger cannot be written; the batch then stays stored.
@@ -180,8 +182,16 @@ class Ledger:
             proxy_id = self.dictionary.proxy_id(connection, batch.proxy)
             if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
                 return  # booked already
+            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
+            known = known_details(connection, proxy_id, list(by_identity))
+            new = [detail for identity, detail in by_identity.items() if identity not in known]
             booked = book_entries(
-                connection, self.dictionary, self.totals, proxy=proxy_id, records=records, live=not batch.replayed
+                connection,
+                self.dictionary,
+                self.totals,
+                proxy=proxy_id,
+                records=[*records, *new],
+                live=not batch.replayed,
             )
             quotas = self.quotas.note(
                 connection,
@@ -191,8 +201,9 @@ class Ledger:
             for line, why in rejected:
                 _reject_line(connection, proxy_id, batch.received_ms, line, why)
             connection.execute(
-                "update proxy set booked = booked + ?, backfilled = backfilled + ?, extra = extra + ? where id = ?",
-                (booked.entries, booked.entries if batch.replayed else 0, booked.extra, proxy_id),
+                "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, duplicate = duplicate + ?3,"
+                " extra = extra + ?4 where id = ?5",
+                (booked.entries, batch.replayed, len(details) - len(new), booked.extra, proxy_id),
             )
             flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
@@ -215,7 +226,9 @@ class Ledger:
         """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
-            known = known_identities(connection, ((record.ts_ms, record.fingerprint) for record, _, _ in records))
+            known = known_details(
+                connection, proxy_id, [(record.ts_ms, record.fingerprint) for record, _, _ in records]
+            )
             kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy_id, line)]
             booked = []
             for live in (False, True):

@@ -41,13 +41,9 @@ def prune(
         entries_before_ms,
         deleted=deleted_entries,
         stopping=stopping,
+        # From the first step on, a snapshot that still shows such a record must not book it again.
+        remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)",
     )
-    if entries:
-        with database.transaction() as connection:
-            # A snapshot that still shows such a record must not book it again.
-            connection.execute(
-                "update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)", (entries_before_ms,)
-            )
     rejected = _delete(
         database,
         "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
@@ -67,11 +63,15 @@ def _delete(
     *,
     deleted: Callable[[int], None],
     stopping: Callable[[], bool],
+    remember: str = "",
 ) -> int:
+    """``remember``: a statement about ``before_ms``, run in each transaction that deletes something."""
     total = 0
     while not stopping():
         with database.transaction() as connection:
             rows = connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
+            if rows and remember:
+                connection.execute(remember, (before_ms,))
         deleted(rows)
         total += rows
         if rows < _ROWS_PER_STEP:

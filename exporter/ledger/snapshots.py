@@ -24,14 +24,12 @@ class Checkpoint:
     """The last good snapshot of a proxy.
 
     ``taken_ms`` is when it was taken, by the proxy's clock; where another source was read since, when that was, by
-    ours; None at the first contact. ``continues``: no other source was read since. ``pruned_before_ms``: older entries
-    have been deleted.
+    ours; None at the first contact. ``continues``: no other source was read since.
     """
 
     taken_ms: int | None
     continues: bool = False
     marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
-    pruned_before_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +67,7 @@ class Snapshots:
         """What is remembered of a proxy."""
         with self._database.transaction() as connection:
             row = connection.execute(
-                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
-                " coalesce(pruned_before_ms, 0) from proxy where name = ?",
+                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null from proxy where name = ?",
                 (proxy,),
             ).fetchone()
             if row is None:
@@ -82,7 +79,6 @@ class Snapshots:
                 taken_ms=row[1],
                 marks={(client, model): Mark(*rest) for client, model, *rest in marks},
                 continues=bool(row[2]),
-                pruned_before_ms=row[3],
             )
 
     def known(self, identities: Iterable[Identity]) -> set[Identity]:
@@ -104,6 +100,15 @@ def known_identities(connection: sqlite3.Connection, identities: Iterable[Identi
     """Those of ``identities`` that are booked."""
     statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
     return {each for each in identities if connection.execute(statement, each).fetchone() is not None}
+
+
+def known_details(connection: sqlite3.Connection, proxy: int, identities: Sequence[Identity]) -> set[Identity]:
+    """Those of a proxy that are booked, or were, and have been deleted since because they are old."""
+    (pruned_before_ms,) = connection.execute(
+        "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
+    ).fetchone()
+    old = {each for each in identities if each[0] < pruned_before_ms}
+    return old | known_identities(connection, (each for each in identities if each not in old))
 
 
 def is_rejected(connection: sqlite3.Connection, proxy: int, line: bytes) -> bool:

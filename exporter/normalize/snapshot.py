@@ -15,8 +15,9 @@ from typing import Annotated
 import msgspec
 
 from exporter.errors import BadAnswerError
+from exporter.normalize.queue import normalize
 from exporter.normalize.wire import Wire, WireTokens
-from exporter.records import CredentialFacts
+from exporter.records import CredentialFacts, Rejected, UsageRecord
 
 Pseudonym = Callable[[str], str]
 
@@ -44,11 +45,11 @@ class _Model(msgspec.Struct):
 
 
 class _Api(msgspec.Struct):
-    models: dict[str, _Model] = {}
+    models: dict[str, _Model] | None = None
 
 
 class _Usage(msgspec.Struct):
-    apis: dict[str, _Api] | None = None
+    apis: dict[str, _Api | None] | None = None
 
 
 class _Body(msgspec.Struct):
@@ -97,7 +98,7 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
     return [
         _series(key, name, model, pseudonym)
         for key, api in (usage.apis or {}).items()
-        for name, model in api.models.items()
+        for name, model in ((api and api.models) or {}).items()
     ]
 
 
@@ -211,6 +212,20 @@ def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire
     )
 
 
+def normalize_detail(
+    wire: Wire, *, proxy: str, received_ms: int, facts: Callable[[str, str], CredentialFacts]
+) -> UsageRecord | Rejected:
+    """A detail of ``proxy`` as a usage record with its identity, or why it cannot be one."""
+    return normalize(
+        attributed(wire, facts), proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=snapshot_fingerprint
+    )
+
+
+def rejected_line(wire: Wire) -> bytes:
+    """What is kept of a detail that was rejected: the same whatever is known of its credential by then."""
+    return _encode(msgspec.structs.replace(wire, provider=None, executor_type=None, of_snapshot=True))
+
+
 def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
     """The signed 64-bit fingerprint of a detail of the proxy named ``proxy``: identity v1 for snapshots.
 
@@ -256,9 +271,17 @@ def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire
     known = facts(index, "")
     if known.provider:
         wire.provider = known.provider
+        if known.provider == "kimi" and _reads_beside_input(wire):
+            wire.executor_type = "ClaudeExecutor"  # a Kimi account called as Claude is, through /v1/messages
     else:
         wire.provider, wire.executor_type = model_family(wire.model or "")
     return wire
+
+
+def _reads_beside_input(wire: Wire) -> bool:
+    """Whether more was read from a cache than was sent: then the one cannot be a part of the other."""
+    tokens = wire.tokens
+    return tokens is not None and (tokens.cached_tokens or 0) > (tokens.input_tokens or 0)
 
 
 _FAMILIES = (

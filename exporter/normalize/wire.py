@@ -108,6 +108,8 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     """On the wire a map of lists; from redaction on a map of texts, or ``NO_HEADERS``."""
     response: str | None = None
     """Pseudonym of the upstream's response, where another record may show the same one by mistake. Not on the wire."""
+    of_snapshot: bool | None = None
+    """True for a detail of a snapshot, which has another identity than a record of the queue. Not on the wire."""
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
@@ -172,6 +174,7 @@ def decode_line(line: bytes) -> Wire:
 
 
 def _redact(wire: Wire, pseudonym: Callable[[str], str]) -> None:
+    wire.of_snapshot = None
     if wire.source:
         wire.source = pseudonym(wire.source)
     if wire.api_key:
