@@ -42,6 +42,15 @@ class Session:
     started_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """Known of a session's label sets: not used from ``since_ms`` on and before ``until_ms``."""
+
+    since_ms: int
+    series: frozenset[int]
+    until_ms: int
+
+
 class Windows:
     """Reads sums and sessions. ``look`` is for one thread at a time; the rest for any."""
 
@@ -50,7 +59,7 @@ class Windows:
         self._lock = threading.Lock()
         self._oldest_touched: int | None = None
         self._sums: dict[tuple[int, int], WindowSums] = {}
-        self._idle: dict[tuple[str, str], tuple[int, frozenset[int], int]] = {}
+        self._quiet: dict[tuple[str, str], _Quiet] = {}
 
     def touched(self, bucket: int) -> None:
         """Something was booked in ``bucket`` or later."""
@@ -66,10 +75,10 @@ class Windows:
         known = self._sums if touched is None else {}
         if touched is not None:
             edge_ms = touched * BUCKET_MS
-            self._idle = {key: idle for key, idle in self._idle.items() if idle[2] <= edge_ms}
+            self._quiet = {key: quiet for key, quiet in self._quiet.items() if quiet.until_ms <= edge_ms}
         try:
             with self._database.reading() as connection:
-                look = WindowLook(connection, known, self._idle)
+                look = WindowLook(connection, known, self._quiet)
                 yield look
             if look.moved:
                 with self._database.transaction() as connection:
@@ -82,7 +91,7 @@ class Windows:
             if touched is not None:
                 self.touched(touched)  # not taken in yet
             raise
-        self._sums = look.used
+        self._sums = look.kept_sums
 
     def anchors(self) -> dict[str, int]:
         """The manual resets: limit → moment in ms. Raises LedgerError."""
@@ -98,31 +107,31 @@ class Windows:
 
 
 class WindowLook:
-    """One moment of the ledger. ``moved`` are the sessions whose state has changed, ``used`` the sums to keep."""
+    """One moment of the ledger. ``moved`` are the sessions whose state has changed, ``kept_sums`` those to remember."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         known: Mapping[tuple[int, int], WindowSums],
-        idle: dict[tuple[str, str], tuple[int, frozenset[int], int]],
+        quiet: dict[tuple[str, str], _Quiet],
     ) -> None:
         self._connection = connection
         self._known = known
-        self._idle = idle
+        self._quiet = quiet
         self._sessions = {
             (limit, scope): Session(ended_ms, started_ms)
             for limit, scope, ended_ms, started_ms in connection.execute("select * from limit_session")
         }
         self.moved: dict[tuple[str, str], Session] = {}
-        self.used: dict[tuple[int, int], WindowSums] = {}
+        self.kept_sums: dict[tuple[int, int], WindowSums] = {}
 
     def sums(self, start_ms: int, end_ms: int | None) -> WindowSums:
         """What was used from ``start_ms`` on and before ``end_ms`` (None: without an end)."""
         key = (start_ms, _EVERYTHING_MS if end_ms is None else end_ms)
-        if key not in self.used:
+        if key not in self.kept_sums:
             known = self._known.get(key)
-            self.used[key] = self._sum(*key) if known is None else known
-        return self.used[key]
+            self.kept_sums[key] = self._sum(*key) if known is None else known
+        return self.kept_sums[key]
 
     def _sum(self, start: int, end: int) -> WindowSums:
         bucket, last = start // BUCKET_MS, end // BUCKET_MS
@@ -167,13 +176,12 @@ class WindowLook:
     def _first_use(self, key: tuple[str, str], since_ms: int, before_ms: int, series: frozenset[int]) -> int | None:
         """When ``series`` were used first from ``since_ms`` on and before ``before_ms``."""
         from_ms = since_ms
-        if key in self._idle:
-            since, of, until = self._idle[key]
-            if since == since_ms and of == series:
-                from_ms = min(until, before_ms)
+        quiet = self._quiet.get(key)
+        if quiet is not None and (quiet.since_ms, quiet.series) == (since_ms, series):
+            from_ms = min(quiet.until_ms, before_ms)
         found, until_ms = self._search(from_ms, before_ms, series)
         if found is None:
-            self._idle[key] = (since_ms, series, until_ms)
+            self._quiet[key] = _Quiet(since_ms, series, until_ms)
         return found
 
     def _search(self, from_ms: int, before_ms: int, series: frozenset[int]) -> tuple[int | None, int]:
