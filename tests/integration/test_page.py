@@ -36,7 +36,8 @@ def _set(**values: object) -> Callable[[DemoProxy], None]:
             _set(publishing=False), "v7.2.140", MANAGEMENT_KEY, "publishing off", "usage-statistics-enabled", id="off"
         ),
         pytest.param(_set(management=False), "v7.2.140", MANAGEMENT_KEY, "management off", "secret-key", id="no API"),
-        pytest.param(_set(), "v6.9.49", MANAGEMENT_KEY, "legacy only", "Upgrade it", id="too old"),
+        pytest.param(_set(), "v6.9.49", MANAGEMENT_KEY, "ok", "is read from its usage snapshot", id="snapshots"),
+        pytest.param(_set(), "v6.10.5", MANAGEMENT_KEY, "resp only", "Upgrade it", id="too old"),
     ],
 )
 def test_the_state_of_a_proxy_and_what_to_do(
