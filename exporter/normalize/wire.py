@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from exporter.quotas.headers import allowed_headers, response_identity, takes_windows, tells_of_quota
+from exporter.quotas.allowed import allowed_headers, response_identity, takes_windows, tells_of_quota
 
 _MAX_TEXT = 300
 """Longest text kept of a field that a client or an upstream can fill. A record can be megabytes; a name cannot."""

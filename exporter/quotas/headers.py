@@ -1,9 +1,7 @@
 """Providers' own quota windows, read from the response headers that a usage record carries. Pure.
 
-A header map also holds cookies, organisation ids and request ids, so only what ``allowed_headers`` returns may be
-stored; it is small, and ``read_headers`` needs nothing else. Two providers send windows: Anthropic to subscription
-accounts, and the Codex backend. None of it is documented by them, so every value may be missing or odd: a window that
-cannot be read is left out, never guessed, and never 0.
+Two providers send windows: Anthropic to subscription accounts, and the Codex backend. None of it is documented by them,
+so every value may be missing or odd: a window that cannot be read is left out, never guessed, and never 0.
 
 The ``x-ratelimit-*`` and ``anthropic-ratelimit-{requests,tokens,…}-*`` headers of API keys are left out. They are
 buckets that refill within a minute or less: when such a reading is looked at, its window is over. ``retry-after`` is
@@ -12,58 +10,28 @@ left out as well: it says when to try again, not how much of anything is used.
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from itertools import islice
-from math import isfinite
 from typing import Any
 
 import msgspec
 
-MAX_HEADERS = 128
-MAX_BYTES = 8192
-"""Bounds of what ``allowed_headers`` returns: names and values together. Real responses need about 1,000 bytes."""
+from exporter.quotas.allowed import CLAUDE, CODEX, GROUP, MAX_NAME, MAX_SLUG, STATUS, allowed_headers
+from exporter.quotas.values import MAX_VALUE, instant, number
+
 MAX_WINDOWS = 32
-MAX_SLUG = 32
 
 _DAY = 86_400
 _DAY_MS = _DAY * 1000
 _LONGEST_WINDOW = 366 * _DAY
 _LATEST_RESET_MS = 62 * _DAY_MS
 _HIGHEST_RATIO = 1000.0
-_MILLISECONDS_FROM = 1e12
-"""An epoch from here on is in milliseconds: as seconds it would be 30,000 years ahead."""
-_MAX_NAME, _MAX_VALUE = 100, 64
-_MAX_IDENTITY = 512
 _MAX_MODELS = 256
 
-_CLAUDE, _CODEX = "anthropic-ratelimit-unified-", "x-codex-"
-_SLUG = r"[0-9]{1,4}[hd](?:_[a-z_]{1,26})?"
-_GROUP = r"[a-z0-9][a-z0-9_-]{0,31}"
 
-# The alternatives are named after the shape that their values have.
-_ALLOWED_NAME = re.compile(
-    rf"""(?P<instant> date | {_CLAUDE}(?:{_SLUG}-)?reset | {_CODEX}(?:{_GROUP}-)?(?:primary|secondary)-reset-at )
-       | (?P<number> {_CLAUDE}{_SLUG}-(?:utilization|surpassed-threshold)
-                   | {_CODEX}(?:{_GROUP}-)?(?:primary|secondary)-(?:used-percent|window-minutes|reset-after-seconds) )
-       | (?P<status> {_CLAUDE}(?:{_SLUG}-)?status )
-       | (?P<word> {_CLAUDE}representative-claim | {_CODEX}(?:plan-type|active-limit) )
-       | (?P<title> {_CODEX}{_GROUP}-limit-name )""",
-    re.VERBOSE,
-).fullmatch
-_CLAUDE_USED = re.compile(rf"{_CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?)-utilization").fullmatch
-_CODEX_USED = re.compile(rf"({_CODEX}(?:({_GROUP})-)?(?:primary|secondary))-used-percent").fullmatch
+_CLAUDE_USED = re.compile(rf"{CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?)-utilization").fullmatch
+_CODEX_USED = re.compile(rf"({CODEX}(?:({GROUP})-)?(?:primary|secondary))-used-percent").fullmatch
 
-_NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
-# Words of providers are in lower case; keys and ids hardly ever are.
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
-_TITLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{{0,{MAX_SLUG - 1}}}").fullmatch
-_HTTP_DATE = re.compile(
-    r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
-).fullmatch
-_MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
 _NOT_SLUG = re.compile(r"[^a-z0-9.]+")
-_STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
 _CLAIMED = {"five_hour": "5h", "seven_day": "7d"}
 
 
@@ -87,95 +55,6 @@ class Reading(msgspec.Struct, frozen=True):
     observed_ms: int
     inferred: bool
     source: str
-
-
-# --- what may be stored -----------------------------------------------------------------------------------------------
-
-
-def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
-    """The headers that may be stored: names in lower case, the first value that is not empty, all of them bounded.
-
-    A value must have the shape of its header, so that whatever else an upstream writes into one is not kept.
-    """
-    kept: dict[str, str] = {}
-    room = MAX_BYTES
-    for given, values in headers.items():
-        if not isinstance(given, str) or len(given) > _MAX_NAME:
-            continue
-        name = given.lower()
-        if name != "date" and not name.startswith((_CLAUDE, _CODEX)):
-            continue
-        match = _ALLOWED_NAME(name)
-        if match is None or name in kept:
-            continue
-        value = _first(values)
-        if value and len(value) <= _MAX_VALUE and _fits(match.lastgroup, value):
-            room -= len(name) + len(value)
-            if room < 0 or len(kept) == MAX_HEADERS:
-                break
-            kept[name] = value
-    return kept
-
-
-def tells_of_quota(allowed: Mapping[str, str]) -> bool:
-    """Whether allowed headers hold the use of any window."""
-    return any(name.endswith(("-utilization", "-used-percent")) for name in allowed)
-
-
-def _first(values: object) -> str:
-    """The first value that is not empty; header maps hold lists, auth-files hold single texts."""
-    if isinstance(values, str):
-        return values.strip()
-    if isinstance(values, list | tuple):
-        for value in values:
-            if isinstance(value, str) and (stripped := value.strip()):
-                return stripped
-    return ""
-
-
-def _fits(shape: str | None, value: str) -> bool:
-    if shape == "number":
-        return _number(value) is not None
-    if shape == "instant":
-        return _instant(value) is not None
-    if shape == "status":
-        return value in _STATUS
-    return (_WORD if shape == "word" else _TITLE)(value) is not None
-
-
-def response_identity(headers: Mapping[str, Any]) -> str:
-    """A text that tells one upstream response from another; empty if nothing does. Never to be stored as it is.
-
-    A proxy that retries may show an answer of the first account again in the record of the second: the same identity
-    under two accounts is the sign of it.
-    """
-    ids: dict[str, str] = {}
-    for given, values in headers.items():
-        if isinstance(given, str) and len(given) <= _MAX_NAME:
-            name = given.lower()
-            if name in ("request-id", "x-request-id", "cf-ray"):
-                ids.setdefault(name, _first(values))
-    for name in ("request-id", "x-request-id", "cf-ray"):
-        value = ids.get(name, "")
-        if value and len(value) <= _MAX_IDENTITY:
-            return f"{name}: {value}"
-    allowed = allowed_headers(headers)
-    date = allowed.pop("date", "")
-    if not date or not allowed:
-        return ""  # a second is shared by many responses; it takes the numbers beside it
-    return "\n".join([f"date: {date}", *(f"{name}: {allowed[name]}" for name in sorted(allowed))])
-
-
-def takes_windows(failed: bool, status_code: int) -> bool:
-    """Whether the headers of a record are those of its own attempt.
-
-    An attempt that dies before an answer is recorded with the headers of the attempt before it, which may have been
-    another account's, and with a status that the proxy made up. These three come from upstreams only.
-    """
-    return not failed or status_code in (402, 403, 429)
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def read_headers(
@@ -242,7 +121,7 @@ def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 def _plausible(value: object, received_ms: int, *, oldest_ms: int = _DAY_MS) -> int | None:
     """A moment of observation, if it is one: not more than a day ahead of us, nor older than ``oldest_ms``."""
-    moment = _instant(value) if isinstance(value, str) and len(value) <= _MAX_VALUE else None
+    moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
     return moment if moment is not None and -oldest_ms <= moment - received_ms <= _DAY_MS else None
 
 
@@ -263,7 +142,7 @@ def _bounded(found: dict[tuple[str, str], Reading]) -> list[Reading]:
 
 def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[tuple[str, str], Reading]:
     found: dict[tuple[str, str], Reading] = {}
-    claimed = _claimed_slug(_text(headers, f"{_CLAUDE}representative-claim"))
+    claimed = _claimed_slug(_text(headers, f"{CLAUDE}representative-claim"))
     for name in headers:
         match = _used(name, "-utilization", _CLAUDE_USED)
         if match is None:
@@ -271,16 +150,16 @@ def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[t
         slug, tail = match[1], match[4] or ""
         scope = slugged(tail)
         seconds = int(match[2]) * (3600 if match[3] == "h" else _DAY)
-        used_ratio = _number(_text(headers, name))
+        used_ratio = number(_text(headers, name))
         if used_ratio is None or used_ratio > _HIGHEST_RATIO or (tail and not scope):
             continue
         if not 0 < seconds <= _LONGEST_WINDOW:
             continue
-        resets_ms = _reset(_text(headers, f"{_CLAUDE}{slug}-reset"), observed_ms)
+        resets_ms = _reset(_text(headers, f"{CLAUDE}{slug}-reset"), observed_ms)
         inferred = resets_ms is None and slug == claimed
         if inferred:
             # The reset without a slug belongs to the window that decides.
-            resets_ms = _reset(_text(headers, f"{_CLAUDE}reset"), observed_ms)
+            resets_ms = _reset(_text(headers, f"{CLAUDE}reset"), observed_ms)
         _keep_fuller(
             found,
             Reading(
@@ -289,7 +168,7 @@ def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[t
                 window_seconds=seconds,
                 used_ratio=used_ratio,
                 resets_ms=resets_ms,
-                status=_STATUS.get(_text(headers, f"{_CLAUDE}{slug}-status"), ""),
+                status=STATUS.get(_text(headers, f"{CLAUDE}{slug}-status"), ""),
                 observed_ms=observed_ms,
                 inferred=inferred and resets_ms is not None,
                 source=source,
@@ -317,9 +196,9 @@ def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str
         if group is None:
             scope = _scope_of_model(model)
         else:
-            scope = slugged(_text(headers, f"{_CODEX}{group}-limit-name")) or slugged(group) or None
-        percent = _number(_text(headers, name))
-        minutes = _number(_text(headers, f"{stem}-window-minutes"))
+            scope = slugged(_text(headers, f"{CODEX}{group}-limit-name")) or slugged(group) or None
+        percent = number(_text(headers, name))
+        minutes = number(_text(headers, f"{stem}-window-minutes"))
         if scope is None or percent is None or percent > _HIGHEST_RATIO * 100 or minutes is None:
             continue
         seconds = round(minutes) * 60
@@ -328,7 +207,7 @@ def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str
         resets_ms = _reset(_text(headers, f"{stem}-reset-at"), observed_ms)
         inferred = resets_ms is None
         if resets_ms is None:
-            after = _number(_text(headers, f"{stem}-reset-after-seconds"))
+            after = number(_text(headers, f"{stem}-reset-after-seconds"))
             if after is None or after * 1000 > _LATEST_RESET_MS:
                 continue
             resets_ms = observed_ms + round(after * 1000)
@@ -363,7 +242,7 @@ def _scope_of_model(model: str) -> str | None:
 
 
 def _used(name: object, suffix: str, pattern: Any) -> re.Match[str] | None:
-    if not isinstance(name, str) or not name.endswith(suffix) or len(name) > _MAX_NAME:
+    if not isinstance(name, str) or not name.endswith(suffix) or len(name) > MAX_NAME:
         return None
     match: re.Match[str] | None = pattern(name)
     return match
@@ -400,43 +279,10 @@ def slugged(text: str) -> str:
 
 def _text(headers: Mapping[str, str], name: str) -> str:
     value: object = headers.get(name, "")
-    return value if isinstance(value, str) and len(value) <= _MAX_VALUE else ""
-
-
-def _number(text: str) -> float | None:
-    """A finite number that is not negative. Stricter than ``float``, which also takes ``nan``, ``1_0`` and ``٣``."""
-    if _NUMBER(text) is None:
-        return None
-    value = float(text)
-    return value if isfinite(value) else None
-
-
-def _instant(text: str) -> int | None:
-    """Seconds or milliseconds since the epoch, RFC 3339, or an HTTP date."""
-    number = _number(text)
-    try:
-        if number is not None:
-            return round(number if number >= _MILLISECONDS_FROM else number * 1000)
-        http = _HTTP_DATE(text)
-        if http is not None:
-            day, month, year, *clock = http.groups()
-            hour, minute, second = map(int, clock)
-            return _milliseconds(datetime(int(year), _MONTHS[month], int(day), hour, minute, second, tzinfo=UTC))
-        moment = datetime.fromisoformat(text)
-        return None if moment.tzinfo is None else _milliseconds(moment)
-    except (ValueError, KeyError, OverflowError):
-        return None
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _milliseconds(moment: datetime) -> int:
-    since = moment - _EPOCH
-    return (since.days * _DAY + since.seconds) * 1000 + since.microseconds // 1000
+    return value if isinstance(value, str) and len(value) <= MAX_VALUE else ""
 
 
 def _reset(text: str, observed_ms: int) -> int | None:
     """A reset near enough to be one. It may just have passed: responses are old when they reach us."""
-    moment = _instant(text) if text else None
+    moment = instant(text) if text else None
     return moment if moment is not None and -_DAY_MS <= moment - observed_ms <= _LATEST_RESET_MS else None

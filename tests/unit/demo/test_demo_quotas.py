@@ -18,7 +18,8 @@ from exporter.demo.quotas import (
 )
 from exporter.demo.wire import Event, wire_record
 from exporter.demo.world import CLIENTS, CREDENTIALS, Credential
-from exporter.quotas import headers as limits
+from exporter.quotas.allowed import allowed_headers
+from exporter.quotas.headers import Reading, read_headers
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)
@@ -101,7 +102,7 @@ def test_the_page_and_the_headers_agree_about_opus() -> None:
     assert opus.used_ratio == pytest.approx(shown / 100, abs=0.001)
 
 
-def _read(name: str, model: str) -> list[limits.Reading]:
+def _read(name: str, model: str) -> list[Reading]:
     """What the exporter reads in the record of an answer of ``model``, ten minutes after the start."""
     credential = BY_NAME[name]
     event = Event(
@@ -115,8 +116,8 @@ def _read(name: str, model: str) -> list[limits.Reading]:
         ttft_ms=500,
     )
     record = wire_record(event, shape="7.2", zone=UTC)
-    found = limits.read_headers(
-        limits.allowed_headers(record["response_headers"]),
+    found = read_headers(
+        allowed_headers(record["response_headers"]),
         provider=record["provider"],
         model=model,
         started_ms=0,  # so that a missing Date would show

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.quotas.headers import (
+from exporter.quotas.allowed import (
     MAX_BYTES,
     MAX_HEADERS,
     MAX_SLUG,
+    allowed_headers,
+    response_identity,
+    takes_windows,
+)
+from exporter.quotas.headers import (
     MAX_WINDOWS,
     Reading,
-    allowed_headers,
     read_headers,
     read_signals,
-    response_identity,
     slugged,
-    takes_windows,
     window_name,
 )
 from tests.recordings import ROOT, batch_bodies, batches, recorded, secrets

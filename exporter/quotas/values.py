@@ -1,0 +1,58 @@
+"""Values in headers as they are written: numbers, moments, the first of several. Pure, and strict: no guessing."""
+
+import re
+from datetime import UTC, datetime
+from math import isfinite
+
+MAX_VALUE = 64
+_MILLISECONDS_FROM = 1e12
+"""An epoch from here on is in milliseconds: as seconds it would be 30,000 years ahead."""
+
+_NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
+).fullmatch
+_MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def first(values: object) -> str:
+    """The first value that is not empty; header maps hold lists, auth-files hold single texts."""
+    if isinstance(values, str):
+        return values.strip()
+    if isinstance(values, list | tuple):
+        for value in values:
+            if isinstance(value, str) and (stripped := value.strip()):
+                return stripped
+    return ""
+
+
+def number(text: str) -> float | None:
+    """A finite number that is not negative. Stricter than ``float``, which also takes ``nan``, ``1_0`` and ``٣``."""
+    if _NUMBER(text) is None:
+        return None
+    value = float(text)
+    return value if isfinite(value) else None
+
+
+def instant(text: str) -> int | None:
+    """Seconds or milliseconds since the epoch, RFC 3339, or an HTTP date."""
+    epoch = number(text)
+    try:
+        if epoch is not None:
+            return round(epoch if epoch >= _MILLISECONDS_FROM else epoch * 1000)
+        http = _HTTP_DATE(text)
+        if http is not None:
+            day, month, year, *clock = http.groups()
+            hour, minute, second = map(int, clock)
+            return _milliseconds(datetime(int(year), _MONTHS[month], int(day), hour, minute, second, tzinfo=UTC))
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else _milliseconds(moment)
+    except (ValueError, KeyError, OverflowError):
+        return None
+
+
+def _milliseconds(moment: datetime) -> int:
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
