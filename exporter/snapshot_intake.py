@@ -67,18 +67,17 @@ class _Part:
 class _Times:
     """Which details count, and how.
 
-    What ended until ``counted_until_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
+    What ended in the span ``counted_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
     on is live, the rest of the past.
     """
 
-    counted_until_ms: int
+    counted_ms: tuple[int, int]
     live_from_ms: int
 
     @classmethod
-    def of(cls, before: Checkpoint, *, taken_ms: int, restarted: bool) -> "_Times":
-        had_none = any(mark.length is None and mark.requests for mark in before.marks.values())
+    def of(cls, before: Checkpoint, *, taken_ms: int) -> "_Times":
         return cls(
-            counted_until_ms=(before.taken_ms or 0) if had_none and not restarted else 0,
+            counted_ms=before.counted_ms,
             # The earlier of both: the proxy's clock may have been set back in between.
             live_from_ms=_NOTHING_IS_LIVE
             if before.taken_ms is None
@@ -150,7 +149,7 @@ class SnapshotIntake:
         if any(part.tail is not None for part in parts) and self._meets_known(parts):
             # Equal details are told apart by counting them in the whole body.
             parts = [_Part(part.series, part.mark, None) for part in parts]
-        self._book(parts, _Times.of(before, taken_ms=taken_ms, restarted=restarted))
+        self._book(parts, _Times.of(before, taken_ms=taken_ms))
         self._ledger.close_snapshot(
             self._proxy,
             taken_ms=taken_ms,
@@ -207,7 +206,8 @@ class SnapshotIntake:
             self._reject(chunk, part, rejected_line(item), record)
             return
         ended_ms = record.ts_ms + record.latency_ms
-        if ended_ms <= times.counted_until_ms:
+        counted_from_ms, counted_until_ms = times.counted_ms
+        if counted_from_ms <= ended_ms <= counted_until_ms:
             chunk.duplicates += 1
             return
         identity = (record.ts_ms, record.fingerprint)
@@ -268,6 +268,7 @@ class SnapshotIntake:
             before=before.marks,
             marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
             restarted=restarted,
+            counted=True,
             increments=increments,
             false_starts=false_starts,
         )
