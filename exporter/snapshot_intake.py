@@ -10,7 +10,7 @@ to be true is a false start: it is kept apart, and what comes after it counts.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -121,8 +121,17 @@ class SnapshotIntake:
         self._false_start_nano = round(false_start_usd * 1e9)
         self._told: set[str] = set()
 
-    def take(self, body: bytes | bytearray, *, taken_ms: int) -> None:
+    def take(
+        self,
+        body: bytes | bytearray,
+        *,
+        taken_ms: int,
+        before_booking: Callable[[set[str]], None] = lambda _handles: None,
+    ) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
+
+        ``before_booking`` gets the ``auth_index`` of what may be new, but not at the first contact, when all is: the
+        moment to look up unknown credentials.
 
         Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked until then is not booked again.
         """
@@ -130,14 +139,20 @@ class SnapshotIntake:
         before = self._ledger.snapshots.checkpoint(self._proxy)
         restarted = has_restarted(snapshot, before.marks) or (bool(before.marks) and not before.continues)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
-            self._take_details(snapshot, before, taken_ms=taken_ms, restarted=restarted)
+            self._take_details(snapshot, before, taken_ms=taken_ms, restarted=restarted, before_booking=before_booking)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms, restarted=restarted)
 
     # --- with details -------------------------------------------------------------------------------------------------
 
     def _take_details(
-        self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int, restarted: bool
+        self,
+        snapshot: Sequence[SnapshotSeries],
+        before: Checkpoint,
+        *,
+        taken_ms: int,
+        restarted: bool,
+        before_booking: Callable[[set[str]], None],
     ) -> None:
         parts: list[_Part] = []
         marks: dict[MarkKey, Mark] = {}
@@ -149,6 +164,8 @@ class SnapshotIntake:
         if any(part.tail is not None for part in parts) and self._meets_known(parts):
             # Equal details are told apart by counting them in the whole body.
             parts = [_Part(part.series, part.mark, None) for part in parts]
+        if before.taken_ms is not None:
+            before_booking(self._handles(parts))
         self._book(parts, _Times.of(before, taken_ms=taken_ms))
         self._ledger.close_snapshot(
             self._proxy,
@@ -164,6 +181,14 @@ class SnapshotIntake:
             identity for part in parts for item in self._read(part) if (identity := self._identity(item)) is not None
         )
         return bool(self._ledger.snapshots.known(identities))
+
+    def _handles(self, parts: Sequence[_Part]) -> set[str]:
+        return {
+            item.auth_index
+            for part in parts
+            for item in self._read(part)
+            if isinstance(item, Wire) and isinstance(item.auth_index, str)
+        }
 
     def _read(self, part: _Part) -> Iterator[Wire | bytes]:
         return read_details(part.unread, part.series, self._pseudonym) if part.unread is not None else iter(())

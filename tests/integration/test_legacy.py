@@ -2,17 +2,25 @@
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
+from exporter.metrics.polls import PollMetrics
+from exporter.pipeline import Pipeline
+from exporter.sources.client import ProxyClient
 from tests.fakes.bench import bench_of, served_at
+from tests.fakes.booking import PSEUDONYMS, intake_of, open_ledger
+from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.replay import Recording, ReplayProxy
+from tests.fakes.snapshots import snapshot_intake
 from tests.running import exporter_process, flow_in, ledger_file, run_command, wait_until
 
 OLD = "v6.9.49"
@@ -197,3 +205,54 @@ def test_check_config_tells_what_an_old_proxy_has(tmp_path: Path) -> None:
     with ledger_file(tmp_path) as ledger:
         assert ledger.execute("select count(*) from entry").fetchone() == (0,)
     assert proxy.counts().mutating_calls == 0
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tmp_path: Path) -> None:
+    """The account was added after the last look at the list of accounts, which is looked at once a minute."""
+    clock = TurnableClock(now=1_795_535_000.0)
+    files = Recording.read(f"{OLD}/auth-files-after.json")
+    listed = json.loads(files.body)["files"]
+    detail = {
+        "timestamp": "2026-11-24T15:43:00Z",
+        "latency_ms": 900,
+        "source": "carol@planted.example",
+        "tokens": {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10},
+        "failed": False,
+    }
+    (carol,) = [each["auth_index"] for each in listed if each["provider"] == "codex" and "carol" in each["name"]]
+    without = [each for each in listed if each["auth_index"] != carol]
+    flag = Recording.read(f"{OLD}/management/usage-statistics-enabled-on.json")
+    with ReplayProxy([flag]) as replay, closing(open_ledger(tmp_path, clock=clock)) as ledger:
+        headers = {"X-Cpa-Version": OLD, "Content-Type": "application/json"}
+
+        def show(path: str, body: object) -> None:
+            replay.answer(f"/v0/management/{path}", Recording("GET", "", 200, headers, _bytes(body)))
+
+        def show_details(*details: dict[str, Any]) -> None:
+            series = {"total_requests": len(details), "total_tokens": 0, "details": details}
+            show("usage", {"usage": {"apis": {"sk-planted-client": {"models": {"gpt-5.4": series}}}}})
+
+        client = ProxyClient(name="p", url=replay.url, key=KEY, guard=make_guard(clock=clock, url=replay.url))
+        pipeline = Pipeline(
+            client=client,
+            ledger=ledger,
+            intake=intake_of(ledger, clock=clock),
+            snapshots=snapshot_intake(ledger, clock=clock),
+            pseudonym=PSEUDONYMS.of,
+            clock=clock,
+            metrics=PollMetrics(CollectorRegistry()),
+        )
+        show("auth-files", {"files": without})
+        show_details()
+        pipeline.poll()
+        assert pipeline.status.state == "ok", pipeline.status
+        clock.advance(30)
+        show("auth-files", {"files": listed})
+        show_details({**detail, "auth_index": carol})
+        pipeline.poll()
+        client.close()
+        assert [(route.provider, route.model) for route in ledger.dictionary.routes.values()] == [("codex", "gpt-5.4")]
+        assert replay.requests["/v0/management/auth-files"] == 2
