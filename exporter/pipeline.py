@@ -154,7 +154,14 @@ class Pipeline:
 
         if source.kind == "snapshot":
             fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
-            self._snapshots.take(fetched.body, taken_ms=fetched.taken_ms)
+            if self._client.version != source.version:
+                # A server that has a queue and a snapshot tells the same records twice.
+                raise SourceGoneError(f"{self._client.where} has changed its version; its source is looked for anew.")
+            self._snapshots.take(
+                fetched.body,
+                taken_ms=fetched.taken_ms,
+                before_booking=lambda handles: self._know_credentials(handles, source),
+            )
             # Nothing is in danger between two looks at a snapshot; when a queue follows, its watch begins anew.
             self._watch, self._read_at, self._torn = None, None, False
             consequence = "What it counted before is booked."

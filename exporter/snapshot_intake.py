@@ -10,7 +10,7 @@ to be true is a false start: it is kept apart, and what comes after it counts.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -67,18 +67,17 @@ class _Part:
 class _Times:
     """Which details count, and how.
 
-    What ended until ``counted_until_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
+    What ended in the span ``counted_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
     on is live, the rest of the past.
     """
 
-    counted_until_ms: int
+    counted_ms: tuple[int, int]
     live_from_ms: int
 
     @classmethod
-    def of(cls, before: Checkpoint, *, taken_ms: int, restarted: bool) -> "_Times":
-        had_none = any(mark.length is None and mark.requests for mark in before.marks.values())
+    def of(cls, before: Checkpoint, *, taken_ms: int) -> "_Times":
         return cls(
-            counted_until_ms=(before.taken_ms or 0) if had_none and not restarted else 0,
+            counted_ms=before.counted_ms,
             # The earlier of both: the proxy's clock may have been set back in between.
             live_from_ms=_NOTHING_IS_LIVE
             if before.taken_ms is None
@@ -122,8 +121,17 @@ class SnapshotIntake:
         self._false_start_nano = round(false_start_usd * 1e9)
         self._told: set[str] = set()
 
-    def take(self, body: bytes | bytearray, *, taken_ms: int) -> None:
+    def take(
+        self,
+        body: bytes | bytearray,
+        *,
+        taken_ms: int,
+        before_booking: Callable[[set[str]], None] = lambda _handles: None,
+    ) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
+
+        ``before_booking`` gets the ``auth_index`` of what may be new, but not at the first contact, when all is: the
+        moment to look up unknown credentials.
 
         Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked until then is not booked again.
         """
@@ -131,14 +139,20 @@ class SnapshotIntake:
         before = self._ledger.snapshots.checkpoint(self._proxy)
         restarted = has_restarted(snapshot, before.marks) or (bool(before.marks) and not before.continues)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
-            self._take_details(snapshot, before, taken_ms=taken_ms, restarted=restarted)
+            self._take_details(snapshot, before, taken_ms=taken_ms, restarted=restarted, before_booking=before_booking)
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms, restarted=restarted)
 
     # --- with details -------------------------------------------------------------------------------------------------
 
     def _take_details(
-        self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int, restarted: bool
+        self,
+        snapshot: Sequence[SnapshotSeries],
+        before: Checkpoint,
+        *,
+        taken_ms: int,
+        restarted: bool,
+        before_booking: Callable[[set[str]], None],
     ) -> None:
         parts: list[_Part] = []
         marks: dict[MarkKey, Mark] = {}
@@ -150,7 +164,9 @@ class SnapshotIntake:
         if any(part.tail is not None for part in parts) and self._meets_known(parts):
             # Equal details are told apart by counting them in the whole body.
             parts = [_Part(part.series, part.mark, None) for part in parts]
-        self._book(parts, _Times.of(before, taken_ms=taken_ms, restarted=restarted))
+        if before.taken_ms is not None:
+            before_booking(self._handles(parts))
+        self._book(parts, _Times.of(before, taken_ms=taken_ms))
         self._ledger.close_snapshot(
             self._proxy,
             taken_ms=taken_ms,
@@ -165,6 +181,14 @@ class SnapshotIntake:
             identity for part in parts for item in self._read(part) if (identity := self._identity(item)) is not None
         )
         return bool(self._ledger.snapshots.known(identities))
+
+    def _handles(self, parts: Sequence[_Part]) -> set[str]:
+        return {
+            item.auth_index
+            for part in parts
+            for item in self._read(part)
+            if isinstance(item, Wire) and isinstance(item.auth_index, str)
+        }
 
     def _read(self, part: _Part) -> Iterator[Wire | bytes]:
         return read_details(part.unread, part.series, self._pseudonym) if part.unread is not None else iter(())
@@ -207,7 +231,8 @@ class SnapshotIntake:
             self._reject(chunk, part, rejected_line(item), record)
             return
         ended_ms = record.ts_ms + record.latency_ms
-        if ended_ms <= times.counted_until_ms:
+        counted_from_ms, counted_until_ms = times.counted_ms
+        if counted_from_ms <= ended_ms <= counted_until_ms:
             chunk.duplicates += 1
             return
         identity = (record.ts_ms, record.fingerprint)
@@ -268,6 +293,7 @@ class SnapshotIntake:
             before=before.marks,
             marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
             restarted=restarted,
+            counted=True,
             increments=increments,
             false_starts=false_starts,
         )

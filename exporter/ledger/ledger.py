@@ -262,12 +262,14 @@ class Ledger:
         marks: Mapping[MarkKey, Mark],
         restarted: bool = False,
         missed: int = 0,
+        counted: bool = False,
         increments: Sequence[tuple[UsageRecord, Cost]] = (),
         false_starts: Sequence[FalseStart] = (),
     ) -> None:
         """End the booking of a snapshot: remember its marks in place of ``before``, and what it told of the proxy.
 
-        ``increments`` are what a proxy without details has counted since. All in one transaction. Raises LedgerError.
+        ``counted``: the proxy sent no details, and ``increments`` are what it has counted since. All in one
+        transaction. Raises LedgerError.
         """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
@@ -279,7 +281,7 @@ class Ledger:
                 proxy_id,
                 [(each, self.dictionary.client_id(connection, each.client)) for each in false_starts],
             )
-            save_checkpoint(connection, proxy_id, taken_ms=taken_ms, before=before, marks=marks)
+            save_checkpoint(connection, proxy_id, taken_ms=taken_ms, before=before, marks=marks, counted=counted)
             connection.execute(
                 "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2,"
                 " missed = missed + ?3, missed_ms = iif(?3 > 0, ?5, missed_ms) where id = ?4",

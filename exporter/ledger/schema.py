@@ -287,5 +287,11 @@ alter table proxy add column watch text;
 alter table credential add column records integer not null default 0;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES)
+_COUNTED = """
+-- The span, by the proxy's clock, in which it sent no details, so that its counts were booked instead.
+alter table proxy add column counted_from_ms integer;
+alter table proxy add column counted_until_ms integer;
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

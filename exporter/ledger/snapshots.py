@@ -24,12 +24,14 @@ class Checkpoint:
     """The last good snapshot of a proxy.
 
     ``taken_ms`` is when it was taken, by the proxy's clock; where another source was read since, when that was, by
-    ours; None at the first contact. ``continues``: no other source was read since.
+    ours; None at the first contact. ``continues``: no other source was read since. ``counted_ms``: the span in which
+    the proxy sent no details, so that its counts were booked instead.
     """
 
     taken_ms: int | None
     continues: bool = False
     marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
+    counted_ms: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Snapshots:
         """What is remembered of a proxy."""
         with self._database.transaction() as connection:
             row = connection.execute(
-                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null from proxy where name = ?",
+                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
+                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where name = ?",
                 (proxy,),
             ).fetchone()
             if row is None:
@@ -79,6 +82,7 @@ class Snapshots:
                 taken_ms=row[1],
                 marks={(client, model): Mark(*rest) for client, model, *rest in marks},
                 continues=bool(row[2]),
+                counted_ms=row[3:],
             )
 
     def known(self, identities: Iterable[Identity]) -> set[Identity]:
@@ -125,8 +129,18 @@ def save_checkpoint(
     taken_ms: int,
     before: Mapping[MarkKey, Mark],
     marks: Mapping[MarkKey, Mark],
+    counted: bool,
 ) -> None:
-    """Remember ``marks`` in place of ``before``, inside the caller's transaction."""
+    """Remember ``marks`` in place of ``before``, inside the caller's transaction.
+
+    ``counted``: the proxy sent no details, so what came since the last snapshot of it was counted.
+    """
+    if counted:
+        connection.execute(
+            "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
+            " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
+            (taken_ms, proxy),
+        )
     connection.execute("update proxy set snapshot_ms = ? where id = ?", (taken_ms, proxy))
     connection.executemany(
         "delete from snapshot_series where proxy = ? and client = ? and model = ?",

@@ -4,10 +4,7 @@ After every fault the program is back to normal by itself. Its log has one line 
 polls there were; the page and the metrics show the state; nothing is called that would change the proxy.
 """
 
-import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,101 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.app import Exporter
-from exporter.clock import Clock
 from exporter.demo.proxy import DemoProxy, Item
 from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY, secrets
-from exporter.logs import configure_logging
+from exporter.demo.world import MANAGEMENT_KEY
 from exporter.sources.guard import RETRY_SECONDS
+from tests.fakes.bench import WRONG_KEY, bench_of, served_at
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import flow_in, ledger_file, metric_in, secrets_found, wait_until
-
-WRONG_KEY = "sk-planted-wrong-key-77f1"
-
-
-class Bench:
-    """One program and one demo proxy, polled when the test says so."""
-
-    def __init__(self, exporter: Exporter, proxy: DemoProxy, data_dir: Path, log: io.StringIO) -> None:
-        self.exporter = exporter
-        self.proxy = proxy
-        self.data_dir = data_dir
-        self._log = log
-        self._traffic = Traffic(seed=3, zone=proxy.zone, shape=proxy.shape)
-        self._polls_done(1)
-
-    def publish(self, records: int) -> None:
-        self.proxy.publish(self._traffic.batch(records, ending=self.proxy.clock.now()))
-
-    def poll(self, times: int = 1) -> None:
-        """So many whole polls, one after the other."""
-        for _ in range(times):
-            self.exporter.trigger()
-            self._polls_done(1 + self._polls)
-
-    def _polls_done(self, number: float) -> None:
-        name = "cliproxy_exporter_poll_duration_seconds_count"
-        self._polls = wait_until(lambda: self.metric(name), lambda done: done >= number, seconds=30)
-
-    def metric(self, name: str, **labels: str) -> float:
-        return metric_in(metrics_of(self.exporter), name, **labels) or 0.0
-
-    @property
-    def state(self) -> str:
-        (status,) = self.exporter.statuses()
-        return status.state
-
-    @property
-    def page(self) -> str:
-        return httpx.get(f"{self.exporter.web.url}/", trust_env=False).text
-
-    @property
-    def states(self) -> list[str]:
-        """The states that were logged, in their order."""
-        lines = [line for line in self._log.getvalue().splitlines() if "event=proxy_state" in line]
-        return [line.partition(" state=")[2].split()[0] for line in lines]
-
-    def logged(self, *words: str) -> list[str]:
-        return [line for line in self._log.getvalue().splitlines() if all(word in line for word in words)]
-
-    def check(self) -> None:
-        """What holds whatever the proxy does."""
-        assert flow_in(self.data_dir).adds_up
-        assert self.proxy.counts().mutating_calls == 0
-        found = secrets_found(
-            [*secrets(), WRONG_KEY],
-            texts={"log": self._log.getvalue(), "metrics": metrics_of(self.exporter), "page": self.page},
-            data_dir=self.data_dir,
-        )
-        assert found == []
-        assert not self.logged("level=error")
-
-
-@contextmanager
-def _bench(
-    directory: Path, proxy: DemoProxy, *, url: str, key: str = MANAGEMENT_KEY, clock: Clock | None = None
-) -> Iterator[Bench]:
-    log = io.StringIO()
-    configure_logging("debug", "logfmt", stream=log)
-    data_dir = directory / "data"
-    try:
-        with running(settings_for(data_dir, proxy_url=url, key=key), clock=clock) as exporter:
-            bench = Bench(exporter, proxy, data_dir, log)
-            yield bench
-            bench.check()
-    finally:
-        configure_logging("info", "logfmt", stream=io.StringIO())
-
-
-@contextmanager
-def _at(port: int, proxy: DemoProxy) -> Iterator[str]:
-    """The proxy on a port where another one was before."""
-    with DemoServer(proxy, port=port) as server:
-        yield server.url
-
+from tests.fakes.program import metrics_of
+from tests.running import flow_in, ledger_file, metric_in
 
 # --- faults of single answers -----------------------------------------------------------------------------------------
 
@@ -165,7 +75,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_bad_answer_of_the_queue(case: Case, tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         assert bench.states == ["ok"]
         proxy.fault(path="usage-queue", times=None if case.lasts else 1, **case.fault)
         bench.publish(60)
@@ -209,7 +119,7 @@ LISTS = {
 def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dict[str, Any], tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
     proxy.fault(path=path, times=None, **fault)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(60)
         bench.poll(3)
         assert flow_in(bench.data_dir).booked == 60
@@ -222,14 +132,14 @@ def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dic
 def test_a_wrong_key_is_tried_once_and_three_times_in_all(tmp_path: Path) -> None:
     clock, proxy = TurnableClock(), DemoProxy(key=MANAGEMENT_KEY)
     with DemoServer(proxy) as server:
-        with _bench(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
+        with bench_of(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
             bench.poll(5)
             assert bench.states == ["key_refused"]
             assert "was refused once" in bench.page
             assert bench.metric("cliproxy_exporter_poll_failures_total", reason="key_refused") == 6
         assert proxy.counts().refused_logins == 1
         calls = proxy.requests.total()
-        with _bench(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
+        with bench_of(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
             bench.poll(3)
             assert proxy.requests.total() == calls, "the restart forgot the refusal"
             for tries in (2, 3, 3, 3):
@@ -243,14 +153,14 @@ def test_a_wrong_key_is_tried_once_and_three_times_in_all(tmp_path: Path) -> Non
             assert "It will not be tried again" in bench.page
             assert bench.states == ["key_refused"]
         assert proxy.counts().refused_logins == 3
-        with _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+        with bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
             assert bench.states == ["ok"], "a new key is tried at once"
 
 
 def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
     clock = TurnableClock()
     proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         for _ in range(5):  # another program behind the same address
             httpx.get(
                 f"{server.url}/v0/management/config", headers={"Authorization": f"Bearer {WRONG_KEY}"}, trust_env=False
@@ -276,7 +186,7 @@ def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
 
 def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.management = False
         bench.poll(4)
         assert bench.states == ["ok", "management_off"]
@@ -290,7 +200,7 @@ def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
 
 def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.door.key = "another"
         bench.poll(4)
         assert bench.states == ["ok", "key_refused"]
@@ -299,7 +209,7 @@ def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
 
 def test_remote_management_that_is_off(tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.fault(path="*", kind="status", status=403, body=b'{"error": "remote management disabled"}', times=None)
         bench.poll(3)
         assert bench.states == ["ok", "remote_disabled"]
@@ -312,7 +222,7 @@ def test_remote_management_that_is_off(tmp_path: Path) -> None:
 def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
     clock = TurnableClock()
     proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         proxy.subscribed = True
         for _ in range(4):
             bench.publish(20)
@@ -333,7 +243,7 @@ def test_publishing_that_is_off(tmp_path: Path) -> None:
     clock = TurnableClock()
     proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock)
     proxy.publishing = False
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.poll(2)
         assert bench.states == ["publishing_off"]
         assert bench.metric("cliproxy_up") == 1
@@ -363,7 +273,7 @@ VERSIONS = [
 @pytest.mark.parametrize(("version", "state", "source"), VERSIONS, ids=[version for version, _, _ in VERSIONS])
 def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str, source: str, tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(30)
         bench.poll(2)
         assert bench.states == [state]
@@ -379,7 +289,7 @@ def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str
 @pytest.mark.parametrize("shown", ["dev", "", "v7.2.140-3-gabc1234-dirty"])
 def test_a_version_that_is_not_told_is_found_out(shown: str, tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY, shown_version=shown)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(30)
         bench.poll()
         assert bench.states == ["ok"]
@@ -389,11 +299,11 @@ def test_a_version_that_is_not_told_is_found_out(shown: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("version", ["v7.2.150", "v8.0.1"])
 def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
     before, after = DemoProxy(key=MANAGEMENT_KEY, version="v7.1.0"), DemoProxy(key=MANAGEMENT_KEY, version=version)
-    with DemoServer(before) as server, _bench(tmp_path, before, url=server.url) as bench:
+    with DemoServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
         bench.publish(20)
         bench.poll()
         server.stop()
-        with _at(server.port, after):
+        with served_at(server.port, after):
             bench.proxy = after
             bench.publish(30)
             bench.poll(3)
@@ -405,9 +315,9 @@ def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
 
 def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Path) -> None:
     before, after = DemoProxy(key=MANAGEMENT_KEY), DemoProxy(key=MANAGEMENT_KEY, version="v6.9.49")
-    with DemoServer(before) as server, _bench(tmp_path, before, url=server.url) as bench:
+    with DemoServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
         server.stop()
-        with _at(server.port, after):
+        with served_at(server.port, after):
             bench.poll(4)
             assert bench.states[-1] == "ok"
             assert bench.metric("cliproxy_proxy_info", source="snapshot-v0") == 1
@@ -418,14 +328,14 @@ def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Pat
 
 def test_a_proxy_that_is_away_and_comes_back(tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         server.stop()
         bench.publish(25)
         bench.poll(4)
         assert bench.states == ["ok", "unreachable"]
         assert bench.metric("cliproxy_up") == 0
         assert "refused the connection. Is CPA running" in bench.page
-        with _at(server.port, proxy):
+        with served_at(server.port, proxy):
             bench.poll()
             assert bench.states == ["ok", "unreachable", "ok"]
             assert flow_in(bench.data_dir).booked == 25
@@ -435,7 +345,7 @@ def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY)
     server = DemoServer(proxy)
     server.stop()
-    with _bench(tmp_path, proxy, url=server.url) as bench:
+    with bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.poll(3)
         assert bench.states == ["unreachable"]
         assert "refused the connection" in bench.page
@@ -445,7 +355,7 @@ def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
 def test_a_url_of_another_server(tmp_path: Path) -> None:
     """The exporter's own page, say: a web page, and a 404 below it."""
     proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=f"{server.url}/elsewhere") as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=f"{server.url}/elsewhere") as bench:
         bench.poll(2)
         assert bench.states == ["management_off"]
         assert proxy.counts().refused_logins == 0
@@ -463,7 +373,7 @@ class _RestartingProxy(DemoProxy):
 
 def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> None:
     proxy = _RestartingProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(1700)
         bench.poll()
         assert flow_in(bench.data_dir).booked == 500
@@ -477,7 +387,7 @@ def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> 
 @pytest.mark.parametrize("days", [1, -1])
 def test_a_clock_that_is_set_by_a_day_changes_nothing(days: int, tmp_path: Path) -> None:
     clock, proxy = TurnableClock(now=time.time()), DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, _bench(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.publish(20)
         bench.poll()
         clock.jump(days * 86_400)

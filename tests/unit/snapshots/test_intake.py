@@ -301,6 +301,40 @@ def test_details_that_appear_later_are_not_counted_again(stripped: Bench) -> Non
     assert stripped.counted == 6
 
 
+def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(stripped: Bench) -> None:
+    stripped.request(hours_ago=5)
+    stripped.poll()
+    stripped.proxy.stripped = ""
+    stripped.poll()
+    flow = flow_of(stripped.ledger)
+    assert (stripped.counted, flow.booked, flow.backfilled, flow.missed) == (0, 1, 1, 0)
+
+
+@pytest.mark.parametrize("details_before", [True, False])
+def test_an_import_of_details_that_were_counted_without_them_books_nothing(
+    stripped: Bench, *, details_before: bool
+) -> None:
+    """A fork that strips its details is replaced by a server that sends them, and what it exported is imported."""
+    stripped.proxy.stripped = "" if details_before else "absent"
+    stripped.poll()
+    stripped.proxy.stripped = "absent"
+    for _ in range(3):
+        stripped.clock.advance(10)
+        stripped.request()
+    stripped.poll()
+    stripped.clock.advance(3600)
+    export = stripped.proxy.export()
+    stripped.proxy.restart()
+    stripped.proxy.stripped = ""
+    for _ in range(2):
+        stripped.request()
+        stripped.poll()
+        stripped.proxy.import_(export)
+        stripped.proxy.zone = 1
+    flow = flow_of(stripped.ledger)
+    assert (stripped.counted, flow.backfilled) == (5, 0)
+
+
 # --- what can go wrong on our side ------------------------------------------------------------------------------------
 
 

@@ -1,12 +1,13 @@
 """Every recorded snapshot of CPA 6.6.96 and 6.9.49: what the vendors served is booked, whatever is polled when."""
 
 import gzip
+import io
 import itertools
 import json
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.logs import configure_logging
 from tests.fakes.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.snapshots import details_of, snapshot_intake, take_accounts, totals_add_up
@@ -294,6 +296,14 @@ def test_a_capped_proxy_that_is_read_in_time_misses_nothing(tmp_path: Path) -> N
 # --- people and secrets -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure_logging("debug", "logfmt", stream=stream)
+    yield stream
+    configure_logging("info", "logfmt", stream=io.StringIO())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_open_proxy_has_an_anonymous_client(tmp_path: Path, version: str) -> None:
     exporter = Exporter(tmp_path, version)
@@ -304,9 +314,7 @@ def test_an_open_proxy_has_an_anonymous_client(tmp_path: Path, version: str) -> 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_no_planted_secret_is_in_the_ledger_or_the_log(
-    tmp_path: Path, version: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_planted_secret_is_in_the_ledger_or_the_log(tmp_path: Path, version: str, log: io.StringIO) -> None:
     exporter = Exporter(tmp_path, version)
     for name in (*LIFE, BIGGEST[version], "usage-open-proxy"):
         exporter.poll(name)
@@ -317,6 +325,5 @@ def test_no_planted_secret_is_in_the_ledger_or_the_log(
     exporter._intake.take(json.dumps(broken).encode(), taken_ms=taken_ms(version, "usage-2"))
     assert flow_of(exporter.ledger).rejected["malformed_record"] > 30
     exporter.end().close()
-    log = "".join(capfd.readouterr())
-    assert "record_rejected" in log
-    assert secrets_found(secrets(), texts={"log": log}, data_dir=tmp_path) == []
+    assert "record_rejected" in log.getvalue()
+    assert secrets_found(secrets(), texts={"log": log.getvalue()}, data_dir=tmp_path) == []
