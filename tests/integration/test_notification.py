@@ -112,6 +112,8 @@ def _stack(line: str, tmp_path: Path) -> Iterator[Stack]:
                     exporter=host_of(exporter.url),
                     alertmanager=host_of(alertmanager.url),
                     seconds=SECONDS,
+                    # As shipped, longer than the absence of the exporter needs to be noticed.
+                    rules={"CliproxyLimitReached": "10s"},
                 ),
                 workdir=tmp_path / "prometheus",
             ) as prometheus,
