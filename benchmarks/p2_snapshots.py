@@ -30,6 +30,7 @@ from exporter.sources.snapshot import fetch_snapshot
 _MIB = 2**20
 _ROUNDS = 5
 _GROWTH = 100
+_LARGE = 100_000
 _PREFIX = "/v0/management"
 
 
@@ -152,11 +153,19 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     section.add("`json.loads`, ms", best["json"] * 1000, "{:.1f}")
     section.add("typed decode, ms", best["typed"] * 1000, "{:.1f}")
     section.add("unchanged, ms", best["unchanged"] * 1000, "{:.1f}")
-    section.add("unchanged ÷ typed decode", best["unchanged"] / best["typed"], "{:.2f}", at_most=1.2)
-    section.add("unchanged ÷ `json.loads`", best["unchanged"] / best["json"], "{:.2f}", at_most=0.25)
-    section.add("100 more ÷ unchanged", best["grown"] / best["unchanged"], "{:.2f}", at_most=1.2)
+    # The targets are for 100,000: of a small body a transaction and the program's own size are the greater part.
+    of_size = details >= _LARGE
+    section.add(
+        "unchanged ÷ typed decode", best["unchanged"] / best["typed"], "{:.2f}", at_most=1.2 if of_size else None
+    )
+    section.add(
+        "unchanged ÷ `json.loads`", best["unchanged"] / best["json"], "{:.2f}", at_most=0.25 if of_size else None
+    )
+    section.add("100 more ÷ unchanged", best["grown"] / best["unchanged"], "{:.2f}", at_most=1.2 if of_size else None)
     section.add("first contact, µs per detail", first / details * 1e6, "{:.1f}")
-    section.add("memory ÷ body", _peak(now["body"], directory) * _MIB / len(body), "{:.2f}", at_most=1.2)
+    section.add(
+        "memory ÷ body", _peak(now["body"], directory) * _MIB / len(body), "{:.2f}", at_most=1.2 if of_size else None
+    )
 
 
 def _intake(program: Program) -> SnapshotIntake:

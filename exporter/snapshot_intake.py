@@ -19,7 +19,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey
+from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey, SnapshotEnd
 from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import (
     Mark,
@@ -169,11 +169,13 @@ class SnapshotIntake:
         self._book(parts, _Times.of(before, taken_ms=taken_ms))
         self._ledger.close_snapshot(
             self._proxy,
-            taken_ms=taken_ms,
-            before=before.marks,
-            marks=marks,
-            restarted=restarted,
-            missed=sum(_missed(part, restarted=restarted) for part in parts),
+            SnapshotEnd(
+                taken_ms=taken_ms,
+                before=before.marks,
+                marks=marks,
+                restarted=restarted,
+                missed=sum(_missed(part, restarted=restarted) for part in parts),
+            ),
         )
 
     def _meets_known(self, parts: Sequence[_Part]) -> bool:
@@ -289,13 +291,15 @@ class SnapshotIntake:
                 increments.append((record, self._pricer.price(record)))
         self._ledger.close_snapshot(
             self._proxy,
-            taken_ms=taken_ms,
-            before=before.marks,
-            marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
-            restarted=restarted,
-            counted=True,
-            increments=increments,
-            false_starts=false_starts,
+            SnapshotEnd(
+                taken_ms=taken_ms,
+                before=before.marks,
+                marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
+                restarted=restarted,
+                counted=True,
+                increments=increments,
+                false_starts=false_starts,
+            ),
         )
         for each in false_starts:
             _log.warning(

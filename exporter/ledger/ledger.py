@@ -7,7 +7,7 @@ behind is a stored batch, and booking it later is the same call.
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -25,22 +25,13 @@ from exporter.ledger.periods import Periods
 from exporter.ledger.price_feed import LedgerPriceFeed
 from exporter.ledger.quotas import Quotas
 from exporter.ledger.refusals import LedgerRefusals
+from exporter.ledger.rejections import keep_rejected, reject_line, reject_unreadable
 from exporter.ledger.replay import queue_rejected
 from exporter.ledger.retention import Pruned, prune
-from exporter.ledger.snapshots import (
-    FalseStart,
-    Identity,
-    MarkKey,
-    Snapshots,
-    is_rejected,
-    keep_false_starts,
-    known_details,
-    save_checkpoint,
-)
+from exporter.ledger.snapshots import Identity, SnapshotEnd, Snapshots, book_details, close_snapshot, known_details
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.windows import Windows
-from exporter.normalize.snapshot import Mark
-from exporter.normalize.wire import Batch, Unreadable
+from exporter.normalize.wire import Batch
 from exporter.quotas.headers import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.rivals import Watch
@@ -117,7 +108,7 @@ class Ledger:
                 "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy_id)
             )
             for unreadable in batch.unreadable:
-                _reject_unreadable(connection, proxy_id, received_ms, unreadable)
+                reject_unreadable(connection, proxy_id, received_ms, unreadable)
             if batch.lines:
                 id_ = connection.execute(
                     "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
@@ -158,7 +149,7 @@ class Ledger:
                 reason="spoilt_batch", detail=f"{records} stored records cannot be read back: a damaged disk?"
             )
             digest = hashlib.sha256(packed).digest()
-            _keep_rejected(connection, proxy_id, received_ms, why, (None, len(packed), digest), records=records)
+            keep_rejected(connection, proxy_id, received_ms, why, (None, len(packed), digest), records=records)
             flow = read_flow(connection, proxy_id)
         self._show_flow(proxy_id, flow)
 
@@ -199,7 +190,7 @@ class Ledger:
                 now_ms=batch.received_ms,
             )
             for line, why in rejected:
-                _reject_line(connection, proxy_id, batch.received_ms, line, why)
+                reject_line(connection, proxy_id, batch.received_ms, line, why)
             connection.execute(
                 "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, duplicate = duplicate + ?3,"
                 " extra = extra + ?4 where id = ?5",
@@ -226,66 +217,26 @@ class Ledger:
         """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
-            known = known_details(
-                connection, proxy_id, [(record.ts_ms, record.fingerprint) for record, _, _ in records]
-            )
-            kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy_id, line)]
-            booked = []
-            for live in (False, True):
-                new = [
-                    (record, cost)
-                    for record, cost, is_live in records
-                    if is_live is live and (record.ts_ms, record.fingerprint) not in known
-                ]
-                booked.append(
-                    book_entries(connection, self.dictionary, self.totals, proxy=proxy_id, records=new, live=live)
-                )
-            for line, why in kept:
-                _reject_line(connection, proxy_id, int(self._clock.now() * 1000), line, why)
-            old = len(known) + len(rejected) - len(kept) + duplicates
-            entries = booked[0].entries + booked[1].entries
-            connection.execute(
-                "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
-                " duplicate = duplicate + ? where id = ?",
-                (entries + old + len(kept), entries, booked[0].entries, old, proxy_id),
+            known, booked = book_details(
+                connection,
+                self.dictionary,
+                self.totals,
+                proxy=proxy_id,
+                records=records,
+                rejected=rejected,
+                duplicates=duplicates,
+                now_ms=int(self._clock.now() * 1000),
             )
             flow = read_flow(connection, proxy_id)
         self._show_booked(proxy_id, booked, flow)
         return known
 
-    def close_snapshot(
-        self,
-        proxy: str,
-        *,
-        taken_ms: int,
-        before: Mapping[MarkKey, Mark],
-        marks: Mapping[MarkKey, Mark],
-        restarted: bool = False,
-        missed: int = 0,
-        counted: bool = False,
-        increments: Sequence[tuple[UsageRecord, Cost]] = (),
-        false_starts: Sequence[FalseStart] = (),
-    ) -> None:
-        """End the booking of a snapshot: remember its marks in place of ``before``, and what it told of the proxy.
-
-        ``counted``: the proxy sent no details, and ``increments`` are what it has counted since. All in one
-        transaction. Raises LedgerError.
-        """
+    def close_snapshot(self, proxy: str, end: SnapshotEnd) -> None:
+        """End the booking of a snapshot, in one transaction. Raises LedgerError."""
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
-            booked = book_entries(
-                connection, self.dictionary, self.totals, proxy=proxy_id, records=increments, live=True
-            )
-            keep_false_starts(
-                connection,
-                proxy_id,
-                [(each, self.dictionary.client_id(connection, each.client)) for each in false_starts],
-            )
-            save_checkpoint(connection, proxy_id, taken_ms=taken_ms, before=before, marks=marks, counted=counted)
-            connection.execute(
-                "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2,"
-                " missed = missed + ?3, missed_ms = iif(?3 > 0, ?5, missed_ms) where id = ?4",
-                (booked.entries, restarted, missed, proxy_id, int(self._clock.now() * 1000)),
+            booked = close_snapshot(
+                connection, self.dictionary, self.totals, proxy=proxy_id, end=end, now_ms=int(self._clock.now() * 1000)
             )
             flow = read_flow(connection, proxy_id)
         self._show_booked(proxy_id, [booked], flow)
@@ -450,37 +401,3 @@ class Ledger:
         flow.last_success_ms = self._last_success_ms.get(proxy, flow.last_success_ms)
         with self.totals.lock:
             self.totals.flows[proxy] = flow
-
-
-def _reject_unreadable(connection: sqlite3.Connection, proxy: int, received_ms: int, what: Unreadable) -> None:
-    _keep_rejected(
-        connection,
-        proxy,
-        received_ms,
-        Rejected(reason=what.reason, detail="cannot be read, so it cannot be redacted: only length and hash are kept"),
-        (None, what.length, what.sha256),
-    )
-
-
-def _reject_line(connection: sqlite3.Connection, proxy: int, received_ms: int, line: bytes, why: Rejected) -> None:
-    _keep_rejected(connection, proxy, received_ms, why, (line, len(line), hashlib.sha256(line).digest()))
-
-
-def _keep_rejected(
-    connection: sqlite3.Connection,
-    proxy: int,
-    received_ms: int,
-    why: Rejected,
-    what: tuple[bytes | None, int, bytes],
-    *,
-    records: int = 1,
-) -> None:
-    connection.execute(
-        "insert into rejected (proxy, received_ms, reason, detail, line, length, sha256) values (?, ?, ?, ?, ?, ?, ?)",
-        (proxy, received_ms, why.reason, why.detail, *what),
-    )
-    connection.execute(
-        "insert into rejected_total (proxy, reason, records) values (?, ?, ?)"
-        " on conflict (proxy, reason) do update set records = records + excluded.records",
-        (proxy, why.reason, records),
-    )

@@ -4,13 +4,17 @@ A snapshot is read again and again, so booking one means to find out what of it 
 the identity of each detail in the ledger; the marks only tell which details need not be looked at.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exporter.ledger.booking import Booked, book_entries
 from exporter.ledger.database import Database
+from exporter.ledger.dictionary import Dictionary
+from exporter.ledger.rejections import is_rejected, reject_line
+from exporter.ledger.totals import Totals
 from exporter.normalize.snapshot import Mark
+from exporter.records import Cost, Rejected, UsageRecord
 
 MarkKey = tuple[str, str]
 """Pseudonym of what the proxy lists a series under, and its model."""
@@ -115,13 +119,6 @@ def known_details(connection: sqlite3.Connection, proxy: int, identities: Sequen
     return old | known_identities(connection, (each for each in identities if each not in old))
 
 
-def is_rejected(connection: sqlite3.Connection, proxy: int, line: bytes) -> bool:
-    """Whether this line of a proxy is kept as rejected already."""
-    digest = hashlib.sha256(line).digest()
-    found = connection.execute("select 1 from rejected where proxy = ? and sha256 = ?", (proxy, digest)).fetchone()
-    return found is not None
-
-
 def save_checkpoint(
     connection: sqlite3.Connection,
     proxy: int,
@@ -164,3 +161,78 @@ def keep_false_starts(connection: sqlite3.Connection, proxy: int, found: Sequenc
         " values (?, ?, ?, ?, ?, ?, ?)",
         [(proxy, each.at_ms, client, each.model, each.requests, each.tokens, each.nano_usd) for each, client in found],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotEnd:
+    """What a snapshot told of the proxy, beside its details.
+
+    ``marks`` are remembered in place of ``before``. ``counted``: the proxy sent no details, and ``increments`` are what
+    it has counted since. ``missed`` is how many records its totals count that no detail shows.
+    """
+
+    taken_ms: int
+    before: Mapping[MarkKey, Mark]
+    marks: Mapping[MarkKey, Mark]
+    restarted: bool = False
+    missed: int = 0
+    counted: bool = False
+    increments: Sequence[tuple[UsageRecord, Cost]] = ()
+    false_starts: Sequence[FalseStart] = ()
+
+
+def book_details(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    totals: Totals,
+    *,
+    proxy: int,
+    records: Sequence[tuple[UsageRecord, Cost, bool]],
+    rejected: Sequence[tuple[bytes, Rejected]],
+    duplicates: int,
+    now_ms: int,
+) -> tuple[set[Identity], list[Booked]]:
+    """See ``Ledger.book_details``; inside the caller's transaction. The identities that were known, and what is new."""
+    known = known_details(connection, proxy, [(record.ts_ms, record.fingerprint) for record, _, _ in records])
+    kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy, line)]
+    booked = []
+    for live in (False, True):
+        new = [
+            (record, cost)
+            for record, cost, is_live in records
+            if is_live is live and (record.ts_ms, record.fingerprint) not in known
+        ]
+        booked.append(book_entries(connection, dictionary, totals, proxy=proxy, records=new, live=live))
+    for line, why in kept:
+        reject_line(connection, proxy, now_ms, line, why)
+    old = len(known) + len(rejected) - len(kept) + duplicates
+    entries = booked[0].entries + booked[1].entries
+    connection.execute(
+        "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
+        " duplicate = duplicate + ? where id = ?",
+        (entries + old + len(kept), entries, booked[0].entries, old, proxy),
+    )
+    return known, booked
+
+
+def close_snapshot(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    totals: Totals,
+    *,
+    proxy: int,
+    end: SnapshotEnd,
+    now_ms: int,
+) -> Booked:
+    """See ``Ledger.close_snapshot``; inside the caller's transaction."""
+    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=end.increments, live=True)
+    keep_false_starts(
+        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in end.false_starts]
+    )
+    save_checkpoint(connection, proxy, taken_ms=end.taken_ms, before=end.before, marks=end.marks, counted=end.counted)
+    connection.execute(
+        "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2,"
+        " missed = missed + ?3, missed_ms = iif(?3 > 0, ?5, missed_ms) where id = ?4",
+        (booked.entries, end.restarted, end.missed, proxy, now_ms),
+    )
+    return booked

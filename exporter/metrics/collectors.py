@@ -251,12 +251,28 @@ REJECTION_REASONS = (
 
 
 def ledger_families(ledger: Ledger) -> list[Metric]:
-    """Size of the ledger."""
+    """What the ledger holds."""
     folded, size, entries = _counter(f.FOLDED), _gauge(f.LEDGER_BYTES), _gauge(f.LEDGER_ENTRIES)
     folded.add_metric([], ledger.dictionary.folded)
     size.add_metric([], ledger.bytes_on_disk)
     entries.add_metric([], ledger.totals.entries)
-    return [folded, size, entries]
+    unidentified = _gauge(f.UNIDENTIFIED)
+    for proxy, requests in _unidentified(ledger).items():
+        unidentified.add_metric([proxy], requests)
+    return [unidentified, folded, size, entries]
+
+
+def _unidentified(ledger: Ledger) -> dict[str, int]:
+    """Requests by proxy of credentials that no inventory has named."""
+    dictionary = ledger.dictionary
+    names = {id_: name for name, id_ in dictionary.proxies.items()}
+    found = dict.fromkeys(names.values(), 0)
+    with ledger.totals.lock:
+        for id_, sums in ledger.totals.series.items():
+            credential = dictionary.resolved(dictionary.series[id_].credential)
+            if not credential.provider and credential.label != OTHER:
+                found[names[credential.proxy]] += sums[0]
+    return found
 
 
 def build_families() -> list[Metric]:

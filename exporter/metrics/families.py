@@ -307,6 +307,13 @@ POLL_DURATION = Family(
     _PROXY,
     "Duration of a poll: reading, storing and booking.",
 )
+UNIDENTIFIED = Family(
+    "cliproxy_exporter_unidentified_requests",
+    "gauge",
+    _PROXY,
+    "Requests in the counters of accounts and keys that the proxy does not list: whether they cost money is not known,"
+    " and from snapshots their provider is a guess by the model's family.",
+)
 FOLDED = Family(
     "cliproxy_exporter_folded_label_sets",
     "counter",
@@ -376,6 +383,7 @@ OTHER_FAMILIES = (
     POLLS,
     POLL_FAILURES,
     POLL_DURATION,
+    UNIDENTIFIED,
     FOLDED,
     LEDGER_BYTES,
     LEDGER_ENTRIES,

@@ -70,6 +70,7 @@ CONTRACT = {
     "cliproxy_exporter_poll_failures_total": ("counter", "proxy reason"),
     "cliproxy_exporter_poll_duration_seconds": ("histogram", "proxy"),
     "cliproxy_exporter_last_success_timestamp_seconds": ("gauge", "proxy"),
+    "cliproxy_exporter_unidentified_requests": ("gauge", "proxy"),
     "cliproxy_exporter_folded_label_sets_total": ("counter", ""),
     "cliproxy_exporter_config_reload_success": ("gauge", ""),
     "cliproxy_exporter_price_feed_last_success_timestamp_seconds": ("gauge", ""),
