@@ -369,8 +369,8 @@ begin
 
     insert into public.exporter_proxies (name) values (p_proxy) on conflict (name) do nothing;
     select * into held from public.exporter_proxies where name = p_proxy for update;
-    free := held.owner is null or held.owner = p_owner
-        or held.seen_at < now() - make_interval(secs => p_stale_seconds);
+    free := p_owner <> '' and (held.owner is null or held.owner = p_owner
+        or held.seen_at < now() - make_interval(secs => p_stale_seconds));
     if free is true then
         update public.exporter_proxies
         set owner = p_owner, seen_at = now(),
@@ -477,13 +477,12 @@ begin
             tokens = t.tokens + excluded.tokens, input_tokens = t.input_tokens + excluded.input_tokens,
             output_tokens = t.output_tokens + excluded.output_tokens, nano_usd = t.nano_usd + excluded.nano_usd
     )
-    select count(*), coalesce(array_agg(distinct day), '{}') into inserted, days from added;
+    select count(*), coalesce(array_agg(day), '{}') into inserted, days from added;
 
     perform public.exporter_recompute(days);
     select count(*) into frozen
-    from jsonb_to_recordset(p_rows) as r (day date)
-    join public.exporter_days d on d.day = r.day and d.frozen is not null
-    where inserted > 0 and r.day >= held.pruned_before;
+    from unnest(days) as r (day)
+    join public.exporter_days d on d.day = r.day and d.frozen is not null;
 
     if p_checkpoint is not null then
         perform public.exporter_save_checkpoint(p_proxy, p_owner, p_checkpoint);

@@ -138,7 +138,7 @@ def test_ci_runs_make_test_in_the_checkout_and_nothing_else(
     ],
 )
 def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[str], blamed: list[str]) -> None:
-    for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose"]:
+    for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase"]:
         _program(checkout / "scripts" / name, "")
     for name in ["ruff", "mypy", "python"]:
         _program(checkout / ".tools/venv/bin" / name, f"exit {int(name in failing)}")
@@ -146,7 +146,7 @@ def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[
     done = _run(["scripts/check"], cwd=checkout)
 
     steps = [line.removeprefix("== ") for line in done.stdout.splitlines()]
-    set_up = ["Prometheus servers for the tests", "Chromium for the tests", "Docker Compose for the tests"]
+    set_up = [f"{what} for the tests" for what in ("Prometheus servers", "Chromium", "Docker Compose", "Supabase")]
     assert steps == [*set_up, "ruff check", "ruff format --check", "mypy", "pytest"]
     assert done.stderr.splitlines() == [f"failed: {name}" for name in blamed]
     assert done.returncode == bool(blamed)
