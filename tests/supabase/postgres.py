@@ -223,7 +223,7 @@ class Database:
         """The rows of a query. ``role`` is one of the API's."""
         change = f"set local role {role};" if role else ""
         answer = self.run(
-            f"{change} select coalesce(json_agg(t), '[]') from ({query}) t;",
+            f"{change} select coalesce(json_agg(each_row), '[]') from ({query}) each_row;",
             user="postgres" if role else "project_owner",
         )
         rows: list[dict[str, Any]] = json.loads(answer)
@@ -239,9 +239,8 @@ class Database:
         return self.value(f"public.{function}({given})", role="service_role")
 
     def migrate(self) -> None:
-        """Apply all migrations, each in a transaction, as the project's owner."""
-        for file in MIGRATIONS:
-            self.run(file.read_text(encoding="utf-8"))
+        """Apply all migrations as the project's owner."""
+        self.run("\n".join(file.read_text(encoding="utf-8") for file in MIGRATIONS))
 
 
 def _literal(value: Any) -> str:
