@@ -101,7 +101,7 @@ class SupabaseApi:
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Answer nothing any more. What was asked meanwhile is still done after ``thaw``: ``restart`` before cleaning."""
+        """Answer nothing any more. What was asked meanwhile is done after ``thaw``: ``restart`` before ``clear``."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 

@@ -104,11 +104,9 @@ create policy "Allow service role full access to credential_usage_summary" on cr
     for all using (auth.role() = 'service_role');
 insert into credential_usage_summary (id, credentials, api_keys) values (1, '[]', '[]') on conflict do nothing;
 """
-_O = """
-create table oauth_credentials (id bigserial primary key, name text);
-create table oauth_usage (id bigserial primary key, used bigint);
-create table oauth_daily_stats (id bigserial primary key, stat_date date);
-"""
+GUIDE = ("credentials", "usage", "daily_stats")
+"""Tables ``oauth_...`` that a guide named and no code was published for."""
+_O = "".join(f"create table oauth_{name} (id bigserial primary key, name text);" for name in GUIDE)
 _BY_HAND_DOUBLE = """
 alter table usage_snapshots add cumulative_cost_usd double precision default 0;
 alter table daily_stats add breakdown json;
@@ -144,7 +142,8 @@ ERAS = {
 
 _ROWS = {
     "usage_snapshots": [
-        "insert into usage_snapshots (collected_at, total_requests, success_count, failure_count, total_tokens, raw_data)"
+        "insert into usage_snapshots"
+        " (collected_at, total_requests, success_count, failure_count, total_tokens, raw_data)"
         " select timestamptz '2026-11-01 10:00Z' + n * interval '5 minutes', 100 + n, 90 + n, 10, 5000 * n,"
         f""" '{{"usage": {{"apis": {{"{RAW_KEY}": {{}}}}}}}}' from generate_series(0, 3) n;""",
         "update usage_snapshots set cumulative_cost_usd = 9999.123456;",

@@ -102,7 +102,9 @@ class Postgres:
             self.run((FOLDER / "roles.sql").read_text(), database="postgres", user="postgres")
             self.run("create database project", database="postgres", user="postgres", transaction=False)
             self.run((FOLDER / "project.sql").read_text(), database="project", user="postgres")
-            self.run("create database old_project template project", database="postgres", user="postgres", transaction=False)
+            self.run(
+                "create database old_project template project", database="postgres", user="postgres", transaction=False
+            )
             self.run((FOLDER / "old_project.sql").read_text(), database="old_project", user="postgres")
         except BaseException:
             self.close()
@@ -134,11 +136,11 @@ class Postgres:
         """Start, or start again after ``stop``."""
         settings = ["fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40"]
         arguments = [part for setting in settings for part in ("-c", setting)]
+        place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.folder)]
         log = self.folder / "postgres.log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [str(self._bin / "postgres"), "-D", str(self.folder / "data"), "-h", "127.0.0.1"]
-                + ["-p", str(self.port), "-k", str(self.folder), *arguments],
+                [str(self._bin / "postgres"), *place, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

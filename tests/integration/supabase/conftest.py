@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-
 from supabase import Client
+
 from tests.supabase.api import SupabaseApi
 from tests.supabase.postgres import NEWEST, Database, Postgres
 

@@ -79,7 +79,8 @@ union all select 'constraint', conrelid::regclass || '.' || conname, pg_get_cons
           from pg_constraint where connamespace = 'public'::regnamespace
 union all select 'policy', tablename || '.' || policyname, concat_ws(' ', roles, cmd, qual)
           from pg_policies where schemaname = 'public'
-union all select 'table', relname, concat_ws(' ', relrowsecurity, (select string_agg(a::text, ' ' order by a::text) from unnest(relacl) a))
+union all select 'table', relname,
+                concat_ws(' ', relrowsecurity, (select string_agg(a::text, ' ' order by a::text) from unnest(relacl) a))
           from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'S')
 union all select 'function', oid::regprocedure::text,
                  concat_ws(' ', prosrc, (select string_agg(a::text, ' ' order by a::text) from unnest(proacl) a))
@@ -106,7 +107,9 @@ def test_every_database_of_the_older_collector_is_led_to_the_same_tables(
         for table, rows in before.items():
             kept = after[table][: len(rows)]
             assert [{name: row[name] for name in old} for row, old in zip(kept, rows, strict=True)] == rows, table
-            assert len(after[table]) - len(rows) <= (table == "model_pricing"), f"{table}: only the default price is new"
+            assert len(after[table]) - len(rows) <= (table == "model_pricing"), (
+                f"{table}: only the default price is new"
+            )
         assert [row["model_pattern"] for row in after["model_pricing"]].count("_default") == 1
         schema = database.rows(_EVERYTHING)
         money = {row["name"]: row["detail"] for row in schema if row["what"] == "column" and row["name"] in _MONEY}

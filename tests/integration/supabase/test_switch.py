@@ -1,0 +1,205 @@
+"""From the older collector to this one: its rows stay, the day of the switch is both, and counters go on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.supabase import eras
+from tests.supabase.eras import RAW_KEY
+from tests.supabase.postgres import Database, Postgres
+from tests.supabase.records import OWNER, Row, at, record
+
+_SWITCH = "2026-11-01"
+_LAST_POLL = f"{_SWITCH} 10:15"
+
+
+@pytest.fixture(params=["B, the readme", "A with columns made by hand as double and json"])
+def database(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The older collector wrote on two days, on the second one until ``_LAST_POLL``; then this exporter took over."""
+    with postgres.database("old_project") as copy:
+        eras.make(copy, request.param, filled=True)
+        copy.migrate()
+        assert copy.call("exporter_claim", proxy="home", owner=OWNER, day=_SWITCH)["claimed"]
+        yield copy
+
+
+def _book(database: Database, *times: str, **changes: Any) -> None:
+    rows = [record(n, ts_ms=at(time), day=time[:10], **changes) for n, time in enumerate(times)]
+    assert database.call("exporter_book", proxy="home", owner=OWNER, rows=rows)["inserted"] == len(rows)
+
+
+def _days(database: Database) -> dict[str, Row]:
+    return {row["stat_date"]: row for row in database.rows("select * from daily_stats order by 1")}
+
+
+def _snapshot(database: Database, time: str) -> bool:
+    written: bool = database.call("exporter_snapshot", proxy="home", owner=OWNER, at=f"{time}Z")
+    return written
+
+
+# --- days -------------------------------------------------------------------------------------------------------------
+
+
+def test_days_before_the_switch_are_never_rewritten(database: Database) -> None:
+    before = _days(database)["2026-10-31"]
+
+    _book(database, "2026-10-31 09:00", "2026-10-31 23:59")
+
+    assert _days(database)["2026-10-31"] == before
+
+
+def test_the_day_of_the_switch_is_its_old_row_and_what_was_used_since_the_last_old_poll(database: Database) -> None:
+    old = _days(database)[_SWITCH]
+
+    _book(database, f"{_SWITCH} 09:00")  # read again from a snapshot: the older collector has counted it
+    assert {**_days(database)[_SWITCH], "updated_at": ""} == {**old, "updated_at": ""}
+
+    for time in ("10:16", "23:59"):
+        _book(database, f"{_SWITCH} {time}", model="o3")
+
+    row = _days(database)[_SWITCH]
+    counts = row["total_requests"], row["success_count"], row["failure_count"], row["total_tokens"]
+    assert counts == (20 + 2, 18 + 2, 2, 2000 + 2 * 150)
+    assert round(row["estimated_cost_usd"] - old["estimated_cost_usd"], 9) == 0.003
+    models = row["breakdown"]["models"]
+    assert models["gpt-4o"] == old["breakdown"]["models"]["gpt-4o"]
+    assert models["o3"] == {"requests": 2, "tokens": 300, "cost": 0.003, "input_tokens": 200, "output_tokens": 100}
+    endpoints = {name: each["requests"] for name, each in row["breakdown"]["endpoints"].items()}
+    assert endpoints == {RAW_KEY: 20, "client-0a1b2c3d4e": 2}
+
+
+def test_a_model_that_was_used_before_and_after_the_switch_is_added_up(database: Database) -> None:
+    for second in (20, 21):
+        _book(database, f"{_SWITCH} 10:{second}")
+
+    model = _days(database)[_SWITCH]["breakdown"]["models"]["gpt-4o"]
+
+    assert model == {"requests": 22, "tokens": 2300, "cost": 2.503, "input_tokens": 200, "output_tokens": 100}
+
+
+def test_what_the_user_or_the_older_collector_changes_on_that_day_stays(database: Database) -> None:
+    _book(database, f"{_SWITCH} 11:00")
+    # The user cleans the row of its keys; the older collector, still running somewhere, adds 5 requests.
+    database.run(
+        "update daily_stats set total_requests = total_requests + 5,"
+        f" breakdown = breakdown #- '{{endpoints,{RAW_KEY}}}' where stat_date = '{_SWITCH}'"
+    )
+
+    _book(database, f"{_SWITCH} 11:01")
+
+    row = _days(database)[_SWITCH]
+    assert row["total_requests"] == 20 + 5 + 2
+    assert row["breakdown"]["endpoints"].keys() == {"client-0a1b2c3d4e"}
+
+
+def test_an_alias_on_the_day_of_the_switch_leaves_nothing_of_the_old_name(database: Database) -> None:
+    _book(database, f"{_SWITCH} 11:00")
+    label = {"kind": "client", "label": "client-0a1b2c3d4e", "shown": "alice"}
+
+    rows = [record(5, ts_ms=at(f"{_SWITCH} 11:05"), day=_SWITCH)]
+    database.call("exporter_book", proxy="home", owner=OWNER, rows=rows, labels=[label])
+
+    endpoints = _days(database)[_SWITCH]["breakdown"]["endpoints"]
+    assert {name: each["requests"] for name, each in endpoints.items()} == {RAW_KEY: 20, "alice": 2}
+
+
+def test_days_after_the_switch_are_the_exporters_own(database: Database) -> None:
+    _book(database, "2026-11-02 00:00", "2026-11-02 05:00")
+
+    assert _days(database)["2026-11-02"]["total_requests"] == 2
+
+
+def test_a_day_of_which_the_older_collector_has_no_row_is_filled(database: Database) -> None:
+    _book(database, "2026-10-30 12:00")
+
+    assert _days(database)["2026-10-30"]["total_requests"] == 1
+
+
+def test_no_key_of_the_older_collector_is_copied_into_the_exporters_tables(database: Database) -> None:
+    _book(database, f"{_SWITCH} 11:00", "2026-10-31 12:00")
+    _snapshot(database, f"{_SWITCH} 11:05")
+    tables = database.rows("select tablename as name from pg_tables where schemaname = 'public'")
+    old = {"usage_snapshots", "model_usage", "daily_stats"}
+
+    holding = {
+        row["name"]
+        for row in tables
+        if database.value(f"exists (select from {row['name']} r where r::text like '%{RAW_KEY}%')")
+    }
+
+    assert holding == old
+    assert database.rows("select 1 from usage_snapshots where slot is not null and raw_data::text like '%sk-%'") == []
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def _newest(database: Database) -> Row:
+    (row,) = database.rows("select * from usage_snapshots order by collected_at desc limit 1")
+    return row
+
+
+def test_counters_go_on_from_the_last_old_row_and_cost_counts_what_was_booked(database: Database) -> None:
+    _book(database, f"{_SWITCH} 10:20", f"{_SWITCH} 10:21", code="500")
+
+    assert _snapshot(database, f"{_SWITCH} 10:22")
+
+    row = _newest(database)
+    counts = row["total_requests"], row["success_count"], row["failure_count"], row["total_tokens"]
+    assert counts == (103 + 2, 93, 10 + 2, 15_000 + 300)
+    assert row["cumulative_cost_usd"] == 0.003
+    assert row["raw_data"] == {
+        "usage": {"total_requests": 105, "success_count": 93, "failure_count": 12, "total_tokens": 15_300}
+    }
+
+
+def test_a_models_counters_go_on_under_the_clients_label(database: Database) -> None:
+    old = {"client": "client-0a1b2c3d4e", "model": "gpt-4o", "tokens": 700, "input_tokens": 0, "output_tokens": 0}
+    rows = [old | {"requests": 7, "cost_usd": 12.34}]
+    assert database.call("exporter_take_over", proxy="home", owner=OWNER, rows=rows) is True
+    assert database.call("exporter_take_over", proxy="home", owner=OWNER, rows=rows) is False, "once"
+    _book(database, f"{_SWITCH} 10:20")
+
+    _snapshot(database, f"{_SWITCH} 10:22")
+
+    query = "select * from model_usage where snapshot_id = (select max(id) from usage_snapshots)"
+    (row,) = database.rows(query)
+    assert (row["api_endpoint"], row["model_name"]) == ("client-0a1b2c3d4e", "gpt-4o")
+    assert (row["request_count"], row["total_tokens"], row["estimated_cost_usd"]) == (8, 850, 12.3415)
+
+
+def test_there_is_one_row_for_five_minutes_whoever_writes_it(database: Database) -> None:
+    assert database.call("exporter_claim", proxy="office", owner="another", day=_SWITCH)["claimed"]
+    _snapshot(database, f"{_SWITCH} 11:00")
+    rows = [record(1, ts_ms=at(f"{_SWITCH} 11:01"), day=_SWITCH)]
+    database.call("exporter_book", proxy="office", owner="another", rows=rows)
+
+    database.call("exporter_snapshot", proxy="office", owner="another", at=f"{_SWITCH} 11:02Z")
+
+    written = database.rows("select total_requests from usage_snapshots where slot is not null")
+    assert written == [{"total_requests": 104}]
+    newest = "(select id from usage_snapshots where slot is not null)"
+    assert database.value(f"(select count(*) from model_usage where snapshot_id = {newest})") == 1
+
+
+def test_counters_never_fall_whatever_comes_late(database: Database) -> None:
+    assert _snapshot(database, f"{_SWITCH} 11:00")
+    _book(database, f"{_SWITCH} 10:50")
+
+    assert not _snapshot(database, f"{_SWITCH} 10:50"), "before a row that is there"
+    assert not _snapshot(database, f"{_SWITCH} 10:10"), "before the last old row"
+    assert _snapshot(database, f"{_SWITCH} 11:05")
+
+    counters = [row["total_requests"] for row in database.rows("select * from usage_snapshots order by collected_at")]
+    assert counters == sorted(counters)
+
+
+def test_only_the_exporters_own_snapshots_are_deleted_when_they_are_old(database: Database) -> None:
+    for time in ("11:00", "11:05", "11:10"):
+        _snapshot(database, f"{_SWITCH} {time}")
+
+    steps = [database.call("exporter_prune_snapshots", before=f"{_SWITCH} 11:10Z", limit=1) for _ in "123"]
+
+    assert steps == [1, 1, 0]
+    assert database.value("(select count(*) from usage_snapshots)") == 4 + 1
