@@ -136,7 +136,7 @@ class Postgres:
         """Start, or start again after ``stop``."""
         settings = ["fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40"]
         arguments = [part for setting in settings for part in ("-c", setting)]
-        place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.folder)]
+        place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         log = self.folder / "postgres.log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(

@@ -210,6 +210,17 @@ def test_a_name_belongs_to_the_first_who_claims_it(database: Database) -> None:
     assert _book(database, [record()])["inserted"] == 1
 
 
+def test_of_many_who_claim_a_name_at_once_one_gets_it(supabase_api: SupabaseApi) -> None:
+    def claim(n: int) -> bool:
+        with supabase_api.client() as client:
+            arguments = {"p_proxy": "home", "p_owner": f"owner-{n}", "p_day": DAY}
+            answer: Any = client.rpc("exporter_claim", arguments).execute().data
+            return bool(answer["claimed"])
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(claim, range(12))) == [False] * 11 + [True]
+
+
 def test_a_claim_can_be_taken_over_when_it_is_stale_or_given_back(database: Database) -> None:
     _claim(database)
     database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.supabase import eras
 from tests.supabase.eras import RAW_KEY
-from tests.supabase.postgres import Database, Postgres
+from tests.supabase.postgres import CHECKOUT, Database, Postgres
 from tests.supabase.records import OWNER, Row, at, record
 
 _SWITCH = "2026-11-01"
@@ -130,6 +130,45 @@ def test_no_key_of_the_older_collector_is_copied_into_the_exporters_tables(datab
 
     assert holding == old
     assert database.rows("select 1 from usage_snapshots where slot is not null and raw_data::text like '%sk-%'") == []
+
+
+# --- the page for users -----------------------------------------------------------------------------------------------
+
+
+def _statements(heading: str) -> str:
+    page = (CHECKOUT / "docs" / "supabase.md").read_text(encoding="utf-8")
+    return page.partition(f"# {heading}\n")[2].partition("```sql\n")[2].partition("```")[0]
+
+
+def test_the_statements_on_the_page_clean_old_rows_of_keys_and_leave_the_figures(database: Database) -> None:
+    _book(database, f"{_SWITCH} 11:00")
+    _snapshot(database, f"{_SWITCH} 11:05")
+    figures = "select stat_date, total_requests, estimated_cost_usd, breakdown -> 'models' as models from daily_stats"
+    before = database.rows(figures)
+
+    database.run(_statements("Old rows with keys"))
+
+    tables = database.rows("select tablename as name from pg_tables where schemaname = 'public'")
+    for name in (row["name"] for row in tables):
+        assert not database.value(f"exists (select from {name} r where r::text like '%{RAW_KEY}%')"), name
+    assert database.rows(figures) == before
+    _book(database, f"{_SWITCH} 11:10")
+    assert _days(database)[_SWITCH]["breakdown"]["endpoints"]["client-0a1b2c3d4e"]["requests"] == 2
+    assert _days(database)[_SWITCH]["total_requests"] == 20 + 2
+
+
+def test_the_statements_on_the_page_remove_what_is_the_exporters(database: Database) -> None:
+    _book(database, f"{_SWITCH} 11:00")
+
+    database.run(_statements("Everything of the exporter"))
+
+    left = database.rows(
+        "select tablename as name from pg_tables where schemaname = 'public' union all"
+        " select proname from pg_proc where pronamespace = 'public'::regnamespace"
+    )
+    six = ("usage_snapshots", "model_usage", "daily_stats", "model_pricing", "rate_limit_configs", "rate_limit_status")
+    assert {row["name"] for row in left} == {*six}
+    database.migrate()
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
