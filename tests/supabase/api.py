@@ -71,13 +71,17 @@ class SupabaseApi:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
             )
         wait_until(self._answers, self._process, log)
+        # With its first real request it changes default privileges, which two requests at once cannot do.
+        self._get("model_pricing?limit=1").raise_for_status()
+
+    def _get(self, what: str) -> httpx.Response:
+        headers = {"apikey": self.secret_key}
+        return httpx.get(f"{self.url}/rest/v1/{what}", headers=headers, timeout=5, trust_env=False)
 
     def _answers(self) -> bool:
         # There is no such table: that answer shows that server, key and database work.
         try:
-            answer = httpx.get(
-                f"{self.url}/rest/v1/is_ready", headers={"apikey": self.secret_key}, timeout=3, trust_env=False
-            )
+            answer = self._get("is_ready")
         except httpx.TransportError:
             return False
         return answer.status_code == httpx.codes.NOT_FOUND
