@@ -32,7 +32,7 @@ from exporter.demo.world import CLIENTS, MANAGEMENT_KEY, secrets
 from exporter.settings.model import Aliases, Settings
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for, wait_for
-from tests.pages.browser import opened, run_chromium, serious_findings
+from tests.pages.browser import opened, picture, run_chromium, serious_findings
 
 _RECORDS = 1500
 _ZONE = ZoneInfo("Europe/Berlin")
@@ -167,9 +167,9 @@ def test_a_page_is_readable_and_quiet(
     with opened(browser, start(state).web.url, width=width, scheme=scheme) as seen:
         page = seen.page
         name = f"{state.replace(' ', '-')}-{'phone' if width == 390 else 'desk'}-{scheme}"
-        page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+        picture(page, tmp_path / f"{name}.png", full_page=True)
         if folder := os.environ.get("TEST_PICTURES"):  # those of the documentation: what is seen without scrolling
-            page.screenshot(path=Path(folder) / f"{name}.png")
+            picture(page, Path(folder) / f"{name}.png")
 
         expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
@@ -341,7 +341,7 @@ def _come_back_to(page: Page) -> None:
 def test_names_from_outside_stay_names(browser: Browser, start: Start, tmp_path: Path, width: int) -> None:
     with opened(browser, start("hostile").web.url, width=width) as seen:
         page = seen.page
-        page.screenshot(path=tmp_path / "hostile.png", full_page=True)
+        picture(page, tmp_path / "hostile.png", full_page=True)
         models = page.locator("#by-model tbody th > bdi:first-child").all_inner_texts()
 
         assert page.evaluate("window.owned") is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 _TOOLS = Path(__file__).resolve().parents[2] / ".tools"
 _AXE = _TOOLS / "pages" / "node_modules" / "axe-core" / "axe.min.js"
@@ -95,3 +95,12 @@ def serious_findings(page: Page) -> list[str]:
         if found["impact"] in ("serious", "critical")
         for node in found["nodes"]
     ]
+
+
+def picture(page: Page, path: Path, *, full_page: bool = False) -> None:
+    """Take a picture of a page. On a busy machine the packaged browser now and then cannot at the first attempt."""
+    try:
+        page.screenshot(path=path, full_page=full_page)
+    except Error:
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=path, full_page=full_page)
