@@ -174,7 +174,7 @@ class Ledger:
             if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
                 return  # booked already
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
-            known = known_details(connection, proxy_id, list(by_identity))
+            known = known_details(connection, proxy_id, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
             booked = book_entries(
                 connection,
