@@ -50,17 +50,13 @@ _log = structlog.get_logger("exporter.intake")
 
 @dataclass(slots=True)
 class _Part:
-    """A series, and those of its details that may be new: all, or the tail behind what is known."""
+    """A series, and those of its details that may be new: the tail behind what is known, or all (then it is None)."""
 
     series: SnapshotSeries
     mark: Mark | None
-    tail: bytes | None
+    tail: list[Wire | bytes] | None
     details: int = 0
     new: int = 0
-
-    @property
-    def unread(self) -> bytes | memoryview | None:
-        return self.series.details if self.tail is None else self.tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +156,9 @@ class SnapshotIntake:
             key = (series.key, series.model)
             known = before.marks.get(key)
             marks[key], tail = compare(series, known)
-            parts.append(_Part(series, known, tail))
+            # A tail is short and looked at several times; all details of a series can be too many to be kept.
+            items = None if tail is None else list(read_details(tail, series, self._pseudonym))
+            parts.append(_Part(series, known, items))
         if any(part.tail is not None for part in parts) and self._meets_known(parts):
             # Equal details are told apart by counting them in the whole body.
             parts = [_Part(part.series, part.mark, None) for part in parts]
@@ -193,7 +191,10 @@ class SnapshotIntake:
         }
 
     def _read(self, part: _Part) -> Iterator[Wire | bytes]:
-        return read_details(part.unread, part.series, self._pseudonym) if part.unread is not None else iter(())
+        if part.tail is not None:
+            return iter(part.tail)
+        details = part.series.details
+        return iter(()) if details is None else read_details(details, part.series, self._pseudonym)
 
     def _identity(self, item: Wire | bytes) -> Identity | None:
         if isinstance(item, bytes):
