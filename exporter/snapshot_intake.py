@@ -8,7 +8,6 @@ or a series that vanishes, means that the whole proxy restarted, so every count 
 to be true is a false start: it is kept apart, and what comes after it counts.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey, SnapshotEnd
+from exporter.normalize.identity import fingerprint_of
 from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import (
     Mark,
@@ -44,7 +44,6 @@ BACKFILL_AFTER_MS = 300_000
 _PER_TRANSACTION = 5_000
 _NOTHING_IS_LIVE = 2**62
 
-_encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger("exporter.intake")
 
 
@@ -313,10 +312,9 @@ class SnapshotIntake:
 
     def _increment(self, series: SnapshotSeries, requests: int, tokens: int, now_ms: int) -> UsageRecord:
         provider, _ = model_family(series.model)
-        fields = ("increment/1", self._proxy, series.key, series.model, now_ms)
         return UsageRecord(
             ts_ms=now_ms,
-            fingerprint=int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True),
+            fingerprint=fingerprint_of(("increment/1", self._proxy, series.key, series.model, now_ms)),
             provider=provider,
             model=series.model[:200],
             alias="",

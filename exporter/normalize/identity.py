@@ -5,6 +5,7 @@ redacted, so a lost hash key changes no identity. ``request_id`` is among them b
 """
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -36,4 +37,9 @@ def queue_fingerprint(proxy: str, wire: Wire) -> int:
         tokens and tokens.cached_tokens,
         tokens and tokens.total_tokens,
     )
+    return fingerprint_of(fields)
+
+
+def fingerprint_of(fields: tuple[Any, ...]) -> int:
+    """The signed 64-bit hash of ``fields``, the first of which names what they are of."""
     return int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True)

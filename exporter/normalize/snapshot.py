@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from exporter.errors import BadAnswerError
+from exporter.normalize.identity import fingerprint_of
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import Wire, WireTokens
 from exporter.records import CredentialFacts, Rejected, UsageRecord
@@ -246,7 +247,7 @@ def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
         tokens and tokens.cached_tokens,
         tokens and tokens.total_tokens,
     )
-    return int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True)
+    return fingerprint_of(fields)
 
 
 def _utc(timestamp: str | None) -> str | None:
