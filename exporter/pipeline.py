@@ -22,7 +22,7 @@ from exporter.restarts import RestartLog
 from exporter.rivals import Watch
 from exporter.snapshot_intake import SnapshotIntake
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Flags, Source, SourceGoneError, detect, read_flags
+from exporter.sources.detect import MAX_RETENTION_SECONDS, Flags, Source, SourceGoneError, detect, read_flags
 from exporter.sources.queue import Drained, drain
 from exporter.sources.snapshot import fetch_snapshot
 from exporter.status import ProxyStatus
@@ -32,7 +32,6 @@ _SNAPSHOT_SECONDS = 60.0
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
 """How exactly the last success is known after a crash, as a share of the retention."""
-_LONGEST_RETENTION = 3600
 _REFRESH_SECONDS = 60.0
 """How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
 
@@ -247,8 +246,8 @@ class Pipeline:
             f" {formats.span(retention)}, so records of that time may be lost."
             + (
                 ""
-                if retention >= _LONGEST_RETENTION
-                else f" Set redis-usage-queue-retention-seconds: {_LONGEST_RETENTION} in its config.yaml."
+                if retention >= MAX_RETENTION_SECONDS
+                else f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
             ),
         )
 

@@ -31,7 +31,7 @@ _FIRST_WITHOUT_USAGE = (6, 10, 0)
 _FIRST_V8 = (8, 0, 0)
 
 _DEFAULT_RETENTION_SECONDS = 60
-_MAX_RETENTION_SECONDS = 3600
+MAX_RETENTION_SECONDS = 3600
 
 _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", re.ASCII | re.DOTALL)
 _LEGACY_USAGE = re.compile(rb'\s*\{.*?"usage"\s*:\s*\{', re.DOTALL)
@@ -269,7 +269,7 @@ def _flags(publishing: object, retention: object) -> Flags:
     seconds = None
     if isinstance(retention, int) and not isinstance(retention, bool):
         # As CPA itself reads the setting.
-        seconds = min(retention, _MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
+        seconds = min(retention, MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
     return Flags(publishing_enabled=publishing if isinstance(publishing, bool) else None, retention_seconds=seconds)
 
 
