@@ -96,7 +96,7 @@ class _Reader:
     def problems(self) -> list[Problem]:
         """All that was wrong, in the order of its lines."""
         return [
-            Problem(setting=self._setting, place=f"{self._name}:{wrong.line}", why=wrong.why, fix=wrong.fix)
+            wrong.problem(setting=self._setting, file=self._name)
             for wrong in sorted(self._wrong, key=lambda wrong: wrong.line)
         ]
 

@@ -152,8 +152,7 @@ class _Reader:
         return PriceFile(rows=tuple(rows), default=default)
 
     def _report(self, wrong: Wrong) -> None:
-        place = f"{self._name}:{wrong.line}"
-        self.problems.append(Problem(setting=self._setting, place=place, why=wrong.why, fix=wrong.fix))
+        self.problems.append(wrong.problem(setting=self._setting, file=self._name))
 
     def _row(self, node: yaml_file.Node) -> FileRow:
         if not isinstance(node, yaml_file.Mapping):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from exporter.settings.problems import nearest, shown
+from exporter.settings.problems import Problem, nearest, shown
 from exporter.settings.yaml_file import Mapping, Scalar
 
 
@@ -12,6 +12,10 @@ class Wrong(Exception):  # noqa: N818 - it never leaves the reader of a file, wh
     def __init__(self, line: int, why: str, fix: str) -> None:
         super().__init__(why)
         self.line, self.why, self.fix = line, why, fix
+
+    def problem(self, *, setting: str, file: str) -> Problem:
+        """As it is reported. ``setting`` is where the path of ``file`` was given."""
+        return Problem(setting=setting, place=f"{file}:{self.line}", why=self.why, fix=self.fix)
 
 
 def refuse_unknown(node: Mapping, known: tuple[str, ...]) -> None:
