@@ -39,7 +39,7 @@ class Evaluator:
     def __init__(self, dictionary: Dictionary, labels: Labels) -> None:
         self._dictionary = dictionary
         self._labels = labels
-        self._version: tuple[int, int, int] = (-1, -1, -1)
+        self._version = (-1, -1)
         self._limits: tuple[Limit, ...] = ()
         self._groups: dict[str, list[_Group]] = {}
 
@@ -65,10 +65,10 @@ class Evaluator:
         return [limit for limit in self._limits if not any(group.series for group in self._groups[limit.id])]
 
     def _assign(self, limits: tuple[Limit, ...]) -> None:
-        version = (self._labels.version, len(self._dictionary.series), id(limits))
+        version = (self._labels.version, len(self._dictionary.series))
         if version == self._version and limits is self._limits:
             return
-        usages = [(id_, usage) for id_, usage in self._usages()]
+        usages = list(self._usages())
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._limits = limits
         self._version = version
