@@ -267,11 +267,17 @@ def _unidentified(ledger: Ledger) -> dict[str, int]:
     dictionary = ledger.dictionary
     names = {id_: name for name, id_ in dictionary.proxies.items()}
     found = dict.fromkeys(names.values(), 0)
-    with ledger.totals.lock:
-        for id_, sums in ledger.totals.series.items():
-            credential = dictionary.resolved(dictionary.series[id_].credential)
-            if not credential.provider and credential.label != OTHER:
-                found[names[credential.proxy]] += sums[0]
+    unnamed = {
+        id_: names[credential.proxy]
+        for id_ in list(dictionary.credentials)
+        if not (credential := dictionary.resolved(id_)).provider and credential.label != OTHER
+    }
+    if unnamed:  # mostly there is none, and then the many series need not be walked through
+        with ledger.totals.lock:
+            for id_, sums in ledger.totals.series.items():
+                proxy = unnamed.get(dictionary.series[id_].credential)
+                if proxy is not None:
+                    found[proxy] += sums[0]
     return found
 
 

@@ -245,6 +245,19 @@ def test_the_wall_clock_does_not_make_a_series_grow_up(bench: Bench) -> None:
     assert bench.ledger.reveal(after_seconds=60) == 0
 
 
+def test_requests_of_accounts_that_no_list_names_are_counted_until_one_does(bench: Bench) -> None:
+    def unidentified() -> str:
+        (line,) = [each for each in bench.scrape(PEOPLE).splitlines() if "unidentified_requests{" in each]
+        return line.rpartition(" ")[2]
+
+    assert unidentified() == "0.0"
+    bench.book(times=3, auth_index="index-1")
+    bench.book(times=2, auth_index="index-2")
+    assert unidentified() == "5.0"
+    bench.list_accounts(account("a.json", auth_index="index-1"))
+    assert unidentified() == "2.0"
+
+
 def test_every_kind_of_series_is_born_at_0(bench: Bench) -> None:
     bench.list_accounts(account("a.json", auth_index="index-1", success=4, failed=4))
     bench.list_accounts(
