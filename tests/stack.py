@@ -4,10 +4,21 @@ Expressions, labels, texts, routes and inhibition are left as they are shipped; 
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.fakes.receivers import WebReceiver, web_receiver
+from tests.monitoring import Prometheus, binaries_of, run_alertmanager, run_prometheus_with
+from tests.running import Process, exporter_process
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +91,80 @@ def _duration(seconds: float) -> str:
 def host_of(url: str) -> str:
     """``host:port`` of a URL."""
     return re.sub(r"^https?://", "", url)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The demo proxy, and the programs behind it as processes, up to the webhook."""
+
+    proxy: DemoProxy
+    exporter: Process
+    prometheus: Prometheus
+    hook: WebReceiver
+
+
+@contextmanager
+def running_stack(
+    line: str, folder: Path, *, limits: str, seconds: float | None = None, rules: dict[str, str] | None = None
+) -> Iterator[Stack]:
+    """All of it with the Prometheus of ``line`` and these limits, until the end of the ``with`` block.
+
+    ``seconds`` and ``rules`` as for ``write_prometheus``; with ``seconds`` Alertmanager is quick, too.
+    """
+    binary = binaries_of(line)
+    (folder / "limits.yaml").write_text(limits)
+    folders = {name: folder / name for name in ("exporter", "prometheus", "alertmanager")}
+    for each in folders.values():
+        each.mkdir()
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    server = DemoServer(proxy)
+    server.start()
+    try:
+        with (
+            web_receiver() as hook,
+            exporter_process(
+                folders["exporter"],
+                proxy_url=server.url,
+                key=MANAGEMENT_KEY,
+                EXPORTER_LIMITS_FILE=str(folder / "limits.yaml"),
+            ) as exporter,
+            run_alertmanager(
+                binary,
+                config=write_alertmanager(
+                    folders["alertmanager"], webhook=f"{hook.url}/hook", quick=seconds is not None
+                ),
+                workdir=folders["alertmanager"],
+            ) as alertmanager,
+            run_prometheus_with(
+                binary,
+                config=write_prometheus(
+                    folders["prometheus"],
+                    exporter=host_of(exporter.url),
+                    alertmanager=host_of(alertmanager.url),
+                    seconds=seconds,
+                    rules=rules,
+                ),
+                workdir=folders["prometheus"],
+            ) as prometheus,
+        ):
+            yield Stack(proxy, exporter, prometheus, hook)
+    finally:
+        server.stop()
+
+
+def record_of_now(number: int, *, client: str) -> dict[str, Any]:
+    """A request that begins now, by an API key: its provider reports no windows."""
+    return {
+        "timestamp": datetime.now(UTC).isoformat(),
+        "provider": "claude",
+        "executor_type": "ClaudeExecutor",
+        "model": "claude-sonnet-4-5",
+        "auth_type": "apikey",
+        "auth_index": "0123456789abcdef",
+        "api_key": client,
+        "request_id": f"{number}",
+        "latency_ms": 1500,
+        "tokens": {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20},
+        "failed": False,
+        "generate": True,
+    }

@@ -4,9 +4,6 @@ A limit crosses its thresholds, and a warning, then a critical alert, arrive wit
 resolves them. The exporter dies, and only that arrives.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
-from tests.fakes.receivers import WebReceiver, web_receiver
-from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_alertmanager, run_prometheus_with
-from tests.running import Process, exporter_process, wait_until
-from tests.stack import host_of, write_alertmanager, write_prometheus
+from tests.monitoring import VERSION_LINES, Prometheus
+from tests.running import wait_until
+from tests.stack import Stack, record_of_now, running_stack
 
 LIMITS = """
 limits:
@@ -29,36 +22,19 @@ limits:
 SECONDS = 1.0
 
 
-def _record(number: int) -> dict[str, Any]:
-    return {
-        "timestamp": datetime.now(UTC).isoformat(),
-        "provider": "claude",
-        "executor_type": "ClaudeExecutor",
-        "model": "claude-sonnet-4-5",
-        "auth_type": "apikey",
-        "auth_index": "0123456789abcdef",
-        "api_key": "sk-demo-client",
-        "request_id": f"{number}",
-        "latency_ms": 1500,
-        "tokens": {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20},
-        "failed": False,
-        "generate": True,
-    }
+class _Told:
+    """A running stack, and which of its notifications have been looked at."""
 
-
-class Stack:
-    """All five, running."""
-
-    def __init__(self, proxy: DemoProxy, exporter: Process, prometheus: Prometheus, hook: WebReceiver) -> None:
-        self.exporter = exporter
-        self.prometheus = prometheus
-        self._proxy = proxy
-        self._hook = hook
+    def __init__(self, stack: Stack) -> None:
+        self.exporter = stack.exporter
+        self.prometheus = stack.prometheus
+        self._proxy = stack.proxy
+        self._hook = stack.hook
         self._told = 0
 
     def request(self, number: int) -> None:
         """``number`` requests that begin now, by an API key: its provider reports no windows."""
-        self._proxy.enqueue(_record(number) for number in range(number))
+        self._proxy.enqueue(record_of_now(each, client="sk-demo-client") for each in range(number))
         self.exporter.trigger()
 
     def next(self, **labels: str) -> dict[str, Any]:
@@ -82,52 +58,14 @@ def _last_evaluation(prometheus: Prometheus) -> str:
     return next(str(group["lastEvaluation"]) for group in groups if group["name"] == "cliproxy-limits")
 
 
-@contextmanager
-def _stack(line: str, tmp_path: Path) -> Iterator[Stack]:
-    binary = binaries_of(line)
-    (tmp_path / "limits.yaml").write_text(LIMITS)
-    for name in ("exporter", "prometheus", "alertmanager"):
-        (tmp_path / name).mkdir()
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    server = DemoServer(proxy)
-    server.start()
-    try:
-        with (
-            web_receiver() as hook,
-            exporter_process(
-                tmp_path / "exporter",
-                proxy_url=server.url,
-                key=MANAGEMENT_KEY,
-                EXPORTER_LIMITS_FILE=str(tmp_path / "limits.yaml"),
-            ) as exporter,
-            run_alertmanager(
-                binary,
-                config=write_alertmanager(tmp_path / "alertmanager", webhook=f"{hook.url}/hook", quick=True),
-                workdir=tmp_path / "alertmanager",
-            ) as alertmanager,
-            run_prometheus_with(
-                binary,
-                config=write_prometheus(
-                    tmp_path / "prometheus",
-                    exporter=host_of(exporter.url),
-                    alertmanager=host_of(alertmanager.url),
-                    seconds=SECONDS,
-                    # As shipped, longer than the absence of the exporter needs to be noticed.
-                    rules={"CliproxyLimitReached": "10s"},
-                ),
-                workdir=tmp_path / "prometheus",
-            ) as prometheus,
-        ):
-            yield Stack(proxy, exporter, prometheus, hook)
-    finally:
-        server.stop()
-
-
 @pytest.mark.parametrize("line", VERSION_LINES)
 def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_that_is_told(
     line: str, tmp_path: Path
 ) -> None:
-    with _stack(line, tmp_path) as stack:
+    # Its firing lasts, as shipped, longer than the absence of the exporter needs to be noticed.
+    rules = {"CliproxyLimitReached": "10s"}
+    with running_stack(line, tmp_path, limits=LIMITS, seconds=SECONDS, rules=rules) as programs:
+        stack = _Told(programs)
         stack.prometheus.wait_for('cliproxy_limit_used_ratio{limit="team-day"}')
         stack.request(49)
         stack.prometheus.wait_for('cliproxy_limit_used{limit="team-day"} == 49')
