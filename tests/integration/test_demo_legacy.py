@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import httpx
 import pytest
 
 from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Attempt, Traffic
 from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY
+from tests.fakes.demo import KEY, Start, demo_starter
+from tests.fakes.guarding import TurnableClock
 from tests.recordings import recorded
 from tests.running import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1795503600.0
-KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
 USAGE = "/v0/management/usage"
 QUEUE = "/v0/management/usage-queue"
 SWITCH = "/v0/management/usage-statistics-enabled"
@@ -29,33 +29,11 @@ LEGACY = ["v6.9.49", "v6.6.96"]
 VOLATILE = {"date", "connection", "content-length", "transfer-encoding", "x-cpa-commit"}
 
 
-class _Clock:
-    def now(self) -> float:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 1000.0
-
-
-Start = Callable[..., tuple[DemoProxy, httpx.Client]]
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a demo proxy of a version; gives it and a client that knows the key."""
-    stops: list[Callable[[], None]] = []
-
-    def starting(version: str = "v6.9.49", *, control: bool = False, **how: Any) -> tuple[DemoProxy, httpx.Client]:
-        proxy = DemoProxy(version=version, clock=_Clock(), **how)
-        server = DemoServer(proxy, control=control)
-        server.start()
-        client = httpx.Client(base_url=server.url, headers=KEY, timeout=5, trust_env=False)
-        stops.extend([client.close, server.stop])
-        return proxy, client
-
-    yield starting
-    for stop in stops:
-        stop()
+    with demo_starter("v6.9.49", TurnableClock(now=NOW)) as starting:
+        yield starting
 
 
 def _ask_as_recorded(client: httpx.Client, answer: dict[str, Any], *, with_key: bool = True) -> httpx.Response:

@@ -20,11 +20,11 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from exporter.records import Tokens
+from tests.fakes.demo import KEY, Start, demo_starter
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "fixtures" / "cpa"
 NOW = 1795503600.0
-KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
 QUEUE = "/v0/management/usage-queue"
 SWITCH = "/v0/management/usage-statistics-enabled"
 # What differs between any two answers or two builds, or belongs to the connection.
@@ -49,27 +49,11 @@ def clock() -> _Clock:
     return _Clock()
 
 
-Start = Callable[..., tuple[DemoProxy, httpx.Client]]
-
-
 @pytest.fixture
 def start(clock: _Clock) -> Iterator[Start]:
     """Start a demo proxy of a version; gives it and a client that knows the key."""
-    stops: list[Callable[[], None]] = []
-
-    def starting(
-        version: str = "v7.2.140", *, control: bool = False, **settings: Any
-    ) -> tuple[DemoProxy, httpx.Client]:
-        proxy = DemoProxy(version=version, clock=clock, **settings)
-        server = DemoServer(proxy, control=control)
-        server.start()
-        client = httpx.Client(base_url=server.url, headers=KEY, timeout=5, trust_env=False)
-        stops.extend([client.close, server.stop])
-        return proxy, client
-
-    yield starting
-    for stop in stops:
-        stop()
+    with demo_starter("v7.2.140", clock) as starting:
+        yield starting
 
 
 def _recording(name: str) -> dict[str, Any]:
