@@ -13,6 +13,7 @@ from exporter.clock import Clock
 from exporter.credentials.header_readings import HeaderReadings
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger, StoredBatch
+from exporter.logs import TellOnce
 from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import normalize_detail
 from exporter.normalize.wire import NO_HEADERS, Batch, LineError, Wire, decode_line, read_batch
@@ -36,7 +37,8 @@ class Intake:
         self._facts = partial(ledger.facts, proxy)
         self._header_readings = HeaderReadings()
         self._unsaved: list[tuple[Batch, int]] = []
-        self._told: set[str] = set()
+        # The others are in ``cliproxy_exporter_records_rejected_total``.
+        self._tell_once = TellOnce(_log, proxy=proxy)
 
     @property
     def unsaved(self) -> int:
@@ -117,9 +119,3 @@ class Intake:
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
         return record, cost
-
-    def _tell_once(self, event: str, *, reason: str, **fields: object) -> None:
-        """Log the first one of each reason; the others are in ``cliproxy_exporter_records_rejected_total``."""
-        if f"{event} {reason}" not in self._told:
-            self._told.add(f"{event} {reason}")
-            _log.warning(event, proxy=self._proxy, reason=reason, **fields)

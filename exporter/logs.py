@@ -98,6 +98,21 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+class TellOnce:
+    """Logs the first event of each reason as a warning: the others are counted elsewhere. For one thread."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger, *, proxy: str) -> None:
+        self._log = log
+        self._proxy = proxy
+        self._told: set[tuple[str, str]] = set()
+
+    def __call__(self, event: str, *, reason: str, **fields: object) -> None:
+        """Log ``event`` unless one of the same reason has been logged."""
+        if (event, reason) not in self._told:
+            self._told.add((event, reason))
+            self._log.warning(event, proxy=self._proxy, reason=reason, **fields)
+
+
 class _LineHandler(logging.StreamHandler[TextIO]):
     """Writes lines; a record that cannot be formatted is reported without its arguments, which may hold secrets."""
 

@@ -19,6 +19,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey, SnapshotEnd
+from exporter.logs import TellOnce
 from exporter.normalize.identity import fingerprint_of
 from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import (
@@ -114,7 +115,7 @@ class SnapshotIntake:
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
         self._false_start_nano = round(false_start_usd * 1e9)
-        self._told: set[str] = set()
+        self._tell_once = TellOnce(_log, proxy=proxy)
 
     def take(
         self,
@@ -250,9 +251,7 @@ class SnapshotIntake:
     def _reject(self, chunk: _Chunk, part: _Part, line: bytes, why: Rejected) -> None:
         chunk.rejected.append((line, why))
         part.new += 1
-        if why.reason not in self._told:
-            self._told.add(why.reason)
-            _log.warning("record_rejected", proxy=self._proxy, reason=why.reason, detail=why.detail)
+        self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
 
     def _book_chunk(self, chunk: _Chunk) -> None:
         if not len(chunk) and not chunk.duplicates:
