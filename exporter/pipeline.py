@@ -7,6 +7,7 @@ counted by reason, and is logged when it changes, not when it repeats.
 import contextlib
 import threading
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -159,7 +160,7 @@ class Pipeline:
             self._snapshots.take(
                 fetched.body,
                 taken_ms=fetched.taken_ms,
-                before_booking=lambda handles: self._know_credentials(handles, source),
+                before_booking=partial(self._know_credentials, source=source),
             )
             # Nothing is in danger between two looks at a snapshot; when a queue follows, its watch begins anew.
             self._watch, self._read_at, self._torn = None, None, False
@@ -173,9 +174,7 @@ class Pipeline:
         self._note_success(source)
 
     def _drain(self, source: Source) -> None:
-        def know_credentials(handles: set[str]) -> None:
-            self._know_credentials(handles, source)
-
+        know_credentials = partial(self._know_credentials, source=source)
         try:
             drained = drain(
                 self._client,
