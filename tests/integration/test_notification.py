@@ -38,12 +38,23 @@ class _Told:
         self.exporter.trigger()
 
     def next(self, **labels: str) -> dict[str, Any]:
-        """The next notification that was not looked at yet, which must be about these labels."""
-        posted = wait_until(lambda: self._hook.received[self._told :], seconds=60)[0]
-        self._told += 1
-        body: dict[str, Any] = posted.body
-        assert {name: body["commonLabels"].get(name) for name in labels} == labels, body
-        return body
+        """The alert with these labels, which the next notification must tell.
+
+        Beside a critical alert, or just before it, the warning of the same limit may be told once more: Alertmanager
+        learns in two places that a critical alert is there, and a group that is due in between still shows both.
+        """
+        while True:
+            posted = wait_until(lambda: self._hook.received[self._told :], seconds=60)[0]
+            self._told += 1
+            alerts: list[dict[str, Any]] = posted.body["alerts"]
+            found = [alert for alert in alerts if labels.items() <= alert["labels"].items()]
+            others = [alert for alert in alerts if alert not in found]
+            if labels.get("severity") == "critical":
+                warned = {**labels, "severity": "warning"}
+                others = [alert for alert in others if not warned.items() <= alert["labels"].items()]
+            assert others == [], posted.body
+            if found:
+                return found[0]
 
     def nothing_more(self, *, evaluations: int) -> None:
         """No further notification arrives within so many evaluations of the rules."""
@@ -74,15 +85,14 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
         stack.request(1)
         warning = stack.next(alertname="CliproxyLimitReached", severity="warning", limit="team-day")
         assert warning["status"] == "firing"
-        (alert,) = warning["alerts"]
-        assert alert["annotations"]["summary"] == "team-day: 50% of its requests used"
-        told = alert["annotations"]["description"]
+        assert warning["annotations"]["summary"] == "team-day: 50% of its requests used"
+        told = warning["annotations"]["description"]
         assert told.startswith("50% used of 100 requests (warning from 50% on). Resets in "), told
 
         stack.request(30)
         critical = stack.next(alertname="CliproxyLimitReached", severity="critical", limit="team-day")
         assert critical["status"] == "firing"
-        assert critical["alerts"][0]["annotations"]["summary"] == "team-day: 80% of its requests used"
+        assert critical["annotations"]["summary"] == "team-day: 80% of its requests used"
 
         answer = httpx.post(f"{stack.exporter.url}/api/collector/reset/team-day", trust_env=False)
         assert answer.json()["new_status"] == {"percentage": 100, "label": "0 of 100 requests"}
@@ -91,7 +101,7 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
 
         stack.request(90)
         again = stack.next(alertname="CliproxyLimitReached", severity="critical")
-        assert again["alerts"][0]["annotations"]["summary"] == "team-day: 90% of its requests used"
+        assert again["annotations"]["summary"] == "team-day: 90% of its requests used"
 
         stack.exporter.kill()
         gone = stack.next(alertname="CliproxyExporterAbsent")
