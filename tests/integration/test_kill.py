@@ -306,9 +306,7 @@ def test_kills_of_the_whole_program_lose_no_more_than_the_call_under_way(tmp_pat
                 knocking.join()
             met.look(data_dir)
         proxy.publishing = False
-        with exporter_process(
-            tmp_path, proxy_url=url, key=MANAGEMENT_KEY, COLLECTOR_INTERVAL_SECONDS="1"
-        ) as program:
+        with exporter_process(tmp_path, proxy_url=url, key=MANAGEMENT_KEY, COLLECTOR_INTERVAL_SECONDS="1") as program:
             assert program.url
             _wait_until_drained(proxy, data_dir)
             received = program.metric("cliproxy_exporter_records_received_total", proxy="default")
