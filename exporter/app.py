@@ -10,6 +10,10 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
+from exporter.history.history import INTERVAL_SECONDS, History
+from exporter.history.remote import Remote
+from exporter.history.state import HistoryStatus
+from exporter.history.tasks import snapshot_task
 from exporter.intake import Intake
 from exporter.labels import Labels
 from exporter.ledger.database import DataDirectoryLock
@@ -22,7 +26,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.pipeline import Pipeline
 from exporter.pricing.layers import PriceLayers, open_prices
-from exporter.pseudonyms import Pseudonyms, load_hash_key
+from exporter.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.settings.model import ProxySettings, Settings
 from exporter.snapshot_intake import SnapshotIntake
 from exporter.sources.client import ProxyClient
@@ -96,19 +100,26 @@ class Exporter:
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
         retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
         self._writers = [upkeep, retention, *self._pollers]
-        self._workers = [*self._writers, *_price_workers(self.prices)]
-        self._loop = Loop(self._workers)
         self._stopping = threading.Event()
         self._ledger_problem = ""
         self._clock = clock
         labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
         self.limits = open_limits(settings, self._ledger, labels, clock)
+        self._remote = open_remote(settings)
+        self._history = (
+            None
+            if self._remote is None
+            else open_history(settings, self._remote, self._ledger, labels, pseudonyms.of, clock)
+        )
+        self._workers = [*self._writers, *_price_workers(self.prices), *_history_workers(self._history)]
+        self._loop = Loop(self._workers)
         exposition = Exposition(
             ledger=self._ledger,
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
             limits=self.limits,
+            history=self.history_status,
             clock=clock,
             registry=registry,
         )
@@ -119,6 +130,7 @@ class Exporter:
             statuses=self.statuses,
             prices=self.prices,
             limits=self.limits,
+            history=self.history_status,
             clock=clock,
         )
         token = settings.exporter_token
@@ -137,6 +149,10 @@ class Exporter:
     def statuses(self) -> Sequence[ProxyStatus]:
         """The state of each proxy, in the order of the configuration."""
         return [pipeline.status for pipeline in self._pipelines]
+
+    def history_status(self) -> HistoryStatus | None:
+        """How the history is doing, None if there is none."""
+        return None if self._history is None else self._history.status
 
     def trigger(self) -> None:
         """Poll all proxies now, in the background."""
@@ -161,6 +177,8 @@ class Exporter:
             pipeline.stop()
         if self.prices.feed is not None:
             self.prices.feed.stop()
+        if self._history is not None:
+            self._history.stop()
         self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
         for client in self._clients:
             client.close()  # what has arrived of a pop is still stored and booked
@@ -174,7 +192,7 @@ class Exporter:
         _log.info("stopped", finished=all_ended)
 
     def _await_workers(self, deadline: float) -> bool:
-        # Not the price lists: what hangs there holds nothing that could be lost.
+        # Not the price lists and the history: what hangs there holds nothing that could be lost.
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 
@@ -210,6 +228,7 @@ class Exporter:
             entries_before_ms=now_ms - self._retention_ms,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
             stopping=self._stopping.is_set,
+            sent_only=self._history is not None,
         )
         if pruned.entries or pruned.rejected:
             _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
@@ -248,6 +267,29 @@ def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock
     )
 
 
+def open_remote(settings: Settings) -> Remote | None:
+    """The Supabase project of these settings, None without one. Nothing is sent yet."""
+    if settings.supabase_url is None or settings.supabase_secret_key is None:
+        return None
+    return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
+
+
+def open_history(
+    settings: Settings, remote: Remote, ledger: Ledger, labels: Labels, pseudonym: Pseudonym, clock: Clock
+) -> History:
+    """The history of these settings."""
+    return History(
+        remote=remote,
+        ledger=ledger,
+        labels=labels,
+        pseudonym=pseudonym,
+        clock=clock,
+        zone=settings.zone,
+        retention_ms=settings.exporter_retention_days * _DAY_MS,
+        tasks=[snapshot_task(remote, clock)],
+    )
+
+
 def open_pseudonyms(settings: Settings) -> Pseudonyms:
     """The pseudonyms of these settings. Raises SettingsError."""
     configured = settings.exporter_hash_key
@@ -278,6 +320,10 @@ def _price_workers(prices: PriceLayers) -> list[Worker]:
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers
+
+
+def _history_workers(history: History | None) -> list[Worker]:
+    return [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
 
 
 def _poller(pipeline: Pipeline) -> Worker:

@@ -113,3 +113,30 @@ class UnsupportedProxyError(ProxyError):
     """The proxy answers, but has no usage source that this version can read."""
 
     reason = "unsupported"
+
+
+# --- the history in Supabase ------------------------------------------------------------------------------------------
+
+
+class HistoryError(ExporterError):
+    """A call to Supabase failed. Booking, limits and metrics go on without it.
+
+    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: one of a fixed set of
+    snake_case words.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class HistoryAwayError(HistoryError):
+    """Away, slow or busy: the same call may work later, and it may have worked although no answer came."""
+
+
+class HistoryMisconfiguredError(HistoryError):
+    """It will not work until somebody changes something: a key, a grant, a migration, a name."""
+
+
+class HistoryDataError(HistoryError):
+    """The database refuses what was sent; nothing of the call was written."""

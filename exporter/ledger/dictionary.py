@@ -167,6 +167,11 @@ class Dictionary:
     def client_with(self, pseudonym: str) -> int | None:
         return self._client_ids.get(pseudonym)
 
+    def client_label(self, pseudonym: str) -> str:
+        """The label of a client without an alias, also of one that has not been met yet."""
+        id_ = self._client_ids.get(pseudonym)
+        return _client_label(pseudonym) if id_ is None else self.clients[id_]
+
     # --- adding ---------------------------------------------------------------------------------------------------
 
     def proxy_id(self, connection: sqlite3.Connection, name: str) -> int:
@@ -239,7 +244,7 @@ class Dictionary:
         """The id of a client, made if it is new."""
         id_ = self._client_ids.get(pseudonym)
         if id_ is None:
-            label = label or (f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS)
+            label = label or _client_label(pseudonym)
             id_ = self._client_ids[pseudonym] = _insert(
                 connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label)
             )
@@ -362,6 +367,10 @@ def shared_handle(auth_index: str, provider: str) -> str:
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""
+
+
+def _client_label(pseudonym: str) -> str:
+    return f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS
 
 
 def _insert(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

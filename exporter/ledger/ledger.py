@@ -15,6 +15,7 @@ from pathlib import Path
 
 from exporter.clock import Clock
 from exporter.credentials.accounts import Account
+from exporter.ledger.backlog import Backlog
 from exporter.ledger.booking import Booked, book_entries, take_over
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
@@ -70,6 +71,7 @@ class Ledger:
         self._stored_success_ms: dict[int, int] = {}
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
+        self.backlog = Backlog(self._database, self.dictionary)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -342,7 +344,14 @@ class Ledger:
 
     # --- what is done now and then ---------------------------------------------------------------------------------
 
-    def prune(self, *, entries_before_ms: int, rejected_before_ms: int, stopping: Callable[[], bool]) -> Pruned:
+    def prune(
+        self,
+        *,
+        entries_before_ms: int,
+        rejected_before_ms: int,
+        stopping: Callable[[], bool],
+        sent_only: bool = False,
+    ) -> Pruned:
         """Delete what is old: see ``exporter.ledger.retention``. Raises LedgerError."""
 
         def count(deleted: int) -> None:
@@ -355,6 +364,7 @@ class Ledger:
             rejected_before_ms=rejected_before_ms,
             deleted_entries=count,
             stopping=stopping,
+            sent_only=sent_only,
         )
 
     def newest_entry_ms(self) -> int | None:

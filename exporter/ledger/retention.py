@@ -15,6 +15,13 @@ _SLACK_PAGES = 2_000
 """Free pages that are left in the file (8 MB): the next entries fill them."""
 
 
+_OLD = "select id from entry where ts_ms < ?"
+_OLD_AND_SENT = (
+    "select e.id from entry e join series s on s.id = e.series join route r on r.id = s.route"
+    " join proxy p on p.id = r.proxy where e.ts_ms < ? and e.id <= p.history_sent"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pruned:
     """How many rows went."""
@@ -30,14 +37,17 @@ def prune(
     rejected_before_ms: int,
     deleted_entries: Callable[[int], None],
     stopping: Callable[[], bool],
+    sent_only: bool = False,
 ) -> Pruned:
     """Delete entries that happened, and rejected records that were received, before these times. Raises LedgerError.
+
+    ``sent_only``: what is not in the history yet stays.
 
     ``deleted_entries`` is told the number of each step. Ends early when ``stopping`` says so; the next call goes on.
     """
     entries = _delete(
         database,
-        "delete from entry where id in (select id from entry where ts_ms < ? order by ts_ms limit ?)",
+        f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
         entries_before_ms,
         deleted=deleted_entries,
         stopping=stopping,

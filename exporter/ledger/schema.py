@@ -293,5 +293,24 @@ alter table proxy add column counted_from_ms integer;
 alter table proxy add column counted_until_ms integer;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED)
+_HISTORY = """
+-- When this ledger was made; null for one that had been used before this column came.
+alter table installation add column made_ms integer;
+update installation set made_ms = 1000 * cast(strftime('%s', 'now') as integer) where not exists (select 1 from proxy);
+-- Which project the history is in. Entries of a proxy up to `history_sent` are there, or were set aside.
+-- `history_stage` is 0 until this ledger first claims the proxy's name, 1 while what stands there is taken over, then 2.
+-- Entries that came from there have negative ids, so they are behind every cursor.
+alter table installation add column history_project text;
+alter table proxy add column history_sent integer not null default 0;
+alter table proxy add column history_stage integer not null default 0;
+-- Entries that the database there refuses.
+create table set_aside (
+    entry integer primary key,
+    proxy integer not null references proxy,
+    reason text not null,
+    at_ms integer not null
+);
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

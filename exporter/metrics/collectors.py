@@ -9,6 +9,8 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.clock import Clock
+from exporter.history.state import STATES as HISTORY_STATES
+from exporter.history.state import HistoryStatus
 from exporter.labels import Labels
 from exporter.ledger.dictionary import OTHER
 from exporter.ledger.ledger import Ledger
@@ -24,6 +26,8 @@ _log = structlog.get_logger("exporter.metrics")
 _STATUSES = ("active", "error", "disabled", "other")
 
 Statuses = Callable[[], Iterable[ProxyStatus]]
+HistoryState = Callable[[], HistoryStatus | None]
+"""Tells how the history is doing; None without one."""
 
 
 class SafeCollector(Collector):
@@ -279,6 +283,23 @@ def _unidentified(ledger: Ledger) -> dict[str, int]:
                 if proxy is not None:
                     found[proxy] += sums[0]
     return found
+
+
+def history_families(status: HistoryStatus | None) -> list[Metric]:
+    """How the history in Supabase is doing; nothing without one."""
+    if status is None:
+        return []
+    state, errors = _gauge(f.HISTORY_STATE), _counter(f.HISTORY_ERRORS)
+    backlog, refused, success = _gauge(f.HISTORY_BACKLOG), _gauge(f.HISTORY_REFUSED), _gauge(f.HISTORY_LAST_SUCCESS)
+    for each in HISTORY_STATES:
+        state.add_metric([each], float(status.state == each))
+    for reason, number in status.errors.items():
+        errors.add_metric([reason], number)
+    backlog.add_metric([], status.waiting)
+    refused.add_metric([], status.refused)
+    if status.last_success_ms is not None:
+        success.add_metric([], status.last_success_ms / 1000)
+    return [state, backlog, refused, success, errors]
 
 
 def build_families() -> list[Metric]:

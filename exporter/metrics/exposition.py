@@ -52,6 +52,7 @@ class Exposition:
         limits: LimitBoard,
         clock: Clock,
         registry: CollectorRegistry,
+        history: collectors.HistoryState = lambda: None,
     ) -> None:
         """``registry`` holds the exporter's own direct metrics; families made at each scrape are added around it."""
         self._ledger = ledger
@@ -61,6 +62,7 @@ class Exposition:
         self._limits = limits
         self._clock = clock
         self._registry = registry
+        self._history = history
         self._text = LedgerText(ledger.totals, ledger.dictionary, labels)
 
     def scrape(self, *, accept: str, accept_encoding: str) -> Scrape:
@@ -115,6 +117,7 @@ class Exposition:
                 "attempts": attempts,
                 "flow": lambda: collectors.flow_families(ledger, statuses),
                 "ledger": lambda: collectors.ledger_families(ledger),
+                "history": lambda: collectors.history_families(self._history()),
                 "build": collectors.build_families,
             },
             outside={"totals": totals},

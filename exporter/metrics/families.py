@@ -322,6 +322,31 @@ FOLDED = Family(
 )
 LEDGER_BYTES = Family("cliproxy_exporter_ledger_bytes", "gauge", (), "Size of the ledger's file on disk.")
 LEDGER_ENTRIES = Family("cliproxy_exporter_ledger_entries", "gauge", (), "Usage records in the ledger.")
+HISTORY_STATE = Family(
+    "cliproxy_exporter_history_state",
+    "gauge",
+    ("state",),
+    "1 for the state in which the history in Supabase is, 0 for the others. Absent without SUPABASE_URL, as are all"
+    " metrics of the history.",
+)
+HISTORY_BACKLOG = Family(
+    "cliproxy_exporter_history_backlog_records", "gauge", (), "Booked records that are not in Supabase yet."
+)
+HISTORY_REFUSED = Family(
+    "cliproxy_exporter_history_refused_records",
+    "gauge",
+    (),
+    "Booked records that the database of the history refuses; they are tried again when the exporter starts.",
+)
+HISTORY_LAST_SUCCESS = Family(
+    "cliproxy_exporter_history_last_success_timestamp_seconds",
+    "gauge",
+    (),
+    "When the history in Supabase was last complete. Absent if it was not since the exporter started.",
+)
+HISTORY_ERRORS = Family(
+    "cliproxy_exporter_history_errors", "counter", ("reason",), "Calls to Supabase that failed, by reason."
+)
 CONFIG_RELOAD = Family(
     "cliproxy_exporter_config_reload_success",
     "gauge",
@@ -387,6 +412,11 @@ OTHER_FAMILIES = (
     FOLDED,
     LEDGER_BYTES,
     LEDGER_ENTRIES,
+    HISTORY_STATE,
+    HISTORY_BACKLOG,
+    HISTORY_REFUSED,
+    HISTORY_LAST_SUCCESS,
+    HISTORY_ERRORS,
     CONFIG_RELOAD,
     PRICE_FEED,
     BUILD_INFO,

@@ -194,11 +194,9 @@ class _Loader:
     def _check_supabase(self, given: dict[str, Given]) -> None:
         url, key = given.get("supabase_url"), given.get("supabase_secret_key")
         file = self._first("SUPABASE_SECRET_KEY_FILE")
-        if url is not None and key is not None:
-            self._warnings.append(url.problem("This version does not write history to Supabase yet."))
-        elif url is not None and file is None:
+        if url is not None and key is None and file is None:
             self._problems.append(url.problem("It is set without SUPABASE_SECRET_KEY.", "Set both or none of them."))
-        elif key is not None:
+        elif url is None and key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
 
     def _check_file(self, given: Given | None, check: Callable[[Path], list[Problem]]) -> None:

@@ -297,8 +297,8 @@ class Settings(_Frozen):
             section="History",
             kind="URL",
             unset="no history outside the data directory",
-            help="URL of the Supabase project for the history. Needs SUPABASE_SECRET_KEY. "
-            "This version checks it, but does not write history yet.",
+            help="URL of the Supabase project to which the history is written. Needs SUPABASE_SECRET_KEY; "
+            "docs/supabase.md tells how to set a project up.",
         ),
     ] = None
     supabase_secret_key: Annotated[

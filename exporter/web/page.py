@@ -21,7 +21,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.limits.rows import LimitRow
-from exporter.metrics.collectors import Statuses
+from exporter.metrics.collectors import HistoryState, Statuses
 from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
 from exporter.web.accounts import credential_states
@@ -58,6 +58,7 @@ class Page:
     prices: PriceLayers
     limits: LimitBoard
     clock: Clock
+    history: HistoryState = lambda: None
 
     def answer(self) -> Response:
         """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
@@ -83,6 +84,7 @@ class Page:
         names = {id_: name for name, id_ in self.ledger.dictionary.proxies.items()}
         with self.ledger.totals.lock:
             flows = {names[id_]: flow for id_, flow in self.ledger.totals.flows.items()}
+        history = self.history()
         credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
         return {
             "version": __version__,
@@ -104,6 +106,7 @@ class Page:
                 price_problems=self.prices.problems,
                 limit_problems=self.limits.problems,
                 unmatched_limits=self.limits.current.unmatched,
+                history=history,
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
                 now_ms=now_ms,
@@ -121,6 +124,7 @@ class Page:
             ],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
+            "history": history,
         }
 
     def _figures(self) -> tuple[Figures | None, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exporter import formats
+from exporter.history.state import HistoryStatus
 from exporter.ledger.totals import Flow
 from exporter.records import Billing
 from exporter.status import ProxyStatus
@@ -68,6 +69,7 @@ def find_problems(
     folded: int,
     moment: Callable[[float], str],
     now_ms: float = 0,
+    history: HistoryStatus | None = None,
 ) -> list[Problem]:
     """Everything that is wrong, the worst first.
 
@@ -110,6 +112,8 @@ def find_problems(
                 names=unmatched_limits,
             )
         )
+    if history is not None:
+        found += _of_history(history)
     if figures is not None:
         found += _of_figures(figures)
     if folded:
@@ -121,6 +125,23 @@ def find_problems(
             )
         )
     return found
+
+
+def _of_history(history: HistoryStatus) -> Iterable[Problem]:
+    if not history.is_well:
+        waiting = f"{_records(history.waiting)} {'waits' if history.waiting == 1 else 'wait'}"
+        yield Problem(
+            severity="note" if history.state == "away" else "problem",
+            title=f"The history in Supabase is not written, {waiting}",
+            text=history.sentence,
+        )
+    if history.refused:
+        yield Problem(
+            severity="note",
+            title=f"The database of the history refuses {_records(history.refused)}",
+            text="They are in the ledger and in all figures here. They are tried again when the exporter starts; the"
+            " log names the reason.",
+        )
 
 
 def _of_proxy(status: ProxyStatus) -> Problem:

@@ -1,0 +1,248 @@
+"""The history as a whole: what is done in which order, when it is tried again, and how it is doing.
+
+One thread does all of it and nobody waits for it: booking, limits and metrics only ever read the ledger. What failed is
+done again from the ledger, after a pause that grows with the number of failures.
+"""
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.days import local_date
+from exporter.errors import HistoryError, HistoryMisconfiguredError, LedgerError
+from exporter.history.claim import Claimant, claim
+from exporter.history.remote import REASONS, Remote
+from exporter.history.restore import restore
+from exporter.history.sender import Sender
+from exporter.history.state import HistoryStatus
+from exporter.history.switch import take_over
+from exporter.labels import Labels
+from exporter.ledger.backlog import CLAIMED, NEVER_CLAIMED, RESTORED
+from exporter.ledger.ledger import Ledger
+from exporter.pseudonyms import Pseudonym
+
+SCHEMA_VERSION = 1
+"""The version of the functions in supabase/migrations/ that this exporter calls."""
+
+INTERVAL_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 300.0
+_LONGEST_PAUSE_OF_SETUP_SECONDS = 60.0
+_MEASURED_EVERY_SECONDS = 30.0
+
+_log = structlog.get_logger("exporter.history")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something else that is done with Supabase now and then. ``run`` may raise HistoryError and LedgerError.
+
+    It is given the owner's id and the claimed proxies. ``needs_claim``: it is left out while there are none.
+    """
+
+    every_seconds: float
+    run: "Callable[[str, Sequence[str]], None]"
+    needs_claim: bool = True
+
+
+class History:
+    """Keeps ``status`` up to date. ``work`` is for one thread; the rest may be used by any."""
+
+    def __init__(
+        self,
+        *,
+        remote: Remote,
+        ledger: Ledger,
+        labels: Labels,
+        pseudonym: Pseudonym,
+        clock: Clock,
+        zone: tzinfo,
+        retention_ms: int,
+        tasks: Sequence[Task] = (),
+    ) -> None:
+        """``retention_ms`` is how far back records are taken over into a new ledger."""
+        self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
+        self._remote = remote
+        self._ledger = ledger
+        self._labels = labels
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._zone = zone
+        self._retention_ms = retention_ms
+        self._tasks = tasks
+        self._task_due = [0.0] * len(tasks)
+        self._owner = hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
+        self._stopping = threading.Event()
+        self._knows_schema = False
+        self._senders: dict[str, Sender] = {}
+        self._failures = 0
+        self._due = 0.0
+        self._measured: float | None = None
+
+    def work(self) -> None:
+        """Do what is to be done, if it is time. Never raises HistoryError or LedgerError: see ``status``."""
+        try:
+            self._measure()
+            if self._clock.monotonic() >= self._due:
+                self._work()
+        except LedgerError as exc:
+            self._failed(exc, state="ledger", sentence=f"The ledger cannot be read for the history. {exc}")
+        except HistoryError as exc:
+            self._count(exc)
+            state = "misconfigured" if isinstance(exc, HistoryMisconfiguredError) else "away"
+            self._failed(exc, state="name_taken" if exc.reason == "name_taken" else state, sentence=self._advice(exc))
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._stopping.set()
+
+    def ask(self) -> None:
+        """Try again at the next opportunity, whatever went wrong before."""
+        self._due = 0.0
+
+    # --- one pass -------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        self._check_schema()
+        self._run_tasks()
+        taken = self._claim_all()
+        more = True
+        while more and not self._stopping.is_set():
+            more = False
+            for proxy, sender in list(self._senders.items()):
+                try:
+                    more |= sender.send()
+                except HistoryMisconfiguredError as exc:
+                    if exc.reason != "name_taken":
+                        raise
+                    self._count(exc)
+                    del self._senders[proxy]  # claimed anew at the next pass, or told
+                self._measure()
+            self._run_tasks()
+            if more:
+                self._enter("catching_up", f"{self.status.waiting} records wait to be written to Supabase.")
+        if self._stopping.is_set():
+            return
+        if taken is not None:
+            raise taken
+        self._failures = 0
+        self._measure(anyway=True)
+        self.status = replace(self.status, last_success_ms=int(self._clock.now() * 1000))
+        self._enter("ok", "All records are in Supabase.")
+
+    def _check_schema(self) -> None:
+        if self._knows_schema:
+            return
+        version = self._remote.call("exporter_schema_version")
+        if not isinstance(version, int) or version < SCHEMA_VERSION:
+            raise HistoryMisconfiguredError(
+                f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
+                " Apply the files in supabase/migrations/ again: docs/supabase.md.",
+                reason="not_migrated",
+            )
+        self._knows_schema = True
+
+    def _claim_all(self) -> HistoryError | None:
+        """Claim the proxies that are not claimed yet; the refusal of one, if there was any."""
+        refusal: HistoryError | None = None
+        for proxy in list(self._ledger.dictionary.proxies):
+            if proxy in self._senders or self._stopping.is_set():
+                continue
+            try:
+                self._claim(proxy)
+            except HistoryMisconfiguredError as exc:
+                if exc.reason != "name_taken":
+                    raise
+                self._count(exc)
+                refusal = exc
+        return refusal
+
+    def _claim(self, proxy: str) -> None:
+        backlog = self._ledger.backlog
+        first_ms = backlog.first_ms(proxy)
+        day = local_date(int(self._clock.now() * 1000) if first_ms is None else first_ms, self._zone)
+        claimant = Claimant(self._owner, backlog.made_ms())
+        is_first = backlog.stage(proxy) == NEVER_CLAIMED
+        claim(self._remote, proxy, claimant, day=day.isoformat(), is_first=is_first)
+        self._recognize_project()
+        if backlog.stage(proxy) == NEVER_CLAIMED:
+            backlog.enter_stage(proxy, CLAIMED)
+        if backlog.stage(proxy) == CLAIMED:
+            self._enter("restoring", f"What Supabase has of the proxy {proxy} is read into the ledger.")
+            since_ms = int(self._clock.now() * 1000) - self._retention_ms
+            if not restore(self._remote, self._ledger, proxy, since_ms=since_ms, stopping=self._stopping.is_set):
+                return
+            backlog.enter_stage(proxy, RESTORED)
+        take_over(self._remote, self._ledger.dictionary, self._pseudonym, proxy=proxy, owner=self._owner)
+        self._senders[proxy] = Sender(
+            proxy,
+            self._owner,
+            remote=self._remote,
+            ledger=self._ledger,
+            labels=self._labels,
+            clock=self._clock,
+            zone=self._zone,
+        )
+        _log.info("history_claimed", proxy=proxy)
+
+    def _recognize_project(self) -> None:
+        """Begin anew where the project is another one, or was emptied: what was sent before is not there."""
+        project = self._remote.first("exporter_project", "switched_at", newest="id", where={})
+        if project is not None and self._ledger.backlog.enter_project(str(project["switched_at"])):
+            self._senders.clear()
+            _log.warning("history_project_changed", meaning="all records of the ledger are sent to it")
+
+    def _run_tasks(self) -> None:
+        for place, task in enumerate(self._tasks):
+            if self._clock.monotonic() < self._task_due[place] or (task.needs_claim and not self._senders):
+                continue
+            task.run(self._owner, list(self._senders))
+            self._task_due[place] = self._clock.monotonic() + task.every_seconds
+
+    # --- how it is doing ------------------------------------------------------------------------------------------
+
+    def _measure(self, *, anyway: bool = False) -> None:
+        """Count what waits: not at each batch, because a large backlog takes a while to count."""
+        now = self._clock.monotonic()
+        if not anyway and self._measured is not None and now - self._measured < _MEASURED_EVERY_SECONDS:
+            return
+        backlog = self._ledger.backlog
+        waiting = sum(backlog.size(proxy) for proxy in list(self._ledger.dictionary.proxies))
+        self.status = replace(self.status, waiting=waiting, refused=backlog.refused())
+        self._measured = now
+
+    def _count(self, exc: HistoryError) -> None:
+        errors = self.status.errors
+        self.status = replace(self.status, errors={**errors, exc.reason: errors[exc.reason] + 1})
+
+    def _failed(self, exc: Exception, *, state: str, sentence: str) -> None:
+        if self._stopping.is_set():
+            return
+        self._failures += 1
+        self._knows_schema &= state != "misconfigured"
+        longest = _LONGEST_PAUSE_SECONDS if state == "away" else _LONGEST_PAUSE_OF_SETUP_SECONDS
+        pause = min(longest, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 10))
+        # Not all exporters of a project at once, when it is back.
+        self._due = self._clock.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self._enter(state, sentence)
+        _log.debug("history_failed", error=str(exc), failures=self._failures)
+
+    def _advice(self, exc: HistoryError) -> str:
+        if isinstance(exc, HistoryMisconfiguredError):
+            return f"{exc} Records are kept in the ledger until then."
+        return f"{exc} It is tried again; records are kept in the ledger until then."
+
+    def _enter(self, state: str, sentence: str) -> None:
+        before = self.status
+        changed = before.state != state
+        since_ms = int(self._clock.now() * 1000) if changed else before.since_ms
+        self.status = replace(before, state=state, sentence=sentence, since_ms=since_ms)
+        if changed and {state, before.state} != {"ok", "catching_up"}:
+            log = _log.info if self.status.is_well else _log.warning
+            log("history_state", state=state, message=sentence)

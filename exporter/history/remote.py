@@ -1,0 +1,248 @@
+"""The Supabase project: calls through the ``supabase`` client, and what can go wrong with them in plain words.
+
+The client is imported with the first call, because it costs 40 MB and a fifth of a second, which nobody shall pay who
+has no history. Nothing is tried again in here: whoever calls knows whether and when.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from exporter import __version__
+from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError
+
+if TYPE_CHECKING:
+    from supabase import Client
+
+Row = dict[str, Any]
+_T = TypeVar("_T")
+
+PAGE_ROWS = 1000
+"""Rows that one answer has at most: what a hosted project allows."""
+
+REASONS = (
+    "unreachable",
+    "server_error",
+    "too_many_requests",
+    "key_refused",
+    "no_grant",
+    "not_migrated",
+    "name_taken",
+    "wrong_address",
+    "bad_data",
+    "other",
+)
+"""All values of ``HistoryError.reason``."""
+
+_CONNECT_SECONDS = 3.0
+_ANSWER_SECONDS = 20.0
+"""A hosted project gives up after 8 s; the rest is for the way and for a body of a thousand records."""
+
+_MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
+_NO_API = "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
+
+# Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
+_ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
+    (
+        re.compile(r"401|403|PGRST30[123]"),
+        HistoryMisconfiguredError,
+        "key_refused",
+        "Supabase refuses the key. Put the project's secret key (sb_secret_...) into SUPABASE_SECRET_KEY.",
+    ),
+    (
+        re.compile("42501"),
+        HistoryMisconfiguredError,
+        "no_grant",
+        f"The key may not do this: it is not the secret key, or a grant is missing. {_MIGRATE}",
+    ),
+    (
+        re.compile(r"PGRST20[245]|42703|42P01|42883"),
+        HistoryMisconfiguredError,
+        "not_migrated",
+        f"A table or function of the exporter is missing in the project ({{code}}). {_MIGRATE}",
+    ),
+    (
+        re.compile(r"2[23]...|21000|42804"),
+        HistoryDataError,
+        "bad_data",
+        "The database refuses what was sent ({code}).",
+    ),
+    (re.compile("429"), HistoryAwayError, "too_many_requests", "Supabase asks to slow down (429)."),
+    (
+        re.compile(r"57014|40001|40P01|53...|08...|57P0.|PGRST00[0-3]|408|5\d\d"),
+        HistoryAwayError,
+        "server_error",
+        "Supabase answers with an error of its own ({code}).",
+    ),
+    (re.compile(r"PGRST106|404|405|3\d\d"), HistoryMisconfiguredError, "wrong_address", _NO_API),
+)
+
+
+class Remote:
+    """A Supabase project. One thread uses it; ``close`` may be called by another and ends a call under way."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            # A key that looks as if it came from a browser is refused by the hosted service.
+            headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
+        )
+        self._made: Client | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._http.close()
+
+    def call(self, function: str, **parameters: object) -> Any:
+        """What a function of the database answers. Raises HistoryError."""
+        return self._run(lambda client: client.rpc(function, dict(parameters)).execute().data)
+
+    def rows(
+        self, table: str, columns: str = "*", *, order: Sequence[str], where: Mapping[str, object] | None = None
+    ) -> Iterator[Row]:
+        """All rows of a table for which the columns in ``where`` have these values, page by page.
+
+        ``order`` names columns that together are unique, so that no row is met twice or missed. Raises HistoryError.
+        """
+        start = 0
+        while True:
+            page = self._page(table, columns, order=order, where=where or {}, start=start)
+            yield from page
+            start += len(page)
+            if len(page) < PAGE_ROWS:
+                return
+
+    def _page(
+        self, table: str, columns: str, *, order: Sequence[str], where: Mapping[str, object], start: int
+    ) -> list[Row]:
+        def ask(client: "Client") -> Any:
+            query = client.table(table).select(columns)
+            for column, value in where.items():
+                query = query.is_(column, "null") if value is None else query.eq(column, value)
+            for column in order:
+                query = query.order(column)
+            return query.range(start, start + PAGE_ROWS - 1).execute().data
+
+        return _row_list(self._run(ask))
+
+    def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
+        """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            query = client.table(table).select(columns)
+            for column, value in where.items():
+                query = query.is_(column, "null") if value is None else query.eq(column, value)
+            return query.order(newest, desc=True).limit(1).execute().data
+
+        found = _row_list(self._run(ask))
+        return found[0] if found else None
+
+    def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
+        """Write rows, all with the same keys, in place of those with the same value in ``on``. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            return client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()).execute().data
+
+        self._run(ask)
+
+    def add(self, table: str, rows: Sequence[Row], *, on: str) -> list[Row]:
+        """Write the rows whose value in ``on`` is new, and answer with these. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            return client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True).execute().data
+
+        return _row_list(self._run(ask))
+
+    def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
+        """Change the rows whose columns have these values. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            query = client.table(table).update(values, returning=_minimal())
+            for column, value in where.items():
+                query = query.eq(column, value)
+            return query.execute().data
+
+        self._run(ask)
+
+    def _run(self, ask: "Callable[[Client], _T]") -> _T:
+        with _explained():
+            return ask(self._client())
+
+    def _client(self) -> "Client":
+        with self._lock:
+            if self._made is None:
+                from supabase import ClientOptions, create_client  # noqa: PLC0415 - see the module's text
+
+                self._made = create_client(
+                    self._url,
+                    self._key,
+                    ClientOptions(
+                        httpx_client=self._http,
+                        postgrest_client_retry=False,
+                        auto_refresh_token=False,
+                        persist_session=False,
+                    ),
+                )
+            return self._made
+
+
+def _minimal() -> Any:
+    from postgrest.types import ReturnMethod  # noqa: PLC0415
+
+    return ReturnMethod.minimal
+
+
+def _row_list(data: object) -> list[Row]:
+    if not isinstance(data, list):
+        raise _no_api()
+    return data
+
+
+def expect_object(data: object) -> Row:
+    """An answer that has to be a JSON object. Raises HistoryError: a page of some other server comes as a text."""
+    if not isinstance(data, dict):
+        raise _no_api()
+    return data
+
+
+def _no_api() -> HistoryError:
+    return HistoryMisconfiguredError(_NO_API, reason="wrong_address")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turns errors of the client into ours. Their texts may repeat what was sent, so only codes are taken over."""
+    try:
+        yield
+    except HistoryError:
+        raise
+    except httpx.TransportError as exc:
+        raise HistoryAwayError(
+            f"Supabase cannot be reached, or does not answer ({type(exc).__name__}).", reason="unreachable"
+        ) from exc
+    except RuntimeError as exc:  # the connections were closed, because the exporter stops
+        raise HistoryAwayError("The connection to Supabase was closed.", reason="unreachable") from exc
+    except Exception as exc:
+        raise _error_of(exc) from exc
+
+
+def _error_of(exc: Exception) -> HistoryError:
+    """Of a ``postgrest.APIError``, which is not imported before it is needed; of anything else by its class."""
+    code = str(getattr(exc, "code", "") or "")
+    message = str(getattr(exc, "message", "") or "").lower()
+    if code == "P0001" and message == "proxy_not_claimed":
+        return HistoryMisconfiguredError("Another exporter writes under this proxy's name.", reason="name_taken")
+    if not code and "api key" in message:
+        code = "401"
+    for codes, make, reason, sentence in _ERRORS:
+        if codes.fullmatch(code):
+            return make(sentence.format(code=code), reason=reason)
+    what = f"code {code}" if code else type(exc).__name__
+    return HistoryAwayError(f"A call to Supabase failed ({what}).", reason="other")

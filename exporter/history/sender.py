@@ -1,0 +1,127 @@
+"""Sends the backlog of one proxy: records in the order of booking, labels, the checkpoint, and providers' windows.
+
+A batch is sent until it is confirmed, and then the cursor moves. What was sent twice, because the confirmation was
+lost, is known there. A record that the database refuses is found by halving the batch, set aside, and holds up nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import HistoryAwayError, HistoryDataError
+from exporter.history.checkpoint import Checkpoints
+from exporter.history.remote import PAGE_ROWS, Remote, Row, expect_object
+from exporter.history.rows import LabelRows, QuotaRows, Rows
+from exporter.labels import Labels
+from exporter.ledger.backlog import Entry, Outgoing
+from exporter.ledger.ledger import Ledger
+
+_FEWEST_ROWS = 50
+_SIGN_OF_LIFE_SECONDS = 240.0
+
+_log = structlog.get_logger("exporter.history")
+
+
+class Sender:
+    """Sends what one proxy has. One thread uses it."""
+
+    def __init__(
+        self, proxy: str, owner: str, *, remote: Remote, ledger: Ledger, labels: Labels, clock: Clock, zone: tzinfo
+    ) -> None:
+        self._proxy = proxy
+        self._owner = owner
+        self._remote = remote
+        self._ledger = ledger
+        self._clock = clock
+        self._rows = Rows(ledger.dictionary, zone)
+        self._labels = LabelRows(ledger.dictionary, labels, proxy)
+        self._quotas = QuotaRows(ledger, proxy)
+        self._checkpoints = Checkpoints()
+        self._most_rows = PAGE_ROWS
+        self._called: float | None = None
+        self._tried_refused = False
+
+    def send(self) -> bool:
+        """Send one batch; whether more waits. Raises HistoryError and LedgerError."""
+        outgoing = self._ledger.backlog.read(self._proxy, limit=self._most_rows)
+        checkpoint = self._checkpoints.changes(outgoing.state) if outgoing.state is not None else None
+        labels = self._labels.changed()
+        if outgoing.entries:
+            self._book(outgoing, labels, checkpoint)
+        else:
+            if labels or checkpoint is not None or self._is_quiet():
+                self._call("exporter_book", p_rows=[], p_labels=labels, p_checkpoint=checkpoint)
+            self._ledger.backlog.passed(self._proxy, outgoing.until)
+        self._labels.sent(labels)
+        if outgoing.state is None:
+            return True
+        self._checkpoints.sent(outgoing.state)
+        if quotas := self._quotas.changed():
+            self._call("exporter_save_quotas", p_rows=quotas)
+            self._quotas.sent(quotas)
+        if not self._tried_refused:
+            self._try_refused()
+            self._tried_refused = True
+        return False
+
+    def _book(self, outgoing: Outgoing, labels: list[Row], checkpoint: Row | None) -> None:
+        refused: dict[int, str] = {}
+        try:
+            answer = self._call(
+                "exporter_book",
+                p_rows=self._rows.of(outgoing.entries),
+                p_labels=labels,
+                p_checkpoint=checkpoint,
+            )
+            expect_object(answer)
+        except HistoryDataError:
+            refused = self._halved(outgoing.entries)
+            if checkpoint is not None:
+                self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
+        except HistoryAwayError:
+            self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too much for a slow server in the time it has
+            raise
+        else:
+            self._most_rows = min(PAGE_ROWS, self._most_rows * 2)
+        self._ledger.backlog.sent(self._proxy, outgoing.until, refused=refused, now_ms=int(self._clock.now() * 1000))
+        if refused:
+            _log.warning(
+                "history_records_set_aside",
+                proxy=self._proxy,
+                records=len(refused),
+                meaning="the database refuses them; they stay in the ledger and are tried again at the next start",
+                reason=next(iter(refused.values())),
+            )
+
+    def _halved(self, entries: Sequence[Entry]) -> dict[int, str]:
+        """Send them in halves; those that are refused one by one, each with the reason."""
+        refused: dict[int, str] = {}
+        waiting = [entries]
+        while waiting:
+            part = waiting.pop()
+            try:
+                self._call("exporter_book", p_rows=self._rows.of(part))
+            except HistoryDataError as exc:
+                if len(part) == 1:
+                    refused[part[0].id] = str(exc)
+                else:
+                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half is taken first
+        return refused
+
+    def _try_refused(self) -> None:
+        """Once after a start: a newer version, or a newer schema, may get them through."""
+        entries = self._ledger.backlog.set_aside(self._proxy)
+        if entries:
+            still = self._halved(entries)
+            self._ledger.backlog.accepted([entry.id for entry in entries if entry.id not in still])
+
+    def _is_quiet(self) -> bool:
+        """Whether it is time for a sign of life, without which another exporter could take the claim."""
+        return self._called is None or self._clock.monotonic() - self._called >= _SIGN_OF_LIFE_SECONDS
+
+    def _call(self, function: str, **parameters: object) -> object:
+        answer = self._remote.call(function, p_proxy=self._proxy, p_owner=self._owner, **parameters)
+        self._called = self._clock.monotonic()
+        return answer
