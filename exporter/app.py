@@ -99,7 +99,6 @@ class Exporter:
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
         retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
-        self._writers = [upkeep, retention, *self._pollers]
         self._stopping = threading.Event()
         self._ledger_problem = ""
         self._clock = clock
@@ -109,9 +108,13 @@ class Exporter:
         self._history = (
             None
             if self._remote is None
-            else open_history(settings, self._remote, self._ledger, labels, pseudonyms.of, clock)
+            else open_history(
+                settings, remote=self._remote, ledger=self._ledger, labels=labels, pseudonym=pseudonyms.of, clock=clock
+            )
         )
-        self._workers = [*self._writers, *_price_workers(self.prices), *_history_workers(self._history)]
+        self._historians = _history_workers(self._history)
+        self._writers = [upkeep, retention, *self._pollers, *self._historians]
+        self._workers = [*self._writers, *_price_workers(self.prices)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
             ledger=self._ledger,
@@ -155,9 +158,11 @@ class Exporter:
         return None if self._history is None else self._history.status
 
     def trigger(self) -> None:
-        """Poll all proxies now, in the background."""
-        for poller in self._pollers:
-            poller.ask()
+        """Poll all proxies now, and try to bring the history up to date, in the background."""
+        if self._history is not None:
+            self._history.ask()
+        for worker in (*self._pollers, *self._historians):
+            worker.ask()
 
     def run(self, stop: threading.Event) -> None:
         """Serve and poll until ``stop`` is set, then finish what is in hand."""
@@ -182,17 +187,21 @@ class Exporter:
         self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
         for client in self._clients:
             client.close()  # what has arrived of a pop is still stored and booked
+        if self._remote is not None:
+            self._remote.cut()  # what was sent without an answer is sent again at the next start
         all_ended = self._await_workers(deadline)
         self.web.stop()
         if all_ended:
             for pipeline in self._pipelines:
                 pipeline.finish()
             self._ledger.close()
+            if self._remote is not None:
+                self._remote.close()
         self._lock.release()
         _log.info("stopped", finished=all_ended)
 
     def _await_workers(self, deadline: float) -> bool:
-        # Not the price lists and the history: what hangs there holds nothing that could be lost.
+        # Not the price lists: what hangs there holds nothing that could be lost.
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 
@@ -275,7 +284,7 @@ def open_remote(settings: Settings) -> Remote | None:
 
 
 def open_history(
-    settings: Settings, remote: Remote, ledger: Ledger, labels: Labels, pseudonym: Pseudonym, clock: Clock
+    settings: Settings, *, remote: Remote, ledger: Ledger, labels: Labels, pseudonym: Pseudonym, clock: Clock
 ) -> History:
     """The history of these settings."""
     return History(

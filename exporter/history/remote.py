@@ -6,13 +6,13 @@ has no history. Nothing is tried again in here: whoever calls knows whether and 
 
 import contextlib
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from exporter import __version__
+from exporter.cutting import Cutter
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ REASONS = (
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 20.0
 """A hosted project gives up after 8 s; the rest is for the way and for a body of a thousand records."""
+_WHOLE_SECONDS = 60.0
+"""A call in all: an answer may drip."""
 
 _MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
 _NO_API = "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
@@ -83,7 +85,7 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
 
 
 class Remote:
-    """A Supabase project. One thread uses it; ``close`` may be called by another and ends a call under way."""
+    """A Supabase project. One thread uses it; any may ``cut``."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
@@ -92,13 +94,22 @@ class Remote:
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             # A key that looks as if it came from a browser is refused by the hosted service.
             headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            event_hooks={"request": [self._prepare]},
         )
+        self._cutter = Cutter()
         self._made: Client | None = None
-        self._lock = threading.Lock()
+
+    def cut(self) -> None:
+        """End a call under way, in whichever thread. Later calls fail."""
+        self._cutter.close()
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Drop the connection. Nothing may be under way any more."""
         self._http.close()
+
+    def _prepare(self, request: httpx.Request) -> None:
+        request.extensions["trace"] = self._cutter.trace
 
     def call(self, function: str, **parameters: object) -> Any:
         """What a function of the database answers. Raises HistoryError."""
@@ -172,25 +183,24 @@ class Remote:
         self._run(ask)
 
     def _run(self, ask: "Callable[[Client], _T]") -> _T:
-        with _explained():
-            return ask(self._client())
+        if self._cutter.closed:
+            raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
+        client = self._client()
+        with _explained(), self._cutter.limited(_WHOLE_SECONDS):
+            return ask(client)
 
     def _client(self) -> "Client":
-        with self._lock:
-            if self._made is None:
-                from supabase import ClientOptions, create_client  # noqa: PLC0415 - see the module's text
+        if self._made is None:
+            from supabase import ClientOptions, create_client  # noqa: PLC0415 - see the module's text
 
-                self._made = create_client(
-                    self._url,
-                    self._key,
-                    ClientOptions(
-                        httpx_client=self._http,
-                        postgrest_client_retry=False,
-                        auto_refresh_token=False,
-                        persist_session=False,
-                    ),
-                )
-            return self._made
+            options = ClientOptions(
+                httpx_client=self._http,
+                postgrest_client_retry=False,
+                auto_refresh_token=False,
+                persist_session=False,
+            )
+            self._made = create_client(self._url, self._key, options)
+        return self._made
 
 
 def _minimal() -> Any:
@@ -227,8 +237,6 @@ def _explained() -> Iterator[None]:
         raise HistoryAwayError(
             f"Supabase cannot be reached, or does not answer ({type(exc).__name__}).", reason="unreachable"
         ) from exc
-    except RuntimeError as exc:  # the connections were closed, because the exporter stops
-        raise HistoryAwayError("The connection to Supabase was closed.", reason="unreachable") from exc
     except Exception as exc:
         raise _error_of(exc) from exc
 

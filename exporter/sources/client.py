@@ -11,17 +11,17 @@ SSL_CERT_DIR always count, for CPA's own TLS usually has a private certificate.
 
 import ipaddress
 import re
-import socket
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 import msgspec
 
 from exporter import __version__
+from exporter.cutting import Cutter
 from exporter.errors import (
     BadAnswerError,
     BannedError,
@@ -81,9 +81,7 @@ class ProxyClient:
         self._timeouts = timeouts or Timeouts()
         self._authorization = {b"Authorization": _bearer(key, name)}
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._late = False
-        self._closed = False
+        self._cutter = Cutter()
         self._version = ""
         self._commit = ""
         try:
@@ -166,8 +164,7 @@ class ProxyClient:
 
     def close(self) -> None:
         """End a call in progress, in whichever thread, and close the connection. Later calls fail."""
-        self._closed = True
-        self._abort()
+        self._cutter.close()
         # Only a look-up of the host name or a connection in the making can keep the lock now.
         if self._lock.acquire(timeout=self._timeouts.connect + 1.0):
             try:
@@ -176,20 +173,18 @@ class ProxyClient:
                 self._lock.release()
 
     def _fetch(self, path: str, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
-        if self._closed:
+        if self._cutter.closed:
             raise _NotSentError(self._stopped())
         body = bytearray()
         response: httpx.Response | None = None
         error: ProxyError | None = None
-        self._late = False
-        # A timer and not the clock between two chunks: headers may drip as well, inside the library.
-        timer = threading.Timer(self._timeouts.total, self._expire)
-        timer.daemon = True
-        timer.start()
         try:
-            with self._client.stream(
-                "GET", self._base + path, headers=headers, extensions={"trace": self._trace}
-            ) as response:
+            with (
+                self._cutter.limited(self._timeouts.total),
+                self._client.stream(
+                    "GET", self._base + path, headers=headers, extensions={"trace": self._cutter.trace}
+                ) as response,
+            ):
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > max_bytes:
@@ -202,14 +197,12 @@ class ProxyClient:
                 if isinstance(exc, _NOT_SENT):
                     raise _NotSentError(error) from exc
                 raise error from exc
-        finally:
-            timer.cancel()
         return Answer(status=response.status_code, headers=_lower(response.headers), body=body, error=error)
 
     def _explain(self, exc: httpx.HTTPError | httpx.StreamError) -> ProxyError:
-        if self._closed:
+        if self._cutter.closed:
             return self._stopped()
-        if self._late:
+        if self._cutter.late:
             return ProxyUnreachableError(
                 f"{self._where} did not finish its answer within {self._timeouts.total:g} seconds."
             )
@@ -239,23 +232,6 @@ class ProxyClient:
         if answer.from_cpa:
             self._version = _clean(answer.headers["x-cpa-version"])
             self._commit = _clean(answer.headers.get("x-cpa-commit", ""))
-
-    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keep the socket in use, so that another thread can end a call that waits for it."""
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self._socket = info["return_value"].get_extra_info("socket")
-            if self._closed or self._late:
-                self._abort()
-
-    def _expire(self) -> None:
-        self._late = True
-        self._abort()
-
-    def _abort(self) -> None:
-        if self._socket is not None:
-            # The plain socket's method: that of a TLS socket drops its TLS state while the other thread still writes.
-            with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _NotSentError(Exception):
