@@ -17,7 +17,7 @@ from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.errors import HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claim import Claimant, claim
-from exporter.history.remote import REASONS, Remote
+from exporter.history.remote import REASONS, Remote, expect_number
 from exporter.history.restore import restore
 from exporter.history.sender import Sender
 from exporter.history.state import HistoryStatus
@@ -76,7 +76,7 @@ class History:
         self._zone = zone
         self._retention_ms = retention_ms
         self._tasks = tasks
-        self._task_due = [0.0] * len(tasks)
+        self._task_due: dict[Task, float] = {}
         self._owner = hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
         self._stopping = threading.Event()
         self._knows_schema = False
@@ -110,7 +110,7 @@ class History:
 
     def _work(self) -> None:
         self._check_schema()
-        self._run_tasks()
+        self._run_tasks([task for task in self._tasks if not task.needs_claim])  # however long the rest takes
         taken = self._claim_all()
         more = True
         while more and not self._stopping.is_set():
@@ -124,7 +124,7 @@ class History:
                     self._count(exc)
                     del self._senders[proxy]  # claimed anew at the next pass, or told
                 self._measure()
-            self._run_tasks()
+            self._run_tasks(self._tasks)
             if more:
                 self._enter("catching_up", f"{self.status.waiting} records wait to be written to Supabase.")
         if self._stopping.is_set():
@@ -139,8 +139,8 @@ class History:
     def _check_schema(self) -> None:
         if self._knows_schema:
             return
-        version = self._remote.call("exporter_schema_version")
-        if not isinstance(version, int) or version < SCHEMA_VERSION:
+        version = expect_number(self._remote.call("exporter_schema_version"))
+        if version < SCHEMA_VERSION:
             raise HistoryMisconfiguredError(
                 f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
                 " Apply the files in supabase/migrations/ again: docs/supabase.md.",
@@ -198,12 +198,12 @@ class History:
             self._senders.clear()
             _log.warning("history_project_changed", meaning="all records of the ledger are sent to it")
 
-    def _run_tasks(self) -> None:
-        for place, task in enumerate(self._tasks):
-            if self._clock.monotonic() < self._task_due[place] or (task.needs_claim and not self._senders):
+    def _run_tasks(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            if self._clock.monotonic() < self._task_due.get(task, 0.0) or (task.needs_claim and not self._senders):
                 continue
             task.run(self._owner, list(self._senders))
-            self._task_due[place] = self._clock.monotonic() + task.every_seconds
+            self._task_due[task] = self._clock.monotonic() + task.every_seconds
 
     # --- how it is doing ------------------------------------------------------------------------------------------
 

@@ -87,11 +87,11 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
 class Remote:
     """A Supabase project. One thread uses it; any may ``cut``."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
         self._url = url
         self._key = key
         self._http = httpx.Client(
-            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS),
             # A key that looks as if it came from a browser is refused by the hosted service.
             headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
@@ -218,6 +218,13 @@ def _row_list(data: object) -> list[Row]:
 def expect_object(data: object) -> Row:
     """An answer that has to be a JSON object. Raises HistoryError: a page of some other server comes as a text."""
     if not isinstance(data, dict):
+        raise _no_api()
+    return data
+
+
+def expect_number(data: object) -> int:
+    """An answer that has to be a whole number. Raises HistoryError."""
+    if not isinstance(data, int):
         raise _no_api()
     return data
 

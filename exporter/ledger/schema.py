@@ -298,7 +298,7 @@ _HISTORY = """
 alter table installation add column made_ms integer;
 update installation set made_ms = 1000 * cast(strftime('%s', 'now') as integer) where not exists (select 1 from proxy);
 -- Which project the history is in. Entries of a proxy up to `history_sent` are there, or were set aside.
--- `history_stage` is 0 until this ledger first claims the proxy's name, 1 while what stands there is taken over, then 2.
+-- `history_stage` is 0 until this ledger first claims the proxy's name, 1 while what is there is taken over, then 2.
 -- Entries that came from there have negative ids, so they are behind every cursor.
 alter table installation add column history_project text;
 alter table proxy add column history_sent integer not null default 0;

@@ -3,37 +3,29 @@
 A demo proxy notes the identity of every record that it hands out, pop by pop, so that the ledger is compared record by
 record. Two things are killed: forks of a process that has everything loaded, which are fast enough for hundreds of
 kills; and the program as its users start it. ``-s`` shows what the kills met.
-
-Run as a program, this file is the process that forks.
 """
 
-import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGKILL
 from typing import Protocol
 
 import httpx
 import pytest
 
-from exporter.app import Exporter
 from exporter.demo.proxy import DemoProxy, Item
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
-from exporter.logs import configure_logging
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
-from tests.fakes.program import settings_for
-from tests.running import environment, exporter_process, flow_in, ledger_file, wait_until
+from tests.fakes.forks import Forks
+from tests.running import exporter_process, flow_in, ledger_file, wait_until
 
 Identity = tuple[int, int]
 
@@ -114,64 +106,6 @@ def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
 class _Victim(Protocol):
     def kill(self) -> None:
         """End it at once; nothing of it runs any more when this returns."""
-
-
-class _Forks:
-    """Starts exporters quickly: each is forked from a process that has all modules loaded."""
-
-    def __init__(self, url: str, data_dir: Path) -> None:
-        self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.test_kill", url, str(data_dir)],
-            env=environment({}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._to, self._from = self._parent.stdin, self._parent.stdout
-        self._pid = 0
-
-    def start(self) -> None:
-        self._pid = int(self._tell("fork"))
-
-    def kill(self) -> None:
-        os.kill(self._pid, SIGKILL)
-        self._pid = 0
-        assert self._tell("reap") == f"ended by {SIGKILL.value}"
-
-    def end(self) -> None:
-        if self._pid:
-            self.kill()
-        self._to.close()
-        self._parent.wait(10)
-        self._from.close()
-
-    def _tell(self, word: str) -> str:
-        print(word, file=self._to, flush=True)
-        return self._from.readline().strip()
-
-
-def _serve_forks(url: str, data_dir: Path) -> None:
-    configure_logging("warning", "logfmt", stream=sys.stderr)
-    pid = 0
-    for line in sys.stdin:
-        if line.strip() == "reap":
-            print(f"ended by {-os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}", flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            _poll_for_ever(url, data_dir)
-        print(pid, flush=True)
-
-
-def _poll_for_ever(url: str, data_dir: Path) -> None:
-    """The program without its command line, asked for one poll after the other."""
-    exporter = Exporter(settings_for(data_dir, proxy_url=url, key=MANAGEMENT_KEY))
-    threading.Thread(target=exporter.run, args=(threading.Event(),)).start()
-    while True:
-        exporter.trigger()
-        time.sleep(0.005)
 
 
 # --- the tests --------------------------------------------------------------------------------------------------------
@@ -271,7 +205,7 @@ def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
 def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) -> None:
     data_dir, met, chance = tmp_path / "data", _Met(), random.Random(1)
     with _loaded_proxy() as (proxy, url):
-        forks = _Forks(url, data_dir)
+        forks = Forks(url, data_dir)
         try:
             for _ in range(_FORKED_KILLS):
                 forks.start()
@@ -324,7 +258,3 @@ def _knock(trigger: Callable[[], None], ended: threading.Event) -> None:
     while not ended.wait(0.05):
         with suppress(httpx.HTTPError):
             trigger()
-
-
-if __name__ == "__main__":
-    _serve_forks(sys.argv[1], Path(sys.argv[2]))

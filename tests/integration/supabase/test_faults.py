@@ -1,0 +1,123 @@
+"""Whatever goes wrong on the way to Supabase, in the end it has what the ledger has: every record, once.
+
+Calls fail in all ways that a network and a gateway have, the API and PostgreSQL are killed and frozen, and the exporter
+itself is killed, over and over, while requests go on. ``-s`` shows what happened.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGINT, SIGQUIT
+
+import pytest
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
+from tests.fakes.forks import Forks
+from tests.integration.supabase.comparison import assert_equal, waiting
+from tests.running import flow_in, wait_until
+from tests.supabase.api import SupabaseApi
+from tests.supabase.gate import FAULTS, Gate
+from tests.supabase.postgres import NEWEST, Database, Postgres
+
+_FAULTS = 2000
+_RECORDS = 10
+_PAUSE_SECONDS = 0.1
+
+
+@contextmanager
+def _used_proxy() -> Iterator[tuple[DemoProxy, str]]:
+    """A proxy that is used all the time, and its URL."""
+    proxy, ended = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600), threading.Event()
+    traffic = Traffic(seed=5, zone=proxy.zone, shape=proxy.shape)
+
+    def use() -> None:
+        while not ended.wait(_PAUSE_SECONDS):
+            proxy.publish(traffic.batch(_RECORDS, ending=time.time()))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    try:
+        with DemoServer(proxy) as server:
+            yield proxy, server.url
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _Backend:
+    """An API and a PostgreSQL server of its own, to be mistreated."""
+
+    def __init__(self) -> None:
+        self.postgres = Postgres(NEWEST)
+        self.postgres.run(
+            "create database own template project", database="postgres", user="postgres", transaction=False
+        )
+        self.database = Database(self.postgres, "own")
+        self.database.migrate()
+        self.api = SupabaseApi(self.database)
+        self.met = dict.fromkeys(("api_killed", "api_frozen", "postgres_killed", "postgres_stopped"), 0)
+
+    def mistreat(self, chance: random.Random) -> None:
+        what = chance.choices(list(self.met), weights=[4, 4, 1, 1])[0]
+        self.met[what] += 1
+        if what == "api_frozen":
+            self.api.freeze()
+            time.sleep(0.1)
+            self.api.thaw()
+            return
+        if what.startswith("postgres"):
+            self.postgres.stop(SIGQUIT if what == "postgres_killed" else SIGINT)
+            time.sleep(0.05)
+            self.postgres.start()
+        self.api.restart()
+
+    def close(self) -> None:
+        self.api.kill()
+        self.postgres.close()
+
+
+@pytest.mark.timeout(600)
+def test_after_thousands_of_faults_supabase_has_what_the_ledger_has(tmp_path: Path) -> None:
+    chance, kills = random.Random(7), 0
+    backend = _Backend()
+
+    def fault(path: str) -> str:
+        # The few calls that a start needs fail less often: else hardly any exporter would live to send a record.
+        often = 0.9 if "exporter_book" in path else 0.2
+        return chance.choice(FAULTS) if chance.random() < often else ""
+
+    try:
+        with _used_proxy() as (proxy, url), Gate(lambda: backend.api.url, late_seconds=0.05) as gate:
+            gate.fault = fault
+            forks = Forks(url, tmp_path / "data", supabase_url=gate.url, supabase_secret_key=backend.api.secret_key)
+            started = time.monotonic()
+            try:
+                while sum(gate.met[name] for name in FAULTS) + kills + sum(backend.met.values()) < _FAULTS:
+                    forks.start()
+                    time.sleep(chance.uniform(0.1, 4.0))
+                    if chance.random() < 0.5:
+                        backend.mistreat(chance)
+                        time.sleep(chance.uniform(0.0, 0.5))
+                    forks.kill()
+                    kills += 1
+                lasted = time.monotonic() - started
+                gate.fault = lambda _path: ""
+                proxy.publishing = False
+                forks.start()
+                wait_until(lambda: not proxy.counts().queued and not flow_in(tmp_path / "data").pending, seconds=60)
+                wait_until(lambda: waiting(tmp_path / "data") == 0, seconds=60)
+                forks.kill()
+            finally:
+                forks.end()
+        number = assert_equal(tmp_path / "data", backend.database)
+        print(f"\n{number} records, {kills} kills, {backend.met}, {dict(gate.met)} in {lasted:.0f} s")
+        assert number > 1000
+        assert all(gate.met[name] for name in FAULTS)
+    finally:
+        backend.close()
