@@ -1,8 +1,8 @@
 """Secrets and people stay inside: nothing that a proxy holds leaves the program, by whatever way out.
 
 The program runs as users run it, with the most talkative log, in front of a demo proxy, of recorded servers, and of
-servers that put secrets where none belong. Then every line, page, metric, command and byte on disk is searched for all
-planted secrets, and for the program's own.
+servers that put secrets where none belong. Then every line, page, metric, command, byte on disk and row in Supabase is
+searched for all planted secrets, and for the program's own.
 """
 
 import json
@@ -24,6 +24,9 @@ from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from tests.fakes.guarding import KEY
 from tests.fakes.replay import FIXTURES, Recording, ReplayProxy
 from tests.running import Process, exporter_process, flow_in, run_command, secrets_found, wait_until
+from tests.supabase.api import SupabaseApi
+from tests.supabase.comparison import waiting
+from tests.supabase.postgres import Database
 
 TOKEN = "planted-exporter-token-5f0c"
 HASH_KEY = "planted-exporter-hash-key-93aa"
@@ -103,14 +106,17 @@ def _configuration(proxies: dict[str, tuple[str, str]]) -> str:
 
 
 @contextmanager
-def _program(directory: Path, proxies: dict[str, tuple[str, str]]) -> Iterator[tuple[Process, dict[str, str]]]:
-    """The program in front of these proxies, and its settings."""
+def _program(
+    directory: Path, proxies: dict[str, tuple[str, str]], **more: str
+) -> Iterator[tuple[Process, dict[str, str]]]:
+    """The program in front of these proxies, and its settings; ``more`` are further ones."""
     (directory / "config.yaml").write_text(_configuration(proxies), encoding="utf-8")
     settings = {
         "EXPORTER_CONFIG": "config.yaml",
         "EXPORTER_TOKEN": TOKEN,
         "EXPORTER_HASH_KEY": HASH_KEY,
         "LOG_LEVEL": "debug",
+        **more,
     }
     with exporter_process(directory, **settings) as program:
         yield program, settings
@@ -147,8 +153,17 @@ def _streams(program: Process) -> dict[str, str]:
     return {"standard output": "\n".join(program.out), "log": "\n".join(program.log)}
 
 
-def test_what_proxies_hold_stays_inside(tmp_path: Path) -> None:
+def _tables(database: Database) -> dict[str, str]:
+    """Every row of every table in Supabase."""
+    names = [
+        row["name"] for row in database.rows("select tablename as name from pg_tables where schemaname = 'public'")
+    ]
+    return {f"table {name}": json.dumps(database.rows(f"select * from {name}")) for name in names}
+
+
+def test_what_proxies_hold_stays_inside(tmp_path: Path, supabase_api: SupabaseApi) -> None:
     data_dir = tmp_path / "data"
+    secret_key = supabase_api.secret_key
     demo = DemoProxy(key=MANAGEMENT_KEY)
     demo.publish(Traffic(seed=9, zone=demo.zone, shape=demo.shape).batch(600, ending=demo.clock.now()))
     demo.enqueue([*_records("v7.1.0"), *_records("v7.2.140"), *_poisoned()])
@@ -156,15 +171,18 @@ def test_what_proxies_hold_stays_inside(tmp_path: Path) -> None:
         proxies = {"demo": (stack.enter_context(DemoServer(demo)).url, MANAGEMENT_KEY)}
         for version in VERSIONS:
             proxies[f"recorded-{version}"] = (stack.enter_context(_recorded_server(version)).url, KEY)
-        program, settings = stack.enter_context(_program(tmp_path, proxies))
+        history = {"SUPABASE_URL": supabase_api.url, "SUPABASE_SECRET_KEY": secret_key}
+        program, settings = stack.enter_context(_program(tmp_path, proxies, **history))
         wait_until(lambda: all(flow_in(data_dir, name).booked >= 50 for name in proxies))
         wait_until(lambda: demo.counts().queued == 0 and flow_in(data_dir, "demo").received == demo.counts().popped)
         wait_until(lambda: not flow_in(data_dir, "demo").pending)
         assert all(flow_in(data_dir, name).adds_up for name in proxies)
         assert flow_in(data_dir, "demo").rejected >= len(RECORDED_SECRETS)
-        texts = _everything_it_says(program)
+        wait_until(lambda: all(waiting(data_dir, proxy=name) == 0 for name in proxies), seconds=40)
+        texts = _everything_it_says(program) | _tables(supabase_api.database)
         assert "person 0" in texts["GET /metrics True"]
         assert "the team" in texts["GET / True"]
+        assert "person 0" in texts["table exporter_labels"]
         assert program.stop() == 0
         texts |= _streams(program)
         own = {**settings, "EXPORTER_DATA_DIR": str(data_dir)}
@@ -179,7 +197,8 @@ def test_what_proxies_hold_stays_inside(tmp_path: Path) -> None:
             assert done.returncode == 0, (command, done.stderr, done.stdout[-500:])
             assert done.stdout
             texts[" ".join(command)] = done.stdout + done.stderr
-    assert secrets_found(ALL_SECRETS, texts=texts, data_dir=data_dir) == []
+    assert len([name for name, text in texts.items() if name.startswith("table ") and text != "[]"]) > 10
+    assert secrets_found([*ALL_SECRETS, secret_key], texts=texts, data_dir=data_dir) == []
 
 
 def test_a_power_failure_leaves_no_secret_on_the_disk(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
 from tests.fakes.forks import Forks
-from tests.integration.supabase.comparison import assert_equal, waiting
 from tests.running import flow_in, wait_until
 from tests.supabase.api import SupabaseApi
+from tests.supabase.comparison import assert_equal, waiting
 from tests.supabase.gate import FAULTS, Gate
 from tests.supabase.postgres import NEWEST, Database, Postgres
 

@@ -13,8 +13,8 @@ from exporter.history.history import SCHEMA_VERSION
 from exporter.settings.model import Aliases, ClientAlias
 from tests.fakes.booking import GOOD
 from tests.fakes.history import HistoryBench
-from tests.integration.supabase.comparison import assert_equal, records
 from tests.supabase.api import SupabaseApi
+from tests.supabase.comparison import assert_equal, records
 from tests.supabase.gate import FAULTS, Gate
 from tests.supabase.postgres import Database, free_port
 

@@ -1,4 +1,4 @@
-"""One PostgreSQL server for all tests here, and one API in front of a migrated database."""
+"""One PostgreSQL server for all tests that need one, and one Supabase API in front of a migrated database."""
 
 from collections.abc import Iterator
 
