@@ -97,6 +97,11 @@ class History:
             self._count(exc)
             state = "misconfigured" if isinstance(exc, HistoryMisconfiguredError) else "away"
             self._failed(exc, state="name_taken" if exc.reason == "name_taken" else state, sentence=self._advice(exc))
+        except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of a shape that nobody foresaw
+            if self.status.state != "internal_error":
+                _log.exception("history_fault")
+            sentence = f"The exporter has a fault ({type(exc).__name__}), the log shows it. It is tried again."
+            self._failed(exc, state="internal_error", sentence=sentence)
 
     def stop(self) -> None:
         """Begin nothing new."""

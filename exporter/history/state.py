@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-STATES = ("starting", "ok", "catching_up", "restoring", "away", "misconfigured", "name_taken", "ledger")
+STATES = (
+    "starting",
+    "ok",
+    "catching_up",
+    "restoring",
+    "away",
+    "misconfigured",
+    "name_taken",
+    "ledger",
+    "internal_error",
+)
 """All states. ``catching_up``: more waits than one call takes. ``away``: Supabase cannot be used at the moment.
 ``misconfigured`` and ``name_taken`` last until somebody changes something."""
 

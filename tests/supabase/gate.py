@@ -25,7 +25,7 @@ FAULTS = (
     "database_away",
 )
 """What can happen to a call. In the first, and in the last five, it is not done; in the others it is. Beside them there
-is ``web_page``: something else is at the address."""
+are ``web_page``, where something else is at the address, and ``strange``, an answer that fits no question."""
 
 _REFUSED = {
     "busy": (429, "text/html", b"<html>slow down</html>"),
@@ -35,6 +35,7 @@ _REFUSED = {
     "database_away": (503, "application/json", b'{"code": "PGRST001", "message": "no connection"}'),
 }
 _REFUSED["web_page"] = (200, "text/html", b"<html>welcome</html>")
+_REFUSED["strange"] = (200, "application/json", b'{"something": "else"}')
 _PASSED_ON = ("apikey", "authorization", "content-type", "prefer", "accept", "accept-profile", "content-profile")
 
 

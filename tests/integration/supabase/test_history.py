@@ -403,3 +403,17 @@ def test_an_emptied_project_gets_everything_again(start: Start, supabase_api: Su
     assert bench.work(60) == "ok"
 
     assert assert_equal(bench.data_dir, supabase_api.database) == 21
+
+
+def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(start: Start, gate: Gate) -> None:
+    bench = start(url=gate.url)
+    bench.book()
+    gate.fault = lambda path: "strange" if "exporter_claim" in path else ""
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(30):
+            assert bench.work(10) == "internal_error"
+    assert len([entry for entry in logs if entry["event"] == "history_fault"]) == 1
+
+    gate.fault = lambda _path: ""
+    assert bench.work(300) == "ok"
