@@ -351,8 +351,8 @@ CONFIG_RELOAD = Family(
     "cliproxy_exporter_config_reload_success",
     "gauge",
     (),
-    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase) is"
-    " in use as it is now, 0 if the last edit is wrong and not in use.",
+    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase)"
+    " is in use as it is now, 0 if the last edit is wrong and not in use.",
 )
 PRICE_FEED = Family(
     "cliproxy_exporter_price_feed_last_success_timestamp_seconds",
