@@ -71,7 +71,7 @@ def _evaluation(
     def evaluate() -> tuple[int, int, int]:
         program.ledger.windows.touched(0)  # as after a booking: nothing is remembered
         with program.ledger.windows.look() as look:
-            windows = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms)
+            windows = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms).windows
         requests, tokens, usd = (window for window in windows[:3])
         return round(requests.used or 0), round(tokens.used or 0), round((usd.used or 0) * 1e9)
 

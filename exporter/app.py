@@ -11,6 +11,9 @@ from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
 from exporter.history.history import INTERVAL_SECONDS, History
+from exporter.history.limit_configs import config_task
+from exporter.history.limit_status import status_task
+from exporter.history.model_prices import price_task
 from exporter.history.remote import Remote
 from exporter.history.state import HistoryStatus
 from exporter.history.tasks import snapshot_task
@@ -19,12 +22,15 @@ from exporter.labels import Labels
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.limits.board import LimitBoard
+from exporter.limits.limit import LimitSource
+from exporter.limits.stored_limits import StoredLimits
 from exporter.limits.user_limits import UserLimits
-from exporter.limits.windows import DEFAULT_THRESHOLDS
+from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.loop import Loop, Worker
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.pipeline import Pipeline
+from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.settings.model import ProxySettings, Settings
@@ -109,7 +115,14 @@ class Exporter:
             None
             if self._remote is None
             else open_history(
-                settings, remote=self._remote, ledger=self._ledger, labels=labels, pseudonym=pseudonyms.of, clock=clock
+                settings,
+                remote=self._remote,
+                ledger=self._ledger,
+                labels=labels,
+                pseudonym=pseudonyms.of,
+                limits=self.limits,
+                pricer=pricer,
+                clock=clock,
             )
         )
         self._historians = _history_workers(self._history)
@@ -264,16 +277,17 @@ def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> Price
 
 
 def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock) -> LimitBoard:
-    """The limits of these settings. Raises SettingsError."""
+    """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
     file = settings.exporter_limits_file
     user = UserLimits(file, zone=settings.zone) if file is not None else None
-    return LimitBoard(
-        ledger=ledger,
-        labels=labels,
-        sources=[user] if user is not None else [],
-        provider_thresholds=lambda: user.thresholds if user is not None else DEFAULT_THRESHOLDS,
-        clock=clock,
-    )
+
+    def thresholds() -> Thresholds:
+        return user.thresholds if user is not None else DEFAULT_THRESHOLDS
+
+    sources: list[LimitSource] = [user] if user is not None else []
+    if settings.supabase_url is not None:
+        sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
+    return LimitBoard(ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, clock=clock)
 
 
 def open_remote(settings: Settings) -> Remote | None:
@@ -284,7 +298,15 @@ def open_remote(settings: Settings) -> Remote | None:
 
 
 def open_history(
-    settings: Settings, *, remote: Remote, ledger: Ledger, labels: Labels, pseudonym: Pseudonym, clock: Clock
+    settings: Settings,
+    *,
+    remote: Remote,
+    ledger: Ledger,
+    labels: Labels,
+    pseudonym: Pseudonym,
+    limits: LimitBoard,
+    pricer: Pricer,
+    clock: Clock,
 ) -> History:
     """The history of these settings."""
     return History(
@@ -295,7 +317,12 @@ def open_history(
         clock=clock,
         zone=settings.zone,
         retention_ms=settings.exporter_retention_days * _DAY_MS,
-        tasks=[snapshot_task(remote, clock)],
+        tasks=[
+            config_task(remote, ledger, limits, clock),
+            status_task(remote, limits, clock),
+            snapshot_task(remote, clock),
+            price_task(remote, ledger, pricer, clock),
+        ],
     )
 
 

@@ -40,7 +40,10 @@ def limits(context: click.Context) -> None:
             several = len(ledger.dictionary.proxies) > 1
             _print([_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows])
         else:
-            click.echo("There is no limit yet: no provider has reported a window, and EXPORTER_LIMITS_FILE names none.")
+            click.echo(
+                "There is no limit yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
+                " table rate_limit_configs in Supabase names one."
+            )
         for id_ in board.current.unmatched:
             click.echo(f"note: nothing that was used so far counts against the limit {id_}.", err=True)
         ledger.close()
@@ -53,7 +56,10 @@ def reset(id_: str) -> None:
     with exit_codes():
         ledger, board, _ = _open()
         if board.reset(id_) is None:
-            raise UnknownLimitError(f"There is no limit {id_!r}: EXPORTER_LIMITS_FILE lists their ids.")
+            raise UnknownLimitError(
+                f"There is no limit {id_!r}: EXPORTER_LIMITS_FILE, or the table rate_limit_configs in Supabase, lists"
+                " their ids."
+            )
         click.echo(f"The limit {id_} starts now.")
         ledger.close()
 

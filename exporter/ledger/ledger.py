@@ -20,6 +20,7 @@ from exporter.ledger.booking import Booked, book_entries, take_over
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
+from exporter.ledger.limit_configs import LimitConfigs
 from exporter.ledger.losses import compare_counts, note_gap
 from exporter.ledger.packing import SpoiltError, pack, unpack
 from exporter.ledger.periods import Periods
@@ -63,6 +64,7 @@ class Ledger:
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
+        self.limit_configs = LimitConfigs(self._database)
         self.quotas = Quotas()
         self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0

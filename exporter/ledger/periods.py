@@ -13,6 +13,7 @@ from datetime import date, tzinfo
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, previous_day
 from exporter.ledger.database import Database
+from exporter.ledger.dictionary import OTHER, Dictionary
 from exporter.ledger.schema import BUCKET_MS
 
 TODAY, YESTERDAY, MONTH = "today", "yesterday", "month"
@@ -82,6 +83,16 @@ class Periods:
 
     def _bucket(self, day: date) -> int:
         return day_start_ms(day, self._zone) // BUCKET_MS
+
+
+def used_lately(periods: PeriodTotals, dictionary: Dictionary) -> dict[tuple[str, str], int]:
+    """The requests of today and yesterday by (provider, model), of those that were used at all and have a name."""
+    found: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for (id_, period), requests in periods.requests.items():
+        route = dictionary.routes[id_]
+        if requests and period in (TODAY, YESTERDAY) and route.model != OTHER:
+            found[(route.provider, route.model)] += requests
+    return dict(found)
 
 
 def _sum(connection: sqlite3.Connection, start: int, end: int) -> _Sums:

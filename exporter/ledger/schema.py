@@ -310,6 +310,8 @@ create table set_aside (
     reason text not null,
     at_ms integer not null
 );
+-- Rows of the table rate_limit_configs there, as JSON.
+create table limit_config (id integer primary key, row text not null);
 """
 
 MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY)

@@ -9,9 +9,9 @@ import structlog
 from exporter.clock import Clock
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.limits.evaluate import Evaluator
+from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.limit import Limit, LimitSource
-from exporter.limits.windows import CONFIGURED, DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.quotas.merge import is_current
 
 _log = structlog.get_logger("exporter.limits")
@@ -21,12 +21,13 @@ _log = structlog.get_logger("exporter.limits")
 class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
-    ``unmatched`` are the ids of limits against which nothing that was ever used counts. ``early_resets`` counts by the
-    labels of ``cliproxy_limit_early_resets_total``.
+    ``measured`` is what the configured limits have used. ``unmatched`` are the ids of limits against which nothing that
+    was ever used counts. ``early_resets`` counts by the labels of ``cliproxy_limit_early_resets_total``.
     """
 
     at_ms: int | None = None
     windows: tuple[LimitWindow, ...] = ()
+    measured: tuple[Measured, ...] = ()
     unmatched: tuple[str, ...] = ()
     early_resets: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
@@ -57,12 +58,18 @@ class LimitBoard:
         self._evaluator = Evaluator(ledger.dictionary, labels)
         self._lock = threading.Lock()
         self._limits: tuple[Limit, ...] = ()
+        self._doubled: tuple[str, ...] = ()
         self._told: set[str] = set()
 
     @property
     def problems(self) -> list[str]:
-        """Why the last change of the limits is not in use, a sentence each; empty if it is."""
-        return [source.problem for source in self._sources if source.problem]
+        """What of the last changes of the limits is not in use, and why, a sentence each."""
+        doubled = [
+            f"The limits file and the table rate_limit_configs have a limit {id_} each; that of the file is in force."
+            " Give it another id."
+            for id_ in self._doubled
+        ]
+        return [*doubled, *(problem for source in self._sources for problem in source.problems)]
 
     def refresh(self) -> None:
         """Take over what has changed in the limits, and look anew. Raises LedgerError."""
@@ -71,22 +78,32 @@ class LimitBoard:
                 source.reload()
             self._look()
 
-    def reset(self, limit: str) -> tuple[LimitWindow, ...] | None:
-        """Start the windows of a configured limit now; how they are then, None for an unknown id. Raises LedgerError.
-
-        Without a window is a limit ``per`` credential, client or model of which none has been used.
-        """
+    def find(self, limit: str) -> Limit | None:
+        """The configured limit that is in force under this id."""
         with self._lock:
-            if all(known.id != limit for known in self._current_limits()):
-                return None
-            self._ledger.windows.set_anchor(limit, int(self._clock.now() * 1000))
-            self._look()
-            _log.info("limit_reset", limit=limit)
-            return tuple(each for each in self.current.windows if (each.kind, each.limit) == (CONFIGURED, limit))
+            return self._find(limit)
+
+    def _find(self, limit: str) -> Limit | None:
+        return next((known for known in self._current_limits() if known.id == limit), None)
+
+    def reset(self, limit: str) -> Limit | None:
+        """Start the windows of a configured limit now; the limit, None for an unknown id. Raises LedgerError."""
+        with self._lock:
+            found = self._find(limit)
+            if found is not None:
+                self._ledger.windows.set_anchor(limit, int(self._clock.now() * 1000))
+                self._look()
+                _log.info("limit_reset", limit=limit)
+            return found
 
     def _current_limits(self) -> tuple[Limit, ...]:
         """Of several with one id the first. The same object as long as nothing changes."""
-        limits = {limit.id: limit for source in reversed(self._sources) for limit in source.limits}
+        limits: dict[str, Limit] = {}
+        doubled: list[str] = []
+        for limit in (limit for source in self._sources for limit in source.limits):
+            if limits.setdefault(limit.id, limit) is not limit:
+                doubled.append(limit.id)
+        self._doubled = tuple(doubled)
         found = tuple(limits.values())
         if found != self._limits:
             self._limits = found
@@ -97,7 +114,7 @@ class LimitBoard:
         limits = self._current_limits()
         anchors = self._ledger.windows.anchors()
         with self._ledger.windows.look() as look:
-            windows = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
+            found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
         reported, early_resets = self._provider_windows(now_ms)
         unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
         for id_ in unmatched:
@@ -105,7 +122,11 @@ class LimitBoard:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
         self.current = Board(
-            at_ms=now_ms, windows=_distinct([*windows, *reported]), unmatched=unmatched, early_resets=early_resets
+            at_ms=now_ms,
+            windows=_distinct([*found.windows, *reported]),
+            measured=tuple(found.measured),
+            unmatched=unmatched,
+            early_resets=early_resets,
         )
 
     def _provider_windows(self, now_ms: int) -> tuple[list[LimitWindow], dict[tuple[str, ...], int]]:

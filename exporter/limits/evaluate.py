@@ -17,7 +17,6 @@ from exporter.limits.windows import CONFIGURED, LimitWindow
 MOST_WINDOWS = 200
 """Windows of one limit that are shown, those nearest to exhaustion: a limit per client may have thousands."""
 
-_POSITION = {Unit.REQUESTS: 0, Unit.TOKENS: 1, Unit.USD: 2}
 _NANO = 1e9
 
 
@@ -33,6 +32,33 @@ class _Group:
     series: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was used in the current window of a limit, whether there is a budget for it or not.
+
+    ``start_ms`` and ``reset_ms`` as in ``LimitWindow``.
+    """
+
+    limit: Limit
+    start_ms: int | None
+    reset_ms: int | None
+    requests: int
+    tokens: int
+    nano_usd: int
+
+    def amount(self, unit: Unit) -> int:
+        """What was used in the unit of a budget."""
+        return {Unit.REQUESTS: self.requests, Unit.TOKENS: self.tokens, Unit.USD: self.nano_usd}[unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The current windows of limits, and what was used in those that have one window and not one ``per`` something."""
+
+    windows: list[LimitWindow]
+    measured: list[Measured]
+
+
 class Evaluator:
     """Evaluates limits. For one thread at a time."""
 
@@ -45,17 +71,20 @@ class Evaluator:
 
     def evaluate(
         self, limits: tuple[Limit, ...], look: WindowLook, anchors: Mapping[str, int], *, now_ms: int
-    ) -> list[LimitWindow]:
+    ) -> Evaluation:
         """The current windows of ``limits``, those of one limit by how much of it is used."""
         self._assign(limits)
-        found: list[LimitWindow] = []
+        found = Evaluation([], [])
         for limit in limits:
             anchor_ms = _newest((limit.anchor_ms, anchors.get(limit.id)), now_ms)
             windows: list[LimitWindow] = []
             for group in self._groups[limit.id]:
-                windows += _windows_of(limit, group, look, anchor_ms, now_ms)
+                measured = _measure(limit, group, look, anchor_ms, now_ms)
+                windows += _windows_of(measured, group, now_ms)
+                if limit.per is None:
+                    found.measured.append(measured)
             windows.sort(key=lambda window: -window.used_ratio)
-            found += windows[: MOST_WINDOWS * len(limit.budgets)]
+            found.windows.extend(windows[: MOST_WINDOWS * len(limit.budgets)])
         return found
 
     def unmatched(self) -> list[Limit]:
@@ -91,7 +120,7 @@ class Evaluator:
     def _groups_of(self, limit: Limit, usages: Sequence[tuple[int, Usage]]) -> list[_Group]:
         groups: dict[str, _Group] = {}
         if limit.per is None:
-            groups[""] = _Group("", limit.proxy, limit.provider, limit.credential, "")
+            groups[""] = _Group("", limit.proxy, limit.provider or limit.shown_provider, limit.credential, "")
         for id_, usage in usages:
             if limit.matches(usage):
                 key = self._key(limit, id_, usage)
@@ -116,15 +145,20 @@ class Evaluator:
         return _Group(key, limit.proxy, limit.provider, limit.credential, scope)
 
 
-def _windows_of(
-    limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int
-) -> Iterable[LimitWindow]:
+def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
     start_ms, reset_ms = _span(limit, group, look, now_ms)
     if start_ms is not None and anchor_ms is not None and anchor_ms > start_ms:
         start_ms = anchor_ms
-    used = (0, 0, 0) if start_ms is None else _add_up(look.sums(start_ms, reset_ms), group.series)
+    requests, tokens, nano_usd = (0, 0, 0) if start_ms is None else _add_up(look.sums(start_ms, reset_ms), group.series)
+    return Measured(
+        limit=limit, start_ms=start_ms, reset_ms=reset_ms, requests=requests, tokens=tokens, nano_usd=nano_usd
+    )
+
+
+def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterable[LimitWindow]:
+    limit = measured.limit
     for unit, budget in limit.budgets:
-        amount = used[_POSITION[unit]]
+        amount = measured.amount(unit)
         scale = _NANO if unit is Unit.USD else 1
         yield LimitWindow(
             proxy=group.proxy,
@@ -140,8 +174,8 @@ def _windows_of(
             used=amount / scale,
             budget=budget / scale,
             thresholds=limit.thresholds,
-            start_ms=start_ms,
-            reset_ms=reset_ms,
+            start_ms=measured.start_ms,
+            reset_ms=measured.reset_ms,
             observed_ms=now_ms,
         )
 

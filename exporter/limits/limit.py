@@ -1,7 +1,7 @@
 """A configured limit: a budget over a time span, and which usage counts against it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
@@ -68,6 +68,9 @@ class Limit:
     them) by exact name or glob. ``model_pattern`` is a pattern of the earlier collector: anywhere in the name, in any
     case, with ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A
     budget in USD is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
+
+    ``config_id`` is the row of ``rate_limit_configs`` in Supabase that it comes from, None for any other.
+    ``shown_provider`` is shown as its provider where none is matched.
     """
 
     id: str
@@ -85,6 +88,8 @@ class Limit:
     per: Per | None = None
     thresholds: Thresholds = DEFAULT_THRESHOLDS
     anchor_ms: int | None = None
+    config_id: int | None = None
+    shown_provider: str = ""
 
     def matches(self, usage: Usage) -> bool:
         """Whether this usage counts against the limit."""
@@ -123,8 +128,8 @@ class LimitSource(Protocol):
         ...
 
     @property
-    def problem(self) -> str:
-        """A sentence if the last change could not be used, else empty."""
+    def problems(self) -> Sequence[str]:
+        """What of the last change is not in use, and why, a sentence each."""
         ...
 
     def reload(self) -> None:

@@ -53,9 +53,9 @@ class UserLimits:
         return self._file.thresholds
 
     @property
-    def problem(self) -> str:
-        """A sentence if the last edit is not in use, else empty."""
-        return self._problem
+    def problems(self) -> Sequence[str]:
+        """A sentence if the last edit is not in use, else nothing."""
+        return [self._problem] if self._problem else []
 
     def reload(self) -> None:
         """Read the file again if it has changed."""

@@ -25,7 +25,8 @@ class LimitWindow:
     """The current window of a limit in one unit.
 
     ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
-    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all of them".
+    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all of them"; a
+    limit of Supabase may name a provider although it counts usage of all.
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
     has no ``reset_ms``; a session that nobody opened has neither start nor reset. Times are ms since the epoch.
     """

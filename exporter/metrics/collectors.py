@@ -14,7 +14,7 @@ from exporter.history.state import HistoryStatus
 from exporter.labels import Labels
 from exporter.ledger.dictionary import OTHER
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.periods import TODAY, YESTERDAY
+from exporter.ledger.periods import used_lately
 from exporter.ledger.totals import Attempts, SeriesKey
 from exporter.limits.board import LimitBoard
 from exporter.metrics import families as f
@@ -85,12 +85,7 @@ def reload_families(prices: PriceLayers, limits: LimitBoard) -> list[Metric]:
 def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Metric]:
     """What is charged now for what was used today or yesterday, and when the price list was read."""
     price, feed = _gauge(f.PRICE), _gauge(f.PRICE_FEED)
-    used = {
-        (route.provider, route.model)
-        for (id_, period), requests in ledger.periods.current.requests.items()
-        if requests and period in (TODAY, YESTERDAY) and (route := ledger.dictionary.routes[id_]).model != OTHER
-    }
-    for provider, model in sorted(used):
+    for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
         for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
             price.add_metric([provider, model, bucket], float(usd))
     if prices.feed is not None and prices.feed.status.fetched_ms is not None:

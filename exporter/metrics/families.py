@@ -181,7 +181,7 @@ LIMIT_USED_RATIO = Family(
     "cliproxy_limit_used_ratio",
     "gauge",
     _LIMIT,
-    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of the limits file,"
+    "Used share of a limit in its current window; may exceed 1. kind: configured is a budget of your own,"
     " provider a window that the provider itself reports. An empty label is all of them.",
 )
 LIMIT_USED = Family(
@@ -351,8 +351,8 @@ CONFIG_RELOAD = Family(
     "cliproxy_exporter_config_reload_success",
     "gauge",
     (),
-    "1 if the files that are read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE) are in use"
-    " as they are now, 0 if the last edit is wrong and the one before it is in use.",
+    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase)"
+    " is in use as it is now, 0 if the last edit is wrong and not in use.",
 )
 PRICE_FEED = Family(
     "cliproxy_exporter_price_feed_last_success_timestamp_seconds",

@@ -98,9 +98,7 @@ def find_problems(
         Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
         for sentence in price_problems
     ]
-    found += [
-        Problem(severity="problem", title="The limits file has a mistake", text=sentence) for sentence in limit_problems
-    ]
+    found += [Problem(severity="problem", title="A limit has a mistake", text=sentence) for sentence in limit_problems]
     if unmatched_limits:
         found.append(
             Problem(

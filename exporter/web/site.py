@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.limits.board import LimitBoard
-from exporter.limits.rows import LimitRow
+from exporter.limits.remaining import label_after_reset
 from exporter.metrics.exposition import Exposition, Scrape
 from exporter.web.access import Access, Refusal
 from exporter.web.page import Page, add_filters
@@ -88,13 +88,12 @@ def make_app(site: Site) -> Flask:
     @app.post("/api/collector/reset/<config_id>")
     def collector_reset(config_id: str) -> tuple[Response, int]:
         try:
-            windows = site.limits.reset(config_id)
+            limit = site.limits.reset(config_id)
         except LedgerError as exc:
             return jsonify(error=str(exc)), 500
-        if windows is None:
+        if limit is None:
             return jsonify(error=f"Configuration with id {config_id[:64]} not found."), 404
-        label = LimitRow(windows[0], now_ms=int(site.clock.now() * 1000)).amount if windows else ""
-        status = {"percentage": 100, "label": label}
+        status = {"percentage": 100, "label": label_after_reset(limit)}
         return jsonify(message=f"Limit {config_id} was reset.", new_status=status), 200
 
     return app

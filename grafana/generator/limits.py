@@ -101,7 +101,7 @@ def build() -> dashboard.Dashboard:
         .with_panel(
             _history(
                 "Own limits over time",
-                "The used share of the limits of your limits file. A fall to 0 is a reset.",
+                "The used share of the limits that you have set. A fall to 0 is a reset.",
                 "configured",
                 "limit",
                 "credential",

@@ -672,6 +672,34 @@ language sql stable set search_path = '' as $$
     limit least(p_limit, 1000)
 $$;
 
+-- What the proxies of all other exporters used since the beginning of limits' windows, by models as rate_limit_configs
+-- says. p_windows: objects with config_id, since_ms. Limits of which they used nothing are left out.
+create or replace function public.exporter_limit_use(p_owner text, p_windows jsonb) returns table (
+    config_id bigint, requests bigint, tokens bigint
+)
+language sql stable set search_path = '' as $$
+    with windows as (
+        select c.id, p.name as proxy, '%' || c.model_pattern || '%' as pattern, w.since,
+               -- Whole quarters of an hour are summed already.
+               date_bin('15 minutes', w.since + interval '15 minutes' - interval '1 microsecond', 'epoch') as whole
+        from (select config_id, to_timestamp(since_ms / 1000.0) as since
+              from jsonb_to_recordset(p_windows) as r (config_id bigint, since_ms bigint)) w
+        join public.rate_limit_configs c on c.id = w.config_id
+        join public.exporter_proxies p on p.owner is distinct from p_owner
+    ),
+    used as (
+        select w.id, r.requests, r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified as tokens
+        from windows w
+        join public.usage_rollups r on r.proxy = w.proxy and r.bucket >= w.whole and r.model ilike w.pattern
+        union all
+        select w.id, r.requests, r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified
+        from windows w
+        join public.usage_records r
+          on r.proxy = w.proxy and r.ts >= w.since and r.ts < w.whole and r.model ilike w.pattern
+    )
+    select id, sum(requests)::bigint, sum(tokens)::bigint from used group by id
+$$;
+
 -- Deletes everything of a proxy, its name too, and computes the days anew that are not frozen. For people, in the SQL
 -- editor: select exporter_forget_proxy('name');
 create or replace function public.exporter_forget_proxy(p_proxy text) returns void
@@ -714,7 +742,7 @@ begin
             'exporter_schema_version', 'exporter_usd', 'exporter_hold', 'exporter_replace', 'exporter_day_sums',
             'exporter_recompute', 'exporter_claim', 'exporter_release', 'exporter_book', 'exporter_save_checkpoint',
             'exporter_save_quotas', 'exporter_take_over', 'exporter_snapshot', 'exporter_prune',
-            'exporter_prune_snapshots', 'exporter_records', 'exporter_forget_proxy')
+            'exporter_prune_snapshots', 'exporter_records', 'exporter_limit_use', 'exporter_forget_proxy')
     loop
         execute format('revoke all on function %s from public, anon, authenticated', signature);
         execute format('grant execute on function %s to service_role', signature);

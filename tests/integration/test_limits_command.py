@@ -95,7 +95,7 @@ def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folde
 def test_a_reset_of_what_does_not_exist_is_told_with_where_to_look(folder: Path) -> None:
     code, lines, notes = _run("limits", "reset", "nothing", folder=folder)
     assert (code, lines) == (1, [])
-    assert "There is no limit 'nothing': EXPORTER_LIMITS_FILE lists their ids." in notes
+    assert "There is no limit 'nothing': EXPORTER_LIMITS_FILE, or the table rate_limit_configs in Supabase," in notes
     assert _run("limits", "reset", "people", folder=folder)[0] == 0, "known, though nobody has used it"
 
 
@@ -104,7 +104,7 @@ def test_a_reset_over_http_is_stored_at_once(program: Process) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json() == {
         "message": "Limit busy was reset.",
-        "new_status": {"percentage": 100, "label": f"0 of {_RECORDS // 2} requests"},
+        "new_status": {"percentage": 100, "label": f"0/{_RECORDS // 2} Requests"},
     }
     assert _used(program, "busy") == 0, "without waiting for a tick"
     foreign = httpx.post(
@@ -122,11 +122,11 @@ def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_heals(program: P
     wait_until(reloaded, lambda ok: ok == 0)
     assert _used(program, "month") == _counted(folder), "the last good set"
     assert len(program.logged("limits_not_reloaded", "limits.yaml:3")) == 1
-    assert "The limits file has a mistake" in program.get("/").text
+    assert "A limit has a mistake" in program.get("/").text
     (folder / "limits.yaml").write_text(_LIMITS.replace("month,", "renamed,"))
     wait_until(reloaded, lambda ok: ok == 1)
     assert (_used(program, "renamed"), _used(program, "month")) == (_counted(folder), None)
-    assert "The limits file has a mistake" not in program.get("/").text
+    assert "A limit has a mistake" not in program.get("/").text
     assert len(program.logged("limit_matches_nothing", "odd")) == 1
 
 

@@ -55,7 +55,10 @@ def _words(html: str) -> str:
 
 def test_without_limits_it_says_how_one_comes_about(web: WebBench) -> None:
     section = _words(_section(web.client().get("/").text))
-    assert section == "Limits No provider has reported a window yet, and EXPORTER_LIMITS_FILE names no limits."
+    assert section == (
+        "Limits No provider has reported a window yet, and neither EXPORTER_LIMITS_FILE nor the table"
+        " rate_limit_configs in Supabase names limits."
+    )
 
 
 def test_those_nearest_to_exhaustion_come_first(web: WebBench) -> None:
@@ -143,7 +146,7 @@ def test_limits_that_match_nothing_are_a_note(web: WebBench) -> None:
 class _Source:
     """Limits that stand in no file."""
 
-    problem = ""
+    problems = ()
     limits = tuple(
         Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
         for id_, budgets, per in (
@@ -163,7 +166,9 @@ def limited(web: WebBench) -> WebBench:
     return web
 
 
-@pytest.mark.parametrize(("id_", "label"), [("a", "0 of 5.0M tokens"), ("7", "$0.00 of $12.50"), ("people", "")])
+@pytest.mark.parametrize(
+    ("id_", "label"), [("a", "0/5,000,000 Tokens"), ("7", "$0.00/$12.50"), ("people", "0/5 Requests")]
+)
 def test_a_reset_answers_as_the_predecessor_did(limited: WebBench, id_: str, label: str) -> None:
     answer = limited.client().post(f"/api/collector/reset/{id_}")
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
