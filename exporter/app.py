@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -13,11 +13,12 @@ from exporter.errors import LedgerError
 from exporter.history.history import INTERVAL_SECONDS, History
 from exporter.history.remote import Remote
 from exporter.history.state import HistoryStatus
-from exporter.history.tasks import snapshot_task
+from exporter.history.tasks import prune_task, snapshot_task
 from exporter.intake import Intake
 from exporter.labels import Labels
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.limits.user_limits import UserLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS
@@ -44,7 +45,6 @@ _UPKEEP_SECONDS = 5.0
 _RETENTION_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 _REJECTED_RETENTION_MS = 30 * _DAY_MS
-_CLOCK_DOUBT_MS = 3 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call to a proxy before it cuts the connection."""
 _STOP_SECONDS = 8.0
@@ -109,7 +109,9 @@ class Exporter:
         self._history = (
             None
             if self._remote is None
-            else open_history(settings, self._remote, self._ledger, labels, pseudonyms.of, clock)
+            else open_history(
+                settings, self._remote, self._ledger, labels, pseudonyms.of, clock, stopping=self._stopping.is_set
+            )
         )
         self._workers = [*self._writers, *_price_workers(self.prices), *_history_workers(self._history)]
         self._loop = Loop(self._workers)
@@ -222,8 +224,7 @@ class Exporter:
         newest_ms = self._ledger.newest_entry_ms()
         if newest_ms is None:
             return
-        # By the proxies' clocks where ours is ahead of them: a clock that is wrong once must not delete history.
-        now_ms = min(int(self._clock.now() * 1000), newest_ms + _CLOCK_DOUBT_MS)
+        now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
         pruned = self._ledger.prune(
             entries_before_ms=now_ms - self._retention_ms,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
@@ -275,7 +276,14 @@ def open_remote(settings: Settings) -> Remote | None:
 
 
 def open_history(
-    settings: Settings, remote: Remote, ledger: Ledger, labels: Labels, pseudonym: Pseudonym, clock: Clock
+    settings: Settings,
+    remote: Remote,
+    ledger: Ledger,
+    labels: Labels,
+    pseudonym: Pseudonym,
+    clock: Clock,
+    *,
+    stopping: Callable[[], bool],
 ) -> History:
     """The history of these settings."""
     return History(
@@ -286,7 +294,12 @@ def open_history(
         clock=clock,
         zone=settings.zone,
         retention_ms=settings.exporter_retention_days * _DAY_MS,
-        tasks=[snapshot_task(remote, clock)],
+        tasks=[
+            snapshot_task(remote, clock),
+            prune_task(
+                remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days, stopping=stopping
+            ),
+        ],
     )
 
 

@@ -144,6 +144,19 @@ class Remote:
         found = _row_list(self._run(ask))
         return found[0] if found else None
 
+    def some(
+        self, table: str, columns: str, *, filters: Sequence[tuple[str, str, str]] = (), limit: int = 1
+    ) -> list[Row]:
+        """A few rows, in any order. ``filters`` are the API's: column, operator, value. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            query = client.table(table).select(columns)
+            for column, operator, value in filters:
+                query = query.filter(column, operator, value)
+            return query.limit(limit).execute().data
+
+        return _row_list(self._run(ask))
+
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
         """Write rows, all with the same keys, in place of those with the same value in ``on``. Raises HistoryError."""
 
@@ -208,6 +221,13 @@ def _row_list(data: object) -> list[Row]:
 def expect_object(data: object) -> Row:
     """An answer that has to be a JSON object. Raises HistoryError: a page of some other server comes as a text."""
     if not isinstance(data, dict):
+        raise _no_api()
+    return data
+
+
+def expect_number(data: object) -> int:
+    """An answer that has to be a whole number. Raises HistoryError, as ``expect_object``."""
+    if not isinstance(data, int):
         raise _no_api()
     return data
 
