@@ -100,7 +100,8 @@ create table if not exists public.usage_rollups (
     primary key (proxy, bucket, provider, model, credential, client, basis, billing)
 );
 
--- Sums of all records ever written, by client and model: what the cumulative rows of model_usage are made of.
+-- Sums of all records ever written, by client and model, but for those that happened before the older collector's last
+-- row, which has them: what the cumulative rows of usage_snapshots and model_usage are made of.
 create table if not exists public.usage_totals (
     proxy text not null references public.exporter_proxies (name),
     client text not null,
@@ -471,6 +472,7 @@ begin
                sum(uncached + cache_read + cache_write + output + unclassified),
                sum(uncached + cache_read + cache_write), sum(output), sum(nano_usd)
         from added
+        where ts >= coalesce((select old_snapshot_at from public.exporter_project), '-infinity')
         group by 1, 2, 3
         on conflict (proxy, client, model) do update set
             requests = t.requests + excluded.requests, failed = t.failed + excluded.failed,
