@@ -166,13 +166,13 @@ def test_the_exporter_prunes_by_its_setting(supabase_api: SupabaseApi, tmp_path:
             key=MANAGEMENT_KEY,
             supabase_url=supabase_api.url,
             supabase_secret_key=SecretStr(supabase_api.secret_key),
-            exporter_history_days=2,
         )
+        before = (datetime.fromtimestamp(now, UTC) - timedelta(days=2)).date().isoformat()
+        all_records = "(select count(*) from usage_records)"
         with running(settings):
-            wait_for(lambda: database.value("(select sum(total_requests) from daily_stats)"), seconds=30)
-            two_days_ago = (datetime.fromtimestamp(now, UTC) - timedelta(days=2)).date().isoformat()
-            old = f"(select count(*) from usage_records where day < '{two_days_ago}')"
-            wait_for(lambda: database.value(old), lambda number: number == 0, seconds=30)
+            wait_for(lambda: database.value(all_records), lambda number: number == 40, seconds=30)
+        with running(settings.model_copy(update={"exporter_history_days": 2})):
+            wait_for(lambda: database.value(all_records), lambda number: number == 20, seconds=30)
 
-    assert database.value(f"(select count(*) from daily_stats where stat_date < '{two_days_ago}')") > 0
-    assert database.value("(select count(*) from usage_records)") > 0
+    assert database.value(f"(select count(*) from usage_records where day < '{before}')") == 0
+    assert database.value(f"(select count(*) from daily_stats where stat_date < '{before}')") > 0
