@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -16,11 +16,12 @@ from exporter.history.limit_status import status_task
 from exporter.history.model_prices import price_task
 from exporter.history.remote import Remote
 from exporter.history.state import HistoryStatus
-from exporter.history.tasks import snapshot_task
+from exporter.history.tasks import prune_task, snapshot_task
 from exporter.intake import Intake
 from exporter.labels import Labels
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit import LimitSource
 from exporter.limits.stored_limits import StoredLimits
@@ -50,7 +51,6 @@ _UPKEEP_SECONDS = 5.0
 _RETENTION_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 _REJECTED_RETENTION_MS = 30 * _DAY_MS
-_CLOCK_DOUBT_MS = 3 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call to a proxy before it cuts the connection."""
 _STOP_SECONDS = 8.0
@@ -123,6 +123,7 @@ class Exporter:
                 limits=self.limits,
                 pricer=pricer,
                 clock=clock,
+                stopping=self._stopping.is_set,
             )
         )
         self._historians = _history_workers(self._history)
@@ -244,8 +245,7 @@ class Exporter:
         newest_ms = self._ledger.newest_entry_ms()
         if newest_ms is None:
             return
-        # By the proxies' clocks where ours is ahead of them: a clock that is wrong once must not delete history.
-        now_ms = min(int(self._clock.now() * 1000), newest_ms + _CLOCK_DOUBT_MS)
+        now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
         pruned = self._ledger.prune(
             entries_before_ms=now_ms - self._retention_ms,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
@@ -307,6 +307,7 @@ def open_history(
     limits: LimitBoard,
     pricer: Pricer,
     clock: Clock,
+    stopping: Callable[[], bool],
 ) -> History:
     """The history of these settings."""
     return History(
@@ -322,6 +323,9 @@ def open_history(
             status_task(remote, limits, clock),
             snapshot_task(remote, clock),
             price_task(remote, ledger, pricer, clock),
+            prune_task(
+                remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days, stopping=stopping
+            ),
         ],
     )
 

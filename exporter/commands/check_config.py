@@ -1,16 +1,18 @@
-"""``cliproxy-exporter check-config``: the settings, and with ``--connect`` the proxies."""
+"""``cliproxy-exporter check-config``: the settings, and with ``--connect`` the proxies and Supabase."""
 
 import os
 from pathlib import Path
 
 import click
 
-from exporter.app import connect, open_ledger
-from exporter.clock import SystemClock
+from exporter.app import connect, open_ledger, open_remote
+from exporter.clock import Clock, SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes
 from exporter.errors import ProxyError
+from exporter.history.check import check_project
+from exporter.ledger.ledger import Ledger
 from exporter.settings.load import load_settings, no_proxy_sentence
-from exporter.settings.model import Settings
+from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
 
 
@@ -19,7 +21,8 @@ from exporter.sources.detect import detect
     "--connect",
     "also_connect",
     is_flag=True,
-    help="Also ask each proxy. A key that was refused lately is not tried again, so this cannot get you banned.",
+    help="Also ask each proxy, and Supabase if it is set; nothing is changed there. A management key that was refused"
+    " lately is not tried again, so this cannot get you banned.",
 )
 def check_config(also_connect: bool) -> None:
     """Check the settings and print all problems at once, each with what to do."""
@@ -37,36 +40,54 @@ def check_config(also_connect: bool) -> None:
         for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
         click.echo("The settings are valid.")
-        if also_connect:
-            _check_proxies(loaded.settings)
+        if also_connect and not _connect(loaded.settings):
+            raise SystemExit(FAILED)
 
 
-def _check_proxies(settings: Settings) -> None:
+def _connect(settings: Settings) -> bool:
+    """Ask the proxies and Supabase; whether all is as it should be."""
     clock = SystemClock()
     ledger = open_ledger(settings, clock)
-    failed = False
-    for proxy in settings.proxies:
-        client = connect(proxy, ledger, clock)
-        try:
-            source = detect(client)
-        except ProxyError as exc:
-            failed = True
-            click.echo(f"problem: {exc}")
-        else:
-            click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.api})")
-            if source.flags.publishing_enabled is False:
-                failed = True
-                click.echo(
-                    f"problem: proxy {proxy.name} does not record usage: set usage-statistics-enabled: true in its"
-                    " config.yaml."
-                )
-            if source.flags.retention_seconds is not None:
-                click.echo(
-                    f"proxy {proxy.name}: keeps unread records for {source.flags.retention_seconds} s"
-                    " (redis-usage-queue-retention-seconds; 3600 is the most, and survives a longer restart)"
-                )
-        finally:
-            client.close()
-    ledger.close()
-    if failed:
-        raise SystemExit(FAILED)
+    try:
+        works = [_check_proxy(proxy, ledger, clock) for proxy in settings.proxies]
+        works.append(_check_history(settings, ledger, clock))
+    finally:
+        ledger.close()
+    return all(works)
+
+
+def _check_proxy(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> bool:
+    client = connect(proxy, ledger, clock)
+    try:
+        source = detect(client)
+    except ProxyError as exc:
+        click.echo(f"problem: {exc}")
+        return False
+    finally:
+        client.close()
+    click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.api})")
+    if source.flags.publishing_enabled is False:
+        click.echo(
+            f"problem: proxy {proxy.name} does not record usage: set usage-statistics-enabled: true in its config.yaml."
+        )
+    if source.flags.retention_seconds is not None:
+        click.echo(
+            f"proxy {proxy.name}: keeps unread records for {source.flags.retention_seconds} s"
+            " (redis-usage-queue-retention-seconds; 3600 is the most, and survives a longer restart)"
+        )
+    return source.flags.publishing_enabled is not False
+
+
+def _check_history(settings: Settings, ledger: Ledger, clock: Clock) -> bool:
+    remote = open_remote(settings)
+    if remote is None:
+        click.echo("history: none, because SUPABASE_URL is not set")
+        return True
+    works = True
+    try:
+        for finding in check_project(remote, ledger, clock):
+            click.echo(f"{'history' if finding.severity == 'fine' else finding.severity}: {finding.text}")
+            works &= finding.severity != "problem"
+    finally:
+        remote.close()
+    return works

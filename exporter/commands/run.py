@@ -61,7 +61,8 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
 def demo(rate: float, seed: int | None, proxy_port: int, proxy_version: str, history_hours: float | None) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
-    Its ledger is in the folder `demo` of the data directory, so real figures and invented ones never mix.
+    Its ledger is in the folder `demo` of the data directory, and it writes nothing to Supabase, so real figures and
+    invented ones never mix.
     """
     if history_hours and not versions.has_usage(proxy_version):
         text = f"{proxy_version} has a queue, which remembers no history."
@@ -111,6 +112,8 @@ def _run_demo(
                     "proxies": (ProxySettings(name="demo", url=server.url, management_key=SecretStr(MANAGEMENT_KEY)),),
                     "exporter_data_dir": settings.exporter_data_dir / "demo",
                     "exporter_prices_refresh": False,
+                    "supabase_url": None,
+                    "supabase_secret_key": None,
                     "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
                     "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
                 }

@@ -1,7 +1,7 @@
 """The claim of a proxy's name in a project: two exporters must not write under one name."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.remote import Remote, expect_object
@@ -28,7 +28,7 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first:
     if answer["claimed"]:
         return
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
-    is_successor = is_first and claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp()
+    is_successor = is_first and may_succeed(claimant, seen_at)
     if is_successor:
         answer = expect_object(
             remote.call(
@@ -37,14 +37,29 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first:
         )
         if answer["claimed"]:
             return
-    seen = seen_at.strftime("%Y-%m-%d %H:%M UTC")
+    raise name_taken(proxy, seen_at, is_successor=is_successor)
+
+
+def may_succeed(claimant: Claimant, seen_at: datetime) -> bool:
+    """Whether the claimant's ledger was made after the other one was last seen, so that it may stand in for that."""
+    return claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp()
+
+
+def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:
+    """What to tell whoever cannot have the name ``proxy``, which another exporter used last at ``seen_at``."""
     advice = (
         f"If that was this one, before its data directory was lost, it goes on by itself {STALE_SECONDS // 60} minutes"
         " after that."
         if is_successor
         else "Give the proxies of a project different names: docs/supabase.md#several-exporters."
     )
-    raise HistoryMisconfiguredError(
-        f"Another exporter writes the history of a proxy named {proxy} to this project, last at {seen}. {advice}",
+    return HistoryMisconfiguredError(
+        f"Another exporter writes the history of a proxy named {proxy} to this project, last at {in_utc(seen_at)}."
+        f" {advice}",
         reason="name_taken",
     )
+
+
+def in_utc(moment: datetime) -> str:
+    """A moment for people."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

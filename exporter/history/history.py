@@ -51,6 +51,23 @@ class Task:
     needs_claim: bool = True
 
 
+def owner_of(ledger: Ledger) -> str:
+    """The id under which the exporter with this ledger claims proxies: random, and as lasting as the ledger is."""
+    return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
+
+
+def check_schema(remote: Remote) -> int:
+    """The version of the functions in the project. Raises HistoryError, also if it is too old."""
+    version = expect_number(remote.call("exporter_schema_version"))
+    if version < SCHEMA_VERSION:
+        raise HistoryMisconfiguredError(
+            f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
+            " Apply the files in supabase/migrations/ again: docs/supabase.md.",
+            reason="not_migrated",
+        )
+    return version
+
+
 class History:
     """Keeps ``status`` up to date. ``work`` is for one thread; the rest may be used by any."""
 
@@ -77,7 +94,7 @@ class History:
         self._retention_ms = retention_ms
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._owner = hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
+        self._owner = owner_of(ledger)
         self._stopping = threading.Event()
         self._knows_schema = False
         self._senders: dict[str, Sender] = {}
@@ -144,13 +161,7 @@ class History:
     def _check_schema(self) -> None:
         if self._knows_schema:
             return
-        version = expect_number(self._remote.call("exporter_schema_version"))
-        if version < SCHEMA_VERSION:
-            raise HistoryMisconfiguredError(
-                f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
-                " Apply the files in supabase/migrations/ again: docs/supabase.md.",
-                reason="not_migrated",
-            )
+        check_schema(self._remote)
         self._knows_schema = True
 
     def _claim_all(self) -> HistoryError | None:

@@ -155,6 +155,19 @@ class Remote:
         found = expect_rows(self._run(ask))
         return found[0] if found else None
 
+    def some(
+        self, table: str, columns: str, *, filters: Sequence[tuple[str, str, str]] = (), limit: int = 1
+    ) -> list[Row]:
+        """A few rows, in any order. ``filters`` are the API's: column, operator, value. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            query = client.table(table).select(columns)
+            for column, operator, value in filters:
+                query = query.filter(column, operator, value)
+            return query.limit(limit).execute().data
+
+        return expect_rows(self._run(ask))
+
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
         """Write rows, all with the same keys, in place of those with the same value in ``on``. Raises HistoryError."""
 

@@ -1,14 +1,21 @@
-"""What is written to Supabase now and then, beside the records: the cumulative rows that older dashboards read."""
+"""What is done with Supabase now and then, beside the records: cumulative rows for older dashboards, and pruning."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, tzinfo
 
 from exporter.clock import Clock
+from exporter.days import local_date
 from exporter.history.history import Task
-from exporter.history.remote import Remote
+from exporter.history.remote import Remote, expect_number
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.retention import believable_now_ms
 
 _SLOT_SECONDS = 300
 _LOOK_SECONDS = 10.0
+_DAY_MS = 86_400_000
+_PRUNED_EVERY_SECONDS = 3600.0
+_SNAPSHOT_DAYS = 90
+"""How long rows of ``usage_snapshots`` and ``model_usage`` stay: daily_stats tells what was before."""
 
 
 def snapshot_task(remote: Remote, clock: Clock) -> Task:
@@ -26,3 +33,30 @@ def snapshot_task(remote: Remote, clock: Clock) -> Task:
         written = slot
 
     return Task(_LOOK_SECONDS, run)
+
+
+def prune_task(
+    remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, days: int, stopping: Callable[[], bool]
+) -> Task:
+    """Deletes, every hour, the records of all days that began and ended more than ``days`` ago, and old snapshots.
+
+    Days are those of ``zone``. Ends early when ``stopping`` says so; the next run goes on.
+    """
+
+    def run(owner: str, proxies: Sequence[str]) -> None:
+        newest_ms = ledger.newest_entry_ms()
+        if newest_ms is None:
+            return
+        now_ms = believable_now_ms(int(clock.now() * 1000), newest_ms)
+        day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
+        for proxy in proxies:
+            _repeat("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day)
+        moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * _DAY_MS) / 1000, UTC).isoformat()
+        _repeat("exporter_prune_snapshots", p_before=moment)
+
+    def _repeat(function: str, **parameters: object) -> None:
+        """Each call deletes some, so that none takes long."""
+        while not stopping() and expect_number(remote.call(function, **parameters)):
+            pass
+
+    return Task(_PRUNED_EVERY_SECONDS, run)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 
+_CLOCK_DOUBT_MS = 3 * 86_400_000
 _ROWS_PER_STEP = 5_000
 _PAGES_PER_STEP = 500
 _SLACK_PAGES = 2_000
@@ -28,6 +29,14 @@ class Pruned:
 
     entries: int
     rejected: int
+
+
+def believable_now_ms(now_ms: int, newest_entry_ms: int) -> int:
+    """What time it is, to tell what is old: by the proxies' clocks where ours is far ahead of them.
+
+    A clock that is wrong once must not delete what happened lately. Both are in ms.
+    """
+    return min(now_ms, newest_entry_ms + _CLOCK_DOUBT_MS)
 
 
 def prune(

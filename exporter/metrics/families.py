@@ -370,6 +370,15 @@ COLLECTOR_UP = Family(
     "1 if this part of the scrape could be made, 0 if its families are missing.",
 )
 
+HISTORY_FAMILIES = (
+    HISTORY_STATE,
+    HISTORY_BACKLOG,
+    HISTORY_REFUSED,
+    HISTORY_LAST_SUCCESS,
+    HISTORY_ERRORS,
+)
+"""Of these there is nothing without SUPABASE_URL."""
+
 OTHER_FAMILIES = (
     PERIOD_COST,
     PERIOD_TOKENS,
@@ -412,11 +421,7 @@ OTHER_FAMILIES = (
     FOLDED,
     LEDGER_BYTES,
     LEDGER_ENTRIES,
-    HISTORY_STATE,
-    HISTORY_BACKLOG,
-    HISTORY_REFUSED,
-    HISTORY_LAST_SUCCESS,
-    HISTORY_ERRORS,
+    *HISTORY_FAMILIES,
     CONFIG_RELOAD,
     PRICE_FEED,
     BUILD_INFO,

@@ -311,6 +311,16 @@ class Settings(_Frozen):
             help="Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one.",
         ),
     ] = None
+    exporter_history_days: Annotated[
+        int,
+        BeforeValidator(checks.whole_number(1, 36_500)),
+        About(
+            section="History",
+            kind="days, 1 to 36500",
+            help="How long single usage records stay in Supabase. "
+            "Days, quarters of an hour and totals are kept for ever there.",
+        ),
+    ] = 365
     exporter_config: Annotated[
         Annotated[Path, BeforeValidator(checks.path)] | None,
         About(

@@ -473,7 +473,7 @@ begin
                sum(uncached + cache_read + cache_write), sum(output), sum(nano_usd)
         from added
         -- What the older collector has counted is in its last row, from which the counters go on.
-        where ts > coalesce((select old_snapshot_at from public.exporter_project), '-infinity')
+        where ts >= coalesce((select old_snapshot_at from public.exporter_project), '-infinity')
         group by 1, 2, 3
         on conflict (proxy, client, model) do update set
             requests = t.requests + excluded.requests, failed = t.failed + excluded.failed,

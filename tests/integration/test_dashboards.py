@@ -39,6 +39,11 @@ MAY_BE_EMPTY = {
     "cliproxy-limits: Early resets: A": "no provider does so in the demo",
     "cliproxy-overview: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
     "cliproxy-limits: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
+    "cliproxy-overview: History: A": "the demo writes to no Supabase project",
+    "cliproxy-overview: Last complete: A": "the same",
+    "cliproxy-overview: Records not in Supabase: A": "the same",
+    "cliproxy-overview: Records not in Supabase: B": "the same",
+    "cliproxy-overview: Failed calls to Supabase per hour: A": "the same",
 }
 """Queries whose answer is rightly empty when all is well. Their figures are tested below."""
 
@@ -263,6 +268,20 @@ def _made_up(now: float) -> str:
         {f'{each},severity="{name}"': value for each in _LIMITS for name, value in thresholds.items()},
     )
     gauge("ALERTS", dict.fromkeys(_ALERTS, 1))
+    # Two exporters, of which one cannot reach Supabase.
+    for name, (one, other) in {"backlog_records": (0, 70), "refused_records": (2, 0)}.items():
+        gauge(f"cliproxy_exporter_history_{name}", {'instance="one"': one, 'instance="other"': other})
+    states = {("one", "ok"): 1, ("one", "away"): 0, ("other", "ok"): 0, ("other", "away"): 1}
+    gauge(
+        "cliproxy_exporter_history_state",
+        {f'instance="{instance}",state="{state}"': value for (instance, state), value in states.items()},
+    )
+    complete = {'instance="one"': now - 10, 'instance="other"': now - 900}
+    gauge("cliproxy_exporter_history_last_success_timestamp_seconds", complete)
+    lines.append("# TYPE cliproxy_exporter_history_errors counter")
+    errors = "cliproxy_exporter_history_errors_total"
+    lines.extend(f'{errors}{{instance="other",reason="unreachable"}} {when - times[0]} {when}' for when in times)
+    lines.extend(f'{errors}{{instance="other",reason="no_grant"}} 3 {when}' for when in times)
     lines.append("# TYPE cliproxy_limit_early_resets counter")
     early = 'proxy="office",provider="claude",credential="claude-main",window="5h"'
     lines.extend(f"cliproxy_limit_early_resets_total{{{early}}} {int(when > now - 1800)} {when}" for when in times)
@@ -365,3 +384,28 @@ def test_an_early_reset_is_shown(made_up: tuple[Prometheus, float]) -> None:
 
     assert (row.labels["credential"], row.labels["window"]) == ("claude-main", "5h")
     assert row.value == pytest.approx(1, abs=0.02)
+
+
+def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple[Prometheus, float]) -> None:
+    states = {each.labels["state"]: each.value for each in _ask(made_up, "cliproxy-overview: History: A")}
+
+    assert states == {"ok": 0, "away": 1}
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        pytest.param("Last complete: A", 900, id="of the exporter that is behind"),
+        pytest.param("Records not in Supabase: A", 70, id="waiting"),
+        pytest.param("Records not in Supabase: B", 2, id="refused"),
+    ],
+)
+def test_the_figures_of_the_history(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
+    assert [each.value for each in _ask(made_up, f"cliproxy-overview: {where}")] == [value]
+
+
+def test_failed_calls_to_supabase_are_shown_by_reason(made_up: tuple[Prometheus, float]) -> None:
+    (failed,) = _ask(made_up, "cliproxy-overview: Failed calls to Supabase per hour: A")
+
+    assert failed.labels == {"reason": "unreachable"}
+    assert failed.value == pytest.approx(3600)

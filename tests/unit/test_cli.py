@@ -120,10 +120,12 @@ def test_settings_in_dotenv_are_enough(server: DemoServer, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("arguments", [["demo", "--rate", "20", "--seed", "3"], ["run", "--or-demo"]], ids=" ".join)
 def test_the_demo_shows_invented_figures(arguments: list[str], tmp_path: Path) -> None:
-    with exporter_process(tmp_path, arguments=arguments) as program:
+    real = {"SUPABASE_URL": "http://127.0.0.1:1", "SUPABASE_SECRET_KEY": "sb_secret_x"}
+    with exporter_process(tmp_path, arguments=arguments, **real) as program:
         requests = "cliproxy_requests_total"
         wait_until(lambda: program.metric(requests, proxy="demo"), lambda made: made and made > 50)
         assert program.metric("cliproxy_up", proxy="demo") == 1
+        assert program.metric("cliproxy_exporter_history_state") is None, "invented figures go to no real project"
         assert program.stop() == 0
     assert "all figures are invented" in program.out[0]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]

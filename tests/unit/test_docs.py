@@ -9,6 +9,8 @@ import pytest
 
 from exporter import pipeline
 from exporter.errors import ProxyError
+from exporter.history.remote import REASONS as HISTORY_REASONS
+from exporter.history.state import STATES as HISTORY_STATES
 from exporter.metrics.collectors import REJECTION_REASONS
 from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
 from exporter.settings.load import load_settings
@@ -145,6 +147,12 @@ def test_every_state_of_a_proxy_is_explained_and_no_other() -> None:
 
 def test_every_reason_of_a_rejection_is_explained_and_no_other() -> None:
     assert _first_column(ROOT / "docs" / "operations.md", "Rejected records") == set(REJECTION_REASONS)
+
+
+def test_every_state_of_the_history_and_every_reason_is_explained_and_no_other() -> None:
+    explained = _first_column(ROOT / "docs" / "supabase.md", "When something is wrong")
+
+    assert explained == {*HISTORY_STATES, *HISTORY_REASONS}
 
 
 # --- examples ---------------------------------------------------------------------------------------------------------

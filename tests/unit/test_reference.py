@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES, PRICE_FEED
+from exporter.metrics.families import HISTORY_FAMILIES, LEDGER_FAMILIES, OTHER_FAMILIES, PRICE_FEED
 from exporter.reference import main, pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,6 +33,9 @@ def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
     samples = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     names = {line.partition("{")[0].partition(" ")[0] for line in samples}
     names.add(PRICE_FEED.sample_name)  # there only once a list was read from the web: tests/integration/test_prices.py
+    names |= {
+        each.sample_name for each in HISTORY_FAMILIES
+    }  # with a project: tests/integration/supabase/test_metrics.py
     for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
         wanted = f"{family.name}_count" if family.kind == "histogram" else family.sample_name
         assert wanted in names, f"{family.sample_name} is in no scrape of the whole program"

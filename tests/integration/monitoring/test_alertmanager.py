@@ -151,6 +151,10 @@ def _for_proxy(name: str, severity: str, **labels: str) -> dict[str, dict[str, s
     return {"labels": {**given, **labels}}
 
 
+def _of_exporter(name: str, instance: str = "exporter:9317") -> dict[str, dict[str, str]]:
+    return {"labels": {"alertname": name, "severity": "warning", "instance": instance}}
+
+
 @pytest.mark.parametrize(
     ("source", "is_held_back"),
     [
@@ -222,6 +226,12 @@ def test_an_exporter_that_is_away_holds_back_what_is_known_by_it(
             )
             for name, severity in (("CliproxyRecordsBeingLost", "critical"), ("CliproxyAnotherConsumer", "warning"))
         ],
+        pytest.param(
+            _of_exporter("CliproxyHistoryMisconfigured"),
+            [_of_exporter("CliproxyHistoryBacklogGrowing")],
+            [_of_exporter("CliproxyHistoryBacklogGrowing", "other:9317"), _of_exporter("CliproxyConfigReloadFailed")],
+            id="a history that cannot be written: how much waits",
+        ),
     ],
 )
 def test_an_alert_holds_back(

@@ -193,6 +193,19 @@ def test_counters_go_on_from_the_last_old_row_and_cost_counts_what_was_booked(da
     }
 
 
+def test_what_the_older_collector_has_counted_is_not_added_to_the_counters_again(database: Database) -> None:
+    _book(database, "2026-10-30 12:00", f"{_SWITCH} 10:14")  # a proxy's /usage tells everything since its start
+    _book(database, f"{_SWITCH} 10:16")
+
+    _snapshot(database, f"{_SWITCH} 10:22")
+
+    row = _newest(database)
+    assert (row["total_requests"], row["total_tokens"], row["cumulative_cost_usd"]) == (103 + 1, 15_150, 0.0015)
+    newest = "(select max(id) from usage_snapshots)"
+    assert database.value(f"(select sum(request_count) from model_usage where snapshot_id = {newest})") == 1
+    assert database.value("(select sum(requests) from usage_rollups)") == 3
+
+
 def test_a_models_counters_go_on_under_the_clients_label(database: Database) -> None:
     old = {"client": "client-0a1b2c3d4e", "model": "gpt-4o", "tokens": 700, "input_tokens": 0, "output_tokens": 0}
     rows = [old | {"requests": 7, "cost_usd": 12.34}]

@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
+from exporter.history.state import STATES as HISTORY_STATES
 from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
 from exporter.status import STATES
 
@@ -33,6 +34,7 @@ each_runbook = pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), id
 # What Prometheus makes itself, and Alertmanager's own.
 _OTHERS = {"up": {"job", "instance"}, "ALERTS": {"alertname"}, "alertmanager_notifications_failed_total": set()}
 _SCRAPED = {"job", "instance"}
+_STATES = {"cliproxy_proxy_state": STATES, "cliproxy_exporter_history_state": HISTORY_STATES}
 
 
 def _known_labels() -> dict[str, set[str]]:
@@ -62,7 +64,7 @@ def _nodes(node: Any) -> Iterator[Any]:
 
 
 def _problems(expr: str) -> list[str]:
-    """Metrics and labels in matchers that do not exist, and states that no proxy can have."""
+    """Metrics and labels in matchers that do not exist, and states that there are not."""
     found = []
     selectors = [node for node in _nodes(promql_parser.parse(expr)) if isinstance(node, promql_parser.VectorSelector)]
     for selector in selectors:
@@ -72,8 +74,9 @@ def _problems(expr: str) -> list[str]:
         for matcher in selector.matchers.matchers:
             if matcher.name not in KNOWN[selector.name]:
                 found.append(f"{selector.name} has no label {matcher.name}")
-            if selector.name == "cliproxy_proxy_state" and matcher.name == "state":
-                found += [f"no state {state}" for state in matcher.value.split("|") if state not in STATES]
+            if matcher.name == "state" and selector.name in _STATES:
+                states = _STATES[selector.name]
+                found += [f"no state {state}" for state in matcher.value.split("|") if state not in states]
     return found
 
 
@@ -107,6 +110,7 @@ def test_a_name_that_does_not_exist_is_noticed() -> None:
     assert _problems("rate(cliproxy_requsts_total[5m]) > 0") == ["no metric cliproxy_requsts_total"]
     assert _problems('sum(cliproxy_up{model="x"})') == ["cliproxy_up has no label model"]
     assert _problems('cliproxy_proxy_state{state=~"ok|well"}') == ["no state well"]
+    assert _problems('cliproxy_exporter_history_state{state="banned"}') == ["no state banned"]
     assert _queries_in('{{ with printf "cliproxy_up{proxy=%q}" $labels.proxy | query }}') == ["cliproxy_up{proxy='x'}"]
 
 

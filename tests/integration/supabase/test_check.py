@@ -1,0 +1,328 @@
+"""``check-config --connect`` tells what is wrong with a Supabase project and what to do, and changes nothing there."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.world import MANAGEMENT_KEY
+from exporter.history.check import FUNCTIONS, TABLES, Finding, check_project
+from exporter.history.history import owner_of
+from exporter.history.old_rows import PLACES
+from exporter.history.remote import Remote
+from exporter.ledger.backlog import RESTORED
+from exporter.ledger.ledger import Ledger
+from tests.fakes.booking import open_ledger
+from tests.fakes.guarding import TurnableClock
+from tests.running import run_command
+from tests.supabase import eras
+from tests.supabase.api import SupabaseApi
+from tests.supabase.eras import RAW_KEY
+from tests.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres, free_port
+from tests.supabase.records import DAY, OWNER, at, record
+
+_SWITCH = "2026-11-01"
+_GOOD = "tables and functions of version 1 are there, and the key may use them"
+_NOT_ON_ITS_OWN = {  # called by other functions, by people, or before all else
+    "exporter_schema_version",
+    "exporter_usd",
+    "exporter_hold",
+    "exporter_replace",
+    "exporter_day_sums",
+    "exporter_recompute",
+    "exporter_release",
+    "exporter_forget_proxy",
+}
+
+
+def _clock(text: str) -> TurnableClock:
+    """A clock that stands at a moment."""
+    return TurnableClock(at(text) / 1000)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A new one, with a proxy named home."""
+    opened = open_ledger(tmp_path)
+    opened.register("home")
+    yield opened
+    opened.close()
+
+
+def _findings(url: str, key: str, ledger: Ledger, clock: TurnableClock | None = None) -> list[Finding]:
+    remote = Remote(url, key)
+    try:
+        return list(check_project(remote, ledger, clock or TurnableClock()))
+    finally:
+        remote.close()
+
+
+def _problem(url: str, key: str, ledger: Ledger) -> str:
+    (finding,) = _findings(url, key, ledger)
+    assert finding.severity == "problem"
+    return finding.text
+
+
+@contextmanager
+def _api(postgres: Postgres, template: str, sql: str = "") -> Iterator[SupabaseApi]:
+    """A server on a database of its own."""
+    with postgres.database(template) as database:
+        database.run(sql)
+        server = SupabaseApi(database)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def _everything(database: Database) -> dict[str, Any]:
+    return {
+        table: database.value(f"(select coalesce(json_agg(r order by r::text), '[]') from {table} r)")
+        for table in TABLES
+    }
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_that_all_is_well_and_what_is_not(supabase_api: SupabaseApi, tmp_path: Path) -> None:
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as proxy:
+        settings = {
+            "CLIPROXY_URL": proxy.url,
+            "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
+            "EXPORTER_DATA_DIR": str(tmp_path / "data"),
+            "SUPABASE_URL": supabase_api.url,
+        }
+        good = run_command(
+            "check-config", "--connect", cwd=tmp_path, **settings, SUPABASE_SECRET_KEY=supabase_api.secret_key
+        )
+        wrong = run_command(
+            "check-config", "--connect", cwd=tmp_path, **settings, SUPABASE_SECRET_KEY="sb_secret_planted"
+        )
+        public = run_command(
+            "check-config", "--connect", cwd=tmp_path, **settings, SUPABASE_SECRET_KEY=supabase_api.publishable_key
+        )
+
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.splitlines()[-2:] == [f"history: {_GOOD}", "history: the proxy name default is free"]
+    assert (wrong.returncode, wrong.stderr) == (1, "")
+    assert wrong.stdout.splitlines()[-1].startswith("problem: Supabase refuses the key. Put the project's secret key")
+    assert "proxy default: version" in wrong.stdout, "the proxies are asked all the same"
+    assert public.returncode == 2
+    assert "It is the project's public key" in public.stdout
+    said = good.stdout + wrong.stdout + public.stdout
+    assert not [key for key in (supabase_api.secret_key, "planted", supabase_api.publishable_key) if key in said]
+
+
+# --- the project ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_for_is_all_that_the_migrations_make(database: Database) -> None:
+    tables = database.rows("select tablename as name from pg_tables where schemaname = 'public'")
+    functions = database.rows("select proname as name from pg_proc where pronamespace = 'public'::regnamespace")
+
+    assert {row["name"] for row in tables} == TABLES.keys()
+    assert {row["name"] for row in functions} == FUNCTIONS.keys() | _NOT_ON_ITS_OWN
+
+
+def test_the_check_changes_nothing(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+    supabase_api.database.call("exporter_claim", proxy="other", owner=OWNER, day=DAY)
+    supabase_api.database.call("exporter_book", proxy="other", owner=OWNER, rows=[record(1)])
+    before = _everything(supabase_api.database)
+
+    assert _findings(supabase_api.url, supabase_api.secret_key, ledger) == [
+        Finding("fine", _GOOD),
+        Finding("fine", "the proxy name home is free"),
+    ]
+    assert _everything(supabase_api.database) == before
+
+
+def test_a_project_without_tables(postgres: Postgres, ledger: Ledger) -> None:
+    with _api(postgres, "project") as api:
+        said = _problem(api.url, api.secret_key, ledger)
+
+    assert said.startswith("The project lacks usage_snapshots, model_usage, ")
+    assert said.endswith("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
+
+
+def test_a_project_with_the_first_migration_only(postgres: Postgres, ledger: Ledger) -> None:
+    with _api(postgres, "project", MIGRATIONS[0].read_text()) as api:
+        said = _problem(api.url, api.secret_key, ledger)
+
+    assert said.startswith("The project lacks usage_records, ")
+    assert "exporter_book" in said
+    assert "usage_snapshots" not in said
+
+
+def test_a_project_of_an_older_version(postgres: Postgres, ledger: Ledger) -> None:
+    older = "create or replace function exporter_schema_version() returns integer language sql immutable as 'select 0'"
+    with _api(postgres, "migrated", older) as api:
+        said = _problem(api.url, api.secret_key, ledger)
+
+    assert said.startswith("The project's tables are those of an older version (0; this one needs 1).")
+
+
+def test_a_grant_that_is_missing_is_named(postgres: Postgres, ledger: Ledger) -> None:
+    revoked = (
+        "revoke all on usage_rollups from service_role; revoke all on exporter_days from service_role;"
+        "revoke all on function exporter_prune(text, text, date, integer) from service_role;"
+    )
+    with _api(postgres, "migrated", revoked) as api:
+        said = _problem(api.url, api.secret_key, ledger)
+        public = _problem(api.url, api.publishable_key, ledger)
+
+    assert said.startswith("The key may not use usage_rollups, exporter_days, exporter_prune: ")
+    assert "supabase/migrations/" in said
+    assert public.startswith("The key may not use anything there: it is not the secret key")
+
+
+def test_nothing_listens_there(ledger: Ledger) -> None:
+    said = _problem(f"http://127.0.0.1:{free_port()}", "sb_secret_x", ledger)
+
+    assert said.startswith("Supabase cannot be reached, or does not answer (ConnectError). Is SUPABASE_URL right")
+
+
+class _Page(BaseHTTPRequestHandler):
+    """Answers everything with a page, as a parked domain or a captive portal does."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Buy this domain</html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_what_answers_is_a_web_page(ledger: Ledger) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.serve_forever).start()
+        said = _problem(f"http://127.0.0.1:{server.server_port}", "sb_secret_x", ledger)
+        server.shutdown()
+
+    assert said == (
+        "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
+    )
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _name_finding(api: SupabaseApi, ledger: Ledger, clock: TurnableClock | None = None) -> Finding:
+    _access, finding = _findings(api.url, api.secret_key, ledger, clock)
+    return finding
+
+
+def test_a_name_of_ours_is_ours(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+    supabase_api.database.call("exporter_claim", proxy="home", owner=owner_of(ledger), day=DAY)
+    supabase_api.database.run("update exporter_proxies set seen_at = '2026-11-24 15:50Z'")
+
+    assert _name_finding(supabase_api, ledger) == Finding(
+        "fine", "the proxy name home is this exporter's, last used at 2026-11-24 15:50 UTC"
+    )
+
+
+def test_a_name_of_another_exporter_is_a_problem(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+    supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER, day=DAY)
+    ledger.backlog.enter_stage("home", RESTORED)  # this ledger has had the name
+
+    finding = _name_finding(supabase_api, ledger)
+
+    assert finding.severity == "problem"
+    assert finding.text.startswith("Another exporter writes the history of a proxy named home to this project, last at")
+    assert finding.text.endswith("Give the proxies of a project different names: docs/supabase.md#several-exporters.")
+
+
+@pytest.mark.parametrize(
+    ("now", "severity", "says"),
+    [
+        pytest.param("2026-11-24 12:14", "problem", "it goes on by itself 15 minutes after that.", id="lately"),
+        pytest.param("2026-11-24 12:16", "warning", "newer data directory and takes the name over.", id="long ago"),
+    ],
+)
+def test_a_new_data_directory_takes_a_name_over(
+    supabase_api: SupabaseApi, tmp_path: Path, now: str, severity: str, says: str
+) -> None:
+    supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER, day=DAY)
+    supabase_api.database.run("update exporter_proxies set seen_at = '2026-11-24 12:00Z'")
+    ledger = open_ledger(tmp_path, clock=_clock("2026-11-24 12:05"))
+    ledger.register("home")
+
+    finding = _name_finding(supabase_api, ledger, _clock(now))
+    ledger.close()
+
+    assert (finding.severity, finding.text.endswith(says)) == (severity, True), finding.text
+
+
+# --- old rows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["B with the summary of credentials", "A with columns made by hand as double and json"])
+def old_api(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[SupabaseApi]:
+    """The project of somebody who comes from the older collector."""
+    with postgres.database("old_project") as copy:
+        eras.make(copy, request.param, filled=True)
+        copy.migrate()
+        server = SupabaseApi(copy)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def _warnings(api: SupabaseApi, ledger: Ledger) -> list[str]:
+    findings = _findings(api.url, api.secret_key, ledger)
+    assert [each.text for each in findings if each.severity == "problem"] == []
+    return [each.text for each in findings if each.severity == "warning"]
+
+
+def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: SupabaseApi, ledger: Ledger) -> None:
+    database = old_api.database
+    before = _everything(database)
+    has_summary = database.value("to_regclass('credential_usage_summary') is not null")
+    there = PLACES if has_summary else PLACES[:-1]
+
+    def listed() -> list[str]:
+        found = _warnings(old_api, ledger)
+        assert RAW_KEY not in str(found)
+        return [place.table for place in PLACES if f"{place.table} ({place.what})" in str(found)]
+
+    assert listed() == [place.table for place in there]
+    (warning,) = _warnings(old_api, ledger)
+    assert "run this in the project's SQL editor, after the exporter has run with this project once:\n" in warning
+    assert [line.strip() for line in warning.splitlines()[1:]] == [
+        line.strip() for place in there for line in place.statement.splitlines()
+    ]
+    assert _everything(database) == before
+
+    # On the day of the switch our clients stand in the row beside the older collector's keys.
+    _book(database, ledger, f"{_SWITCH} 12:00", "2026-11-02 12:00")
+    (warning,) = _warnings(old_api, ledger)
+    assert "run this in the project's SQL editor:\n" in warning
+
+    for n, place in enumerate(there, 1):
+        database.run(place.statement)
+        assert listed() == [each.table for each in there[n:]]
+
+    _book(database, ledger, f"{_SWITCH} 13:00")
+    assert database.value(f"(select breakdown ? 'endpoints' from daily_stats where stat_date = '{_SWITCH}')")
+    assert listed() == [], "the clients in that day's row are ours"
+
+
+def _book(database: Database, ledger: Ledger, *times: str) -> None:
+    database.call("exporter_claim", proxy="home", owner=owner_of(ledger), day=_SWITCH)
+    rows = [record(int(time[11:13]), ts_ms=at(time), day=time[:10]) for time in times]
+    assert database.call("exporter_book", proxy="home", owner=owner_of(ledger), rows=rows)["inserted"] == len(rows)
+
+
+def test_the_manual_has_the_statements_that_are_reported() -> None:
+    section = (CHECKOUT / "docs" / "supabase.md").read_text().partition("### Old rows with keys\n")[2]
+    block = section.partition("```sql\n")[2].partition("```")[0]
+
+    assert block == "".join(f"{place.statement}\n" for place in PLACES)

@@ -1,0 +1,46 @@
+"""The metrics of the history, as a scrape shows them."""
+
+import time
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.world import MANAGEMENT_KEY
+from exporter.history.remote import REASONS
+from exporter.history.state import STATES
+from exporter.metrics.families import HISTORY_FAMILIES
+from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.supabase.api import SupabaseApi
+
+
+def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(
+    supabase_api: SupabaseApi, tmp_path: Path
+) -> None:
+    begun = time.time()
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+        settings = settings_for(
+            tmp_path / "data",
+            proxy_url=server.url,
+            key=MANAGEMENT_KEY,
+            supabase_url=supabase_api.url,
+            supabase_secret_key=SecretStr(supabase_api.secret_key),
+        )
+        with running(settings) as exporter:
+            text = wait_for(lambda: metrics_of(exporter), lambda text: 'history_state{state="ok"} 1.0' in text)
+
+    shown = {family.name: family for family in text_string_to_metric_families(text)}
+    samples: dict[tuple[str, ...], float] = {}
+    for family in HISTORY_FAMILIES:
+        found = shown[family.name]
+        assert (found.type, found.documentation) == (family.kind, family.help)
+        assert {frozenset(each.labels) for each in found.samples} == {frozenset(family.labels)}
+        samples |= {(each.name, *each.labels.values()): each.value for each in found.samples}
+    name = "cliproxy_exporter_history_"
+    assert time.time() >= samples.pop((f"{name}last_success_timestamp_seconds",)) >= begun
+    expected: dict[tuple[str, ...], float] = {(f"{name}backlog_records",): 0, (f"{name}refused_records",): 0}
+    expected |= {(f"{name}state", state): state == "ok" for state in STATES}
+    expected |= {(f"{name}errors_total", reason): 0 for reason in REASONS}
+    assert samples == expected

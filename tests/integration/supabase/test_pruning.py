@@ -1,0 +1,178 @@
+"""Old records leave Supabase; what they add up to, and what the older collector wrote, stays."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import SecretStr
+
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
+from exporter.history.remote import Remote
+from exporter.history.tasks import prune_task
+from exporter.ledger.ledger import Ledger
+from tests.fakes.booking import GOOD, intake_of, open_ledger, take
+from tests.fakes.guarding import TurnableClock
+from tests.fakes.program import running, settings_for, wait_for
+from tests.supabase.api import SupabaseApi
+from tests.supabase.postgres import Database
+from tests.supabase.records import OWNER, Row, record
+
+_NOW = datetime(2026, 11, 24, 15, 50, tzinfo=UTC)
+_SUMS = ("usage_rollups", "usage_totals", "daily_stats")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A proxy was used at ``_NOW``."""
+    opened = open_ledger(tmp_path)
+    take(intake_of(opened, clock=TurnableClock(_NOW.timestamp())), [{**GOOD, "timestamp": _NOW.isoformat()}])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def remote(supabase_api: SupabaseApi) -> Iterator[Remote]:
+    made = Remote(supabase_api.url, supabase_api.secret_key)
+    yield made
+    made.close()
+
+
+def _prune(remote: Remote, ledger: Ledger, *, years_ahead: int = 0, stops_after: int = 1000, zone: str = "UTC") -> None:
+    """One run of the task for the proxy home, stopped after some questions whether to stop."""
+    clock = TurnableClock((_NOW + timedelta(days=365 * years_ahead)).timestamp())
+    asked = iter(range(stops_after))
+    task = prune_task(remote, ledger, clock, zone=ZoneInfo(zone), days=365, stopping=lambda: next(asked, None) is None)
+    task.run(OWNER, ["home"])
+
+
+def _at(days: float) -> Row:
+    """A record of that many days ago."""
+    moment = _NOW - timedelta(days=days)
+    return record(ts_ms=round(moment.timestamp() * 1000), day=moment.date().isoformat())
+
+
+def _book(database: Database, rows: list[Row], proxy: str = "home", owner: str = OWNER) -> dict[str, int]:
+    database.call("exporter_claim", proxy=proxy, owner=owner, day=_NOW.date().isoformat())
+    answer: dict[str, int] = database.call("exporter_book", proxy=proxy, owner=owner, rows=rows)
+    return answer
+
+
+def _days_left(database: Database, proxy: str = "home") -> list[str]:
+    rows = database.rows(f"select distinct day from usage_records where proxy = '{proxy}' order by 1")
+    return [row["day"] for row in rows]
+
+
+def _sums(database: Database) -> list[Any]:
+    return [database.rows(f"select * from {table} order by 1, 2, 3") for table in _SUMS]
+
+
+def test_old_records_go_and_their_sums_stay(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
+    database = supabase_api.database
+    _book(database, [_at(days) for days in (400, 366, 365, 0)])
+    _book(database, [_at(400)], proxy="other", owner="another")
+    before = _sums(database)
+
+    _prune(remote, ledger)
+
+    assert _days_left(database) == ["2025-11-24", "2026-11-24"]
+    assert _days_left(database, "other") == ["2025-10-20"], "another exporter's records are its own business"
+    assert _sums(database) == before
+
+    # What comes late for such a day would make its sum that of the late record alone.
+    assert _book(database, [_at(366.1), _at(399.5)]) == {"inserted": 0, "known": 0, "refused": 2, "frozen": 0}
+    assert _sums(database) == before
+
+
+def test_days_are_those_of_the_exporters_time_zone(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
+    _book(supabase_api.database, [_at(365)])
+
+    _prune(remote, ledger, zone="Asia/Tokyo")  # it is the 25th there
+
+    assert _days_left(supabase_api.database) == []
+
+
+def test_old_snapshots_go_but_for_those_of_the_older_collector(
+    supabase_api: SupabaseApi, remote: Remote, ledger: Ledger
+) -> None:
+    database = supabase_api.database
+    database.run(
+        "insert into usage_snapshots (collected_at, total_requests) values ('2025-01-01 00:00Z', 5);"
+        "insert into model_usage (snapshot_id, api_endpoint, model_name) select id, 'k', 'm' from usage_snapshots;"
+    )
+    _book(database, [_at(100)])
+    for days in (91, 89.9, 0):
+        moment = (_NOW - timedelta(days=days)).isoformat()
+        assert database.call("exporter_snapshot", proxy="home", owner=OWNER, at=moment)
+
+    _prune(remote, ledger)
+
+    snapshots = database.rows("select collected_at::date as day, slot from usage_snapshots order by 1")
+    assert [row["day"] for row in snapshots] == ["2025-01-01", "2026-08-26", "2026-11-24"]
+    assert snapshots[0]["slot"] is None
+    assert database.value("(select count(distinct snapshot_id) from model_usage)") == 3
+
+
+def test_a_clock_that_is_wrong_deletes_nothing(supabase_api: SupabaseApi, remote: Remote, ledger: Ledger) -> None:
+    database = supabase_api.database
+    _book(database, [_at(300), _at(0)])
+    assert database.call("exporter_snapshot", proxy="home", owner=OWNER, at=_NOW.isoformat())
+
+    _prune(remote, ledger, years_ahead=10)
+
+    assert len(_days_left(database)) == 2
+    assert database.value("(select count(*) from usage_snapshots)") == 1
+
+
+def test_it_goes_on_until_all_are_gone_unless_it_is_stopped(
+    supabase_api: SupabaseApi, remote: Remote, ledger: Ledger
+) -> None:
+    database = supabase_api.database
+    _book(database, [_at(400)])
+    columns = (
+        "day, provider, model, credential, client, price, basis, billing, live, requests, code, unpriced, latency_ms,"
+        " ttft_ms, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
+    )
+    database.run(
+        f"insert into usage_records (proxy, ts, fingerprint, {columns})"
+        f" select proxy, ts + n * interval '1 ms', n, {columns} from usage_records, generate_series(1, 6000) n"
+    )
+
+    def left() -> int:
+        number: int = database.value("(select count(*) from usage_records)")
+        return number
+
+    _prune(remote, ledger, stops_after=1)
+    assert 0 < left() < 6001
+    _prune(remote, ledger)
+    assert left() == 0
+
+
+def test_the_exporter_prunes_by_its_setting(supabase_api: SupabaseApi, tmp_path: Path) -> None:
+    database = supabase_api.database
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+        proxy = server.proxy
+        now = proxy.clock.now()
+        for ending in (now - 5 * 86_400, now):
+            proxy.publish(Traffic(seed=int(ending), zone=proxy.zone, shape=proxy.shape).batch(20, ending=ending))
+        settings = settings_for(
+            tmp_path / "data",
+            proxy_url=server.url,
+            key=MANAGEMENT_KEY,
+            supabase_url=supabase_api.url,
+            supabase_secret_key=SecretStr(supabase_api.secret_key),
+        )
+        before = (datetime.fromtimestamp(now, UTC) - timedelta(days=2)).date().isoformat()
+        all_records = "(select count(*) from usage_records)"
+        with running(settings):
+            wait_for(lambda: database.value(all_records), lambda number: number == 40, seconds=30)
+        with running(settings.model_copy(update={"exporter_history_days": 2})):
+            wait_for(lambda: database.value(all_records), lambda number: number == 20, seconds=30)
+
+    assert database.value(f"(select count(*) from usage_records where day < '{before}')") == 0
+    assert database.value(f"(select count(*) from daily_stats where stat_date < '{before}')") > 0
