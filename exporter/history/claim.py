@@ -1,10 +1,10 @@
 """The claim of a proxy's name in a project: two exporters must not write under one name."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.remote import Remote, expect_object
+from exporter.history.remote import Remote, Row, expect_object
 
 STALE_SECONDS = 900
 """After this time without a sign of the exporter that has the claim, one whose ledger was made since may have it."""
@@ -18,15 +18,17 @@ class Claimant:
     made_ms: int | None
 
 
-def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first: bool) -> None:
-    """Claim the name ``proxy``. Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
+def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first: bool) -> date | None:
+    """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
+
+    Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
 
     ``day`` is the local day on which this exporter first read the proxy, as ISO text. ``is_first``: this ledger never
     had the claim. Then it may be the successor of one that was lost, if it was made after the other was last seen.
     """
     answer = expect_object(remote.call("exporter_claim", p_proxy=proxy, p_owner=claimant.owner, p_day=day))
     if answer["claimed"]:
-        return
+        return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
     is_successor = is_first and claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp()
     if is_successor:
@@ -36,7 +38,7 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first:
             )
         )
         if answer["claimed"]:
-            return
+            return _deleted_before(answer)
     seen = seen_at.strftime("%Y-%m-%d %H:%M UTC")
     advice = (
         f"If that was this one, before its data directory was lost, it goes on by itself {STALE_SECONDS // 60} minutes"
@@ -48,3 +50,8 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first:
         f"Another exporter writes the history of a proxy named {proxy} to this project, last at {seen}. {advice}",
         reason="name_taken",
     )
+
+
+def _deleted_before(answer: Row) -> date | None:
+    day = answer["pruned_before"]
+    return None if day is None else date.fromisoformat(str(day))
