@@ -18,6 +18,7 @@ from benchmarks.measure import cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program
 from benchmarks.records import Stream, real_labels
 from benchmarks.report import Section
+from exporter.history.checkpoint import Checkpoints
 from exporter.history.remote import Remote
 from exporter.history.sender import Sender
 from exporter.labels import Labels
@@ -61,7 +62,16 @@ def _fill(directory: Path, records: int) -> None:
 
 def _sender(program: Program, remote: Remote) -> Sender:
     labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
-    return Sender(PROXY, _OWNER, remote=remote, ledger=program.ledger, labels=labels, clock=program.clock, zone=UTC)
+    return Sender(
+        PROXY,
+        _OWNER,
+        remote=remote,
+        ledger=program.ledger,
+        labels=labels,
+        checkpoints=Checkpoints("benchmark"),
+        clock=program.clock,
+        zone=UTC,
+    )
 
 
 def _drain(sender: Sender) -> None:

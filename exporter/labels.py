@@ -32,6 +32,10 @@ class Labels:
         self._refresh()
         return self._clients.get(id_) or self._dictionary.clients[id_]
 
+    def client_called(self, alias: str) -> str | None:
+        """The pseudonym of the client that the configuration calls ``alias``."""
+        return next((pseudonym for pseudonym, known in self._client_aliases.items() if known == alias), None)
+
     def credential(self, id_: int) -> str:
         """The label of a credential, or of the one that it turned out to be."""
         self._refresh()

@@ -9,7 +9,7 @@ to be true is a false start: it is kept apart, and what comes after it counts.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,7 +18,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.snapshots import Checkpoint, FalseStart, Identity, MarkKey, SnapshotEnd
+from exporter.ledger.snapshots import Checkpoint, Counted, FalseStart, Identity, MarkKey, SnapshotEnd
 from exporter.logs import TellOnce
 from exporter.normalize.identity import fingerprint_of
 from exporter.normalize.queue import milliseconds
@@ -132,6 +132,7 @@ class SnapshotIntake:
         Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked until then is not booked again.
         """
         snapshot = read_snapshot(body, self._pseudonym)
+        self._join_restored()
         before = self._ledger.snapshots.checkpoint(self._proxy)
         restarted = has_restarted(snapshot, before.marks) or (bool(before.marks) and not before.continues)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
@@ -272,22 +273,10 @@ class SnapshotIntake:
         taken_ms: int,
         restarted: bool,
     ) -> None:
-        increments: list[tuple[UsageRecord, Cost]] = []
-        false_starts: list[FalseStart] = []
-        now_ms = int(self._clock.now() * 1000)
         # The first snapshot is a baseline: when what is counted there was used, nobody knows.
-        for series in snapshot if before.continues or before.marks else ():
-            mark = None if restarted else before.marks.get((series.key, series.model))
-            requests = series.requests - (mark.requests if mark else 0)
-            tokens = series.tokens - (mark.tokens if mark else 0)
-            if requests <= 0 and tokens <= 0:
-                continue
-            record = self._increment(series, requests, tokens, now_ms)
-            worth = self._worth(record)
-            if mark is None and not restarted and worth > self._false_start_nano:
-                false_starts.append(FalseStart(now_ms, series.client, record.model, requests, tokens, nano_usd=worth))
-            else:
-                increments.append((record, self._pricer.price(record)))
+        is_first = not (before.continues or before.marks)
+        now_ms = int(self._clock.now() * 1000)
+        counted = Counted() if is_first else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
         self._ledger.close_snapshot(
             self._proxy,
             SnapshotEnd(
@@ -296,10 +285,47 @@ class SnapshotIntake:
                 marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
                 restarted=restarted,
                 counted=True,
-                increments=increments,
-                false_starts=false_starts,
+                increments=counted.increments,
+                false_starts=counted.false_starts,
+                first=snapshot if is_first else (),
             ),
         )
+        self._tell_false_starts(counted.false_starts)
+
+    def _join_restored(self) -> None:
+        """Go on from what was restored of the last snapshot, if anything was since the last look."""
+        restored = self._ledger.snapshots.restored(self._proxy)
+        if restored is None:
+            return
+        counted = Counted()
+        if restored.first:
+            # What was counted since it must not be lost, and this ledger began to count later.
+            restarted = has_restarted(restored.first, restored.marks)
+            counted = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
+        self._ledger.join_restored(self._proxy, counted)
+        self._tell_false_starts(counted.false_starts)
+
+    def _count(
+        self, snapshot: Sequence[SnapshotSeries], marks: Mapping[MarkKey, Mark], *, restarted: bool, at_ms: int
+    ) -> Counted:
+        """What was counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``."""
+        increments: list[tuple[UsageRecord, Cost]] = []
+        false_starts: list[FalseStart] = []
+        for series in snapshot:
+            mark = None if restarted else marks.get((series.key, series.model))
+            requests = series.requests - (mark.requests if mark else 0)
+            tokens = series.tokens - (mark.tokens if mark else 0)
+            if requests <= 0 and tokens <= 0:
+                continue
+            record = self._increment(series, requests, tokens, at_ms)
+            worth = self._worth(record)
+            if mark is None and not restarted and worth > self._false_start_nano:
+                false_starts.append(FalseStart(at_ms, series.client, record.model, requests, tokens, nano_usd=worth))
+            else:
+                increments.append((record, self._pricer.price(record)))
+        return Counted(increments=increments, false_starts=false_starts, restarted=restarted)
+
+    def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         for each in false_starts:
             _log.warning(
                 "false_start",
@@ -309,11 +335,11 @@ class SnapshotIntake:
                 model=each.model,
             )
 
-    def _increment(self, series: SnapshotSeries, requests: int, tokens: int, now_ms: int) -> UsageRecord:
+    def _increment(self, series: SnapshotSeries, requests: int, tokens: int, at_ms: int) -> UsageRecord:
         provider, _ = model_family(series.model)
         return UsageRecord(
-            ts_ms=now_ms,
-            fingerprint=fingerprint_of(("increment/1", self._proxy, series.key, series.model, now_ms)),
+            ts_ms=at_ms,
+            fingerprint=fingerprint_of(("increment/1", self._proxy, series.key, series.model, at_ms)),
             provider=provider,
             model=series.model[:200],
             alias="",

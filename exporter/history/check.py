@@ -11,8 +11,8 @@ from exporter.history.claim import STALE_SECONDS, Claimant, in_utc, may_succeed,
 from exporter.history.history import check_schema, owner_of
 from exporter.history.old_rows import find_old_keys
 from exporter.history.remote import Remote
-from exporter.ledger.backlog import NEVER_CLAIMED
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import NEVER_CLAIMED
 
 TABLES: Mapping[str, str] = {
     "usage_snapshots": "slot",

@@ -1,10 +1,10 @@
 """The claim of a proxy's name in a project: two exporters must not write under one name."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.remote import Remote, expect_object
+from exporter.history.remote import Remote, Row, expect_object
 
 STALE_SECONDS = 900
 """After this time without a sign of the exporter that has the claim, one whose ledger was made since may have it."""
@@ -18,15 +18,17 @@ class Claimant:
     made_ms: int | None
 
 
-def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first: bool) -> None:
-    """Claim the name ``proxy``. Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
+def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first: bool) -> date | None:
+    """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
+
+    Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
 
     ``day`` is the local day on which this exporter first read the proxy, as ISO text. ``is_first``: this ledger never
     had the claim. Then it may be the successor of one that was lost, if it was made after the other was last seen.
     """
     answer = expect_object(remote.call("exporter_claim", p_proxy=proxy, p_owner=claimant.owner, p_day=day))
     if answer["claimed"]:
-        return
+        return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
     is_successor = is_first and may_succeed(claimant, seen_at)
     if is_successor:
@@ -36,7 +38,7 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first:
             )
         )
         if answer["claimed"]:
-            return
+            return _deleted_before(answer)
     raise name_taken(proxy, seen_at, is_successor=is_successor)
 
 
@@ -63,3 +65,8 @@ def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryM
 def in_utc(moment: datetime) -> str:
     """A moment for people."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _deleted_before(answer: Row) -> date | None:
+    day = answer["pruned_before"]
+    return None if day is None else date.fromisoformat(str(day))

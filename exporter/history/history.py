@@ -16,15 +16,16 @@ import structlog
 from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.errors import HistoryError, HistoryMisconfiguredError, LedgerError
+from exporter.history.checkpoint import Checkpoints, sign_of_key
 from exporter.history.claim import Claimant, claim
 from exporter.history.remote import REASONS, Remote, expect_number
-from exporter.history.restore import restore
+from exporter.history.restore import Restore
 from exporter.history.sender import Sender
 from exporter.history.state import HistoryStatus
 from exporter.history.switch import take_over
 from exporter.labels import Labels
-from exporter.ledger.backlog import CLAIMED, NEVER_CLAIMED, RESTORED
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
 from exporter.pseudonyms import Pseudonym
 
 SCHEMA_VERSION = 1
@@ -185,16 +186,23 @@ class History:
         day = local_date(int(self._clock.now() * 1000) if first_ms is None else first_ms, self._zone)
         claimant = Claimant(self._owner, backlog.made_ms())
         is_first = backlog.stage(proxy) == NEVER_CLAIMED
-        claim(self._remote, proxy, claimant, day=day.isoformat(), is_first=is_first)
+        deleted_before = claim(self._remote, proxy, claimant, day=day.isoformat(), is_first=is_first)
         self._recognize_project()
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            self._enter("restoring", f"What Supabase has of the proxy {proxy} is read into the ledger.")
-            since_ms = int(self._clock.now() * 1000) - self._retention_ms
-            if not restore(self._remote, self._ledger, proxy, since_ms=since_ms, stopping=self._stopping.is_set):
+            now_ms = int(self._clock.now() * 1000)
+            restore = Restore(
+                self._remote, self._ledger, self._labels, self._pseudonym, proxy, stopping=self._stopping.is_set
+            )
+            is_complete = restore.run(
+                since_ms=now_ms - self._retention_ms,
+                deleted_before=deleted_before,
+                now_ms=now_ms,
+                tell=lambda sentence: self._enter("restoring", sentence),
+            )
+            if not is_complete:
                 return
-            backlog.enter_stage(proxy, RESTORED)
         take_over(self._remote, self._ledger.dictionary, self._pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(
             proxy,
@@ -202,6 +210,7 @@ class History:
             remote=self._remote,
             ledger=self._ledger,
             labels=self._labels,
+            checkpoints=Checkpoints(sign_of_key(self._pseudonym)),
             clock=self._clock,
             zone=self._zone,
         )

@@ -124,19 +124,33 @@ class Remote:
         """
         start = 0
         while True:
-            page = self._page(table, columns, order=order, where=where or {}, start=start)
+            page = self.page(table, columns, order=order, where=where or {}, start=start)
             yield from page
             start += len(page)
             if len(page) < PAGE_ROWS:
                 return
 
-    def _page(
-        self, table: str, columns: str, *, order: Sequence[str], where: Mapping[str, object], start: int
+    def page(
+        self,
+        table: str,
+        columns: str,
+        *,
+        order: Sequence[str],
+        where: Mapping[str, object],
+        since: tuple[str, str] | None = None,
+        start: int,
     ) -> list[Row]:
+        """The rows of ``rows`` behind the first ``start`` ones, at most ``PAGE_ROWS``. Raises HistoryError.
+
+        ``since``: only those with at least this value in this column.
+        """
+
         def ask(client: "Client") -> Any:
             query = client.table(table).select(columns)
             for column, value in where.items():
                 query = query.is_(column, "null") if value is None else query.eq(column, value)
+            if since is not None:
+                query = query.gte(*since)
             for column in order:
                 query = query.order(column)
             return query.range(start, start + PAGE_ROWS - 1).execute().data

@@ -28,7 +28,16 @@ class Sender:
     """Sends what one proxy has. One thread uses it."""
 
     def __init__(
-        self, proxy: str, owner: str, *, remote: Remote, ledger: Ledger, labels: Labels, clock: Clock, zone: tzinfo
+        self,
+        proxy: str,
+        owner: str,
+        *,
+        remote: Remote,
+        ledger: Ledger,
+        labels: Labels,
+        checkpoints: Checkpoints,
+        clock: Clock,
+        zone: tzinfo,
     ) -> None:
         self._proxy = proxy
         self._owner = owner
@@ -38,7 +47,7 @@ class Sender:
         self._rows = Rows(ledger.dictionary, zone)
         self._labels = LabelRows(ledger.dictionary, labels, proxy)
         self._quotas = QuotaRows(ledger, proxy)
-        self._checkpoints = Checkpoints()
+        self._checkpoints = checkpoints
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
         self._tried_refused = False

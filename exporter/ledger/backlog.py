@@ -13,9 +13,7 @@ from typing import NamedTuple
 from exporter.ledger.checkpoint import ProxyState, read_state
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
-
-NEVER_CLAIMED, CLAIMED, RESTORED = 0, 1, 2
-"""Stages of a proxy's history: see the ledger's schema."""
+from exporter.ledger.schema import NEVER_CLAIMED
 
 _STORED_EVERY = 10_000
 
@@ -85,7 +83,7 @@ class Backlog:
             entries = [Entry._make(row) for row in rows]
             if len(entries) == limit:
                 return Outgoing(entries, entries[-1].id, None)
-            state = read_state(connection, self._dictionary, self._dictionary.proxies[proxy])
+            state = read_state(connection, self._dictionary.proxies[proxy])
         return Outgoing(entries, max(cursor, last), state)
 
     def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
@@ -151,7 +149,10 @@ class Backlog:
             if before is None:
                 return False
             # Before all ids: what came from the last project is new to this one.
-            connection.execute("update proxy set history_sent = ?, history_stage = 0", (-(2**62),))
+            connection.execute(
+                "update proxy set history_sent = ?, history_stage = ?, history_restore = null",
+                (-(2**62), NEVER_CLAIMED),
+            )
             connection.execute("delete from set_aside")
         self._cursors.clear()
         self._stored.clear()

@@ -24,6 +24,11 @@ _INSERT_ENTRY = (
     f"insert into entry ({_ENTRY_COLUMNS}) values ({', '.join('?' * 19)})"
     " on conflict (ts_ms, fingerprint) do nothing"  # not "or ignore", which would swallow every constraint
 )
+_INSERT_RESTORED = (
+    f"insert into entry (id, {_ENTRY_COLUMNS}) values ({', '.join('?' * 20)})"
+    " on conflict (ts_ms, fingerprint) do nothing"
+)
+_LAST_ID = 2**63 - 1
 _SUMS = (
     "sum(e.counted), sum(e.uncached), sum(e.cache_read), sum(e.cache_write), sum(e.output), sum(e.reasoning),"
     " sum(e.unclassified), sum(e.nano_usd)"
@@ -49,7 +54,11 @@ _ADD_TOTALS = (
 _ADD_ROLLUP = (
     f"insert into rollup select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS},"
     " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> ''))"
-    " from entry e where e.id > ? group by 1, 2, 3, 4"
+    " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
+    f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
+)
+_ADD_ROLLUPS = (
+    f"insert into rollup values ({', '.join('?' * 14)})"
     f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
 )
 _ADD_FAILED = (
@@ -122,10 +131,27 @@ def book_entries(
         ttft=connection.execute(_ADD_TTFT, (before,)).fetchall(),
         extra=sum(record.extra for record, _ in records) if live else 0,
     )
-    connection.execute(_ADD_ROLLUP, (before,))
+    connection.execute(_ADD_ROLLUP, (before + 1, _LAST_ID))
     booked.births = [key for key in _keys(booked) if not totals.known(key)]
     store_births(connection, booked.births)
     return booked
+
+
+def insert_restored(connection: sqlite3.Connection, rows: Sequence[tuple[int | str, ...]]) -> int:
+    """Insert entries that another ledger had booked, inside the caller's transaction; how many were not here yet.
+
+    Their ids are negative, so they are behind every cursor of the backlog. They count in the roll-up alone.
+    """
+    (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
+    numbered = [(lowest - place, *row) for place, row in enumerate(rows, 1)]
+    inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
+    connection.execute(_ADD_ROLLUP, (lowest - len(rows), lowest - 1))
+    return inserted
+
+
+def add_rollups(connection: sqlite3.Connection, rows: Sequence[tuple[int, ...]]) -> None:
+    """Add rows, with the columns of the table ``rollup``, to what it holds, inside the caller's transaction."""
+    connection.executemany(_ADD_ROLLUPS, rows)
 
 
 def _count_by_credential(

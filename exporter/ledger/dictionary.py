@@ -13,7 +13,10 @@ OTHER = "other"
 """The label value into which label sets beyond the bound are folded."""
 ANONYMOUS = "anonymous"
 """The client of a proxy that asks its clients for no key."""
+LABEL = "label"
+"""Kind of the keys that find a credential by a label under which it stands in the history."""
 
+_BY_LABEL = "label:"
 _LABEL_DIGITS = 10
 _MOST_RECENT = 20_000
 
@@ -144,6 +147,12 @@ class Dictionary:
         id_ = self._credential_keys.get((proxy, kind, value)) if value else None
         return None if id_ is None else self.resolved(id_)
 
+    def credential_labelled(self, proxy: int, label: str) -> Credential | None:
+        """The credential of a proxy that has this label, or the one that it turned out to be."""
+        own = (each for each in self.credentials.values() if each.proxy == proxy and each.label == label)
+        found = next(own, None)
+        return None if found is None else self.resolved(found.id)
+
     def credentials_with(self, kind: str, value: str) -> list[Credential]:
         """The credentials, of all proxies, that are called ``value``: an e-mail address can be that of several."""
         if kind == "auth_index":
@@ -201,16 +210,20 @@ class Dictionary:
     def _find_or_add_series(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         credential = self._credential_of(connection, proxy, record)
         client = self.client_id(connection, record.client)
-        route = self._route_id(connection, Route(proxy, record.provider, record.model))
-        id_ = self._series_ids.get((route, credential, client))
+        route = Route(proxy, record.provider, record.model)
+        return self.series_with(connection, route, credential, client)
+
+    def series_with(self, connection: sqlite3.Connection, route: Route, credential: int, client: int) -> int:
+        """The id of a label set; made, and shown or folded for good, when it is new."""
+        route_id = self._route_id(connection, route)
+        id_ = self._series_ids.get((route_id, credential, client))
         if id_ is not None:
             return id_
-        if self._shown < self._max_label_sets:
-            return self._add_series(connection, route, credential, client, shown=None)
-        return self._add_series(connection, route, credential, client, shown=self._other(connection, proxy, record))
+        shown = None if self._shown < self._max_label_sets else self._other(connection, route.proxy, route.provider)
+        return self._add_series(connection, route_id, credential, client, shown=shown)
 
-    def _other(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        route = self._route_id(connection, Route(proxy, record.provider, OTHER))
+    def _other(self, connection: sqlite3.Connection, proxy: int, provider: str) -> int:
+        route = self._route_id(connection, Route(proxy, provider, OTHER))
         credential = self._keyed_credential(connection, proxy, "fold", OTHER, label=OTHER)
         client = self.client_id(connection, OTHER, label=OTHER)
         id_ = self._series_ids.get((route, credential, client))
@@ -245,10 +258,25 @@ class Dictionary:
         id_ = self._client_ids.get(pseudonym)
         if id_ is None:
             label = label or _client_label(pseudonym)
+            id_ = self._identify_client(connection, pseudonym, label)
+        if id_ is None:
             id_ = self._client_ids[pseudonym] = _insert(
                 connection, "insert into client (pseudonym, label) values (?, ?)", (pseudonym, label)
             )
             self.clients[id_] = label
+            self.labels_version += 1
+        return id_
+
+    def client_labelled(self, connection: sqlite3.Connection, label: str) -> int:
+        """The id of a client of which nothing is known but its label, which no other client has."""
+        return self.client_id(connection, _BY_LABEL + label, label=label)
+
+    def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
+        """The client that was known by its label alone, and is known from now on."""
+        id_ = self._client_ids.pop(_BY_LABEL + label, None)
+        if id_ is not None:
+            connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
+            self._client_ids[pseudonym] = id_
             self.labels_version += 1
         return id_
 
@@ -277,10 +305,11 @@ class Dictionary:
         known = self._credential_keys.get((proxy, kind, value))
         if known is not None:
             return known
-        id_ = self.add_credential(
-            connection,
-            Credential(id=0, proxy=proxy, label=label, facts=UNKNOWN_CREDENTIAL),
-        )
+        restored = self.find_credential(proxy, LABEL, label)
+        if restored is not None:
+            id_ = restored.id
+        else:
+            id_ = self.add_credential(connection, Credential(0, proxy, label, UNKNOWN_CREDENTIAL))
         self.bind(connection, proxy, kind, value, id_)
         return id_
 
@@ -313,6 +342,15 @@ class Dictionary:
             (facts.provider, facts.billing, facts.openai_compatible, id_),
         )
         self.credentials[id_] = replace(known, facts=facts)
+
+    def relabel_credential(self, connection: sqlite3.Connection, id_: int, label: str) -> None:
+        """Let a credential stand under the label that it has in the history, unless another one of its proxy has it."""
+        known = self.credentials[id_]
+        if known.label == label or self.credential_labelled(known.proxy, label) is not None:
+            return
+        connection.execute("update credential set label = ? where id = ?", (label, id_))
+        self.credentials[id_] = replace(known, label=label)
+        self.labels_version += 1
 
     def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
         """From now on ``value`` finds ``credential``. If it found another one, the two turned out to be the same."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from exporter.credentials.accounts import Account
 from exporter.ledger.booking import store_births
-from exporter.ledger.dictionary import Credential, Dictionary, shared_handle
+from exporter.ledger.dictionary import LABEL, Credential, Dictionary, shared_handle
 from exporter.ledger.totals import Attempts, SeriesKey
 
 _LABEL_DIGITS = 10
@@ -133,8 +133,10 @@ def _credential(
     handles = [*((account.identity,) if account.identity else ()), ("auth_index", handle)]
     found = (dictionary.find_credential(proxy, kind, value) for kind, value in handles)
     credential = next((credential for credential in found if credential is not None), None)
+    new = _new(proxy, account)
+    credential = credential or dictionary.find_credential(proxy, LABEL, new.label)
     if credential is None:
-        id_ = dictionary.add_credential(connection, _new(proxy, account))
+        id_ = dictionary.add_credential(connection, new)
     else:
         id_ = credential.id
         dictionary.describe_credential(connection, id_, account.facts)

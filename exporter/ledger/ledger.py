@@ -29,8 +29,18 @@ from exporter.ledger.quotas import Quotas
 from exporter.ledger.refusals import LedgerRefusals
 from exporter.ledger.rejections import keep_rejected, reject_line, reject_unreadable
 from exporter.ledger.replay import queue_rejected
+from exporter.ledger.restoring import Restoring
 from exporter.ledger.retention import Pruned, prune
-from exporter.ledger.snapshots import Identity, SnapshotEnd, Snapshots, book_details, close_snapshot, known_details
+from exporter.ledger.snapshots import (
+    Counted,
+    Identity,
+    SnapshotEnd,
+    Snapshots,
+    book_details,
+    close_snapshot,
+    join_restored,
+    known_details,
+)
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.windows import Windows
 from exporter.normalize.wire import Batch
@@ -74,6 +84,14 @@ class Ledger:
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
+        self.restoring = Restoring(
+            writing=self._writing,
+            dictionary=self.dictionary,
+            totals=self.totals,
+            periods=self.periods,
+            windows=self.windows,
+            quotas=self.quotas,
+        )
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -242,6 +260,17 @@ class Ledger:
             booked = close_snapshot(
                 connection, self.dictionary, self.totals, proxy=proxy_id, end=end, now_ms=int(self._clock.now() * 1000)
             )
+            flow = read_flow(connection, proxy_id)
+        self._show_booked(proxy_id, [booked], flow)
+
+    def join_restored(self, proxy: str, counted: Counted) -> None:
+        """Go on from what was restored of the last snapshot of a proxy, and book what was ``counted`` after that.
+
+        Raises LedgerError.
+        """
+        with self._writing() as connection:
+            proxy_id = self.dictionary.proxy_id(connection, proxy)
+            booked = join_restored(connection, self.dictionary, self.totals, proxy=proxy_id, counted=counted)
             flow = read_flow(connection, proxy_id)
         self._show_booked(proxy_id, [booked], flow)
 

@@ -10,6 +10,9 @@ APPLICATION_ID = 0x43504C45
 BUCKET_MS = 900_000
 """Length of a bucket of the roll-up: every zone's distance from UTC is a multiple of it."""
 
+NEVER_CLAIMED, CLAIMED, RESTORED = 0, 1, 2
+"""Stages of a proxy's history, in ``history_stage``."""
+
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000)
 TTFT_BOUNDS_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
 
@@ -312,6 +315,31 @@ create table set_aside (
 );
 -- Rows of the table rate_limit_configs there, as JSON.
 create table limit_config (id integer primary key, row text not null);
+-- How far taking over what stands there has come, as JSON, while that goes on: see restoring.py.
+alter table proxy add column history_restore text;
+-- The last snapshot of a proxy that the history knows of, until the next look at one: see snapshots.py.
+alter table proxy add column restored_snapshot_ms integer;
+create table restored_series (
+    proxy integer not null references proxy,
+    client text not null,
+    model text not null,
+    requests integer not null,
+    tokens integer not null,
+    length integer,
+    sha256 blob,
+    primary key (proxy, client, model)
+) without rowid;
+-- What the series of a proxy without details were at the first contact, until it is known what they were before.
+create table first_series (
+    proxy integer not null references proxy,
+    key text not null,
+    client text not null,
+    model text not null,
+    requests integer not null,
+    tokens integer not null,
+    at_ms integer not null,
+    primary key (proxy, key, model)
+) without rowid;
 """
 
 MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY)

@@ -12,8 +12,9 @@ from exporter.ledger.booking import Booked, book_entries
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.rejections import is_rejected, reject_line
+from exporter.ledger.schema import RESTORED
 from exporter.ledger.totals import Totals
-from exporter.normalize.snapshot import Mark
+from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.records import Cost, Rejected, UsageRecord
 
 MarkKey = tuple[str, str]
@@ -88,6 +89,28 @@ class Snapshots:
                 continues=bool(row[2]),
                 counted_ms=row[3:],
             )
+
+    def restored(self, proxy: str) -> "Restored | None":
+        """What was restored of a proxy's last snapshot since the last look at one; None if nothing was."""
+        with self._database.transaction() as connection:
+            row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
+            if row is None:
+                return None
+            columns = "client, model, requests, tokens, length, sha256"
+            marks = connection.execute(f"select {columns} from restored_series where proxy = ?", row[:1]).fetchall()
+            if row[1] is None and not marks:
+                return None
+            first = connection.execute(
+                "select key, client, model, requests, tokens, at_ms from first_series where proxy = ?", row[:1]
+            ).fetchall()
+        return Restored(
+            marks={(client, model): Mark(*rest) for client, model, *rest in marks},
+            first=[
+                SnapshotSeries(key=key, client=client, model=model, requests=requests, tokens=tokens, details=None)
+                for key, client, model, requests, tokens, _ in first
+            ],
+            first_ms=first[0][-1] if first else 0,
+        )
 
     def known(self, identities: Iterable[Identity]) -> set[Identity]:
         """Those that are booked."""
@@ -164,11 +187,34 @@ def keep_false_starts(connection: sqlite3.Connection, proxy: int, found: Sequenc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """``marks`` are of the last snapshot that was restored from the history.
+
+    ``first`` is what the proxy, which sent no details, had counted at ``first_ms``, at the first contact of this ledger
+    with it; empty if there was none yet, or if the proxy sends details.
+    """
+
+    marks: Mapping[MarkKey, Mark]
+    first: Sequence[SnapshotSeries]
+    first_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What was counted in a snapshot without details since another one."""
+
+    increments: Sequence[tuple[UsageRecord, Cost]] = ()
+    false_starts: Sequence[FalseStart] = ()
+    restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotEnd:
     """What a snapshot told of the proxy, beside its details.
 
     ``marks`` are remembered in place of ``before``. ``counted``: the proxy sent no details, and ``increments`` are what
-    it has counted since. ``missed`` is how many records its totals count that no detail shows.
+    it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how many
+    records its totals count that no detail shows.
     """
 
     taken_ms: int
@@ -179,6 +225,7 @@ class SnapshotEnd:
     counted: bool = False
     increments: Sequence[tuple[UsageRecord, Cost]] = ()
     false_starts: Sequence[FalseStart] = ()
+    first: Sequence[SnapshotSeries] = ()
 
 
 def book_details(
@@ -225,14 +272,62 @@ def close_snapshot(
     now_ms: int,
 ) -> Booked:
     """See ``Ledger.close_snapshot``; inside the caller's transaction."""
-    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=end.increments, live=True)
-    keep_false_starts(
-        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in end.false_starts]
-    )
+    counted = Counted(increments=end.increments, false_starts=end.false_starts, restarted=end.restarted)
+    booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)
     save_checkpoint(connection, proxy, taken_ms=end.taken_ms, before=end.before, marks=end.marks, counted=end.counted)
+    _remember_first(connection, proxy, end.first, now_ms)
     connection.execute(
-        "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2,"
-        " missed = missed + ?3, missed_ms = iif(?3 > 0, ?5, missed_ms) where id = ?4",
-        (booked.entries, end.restarted, end.missed, proxy, now_ms),
+        "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
+        (end.missed, now_ms, proxy),
     )
+    return booked
+
+
+def _book_counted(
+    connection: sqlite3.Connection, dictionary: Dictionary, totals: Totals, *, proxy: int, counted: Counted
+) -> Booked:
+    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=counted.increments, live=True)
+    keep_false_starts(
+        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in counted.false_starts]
+    )
+    connection.execute(
+        "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2 where id = ?3",
+        (booked.entries, counted.restarted, proxy),
+    )
+    return booked
+
+
+def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[SnapshotSeries], now_ms: int) -> None:
+    """Unless the history, if there is any, has been read: then nothing can have been counted before."""
+    (stage,) = connection.execute("select history_stage from proxy where id = ?", (proxy,)).fetchone()
+    if stage < RESTORED:
+        connection.executemany(
+            "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            [(proxy, each.key, each.client, each.model, each.requests, each.tokens, now_ms) for each in first],
+        )
+
+
+def join_restored(
+    connection: sqlite3.Connection, dictionary: Dictionary, totals: Totals, *, proxy: int, counted: Counted
+) -> Booked:
+    """See ``Ledger.join_restored``; inside the caller's transaction."""
+    booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)
+    (has_own,) = connection.execute(
+        "select snapshot_ms is not null or exists (select 1 from snapshot_series where proxy = ?1) from proxy"
+        " where id = ?1",
+        (proxy,),
+    ).fetchone()
+    if not has_own:
+        columns = "proxy, client, model, requests, tokens, length, sha256"
+        connection.execute(
+            f"insert into snapshot_series ({columns}) select {columns} from restored_series where proxy = ?", (proxy,)
+        )
+        # Where something has been received already, another source was read in between.
+        connection.execute(
+            "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?", (proxy,)
+        )
+    connection.execute("delete from restored_series where proxy = ?", (proxy,))
+    connection.execute("delete from first_series where proxy = ?", (proxy,))
+    connection.execute("update proxy set restored_snapshot_ms = null where id = ?", (proxy,))
     return booked

@@ -57,6 +57,7 @@ class Windows:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
+        self._sessions = threading.Lock()
         self._oldest_touched: int | None = None
         self._sums: dict[tuple[int, int], WindowSums] = {}
         self._quiet: dict[tuple[str, str], _Quiet] = {}
@@ -68,6 +69,12 @@ class Windows:
                 self._oldest_touched = bucket
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody looks meanwhile: for whoever changes sessions otherwise. Enter it before a transaction."""
+        with self._sessions:
+            yield
+
+    @contextmanager
     def look(self) -> Iterator["WindowLook"]:
         """One moment of the ledger; what its sessions came to is stored at the end. Raises LedgerError."""
         with self._lock:
@@ -77,16 +84,17 @@ class Windows:
             edge_ms = touched * BUCKET_MS
             self._quiet = {key: quiet for key, quiet in self._quiet.items() if quiet.until_ms <= edge_ms}
         try:
-            with self._database.reading() as connection:
-                look = WindowLook(connection, known, self._quiet)
-                yield look
-            if look.moved:
-                with self._database.transaction() as connection:
-                    connection.executemany(
-                        "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms)"
-                        " values (?, ?, ?, ?)",
-                        [(*key, session.ended_ms, session.started_ms) for key, session in look.moved.items()],
-                    )
+            with self._sessions:
+                with self._database.reading() as connection:
+                    look = WindowLook(connection, known, self._quiet)
+                    yield look
+                if look.moved:
+                    with self._database.transaction() as connection:
+                        connection.executemany(
+                            "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms)"
+                            " values (?, ?, ?, ?)",
+                            [(*key, session.ended_ms, session.started_ms) for key, session in look.moved.items()],
+                        )
         except BaseException:
             if touched is not None:
                 self.touched(touched)  # not taken in yet

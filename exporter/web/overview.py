@@ -119,6 +119,7 @@ class Overview:
         self._clock = clock
         self._lock = threading.Lock()
         self._newest_entry = 0
+        self._restored = 0
         self._day: date | None = None
         self._past: dict[str, _Rows] = {}
         self._figures: Figures | None = None
@@ -153,12 +154,13 @@ class Overview:
     def _sums(self, connection: sqlite3.Connection, day: date) -> dict[str, _Rows]:
         today = self._bucket(day)
         yesterday, month = self._bucket(previous_day(day)), self._bucket(day.replace(day=1))
-        if day != self._day or self._is_late(connection, today):
+        restored = self._ledger.restoring.steps
+        if day != self._day or restored != self._restored or self._is_late(connection, today):
             self._past = {
                 YESTERDAY: connection.execute(_SUM, (yesterday, today)).fetchall(),
                 MONTH: connection.execute(_SUM, (month, today)).fetchall(),
             }
-            self._day = day
+            self._day, self._restored = day, restored
         (self._newest_entry,) = connection.execute(_NEWEST_ENTRY).fetchone()
         rows: _Rows = connection.execute(_SUM, (today, self._bucket(next_day(day)))).fetchall()
         return {TODAY: rows, YESTERDAY: self._past[YESTERDAY], MONTH: self._past[MONTH] + rows}

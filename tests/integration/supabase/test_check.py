@@ -16,8 +16,8 @@ from exporter.history.check import FUNCTIONS, TABLES, Finding, check_project
 from exporter.history.history import owner_of
 from exporter.history.old_rows import PLACES
 from exporter.history.remote import Remote
-from exporter.ledger.backlog import RESTORED
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import RESTORED
 from tests.fakes.booking import open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.running import run_command
