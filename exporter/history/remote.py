@@ -155,7 +155,7 @@ class Remote:
                 query = query.order(column)
             return query.range(start, start + PAGE_ROWS - 1).execute().data
 
-        return _row_list(self._run(ask))
+        return expect_rows(self._run(ask))
 
     def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
         """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
@@ -166,7 +166,7 @@ class Remote:
                 query = query.is_(column, "null") if value is None else query.eq(column, value)
             return query.order(newest, desc=True).limit(1).execute().data
 
-        found = _row_list(self._run(ask))
+        found = expect_rows(self._run(ask))
         return found[0] if found else None
 
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
@@ -183,7 +183,7 @@ class Remote:
         def ask(client: "Client") -> Any:
             return client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True).execute().data
 
-        return _row_list(self._run(ask))
+        return expect_rows(self._run(ask))
 
     def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
         """Change the rows whose columns have these values. Raises HistoryError."""
@@ -223,7 +223,8 @@ def _minimal() -> Any:
     return ReturnMethod.minimal
 
 
-def _row_list(data: object) -> list[Row]:
+def expect_rows(data: object) -> list[Row]:
+    """An answer that has to be rows. Raises HistoryError."""
     if not isinstance(data, list):
         raise _no_api()
     return data
