@@ -9,7 +9,7 @@ import structlog
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.checkpoint import CLIENTS, CREDENTIALS, HASH_KEY, LIMITS, SNAPSHOTS, LimitState, sign_of_key
-from exporter.history.remote import PAGE_ROWS, Remote, Row
+from exporter.history.remote import PAGE_ROWS, Remote, Row, expect_rows
 from exporter.labels import Labels
 from exporter.ledger.checkpoint import KeptClient, KeptCredential, KeptSnapshots
 from exporter.ledger.ledger import Ledger
@@ -163,13 +163,14 @@ class Restore:
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
         """The next page, and whether more may follow."""
         ts_ms, fingerprint = progress.after
-        rows: list[Row] = self._remote.call(
+        answer = self._remote.call(
             "exporter_records",
             p_proxy=self._proxy,
             p_ts_ms=ts_ms,
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
         )
+        rows = expect_rows(answer)
         if rows:
             entries = [_entry(row) for row in rows]
             progress = msgspec.structs.replace(progress, after=(entries[-1].ts_ms, entries[-1].fingerprint))
