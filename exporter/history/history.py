@@ -15,7 +15,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.errors import HistoryError, HistoryMisconfiguredError, LedgerError
+from exporter.errors import HistoryAwayError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.checkpoint import Checkpoints, sign_of_key
 from exporter.history.claim import Claimant, claim
 from exporter.history.remote import REASONS, Remote, expect_number
@@ -98,6 +98,7 @@ class History:
         self._owner = owner_of(ledger)
         self._stopping = threading.Event()
         self._knows_schema = False
+        self._problem: HistoryError | None = None
         self._senders: dict[str, Sender] = {}
         self._failures = 0
         self._due = 0.0
@@ -113,7 +114,7 @@ class History:
             self._failed(exc, state="ledger", sentence=f"The ledger cannot be read for the history. {exc}")
         except HistoryError as exc:
             self._count(exc)
-            state = "misconfigured" if isinstance(exc, HistoryMisconfiguredError) else "away"
+            state = "away" if isinstance(exc, HistoryAwayError) else "misconfigured"
             self._failed(exc, state="name_taken" if exc.reason == "name_taken" else state, sentence=self._advice(exc))
         except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of a shape that nobody foresaw
             if self.status.state != "internal_error":
@@ -133,8 +134,9 @@ class History:
 
     def _work(self) -> None:
         self._check_schema()
+        self._problem = None
         self._run_tasks([task for task in self._tasks if not task.needs_claim])  # however long the rest takes
-        taken = self._claim_all()
+        self._claim_all()
         more = True
         while more and not self._stopping.is_set():
             more = False
@@ -144,7 +146,7 @@ class History:
                 except HistoryMisconfiguredError as exc:
                     if exc.reason != "name_taken":
                         raise
-                    self._count(exc)
+                    self._put_off(exc)
                     del self._senders[proxy]  # claimed anew at the next pass, or told
                 self._measure()
             self._run_tasks(self._tasks)
@@ -152,8 +154,8 @@ class History:
                 self._enter("catching_up", f"{self.status.waiting} records wait to be written to Supabase.")
         if self._stopping.is_set():
             return
-        if taken is not None:
-            raise taken
+        if self._problem is not None:
+            raise self._problem
         self._failures = 0
         self._measure(anyway=True)
         self.status = replace(self.status, last_success_ms=int(self._clock.now() * 1000))
@@ -165,9 +167,8 @@ class History:
         check_schema(self._remote)
         self._knows_schema = True
 
-    def _claim_all(self) -> HistoryError | None:
-        """Claim the proxies that are not claimed yet; the refusal of one, if there was any."""
-        refusal: HistoryError | None = None
+    def _claim_all(self) -> None:
+        """Claim the proxies that are not claimed yet."""
         for proxy in list(self._ledger.dictionary.proxies):
             if proxy in self._senders or self._stopping.is_set():
                 continue
@@ -176,9 +177,7 @@ class History:
             except HistoryMisconfiguredError as exc:
                 if exc.reason != "name_taken":
                     raise
-                self._count(exc)
-                refusal = exc
-        return refusal
+                self._put_off(exc)
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
@@ -227,8 +226,22 @@ class History:
         for task in tasks:
             if self._clock.monotonic() < self._task_due.get(task, 0.0) or (task.needs_claim and not self._senders):
                 continue
-            task.run(self._owner, list(self._senders))
             self._task_due[task] = self._clock.monotonic() + task.every_seconds
+            try:
+                task.run(self._owner, list(self._senders))
+            except HistoryAwayError:
+                del self._task_due[task]
+                raise
+            except HistoryError as exc:
+                self._put_off(exc)
+                if exc.reason == "name_taken":
+                    self._senders.clear()  # claimed anew at the next pass, or told
+
+    def _put_off(self, exc: HistoryError) -> None:
+        """Go on with what it does not concern. At the end of the pass one of the problems is its outcome."""
+        if self._problem is not None:
+            self._count(self._problem)
+        self._problem = exc
 
     # --- how it is doing ------------------------------------------------------------------------------------------
 

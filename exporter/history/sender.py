@@ -61,14 +61,14 @@ class Sender:
             self._book(outgoing, labels, checkpoint)
         else:
             if labels or checkpoint is not None or self._is_quiet():
-                self._call("exporter_book", p_rows=[], p_labels=labels, p_checkpoint=checkpoint)
+                self._send_apart(labels, checkpoint)
             self._ledger.backlog.passed(self._proxy, outgoing.until)
         self._labels.sent(labels)
         if outgoing.state is None:
             return True
         self._checkpoints.sent(outgoing.state)
         if quotas := self._quotas.changed():
-            self._call("exporter_save_quotas", p_rows=quotas)
+            self._call_leniently("exporter_save_quotas", p_rows=quotas)
             self._quotas.sent(quotas)
         if not self._tried_refused:
             self._try_refused()
@@ -84,11 +84,10 @@ class Sender:
                 p_labels=labels,
                 p_checkpoint=checkpoint,
             )
-            expect_object(answer)
+            self._tell_late(expect_object(answer).get("refused"))
         except HistoryDataError:
             refused = self._halved(outgoing.entries)
-            if checkpoint is not None:
-                self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
+            self._send_apart(labels, checkpoint)
         except HistoryAwayError:
             self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too much for a slow server in the time it has
             raise
@@ -119,12 +118,33 @@ class Sender:
                     waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half is taken first
         return refused
 
+    def _send_apart(self, labels: list[Row], checkpoint: Row | None) -> None:
+        self._call_leniently("exporter_book", p_rows=[], p_labels=labels)
+        if checkpoint is not None:
+            self._call_leniently("exporter_save_checkpoint", p_checkpoint=checkpoint)
+
+    def _call_leniently(self, function: str, **parameters: object) -> None:
+        """Call for what is no record: what the database refuses of it must hold up none."""
+        try:
+            self._call(function, **parameters)
+        except HistoryDataError as exc:
+            _log.warning("history_refused", proxy=self._proxy, call=function, message=str(exc))
+
     def _try_refused(self) -> None:
         """Once after a start: a newer version, or a newer schema, may get them through."""
         entries = self._ledger.backlog.set_aside(self._proxy)
         if entries:
             still = self._halved(entries)
             self._ledger.backlog.accepted([entry.id for entry in entries if entry.id not in still])
+
+    def _tell_late(self, records: object) -> None:
+        if records:
+            _log.warning(
+                "history_records_too_late",
+                proxy=self._proxy,
+                records=records,
+                meaning="they are of days whose records have been deleted from Supabase, so they are not written there",
+            )
 
     def _is_quiet(self) -> bool:
         """Whether it is time for a sign of life, without which another exporter could take the claim."""

@@ -177,7 +177,7 @@ def test_a_grant_that_is_missing_is_named(postgres: Postgres, ledger: Ledger) ->
         said = _problem(api.url, api.secret_key, ledger)
         public = _problem(api.url, api.publishable_key, ledger)
 
-    assert said.startswith("The key may not use usage_rollups, exporter_days, exporter_prune: ")
+    assert said.startswith("The key may not use usage_rollups, exporter_days, exporter_prune, exporter_limit_use: ")
     assert "supabase/migrations/" in said
     assert public.startswith("The key may not use anything there: it is not the secret key")
 

@@ -417,3 +417,55 @@ def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(s
 
     gate.fault = lambda _path: ""
     assert bench.work(300) == "ok"
+
+
+def test_what_fails_beside_the_records_does_not_stop_them(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    database.run("revoke execute on function exporter_snapshot from service_role")
+    try:
+        bench = start()
+        bench.book(4)
+        assert bench.work() == "misconfigured"
+        assert len(records(database)) == 4
+        bench.book(3)
+        bench.work(60)
+        assert len(records(database)) == 7
+    finally:
+        database.run("grant execute on function exporter_snapshot to service_role")
+    assert bench.work(60) == "ok"
+
+
+def test_a_label_that_the_database_refuses_holds_up_no_record(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    database.run("alter table exporter_labels add constraint picky check (kind <> 'client')")
+    try:
+        bench = start()
+        bench.book(20)
+        with structlog.testing.capture_logs() as logs:
+            assert bench.work() == "ok"
+            assert bench.work(10) == "ok"
+        assert len(records(database)) == 20
+        assert bench.history.status.refused == 0
+        assert [entry["call"] for entry in logs if entry["event"] == "history_refused"] == ["exporter_book"]
+    finally:
+        database.run("alter table exporter_labels drop constraint picky")
+
+
+def test_a_claim_that_is_lost_on_the_way_is_told_and_other_proxies_go_on(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    bench = start()
+    bench.ledger.register("mine")
+    bench.book(1)
+    bench.book(1, proxy="mine")
+    assert bench.work() == "ok"
+
+    supabase_api.database.run("update exporter_proxies set owner = 'somebody else' where name = 'default'")
+    bench.book(1)
+    bench.book(1, proxy="mine")
+    for _ in range(3):
+        bench.work(300)
+
+    assert bench.history.status.state == "name_taken"
+    assert len(records(supabase_api.database)) == 1
+    assert len(records(supabase_api.database, proxy="mine")) == 2
