@@ -100,7 +100,7 @@ def test_after_thousands_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pa
             try:
                 while gate.met.total() - gate.met[""] + kills + sum(backend.met.values()) < _FAULTS:
                     forks.start()
-                    time.sleep(chance.uniform(0.1, 4.0))
+                    time.sleep(chance.uniform(0.1, 6.0))
                     if chance.random() < 0.5:
                         backend.mistreat(chance)
                         time.sleep(chance.uniform(0.0, 0.5))
