@@ -39,7 +39,7 @@ TABLES: Mapping[str, str] = {
 _NOBODY: dict[str, object] = {"p_proxy": "", "p_owner": ""}
 FUNCTIONS: Mapping[str, Mapping[str, object]] = {
     "exporter_claim": _NOBODY | {"p_day": "1970-01-01"},
-    "exporter_book": _NOBODY | {"p_rows": []},
+    "exporter_book": _NOBODY | {"p_rows": "[]"},
     "exporter_save_checkpoint": _NOBODY | {"p_checkpoint": {}},
     "exporter_save_quotas": _NOBODY | {"p_rows": []},
     "exporter_take_over": _NOBODY | {"p_rows": []},

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from datetime import tzinfo
 
+import msgspec
+
 from exporter.days import local_date
 from exporter.history.remote import Row
 from exporter.labels import Labels
@@ -17,6 +19,35 @@ _BILLING = {int(billing): billing.label for billing in Billing}
 _MOST_DAYS = 10_000
 
 
+class _BookRow(msgspec.Struct, gc=False):
+    """What ``exporter_book`` takes for one record, in the order of ``Rows._row``."""
+
+    ts_ms: int
+    fingerprint: str
+    """Has more digits than a number in JSON may have."""
+    day: str
+    provider: str
+    model: str
+    credential: str
+    client: str
+    price: str
+    basis: str
+    billing: str
+    live: bool
+    requests: int
+    code: str
+    unpriced: str
+    latency_ms: int
+    ttft_ms: int
+    uncached: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    unclassified: int
+    nano_usd: int
+
+
 class Rows:
     """Makes rows. Clients and credentials stand under their stable labels; aliases are sent apart."""
 
@@ -27,42 +58,39 @@ class Rows:
         self._names: dict[int, tuple[str, str, str, str]] = {}
         self._days: dict[int, str] = {}
 
-    def of(self, entries: Iterable[Entry]) -> list[Row]:
-        """One row for each entry; all have the same keys."""
+    def of(self, entries: Iterable[Entry]) -> str:
+        """One row for each entry, as a JSON text."""
         if self._version != self._dictionary.labels_version:
             self._version = self._dictionary.labels_version
             self._names.clear()
-        return [self._row(entry) for entry in entries]
+        return msgspec.json.encode([self._row(entry) for entry in entries]).decode()
 
-    def _row(self, entry: Entry) -> Row:
+    def _row(self, entry: Entry) -> _BookRow:
         names = self._names.get(entry.series)
         if names is None:
             names = self._names[entry.series] = self._names_of(entry.series)
-        return {
-            "ts_ms": entry.ts_ms,
-            "fingerprint": str(entry.fingerprint),  # more digits than a number in JSON may have
-            "day": self.day(entry.ts_ms),
-            "provider": names[0],
-            "model": names[1],
-            "credential": names[2],
-            "client": names[3],
-            "price": entry.price,
-            "basis": _BASIS[entry.basis],
-            "billing": _BILLING[entry.billing],
-            "live": bool(entry.live),
-            "requests": entry.counted,
-            "code": entry.code,
-            "unpriced": entry.unpriced,
-            "latency_ms": entry.latency_ms,
-            "ttft_ms": entry.ttft_ms,
-            "uncached": entry.uncached,
-            "cache_read": entry.cache_read,
-            "cache_write": entry.cache_write,
-            "output": entry.output,
-            "reasoning": entry.reasoning,
-            "unclassified": entry.unclassified,
-            "nano_usd": entry.nano_usd,
-        }
+        return _BookRow(
+            entry.ts_ms,
+            str(entry.fingerprint),
+            self.day(entry.ts_ms),
+            *names,
+            entry.price,
+            _BASIS[entry.basis],
+            _BILLING[entry.billing],
+            bool(entry.live),
+            entry.counted,
+            entry.code,
+            entry.unpriced,
+            entry.latency_ms,
+            entry.ttft_ms,
+            entry.uncached,
+            entry.cache_read,
+            entry.cache_write,
+            entry.output,
+            entry.reasoning,
+            entry.unclassified,
+            entry.nano_usd,
+        )
 
     def day(self, ts_ms: int) -> str:
         """The local day of a moment, as ISO text. Days begin at a quarter of an hour in every zone."""

@@ -119,7 +119,7 @@ class Sender:
         return refused
 
     def _send_apart(self, labels: list[Row], checkpoint: Row | None) -> None:
-        self._call_leniently("exporter_book", p_rows=[], p_labels=labels)
+        self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if checkpoint is not None:
             self._call_leniently("exporter_save_checkpoint", p_checkpoint=checkpoint)
 

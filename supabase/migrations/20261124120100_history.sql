@@ -396,9 +396,10 @@ end $$;
 
 -- Books records. May be called with the same ones any number of times.
 --
--- p_rows: objects with ts_ms, fingerprint, day, provider, model, credential, client, price (text), basis, billing, live,
---   requests, code, unpriced, latency_ms, ttft_ms, uncached, cache_read, cache_write, output, reasoning, unclassified,
---   nano_usd. Integers of more than 53 bits (fingerprint) as text.
+-- p_rows: JSON as a text, so that nothing on the way has to read it: objects with ts_ms, fingerprint, day, provider,
+--   model, credential, client, price (text), basis, billing, live, requests, code, unpriced, latency_ms, ttft_ms,
+--   uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd. Integers of more than 53 bits
+--   (fingerprint) as text.
 -- p_labels: objects with kind, label, shown.
 -- p_checkpoint: what was true when the last of these records had been booked in the ledger: {"state": {kind: document},
 --   "baselines": [objects with client, model, requests, tokens, length, sha256], "gone": [objects with client, model],
@@ -406,12 +407,13 @@ end $$;
 -- Answers with how many rows were new (inserted), were there already (known), or belong to days whose records have been
 -- deleted (refused); `frozen` of the new ones belong to days of daily_stats that are not computed any more.
 create or replace function public.exporter_book(
-    p_proxy text, p_owner text, p_rows jsonb, p_labels jsonb default '[]', p_checkpoint jsonb default null
+    p_proxy text, p_owner text, p_rows text, p_labels jsonb default '[]', p_checkpoint jsonb default null
 ) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
     held public.exporter_proxies := public.exporter_hold(p_proxy, p_owner);
-    given bigint := jsonb_array_length(p_rows);
+    records jsonb := p_rows::jsonb;
+    given bigint := jsonb_array_length(records);
     refused bigint;
     inserted bigint;
     frozen bigint;
@@ -424,11 +426,11 @@ begin
     on conflict (proxy, kind, label) do update set shown = excluded.shown where l.shown <> excluded.shown;
 
     insert into public.usage_prices (id, price)
-    select distinct md5(price)::uuid, price from jsonb_to_recordset(p_rows) as r (price text)
+    select distinct md5(price)::uuid, price from jsonb_to_recordset(records) as r (price text)
     order by 1
     on conflict (id) do nothing;
 
-    select count(*) into refused from jsonb_to_recordset(p_rows) as r (day date) where day < held.pruned_before;
+    select count(*) into refused from jsonb_to_recordset(records) as r (day date) where day < held.pruned_before;
 
     with added as (
         insert into public.usage_records as u (
@@ -438,7 +440,7 @@ begin
         select p_proxy, to_timestamp(ts_ms / 1000.0), fingerprint, day, provider, model, credential, client,
                md5(price)::uuid, basis, billing, live, requests, code, unpriced, latency_ms, ttft_ms, uncached,
                cache_read, cache_write, output, reasoning, unclassified, nano_usd
-        from jsonb_to_recordset(p_rows) as r (
+        from jsonb_to_recordset(records) as r (
             ts_ms bigint, fingerprint bigint, day date, provider text, model text, credential text, client text,
             price text, basis text, billing text, live boolean, requests bigint, code text, unpriced text,
             latency_ms bigint, ttft_ms bigint, uncached bigint, cache_read bigint, cache_write bigint, output bigint,

@@ -1,5 +1,6 @@
 """Records reach Supabase once, whatever is sent how often; days, roll-ups and totals are their sums."""
 
+import json
 import random
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -88,7 +89,7 @@ def test_a_batch_that_arrives_many_times_at_once_is_booked_once(supabase_api: Su
 
     def send(_: int) -> int:
         with supabase_api.client() as client:
-            arguments = {"p_proxy": "home", "p_owner": OWNER, "p_rows": rows}
+            arguments = {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps(rows)}
             answer: Any = client.rpc("exporter_book", arguments).execute().data
             return int(answer["inserted"])
 
@@ -101,7 +102,7 @@ def test_a_batch_that_arrives_many_times_at_once_is_booked_once(supabase_api: Su
 
 def test_a_batch_whose_answer_was_lost_is_sent_again_without_harm(supabase_api: SupabaseApi) -> None:
     _claim(supabase_api.database)
-    body = {"p_proxy": "home", "p_owner": OWNER, "p_rows": [record(n) for n in range(50)]}
+    body = {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps([record(n) for n in range(50)])}
     headers = {"apikey": supabase_api.secret_key}
     supabase_api.freeze()
     with httpx.Client(timeout=0.2, trust_env=False, headers=headers) as impatient, pytest.raises(httpx.ReadTimeout):
@@ -121,7 +122,8 @@ def test_what_was_killed_in_the_middle_is_there_wholly_or_not_at_all(supabase_ap
     database = supabase_api.database
 
     for n in range(4):
-        body = {"p_proxy": "home", "p_owner": OWNER, "p_rows": [record(n * 300 + k) for k in range(300)]}
+        rows = [record(n * 300 + k) for k in range(300)]
+        body = {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps(rows)}
         with supabase_api.client() as client, ThreadPoolExecutor(1) as pool:
             request = pool.submit(client.rpc("exporter_book", body).execute)
             if n % 2:
@@ -155,7 +157,7 @@ def test_a_batch_with_a_bad_row_is_refused_whole(
     rows = [record(1), record(2, **bad)]
 
     with pytest.raises(APIError) as refused:
-        client.rpc("exporter_book", {"p_proxy": "home", "p_owner": OWNER, "p_rows": rows}).execute()
+        client.rpc("exporter_book", {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps(rows)}).execute()
 
     assert refused.value.code == code
     assert supabase_api.database.rows("select 1 from usage_records union all select 1 from usage_rollups") == []
@@ -167,7 +169,7 @@ def test_identities_of_64_bits_and_large_sums_are_exact(client: Client, supabase
     cost = 9_007_199_254_740_993  # no float is this number
     rows = [record(fingerprint=each, nano_usd=str(cost), ts_ms=at(DAY) + 86_399_999) for each in extremes]
 
-    client.rpc("exporter_book", {"p_proxy": "home", "p_owner": OWNER, "p_rows": rows}).execute()
+    client.rpc("exporter_book", {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps(rows)}).execute()
 
     total = supabase_api.database.value("(select estimated_cost_usd::text from daily_stats)")
     assert Fraction(total) == Fraction(4 * cost, 10**9)
@@ -246,7 +248,7 @@ def test_two_exporters_add_up_in_one_day_and_neither_overwrites_the_other(supaba
         days = [DAY, "2026-11-23"] if n % 2 else ["2026-11-23", DAY]
         rows = [record(n * 2 + k, day=day, ts_ms=at(day) + n * 2 + k) for k, day in enumerate(days)]
         with supabase_api.client() as client:
-            arguments = {"p_proxy": proxy, "p_owner": proxies[proxy], "p_rows": rows}
+            arguments = {"p_proxy": proxy, "p_owner": proxies[proxy], "p_rows": json.dumps(rows)}
             client.rpc("exporter_book", arguments).execute()
 
     with ThreadPoolExecutor(5) as pool:
