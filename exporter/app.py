@@ -318,6 +318,7 @@ def open_history(
         clock=clock,
         zone=settings.zone,
         retention_ms=settings.exporter_retention_days * _DAY_MS,
+        polled={proxy.name for proxy in settings.proxies},
         tasks=[
             config_task(remote, ledger, limits, clock),
             status_task(remote, limits, clock),

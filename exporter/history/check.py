@@ -24,6 +24,7 @@ TABLES: Mapping[str, str] = {
     "usage_records": "proxy",
     "usage_prices": "id",
     "usage_rollups": "proxy",
+    "usage_days": "day",
     "usage_totals": "proxy",
     "usage_totals_old": "client",
     "quota_readings": "proxy",

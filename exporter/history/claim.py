@@ -43,8 +43,11 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first:
 
 
 def may_succeed(claimant: Claimant, seen_at: datetime) -> bool:
-    """Whether the claimant's ledger was made after the other one was last seen, so that it may stand in for that."""
-    return claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp()
+    """Whether the claimant's ledger was made after the other one was last seen, so that it may stand in for that.
+
+    Two clocks are compared, ours and the database's, which may differ by as long as the other has to be silent anyway.
+    """
+    return claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
 
 
 def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:

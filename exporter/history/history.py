@@ -7,7 +7,7 @@ done again from the ledger, after a pause that grows with the number of failures
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -45,11 +45,13 @@ class Task:
     """Something else that is done with Supabase now and then. ``run`` may raise HistoryError and LedgerError.
 
     It is given the owner's id and the claimed proxies. ``needs_claim``: it is left out while there are none.
+    ``when_complete``: it is left out while records wait.
     """
 
     every_seconds: float
     run: "Callable[[str, Sequence[str]], None]"
     needs_claim: bool = True
+    when_complete: bool = False
 
 
 def owner_of(ledger: Ledger) -> str:
@@ -82,9 +84,13 @@ class History:
         clock: Clock,
         zone: tzinfo,
         retention_ms: int,
+        polled: Collection[str],
         tasks: Sequence[Task] = (),
     ) -> None:
-        """``retention_ms`` is how far back records are taken over into a new ledger."""
+        """``retention_ms`` is how far back records are taken over into a new ledger.
+
+        ``polled`` are the proxies of the settings. Of others in the ledger only what waits is sent.
+        """
         self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
         self._remote = remote
         self._ledger = ledger
@@ -93,6 +99,7 @@ class History:
         self._clock = clock
         self._zone = zone
         self._retention_ms = retention_ms
+        self._polled = polled
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
         self._owner = owner_of(ledger)
@@ -135,25 +142,22 @@ class History:
     def _work(self) -> None:
         self._check_schema()
         self._problem = None
-        self._run_tasks([task for task in self._tasks if not task.needs_claim])  # however long the rest takes
+        self._run_free_tasks()  # however long the rest takes
         self._claim_all()
         more = True
         while more and not self._stopping.is_set():
             more = False
             for proxy, sender in list(self._senders.items()):
-                try:
-                    more |= sender.send()
-                except HistoryMisconfiguredError as exc:
-                    if exc.reason != "name_taken":
-                        raise
-                    self._put_off(exc)
-                    del self._senders[proxy]  # claimed anew at the next pass, or told
+                more |= self._send(proxy, sender)
                 self._measure()
-            self._run_tasks(self._tasks)
+            self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
                 self._enter("catching_up", f"{self.status.waiting} records wait to be written to Supabase.")
         if self._stopping.is_set():
             return
+        if self._problem is not None:
+            raise self._problem
+        self._run_tasks(self._tasks)
         if self._problem is not None:
             raise self._problem
         self._failures = 0
@@ -167,17 +171,36 @@ class History:
         check_schema(self._remote)
         self._knows_schema = True
 
+    def _send(self, proxy: str, sender: Sender) -> bool:
+        """Send a batch of one proxy; whether more of it waits."""
+        try:
+            more = sender.send()
+        except HistoryMisconfiguredError as exc:
+            if exc.reason != "name_taken":
+                raise
+            self._put_off(exc)
+            del self._senders[proxy]  # claimed anew at the next pass, or told
+            return False
+        self._failures = 0  # a slow server gets small batches, and no long pauses too
+        if not more and proxy not in self._polled:
+            # Taken out of the settings, and all is there: another exporter may have the name.
+            self._remote.call("exporter_release", p_proxy=proxy, p_owner=self._owner)
+            del self._senders[proxy]
+        return more
+
     def _claim_all(self) -> None:
-        """Claim the proxies that are not claimed yet."""
+        """Claim the proxies that are not claimed yet. What is wrong with one does not concern the others."""
         for proxy in list(self._ledger.dictionary.proxies):
             if proxy in self._senders or self._stopping.is_set():
                 continue
+            if proxy not in self._polled and not self._ledger.backlog.size(proxy):
+                continue
             try:
                 self._claim(proxy)
-            except HistoryMisconfiguredError as exc:
-                if exc.reason != "name_taken":
-                    raise
+            except HistoryError as exc:
                 self._put_off(exc)
+                if isinstance(exc, HistoryAwayError):
+                    return
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
@@ -198,7 +221,7 @@ class History:
                 since_ms=now_ms - self._retention_ms,
                 deleted_before=deleted_before,
                 now_ms=now_ms,
-                tell=lambda sentence: self._enter("restoring", sentence),
+                tell=self._tell_restoring,
             )
             if not is_complete:
                 return
@@ -215,12 +238,19 @@ class History:
         )
         _log.info("history_claimed", proxy=proxy)
 
+    def _tell_restoring(self, sentence: str) -> None:
+        self._enter("restoring", sentence)
+        self._run_free_tasks()  # it may take long
+
     def _recognize_project(self) -> None:
         """Begin anew where the project is another one, or was emptied: what was sent before is not there."""
         project = self._remote.first("exporter_project", "switched_at", newest="id", where={})
         if project is not None and self._ledger.backlog.enter_project(str(project["switched_at"])):
             self._senders.clear()
             _log.warning("history_project_changed", meaning="all records of the ledger are sent to it")
+
+    def _run_free_tasks(self) -> None:
+        self._run_tasks([task for task in self._tasks if not task.needs_claim])
 
     def _run_tasks(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -229,9 +259,6 @@ class History:
             self._task_due[task] = self._clock.monotonic() + task.every_seconds
             try:
                 task.run(self._owner, list(self._senders))
-            except HistoryAwayError:
-                del self._task_due[task]
-                raise
             except HistoryError as exc:
                 self._put_off(exc)
                 if exc.reason == "name_taken":

@@ -127,7 +127,7 @@ class Remote:
             page = self.page(table, columns, order=order, where=where or {}, start=start)
             yield from page
             start += len(page)
-            if len(page) < PAGE_ROWS:
+            if not page:  # a shorter one is not the end: projects have a limit of their own
                 return
 
     def page(

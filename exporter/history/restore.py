@@ -9,6 +9,7 @@ import structlog
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.checkpoint import CLIENTS, CREDENTIALS, HASH_KEY, LIMITS, SNAPSHOTS, LimitState, sign_of_key
+from exporter.history.claim import STALE_SECONDS
 from exporter.history.remote import PAGE_ROWS, Remote, Row, expect_rows
 from exporter.labels import Labels
 from exporter.ledger.checkpoint import KeptClient, KeptCredential, KeptSnapshots
@@ -153,7 +154,8 @@ class Restore:
         )
         rows = [row for row in page if _ms(row["bucket"]) < progress.from_ms]
         rollups = None
-        if len(rows) == PAGE_ROWS:
+        # A page may be shorter than asked for: projects have a limit of their own.
+        if rows and len(rows) == len(page):
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
@@ -176,7 +178,7 @@ class Restore:
             progress = msgspec.structs.replace(progress, after=(entries[-1].ts_ms, entries[-1].fingerprint))
             self._ledger.restoring.add_records(self._proxy, entries, progress)
             self._records += len(rows)
-        return progress, len(rows) == PAGE_ROWS
+        return progress, bool(rows)
 
     def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> PastState:
         limits = self._document(LIMITS, LimitState, LimitState())
@@ -185,7 +187,7 @@ class Restore:
         return PastState(
             anchors=limits.anchors,
             sessions=limits.sessions,
-            precedes=made_ms is not None and all(ms < made_ms for ms in written),
+            precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
             readings=[(row["credential"], _reading(row)) for row in quotas],
         )
 

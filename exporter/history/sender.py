@@ -10,7 +10,7 @@ from datetime import tzinfo
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import HistoryAwayError, HistoryDataError
+from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
 from exporter.history.checkpoint import Checkpoints
 from exporter.history.remote import PAGE_ROWS, Remote, Row, expect_object
 from exporter.history.rows import LabelRows, QuotaRows, Rows
@@ -19,6 +19,8 @@ from exporter.ledger.backlog import Entry, Outgoing
 from exporter.ledger.ledger import Ledger
 
 _FEWEST_ROWS = 50
+_SUSPICIOUS = 8
+"""So many records one after the other that are all refused are not all bad."""
 _SIGN_OF_LIFE_SECONDS = 240.0
 
 _log = structlog.get_logger("exporter.history")
@@ -71,8 +73,8 @@ class Sender:
             self._call_leniently("exporter_save_quotas", p_rows=quotas)
             self._quotas.sent(quotas)
         if not self._tried_refused:
-            self._try_refused()
             self._tried_refused = True
+            self._try_refused()
         return False
 
     def _book(self, outgoing: Outgoing, labels: list[Row], checkpoint: Row | None) -> None:
@@ -84,7 +86,7 @@ class Sender:
                 p_labels=labels,
                 p_checkpoint=checkpoint,
             )
-            self._tell_late(expect_object(answer).get("refused"))
+            self._tell_left_out(expect_object(answer))
         except HistoryDataError:
             refused = self._halved(outgoing.entries)
             self._send_apart(labels, checkpoint)
@@ -92,7 +94,7 @@ class Sender:
             self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too much for a slow server in the time it has
             raise
         else:
-            self._most_rows = min(PAGE_ROWS, self._most_rows * 2)
+            self._most_rows = min(PAGE_ROWS, self._most_rows + _FEWEST_ROWS)
         self._ledger.backlog.sent(self._proxy, outgoing.until, refused=refused, now_ms=int(self._clock.now() * 1000))
         if refused:
             _log.warning(
@@ -104,16 +106,27 @@ class Sender:
             )
 
     def _halved(self, entries: Sequence[Entry]) -> dict[int, str]:
-        """Send them in halves; those that are refused one by one, each with the reason."""
+        """Send them in halves; those that are refused one by one, each with the reason.
+
+        Raises HistoryMisconfiguredError if it seems that none is taken: then it is not for what is in them.
+        """
         refused: dict[int, str] = {}
+        taken = False
         waiting = [entries]
         while waiting:
             part = waiting.pop()
             try:
                 self._call("exporter_book", p_rows=self._rows.of(part))
+                taken = True
             except HistoryDataError as exc:
                 if len(part) == 1:
                     refused[part[0].id] = str(exc)
+                    if len(refused) == _SUSPICIOUS and not taken:
+                        raise HistoryMisconfiguredError(
+                            f"{exc} So it is with every record: is there a constraint or trigger that is not the"
+                            " exporter's?",
+                            reason=exc.reason,
+                        ) from exc
                 else:
                     waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half is taken first
         return refused
@@ -132,18 +145,27 @@ class Sender:
 
     def _try_refused(self) -> None:
         """Once after a start: a newer version, or a newer schema, may get them through."""
-        entries = self._ledger.backlog.set_aside(self._proxy)
-        if entries:
+        last = -(2**63)
+        while entries := self._ledger.backlog.set_aside(self._proxy, after=last, limit=PAGE_ROWS):
+            last = entries[-1].id
             still = self._halved(entries)
             self._ledger.backlog.accepted([entry.id for entry in entries if entry.id not in still])
 
-    def _tell_late(self, records: object) -> None:
-        if records:
+    def _tell_left_out(self, answer: Row) -> None:
+        """Records of days that have ended there."""
+        if answer.get("refused"):
             _log.warning(
                 "history_records_too_late",
                 proxy=self._proxy,
-                records=records,
+                records=answer["refused"],
                 meaning="they are of days whose records have been deleted from Supabase, so they are not written there",
+            )
+        if answer.get("frozen"):
+            _log.info(
+                "history_days_frozen",
+                proxy=self._proxy,
+                records=answer["frozen"],
+                meaning="they are written, but their days in daily_stats do not change any more",
             )
 
     def _is_quiet(self) -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 
+import structlog
+
 from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.history.history import Task
@@ -16,6 +18,10 @@ _DAY_MS = 86_400_000
 _PRUNED_EVERY_SECONDS = 3600.0
 _SNAPSHOT_DAYS = 90
 """How long rows of ``usage_snapshots`` and ``model_usage`` stay: daily_stats tells what was before."""
+_SNAPSHOTS_AT_ONCE = 50
+"""With each of them go its rows of ``model_usage``, one for every client and model that ever was."""
+
+_log = structlog.get_logger("exporter.history")
 
 
 def snapshot_task(remote: Remote, clock: Clock) -> Task:
@@ -29,7 +35,8 @@ def snapshot_task(remote: Remote, clock: Clock) -> Task:
         if slot == written:
             return
         moment = datetime.fromtimestamp(now, UTC).isoformat()
-        remote.call("exporter_snapshot", p_proxy=proxies[0], p_owner=owner, p_at=moment)
+        if remote.call("exporter_snapshot", p_proxy=proxies[0], p_owner=owner, p_at=moment) is False:
+            _log.info("history_snapshot_left_out", meaning="a later one is there; is a clock wrong?")
         written = slot
 
     return Task(_LOOK_SECONDS, run)
@@ -40,7 +47,8 @@ def prune_task(
 ) -> Task:
     """Deletes, every hour, the records of all days that began and ended more than ``days`` ago, and old snapshots.
 
-    Days are those of ``zone``. Ends early when ``stopping`` says so; the next run goes on.
+    Days are those of ``zone``. Only when no record waits: what waits may be of such a day, and would be refused then.
+    Ends early when ``stopping`` says so; the next run goes on.
     """
 
     def run(owner: str, proxies: Sequence[str]) -> None:
@@ -52,11 +60,11 @@ def prune_task(
         for proxy in proxies:
             _repeat("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day)
         moment = datetime.fromtimestamp((now_ms - _SNAPSHOT_DAYS * _DAY_MS) / 1000, UTC).isoformat()
-        _repeat("exporter_prune_snapshots", p_before=moment)
+        _repeat("exporter_prune_snapshots", p_before=moment, p_limit=_SNAPSHOTS_AT_ONCE)
 
     def _repeat(function: str, **parameters: object) -> None:
         """Each call deletes some, so that none takes long."""
         while not stopping() and expect_number(remote.call(function, **parameters)):
             pass
 
-    return Task(_PRUNED_EVERY_SECONDS, run)
+    return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)

@@ -102,11 +102,12 @@ class Backlog:
             self.sent(proxy, until)
         self._cursors[proxy] = until
 
-    def set_aside(self, proxy: str) -> list[Entry]:
-        """The entries that were refused and have not been pruned since, oldest first."""
+    def set_aside(self, proxy: str, *, after: int, limit: int) -> list[Entry]:
+        """The entries that were refused, from the one behind ``after`` on, at most ``limit``."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"{_ENTRIES} join set_aside a on a.entry = e.id where {_OF_PROXY} order by e.id", (proxy,)
+                f"{_ENTRIES} join set_aside a on a.entry = e.id where {_OF_PROXY} and e.id > ? order by e.id limit ?",
+                (proxy, after, limit),
             )
             return [Entry._make(row) for row in rows]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.ledger.database import Database
+from exporter.ledger.schema import RESTORED
 
 _CLOCK_DOUBT_MS = 3 * 86_400_000
 _ROWS_PER_STEP = 5_000
@@ -20,6 +21,7 @@ _OLD = "select id from entry where ts_ms < ?"
 _OLD_AND_SENT = (
     "select e.id from entry e join series s on s.id = e.series join route r on r.id = s.route"
     " join proxy p on p.id = r.proxy where e.ts_ms < ? and e.id <= p.history_sent"
+    " and not exists (select 1 from set_aside a where a.entry = e.id)"
 )
 
 
@@ -61,7 +63,9 @@ def prune(
         deleted=deleted_entries,
         stopping=stopping,
         # From the first step on, a snapshot that still shows such a record must not book it again.
-        remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)",
+        remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
+        # One whose past has not come back from the history yet has lost nothing by this.
+        + (f" where history_stage = {RESTORED}" if sent_only else ""),
     )
     rejected = _delete(
         database,

@@ -90,6 +90,27 @@ alter table public.rate_limit_status
     add column if not exists percentage integer,
     add column if not exists status_label varchar(50);
 
+-- Rows that were brought from another project leave a sequence behind, and then every new row would be refused.
+do $$
+declare
+    tab text;
+    sequence text;
+    newest bigint;
+    given bigint;
+begin
+    foreach tab in array array['usage_snapshots', 'model_usage', 'daily_stats', 'model_pricing', 'rate_limit_configs',
+                               'rate_limit_status']
+    loop
+        sequence := pg_catalog.pg_get_serial_sequence('public.' || tab, 'id');
+        continue when sequence is null;
+        execute format('select max(id) from public.%I', tab) into newest;
+        execute format('select last_value from %s', sequence) into given;
+        if newest > given then
+            perform pg_catalog.setval(sequence, newest);
+        end if;
+    end loop;
+end $$;
+
 -- --- what is too narrow ----------------------------------------------------------------------------------------------
 
 -- Users typed some of these columns by hand, with types of their own. numeric without a width takes over every value

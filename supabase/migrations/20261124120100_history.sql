@@ -3,7 +3,7 @@
 -- What keeps the figures right:
 -- * A record is a row of usage_records, and its identity is the primary key. Sums grow by the rows that an insert really
 --   made, in the same transaction, so a batch that is sent twice adds nothing.
--- * A day of daily_stats is computed anew from usage_records, in that transaction too. Days of which records have been
+-- * A day of daily_stats is computed anew from these sums, in that transaction too. Days of which records have been
 --   deleted, and days from before the switch, are frozen.
 -- * Every proxy has one owner. Its row is locked while something of it is written, so nothing of one proxy happens twice
 --   at once; rows of several proxies are locked in a fixed order.
@@ -98,6 +98,21 @@ create table if not exists public.usage_rollups (
     unclassified bigint not null,
     nano_usd bigint not null,
     primary key (proxy, bucket, provider, model, credential, client, basis, billing)
+);
+
+-- Sums of all records ever written, by day, client and model: what daily_stats is made of.
+create table if not exists public.usage_days (
+    day date not null,
+    proxy text not null references public.exporter_proxies (name),
+    client text not null,
+    model text not null,
+    requests bigint not null,
+    failed bigint not null,
+    input_tokens bigint not null,
+    output_tokens bigint not null,
+    unclassified_tokens bigint not null,
+    nano_usd bigint not null,
+    primary key (day, proxy, client, model)
 );
 
 -- Sums of all records since the older collector's last poll, by client and model: what the cumulative rows of
@@ -243,22 +258,28 @@ begin
     return result;
 end $$;
 
--- What the records of a day add up to, from `p_since` on if it is given, in the shape of daily_stats.
+-- What the records of a day add up to, in the shape of daily_stats: all of them, from the sums that grow with each
+-- booking, or those from `p_since` on, one by one.
 create or replace function public.exporter_day_sums(p_day date, p_since timestamptz) returns jsonb
 language sql stable set search_path = '' as $$
-    with sums as (
-        select r.model,
+    with used as (
+        select proxy, client, model, requests, failed, input_tokens, output_tokens, unclassified_tokens, nano_usd
+        from public.usage_days
+        where p_since is null and day = p_day
+        union all
+        select proxy, client, model, requests, case when code <> '' then requests else 0 end,
+               uncached + cache_read + cache_write, output, unclassified, nano_usd
+        from public.usage_records
+        where p_since is not null and day = p_day and ts >= p_since
+    ),
+    sums as (
+        select u.model,
                -- The older front end shows what follows the last slash.
-               replace(coalesce(l.shown, r.client), '/', '-') as client,
-               sum(r.requests) as requests,
-               coalesce(sum(r.requests) filter (where r.code <> ''), 0) as failed,
-               sum(r.uncached + r.cache_read + r.cache_write) as input,
-               sum(r.output) as output,
-               sum(r.unclassified) as unclassified,
-               sum(r.nano_usd) as nano
-        from public.usage_records r
-        left join public.exporter_labels l on l.proxy = r.proxy and l.kind = 'client' and l.label = r.client
-        where r.day = p_day and (p_since is null or r.ts >= p_since)
+               replace(coalesce(l.shown, u.client), '/', '-') as client,
+               sum(u.requests) as requests, sum(u.failed) as failed, sum(u.input_tokens) as input,
+               sum(u.output_tokens) as output, sum(u.unclassified_tokens) as unclassified, sum(u.nano_usd) as nano
+        from used u
+        left join public.exporter_labels l on l.proxy = u.proxy and l.kind = 'client' and l.label = u.client
         group by 1, 2
     ),
     models as (
@@ -467,6 +488,20 @@ begin
             output = t.output + excluded.output, reasoning = t.reasoning + excluded.reasoning,
             unclassified = t.unclassified + excluded.unclassified, nano_usd = t.nano_usd + excluded.nano_usd
     ),
+    dayed as (
+        insert into public.usage_days as t (
+            day, proxy, client, model, requests, failed, input_tokens, output_tokens, unclassified_tokens, nano_usd)
+        select day, proxy, client, model, sum(requests), coalesce(sum(requests) filter (where code <> ''), 0),
+               sum(uncached + cache_read + cache_write), sum(output), sum(unclassified), sum(nano_usd)
+        from added
+        group by 1, 2, 3, 4
+        on conflict (day, proxy, client, model) do update set
+            requests = t.requests + excluded.requests, failed = t.failed + excluded.failed,
+            input_tokens = t.input_tokens + excluded.input_tokens,
+            output_tokens = t.output_tokens + excluded.output_tokens,
+            unclassified_tokens = t.unclassified_tokens + excluded.unclassified_tokens,
+            nano_usd = t.nano_usd + excluded.nano_usd
+    ),
     totaled as (
         insert into public.usage_totals as t (
             proxy, client, model, requests, failed, tokens, input_tokens, output_tokens, nano_usd)
@@ -557,25 +592,27 @@ begin
     return found;
 end $$;
 
--- Writes the row of usage_snapshots for the five minutes of `p_at`, and its rows of model_usage: counters of all proxies
+-- Writes the row of usage_snapshots for the five minutes of `p_at` (at the latest now: a clock that is ahead must not bar
+-- the way until then), and its rows of model_usage: counters of all proxies
 -- of the project, going on from the older collector's last row. Answers with false, and writes nothing, if a later one
 -- is there: counters may not fall.
 create or replace function public.exporter_snapshot(p_proxy text, p_owner text, p_at timestamptz) returns boolean
 language plpgsql set search_path = '' as $$
 declare
     project public.exporter_project;
-    this_slot timestamptz := date_bin('5 minutes', p_at, 'epoch');
+    moment timestamptz := least(p_at, now());
+    this_slot timestamptz := date_bin('5 minutes', moment, 'epoch');
     snapshot bigint;
 begin
     perform public.exporter_hold(p_proxy, p_owner);
     select * into project from public.exporter_project for update;
     if exists (select from public.usage_snapshots where slot > this_slot)
-       or p_at <= project.old_snapshot_at then
+       or moment <= project.old_snapshot_at then
         return false;
     end if;
     insert into public.usage_snapshots as s (
         slot, collected_at, total_requests, success_count, failure_count, total_tokens, cumulative_cost_usd, raw_data)
-    select this_slot, p_at, requests, success, failure, tokens, cost,
+    select this_slot, moment, requests, success, failure, tokens, cost,
            jsonb_build_object('usage', jsonb_build_object(
                'total_requests', requests, 'success_count', success, 'failure_count', failure, 'total_tokens', tokens))
     from (
@@ -597,7 +634,7 @@ begin
     insert into public.model_usage (snapshot_id, api_endpoint, model_name, request_count, input_tokens, output_tokens,
                                     total_tokens, estimated_cost_usd, created_at)
     select snapshot, left(replace(client, '/', '-'), 255), left(model, 255), sum(requests), sum(input_tokens),
-           sum(output_tokens), sum(tokens), sum(cost_usd), p_at
+           sum(output_tokens), sum(tokens), sum(cost_usd), moment
     from (
         select coalesce(l.shown, t.client) as client, t.model, t.requests, t.input_tokens, t.output_tokens, t.tokens,
                public.exporter_usd(t.nano_usd) as cost_usd
@@ -713,6 +750,7 @@ begin
     select coalesce(array_agg(distinct day), '{}') into days from public.usage_records where proxy = p_proxy;
     delete from public.usage_records where proxy = p_proxy;
     delete from public.usage_rollups where proxy = p_proxy;
+    delete from public.usage_days where proxy = p_proxy;
     delete from public.usage_totals where proxy = p_proxy;
     delete from public.exporter_labels where proxy = p_proxy;
     delete from public.quota_readings where proxy = p_proxy;
@@ -730,7 +768,7 @@ declare
     signature regprocedure;
 begin
     foreach name in array array['exporter_project', 'exporter_proxies', 'usage_prices', 'usage_records', 'usage_rollups',
-                                'usage_totals', 'usage_totals_old', 'exporter_labels', 'exporter_days',
+                                'usage_days', 'usage_totals', 'usage_totals_old', 'exporter_labels', 'exporter_days',
                                 'quota_readings', 'exporter_checkpoints', 'exporter_baselines']
     loop
         execute format('alter table public.%I enable row level security', name);

@@ -1,13 +1,13 @@
 """A ledger that tests book into, and its history in Supabase, worked on when the test says so."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from exporter.history.history import History
+from exporter.history.history import History, Task
 from exporter.history.remote import Remote
-from exporter.history.tasks import snapshot_task
+from exporter.history.tasks import prune_task, snapshot_task
 from exporter.labels import Labels
 from exporter.settings.model import Aliases
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
@@ -29,6 +29,9 @@ class HistoryBench:
         clock: TurnableClock | None = None,
         answer_seconds: float = 20.0,
         aliases: Aliases | None = None,
+        polled: Collection[str] = (),
+        tasks: Sequence[Task] = (),
+        history_days: int = 0,
     ) -> None:
         self.data_dir = folder / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -45,9 +48,15 @@ class HistoryBench:
             clock=self.clock,
             zone=UTC,
             retention_ms=90 * _DAY_MS,
-            tasks=[snapshot_task(self.remote, self.clock)],
+            polled=polled or self.ledger.dictionary.proxies,
+            tasks=[snapshot_task(self.remote, self.clock), *tasks, *self._prune_tasks(history_days)],
         )
         self._number = 0
+
+    def _prune_tasks(self, days: int) -> list[Task]:
+        if not days:
+            return []
+        return [prune_task(self.remote, self.ledger, self.clock, zone=UTC, days=days, stopping=lambda: False)]
 
     def book(self, number: int = 1, *, proxy: str = "default", **changes: Any) -> None:
         """Book that many requests of now, each a little different."""
@@ -69,3 +78,7 @@ class HistoryBench:
         self.history.stop()
         self.ledger.close()
         self.remote.close()
+
+
+Start = Callable[..., HistoryBench]
+"""Starts an exporter on the test's API, or at another ``url``; the first argument names its folder."""

@@ -40,13 +40,15 @@ _PASSED_ON = ("apikey", "authorization", "content-type", "prefer", "accept", "ac
 
 
 class Gate:
-    """A server that passes calls on to ``target``. ``fault`` is asked for each call: its fault, or empty.
+    """A server that passes calls on to ``target``.
 
-    ``late_seconds`` is how long a late answer takes. ``met`` counts what happened.
+    ``fault`` is asked for each call: its fault, or empty. ``fault_of`` is told its body, too. ``late_seconds`` is how long
+    a late answer takes. ``met`` counts what happened.
     """
 
     def __init__(self, target: Callable[[], str], *, late_seconds: float = 1.0) -> None:
         self.fault: Callable[[str], str] = lambda _path: ""
+        self.fault_of: Callable[[str, bytes], str] = lambda path, _body: self.fault(path)
         self.met: Counter[str] = Counter()
         self.late_seconds = late_seconds
         self.ended = threading.Event()
@@ -91,7 +93,7 @@ class Gate:
 
             def _pass(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                fault = gate.fault(self.path)
+                fault = gate.fault_of(self.path, body)
                 gate.met[fault] += 1
                 if fault == "question_lost":
                     self._break_off()

@@ -1,9 +1,8 @@
 """The history as an operator meets it: written, away, misconfigured, refused, shared; and drained when it is back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import structlog
@@ -12,40 +11,11 @@ from pydantic import SecretStr
 from exporter.history.history import SCHEMA_VERSION
 from exporter.settings.model import Aliases, ClientAlias
 from tests.fakes.booking import GOOD
-from tests.fakes.history import HistoryBench
+from tests.fakes.history import Start
 from tests.supabase.api import SupabaseApi
 from tests.supabase.comparison import assert_equal, records
 from tests.supabase.gate import FAULTS, Gate
 from tests.supabase.postgres import Database, free_port
-
-Start = Callable[..., HistoryBench]
-
-
-@pytest.fixture
-def start(supabase_api: SupabaseApi, tmp_path: Path) -> Iterator[Start]:
-    """Starts exporters on the API, or at another ``url``; ``name`` is that of their folder."""
-    benches: list[HistoryBench] = []
-
-    def started(name: str = "one", *, url: str = "", key: str = "", **more: object) -> HistoryBench:
-        made = HistoryBench(
-            tmp_path / name,
-            url=url or supabase_api.url,
-            key=key or supabase_api.secret_key,
-            **more,  # type: ignore[arg-type]
-        )
-        benches.append(made)
-        return made
-
-    yield started
-    for bench in benches:
-        bench.close()
-
-
-@pytest.fixture
-def gate(supabase_api: SupabaseApi) -> Iterator[Gate]:
-    with Gate(lambda: supabase_api.url, late_seconds=2.0) as gate:
-        yield gate
-
 
 # --- written ----------------------------------------------------------------------------------------------------------
 
@@ -403,69 +373,3 @@ def test_an_emptied_project_gets_everything_again(start: Start, supabase_api: Su
     assert bench.work(60) == "ok"
 
     assert assert_equal(bench.data_dir, supabase_api.database) == 21
-
-
-def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(start: Start, gate: Gate) -> None:
-    bench = start(url=gate.url)
-    bench.book()
-    gate.fault = lambda path: "strange" if "exporter_claim" in path else ""
-
-    with structlog.testing.capture_logs() as logs:
-        for _ in range(30):
-            assert bench.work(10) == "internal_error"
-    assert len([entry for entry in logs if entry["event"] == "history_fault"]) == 1
-
-    gate.fault = lambda _path: ""
-    assert bench.work(300) == "ok"
-
-
-def test_what_fails_beside_the_records_does_not_stop_them(start: Start, supabase_api: SupabaseApi) -> None:
-    database = supabase_api.database
-    database.run("revoke execute on function exporter_snapshot from service_role")
-    try:
-        bench = start()
-        bench.book(4)
-        assert bench.work() == "misconfigured"
-        assert len(records(database)) == 4
-        bench.book(3)
-        bench.work(60)
-        assert len(records(database)) == 7
-    finally:
-        database.run("grant execute on function exporter_snapshot to service_role")
-    assert bench.work(60) == "ok"
-
-
-def test_a_label_that_the_database_refuses_holds_up_no_record(start: Start, supabase_api: SupabaseApi) -> None:
-    database = supabase_api.database
-    database.run("alter table exporter_labels add constraint picky check (kind <> 'client')")
-    try:
-        bench = start()
-        bench.book(20)
-        with structlog.testing.capture_logs() as logs:
-            assert bench.work() == "ok"
-            assert bench.work(10) == "ok"
-        assert len(records(database)) == 20
-        assert bench.history.status.refused == 0
-        assert [entry["call"] for entry in logs if entry["event"] == "history_refused"] == ["exporter_book"]
-    finally:
-        database.run("alter table exporter_labels drop constraint picky")
-
-
-def test_a_claim_that_is_lost_on_the_way_is_told_and_other_proxies_go_on(
-    start: Start, supabase_api: SupabaseApi
-) -> None:
-    bench = start()
-    bench.ledger.register("mine")
-    bench.book(1)
-    bench.book(1, proxy="mine")
-    assert bench.work() == "ok"
-
-    supabase_api.database.run("update exporter_proxies set owner = 'somebody else' where name = 'default'")
-    bench.book(1)
-    bench.book(1, proxy="mine")
-    for _ in range(3):
-        bench.work(300)
-
-    assert bench.history.status.state == "name_taken"
-    assert len(records(supabase_api.database)) == 1
-    assert len(records(supabase_api.database, proxy="mine")) == 2

@@ -1,0 +1,259 @@
+"""Trouble beside the records, or of one proxy of several: it is told, and holds up nothing that it does not concern."""
+
+from collections.abc import Sequence
+
+import pytest
+import structlog
+
+from exporter.errors import HistoryAwayError
+from exporter.history import remote as remote_module
+from exporter.history.history import Task
+from tests.fakes.history import Start
+from tests.supabase.api import SupabaseApi
+from tests.supabase.comparison import assert_equal, records
+from tests.supabase.gate import Gate
+
+
+def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(start: Start, gate: Gate) -> None:
+    bench = start(url=gate.url)
+    bench.book()
+    gate.fault = lambda path: "strange" if "exporter_claim" in path else ""
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(30):
+            assert bench.work(10) == "internal_error"
+    assert len([entry for entry in logs if entry["event"] == "history_fault"]) == 1
+
+    gate.fault = lambda _path: ""
+    assert bench.work(300) == "ok"
+
+
+def test_what_fails_beside_the_records_does_not_stop_them(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    database.run("revoke execute on function exporter_snapshot from service_role")
+    try:
+        bench = start()
+        bench.book(4)
+        assert bench.work() == "misconfigured"
+        assert len(records(database)) == 4
+        bench.book(3)
+        bench.work(60)
+        assert len(records(database)) == 7
+    finally:
+        database.run("grant execute on function exporter_snapshot to service_role")
+    assert bench.work(60) == "ok"
+
+
+def test_a_label_that_the_database_refuses_holds_up_no_record(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    database.run("alter table exporter_labels add constraint picky check (kind <> 'client')")
+    try:
+        bench = start()
+        bench.book(20)
+        with structlog.testing.capture_logs() as logs:
+            assert bench.work() == "ok"
+            assert bench.work(10) == "ok"
+        assert len(records(database)) == 20
+        assert bench.history.status.refused == 0
+        assert [entry["call"] for entry in logs if entry["event"] == "history_refused"] == ["exporter_book"]
+    finally:
+        database.run("alter table exporter_labels drop constraint picky")
+
+
+def test_a_claim_that_is_lost_on_the_way_is_told_and_other_proxies_go_on(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    bench = start()
+    bench.ledger.register("mine")
+    bench.book(1)
+    bench.book(1, proxy="mine")
+    assert bench.work() == "ok"
+
+    supabase_api.database.run("update exporter_proxies set owner = 'somebody else' where name = 'default'")
+    bench.book(1)
+    bench.book(1, proxy="mine")
+    for _ in range(3):
+        bench.work(300)
+
+    assert bench.history.status.state == "name_taken"
+    assert len(records(supabase_api.database)) == 1
+    assert len(records(supabase_api.database, proxy="mine")) == 2
+
+
+# --- slow -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_manages_small_batches_only_gets_them_without_long_pauses(start: Start, gate: Gate) -> None:
+    bench = start(url=gate.url)
+    bench.work()
+    bench.book(6000)
+    sizes: list[int] = []
+
+    def fault(path: str, body: bytes) -> str:
+        if "exporter_book" not in path:
+            return ""
+        sizes.append(body.count(b"ts_ms"))
+        return "statement_timeout" if sizes[-1] > 600 else ""
+
+    gate.fault_of = fault
+    passes = 0
+    while bench.work(10) != "ok":
+        passes += 1
+        assert passes < 60, sizes
+
+    assert sum(size for size in sizes if size <= 600) == 6000
+    assert len([size for size in sizes if size > 600]) <= 4, "it does not try what failed again and again"
+
+
+def test_a_task_that_always_times_out_does_not_slow_the_records_down(start: Start, supabase_api: SupabaseApi) -> None:
+    def run(_owner: str, _proxies: Sequence[str]) -> None:
+        raise HistoryAwayError("Too slow.", reason="server_error")
+
+    bench = start(tasks=[Task(20.0, run)])
+    bench.book(5000)
+
+    assert bench.work() == "away"
+
+    assert len(records(supabase_api.database)) == 5000
+    assert bench.history.status.sentence.startswith("Too slow.")
+
+
+# --- days that are to be deleted --------------------------------------------------------------------------------------
+
+
+def test_nothing_is_deleted_while_records_wait_that_may_be_of_such_days(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    bench = start(history_days=30)
+    bench.book(1500, timestamp="2026-09-01T12:00:00Z")
+    bench.book(3)
+
+    assert bench.work() == "ok"
+
+    (old,) = supabase_api.database.rows("select * from daily_stats where stat_date = '2026-09-01'")
+    assert old["total_requests"] == 1500
+    assert len(records(supabase_api.database)) == 3
+
+
+# --- several proxies --------------------------------------------------------------------------------------------------
+
+
+def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supabase_api: SupabaseApi) -> None:
+    first = start("first", proxy="home")
+    first.ledger.register("office")
+    first.book(2, proxy="office")
+    assert first.work() == "ok"
+    first.book(1, proxy="office")
+    first.close()
+
+    first = start("first", proxy="home", polled={"home"})
+    assert first.work(10) == "ok"
+    second = start("second", proxy="office")
+    second.book(4, proxy="office", model="another")
+
+    assert second.work(20) == "ok"
+    assert first.work(60) == "ok"
+    assert len(records(supabase_api.database, proxy="office")) == 3 + 4
+
+
+def test_a_proxy_that_cannot_be_restored_does_not_hold_up_the_others(start: Start, supabase_api: SupabaseApi) -> None:
+    first = start("first")
+    first.book(2)
+    first.work()
+    supabase_api.database.run(
+        "update exporter_checkpoints set value = '{\"snapshot_ms\": \"yesterday\"}' where kind = 'snapshots';"
+        " update exporter_proxies set owner = null"
+    )
+    second = start("second")
+    second.ledger.register("other")
+    second.book(5, proxy="other")
+
+    assert second.work() == "misconfigured"
+
+    assert "exporter_checkpoints" in second.history.status.sentence
+    assert len(records(supabase_api.database, proxy="other")) == 5
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_constraint_that_refuses_everything_is_no_fault_of_the_records(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    database = supabase_api.database
+    bench = start()
+    bench.work()
+    database.run("alter table daily_stats add constraint mine check (total_requests < 1)")
+    try:
+        bench.book(500)
+        assert bench.work(30) == "misconfigured"
+        assert bench.history.status.refused == 0
+        assert bench.history.status.waiting == 500
+        assert bench.history.status.errors["bad_data"] == 1
+    finally:
+        database.run("alter table daily_stats drop constraint mine")
+
+    assert bench.work(60) == "ok"
+    assert assert_equal(bench.data_dir, database) == 500
+
+
+def test_records_that_were_refused_are_not_pruned(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    bench = start()
+    database.run("alter table usage_records add constraint picky check (model <> 'new-model')")
+    try:
+        bench.book(9)
+        bench.book(3, model="new-model")
+        assert bench.work() == "ok"
+    finally:
+        database.run("alter table usage_records drop constraint picky")
+    future_ms = int((bench.clock.now() + 1000) * 1000)
+
+    pruned = bench.ledger.prune(
+        entries_before_ms=future_ms, rejected_before_ms=0, stopping=lambda: False, sent_only=True
+    )
+
+    assert pruned.entries == 9
+    bench.close()
+    again = start(clock=bench.clock)
+    assert again.work() == "ok"
+    assert len(records(database)) == 12
+    assert again.history.status.refused == 0
+
+
+# --- what a project may be like ---------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_ahead_once_does_not_bar_later_snapshots(start: Start, supabase_api: SupabaseApi) -> None:
+    bench = start()
+    bench.book(2)
+    bench.clock.jump(5 * 365 * 86_400)
+    bench.work()
+    newest = "(select max(slot) <= now() from usage_snapshots)"
+
+    assert supabase_api.database.value(newest)
+
+
+def test_a_project_that_sends_fewer_rows_at_once_than_asked_for_is_read_to_the_end(
+    start: Start, supabase_api: SupabaseApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supabase_api.database.run(
+        "insert into usage_prices select md5(n::text)::uuid, n::text from generate_series(1, 2500) n"
+    )
+    monkeypatch.setattr(remote_module, "PAGE_ROWS", 2000)  # the project's own limit is 1,000
+
+    assert len(list(start().remote.rows("usage_prices", order=("id",)))) == 2500
+
+
+def test_rows_brought_from_another_project_do_not_bar_new_ones(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    database.run(
+        "insert into daily_stats (id, stat_date) select n, date '2026-01-01' + n from generate_series(1, 60) n"
+    )
+    database.migrate()
+    bench = start()
+    bench.book(3)
+
+    assert bench.work() == "ok"
+
+    assert database.value("(select total_requests from daily_stats order by stat_date desc limit 1)") == 3
