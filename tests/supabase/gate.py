@@ -42,8 +42,8 @@ _PASSED_ON = ("apikey", "authorization", "content-type", "prefer", "accept", "ac
 class Gate:
     """A server that passes calls on to ``target``.
 
-    ``fault`` is asked for each call: its fault, or empty. ``fault_of`` is told its body, too. ``late_seconds`` is how long
-    a late answer takes. ``met`` counts what happened.
+    ``fault`` is asked for each call: its fault, or empty. ``fault_of`` is told its body, too. ``late_seconds`` is how
+    long a late answer takes. ``met`` counts what happened.
     """
 
     def __init__(self, target: Callable[[], str], *, late_seconds: float = 1.0) -> None:
