@@ -95,7 +95,7 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
         assert critical["annotations"]["summary"] == "team-day: 80% of its requests used"
 
         answer = httpx.post(f"{stack.exporter.url}/api/collector/reset/team-day", trust_env=False)
-        assert answer.json()["new_status"] == {"percentage": 100, "label": "0 of 100 requests"}
+        assert answer.json()["new_status"] == {"percentage": 100, "label": "0/100 Requests"}
         resolved = stack.next(alertname="CliproxyLimitReached", limit="team-day")
         assert resolved["status"] == "resolved"
 
