@@ -21,8 +21,18 @@ PASS_SECONDS = 30
 class LimitProject(LimitBench):
     """One exporter on a project, without its threads: ``work`` does what they do in half a minute."""
 
-    def __init__(self, folder: Path, api: SupabaseApi, limits: str = "", *, clock: TurnableClock, **settings: Any):
+    def __init__(
+        self,
+        folder: Path,
+        api: SupabaseApi,
+        limits: str = "",
+        *,
+        clock: TurnableClock,
+        proxy: str = "p",
+        **settings: Any,
+    ) -> None:
         """``limits`` is the text of the limits file, empty for none. ``settings`` are further ones."""
+        self._proxy = proxy
         folder.mkdir(exist_ok=True)
         self.api = api
         self._settings = settings
@@ -33,6 +43,7 @@ class LimitProject(LimitBench):
             self._folder,
             proxy_url="http://127.0.0.1:9",
             key="never asked",
+            name=self._proxy,
             supabase_url=self.api.url,
             supabase_secret_key=SecretStr(self.api.secret_key),
             **({"exporter_limits_file": self.file} if self.file.exists() else {}),

@@ -1,9 +1,11 @@
 """Whatever goes wrong on the way to Supabase, in the end it has what the ledger has: every record, once.
 
 Calls fail in all ways that a network and a gateway have, the API and PostgreSQL are killed and frozen, and the exporter
-itself is killed, over and over, while requests go on. ``-s`` shows what happened.
+itself is killed, over and over, while requests go on. ``-s`` shows what happened. ``TEST_FAULTS`` is the number of
+faults, 700 if it is not set.
 """
 
+import os
 import random
 import threading
 import time
@@ -25,7 +27,7 @@ from tests.supabase.comparison import assert_equal, waiting
 from tests.supabase.gate import FAULTS, Gate
 from tests.supabase.postgres import NEWEST, Database, Postgres
 
-_FAULTS = 2000
+_FAULTS = int(os.environ.get("TEST_FAULTS", "700"))
 _RECORDS = 10
 _PAUSE_SECONDS = 0.1
 
@@ -83,7 +85,7 @@ class _Backend:
 
 
 @pytest.mark.timeout(600)
-def test_after_thousands_of_faults_supabase_has_what_the_ledger_has(tmp_path: Path) -> None:
+def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Path) -> None:
     chance, kills = random.Random(7), 0
     backend = _Backend()
 
@@ -117,7 +119,7 @@ def test_after_thousands_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pa
                 forks.end()
         number = assert_equal(tmp_path / "data", backend.database)
         print(f"\n{number} records, {kills} kills, {backend.met}, {dict(gate.met)} in {lasted:.0f} s")
-        assert number > 1000
+        assert number > _FAULTS
         assert all(gate.met[name] for name in FAULTS)
     finally:
         backend.close()
