@@ -17,7 +17,7 @@ import httpx
 import pytest
 from supabase import Client, ClientOptions, create_client
 
-from tests.supabase.postgres import CHECKOUT, FOLDER, Database, die_with_parent, free_port, wait_until
+from tests.supabase.postgres import CHECKOUT, FOLDER, Database, die_with_parent, free_port, start_anyhow, wait_until
 
 _TOOLS = CHECKOUT / ".tools" / "supabase"
 _MISSING = "This test needs a Supabase server: run make test (or scripts/fetch-supabase)."
@@ -44,6 +44,9 @@ class SupabaseApi:
 
     def start(self) -> None:
         """Start, or start again after ``kill`` or ``stop``."""
+        start_anyhow(self._start)
+
+    def _start(self) -> None:
         server = self.database.server
         environment = {
             "PATH": os.environ["PATH"],

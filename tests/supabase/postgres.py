@@ -31,6 +31,8 @@ NEWEST = "18"
 VERSIONS = (NEWEST, "17", "15")
 
 _START_SECONDS = 30.0
+_START_ATTEMPTS = 10
+_PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use")
 _POLL_SECONDS = 0.02
 _SQL_SECONDS = 60.0
 
@@ -59,6 +61,19 @@ def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log:
         if process.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"The server did not start: {log.read_text(errors='replace')[-2000:]}")
         time.sleep(_POLL_SECONDS)
+
+
+def start_anyhow(start: Callable[[], None]) -> None:
+    """Start a server at a port that was free before: somebody's outgoing connection may have it for a moment."""
+    for attempt in range(_START_ATTEMPTS):
+        try:
+            start()
+        except RuntimeError as exc:
+            if not any(word in str(exc) for word in _PORT_IS_TAKEN) or attempt == _START_ATTEMPTS - 1:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _package(version: str) -> Path:
@@ -134,6 +149,9 @@ class Postgres:
 
     def start(self) -> None:
         """Start, or start again after ``stop``."""
+        start_anyhow(self._start)
+
+    def _start(self) -> None:
         settings = ["fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40"]
         arguments = [part for setting in settings for part in ("-c", setting)]
         place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
