@@ -74,7 +74,7 @@ class Rows:
             str(entry.fingerprint),
             self.day(entry.ts_ms),
             *names,
-            entry.price,
+            self._dictionary.prices[entry.price],
             _BASIS[entry.basis],
             _BILLING[entry.billing],
             bool(entry.live),

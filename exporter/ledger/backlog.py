@@ -19,7 +19,7 @@ _STORED_EVERY = 10_000
 
 
 class Entry(NamedTuple):
-    """An entry as it stands in the ledger; ``price`` is its text."""
+    """An entry as it stands in the ledger."""
 
     id: int
     ts_ms: int
@@ -40,11 +40,10 @@ class Entry(NamedTuple):
     reasoning: int
     unclassified: int
     nano_usd: int
-    price: str
+    price: int
 
 
-_COLUMNS = ", ".join(f"e.{column}" for column in Entry._fields[:-1]) + ", p.price"
-_ENTRIES = f"select {_COLUMNS} from entry e join price p on p.id = e.price"
+_ENTRIES = f"select {', '.join(f'e.{column}' for column in Entry._fields)} from entry e"
 _OF_PROXY = (
     "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
     " where x.name = ?)"

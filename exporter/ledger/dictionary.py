@@ -76,6 +76,7 @@ class Dictionary:
         self._names: dict[tuple[str, str], set[int]] = {}
         self._route_ids: dict[Route, int] = {}
         self._series_ids: dict[tuple[int, int, int], int] = {}
+        self.prices: dict[int, str] = {}
         self._price_ids: dict[str, int] = {}
         self._shown = 0
         self._recent: dict[tuple[int, str, str, str, str, str], int] = {}
@@ -121,7 +122,8 @@ class Dictionary:
             for row in connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
         }
         self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
-        self._price_ids = dict(connection.execute("select price, id from price"))
+        self.prices = dict(connection.execute("select id, price from price"))
+        self._price_ids = {price: id_ for id_, price in self.prices.items()}
         self._shown = sum(1 for id_, series in self.series.items() if series.shown == id_)
         self.labels_version += 1
 
@@ -193,6 +195,7 @@ class Dictionary:
         id_ = self._price_ids.get(price)
         if id_ is None:
             id_ = self._price_ids[price] = _insert(connection, "insert into price (price) values (?)", (price,))
+            self.prices[id_] = price
         return id_
 
     def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
