@@ -28,6 +28,7 @@ from tests.supabase.postgres import NEWEST, Database, Postgres
 
 _OWNER = "a benchmark"
 _BATCH = 1000
+_ROUNDS = 5
 _PATH = "/rest/v1/rpc/exporter_book"
 
 
@@ -37,10 +38,10 @@ def measure(directory: Path, quick: bool) -> Section:
         "P6: history",
         "A backlog drained by calls of 1,000 records. *Stand-in*: a server in another process that reads a call and"
         " answers at once, so that nothing but the exporter is measured: CPU time of reading the ledger, making the"
-        " rows, JSON, the `supabase` client and moving the cursor. *Memory*: what a process had at most while it"
-        " drained, above what it had after its first ten calls. *Real server*: PostgreSQL with the test suite's API in"
-        " front, records of one per 0.7 s; beside it a bare loop that posts the same bodies to an emptied database"
-        " there.",
+        " rows, JSON, the `supabase` client and moving the cursor, best of five. *Memory*: what a process had at most"
+        " while it drained, above what it had after its first ten calls. *Real server*: PostgreSQL with the"
+        " test suite's API in front, records of one per 0.7 s; beside it a bare loop that posts the same bodies to an"
+        " emptied database there.",
     )
     few, many = (20_000, 100_000) if quick else (100_000, 1_000_000)
     with _stand_in() as (url, counted):
@@ -83,9 +84,12 @@ def _measure_cpu(section: Section, directory: Path, url: str, counted: Callable[
     _fill(directory, records)
     program, remote = Program(directory), Remote(url, "sb_secret_benchmark")
     remote.call("exporter_schema_version")  # loads the client
-    before = counted()
-    seconds = cpu_seconds(lambda: _drain(_sender(program, remote)))
-    calls = counted() - before
+    seconds, calls = math.inf, 0
+    for _ in range(_ROUNDS):
+        program.ledger.backlog.sent(PROXY, 0)
+        before = counted()
+        seconds = min(seconds, cpu_seconds(lambda: _drain(_sender(program, remote))))
+        calls = counted() - before
     program.close()
     remote.close()
     section.add(f"{records:,} records: CPU, µs per record", seconds / records * 1e6, "{:.1f}", at_most=15)
