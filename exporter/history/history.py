@@ -275,6 +275,7 @@ class History:
     def _measure(self, *, anyway: bool = False) -> None:
         """Count what waits: not at each batch, because a large backlog takes a while to count."""
         now = self._clock.monotonic()
+        anyway |= not self.status.is_well  # then nothing else is done, and everybody looks at it
         if not anyway and self._measured is not None and now - self._measured < _MEASURED_EVERY_SECONDS:
             return
         backlog = self._ledger.backlog

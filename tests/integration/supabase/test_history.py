@@ -168,6 +168,9 @@ def test_nobody_listens(start: Start) -> None:
 
     assert bench.work() == "away"
     assert bench.history.status.errors["unreachable"] == 1
+    bench.book(2)
+    bench.work(1)
+    assert bench.history.status.waiting == 3, "told before the next attempt"
 
 
 def test_batches_become_smaller_while_the_server_does_not_manage_them_in_time(start: Start, gate: Gate) -> None:
