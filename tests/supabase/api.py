@@ -74,9 +74,13 @@ class SupabaseApi:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
             )
         wait_until(self._answers, self._process, log)
-        # With its first real request it changes default privileges, which two requests at once cannot do.
+        # With its first real request it changes default privileges, which two requests at once cannot do: where an
+        # exporter asks at the same time, one of the two fails.
+        wait_until(self._is_ready, self._process, log)
+
+    def _is_ready(self) -> bool:
         answer = self._get("model_pricing?limit=1")
-        assert answer.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND), answer.text  # the latter: not migrated
+        return answer.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND)  # the latter: not migrated
 
     def _get(self, what: str) -> httpx.Response:
         headers = {"apikey": self.secret_key}
