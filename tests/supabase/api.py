@@ -10,14 +10,23 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from supabase import Client, ClientOptions, create_client
 
-from tests.supabase.postgres import CHECKOUT, FOLDER, Database, die_with_parent, free_port, start_anyhow, wait_until
+from tests.supabase.postgres import (
+    CHECKOUT,
+    FOLDER,
+    Database,
+    SqlError,
+    die_with_parent,
+    free_port,
+    start_anyhow,
+    wait_until,
+)
 
 _TOOLS = CHECKOUT / ".tools" / "supabase"
 _MISSING = "This test needs a Supabase server: run make test (or scripts/fetch-supabase)."
@@ -136,7 +145,17 @@ class SupabaseApi:
             yield create_client(self.url, key or self.secret_key, options)
 
     def clear(self) -> None:
-        """Empty every table, as the migrations left them."""
+        """Empty every table, as the migrations left them.
+
+        What a test gave up waiting for may still be under way, and hold what this needs.
+        """
+        with suppress(SqlError):
+            self._clear()
+            return
+        self.restart()
+        self._clear()
+
+    def _clear(self) -> None:
         self.database.run(
             "do $$ declare names text; begin"
             " select string_agg(format('%I.%I', schemaname, tablename), ', ') into names"
