@@ -10,7 +10,7 @@ from exporter.errors import HistoryDataError, HistoryError
 from exporter.history.claim import STALE_SECONDS, Claimant, in_utc, may_succeed, name_taken
 from exporter.history.history import check_schema, owner_of
 from exporter.history.old_rows import find_old_keys
-from exporter.history.remote import Remote
+from exporter.history.remote import MIGRATE, Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import NEVER_CLAIMED
 
@@ -53,7 +53,6 @@ FUNCTIONS: Mapping[str, Mapping[str, object]] = {
 """The functions that the exporter calls, each with what shows that it may and writes nothing: a proxy without a name is
 refused by the database, and what is older than everything is not there."""
 
-_MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
 _ADVICE = {
     "unreachable": " Is SUPABASE_URL right, is the project paused, and does this machine reach the internet?",
     "server_error": " The page of the project, or status.supabase.com, tells more.",
@@ -94,11 +93,11 @@ def _check_access(remote: Remote) -> Finding:
         refusal = exc
     missing, closed = _lacking(remote)
     if missing:
-        return Finding("problem", f"The project lacks {', '.join(missing)}. {_MIGRATE}")
+        return Finding("problem", f"The project lacks {', '.join(missing)}. {MIGRATE}")
     if closed:
         which = "anything there" if len(closed) == len(TABLES) + len(FUNCTIONS) else ", ".join(closed)
         return Finding(
-            "problem", f"The key may not use {which}: it is not the secret key, or a grant is missing. {_MIGRATE}"
+            "problem", f"The key may not use {which}: it is not the secret key, or a grant is missing. {MIGRATE}"
         )
     if refusal is not None:
         raise refusal

@@ -44,7 +44,8 @@ _ANSWER_SECONDS = 20.0
 _WHOLE_SECONDS = 60.0
 """A call in all: an answer may drip."""
 
-_MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
+MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
+"""What to do about a project that lacks something."""
 _NO_API = "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
 
 # Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
@@ -59,13 +60,13 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
         re.compile("42501"),
         HistoryMisconfiguredError,
         "no_grant",
-        f"The key may not do this: it is not the secret key, or a grant is missing. {_MIGRATE}",
+        f"The key may not do this: it is not the secret key, or a grant is missing. {MIGRATE}",
     ),
     (
         re.compile(r"PGRST20[245]|42703|42P01|42883"),
         HistoryMisconfiguredError,
         "not_migrated",
-        f"A table or function of the exporter is missing in the project ({{code}}). {_MIGRATE}",
+        f"A table or function of the exporter is missing in the project ({{code}}). {MIGRATE}",
     ),
     (
         re.compile(r"2[23]...|21000|42804"),
@@ -146,9 +147,7 @@ class Remote:
         """
 
         def ask(client: "Client") -> Any:
-            query = client.table(table).select(columns)
-            for column, value in where.items():
-                query = query.is_(column, "null") if value is None else query.eq(column, value)
+            query = _where(client.table(table).select(columns), where)
             if since is not None:
                 query = query.gte(*since)
             for column in order:
@@ -161,9 +160,7 @@ class Remote:
         """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
 
         def ask(client: "Client") -> Any:
-            query = client.table(table).select(columns)
-            for column, value in where.items():
-                query = query.is_(column, "null") if value is None else query.eq(column, value)
+            query = _where(client.table(table).select(columns), where)
             return query.order(newest, desc=True).limit(1).execute().data
 
         found = expect_rows(self._run(ask))
@@ -202,10 +199,7 @@ class Remote:
         """Change the rows whose columns have these values. Raises HistoryError."""
 
         def ask(client: "Client") -> Any:
-            query = client.table(table).update(values, returning=_minimal())
-            for column, value in where.items():
-                query = query.is_(column, "null") if value is None else query.eq(column, value)
-            return query.execute().data
+            return _where(client.table(table).update(values, returning=_minimal()), where).execute().data
 
         self._run(ask)
 
@@ -228,6 +222,13 @@ class Remote:
             )
             self._made = create_client(self._url, self._key, options)
         return self._made
+
+
+def _where(query: Any, where: Mapping[str, object]) -> Any:
+    """The query for the rows whose columns have these values."""
+    for column, value in where.items():
+        query = query.is_(column, "null") if value is None else query.eq(column, value)
+    return query
 
 
 def _minimal() -> Any:

@@ -132,7 +132,8 @@ class Sender:
         return refused
 
     def _send_apart(self, labels: list[Row], checkpoint: Row | None) -> None:
-        self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
+        if labels or checkpoint is None:  # either call is a sign of life
+            self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if checkpoint is not None:
             self._call_leniently("exporter_save_checkpoint", p_checkpoint=checkpoint)
 
