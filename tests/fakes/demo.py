@@ -1,5 +1,8 @@
 """Demo proxies over HTTP, each with a client that knows the key."""
 
+import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -9,6 +12,7 @@ import httpx
 from exporter.clock import Clock
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
 
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
@@ -30,3 +34,28 @@ def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
             return proxy, stack.enter_context(client)
 
         yield starting
+
+
+@contextmanager
+def in_use(
+    proxy: DemoProxy, *, seed: int, records: int, pause_seconds: float, most_queued: float = math.inf
+) -> Iterator[str]:
+    """The URL of ``proxy``, through which requests go all the time: ``records`` of them after each pause.
+
+    None are added while ``most_queued`` wait in its queue.
+    """
+    traffic, ended = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape), threading.Event()
+
+    def use() -> None:
+        while not ended.wait(pause_seconds):
+            if proxy.counts().queued < most_queued:
+                proxy.publish(traffic.batch(records, ending=time.time()))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    try:
+        with DemoServer(proxy) as server:
+            yield server.url
+    finally:
+        ended.set()
+        thread.join()

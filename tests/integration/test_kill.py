@@ -18,12 +18,11 @@ import httpx
 import pytest
 
 from exporter.demo.proxy import DemoProxy, Item
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
+from tests.fakes.demo import in_use
 from tests.fakes.forks import Forks
 from tests.running import exporter_process, flow_in, ledger_file, wait_until
 
@@ -82,22 +81,11 @@ def _tokens(item: Item) -> Tokens:
 @contextmanager
 def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
     """A proxy with more traffic than one call can take away, and its URL."""
-    proxy, enough = _WatchedProxy(), threading.Event()
-    traffic = Traffic(seed=11, zone=proxy.zone, shape=proxy.shape)
-
-    def load() -> None:
-        while not enough.wait(_LOAD_PAUSE_SECONDS):
-            if proxy.counts().queued < _MOST_QUEUED:
-                proxy.publish(traffic.batch(_LOAD_RECORDS, ending=time.time()))
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        with DemoServer(proxy) as server:
-            yield proxy, server.url
-    finally:
-        enough.set()
-        thread.join()
+    proxy = _WatchedProxy()
+    with in_use(
+        proxy, seed=11, records=_LOAD_RECORDS, pause_seconds=_LOAD_PAUSE_SECONDS, most_queued=_MOST_QUEUED
+    ) as url:
+        yield proxy, url
 
 
 # --- what is killed ---------------------------------------------------------------------------------------------------

@@ -7,19 +7,15 @@ faults, 700 if it is not set.
 
 import os
 import random
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 
 import pytest
 
 from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
+from tests.fakes.demo import in_use
 from tests.fakes.forks import Forks
 from tests.running import flow_in, wait_until
 from tests.supabase.api import SupabaseApi
@@ -30,26 +26,6 @@ from tests.supabase.postgres import NEWEST, Database, Postgres
 _FAULTS = int(os.environ.get("TEST_FAULTS", "700"))
 _RECORDS = 10
 _PAUSE_SECONDS = 0.1
-
-
-@contextmanager
-def _used_proxy() -> Iterator[tuple[DemoProxy, str]]:
-    """A proxy that is used all the time, and its URL."""
-    proxy, ended = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600), threading.Event()
-    traffic = Traffic(seed=5, zone=proxy.zone, shape=proxy.shape)
-
-    def use() -> None:
-        while not ended.wait(_PAUSE_SECONDS):
-            proxy.publish(traffic.batch(_RECORDS, ending=time.time()))
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    try:
-        with DemoServer(proxy) as server:
-            yield proxy, server.url
-    finally:
-        ended.set()
-        thread.join()
 
 
 class _Backend:
@@ -87,7 +63,7 @@ class _Backend:
 @pytest.mark.timeout(600)
 def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Path) -> None:
     chance, kills = random.Random(7), 0
-    backend = _Backend()
+    proxy, backend = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600), _Backend()
 
     def fault(path: str) -> str:
         # The few calls that a start needs fail less often: else hardly any exporter would live to send a record.
@@ -95,7 +71,10 @@ def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pat
         return chance.choice(FAULTS) if chance.random() < often else ""
 
     try:
-        with _used_proxy() as (proxy, url), Gate(lambda: backend.api.url, late_seconds=0.05) as gate:
+        with (
+            in_use(proxy, seed=5, records=_RECORDS, pause_seconds=_PAUSE_SECONDS) as url,
+            Gate(lambda: backend.api.url, late_seconds=0.05) as gate,
+        ):
             gate.fault = fault
             forks = Forks(url, tmp_path / "data", supabase_url=gate.url, supabase_secret_key=backend.api.secret_key)
             started = time.monotonic()
