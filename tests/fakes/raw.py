@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -53,6 +54,16 @@ class RawServer:
                     break  # a TLS handshake
             self.asked.set()
             script(connection, self._stopped)
+
+    def connections_after(self, expected: int) -> int:
+        """How many connections there have been, asked once those ``expected`` are among them.
+
+        A client whose call has timed out may be done with a connection before this server has come to accept it.
+        """
+        deadline = time.monotonic() + 15
+        while self.connections < expected and time.monotonic() < deadline:
+            time.sleep(_STEP_SECONDS)
+        return self.connections
 
     def __enter__(self) -> Self:
         self._acceptor.start()

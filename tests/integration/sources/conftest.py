@@ -9,6 +9,9 @@ from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, make_guard
 
 Connect = Callable[..., ProxyClient]
 
+QUICK = Timeouts(connect=10.0, read=1.0, total=2.0)
+"""For servers that hang or drip, and no shorter: one that answers at once may still wait a while for a busy machine."""
+
 
 @pytest.fixture
 def store() -> MemoryRefusals:
