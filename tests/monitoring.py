@@ -19,13 +19,14 @@ import httpx
 import pytest
 import yaml
 
+from tests.waiting import PATIENCE_SECONDS
+
 VERSION_LINES = ("2.42", "3.x")
 """The versions that the product promises to work with: parametrize tests with these and call ``binaries_of``."""
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool")
 _LISTENING = re.compile(r'msg="Listening on".* address=(127\.0\.0\.1:\d+)')
-_START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 
@@ -100,7 +101,7 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=10.0)
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
 
     def get(self, path: str, **parameters: object) -> Any:
         """``data`` of an answer of the HTTP API below ``/api/v1/``; ``AssertionError`` for a refused query."""
@@ -125,7 +126,7 @@ class Prometheus:
         ]
 
     def wait_for(
-        self, expr: str, predicate: Callable[[list[Sample]], bool] = bool, timeout: float = 20.0
+        self, expr: str, predicate: Callable[[list[Sample]], bool] = bool, timeout: float = PATIENCE_SECONDS
     ) -> list[Sample]:
         """The first answer that satisfies ``predicate`` (default: any sample).
 
@@ -152,7 +153,7 @@ class Alertmanager:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=10.0)
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
 
     def post(self, *alerts: Mapping[str, Any]) -> None:
         """Tell it of alerts as Prometheus does: each has ``labels`` and may have ``annotations`` and ``endsAt``."""
@@ -237,12 +238,12 @@ def _serving(name: str, command: Sequence[str], *, log: Path) -> Iterator[str]:
 
 
 def _wait_until_ready(name: str, process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         listening = _LISTENING.search(log.read_text())
         if listening:
             url = f"http://{listening[1]}"
-            if httpx.get(f"{url}/-/ready", trust_env=False).is_success:
+            if httpx.get(f"{url}/-/ready", trust_env=False, timeout=PATIENCE_SECONDS).is_success:
                 return url
         time.sleep(_POLL_SECONDS)
     raise AssertionError(f"{name} did not start:\n{log.read_text()}")

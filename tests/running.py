@@ -7,36 +7,24 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.ledger.ledger import FILE_NAME
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _OPENED = re.compile(r"Open (http://\S+?)/ ")
-_START_SECONDS = 30.0
-_POLL_SECONDS = 0.02
+_GRACE_SECONDS = 10.0
+"""What Docker gives a container between SIGTERM and SIGKILL."""
 _PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")
-
-_T = TypeVar("_T")
-
-
-def wait_until(what: Callable[[], _T], until: Callable[[_T], object] = bool, *, seconds: float = 15.0) -> _T:
-    """The first ``what()`` that satisfies ``until``. Raises AssertionError after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not until(found := what()):
-        assert time.monotonic() < deadline, f"after {seconds} s: {found!r:.3000}"
-        time.sleep(_POLL_SECONDS)
-    return found
-
 
 # --- the process ------------------------------------------------------------------------------------------------------
 
@@ -56,7 +44,7 @@ class _Lines:
                 self.lines.append(line.rstrip("\n"))
 
     def finish(self) -> None:
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
 
 
 class Process:
@@ -97,7 +85,7 @@ class Process:
     @property
     def url(self) -> str:
         """Where its pages are; waits until it says so."""
-        self._url = self._url or wait_until(self._stated_url, seconds=_START_SECONDS)
+        self._url = self._url or wait_until(self._stated_url)
         return self._url
 
     def _stated_url(self) -> str:
@@ -109,11 +97,11 @@ class Process:
         return self._popen.poll() is not None
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers=headers, trust_env=False, timeout=10)
+        return httpx.get(f"{self.url}{path}", headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
 
     def trigger(self) -> None:
         """Ask for a poll of all proxies now."""
-        answer = httpx.post(f"{self.url}/api/collector/trigger", trust_env=False, timeout=10)
+        answer = httpx.post(f"{self.url}/api/collector/trigger", trust_env=False, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 202, answer.text
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -126,14 +114,14 @@ class Process:
     def kill(self) -> None:
         """End it as a power failure would: nothing of it runs any more when this returns."""
         self._popen.kill()
-        self.wait(10)
+        self.wait()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = 10.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = _GRACE_SECONDS) -> int:
         """The exit code after this signal. Raises AssertionError if it does not end within ``seconds``."""
         self.send(number)
         return self.wait(seconds)
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """The exit code. Raises AssertionError if it does not end within ``seconds``."""
         try:
             code = self._popen.wait(seconds)
@@ -150,7 +138,7 @@ class Process:
         """Make sure that it does not outlive the test, and that all its lines are read."""
         if not self.ended:
             self._popen.kill()
-        self.wait(10)
+        self.wait()
 
 
 @contextmanager
@@ -181,7 +169,7 @@ def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -226,7 +214,7 @@ class Flow:
 def ledger_file(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """The ledger below ``data_dir``, to read only. Also while an exporter writes it, or after it was killed."""
     path = data_dir / FILE_NAME
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)) as connection:
         yield connection
 
 

@@ -15,7 +15,8 @@ from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY, secrets
 from exporter.logs import configure_logging
 from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import flow_in, metric_in, secrets_found, wait_until
+from tests.running import flow_in, metric_in, secrets_found
+from tests.waiting import wait_until
 
 WRONG_KEY = "sk-planted-wrong-key-77f1"
 
@@ -42,7 +43,7 @@ class Bench:
 
     def _polls_done(self, number: float) -> None:
         name = "cliproxy_exporter_poll_duration_seconds_count"
-        self._polls = wait_until(lambda: self.metric(name), lambda done: done >= number, seconds=30)
+        self._polls = wait_until(lambda: self.metric(name), lambda done: done >= number)
 
     def metric(self, name: str, **labels: str) -> float:
         return metric_in(metrics_of(self.exporter), name, **labels) or 0.0

@@ -1,11 +1,10 @@
 """The whole program on a thread of the test: all of it but the command line and the signals."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -13,10 +12,9 @@ from pydantic import SecretStr
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.settings.model import ProxySettings, Settings
+from tests.waiting import PATIENCE_SECONDS
 
 HASH_KEY = "planted-hash-key-0123456789"
-
-_T = TypeVar("_T")
 
 
 def settings_for(data_dir: Path, *, proxy_url: str, key: str, name: str = "default", **more: Any) -> Settings:
@@ -42,21 +40,14 @@ def running(settings: Settings, *, clock: Clock | None = None) -> Iterator[Expor
         yield exporter
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "the exporter does not stop"
 
 
 def metrics_of(exporter: Exporter, *, accept: str = "*/*") -> str:
     """What a script reads that asks for ``/metrics``."""
-    answer = httpx.get(f"{exporter.web.url}/metrics", headers={"Accept": accept}, trust_env=False)
+    answer = httpx.get(
+        f"{exporter.web.url}/metrics", headers={"Accept": accept}, trust_env=False, timeout=PATIENCE_SECONDS
+    )
     assert answer.status_code == 200, answer.text
     return answer.text
-
-
-def wait_for(what: Callable[[], _T], until: Callable[[_T], object] = bool, *, seconds: float = 15.0) -> _T:
-    """The first ``what()`` that satisfies ``until``. Raises AssertionError after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not until(found := what()):
-        assert time.monotonic() < deadline, f"after {seconds} s: {found!r:.2000}"
-        time.sleep(0.05)
-    return found

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.compose import compose
-from tests.running import wait_until
+from tests.waiting import wait_until
 
 IMAGE = "docker.io/library/cliproxy-exporter:latest"
 """The name by which Compose knows it, in full."""

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.ledger.ledger import FILE_NAME
 from tests.image.engine import Engine
-from tests.running import wait_until
+from tests.waiting import wait_until
 
 # As docker-compose.yml confines it.
 _CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges")

@@ -13,7 +13,8 @@ import pytest
 from exporter.demo.world import MANAGEMENT_KEY
 from tests.compose import DEMO_ENV
 from tests.image.engine import Engine
-from tests.running import environment, metric_in, wait_until
+from tests.running import environment, metric_in
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("image", "stand_ins")
 
@@ -49,11 +50,11 @@ def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_r
                 seconds=60,
             )
         with engine.timed("from there until requests are in Prometheus"):
-            wait_until(lambda: _query(engine, prometheus, "sum(cliproxy_requests_total) > 0"), seconds=60)
+            wait_until(lambda: _query(engine, prometheus, "sum(cliproxy_requests_total) > 0"))
 
         assert [name for name in (exporter, prometheus, alertmanager) if not engine.is_healthy(name)] == []
         assert _query(engine, prometheus, "cliproxy_up") == [1]
-        wait_until(lambda: _query(engine, prometheus, "min(up)"), lambda found: found == [1], seconds=60)
+        wait_until(lambda: _query(engine, prometheus, "min(up)"), lambda found: found == [1])
         assert _query(engine, prometheus, 'cliproxy_limit_used_ratio{kind="configured", limit="hour"}')
         found = json.loads(engine.fetch(prometheus, "http://127.0.0.1:9090/api/v1/alertmanagers"))["data"]
         assert [each["url"] for each in found["activeAlertmanagers"]] == ["http://alertmanager:9093/api/v2/alerts"]

@@ -20,7 +20,8 @@ from exporter.settings.load import load_settings
 from exporter.settings.model import Settings, declared
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of
-from tests.running import environment, exporter_process, wait_until
+from tests.running import environment, exporter_process
+from tests.waiting import wait_until
 
 MANUAL = (CHECKOUT / "docs" / "docker.md").read_text()
 
@@ -321,8 +322,8 @@ def _served(program: Path, mapped: _Mapped, *, workdir: Path) -> Iterator[httpx.
     command = [str(program), *mapped.command, f"--web.listen-address={_LOOPBACK}:0"]
     with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream, cwd=workdir) as process:
         try:
-            where = wait_until(address, seconds=30)
-            wait_until(lambda: mapped.is_healthy(where), seconds=30)
+            where = wait_until(address)
+            wait_until(lambda: mapped.is_healthy(where))
             with httpx.Client(base_url=f"http://{where}", trust_env=False) as client:
                 yield client
         finally:
@@ -424,4 +425,4 @@ def test_the_demo_gives_figures(demo_proxy: str, tmp_path: Path) -> None:
     with exporter_process(
         tmp_path, proxy_url=demo_proxy, key=proxy.management_key.get_secret_value(), COLLECTOR_INTERVAL_SECONDS="1"
     ) as process:
-        wait_until(lambda: process.metric("cliproxy_requests_total"), seconds=30)
+        wait_until(lambda: process.metric("cliproxy_requests_total"))

@@ -18,7 +18,7 @@ from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
 from tests.recordings import recorded
-from tests.running import wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1795503600.0

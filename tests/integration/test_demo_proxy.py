@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from exporter.records import Tokens
 from tests.fakes.demo import KEY, Start, demo_starter
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "fixtures" / "cpa"
@@ -86,13 +86,6 @@ def _assert_as_recorded(answer: httpx.Response, recorded: dict[str, Any]) -> Non
 def _traffic(count: int, *, shape: Any = "7.2", at: float = NOW) -> list[Any]:
     proxy = DemoProxy()
     return Traffic(seed=11, zone=proxy.zone, shape=shape).batch(count, ending=at)
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        threading.Event().wait(0.01)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -572,7 +565,7 @@ def test_an_answer_that_hangs_is_lost_when_the_client_leaves(start: Start) -> No
     with pytest.raises(httpx.ReadTimeout):
         client.get(f"{QUEUE}?count=2", timeout=0.2)
 
-    _wait_for(lambda: len(proxy.lost) == 2)
+    wait_until(lambda: len(proxy.lost) == 2)
 
 
 def test_an_answer_that_hangs_comes_when_the_client_waits(start: Start) -> None:
@@ -596,7 +589,7 @@ def test_a_hanging_answer_is_released_when_the_server_stops() -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    _wait_for(lambda: proxy.counts().popped == 1)
+    wait_until(lambda: proxy.counts().popped == 1)
     server.stop()
     asking.join(timeout=10)
 
@@ -654,7 +647,7 @@ def test_live_traffic_begins_with_a_burst_and_goes_on(start: Start, clock: _Cloc
     traffic.start()
     try:
         assert len(client.get(f"{QUEUE}?count=40").json()) == 40
-        _wait_for(lambda: proxy.counts().enqueued > 60)
+        wait_until(lambda: proxy.counts().enqueued > 60)
     finally:
         traffic.stop()
     assert sum(proxy.truth.attempts.values()) == proxy.counts().enqueued

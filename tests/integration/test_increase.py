@@ -23,8 +23,9 @@ from exporter.app import Exporter
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.fakes.program import metrics_of, running, settings_for
 from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
+from tests.waiting import wait_until
 
 BIRTH_SECONDS = 2
 FIRST, SECOND, THIRD = "claude-sonnet-4-5", "claude-opus-4-6", "claude-haiku-4-5"
@@ -80,7 +81,7 @@ class _Life:
         """Send, poll, and see the value at once as a person does: ``shown`` in all."""
         self.send(model, times)
         httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
-        wait_for(lambda: _shown(exporter, model), lambda value: value == shown)
+        wait_until(lambda: _shown(exporter, model), lambda value: value == shown)
 
     def await_servers(self, expr: str, value: float) -> None:
         for server in self.servers.values():
@@ -112,7 +113,7 @@ def _live(life: _Life) -> None:
     life.await_servers("up", 0)
     life.send(FIRST, 2)  # ... and with requests meanwhile: they count when they are read.
     with life.running() as exporter:
-        wait_for(lambda: _shown(exporter, FIRST), lambda value: value == 10)
+        wait_until(lambda: _shown(exporter, FIRST), lambda value: value == 10)
         life.await_servers(_requests(FIRST), 10)
         life.book(exporter, THIRD, 6, shown=6)
         life.await_servers(_requests(SECOND), 7)

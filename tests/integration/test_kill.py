@@ -24,7 +24,8 @@ from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
 from tests.fakes.demo import in_use
 from tests.fakes.forks import Forks
-from tests.running import exporter_process, flow_in, ledger_file, wait_until
+from tests.running import exporter_process, flow_in, ledger_file
+from tests.waiting import wait_until
 
 Identity = tuple[int, int]
 
@@ -184,9 +185,9 @@ def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
     An empty queue does not tell: what left it last may be stored a moment later. Who asks again, and gets nothing, has
     stored what it got before.
     """
-    wait_until(lambda: not proxy.counts().queued, seconds=60)
+    wait_until(lambda: not proxy.counts().queued)
     before = proxy.empty_pops
-    wait_until(lambda: proxy.empty_pops >= before + 2 and not flow_in(data_dir).pending, seconds=60)
+    wait_until(lambda: proxy.empty_pops >= before + 2 and not flow_in(data_dir).pending)
 
 
 @pytest.mark.timeout(240)

@@ -23,10 +23,11 @@ from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from tests.fakes.guarding import KEY
 from tests.fakes.replay import FIXTURES, Recording, ReplayProxy
-from tests.running import Process, exporter_process, flow_in, run_command, secrets_found, wait_until
+from tests.running import Process, exporter_process, flow_in, run_command, secrets_found
 from tests.supabase.api import SupabaseApi
 from tests.supabase.comparison import waiting
 from tests.supabase.postgres import Database
+from tests.waiting import wait_until
 
 TOKEN = "planted-exporter-token-5f0c"
 HASH_KEY = "planted-exporter-hash-key-93aa"
@@ -178,7 +179,7 @@ def test_what_proxies_hold_stays_inside(tmp_path: Path, supabase_api: SupabaseAp
         wait_until(lambda: not flow_in(data_dir, "demo").pending)
         assert all(flow_in(data_dir, name).adds_up for name in proxies)
         assert flow_in(data_dir, "demo").rejected >= len(RECORDED_SECRETS)
-        wait_until(lambda: all(waiting(data_dir, proxy=name) == 0 for name in proxies), seconds=40)
+        wait_until(lambda: all(waiting(data_dir, proxy=name) == 0 for name in proxies))
         texts = _everything_it_says(program) | _tables(supabase_api.database)
         assert "person 0" in texts["GET /metrics True"]
         assert "the team" in texts["GET / True"]

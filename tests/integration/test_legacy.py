@@ -21,7 +21,8 @@ from tests.fakes.booking import PSEUDONYMS, intake_of, open_ledger
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.fakes.snapshots import snapshot_intake
-from tests.running import exporter_process, flow_in, ledger_file, run_command, wait_until
+from tests.running import exporter_process, flow_in, ledger_file, run_command
+from tests.waiting import wait_until
 
 OLD = "v6.9.49"
 

@@ -12,7 +12,8 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
-from tests.running import Process, exporter_process, flow_in, ledger_file, run_command, wait_until
+from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
+from tests.waiting import wait_until
 
 _RECORDS = 200
 _LIMITS = f"""\

@@ -18,7 +18,8 @@ from exporter.demo.world import MANAGEMENT_KEY
 from exporter.logs import configure_logging
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import metric_in, wait_until
+from tests.running import metric_in
+from tests.waiting import wait_until
 
 _MISSED = "cliproxy_exporter_missed_records_estimate"
 _GAPS = "cliproxy_exporter_retention_gaps_total"
@@ -69,7 +70,7 @@ class _Scene:
 
     def _polled(self) -> None:
         name = "cliproxy_exporter_poll_duration_seconds_count"
-        self._polls = wait_until(lambda: self.metric(name) or 0.0, lambda done: done > self._polls, seconds=30)
+        self._polls = wait_until(lambda: self.metric(name) or 0.0, lambda done: done > self._polls)
 
     def metric(self, name: str, **labels: str) -> float | None:
         assert self._exporter is not None

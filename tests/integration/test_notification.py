@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.monitoring import VERSION_LINES, Prometheus
-from tests.running import wait_until
 from tests.stack import Stack, record_of_now, running_stack
+from tests.waiting import wait_until
 
 LIMITS = """
 limits:
@@ -44,7 +44,7 @@ class _Told:
         learns in two places that a critical alert is there, and a group that is due in between still shows both.
         """
         while True:
-            posted = wait_until(lambda: self._hook.received[self._told :], seconds=60)[0]
+            posted = wait_until(lambda: self._hook.received[self._told :])[0]
             self._told += 1
             alerts: list[dict[str, Any]] = posted.body["alerts"]
             found = [alert for alert in alerts if labels.items() <= alert["labels"].items()]
@@ -60,7 +60,7 @@ class _Told:
         """No further notification arrives within so many evaluations of the rules."""
         for _ in range(evaluations):
             before = _last_evaluation(self.prometheus)
-            wait_until(partial(_last_evaluation, self.prometheus), before.__ne__, seconds=30)
+            wait_until(partial(_last_evaluation, self.prometheus), before.__ne__)
         assert [posted.body["commonLabels"] for posted in self._hook.received[self._told :]] == []
 
 

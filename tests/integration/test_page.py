@@ -10,7 +10,8 @@ from exporter.app import Exporter
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
-from tests.fakes.program import running, settings_for, wait_for
+from tests.fakes.program import running, settings_for
+from tests.waiting import wait_until
 
 
 def _page(exporter: Exporter) -> str:
@@ -49,7 +50,7 @@ def test_the_state_of_a_proxy_and_what_to_do(
         DemoServer(proxy) as server,
         running(settings_for(tmp_path, proxy_url=server.url, key=key)) as exporter,
     ):
-        wait_for(lambda: _page(exporter), lambda page: f">{state}</span>" in page and advice in page)
+        wait_until(lambda: _page(exporter), lambda page: f">{state}</span>" in page and advice in page)
         asked = proxy.requests.total()
         for _ in range(3):
             assert key not in _page(exporter)
@@ -58,5 +59,5 @@ def test_the_state_of_a_proxy_and_what_to_do(
 
 def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
     with running(settings_for(tmp_path, proxy_url="http://127.0.0.1:9", key=MANAGEMENT_KEY)) as exporter:
-        page = wait_for(lambda: _page(exporter), lambda page: ">unreachable</span>" in page)
+        page = wait_until(lambda: _page(exporter), lambda page: ">unreachable</span>" in page)
         assert "http://127.0.0.1:9" in page

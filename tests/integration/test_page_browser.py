@@ -31,8 +31,9 @@ from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, MANAGEMENT_KEY, secrets
 from exporter.settings.model import Aliases, Settings
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.fakes.program import metrics_of, running, settings_for
 from tests.pages.browser import opened, picture, run_chromium, serious_findings
+from tests.waiting import wait_until
 
 _RECORDS = 1500
 _ZONE = ZoneInfo("Europe/Berlin")
@@ -91,7 +92,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     clock = TurnableClock(time.time()) if state == "another consumer" else None
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
     exporter = stack.enter_context(running(_settings(folder, url, aliases, limits), clock=clock))
-    wait_for(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    wait_until(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
     if clock is not None:
         proxy.subscribed = True
         for _ in range(4):
@@ -99,7 +100,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
             clock.advance(61)
             polls = _polls(exporter)
             exporter.trigger()
-            wait_for(lambda: _polls(exporter), partial(lt, polls))
+            wait_until(lambda: _polls(exporter), partial(lt, polls))
         assert exporter.statuses()[0].state == "another_consumer"
     if state in ("busy", "hostile"):
         _wait_for_records(exporter, _RECORDS if state == "busy" else len(_HOSTILE_MODELS))
@@ -131,13 +132,13 @@ def _publish(proxy: DemoProxy, number: int, *, seed: int = 5) -> None:
 def _wait_for_records(exporter: Exporter, number: int) -> None:
     """Until they are booked, and the periods have been brought up to date."""
     booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {number}.0'
-    text = wait_for(lambda: metrics_of(exporter), lambda text: booked in text)
+    text = wait_until(lambda: metrics_of(exporter), lambda text: booked in text)
     requests = sum(_values(text, "cliproxy_requests_total"))
 
     def is_up_to_date(now: Counter[str]) -> bool:
         return now["today requests"] + now["yesterday requests"] == requests
 
-    wait_for(lambda: _gauges(exporter), is_up_to_date)
+    wait_until(lambda: _gauges(exporter), is_up_to_date)
 
 
 def _values(text: str, name: str) -> list[float]:

@@ -18,7 +18,8 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.settings.model import Settings
-from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.fakes.program import metrics_of, running, settings_for
+from tests.waiting import wait_until
 
 TOKENS = 1_000
 
@@ -78,17 +79,19 @@ def test_an_edit_of_the_price_file_counts_for_later_requests_and_changes_no_book
         expected = Decimal(0)
         for price in ("1", "4"):
             path.write_text(f"prices:\n  - {{model: house, input: {price}, output: 1}}\n")
-            wait_for(lambda: exporter.prices.pricer.current("codex", "house", at_ms=0)["input"], Decimal(price).__eq__)
+            wait_until(
+                lambda: exporter.prices.pricer.current("codex", "house", at_ms=0)["input"], Decimal(price).__eq__
+            )
             proxy.enqueue([used("house")])
             exporter.trigger()
             expected += usd(price)
-            assert wait_for(lambda: costs(exporter, "house"), [("exact", expected)].__eq__)
+            assert wait_until(lambda: costs(exporter, "house"), [("exact", expected)].__eq__)
 
         path.write_text("prices:\n  - {model: house, input: dear}\n")
-        wait_for(lambda: not user.status.ok)
+        wait_until(lambda: not user.status.ok)
         proxy.enqueue([used("house")])
         exporter.trigger()
-        wait_for(lambda: costs(exporter, "house"), [("exact", expected + usd("4"))].__eq__)
+        wait_until(lambda: costs(exporter, "house"), [("exact", expected + usd("4"))].__eq__)
 
 
 def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
@@ -114,7 +117,7 @@ def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
         with running(on) as exporter:
             feed = exporter.prices.feed
             assert feed is not None
-            wait_for(lambda: feed.status.state, "ok".__eq__)
+            wait_until(lambda: feed.status.state, "ok".__eq__)
             assert "\ncliproxy_exporter_price_feed_last_success_timestamp_seconds 1" in metrics_of(exporter)
         site.shutdown()
         thread.join()
@@ -122,7 +125,7 @@ def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
     with running(on) as exporter:  # a start without that server
         proxy.enqueue([used("gpt-99")])
         exporter.trigger()
-        wait_for(lambda: costs(exporter, "gpt-99"), [("exact", usd("3"))].__eq__)
+        wait_until(lambda: costs(exporter, "gpt-99"), [("exact", usd("3"))].__eq__)
 
 
 def test_a_list_that_never_answers_holds_up_neither_polls_nor_the_stop(
@@ -137,6 +140,6 @@ def test_a_list_that_never_answers_holds_up_neither_polls_nor_the_stop(
             connection, _ = silent.accept()
             proxy.enqueue([used("gpt-99")])
             exporter.trigger()
-            wait_for(lambda: costs(exporter, "gpt-99"), [("default", usd("0.15"))].__eq__)
+            wait_until(lambda: costs(exporter, "gpt-99"), [("default", usd("0.15"))].__eq__)
             assert feed.status.state == "waiting"
         connection.close()

@@ -29,8 +29,8 @@ from tests.running import (
     ledger_file,
     metric_in,
     run_command,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 STOPPING = [signal.SIGTERM, signal.SIGINT]
 
@@ -124,7 +124,7 @@ def test_one_data_directory_has_one_exporter(server: DemoServer, tmp_path: Path)
     with _program(tmp_path, server) as first:
         assert first.url
         with _program(tmp_path, server) as second:
-            assert second.wait(15) == 1
+            assert second.wait() == 1
             assert second.out == []
             (sentence,) = second.log
             assert f"process {first.pid}" in sentence
@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_is_said(server: DemoServer, tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with _program(tmp_path, server, EXPORTER_PORT=str(port)) as program:
-            assert program.wait(15) == 1
+            assert program.wait() == 1
             (sentence,) = program.log
     assert f"127.0.0.1:{port} cannot be listened on" in sentence
     assert "EXPORTER_PORT" in sentence
@@ -220,7 +220,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(server: DemoServer, tmp_path: Pa
     ledger.parent.mkdir()
     ledger.write_bytes(b"somebody's notes, not a database at all\n" * 200)
     with _program(tmp_path, server) as program:
-        assert program.wait(15) == 1
+        assert program.wait() == 1
         (sentence,) = program.log
     assert f"The ledger {ledger} is damaged or is not a ledger" in sentence
     assert ledger.read_bytes().startswith(b"somebody's notes")

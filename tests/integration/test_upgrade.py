@@ -19,9 +19,10 @@ from exporter.demo.live import LiveTraffic
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.fakes.program import metrics_of, running, settings_for
 from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
 from tests.running import metric_in
+from tests.waiting import wait_until
 
 MODELS = ("claude-sonnet-4-5-20250929", "gemini-2.5-flash", "grok-4.5", "kimi-k2.5")
 """Those whose records are a request each in every version (Codex has records that are none)."""
@@ -52,7 +53,7 @@ def _poll(exporter: Exporter) -> str:
     """Ask for a poll, and wait until it is over; what a script then reads."""
     polls = metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
     httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
-    return wait_for(
+    return wait_until(
         lambda: metrics_of(exporter),
         lambda text: (metric_in(text, "cliproxy_exporter_poll_duration_seconds_count") or 0) > polls,
     )
@@ -100,7 +101,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         lived.text = metrics_of(exporter)
         total = metric_in(lived.text, "cliproxy_requests_total")
         for prometheus in lived.servers.values():
-            prometheus.wait_for("sum(cliproxy_requests_total)", lambda samples: samples[0].value == total, timeout=30)
+            prometheus.wait_for("sum(cliproxy_requests_total)", lambda samples: samples[0].value == total)
         lived.backfilled = int(metric_in(lived.text, "cliproxy_exporter_records_backfilled_total") or 0)
         yield lived
 

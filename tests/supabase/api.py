@@ -27,6 +27,7 @@ from tests.supabase.postgres import (
     start_anyhow,
     wait_until,
 )
+from tests.waiting import PATIENCE_SECONDS
 
 _TOOLS = CHECKOUT / ".tools" / "supabase"
 _MISSING = "This test needs a Supabase server: run make test (or scripts/fetch-supabase)."
@@ -93,7 +94,7 @@ class SupabaseApi:
 
     def _get(self, what: str) -> httpx.Response:
         headers = {"apikey": self.secret_key}
-        return httpx.get(f"{self.url}/rest/v1/{what}", headers=headers, timeout=5, trust_env=False)
+        return httpx.get(f"{self.url}/rest/v1/{what}", headers=headers, timeout=PATIENCE_SECONDS, trust_env=False)
 
     def _answers(self) -> bool:
         # There is no such table: that answer shows that server, key and database work.

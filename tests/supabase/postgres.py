@@ -24,13 +24,14 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOLDER = Path(__file__).resolve().parent
 MIGRATIONS = sorted((CHECKOUT / "supabase" / "migrations").glob("*.sql"))
 NEWEST = "18"
 VERSIONS = (NEWEST, "17", "15")
 
-_START_SECONDS = 30.0
 _START_ATTEMPTS = 10
 _PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use")
 _POLL_SECONDS = 0.02
@@ -56,7 +57,7 @@ def die_with_parent() -> None:
 
 def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until a server that was just started answers; raises with its log if it ends or takes too long."""
-    end = time.monotonic() + _START_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while not works():
         if process.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"The server did not start: {log.read_text(errors='replace')[-2000:]}")

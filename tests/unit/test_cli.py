@@ -13,7 +13,8 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
-from tests.running import environment, exporter_process, flow_in, run_command, wait_until
+from tests.running import environment, exporter_process, flow_in, run_command
+from tests.waiting import wait_until
 
 COMMANDS = sorted(main.commands)
 

@@ -21,6 +21,7 @@ from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect
+from tests.waiting import PATIENCE_SECONDS
 
 PATH = "/v0/management/usage-statistics-enabled"
 
@@ -227,7 +228,7 @@ def test_faults_of_the_line(connect: Connect, script: Script, error: type[ProxyE
     assert found is not None
     assert sentence in str(found)
     assert "planted" not in str(found)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 def test_what_arrived_of_a_broken_body_is_kept(connect: Connect) -> None:
@@ -289,11 +290,11 @@ def test_close_ends_a_call_that_hangs_in_another_thread(connect: Connect, script
 
         thread = threading.Thread(target=call)
         thread.start()
-        assert server.asked.wait(5)
+        assert server.asked.wait(PATIENCE_SECONDS)
         started = time.monotonic()
         client.close()
-        thread.join(5)
-        assert time.monotonic() - started < 1
+        thread.join(10)
+        assert time.monotonic() - started < 5
         assert "is stopping" in outcome[0]
         with pytest.raises(ProxyUnreachableError, match="is stopping"):
             client.get(PATH)

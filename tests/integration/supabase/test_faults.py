@@ -17,11 +17,12 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
 from tests.fakes.forks import Forks
-from tests.running import flow_in, wait_until
+from tests.running import flow_in
 from tests.supabase.api import SupabaseApi
 from tests.supabase.comparison import assert_equal, waiting
 from tests.supabase.gate import FAULTS, Gate
 from tests.supabase.postgres import NEWEST, Database, Postgres
+from tests.waiting import wait_until
 
 _FAULTS = int(os.environ.get("TEST_FAULTS", "700"))
 _RECORDS = 10
@@ -91,8 +92,8 @@ def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pat
                 gate.fault = lambda _path: ""
                 proxy.publishing = False
                 forks.start()
-                wait_until(lambda: not proxy.counts().queued and not flow_in(tmp_path / "data").pending, seconds=60)
-                wait_until(lambda: waiting(tmp_path / "data") == 0, seconds=60)
+                wait_until(lambda: not proxy.counts().queued and not flow_in(tmp_path / "data").pending)
+                wait_until(lambda: waiting(tmp_path / "data") == 0)
                 forks.kill()
             finally:
                 forks.end()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,13 +15,13 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import metric_in, run_command
 from tests.supabase.api import SupabaseApi
 from tests.supabase.limit_project import PASS_SECONDS
+from tests.waiting import wait_until
 
 _RECORDS = 50
-_wait_for = partial(wait_for, seconds=60)
 _COLUMNS = "provider, tier_name, model_pattern, token_limit, request_limit, reset_strategy"
 
 
@@ -45,7 +44,7 @@ class _Program:
         return metric_in(metrics_of(self.exporter), name, **labels)
 
     def waits_for(self, value: float | None, name: str, **labels: str) -> None:
-        _wait_for(lambda: self.metric(name, **labels), lambda found: found == value)
+        wait_until(lambda: self.metric(name, **labels), lambda found: found == value)
 
     def reset(self, id_: str) -> httpx.Response:
         return httpx.post(f"{self.exporter.web.url}/api/collector/reset/{id_}", trust_env=False)
@@ -89,13 +88,13 @@ def program(tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[_Program]:
 
 
 def test_a_limit_from_the_table_to_metrics_and_status_and_back_by_a_reset(program: _Program) -> None:
-    counted = _wait_for(lambda: program.metric("cliproxy_limit_used", limit="1", unit="requests"))
+    counted = wait_until(lambda: program.metric("cliproxy_limit_used", limit="1", unit="requests"))
     assert counted is not None
     labels = {"limit": "1", "kind": "configured", "provider": "openai", "window": "week", "unit": "requests"}
     assert program.metric("cliproxy_limit_budget", **labels) == 80
     assert program.metric("cliproxy_limit_used_ratio", **labels) == counted / 80
     program.turn()
-    status = _wait_for(lambda: program.status(1), lambda row: row.get("used_requests") == counted)
+    status = wait_until(lambda: program.status(1), lambda row: row.get("used_requests") == counted)
     assert status["percentage"] == (80 - int(counted)) * 100 // 80
     assert status["status_label"] == f"{counted:.0f}/80 Requests"
 
@@ -103,7 +102,7 @@ def test_a_limit_from_the_table_to_metrics_and_status_and_back_by_a_reset(progra
     program.turn()
     program.waits_for(800_000, "cliproxy_limit_budget", limit="1", unit="tokens")
     program.turn()
-    _wait_for(lambda: str(program.status(1)["status_label"]), lambda label: label.endswith("/800,000 Tokens"))
+    wait_until(lambda: str(program.status(1)["status_label"]), lambda label: label.endswith("/800,000 Tokens"))
 
     answer = program.reset("1")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -113,7 +112,7 @@ def test_a_limit_from_the_table_to_metrics_and_status_and_back_by_a_reset(progra
     }
     assert program.metric("cliproxy_limit_used", limit="1") == 0, "without waiting"
     program.turn()
-    _wait_for(lambda: program.status(1)["status_label"], lambda label: label == "0/800,000 Tokens")
+    wait_until(lambda: program.status(1)["status_label"], lambda label: label == "0/800,000 Tokens")
     assert program.api.database.value("(select reset_anchor_timestamp is not null from rate_limit_configs)")
 
     program.api.database.run("update rate_limit_configs set token_limit = 0;")
@@ -123,7 +122,7 @@ def test_a_limit_from_the_table_to_metrics_and_status_and_back_by_a_reset(progra
 
     program.api.database.run("delete from rate_limit_configs;")
     program.turn()
-    answer = _wait_for(lambda: program.reset("1"), lambda answer: answer.status_code == 404)
+    answer = wait_until(lambda: program.reset("1"), lambda answer: answer.status_code == 404)
     assert answer.json() == {"error": "Configuration with id 1 not found."}
     assert program.status(1) == {}
 
@@ -147,7 +146,7 @@ def test_a_row_with_a_mistake_shows_in_metric_and_page(program: _Program) -> Non
 
 
 def test_the_command_line_knows_them_and_resets_them_beside_a_running_exporter(program: _Program) -> None:
-    _wait_for(lambda: program.metric("cliproxy_limit_used", limit="1"))
+    wait_until(lambda: program.metric("cliproxy_limit_used", limit="1"))
     code, said, notes = program.command("limits")
     assert code == 0, notes
     assert "OpenAI Plus: %" in said
@@ -157,7 +156,7 @@ def test_the_command_line_knows_them_and_resets_them_beside_a_running_exporter(p
     program.turn()
     program.waits_for(0, "cliproxy_limit_used", limit="1")
     program.turn()
-    anchor = _wait_for(lambda: program.api.database.value("(select reset_anchor_timestamp from rate_limit_configs)"))
+    anchor = wait_until(lambda: program.api.database.value("(select reset_anchor_timestamp from rate_limit_configs)"))
     assert abs(datetime.fromisoformat(anchor).timestamp() - time.time()) < 600
 
     program.api.kill()

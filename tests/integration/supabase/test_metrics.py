@@ -12,8 +12,9 @@ from exporter.demo.world import MANAGEMENT_KEY
 from exporter.history.remote import REASONS
 from exporter.history.state import STATES
 from exporter.metrics.families import HISTORY_FAMILIES
-from tests.fakes.program import metrics_of, running, settings_for, wait_for
+from tests.fakes.program import metrics_of, running, settings_for
 from tests.supabase.api import SupabaseApi
+from tests.waiting import wait_until
 
 
 def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(
@@ -29,7 +30,7 @@ def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(
             supabase_secret_key=SecretStr(supabase_api.secret_key),
         )
         with running(settings) as exporter:
-            text = wait_for(lambda: metrics_of(exporter), lambda text: 'history_state{state="ok"} 1.0' in text)
+            text = wait_until(lambda: metrics_of(exporter), lambda text: 'history_state{state="ok"} 1.0' in text)
 
     shown = {family.name: family for family in text_string_to_metric_families(text)}
     samples: dict[tuple[str, ...], float] = {}

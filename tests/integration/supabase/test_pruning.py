@@ -18,10 +18,11 @@ from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
 from tests.fakes.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import running, settings_for, wait_for
+from tests.fakes.program import running, settings_for
 from tests.supabase.api import SupabaseApi
 from tests.supabase.postgres import Database
 from tests.supabase.records import OWNER, Row, record
+from tests.waiting import wait_until
 
 _NOW = datetime(2026, 11, 24, 15, 50, tzinfo=UTC)
 _SUMS = ("usage_rollups", "usage_totals", "daily_stats")
@@ -170,9 +171,9 @@ def test_the_exporter_prunes_by_its_setting(supabase_api: SupabaseApi, tmp_path:
         before = (datetime.fromtimestamp(now, UTC) - timedelta(days=2)).date().isoformat()
         all_records = "(select count(*) from usage_records)"
         with running(settings):
-            wait_for(lambda: database.value(all_records), lambda number: number == 40, seconds=30)
+            wait_until(lambda: database.value(all_records), lambda number: number == 40)
         with running(settings.model_copy(update={"exporter_history_days": 2})):
-            wait_for(lambda: database.value(all_records), lambda number: number == 20, seconds=30)
+            wait_until(lambda: database.value(all_records), lambda number: number == 20)
 
     assert database.value(f"(select count(*) from usage_records where day < '{before}')") == 0
     assert database.value(f"(select count(*) from daily_stats where stat_date < '{before}')") > 0

@@ -30,8 +30,9 @@ from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.settings.model import Aliases, ClientAlias, Settings
 from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import flow_in, ledger_file, metric_in, wait_until
+from tests.running import flow_in, ledger_file, metric_in
 from tests.supabase.api import SupabaseApi
+from tests.waiting import wait_until
 
 _POLLS = "cliproxy_exporter_poll_duration_seconds_count"
 _HOUR = 3600.0
@@ -93,7 +94,7 @@ class Site:
             yield exporter
 
     def polled(self, exporter: Exporter, times: float) -> None:
-        wait_until(lambda: metric_in(metrics_of(exporter), _POLLS) or 0, lambda done: done >= times, seconds=30)
+        wait_until(lambda: metric_in(metrics_of(exporter), _POLLS) or 0, lambda done: done >= times)
 
     def poll(self, exporter: Exporter) -> None:
         """A whole poll; the one that may be under way has begun too early."""
@@ -106,7 +107,7 @@ class Site:
         """Until all that is booked now is in Supabase, or the history is in another state."""
         for _ in range(2 if state == "ok" else 1):  # what may be under way has begun too early
             begun_ms = int(time.time() * 1000)
-            wait_until(partial(self._is_done, exporter, state, begun_ms), seconds=60)
+            wait_until(partial(self._is_done, exporter, state, begun_ms))
 
     def _is_done(self, exporter: Exporter, state: str, begun_ms: int) -> bool:
         exporter.trigger()
