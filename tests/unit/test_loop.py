@@ -12,7 +12,7 @@ import pytest
 
 from exporter.logs import configure_logging
 from exporter.loop import Loop, Worker
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 class _Job:
@@ -40,7 +40,7 @@ class _Job:
             return
         try:
             self.runs += 1
-            assert self._free.wait(20)
+            assert self._free.wait(PATIENCE_SECONDS)
             if self.fails:
                 raise ValueError("planted")
         finally:
@@ -58,18 +58,18 @@ def _looping(*jobs: _Job) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        loop.join(5)
+        loop.join(PATIENCE_SECONDS)
         for job in jobs:
             job.worker.stop()
             job.release()
-        assert all(job.worker.join(5) for job in jobs)
+        assert all(job.worker.join(PATIENCE_SECONDS) for job in jobs)
         assert not loop.is_alive()
 
 
-def _runs(job: _Job, more: int, *, seconds: float = 8.0) -> None:
+def _runs(job: _Job, more: int) -> None:
     """Wait for so many further runs."""
     wanted = job.runs + more
-    wait_until(lambda: job.runs, lambda runs: runs >= wanted, seconds=seconds)
+    wait_until(lambda: job.runs, lambda runs: runs >= wanted)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_stop_lets_the_run_in_progress_finish_and_begins_no_other() -> None:
     job.worker.stop()
     assert not job.worker.join(0.1), "the run is still in progress"
     job.release()
-    assert job.worker.join(5)
+    assert job.worker.join(PATIENCE_SECONDS)
     assert job.runs == 1
 
 
@@ -183,7 +183,7 @@ def test_a_clock_that_is_set_by_a_day_stops_nothing(zone: str, seconds: int, log
 def test_the_end_of_daylight_saving_time_stops_nothing() -> None:
     utc = datetime.now(UTC)
     to_noon = 12 - utc.hour  # so that neither the change nor the hour after it meets midnight
-    ends = utc + timedelta(hours=to_noon + 1, seconds=2)
+    ends = utc + timedelta(hours=to_noon + 1, seconds=5)
     with _zone(f"AAA{-to_noon}BBB{-to_noon - 1},0/0,{ends.timetuple().tm_yday - 1}/{ends:%H:%M:%S}"):
         job = _Job()
         assert time.localtime().tm_isdst == 1
