@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
+from tests import loopback
 from tests.waiting import PATIENCE_SECONDS
 
 VERSION_LINES = ("2.42", "3.x")
@@ -101,7 +101,7 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
+        self._client = loopback.client(base_url=url)
 
     def get(self, path: str, **parameters: object) -> Any:
         """``data`` of an answer of the HTTP API below ``/api/v1/``; ``AssertionError`` for a refused query."""
@@ -153,7 +153,7 @@ class Alertmanager:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
+        self._client = loopback.client(base_url=url)
 
     def post(self, *alerts: Mapping[str, Any]) -> None:
         """Tell it of alerts as Prometheus does: each has ``labels`` and may have ``annotations`` and ``endsAt``."""
@@ -243,7 +243,7 @@ def _wait_until_ready(name: str, process: subprocess.Popen[bytes], log: Path) ->
         listening = _LISTENING.search(log.read_text())
         if listening:
             url = f"http://{listening[1]}"
-            if httpx.get(f"{url}/-/ready", trust_env=False, timeout=PATIENCE_SECONDS).is_success:
+            if loopback.get(f"{url}/-/ready").is_success:
                 return url
         time.sleep(_POLL_SECONDS)
     raise AssertionError(f"{name} did not start:\n{log.read_text()}")

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.demo.proxy import DemoProxy
@@ -14,6 +12,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY, secrets
 from exporter.logs import configure_logging
+from tests import loopback
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import flow_in, metric_in, secrets_found
 from tests.waiting import wait_until
@@ -55,7 +54,7 @@ class Bench:
 
     @property
     def page(self) -> str:
-        return httpx.get(f"{self.exporter.web.url}/", trust_env=False).text
+        return loopback.get(f"{self.exporter.web.url}/").text
 
     @property
     def states(self) -> list[str]:

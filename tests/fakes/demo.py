@@ -14,6 +14,7 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
+from tests import loopback
 
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
 Start = Callable[..., tuple[DemoProxy, httpx.Client]]
@@ -30,7 +31,7 @@ def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
         ) -> tuple[DemoProxy, httpx.Client]:
             proxy = DemoProxy(version=version, clock=clock, **settings)
             server = stack.enter_context(DemoServer(proxy, control=control))
-            client = httpx.Client(base_url=server.url, headers=KEY, timeout=5, trust_env=False)
+            client = loopback.client(base_url=server.url, headers=KEY)
             return proxy, stack.enter_context(client)
 
         yield starting

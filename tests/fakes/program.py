@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.settings.model import ProxySettings, Settings
+from tests import loopback
 from tests.waiting import PATIENCE_SECONDS
 
 HASH_KEY = "planted-hash-key-0123456789"
@@ -46,8 +46,6 @@ def running(settings: Settings, *, clock: Clock | None = None) -> Iterator[Expor
 
 def metrics_of(exporter: Exporter, *, accept: str = "*/*") -> str:
     """What a script reads that asks for ``/metrics``."""
-    answer = httpx.get(
-        f"{exporter.web.url}/metrics", headers={"Accept": accept}, trust_env=False, timeout=PATIENCE_SECONDS
-    )
+    answer = loopback.get(f"{exporter.web.url}/metrics", headers={"Accept": accept}, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 200, answer.text
     return answer.text

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from exporter.demo.proxy import DemoProxy, Item
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.sources.guard import RETRY_SECONDS
+from tests import loopback
 from tests.fakes.bench import WRONG_KEY, bench_of, served_at
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of
@@ -162,9 +162,7 @@ def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
     proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
     with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         for _ in range(5):  # another program behind the same address
-            httpx.get(
-                f"{server.url}/v0/management/config", headers={"Authorization": f"Bearer {WRONG_KEY}"}, trust_env=False
-            )
+            loopback.get(f"{server.url}/v0/management/config", headers={"Authorization": f"Bearer {WRONG_KEY}"})
         bench.poll()
         assert bench.states == ["ok", "banned"]
         assert bench.metric("cliproxy_up") == 0

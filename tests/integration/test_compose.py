@@ -18,6 +18,7 @@ from exporter.demo.exporting import LIMITS_FILE, demo_aliases
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.settings.load import load_settings
 from exporter.settings.model import Settings, declared
+from tests import loopback
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of
 from tests.running import environment, exporter_process
@@ -324,7 +325,7 @@ def _served(program: Path, mapped: _Mapped, *, workdir: Path) -> Iterator[httpx.
         try:
             where = wait_until(address)
             wait_until(lambda: mapped.is_healthy(where))
-            with httpx.Client(base_url=f"http://{where}", trust_env=False) as client:
+            with loopback.client(base_url=f"http://{where}") as client:
                 yield client
         finally:
             process.terminate()
@@ -409,11 +410,10 @@ def demo_proxy() -> Iterator[str]:
 
 
 def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
-    answer = httpx.get(
+    answer = loopback.get(
         f"{demo_proxy}/v0/management/config",
         # CPA believes this header, and so does the demo: the caller is another machine.
         headers={"Authorization": f"Bearer {MANAGEMENT_KEY}", "X-Forwarded-For": "172.18.0.3"},
-        trust_env=False,
     )
 
     assert answer.status_code == 200, answer.text

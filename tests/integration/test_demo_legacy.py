@@ -15,6 +15,7 @@ import pytest
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.traffic import Attempt, Traffic
 from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY
+from tests import loopback
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
 from tests.recordings import recorded
@@ -43,7 +44,7 @@ def _ask_as_recorded(client: httpx.Client, answer: dict[str, Any], *, with_key: 
         headers["X-Management-Key"] = MANAGEMENT_KEY
     body = asked.get("body")
     content = None if body is None else body if isinstance(body, str) else json.dumps(body)
-    with httpx.Client(base_url=client.base_url, timeout=5, trust_env=False) as plain:
+    with loopback.client(base_url=client.base_url) as plain:
         key = KEY if with_key else {}
         return plain.request(asked["method"], asked["path"], headers=headers | key, content=content)
 
@@ -333,7 +334,7 @@ def test_what_is_added_while_an_answer_is_on_its_way_is_not_in_it(start: Start) 
     wait_until(lambda: proxy.requests["usage"], lambda asked: asked == 1)
     wait_until(lambda: proxy.take_fault("usage", in_front=False), lambda fault: fault is None)
     proxy.publish(_traffic(50, seed=12))
-    asking.join(timeout=10)
+    asking.join(timeout=60)
 
     assert answers[0]["usage"]["total_requests"] == proxy.counts().shown
     assert proxy.counts().shown < proxy.counts().counted
@@ -409,7 +410,7 @@ def test_a_process_has_a_history_and_is_upgraded_while_it_runs() -> None:
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, trust_env=False) as client:
+        with loopback.client(base_url=f"http://127.0.0.1:{port}", headers=KEY) as client:
             wait_until(lambda: client.get(SWITCH).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
             assert client.get(USAGE).status_code == 404
             counts = client.get("/demo/counts").json()
@@ -417,7 +418,7 @@ def test_a_process_has_a_history_and_is_upgraded_while_it_runs() -> None:
             wait_until(lambda: client.get(f"{QUEUE}?count=9").json(), bool)
     finally:
         process.terminate()
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (0, "", "")
 
 
@@ -431,6 +432,6 @@ def test_a_process_has_a_history_and_is_upgraded_while_it_runs() -> None:
 )
 def test_a_wrong_option_is_said(arguments: list[str], text: str) -> None:
     command = [sys.executable, "-m", "exporter.demo", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert text in done.stderr

@@ -19,6 +19,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from exporter.records import Tokens
+from tests import loopback
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.waiting import wait_until
 
@@ -66,7 +67,7 @@ def _ask_as_recorded(client: httpx.Client, recorded: dict[str, Any], *, with_key
     headers = dict(recorded["request"].get("headers", {}))
     if "X-Management-Key" in headers:
         headers["X-Management-Key"] = MANAGEMENT_KEY
-    plain = httpx.Client(base_url=client.base_url, timeout=5, trust_env=False)
+    plain = loopback.client(base_url=client.base_url)
     with plain:
         return plain.request(
             recorded["request"]["method"], recorded["request"]["path"], headers=headers | (KEY if with_key else {})
@@ -245,7 +246,7 @@ def test_two_pollers_and_busy_traffic_share_the_queue_without_loss(start: Start)
             proxy.publish([attempt])
 
     def poll() -> None:
-        with httpx.Client(base_url=client.base_url, headers=KEY, timeout=5, trust_env=False) as own:
+        with loopback.client(base_url=client.base_url, headers=KEY) as own:
             while not (done.is_set() and proxy.counts().queued == 0):
                 popped.extend(own.get(f"{QUEUE}?count=50").json())
 
@@ -585,13 +586,13 @@ def test_a_hanging_answer_is_released_when_the_server_stops() -> None:
     answers: list[httpx.Response] = []
 
     def ask() -> None:
-        answers.append(httpx.get(server.url + QUEUE, headers=KEY, timeout=30, trust_env=False))
+        answers.append(loopback.get(server.url + QUEUE, headers=KEY))
 
     asking = threading.Thread(target=ask)
     asking.start()
     wait_until(lambda: proxy.counts().popped == 1)
     server.stop()
-    asking.join(timeout=10)
+    asking.join(timeout=60)
 
     assert [answer.json() for answer in answers] == [[{"n": 1}]]
 
@@ -688,7 +689,7 @@ def test_the_command_says_what_is_wrong(arguments: list[str], code: int, text: s
     with DemoServer(DemoProxy()) as server:
         asked = [str(server.port) if argument == "taken" else argument for argument in arguments]
         command = [sys.executable, "-m", "exporter.demo", *asked]
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     assert result.returncode == code
     assert text in result.stdout + result.stderr
@@ -701,7 +702,7 @@ def test_the_demo_runs_as_a_process_and_ends_on_sigterm() -> None:
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, trust_env=False) as client:
+        with loopback.client(base_url=f"http://127.0.0.1:{port}", headers=KEY) as client:
             records = client.get(f"{QUEUE}?count=100").json()
             truth = client.get("/demo/counts").json()["delivered_truth"]
         assert len(records) == 100
@@ -712,7 +713,7 @@ def test_the_demo_runs_as_a_process_and_ends_on_sigterm() -> None:
         assert booked.uncached == sum(row["uncached"] for row in truth)
         assert booked.output == sum(row["output"] for row in truth)
         os.kill(process.pid, signal.SIGTERM)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 from typing import Any
 
-import httpx
 import pytest
 
 from exporter.app import Exporter
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
+from tests import loopback
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
 from tests.waiting import wait_until
@@ -80,7 +80,7 @@ class _Life:
     def book(self, exporter: Exporter, model: str, times: int, *, shown: int) -> None:
         """Send, poll, and see the value at once as a person does: ``shown`` in all."""
         self.send(model, times)
-        httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
+        loopback.post(f"{exporter.web.url}/api/collector/trigger")
         wait_until(lambda: _shown(exporter, model), lambda value: value == shown)
 
     def await_servers(self, expr: str, value: float) -> None:

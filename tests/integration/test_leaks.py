@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -21,6 +20,7 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
+from tests import loopback
 from tests.fakes.guarding import KEY
 from tests.fakes.replay import FIXTURES, Recording, ReplayProxy
 from tests.running import Process, exporter_process, flow_in, run_command, secrets_found
@@ -135,7 +135,7 @@ def _everything_it_says(program: Process) -> dict[str, str]:
         "/api/unknown",
         "/api/collector/reset/7",
     ]
-    with httpx.Client(base_url=program.url, trust_env=False, timeout=20) as client:
+    with loopback.client(base_url=program.url) as client:
         for path in paths:
             for method in ("GET", "POST"):
                 for headers in (BEARER, {"Authorization": f"Bearer {WRONG_KEY}"}):

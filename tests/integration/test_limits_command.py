@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
+from tests import loopback
 from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.waiting import wait_until
 
@@ -101,16 +101,14 @@ def test_a_reset_of_what_does_not_exist_is_told_with_where_to_look(folder: Path)
 
 
 def test_a_reset_over_http_is_stored_at_once(program: Process) -> None:
-    answer = httpx.post(f"{program.url}/api/collector/reset/busy", trust_env=False)
+    answer = loopback.post(f"{program.url}/api/collector/reset/busy")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json() == {
         "message": "Limit busy was reset.",
         "new_status": {"percentage": 100, "label": f"0/{_RECORDS // 2} Requests"},
     }
     assert _used(program, "busy") == 0, "without waiting for a tick"
-    foreign = httpx.post(
-        f"{program.url}/api/collector/reset/busy", headers={"Origin": "http://evil.example"}, trust_env=False
-    )
+    foreign = loopback.post(f"{program.url}/api/collector/reset/busy", headers={"Origin": "http://evil.example"})
     assert foreign.status_code == 403
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from exporter.app import Exporter
@@ -16,6 +15,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.logs import configure_logging
+from tests import loopback
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import metric_in
@@ -56,10 +56,9 @@ class _Scene:
 
     def steal(self) -> None:
         """What a second program does that polls the same queue."""
-        answer = httpx.get(
+        answer = loopback.get(
             f"{self._url}/v0/management/usage-queue?count=1000",
             headers={"Authorization": f"Bearer {MANAGEMENT_KEY}"},
-            trust_env=False,
         )
         self.stolen += len(answer.json())
 
@@ -85,7 +84,7 @@ class _Scene:
     @property
     def page(self) -> str:
         assert self._exporter is not None
-        return httpx.get(f"{self._exporter.web.url}/", trust_env=False).text
+        return loopback.get(f"{self._exporter.web.url}/").text
 
     def logged(self, *words: str) -> list[str]:
         return [line for line in self._log.getvalue().splitlines() if all(word in line for word in words)]

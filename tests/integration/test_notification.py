@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import loopback
 from tests.monitoring import VERSION_LINES, Prometheus
 from tests.stack import Stack, record_of_now, running_stack
 from tests.waiting import wait_until
@@ -94,7 +94,7 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
         assert critical["status"] == "firing"
         assert critical["annotations"]["summary"] == "team-day: 80% of its requests used"
 
-        answer = httpx.post(f"{stack.exporter.url}/api/collector/reset/team-day", trust_env=False)
+        answer = loopback.post(f"{stack.exporter.url}/api/collector/reset/team-day")
         assert answer.json()["new_status"] == {"percentage": 100, "label": "0/100 Requests"}
         resolved = stack.next(alertname="CliproxyLimitReached", limit="team-day")
         assert resolved["status"] == "resolved"

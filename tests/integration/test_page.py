@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from exporter.app import Exporter
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
+from tests import loopback
 from tests.fakes.program import running, settings_for
 from tests.waiting import wait_until
 
 
 def _page(exporter: Exporter) -> str:
-    answer = httpx.get(exporter.web.url, trust_env=False)
+    answer = loopback.get(exporter.web.url)
     assert answer.status_code == 200
     return answer.text
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,6 +29,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import CLIENTS, MANAGEMENT_KEY, secrets
 from exporter.settings.model import Aliases, Settings
+from tests import loopback
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.pages.browser import opened, picture, run_chromium, serious_findings
@@ -267,7 +267,7 @@ def test_without_javascript_the_page_says_the_same(browser: Browser, start: Star
 
 
 def test_no_secret_is_on_the_page(start: Start) -> None:
-    text = httpx.get(start("busy").web.url, trust_env=False).text
+    text = loopback.get(start("busy").web.url).text
 
     assert [secret for secret in secrets() if secret in text] == []
 
@@ -300,7 +300,7 @@ def test_notes_open_and_links_work_by_keyboard(browser: Browser, start: Start) -
     assert reached == targets
     assert set(reached) == {"/metrics", "/-/healthy", "/-/ready"}
     for target in set(reached):
-        assert httpx.get(f"{exporter.web.url}{target}", trust_env=False).is_success, target
+        assert loopback.get(f"{exporter.web.url}{target}").is_success, target
 
 
 def test_the_page_follows_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_the_page_follows_without_a_jump_and_says_when_it_cannot(browser: Browse
             page.evaluate("window.scrollTo(0, 700); window.same = true")
             before = page.locator("#periods").inner_text()
             _publish(proxy, 100, seed=6)
-            httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
+            loopback.post(f"{exporter.web.url}/api/collector/trigger")
             _wait_for_records(exporter, 400)
 
             _come_back_to(page)

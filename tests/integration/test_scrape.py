@@ -23,7 +23,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -35,6 +34,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.metrics.families import HISTORY_FAMILIES, LEDGER_FAMILIES, OTHER_FAMILIES, PRICE_FEED
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from tests import loopback
 from tests.fakes.guarding import KEY, TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.fakes.replay import Recording, ReplayProxy
@@ -266,7 +266,7 @@ def test_the_headers_that_prometheus_really_sends(served: tuple[Exporter, DemoPr
         wait_until(lambda: set(heard) == set(VERSION_LINES))
     for line, headers in heard.items():
         sent = {name: headers[name] for name in ("Accept", "Accept-Encoding")}
-        answer = httpx.get(f"{served[0].web.url}/metrics", headers=sent, trust_env=False)
+        answer = loopback.get(f"{served[0].web.url}/metrics", headers=sent)
         assert answer.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8", line
         assert answer.headers["Content-Encoding"] == "gzip"
         assert answer.text.endswith("\n# EOF\n")
@@ -286,7 +286,7 @@ def _connection(exporter: Exporter) -> Iterator[http.client.HTTPConnection]:
 def _say(exporter: Exporter, request: bytes) -> bytes:
     """What comes back for these bytes, until the server closes the connection."""
     place = urlsplit(exporter.web.url)
-    with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+    with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
         connection.sendall(request)
         answer = b""
         while part := connection.recv(65_536):
@@ -355,14 +355,14 @@ def test_what_is_refused_at_the_socket(served: tuple[Exporter, DemoProxy], reque
 
 
 def test_a_large_body_is_refused(served: tuple[Exporter, DemoProxy]) -> None:
-    answer = httpx.post(f"{served[0].web.url}/api/collector/trigger", content=b"x" * 100_000, trust_env=False)
+    answer = loopback.post(f"{served[0].web.url}/api/collector/trigger", content=b"x" * 100_000)
     assert answer.status_code == 413
 
 
 def test_a_trigger_polls_at_once(served: tuple[Exporter, DemoProxy]) -> None:
     exporter, proxy = served
     before = proxy.requests["usage-queue"]
-    answer = httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
+    answer = loopback.post(f"{exporter.web.url}/api/collector/trigger")
     assert answer.status_code == 202
     wait_until(lambda: proxy.requests["usage-queue"] > before)
 

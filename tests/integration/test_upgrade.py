@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import httpx
 import pytest
 
 from exporter.app import Exporter
@@ -19,6 +18,7 @@ from exporter.demo.live import LiveTraffic
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
+from tests import loopback
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
 from tests.running import metric_in
@@ -52,7 +52,7 @@ def _attempts(proxy: DemoProxy) -> Counter[str]:
 def _poll(exporter: Exporter) -> str:
     """Ask for a poll, and wait until it is over; what a script then reads."""
     polls = metric_in(metrics_of(exporter), "cliproxy_exporter_poll_duration_seconds_count") or 0
-    httpx.post(f"{exporter.web.url}/api/collector/trigger", trust_env=False)
+    loopback.post(f"{exporter.web.url}/api/collector/trigger")
     return wait_until(
         lambda: metrics_of(exporter),
         lambda text: (metric_in(text, "cliproxy_exporter_poll_duration_seconds_count") or 0) > polls,

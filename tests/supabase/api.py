@@ -17,6 +17,7 @@ import httpx
 import pytest
 from supabase import Client, ClientOptions, create_client
 
+from tests import loopback
 from tests.supabase.postgres import (
     CHECKOUT,
     FOLDER,
@@ -27,7 +28,6 @@ from tests.supabase.postgres import (
     start_anyhow,
     wait_until,
 )
-from tests.waiting import PATIENCE_SECONDS
 
 _TOOLS = CHECKOUT / ".tools" / "supabase"
 _MISSING = "This test needs a Supabase server: run make test (or scripts/fetch-supabase)."
@@ -94,7 +94,7 @@ class SupabaseApi:
 
     def _get(self, what: str) -> httpx.Response:
         headers = {"apikey": self.secret_key}
-        return httpx.get(f"{self.url}/rest/v1/{what}", headers=headers, timeout=PATIENCE_SECONDS, trust_env=False)
+        return loopback.get(f"{self.url}/rest/v1/{what}", headers=headers)
 
     def _answers(self) -> bool:
         # There is no such table: that answer shows that server, key and database work.
@@ -139,7 +139,7 @@ class SupabaseApi:
     @contextmanager
     def client(self, key: str | None = None) -> Iterator[Client]:
         """A client as the exporter makes it; with the secret key unless told otherwise."""
-        with httpx.Client(timeout=httpx.Timeout(10, connect=3), trust_env=False) as http:
+        with loopback.client(timeout=httpx.Timeout(10, connect=3)) as http:
             options = ClientOptions(
                 httpx_client=http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
             )

@@ -13,6 +13,8 @@ from types import TracebackType
 
 import httpx
 
+from tests import loopback
+
 FAULTS = (
     "question_lost",
     "answer_lost",
@@ -53,7 +55,7 @@ class Gate:
         self.late_seconds = late_seconds
         self.ended = threading.Event()
         self._target = target
-        self._http = httpx.Client(timeout=30, trust_env=False)
+        self._http = loopback.client()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})

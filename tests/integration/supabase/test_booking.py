@@ -12,6 +12,7 @@ import pytest
 from postgrest.exceptions import APIError
 from supabase import Client
 
+from tests import loopback
 from tests.supabase.api import SupabaseApi
 from tests.supabase.postgres import Database, SqlError
 from tests.supabase.records import DAY, OWNER, Row, at, record
@@ -105,7 +106,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_without_harm(supabase_api: 
     body = {"p_proxy": "home", "p_owner": OWNER, "p_rows": json.dumps([record(n) for n in range(50)])}
     headers = {"apikey": supabase_api.secret_key}
     supabase_api.freeze()
-    with httpx.Client(timeout=0.2, trust_env=False, headers=headers) as impatient, pytest.raises(httpx.ReadTimeout):
+    with loopback.client(timeout=0.2, headers=headers) as impatient, pytest.raises(httpx.ReadTimeout):
         impatient.post(f"{supabase_api.url}/rest/v1/rpc/exporter_book", json=body)
     supabase_api.thaw()  # the server now does what the client has given up
 

@@ -14,6 +14,7 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
+from tests import loopback
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import metric_in, run_command
@@ -47,7 +48,7 @@ class _Program:
         wait_until(lambda: self.metric(name, **labels), lambda found: found == value)
 
     def reset(self, id_: str) -> httpx.Response:
-        return httpx.post(f"{self.exporter.web.url}/api/collector/reset/{id_}", trust_env=False)
+        return loopback.post(f"{self.exporter.web.url}/api/collector/reset/{id_}")
 
     def status(self, id_: int) -> dict[str, object]:
         rows = self.api.database.rows(f"select * from rate_limit_status where config_id = {id_}")
@@ -134,7 +135,7 @@ def test_a_row_with_a_mistake_shows_in_metric_and_page(program: _Program) -> Non
     )
     program.turn()
     program.waits_for(0, "cliproxy_exporter_config_reload_success")
-    page = httpx.get(program.exporter.web.url, trust_env=False).text
+    page = loopback.get(program.exporter.web.url).text
     assert "A limit has a mistake" in page
     assert "Row 2 of rate_limit_configs is not in force" in page
     assert program.metric("cliproxy_limit_budget", limit="1") == 80
