@@ -5,7 +5,7 @@ the identity of each detail in the ledger; the marks only tell which details nee
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.ledger.booking import Booked, book_entries
@@ -37,6 +37,11 @@ class Checkpoint:
     continues: bool = False
     marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
     counted_ms: tuple[int, int] = (0, 0)
+
+    @property
+    def had_no_details(self) -> bool:
+        """Whether it had counts alone."""
+        return bool(self.marks) and all(mark.length is None for mark in self.marks.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +117,11 @@ class Snapshots:
             first_ms=first[0][-1] if first else 0,
         )
 
-    def known(self, identities: Iterable[Identity]) -> set[Identity]:
-        """Those that are booked."""
+    def known(self, proxy: str, identities: Sequence[Identity]) -> set[Identity]:
+        """Those of a proxy, which is registered, that are booked or were."""
         with self._database.transaction() as connection:
-            return known_identities(connection, identities)
+            (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
+            return known_details(connection, id_, identities)
 
     def false_starts(self) -> list[ListedFalseStart]:
         """All that were kept, the newest first."""
@@ -127,19 +133,17 @@ class Snapshots:
         return [ListedFalseStart(*row) for row in rows]
 
 
-def known_identities(connection: sqlite3.Connection, identities: Iterable[Identity]) -> set[Identity]:
-    """Those of ``identities`` that are booked."""
-    statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
-    return {each for each in identities if connection.execute(statement, each).fetchone() is not None}
-
-
 def known_details(connection: sqlite3.Connection, proxy: int, identities: Sequence[Identity]) -> set[Identity]:
     """Those of a proxy that are booked, or were, and have been deleted since because they are old."""
     (pruned_before_ms,) = connection.execute(
         "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
     ).fetchone()
-    old = {each for each in identities if each[0] < pruned_before_ms}
-    return old | known_identities(connection, (each for each in identities if each not in old))
+    statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
+    return {
+        each
+        for each in identities
+        if each[0] < pruned_before_ms or connection.execute(statement, each).fetchone() is not None
+    }
 
 
 def save_checkpoint(

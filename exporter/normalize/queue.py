@@ -58,8 +58,8 @@ def normalize(
         client=wire.api_key or "",
         billing=known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type),
         tokens=tokens,
-        latency_ms=_duration(wire.latency_ms),
-        ttft_ms=_duration(wire.ttft_ms),
+        latency_ms=duration(wire.latency_ms),
+        ttft_ms=duration(wire.ttft_ms),
         counted=int(wire.generate is not False and not extra),
         extra=extra,
         code=_code(wire),
@@ -82,8 +82,8 @@ def milliseconds(timestamp: str | None) -> int | Rejected:
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
-def _duration(value: int | None) -> int:
-    """Milliseconds; 0 is "not measured", and so is what no request can take."""
+def duration(value: int | None) -> int:
+    """A duration as it is believed, in ms: 0 is "not measured", and so is what no request can take."""
     return value if value is not None and 0 < value < _LONGEST_MS else 0
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from exporter.errors import BadAnswerError
 from exporter.normalize.identity import fingerprint_of
-from exporter.normalize.queue import normalize
+from exporter.normalize.queue import milliseconds, normalize
 from exporter.normalize.wire import Wire, WireTokens
 from exporter.records import CredentialFacts, Rejected, UsageRecord
 
@@ -28,6 +28,11 @@ _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOT
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_DETAILS = msgspec.Raw(b"")
+_EMPTY_LIST = re.compile(rb"\[\s*\]")
+_MOST_COUNTED = 10**13
+"""Bound of a count, so that all that is reckoned with it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
+_AT_ONCE = 5_000
+"""So many details are decoded at once: one takes ten times the memory of its bytes."""
 
 
 class _Detail(msgspec.Struct, gc=False):
@@ -39,14 +44,18 @@ class _Detail(msgspec.Struct, gc=False):
     failed: bool | None = None
 
 
+class _Moment(msgspec.Struct, gc=False):
+    timestamp: _Text | None = None
+
+
 class _Model(msgspec.Struct):
-    total_requests: int = 0
-    total_tokens: int = 0
+    total_requests: int | None = None
+    total_tokens: int | None = None
     details: msgspec.Raw = _NO_DETAILS
 
 
 class _Api(msgspec.Struct):
-    models: dict[str, _Model] | None = None
+    models: dict[str, _Model | None] | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -61,6 +70,7 @@ _decode_body = msgspec.json.Decoder(_Body, strict=False).decode
 _decode_details = msgspec.json.Decoder(list[_Detail], strict=False).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_detail = msgspec.json.Decoder(_Detail, strict=False).decode
+_decode_moments = msgspec.json.Decoder(list[_Moment], strict=False).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -100,25 +110,32 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
         _series(key, name, model, pseudonym)
         for key, api in (usage.apis or {}).items()
         for name, model in ((api and api.models) or {}).items()
+        if model is not None
     ]
 
 
 def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> SnapshotSeries:
     # Without a client key the proxy lists "METHOD /route", the provider's name or "unknown" instead.
     is_open = _OPEN_PROXY.fullmatch(key) or key in _NO_KEY
+    requests, tokens = _count(model.total_requests), _count(model.total_tokens)
     details = None
     if model.details is not _NO_DETAILS:
         view = memoryview(model.details)  # a view: a copy would double the memory of the body
         # A fork that strips details may leave an empty list or null behind.
-        details = view if bytes(view[:1]) == b"[" and (view.nbytes > 2 or not model.total_requests) else None
+        if bytes(view[:1]) == b"[" and not (requests and _EMPTY_LIST.fullmatch(view)):
+            details = view
     return SnapshotSeries(
         key=pseudonym(key),
         client="" if is_open else pseudonym(key),
         model=name,
-        requests=max(0, model.total_requests),
-        tokens=max(0, model.total_tokens),
+        requests=requests,
+        tokens=tokens,
         details=details,
     )
+
+
+def _count(sent: int | None) -> int:
+    return min(max(sent or 0, 0), _MOST_COUNTED)
 
 
 _NO_KEY = frozenset(
@@ -141,60 +158,83 @@ _NO_KEY = frozenset(
 
 
 def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | None]:
-    """What to remember of a series, and its details behind those that ``known`` remembers, as a JSON list.
+    """What to remember of a series, and the details that were added to those that ``known`` remembers, as a JSON list.
 
-    None instead of the list if those have changed. It never decides what is new: it only proves that nothing before
-    the tail has changed.
+    They stand behind those, or before them where a fork lists the newest first. None in place of the list if anything
+    else has changed. It never decides what is new: it only proves that the other details are as they were.
     """
     details = series.details
     if details is None:
         return Mark(series.requests, series.tokens), None
-    length = known.length if known is not None else None
-    proven = 0
+    length, sha256 = (known.length, known.sha256) if known is not None else (None, None)
+    added: bytes | None = None
     digest = hashlib.sha256()
-    if known is not None and length is not None and 0 < length < details.nbytes:
+    if length is None or length >= details.nbytes:
+        digest.update(details[:-1])
+    else:
         digest.update(details[:length])
-        if digest.digest() == known.sha256:
-            proven = length
-        else:
-            digest = hashlib.sha256()
-    digest.update(details[proven:-1])
-    mark = Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest())
-    if not proven:
-        return mark, None
-    return mark, b"[" + bytes(details[proven:]).lstrip().removeprefix(b",")
+        if digest.digest() == sha256:
+            added = b"[" + bytes(details[length:]).lstrip().removeprefix(b",")
+        elif _sha256(b"[", details[-length:-1]) == sha256:
+            added = bytes(details[:-length]).rstrip().removesuffix(b",") + b"]"
+        digest.update(details[length:-1])
+    return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
 
 
-def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
-    """Each detail as a redacted wire record, or, where it has another shape, as the line that can be kept of it."""
-    try:
-        found = _decode_details(details)
-    except _UNDECODABLE:
-        yield from _read_one_by_one(details, series, pseudonym)
-        return
-    for detail in found:
-        yield _wire(detail, series, pseudonym)
+def _sha256(*parts: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
 
 
-def _read_one_by_one(
+def read_details(
     details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym
-) -> Iterator[Wire | bytes]:
-    try:
-        elements = _decode_elements(details)
-    except _UNDECODABLE:
-        yield _misfit(series, bytes(details))
-        return
-    for raw in elements:
+) -> Iterator[list[Wire | bytes]]:
+    """The details in pieces: each as a redacted wire record, or, if it has another shape, as the line kept of it."""
+    for piece in _pieces(details):
         try:
-            yield _wire(_decode_detail(raw), series, pseudonym)
+            yield [_wire(detail, series, pseudonym) for detail in _decode_details(_joined(piece))]
         except _UNDECODABLE:
-            yield _misfit(series, bytes(raw))
+            yield [_read_one(raw, series, pseudonym) for raw in piece]
+
+
+def read_moments(details: memoryview) -> Iterator[int]:
+    """The times of the details in ms since the epoch, which is much cheaper than to read them."""
+    for piece in _pieces(details):
+        try:
+            found = [detail.timestamp for detail in _decode_moments(_joined(piece))]
+        except _UNDECODABLE:
+            found = [detail.timestamp for raw in piece if (detail := _decoded(raw)) is not None]
+        yield from (ts_ms for timestamp in found if not isinstance(ts_ms := milliseconds(timestamp), Rejected))
+
+
+def _pieces(details: bytes | memoryview) -> Iterator[list[msgspec.Raw]]:
+    elements = _decode_elements(details)
+    for begin in range(0, len(elements), _AT_ONCE):
+        yield elements[begin : begin + _AT_ONCE]
+
+
+def _joined(piece: Iterable[msgspec.Raw]) -> bytes:
+    return b"[" + b",".join(piece) + b"]"
+
+
+def _read_one(raw: msgspec.Raw, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire | bytes:
+    detail = _decoded(raw)
+    return _misfit(series, bytes(raw)) if detail is None else _wire(detail, series, pseudonym)
+
+
+def _decoded(raw: msgspec.Raw) -> _Detail | None:
+    try:
+        return _decode_detail(raw)
+    except _UNDECODABLE:
+        return None
 
 
 def _misfit(series: SnapshotSeries, raw: bytes) -> bytes:
     """What is kept of a detail that cannot be read: where it was, and its hash, so that it is known again."""
     return json.dumps(
-        {"model": series.model[:_MAX_TEXT], "api_key": series.client, "detail": [hashlib.sha256(raw).hexdigest()]}
+        {"model": identity_model(series), "api_key": series.client, "detail": [hashlib.sha256(raw).hexdigest()]}
     ).encode()
 
 
@@ -208,18 +248,14 @@ def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire
         auth_index=index if isinstance(index, str) else None,
         tokens=detail.tokens,
         failed=detail.failed,
-        model=series.model[:_MAX_TEXT],
+        model=identity_model(series),
         api_key=series.client or None,
     )
 
 
-def normalize_detail(
-    wire: Wire, *, proxy: str, received_ms: int, facts: Callable[[str, str], CredentialFacts]
-) -> UsageRecord | Rejected:
-    """A detail of ``proxy`` as a usage record with its identity, or why it cannot be one."""
-    return normalize(
-        attributed(wire, facts), proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=snapshot_fingerprint
-    )
+def identity_model(series: SnapshotSeries) -> str:
+    """The model as it stands in the identity of a detail: equal details have the same."""
+    return series.model[:_MAX_TEXT]
 
 
 def rejected_line(wire: Wire) -> bytes:
@@ -248,6 +284,20 @@ def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
         tokens and tokens.total_tokens,
     )
     return fingerprint_of(fields)
+
+
+def normalize_detail(
+    wire: Wire,
+    *,
+    proxy: str,
+    received_ms: int,
+    facts: Callable[[str, str], CredentialFacts],
+    fingerprint: Callable[[str, Wire], int] = snapshot_fingerprint,
+) -> UsageRecord | Rejected:
+    """A detail of ``proxy`` as a usage record with its identity, or why it cannot be one."""
+    return normalize(
+        attributed(wire, facts), proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=fingerprint
+    )
 
 
 def _utc(timestamp: str | None) -> str | None:

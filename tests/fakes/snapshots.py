@@ -4,18 +4,26 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from structlog.testing import capture_logs
 
 from exporter.clock import Clock
 from exporter.credentials.accounts import read_auth_files, read_key_list
 from exporter.ledger.ledger import FILE_NAME, Ledger
 from exporter.pricing.engine import Pricer
+from exporter.restarts import RestartLog
 from exporter.snapshot_intake import SnapshotIntake
-from tests.fakes.booking import PSEUDONYMS, flow_of
+from tests.fakes.booking import PSEUDONYMS, adds_up, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.legacy import Detail, LegacyProxy
 from tests.recordings import ROOT, body_of
 
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
+HOUR_MS = 3_600_000
 KEY_LISTS = ("gemini-api-key", "claude-api-key", "codex-api-key", "openai-compatibility", "vertex-api-key")
 
 
@@ -64,3 +72,58 @@ def totals_add_up(ledger: Ledger, proxy: str = "p") -> bool:
     """Promise 1."""
     flow = flow_of(ledger, proxy)
     return flow.received + flow.replayed == flow.booked + flow.duplicate + sum(flow.rejected.values()) + flow.pending
+
+
+@dataclass
+class SnapshotBench:
+    """A proxy whose clock is ``ahead_s`` ahead, and what reads it."""
+
+    folder: Path
+    usd: float = 10.0
+    ahead_s: float = 0.0
+    clock: TurnableClock = field(default_factory=lambda: TurnableClock(now=NOON))
+    proxy: LegacyProxy = field(default_factory=LegacyProxy)
+    ledger: Ledger = field(init=False)
+    intake: SnapshotIntake = field(init=False)
+    restarts: RestartLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self.ledger = open_ledger(self.folder, clock=self.clock)
+        self.ledger.register("p")
+        self.intake = snapshot_intake(self.ledger, clock=self.clock, usd=self.usd)
+        self.restarts = RestartLog("p", self.clock, restarts=flow_of(self.ledger).restarts)
+
+    def restart(self) -> None:
+        self.ledger.close()
+        self.start()
+
+    def request(self, *, hours_ago: float = 0.0, model: str = "m", client: str = "sk-a", tokens: int = 100) -> Detail:
+        ts_ms = int((self.clock.now() + self.ahead_s) * 1000 - hours_ago * HOUR_MS)
+        detail = Detail(ts_ms=ts_ms, latency_ms=0, auth_index="a1", tokens=(tokens, 0), nanoseconds=self._next())
+        self.proxy.record(client, model, detail)
+        return detail
+
+    def _next(self) -> int:
+        self._number = getattr(self, "_number", 0) + 1
+        return self._number
+
+    def poll(self, *, after_s: float = 60.0) -> list[Any]:
+        """Returns what was logged."""
+        self.clock.advance(after_s)
+        with capture_logs() as logged:
+            self.intake.take(self.proxy.body(), taken_ms=int((self.clock.now() + self.ahead_s) * 1000))
+            self.restarts.follow(flow_of(self.ledger).restarts, consequence="")
+        assert adds_up(flow_of(self.ledger))
+        return logged
+
+    @property
+    def counted(self) -> int:
+        """Requests in exported counters."""
+        return sum(numbers[0] for numbers in self.ledger.totals.series.values())
+
+    def of_period(self, period: str) -> int:
+        self.ledger.periods.refresh()
+        return sum(number for (_, name), number in self.ledger.periods.current.requests.items() if name == period)

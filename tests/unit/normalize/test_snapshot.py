@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+import exporter.normalize.snapshot
 from exporter.errors import BadAnswerError
 from exporter.normalize.snapshot import (
     SnapshotSeries,
     compare,
     model_family,
     read_details,
+    read_moments,
     read_snapshot,
     snapshot_fingerprint,
 )
@@ -45,7 +47,7 @@ def _series(details: Any, *, key: str = "sk-client", indent: int | None = None, 
 
 def _wires(series: SnapshotSeries) -> list[Wire | bytes]:
     assert series.details is not None
-    return list(read_details(series.details, series, _pseudonym))
+    return [item for piece in read_details(series.details, series, _pseudonym) for item in piece]
 
 
 def _fingerprint(**changes: Any) -> int:
@@ -114,6 +116,19 @@ def test_only_what_follows_the_known_details_is_read(indent: int | None) -> None
     assert compare(grown, mark) == (mark, b"[]")
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_of_a_server_that_lists_the_newest_first_only_what_stands_before_the_known_details_is_read(
+    indent: int | None,
+) -> None:
+    known, _ = compare(_series([DETAIL] * 3, indent=indent), None)
+    more = {**DETAIL, "failed": True}
+    grown = _series([more] * 2 + [DETAIL] * 3, indent=indent, requests=5)
+    mark, added = compare(grown, known)
+    assert added is not None
+    assert [detail["failed"] for detail in json.loads(added)] == [True, True]
+    assert mark == compare(grown, None)[0]
+
+
 def test_details_that_changed_are_read_from_the_start() -> None:
     known, _ = compare(_series([DETAIL, {**DETAIL, "failed": True}]), None)
     assert compare(_series([{**DETAIL, "failed": True}, DETAIL, DETAIL]), known)[1] is None
@@ -137,6 +152,26 @@ def test_a_detail_that_cannot_be_read_costs_no_other_and_keeps_no_secret() -> No
     assert isinstance(misfit, bytes)
     assert b"dev@example.com" not in misfit
     assert b"sk-client" not in misfit
+
+
+def test_details_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter.normalize.snapshot, "_AT_ONCE", 2)
+    series = _series([DETAIL, "no detail", DETAIL, DETAIL, DETAIL])
+    assert series.details is not None
+    pieces = list(read_details(series.details, series, _pseudonym))
+    assert [[isinstance(item, Wire) for item in piece] for piece in pieces] == [[True, False], [True, True], [True]]
+    assert list(read_moments(series.details)) == [1_775_006_102_500] * 4
+
+
+@pytest.mark.parametrize("model", ["null", "{}", '{"total_requests": null, "total_tokens": null, "details": [ ]}'])
+def test_nulls_cost_no_other_series(model: str) -> None:
+    body = f'{{"usage": {{"apis": {{"a": null, "b": {{"models": {{"m": {model}, "n": {{"total_requests": 2}}}}}}}}}}}}'
+    assert read_snapshot(body.encode(), _pseudonym)[-1].requests == 2
+
+
+def test_a_blank_in_an_empty_list_is_nothing() -> None:
+    body = b'{"usage": {"apis": {"a": {"models": {"m": {"total_requests": 2, "details": [ \n]}}}}}}'
+    assert read_snapshot(body, _pseudonym)[0].details is None
 
 
 @pytest.mark.parametrize("details", [None, []])

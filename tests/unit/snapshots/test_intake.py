@@ -7,92 +7,28 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
-import exporter.snapshot_intake
-from exporter.ledger.ledger import FILE_NAME, Ledger
+import exporter.snapshot_details
+from exporter.ledger.ledger import FILE_NAME
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
-from exporter.restarts import RestartLog
-from exporter.snapshot_intake import SnapshotIntake
-from tests.fakes.booking import adds_up, check_sums, flow_of, intake_of, open_ledger, take
-from tests.fakes.guarding import TurnableClock
+from tests.fakes.booking import adds_up, check_sums, flow_of, intake_of, take
 from tests.fakes.legacy import Detail, LegacyProxy
-from tests.fakes.snapshots import booked, snapshot_intake
-
-NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
-HOUR_MS = 3_600_000
-
-
-@dataclass
-class Bench:
-    """A proxy whose clock is ``ahead_s`` ahead, and what reads it."""
-
-    folder: Path
-    usd: float = 10.0
-    ahead_s: float = 0.0
-    clock: TurnableClock = field(default_factory=lambda: TurnableClock(now=NOON))
-    proxy: LegacyProxy = field(default_factory=LegacyProxy)
-    ledger: Ledger = field(init=False)
-    intake: SnapshotIntake = field(init=False)
-    restarts: RestartLog = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        self.ledger = open_ledger(self.folder, clock=self.clock)
-        self.ledger.register("p")
-        self.intake = snapshot_intake(self.ledger, clock=self.clock, usd=self.usd)
-        self.restarts = RestartLog("p", self.clock, restarts=flow_of(self.ledger).restarts)
-
-    def restart(self) -> None:
-        self.ledger.close()
-        self.start()
-
-    def request(self, *, hours_ago: float = 0.0, model: str = "m", client: str = "sk-a", tokens: int = 100) -> Detail:
-        ts_ms = int((self.clock.now() + self.ahead_s) * 1000 - hours_ago * HOUR_MS)
-        detail = Detail(ts_ms=ts_ms, latency_ms=0, auth_index="a1", tokens=(tokens, 0), nanoseconds=self._next())
-        self.proxy.record(client, model, detail)
-        return detail
-
-    def _next(self) -> int:
-        self._number = getattr(self, "_number", 0) + 1
-        return self._number
-
-    def poll(self, *, after_s: float = 60.0) -> list[Any]:
-        """Returns what was logged."""
-        self.clock.advance(after_s)
-        with capture_logs() as logged:
-            self.intake.take(self.proxy.body(), taken_ms=int((self.clock.now() + self.ahead_s) * 1000))
-            self.restarts.follow(flow_of(self.ledger).restarts, consequence="")
-        assert adds_up(flow_of(self.ledger))
-        return logged
-
-    @property
-    def counted(self) -> int:
-        """Requests in exported counters."""
-        return sum(numbers[0] for numbers in self.ledger.totals.series.values())
-
-    def of_period(self, period: str) -> int:
-        self.ledger.periods.refresh()
-        return sum(number for (_, name), number in self.ledger.periods.current.requests.items() if name == period)
+from tests.fakes.snapshots import HOUR_MS, NOON, SnapshotBench, booked
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> SnapshotBench:
+    return SnapshotBench(tmp_path)
 
 
 # --- the past and the present -----------------------------------------------------------------------------------------
 
 
-def test_the_history_of_a_proxy_lands_on_its_days_and_in_no_counter(bench: Bench) -> None:
+def test_the_history_of_a_proxy_lands_on_its_days_and_in_no_counter(bench: SnapshotBench) -> None:
     for hours_ago, requests in ((1, 2), (24, 3), (24 * 10, 4), (24 * 40, 5)):
         for _ in range(requests):
             bench.request(hours_ago=hours_ago)
@@ -106,7 +42,7 @@ def test_the_history_of_a_proxy_lands_on_its_days_and_in_no_counter(bench: Bench
     check_sums(bench.ledger)
 
 
-def test_what_comes_after_the_first_contact_is_live(bench: Bench) -> None:
+def test_what_comes_after_the_first_contact_is_live(bench: SnapshotBench) -> None:
     bench.request(hours_ago=0.01)
     bench.poll()
     bench.request()
@@ -114,7 +50,7 @@ def test_what_comes_after_the_first_contact_is_live(bench: Bench) -> None:
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (1, 1)
 
 
-def test_what_piled_up_while_the_exporter_was_down_is_live(bench: Bench) -> None:
+def test_what_piled_up_while_the_exporter_was_down_is_live(bench: SnapshotBench) -> None:
     bench.poll()
     bench.clock.advance(9 * 3600)
     for hours_ago in (0, 4, 8.9):
@@ -124,7 +60,7 @@ def test_what_piled_up_while_the_exporter_was_down_is_live(bench: Bench) -> None
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (3, 0)
 
 
-def test_an_import_of_what_was_never_read_is_of_the_past(bench: Bench) -> None:
+def test_an_import_of_what_was_never_read_is_of_the_past(bench: SnapshotBench) -> None:
     old = LegacyProxy()
     bench.poll()
     bench.proxy, ours = old, bench.proxy
@@ -137,7 +73,7 @@ def test_an_import_of_what_was_never_read_is_of_the_past(bench: Bench) -> None:
     assert (bench.counted, flow_of(bench.ledger).backfilled) == (1, 2)
 
 
-def test_a_request_that_took_long_is_live_when_it_ends(bench: Bench) -> None:
+def test_a_request_that_took_long_is_live_when_it_ends(bench: SnapshotBench) -> None:
     bench.poll()
     bench.proxy.record(
         "sk-a", "m", Detail(ts_ms=int(NOON * 1000) - HOUR_MS, latency_ms=HOUR_MS + 30_000, auth_index="", tokens=(1, 1))
@@ -148,7 +84,7 @@ def test_a_request_that_took_long_is_live_when_it_ends(bench: Bench) -> None:
 
 @pytest.mark.parametrize("ahead_s", [-30_000.0, 30_000.0])
 def test_records_of_a_proxy_whose_clock_is_hours_off_are_live(tmp_path: Path, ahead_s: float) -> None:
-    bench = Bench(tmp_path, ahead_s=ahead_s)
+    bench = SnapshotBench(tmp_path, ahead_s=ahead_s)
     bench.poll()
     bench.request()
     bench.poll()
@@ -156,7 +92,7 @@ def test_records_of_a_proxy_whose_clock_is_hours_off_are_live(tmp_path: Path, ah
 
 
 @pytest.mark.parametrize("jump_s", [-7200.0, 7200.0])
-def test_records_after_the_proxys_clock_was_set_are_live(bench: Bench, jump_s: float) -> None:
+def test_records_after_the_proxys_clock_was_set_are_live(bench: SnapshotBench, jump_s: float) -> None:
     bench.poll()
     bench.ahead_s = jump_s
     bench.request()
@@ -171,12 +107,8 @@ def _restarts_told(logged: list[Any]) -> list[Any]:
     return [event for event in logged if "Restart detected" in str(event)]
 
 
-def _false_starts_told(logged: list[Any]) -> list[Any]:
-    return [event for event in logged if "False Start detected" in str(event)]
-
-
 @pytest.mark.parametrize("stripped", ["", "absent"])
-def test_a_restart_is_told_once_however_many_series_fell(bench: Bench, stripped: Any) -> None:
+def test_a_restart_is_told_once_however_many_series_fell(bench: SnapshotBench, stripped: Any) -> None:
     bench.proxy.stripped = stripped
     for model in "abcdef":
         bench.request(model=model)
@@ -189,7 +121,7 @@ def test_a_restart_is_told_once_however_many_series_fell(bench: Bench, stripped:
     assert not _restarts_told(bench.poll())
 
 
-def test_a_flapping_proxy_is_told_of_every_ten_minutes_and_counted_each_time(bench: Bench) -> None:
+def test_a_flapping_proxy_is_told_of_every_ten_minutes_and_counted_each_time(bench: SnapshotBench) -> None:
     told: list[Any] = []
     for _ in range(31):
         bench.request()
@@ -200,7 +132,33 @@ def test_a_flapping_proxy_is_told_of_every_ten_minutes_and_counted_each_time(ben
     assert [event["restarts"] for event in told] == [1, 9, 10, 10], "at 0, 10, 20 and 30 minutes"
 
 
-def test_a_restart_whose_export_was_imported_misses_nothing(bench: Bench) -> None:
+def test_a_restart_is_noticed_though_no_count_fell(bench: SnapshotBench) -> None:
+    """Its details vanished."""
+    for _ in range(5):
+        bench.request()
+    bench.poll()
+    bench.proxy.restart()
+    for _ in range(8):
+        bench.request()
+    assert _restarts_told(bench.poll())
+    assert flow_of(bench.ledger).restarts == 1
+    assert not _restarts_told(bench.poll())
+
+
+@pytest.mark.parametrize("cap", [None, 4])
+def test_details_in_another_order_or_behind_a_cap_are_no_restart(bench: SnapshotBench, cap: int | None) -> None:
+    bench.proxy.cap = cap
+    for _ in range(5):
+        bench.request()
+    bench.poll()
+    for _ in range(3):
+        bench.request()
+        next(iter(bench.proxy.series.values())).details.reverse()
+        bench.poll()
+    assert flow_of(bench.ledger).restarts == 0
+
+
+def test_a_restart_whose_export_was_imported_misses_nothing(bench: SnapshotBench) -> None:
     """The imported series are as they were, so their details are not looked at again; others are not back."""
     for _ in range(3):
         bench.request(model="a")
@@ -214,131 +172,39 @@ def test_a_restart_whose_export_was_imported_misses_nothing(bench: Bench) -> Non
     assert (flow.booked, flow.missed, flow.restarts) == (4, 0, 1)
 
 
-# --- without details --------------------------------------------------------------------------------------------------
+# --- cost -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def stripped(tmp_path: Path) -> Bench:
-    """0.15 USD per million tokens of input: 10 USD are 66.7 million."""
-    bench = Bench(tmp_path)
-    bench.proxy.stripped = "absent"
-    return bench
-
-
-def test_the_first_contact_is_a_baseline(stripped: Bench) -> None:
-    stripped.request(tokens=900_000_000)
-    logged = stripped.poll()
-    assert (flow_of(stripped.ledger).booked, stripped.counted) == (0, 0)
-    assert not _false_starts_told(logged)
-    stripped.request(tokens=7)
-    stripped.poll()
-    assert stripped.counted == 1
-
-
-def test_a_restart_of_the_whole_proxy_counts_what_every_series_now_has(stripped: Bench) -> None:
-    for model, requests in (("a", 100), ("b", 50)):
-        for _ in range(requests):
-            stripped.request(model=model)
-    stripped.poll()
-    stripped.proxy.restart()
-    for model, requests in (("a", 120), ("b", 10)):
-        for _ in range(requests):
-            stripped.request(model=model)
-    stripped.poll()
-    assert stripped.counted == 130
-
-
-def test_a_sudden_first_value_that_is_too_dear_is_kept_apart_and_what_follows_counts(stripped: Bench) -> None:
-    stripped.request(model="known")
-    stripped.poll()
-    stripped.request(model="sudden", tokens=70_000_000)
-    stripped.request(model="modest", tokens=60_000_000)
-    told = _false_starts_told(stripped.poll())
-    assert [(event["log_level"], event["model"]) for event in told] == [("warning", "sudden")]
-    flow = flow_of(stripped.ledger)
-    assert (flow.false_starts, stripped.counted) == (1, 1)
-    (kept,) = stripped.ledger.snapshots.false_starts()
-    assert (kept.model, kept.requests, kept.tokens, kept.nano_usd) == ("sudden", 1, 70_000_000, 10_500_000_000)
-    assert stripped.of_period(TODAY) == 1
-    stripped.request(model="sudden", tokens=5)
-    assert not _false_starts_told(stripped.poll())
-    assert stripped.counted == 2
-
-
-@pytest.mark.parametrize(("tokens", "false_starts"), [(40_000, 0), (40_001, 1)])
-def test_a_first_value_of_exactly_the_bound_is_believed(tmp_path: Path, tokens: int, false_starts: int) -> None:
-    bench = Bench(tmp_path, usd=0.006)
-    bench.proxy.stripped = "null"
+def test_a_series_that_changed_makes_no_other_be_read_again(bench: SnapshotBench) -> None:
+    """CPA 6.6.96 shows the newest details only, so a series there has another beginning with each request."""
+    bench.proxy.cap = 10
+    for number in range(20):
+        for _ in range(11):
+            bench.request(client=f"sk-{number}")
+            bench.clock.advance(0.25)
     bench.poll()
-    bench.request(tokens=tokens)
+    bench.request(client="sk-0")
     bench.poll()
-    assert flow_of(bench.ledger).false_starts == false_starts
+    assert flow_of(bench.ledger).duplicate == 9
 
 
-def test_a_first_value_in_a_restart_is_no_false_start(stripped: Bench) -> None:
-    stripped.request(model="a")
-    stripped.poll()
-    stripped.proxy.restart()
-    stripped.request(model="b", tokens=90_000_000)
-    assert not _false_starts_told(stripped.poll())
-    assert stripped.counted == 1
-
-
-def test_details_that_appear_later_are_not_counted_again(stripped: Bench) -> None:
-    stripped.poll()
+@pytest.mark.parametrize("client", ["sk-a", "sk-b"])
+def test_a_twin_is_new_whoever_has_the_other_one(bench: SnapshotBench, client: str) -> None:
+    """A request that equals another to the nanosecond. Those of the other series are not read but for this."""
+    bench.proxy.cap = 3
+    twin = bench.request(client="sk-a")
     for _ in range(3):
-        stripped.request()
-    stripped.poll()
-    stripped.proxy.stripped = ""
-    stripped.clock.advance(30)
-    stripped.request()
-    stripped.request(model="new")
-    stripped.poll()
-    assert (stripped.counted, flow_of(stripped.ledger).booked) == (5, 3), "three at once, two by themselves"
-    stripped.proxy.stripped = "empty"
-    stripped.request()
-    stripped.poll()
-    assert stripped.counted == 6
-
-
-def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(stripped: Bench) -> None:
-    stripped.request(hours_ago=5)
-    stripped.poll()
-    stripped.proxy.stripped = ""
-    stripped.poll()
-    flow = flow_of(stripped.ledger)
-    assert (stripped.counted, flow.booked, flow.backfilled, flow.missed) == (0, 1, 1, 0)
-
-
-@pytest.mark.parametrize("details_before", [True, False])
-def test_an_import_of_details_that_were_counted_without_them_books_nothing(
-    stripped: Bench, *, details_before: bool
-) -> None:
-    """A fork that strips its details is replaced by a server that sends them, and what it exported is imported."""
-    stripped.proxy.stripped = "" if details_before else "absent"
-    stripped.poll()
-    stripped.proxy.stripped = "absent"
-    for _ in range(3):
-        stripped.clock.advance(10)
-        stripped.request()
-    stripped.poll()
-    stripped.clock.advance(3600)
-    export = stripped.proxy.export()
-    stripped.proxy.restart()
-    stripped.proxy.stripped = ""
-    for _ in range(2):
-        stripped.request()
-        stripped.poll()
-        stripped.proxy.import_(export)
-        stripped.proxy.zone = 1
-    flow = flow_of(stripped.ledger)
-    assert (stripped.counted, flow.backfilled) == (5, 0)
+        bench.request(client="sk-b")
+    bench.poll()
+    bench.proxy.record(client, "m", twin)
+    bench.poll()
+    assert flow_of(bench.ledger).booked == 5
 
 
 # --- what can go wrong on our side ------------------------------------------------------------------------------------
 
 
-def test_a_rejected_detail_that_is_replayed_is_not_booked_again_when_it_is_shown_again(bench: Bench) -> None:
+def test_a_rejected_detail_that_is_replayed_is_not_booked_again_when_it_is_shown_again(bench: SnapshotBench) -> None:
     """It was from too far in the future for our clock, which was wrong."""
     bench.ahead_s = 4 * 86_400.0
     bench.request()
@@ -357,7 +223,7 @@ def test_a_rejected_detail_that_is_replayed_is_not_booked_again_when_it_is_shown
     assert flow_of(bench.ledger).booked == 1
 
 
-def test_a_detail_that_was_rejected_and_is_read_later_is_not_booked_again_by_a_replay(bench: Bench) -> None:
+def test_a_detail_that_was_rejected_and_is_read_later_is_not_booked_again_by_a_replay(bench: SnapshotBench) -> None:
     bench.ahead_s = 4 * 86_400.0
     bench.request()
     bench.poll()
@@ -375,7 +241,7 @@ def test_a_detail_that_was_rejected_and_is_read_later_is_not_booked_again_by_a_r
     assert adds_up(flow_of(bench.ledger))
 
 
-def test_pruning_that_is_killed_half_way_lets_no_old_detail_in_again(bench: Bench) -> None:
+def test_pruning_that_is_killed_half_way_lets_no_old_detail_in_again(bench: SnapshotBench) -> None:
     for hours_ago in range(1, 20):
         bench.request(hours_ago=hours_ago)
     bench.poll()
@@ -407,7 +273,7 @@ class _KilledHere:
     def __exit__(self, *_: object) -> None: ...
 
 
-def test_queue_records_of_the_same_ledger_do_not_disturb(bench: Bench) -> None:
+def test_queue_records_of_the_same_ledger_do_not_disturb(bench: SnapshotBench) -> None:
     """An upgrade and back: the queue is read, then a snapshot again."""
     bench.proxy.stripped = ""
     bench.request()
@@ -422,7 +288,7 @@ def test_queue_records_of_the_same_ledger_do_not_disturb(bench: Bench) -> None:
 
 def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
     """Forks that take in 4,000 details in transactions of 50, killed anywhere."""
-    bench = Bench(tmp_path)
+    bench = SnapshotBench(tmp_path)
     for number in range(4_000):
         bench.request(hours_ago=number / 100, model=f"m{number % 7}")
     bench.ledger.close()
@@ -446,10 +312,10 @@ def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
     check_sums(bench.ledger)
 
 
-def _take_in(bench: Bench) -> None:
+def _take_in(bench: SnapshotBench) -> None:
     code = 1
     try:
-        exporter.snapshot_intake._PER_TRANSACTION = 50
+        exporter.snapshot_details._PER_TRANSACTION = 50
         bench.start()
         bench.poll()
         code = 0
@@ -467,7 +333,7 @@ def _details(proxy: LegacyProxy, folder: Path) -> Any:
     }
 
 
-def test_a_body_with_nulls_where_maps_may_be_is_an_empty_snapshot(bench: Bench) -> None:
+def test_a_body_with_nulls_where_maps_may_be_is_an_empty_snapshot(bench: SnapshotBench) -> None:
     usages: list[dict[str, Any]] = [
         {},
         {"apis": None},

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import exporter.snapshot_intake
+import exporter.snapshot_details
 from exporter.errors import BadAnswerError, LedgerError
 from exporter.ledger.ledger import FILE_NAME
 from tests.fakes.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
@@ -45,6 +45,7 @@ class _Life:
         self.last_taken_ms: int | None = None
         self.pruned_before_ms = 0
         self.backfilled = 0
+        self.ends = 0
         self.seen: dict[int, list[int]] = {}
         self.order = 0
 
@@ -82,6 +83,7 @@ class _Life:
 
     def restart(self) -> None:
         self.proxy.restart()
+        self.ends += 1
 
     def export(self) -> None:
         self.exports.append(self.proxy.export())
@@ -102,6 +104,7 @@ class _Life:
     def vanish(self) -> None:
         if self.proxy.series:
             del self.proxy.series[self.some.choice(list(self.proxy.series))]
+            self.ends += 1
 
     def proxy_clock_jumps(self) -> None:
         self.ahead_s = self.some.choice((0.0, 7200.0, -7200.0, 90_000.0))
@@ -229,6 +232,7 @@ class _Life:
         assert totals_add_up(self.ledger)
         assert not flow.rejected
         assert flow.backfilled == self.backfilled
+        assert flow.restarts <= self.ends
         if self.proxy.cap is None:
             assert flow.missed == 0
         live = {series: list(numbers) for series, numbers in self.ledger.totals.series.items()}
@@ -269,7 +273,7 @@ def test_with_details_the_ledger_is_the_truth(
     steps: list[Any], seed: int, twins: bool, numbered: bool, cap: int | None
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.snapshot_intake, "_PER_TRANSACTION", 3)
+        patch.setattr(exporter.snapshot_details, "_PER_TRANSACTION", 3)
         life = _Life(Path(folder), seed=seed, twins=twins, numbered=numbered, cap=cap)
         for step in (*steps, _Life.poll, _Life.poll):
             step(life)
