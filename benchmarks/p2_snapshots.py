@@ -72,15 +72,16 @@ def measure(directory: Path, quick: bool) -> Section:
         " more requests: from the body in memory to the commit. Beside it the same body decoded by `json.loads`, and by"
         " msgspec into typed objects and nothing else. CPU time by turns, best of five. *Memory*: the most that a"
         " process had above what it had before, while it fetched the body over HTTP and took it in, divided by the"
-        " body.",
+        " body; also where all details are of one client and model, at the first contact, and when they come in another"
+        " order, so that all of them are read again.",
     )
     for details in (10_000, 100_000) if quick else (10_000, 100_000, 300_000):
         _measure_size(section, details, directory / str(details))
     return section
 
 
-def make_body(details: int) -> bytes:
-    """A snapshot with this many details, over some 40 series, the same for the same number."""
+def make_body(details: int, *, in_one_series: bool = False, reordered: bool = False) -> bytes:
+    """A snapshot with this many details, over some 40 series or in one, the same for the same number."""
     draw = random.Random(5)  # noqa: S311 - invented traffic
     begin = datetime(2026, 10, 1, tzinfo=UTC)
     apis: dict[str, dict[str, list[dict[str, object]]]] = {}
@@ -89,7 +90,8 @@ def make_body(details: int) -> bytes:
         client, model = draw.choice(CLIENTS), draw.choice(credential.models)
         moment = begin + timedelta(seconds=number * 0.7)
         input_tokens, output_tokens = draw.randint(10, 20_000), draw.randint(1, 4_000)
-        apis.setdefault(client.key, {}).setdefault(model.name, []).append(
+        key, name = ("a key", "a model") if in_one_series else (client.key, model.name)
+        apis.setdefault(key, {}).setdefault(name, []).append(
             {
                 "timestamp": f"{moment:%Y-%m-%dT%H:%M:%S}.{draw.randrange(10**9):09d}+00:00",
                 "latency_ms": draw.randint(200, 30_000),
@@ -105,6 +107,10 @@ def make_body(details: int) -> bytes:
                 "failed": False,
             }
         )
+    if reordered:
+        for models in apis.values():
+            for found in models.values():
+                found.reverse()
     usage = {
         "total_requests": details,
         "apis": {
@@ -163,9 +169,11 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     )
     section.add("100 more ÷ unchanged", best["grown"] / best["unchanged"], "{:.2f}", at_most=1.2 if of_size else None)
     section.add("first contact, µs per detail", first / details * 1e6, "{:.1f}")
-    section.add(
-        "memory ÷ body", _peak(now["body"], directory) * _MIB / len(body), "{:.2f}", at_most=1.2 if of_size else None
-    )
+    section.add("memory ÷ body", _memory(now["body"], directory), "{:.2f}", at_most=1.2 if of_size else None)
+    in_one = directory / "one-series"
+    first_body, second_body = (make_body(details, in_one_series=True, reordered=each) for each in (False, True))
+    section.add("memory ÷ body, first contact, one series", _memory(first_body, in_one), "{:.2f}")
+    section.add("memory ÷ body, reordered, one series", _memory(second_body, in_one), "{:.2f}")
 
 
 def _intake(program: Program) -> SnapshotIntake:
@@ -186,8 +194,8 @@ def _now_ms() -> int:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def _peak(body: bytes, directory: Path) -> float:
-    """MiB above its idle state that a process needs to fetch the body over HTTP and take it in unchanged."""
+def _memory(body: bytes, directory: Path) -> float:
+    """What a process needs above its idle state to fetch the body over HTTP and take it in, divided by the body."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(body))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     context = get_context("spawn")
@@ -195,10 +203,10 @@ def _peak(body: bytes, directory: Path) -> float:
     url = f"http://127.0.0.1:{server.server_port}"
     process = context.Process(target=_poll_in_child, args=(url, directory, results))
     process.start()
-    peak: float = results.get(timeout=120)
+    peak: float = results.get(timeout=600)
     process.join()
     server.shutdown()
-    return peak
+    return peak * _MIB / len(body)
 
 
 def _poll_in_child(url: str, directory: Path, results: "Queue[float]") -> None:

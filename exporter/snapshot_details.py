@@ -7,9 +7,10 @@ What ended while the proxy sent no details was counted then, and is not booked a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import structlog
 
@@ -32,7 +33,7 @@ from exporter.normalize.snapshot import (
 from exporter.normalize.wire import Wire
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonym
-from exporter.records import Cost, Rejected, UsageRecord
+from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000
 """A record that ended so long before the last good poll is of the past: an import, or the first contact."""
@@ -109,19 +110,6 @@ class _Times:
         return True
 
 
-@dataclass(slots=True)
-class _Chunk:
-    """What is booked in one transaction."""
-
-    records: list[tuple[UsageRecord, Cost, bool]] = field(default_factory=list)
-    parts: list[_Part] = field(default_factory=list)
-    rejected: list[tuple[bytes, Rejected]] = field(default_factory=list)
-    duplicates: int = 0
-
-    def __len__(self) -> int:
-        return len(self.records) + len(self.rejected)
-
-
 class DetailIntake:
     """Books the details of one proxy's snapshots. For one thread at a time."""
 
@@ -184,14 +172,17 @@ class DetailIntake:
         handles: set[str] = set()
         moments: defaultdict[str, set[int]] = defaultdict(set)
         some_unread = any(part.added is not None for part in parts)
-        for part in parts:
-            for piece in self._read(part):
-                wires = [item for item in piece if isinstance(item, Wire)]
-                handles.update(wire.auth_index for wire in wires if isinstance(wire.auth_index, str))
-                if some_unread:
-                    identities = [each for wire in wires if (each := self._identity(wire)) is not None]
-                    known = self._ledger.snapshots.known(self._proxy, identities)
-                    moments[identity_model(part.series)].update(ts_ms for ts_ms, _ in known)
+        for chunk in _chunks(self._items(parts)):
+            wires = [(part, item) for part, item in chunk if isinstance(item, Wire)]
+            handles.update(wire.auth_index for _, wire in wires if isinstance(wire.auth_index, str))
+            if some_unread:
+                models = {
+                    (ts_ms, snapshot_fingerprint(self._proxy, wire)): identity_model(part.series)
+                    for part, wire in wires
+                    if not isinstance(ts_ms := milliseconds(wire.timestamp), Rejected)
+                }
+                for identity in self._ledger.snapshots.known(self._proxy, models):
+                    moments[models[identity]].add(identity[0])
         return handles, moments
 
     def _with_twins(self, part: _Part, moments: set[int]) -> _Part:
@@ -205,8 +196,7 @@ class DetailIntake:
         """See ``_Part``. The last ``risen`` details are new, and the snapshot was taken without any of them."""
         ends = sorted(
             ts_ms + duration(item.latency_ms)
-            for piece in self._read(part)
-            for item in piece
+            for _, item in self._items([part])
             if isinstance(item, Wire) and not isinstance(ts_ms := milliseconds(item.timestamp), Rejected)
         )
         doubtful = [ended_ms for ended_ms in ends if ended_ms in times.end_of_counting_ms]
@@ -214,60 +204,73 @@ class DetailIntake:
         new = max(0, part.risen - later)
         return Counter(doubtful[: max(0, len(doubtful) - new)])
 
-    def _read(self, part: _Part) -> Iterator[list[Wire | bytes]]:
-        details = part.series.details if part.added is None else part.added
-        return iter(()) if details is None else read_details(details, part.series, self._pseudonym)
-
-    def _identity(self, wire: Wire) -> Identity | None:
-        ts_ms = milliseconds(wire.timestamp)
-        return None if isinstance(ts_ms, Rejected) else (ts_ms, snapshot_fingerprint(self._proxy, wire))
+    def _items(self, parts: Iterable[_Part]) -> Iterator[tuple[_Part, Wire | bytes]]:
+        """What may be new, with its series."""
+        for part in parts:
+            details = part.series.details if part.added is None else part.added
+            if details is not None:
+                yield from ((part, item) for item in read_details(details, part.series, self._pseudonym))
 
     # --- booking ------------------------------------------------------------------------------------------------------
 
     def _book(self, parts: Sequence[_Part], times: _Times) -> None:
         equal: Counter[int] = Counter()
-        chunk = _Chunk()
-        for part in parts:
-            for piece in self._read(part):
-                self._add(chunk, part, piece, equal=equal, times=times)
-                if len(chunk) >= _PER_TRANSACTION:
-                    self._book_chunk(chunk)
-                    chunk = _Chunk()
-        self._book_chunk(chunk)
+        for chunk in _chunks(self._items(parts)):
+            self._book_chunk(chunk, times, equal)
 
-    def _add(
-        self, chunk: _Chunk, part: _Part, piece: Sequence[Wire | bytes], *, equal: Counter[int], times: _Times
-    ) -> None:
-        """Add those of a piece that are not known. ``equal``: how often each fingerprint has been met."""
-        part.details += len(piece)
-        found: list[tuple[Wire, Identity, bool]] = []
-        for item in piece:
+    def _book_chunk(self, chunk: Sequence[tuple[_Part, Wire | bytes]], times: _Times, equal: Counter[int]) -> None:
+        """``equal``: how often each fingerprint has been met."""
+        found: list[tuple[_Part, Wire, Identity, bool]] = []
+        rejected: list[tuple[_Part, bytes, Rejected]] = []
+        duplicates = 0
+        for part, item in chunk:
+            part.details += 1
             if isinstance(item, bytes):
-                self._reject(chunk, part, item, _OTHER_SHAPE)
+                rejected.append((part, item, _OTHER_SHAPE))
                 continue
             ts_ms = milliseconds(item.timestamp)
             if isinstance(ts_ms, Rejected):
-                self._reject(chunk, part, rejected_line(item), ts_ms)
+                rejected.append((part, rejected_line(item), ts_ms))
                 continue
             ended_ms = ts_ms + duration(item.latency_ms)
             if times.were_counted(part, ended_ms):
-                chunk.duplicates += 1
+                duplicates += 1
                 continue
             fingerprint = snapshot_fingerprint(self._proxy, item)
-            found.append((item, (ts_ms, _signed(fingerprint + equal[fingerprint])), ended_ms >= times.live_from_ms))
+            identity = (ts_ms, _signed(fingerprint + equal[fingerprint]))
             equal[fingerprint] += 1
+            found.append((part, item, identity, ended_ms >= times.live_from_ms))
         # To interpret a record is dearer than to look it up.
-        known = self._ledger.snapshots.known(self._proxy, [identity for _, identity, _ in found])
-        chunk.duplicates += len(known)
-        for wire, identity, live in found:
+        known = self._ledger.snapshots.known(self._proxy, [identity for _, _, identity, _ in found])
+        records: list[tuple[_Part, UsageRecord, bool]] = []
+        for part, wire, identity, live in found:
             if identity in known:
                 continue
             record = self._normalize(wire, identity)
             if isinstance(record, Rejected):
-                self._reject(chunk, part, rejected_line(wire), record)
-                continue
-            chunk.records.append((record, self._pricer.price(record), live))
-            chunk.parts.append(part)
+                rejected.append((part, rejected_line(wire), record))
+            else:
+                records.append((part, record, live))
+        self._write(records, rejected, duplicates=duplicates + len(known))
+
+    def _write(
+        self,
+        records: Sequence[tuple[_Part, UsageRecord, bool]],
+        rejected: Sequence[tuple[_Part, bytes, Rejected]],
+        *,
+        duplicates: int,
+    ) -> None:
+        known = self._ledger.book_details(
+            self._proxy,
+            [(record, self._pricer.price(record), live) for _, record, live in records],
+            rejected=[(line, why) for _, line, why in rejected],
+            duplicates=duplicates,
+        )
+        for part, record, _ in records:
+            part.booked += (record.ts_ms, record.fingerprint) not in known
+        for part, _, why in rejected:
+            part.rejected += 1
+            self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
 
     def _normalize(self, wire: Wire, identity: Identity) -> UsageRecord | Rejected:
         return normalize_detail(
@@ -278,19 +281,11 @@ class DetailIntake:
             fingerprint=lambda _proxy, _wire: identity[1],
         )
 
-    def _reject(self, chunk: _Chunk, part: _Part, line: bytes, why: Rejected) -> None:
-        chunk.rejected.append((line, why))
-        part.rejected += 1
-        self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
 
-    def _book_chunk(self, chunk: _Chunk) -> None:
-        if not len(chunk) and not chunk.duplicates:
-            return
-        known = self._ledger.book_details(
-            self._proxy, chunk.records, rejected=chunk.rejected, duplicates=chunk.duplicates
-        )
-        for (record, _, _), part in zip(chunk.records, chunk.parts, strict=True):
-            part.booked += (record.ts_ms, record.fingerprint) not in known
+def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[list[tuple[_Part, Wire | bytes]]]:
+    """As much of ``items`` at once as is booked in one transaction."""
+    while chunk := list(islice(items, _PER_TRANSACTION)):
+        yield chunk
 
 
 def _signed(fingerprint: int) -> int:

@@ -5,7 +5,7 @@ the identity of each detail in the ledger; the marks only tell which details nee
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.ledger.booking import Booked, book_entries
@@ -117,7 +117,7 @@ class Snapshots:
             first_ms=first[0][-1] if first else 0,
         )
 
-    def known(self, proxy: str, identities: Sequence[Identity]) -> set[Identity]:
+    def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
         """Those of a proxy, which is registered, that are booked or were."""
         with self._database.transaction() as connection:
             (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
@@ -133,7 +133,7 @@ class Snapshots:
         return [ListedFalseStart(*row) for row in rows]
 
 
-def known_details(connection: sqlite3.Connection, proxy: int, identities: Sequence[Identity]) -> set[Identity]:
+def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
     """Those of a proxy that are booked, or were, and have been deleted since because they are old."""
     (pruned_before_ms,) = connection.execute(
         "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)

@@ -31,7 +31,7 @@ _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _MOST_COUNTED = 10**13
 """Bound of a count, so that all that is reckoned with it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
-_AT_ONCE = 5_000
+_AT_ONCE = 1_000
 """So many details are decoded at once: one takes ten times the memory of its bytes."""
 
 
@@ -188,15 +188,15 @@ def _sha256(*parts: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def read_details(
-    details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym
-) -> Iterator[list[Wire | bytes]]:
-    """The details in pieces: each as a redacted wire record, or, if it has another shape, as the line kept of it."""
+def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
+    """Each detail as a redacted wire record, or, where it has another shape, as the line that can be kept of it."""
     for piece in _pieces(details):
         try:
-            yield [_wire(detail, series, pseudonym) for detail in _decode_details(_joined(piece))]
+            found = _decode_details(_joined(piece))
         except _UNDECODABLE:
-            yield [_read_one(raw, series, pseudonym) for raw in piece]
+            yield from (_read_one(raw, series, pseudonym) for raw in piece)
+        else:
+            yield from (_wire(detail, series, pseudonym) for detail in found)
 
 
 def read_moments(details: memoryview) -> Iterator[int]:
