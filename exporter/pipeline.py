@@ -17,6 +17,7 @@ from exporter.credentials.inventory import fetch_inventory
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
 from exporter.intake import Intake
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.restarts import SourceKind
 from exporter.metrics.polls import PollMetrics
 from exporter.pseudonyms import Pseudonym
 from exporter.restarts import RestartLog
@@ -116,12 +117,13 @@ class Pipeline:
         self._stopping.set()
 
     def finish(self) -> None:
-        """After the last poll: try once more to store what the ledger would not take, and say so if it is lost."""
+        """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
         try:
             self._intake.work_off()
         except LedgerError as exc:
             if self._intake.unsaved:
                 _log.error("records_lost", proxy=self.name, records=self._intake.unsaved, message=str(exc))
+        self._restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # said already; the next start sees a gap that is too long
@@ -152,31 +154,38 @@ class Pipeline:
             self._note_flags(read_flags(self._client, source))
             self._take_inventory(source)
 
+        drained: Drained | None = None
         if source.kind == "snapshot":
-            fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
-            if self._client.version != source.version:
-                # A server that has a queue and a snapshot tells the same records twice.
-                raise SourceGoneError(f"{self._client.where} has changed its version; its source is looked for anew.")
-            self._snapshots.take(
-                fetched.body,
-                taken_ms=fetched.taken_ms,
-                before_booking=partial(self._know_credentials, source=source),
-            )
-            # Nothing is in danger between two looks at a snapshot; when a queue follows, its watch begins anew.
-            self._watch, self._read_at, self._torn = None, None, False
-            consequence = "What it counted before is booked."
+            self._take_snapshot(source)
         else:
-            self._drain(source)
-            consequence = "What was in its queue is lost."
-        self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=consequence)
+            drained = self._drain(source)
+        before = self._ledger.note_source(self.name, source.kind) or source.kind
+        if before != source.kind:
+            # It is another server: what it keeps is younger than the last look, so nothing of it has expired.
+            self._watch, self._torn, self._read_at = None, False, self._clock.monotonic()
+        if drained is not None:
+            self._look_for_gap()
+            self._compare_counts(drained)
+        self._follow_restarts(source, before)
         if self._client.version != source.version:
             self._source = None
         self._note_success(source)
 
-    def _drain(self, source: Source) -> None:
+    def _take_snapshot(self, source: Source) -> None:
+        fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
+        if self._client.version != source.version:
+            # A server that has a queue and a snapshot tells the same records twice.
+            raise SourceGoneError(f"{self._client.where} has changed its version; its source is looked for anew.")
+        self._snapshots.take(
+            fetched.body,
+            taken_ms=fetched.taken_ms,
+            before_booking=partial(self._know_credentials, source=source),
+        )
+
+    def _drain(self, source: Source) -> Drained:
         know_credentials = partial(self._know_credentials, source=source)
         try:
-            drained = drain(
+            return drain(
                 self._client,
                 source,
                 handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
@@ -185,8 +194,6 @@ class Pipeline:
         except ProxyError:
             self._torn = True  # what was popped for an answer that did not arrive is lost
             raise
-        self._look_for_gap()
-        self._compare_counts(drained)
 
     def _take_inventory(self, source: Source) -> None:
         self._refreshed_at = self._clock.monotonic()
@@ -226,11 +233,8 @@ class Pipeline:
     def _look_for_gap(self) -> None:
         """Tell if the time since the queue was last read was longer than it keeps a record."""
         now, retention = self._clock.monotonic(), self.status.retention_seconds
-        last_ms = self._ledger.flow(self.name).last_success_ms
-        if self._read_at is not None:
-            seconds = now - self._read_at
-        else:  # by the wall clock, because an earlier process read it
-            seconds = 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
+        # By the wall clock if an earlier process read it.
+        seconds = self._seconds_since_success() if self._read_at is None else now - self._read_at
         self._read_at = now
         if retention is None or seconds <= retention or self.status.publishing_enabled is False:
             return
@@ -262,6 +266,22 @@ class Pipeline:
             now_ms=self._now_ms(),
         )
         self._torn = False
+
+    def _follow_restarts(self, source: Source, before: SourceKind) -> None:
+        """Tell of restarts. What each has cost depends on the source that was read ``before``."""
+        change = "" if before == source.kind else f"Its usage is in a {source.kind} now, it was in a {before}. "
+        loss = (
+            "What was waiting in its queue is lost."
+            if before == "queue"
+            else f"What it counted between the last look, {formats.span(self._seconds_since_success())} ago, and the"
+            " restart is lost."
+        )
+        self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=change + loss)
+
+    def _seconds_since_success(self) -> float:
+        """Since the last good poll, of this process or an earlier one, by the wall clock; 0 before the first."""
+        last_ms = self._ledger.flow(self.name).last_success_ms
+        return 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(

@@ -13,25 +13,33 @@ class RestartLog:
     """Follows the number of restarts of one proxy. For one thread."""
 
     def __init__(self, proxy: str, clock: Clock, *, restarts: int) -> None:
-        """``restarts`` is the number that was noticed up to now."""
+        """``restarts`` is the number of those that an earlier process noticed, and told of."""
         self._proxy = proxy
         self._clock = clock
-        self._told = restarts
+        self._noticed = self._told = restarts
+        self._consequence = ""
         self._told_at: float | None = None
 
     def follow(self, restarts: int, *, consequence: str) -> None:
         """Tell of the restarts since the last line, unless that line was a short while ago. Call it at every poll.
 
-        ``consequence`` is a sentence about what became of its records.
+        ``consequence`` is a sentence about what became of its records, if a restart was noticed in this poll.
         """
-        new, now = restarts - self._told, self._clock.monotonic()
-        if new <= 0 or (self._told_at is not None and now - self._told_at < QUIET_SECONDS):
+        if restarts != self._noticed:
+            self._noticed, self._consequence = restarts, consequence
+        if self._told_at is None or self._clock.monotonic() - self._told_at >= QUIET_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of the restarts since the last line now: before the process ends, for the next one knows of none."""
+        new = self._noticed - self._told
+        if not new:
             return
-        self._told, self._told_at = restarts, now
+        self._told, self._told_at = self._noticed, self._clock.monotonic()
         times = "" if new == 1 else f" ({new} times since the last such line)"
         _log.warning(
             "restart_detected",
             proxy=self._proxy,
             restarts=new,
-            message=f"Restart detected{times}: the counts of the proxy fell. {consequence}",
+            message=f"Restart detected{times}: the proxy began to count anew. {self._consequence}",
         )

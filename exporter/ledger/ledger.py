@@ -29,6 +29,7 @@ from exporter.ledger.quotas import Quotas
 from exporter.ledger.refusals import LedgerRefusals
 from exporter.ledger.rejections import keep_rejected, reject_line, reject_unreadable
 from exporter.ledger.replay import queue_rejected
+from exporter.ledger.restarts import SourceKind, note_look, note_source
 from exporter.ledger.restoring import Restoring
 from exporter.ledger.retention import Pruned, prune
 from exporter.ledger.snapshots import (
@@ -81,6 +82,7 @@ class Ledger:
         self._dictionary_is_stale = False
         self._last_success_ms: dict[int, int] = {}
         self._stored_success_ms: dict[int, int] = {}
+        self._noted_sources: dict[int, tuple[SourceKind, int]] = {}
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
@@ -310,6 +312,21 @@ class Ledger:
         with self.totals.lock:
             return self.totals.flows[self.dictionary.proxies[proxy]]
 
+    def note_source(self, proxy: str, kind: SourceKind) -> SourceKind | None:
+        """Usage was read from a source of this kind: see ``exporter.ledger.restarts``. Raises LedgerError.
+
+        Returns the kind that was read before, None if none was. A change of it is a restart of the proxy.
+        """
+        proxy_id = self.dictionary.proxies[proxy]
+        if self._noted_sources.get(proxy_id) == (kind, self.flow(proxy).restarts):
+            return kind
+        with self._writing() as connection:
+            before = note_source(connection, proxy_id, kind)
+            flow = read_flow(connection, proxy_id)
+        self._noted_sources[proxy_id] = (kind, flow.restarts)
+        self._show_flow(proxy_id, flow)
+        return before
+
     def note_gap(self, proxy: str, *, ended_ms: int, seconds: int) -> None:
         """``proxy`` was not read for longer than it keeps a record. Raises LedgerError."""
         with self._writing() as connection:
@@ -341,15 +358,15 @@ class Ledger:
         """Take over what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
 
         Returns each account with the id of its credential. A restart that the counts give away is counted, unless
-        ``counts_restarts`` is false because another source tells of them.
+        ``counts_restarts`` is false because the source itself is a better witness.
         """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
             taken = take_inventory(connection, self.dictionary, accounts, proxy=proxy_id, whole=whole)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
             quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
-            if taken.restarted and counts_restarts:
-                connection.execute("update proxy set restarts = restarts + 1 where id = ?", (proxy_id,))
+            if whole:
+                note_look(connection, proxy_id, "inventory", restarted=taken.restarted and counts_restarts)
             flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
         with self.totals.lock:

@@ -342,5 +342,18 @@ create table first_series (
 ) without rowid;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY)
+_RESTARTS = """
+-- The kind of source that was read last: queue or snapshot.
+alter table proxy add column source text;
+update proxy set source = iif(snapshot_ms is null, 'queue', 'snapshot') where last_success_ms is not null;
+-- How many restarts of the proxy were known when a witness of them looked last: see restarts.py.
+create table restart_witness (
+    proxy integer not null references proxy,
+    witness text not null,
+    restarts integer not null,
+    primary key (proxy, witness)
+) without rowid;
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

@@ -12,6 +12,7 @@ from exporter.ledger.booking import Booked, book_entries
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.rejections import is_rejected, reject_line
+from exporter.ledger.restarts import note_look
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.totals import Totals
 from exporter.normalize.snapshot import Mark, SnapshotSeries
@@ -295,9 +296,9 @@ def _book_counted(
         connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in counted.false_starts]
     )
     connection.execute(
-        "update proxy set received = received + ?1, booked = booked + ?1, restarts = restarts + ?2 where id = ?3",
-        (booked.entries, counted.restarted, proxy),
+        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, proxy)
     )
+    note_look(connection, proxy, "snapshot", restarted=counted.restarted)
     return booked
 
 

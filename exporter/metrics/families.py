@@ -286,7 +286,10 @@ RETENTION_GAPS = Family(
     "Times that the proxy was not read for longer than it keeps a record, so that records may be lost.",
 )
 RESTARTS = Family(
-    "cliproxy_exporter_restarts_detected", "counter", _PROXY, "Restarts of the proxy that its own counts gave away."
+    "cliproxy_exporter_restarts_detected",
+    "counter",
+    _PROXY,
+    "Restarts of the proxy that were noticed: its counts began anew, or its usage is in another kind of source.",
 )
 FALSE_STARTS = Family(
     "cliproxy_exporter_false_starts",

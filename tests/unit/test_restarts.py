@@ -26,3 +26,17 @@ def test_lines(steps: list[tuple[float, int]], told: list[int]) -> None:
             log.follow(restarts, consequence="It is so.")
     assert [line["restarts"] for line in lines] == told
     assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
+
+
+def test_what_was_held_back_is_told_at_the_end_with_what_the_last_one_has_cost() -> None:
+    clock = TurnableClock()
+    log = RestartLog("home", clock, restarts=0)
+    with structlog.testing.capture_logs() as lines:
+        log.follow(1, consequence="First.")
+        log.follow(3, consequence="Second.")
+        clock.advance(60)
+        log.follow(3, consequence="Nothing happened.")
+        log.tell()
+        log.tell()
+    assert [line["restarts"] for line in lines] == [1, 2]
+    assert lines[1]["message"].endswith("Second.")
