@@ -29,6 +29,8 @@ from exporter.pseudonyms import Pseudonym
 from exporter.records import Billing, Cost, Tokens, UsageRecord
 from exporter.snapshot_details import DetailIntake
 
+_MODELS_TOLD = 5
+
 _log = structlog.get_logger("exporter.intake")
 
 
@@ -140,14 +142,19 @@ class SnapshotIntake:
         return Counted(increments=increments, false_starts=false_starts, restarted=restarted)
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
-        for each in false_starts:
-            _log.warning(
-                "false_start",
-                proxy=self._proxy,
-                message=f"False Start detected: {each.requests} requests worth {each.nano_usd / 1e9:.2f} USD appeared"
-                " at once. They are kept apart, see cliproxy-exporter false-starts; what follows counts.",
-                model=each.model,
-            )
+        if not false_starts:
+            return
+        requests = sum(each.requests for each in false_starts)
+        usd = sum(each.nano_usd for each in false_starts) / 1e9
+        many = "" if len(false_starts) == 1 else f" in {len(false_starts)} series"
+        dearest = sorted(false_starts, key=lambda each: -each.nano_usd)[:_MODELS_TOLD]
+        _log.warning(
+            "false_start",
+            proxy=self._proxy,
+            message=f"False Start detected: {requests} requests{many} worth {usd:.2f} USD appeared at once. They are"
+            " kept apart, see cliproxy-exporter false-starts; what follows counts.",
+            models=[each.model for each in dearest],
+        )
 
     def _increment(self, series: SnapshotSeries, requests: int, tokens: int, at_ms: int) -> UsageRecord:
         provider, _ = model_family(series.model)

@@ -55,7 +55,7 @@ def test_a_sudden_first_value_that_is_too_dear_is_kept_apart_and_what_follows_co
     stripped.request(model="sudden", tokens=70_000_000)
     stripped.request(model="modest", tokens=60_000_000)
     told = _false_starts_told(stripped.poll())
-    assert [(event["log_level"], event["model"]) for event in told] == [("warning", "sudden")]
+    assert [(event["log_level"], event["models"]) for event in told] == [("warning", ["sudden"])]
     flow = flow_of(stripped.ledger)
     assert (flow.false_starts, stripped.counted) == (1, 1)
     (kept,) = stripped.ledger.snapshots.false_starts()
@@ -74,6 +74,16 @@ def test_a_first_value_of_exactly_the_bound_is_believed(tmp_path: Path, tokens: 
     bench.request(tokens=tokens)
     bench.poll()
     assert flow_of(bench.ledger).false_starts == false_starts
+
+
+def test_false_starts_of_one_poll_are_one_line(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    for number in range(300):
+        stripped.request(model=f"m{number}", tokens=(100 + number) * 1_000_000)
+    (told,) = _false_starts_told(stripped.poll())
+    assert "300 requests in 300 series worth 11227.50 USD" in told["message"]
+    assert told["models"] == ["m299", "m298", "m297", "m296", "m295"], "the dearest"
+    assert flow_of(stripped.ledger).false_starts == 300
 
 
 def test_a_first_value_in_a_restart_is_no_false_start(stripped: SnapshotBench) -> None:
