@@ -34,6 +34,10 @@ _HEADLINES = {
     "internal_error": "is not read: the exporter has a fault",
 }
 _TOLD_FOR_MS = 86_400_000
+_WHY_MISSED = "Either another program read them, or nobody did in time, or an answer was lost on its way."
+_WHY_MISSED_IN_SNAPSHOT = (
+    "The proxy shows only its newest requests, and more came between two looks: set COLLECTOR_INTERVAL_SECONDS lower."
+)
 _BILLING = {
     Billing.METERED: "of metered cost",
     Billing.SUBSCRIPTION: "of subscription value",
@@ -91,8 +95,9 @@ def find_problems(
         for name, flow in flows.items()
         if flow.pending
     ]
+    snapshots = {status.name for status in statuses if status.source.startswith("snapshot")}
     for name, flow in flows.items():
-        found += _of_losses(name, flow, moment, now_ms)
+        found += _of_losses(name, flow, moment, now_ms, is_snapshot=name in snapshots)
     found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
     found += [
         Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
@@ -184,7 +189,9 @@ def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Pr
     return Problem(severity="note", kind="Credential", subject=state.label, title=title, text=text)
 
 
-def _of_losses(proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float) -> Iterable[Problem]:
+def _of_losses(
+    proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, is_snapshot: bool
+) -> Iterable[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
     if flow.gap_ms is not None and flow.gap_seconds is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
         yield Problem(
@@ -196,14 +203,14 @@ def _of_losses(proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: f
             " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows.",
         )
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
+        why = _WHY_MISSED_IN_SNAPSHOT if is_snapshot else _WHY_MISSED
         yield Problem(
             severity="note",
             kind="Proxy",
             subject=proxy,
             title=f"counted about {_records(flow.missed)} that never arrived, the last ones at"
             f" {moment(flow.missed_ms)}",
-            text="They are missing in all figures. Either another program read them, or nobody did in time, or an"
-            " answer was lost on its way. The number is an estimate over all time.",
+            text=f"They are missing in all figures. {why} The number is an estimate over all time.",
         )
 
 

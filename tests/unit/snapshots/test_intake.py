@@ -158,6 +158,18 @@ def test_details_in_another_order_or_behind_a_cap_are_no_restart(bench: Snapshot
     assert flow_of(bench.ledger).restarts == 0
 
 
+def test_what_a_capped_proxy_hid_before_it_was_met_is_not_missed(bench: SnapshotBench) -> None:
+    bench.proxy.cap = 10
+    for _ in range(15):
+        bench.request()
+    bench.poll()
+    assert (flow_of(bench.ledger).booked, flow_of(bench.ledger).missed) == (10, 0)
+    for _ in range(12):
+        bench.request()
+    bench.poll()
+    assert (flow_of(bench.ledger).booked, flow_of(bench.ledger).missed) == (20, 2)
+
+
 def test_a_restart_whose_export_was_imported_misses_nothing(bench: SnapshotBench) -> None:
     """The imported series are as they were, so their details are not looked at again; others are not back."""
     for _ in range(3):

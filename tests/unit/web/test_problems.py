@@ -76,6 +76,15 @@ def test_missed_records_are_told_for_a_day_after_the_last_one() -> None:
     assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "why"), [("queue-v0", "another program read them"), ("snapshot-v0", "COLLECTOR_INTERVAL_SECONDS")]
+)
+def test_why_records_are_missing_depends_on_the_source(source: str, why: str) -> None:
+    status = ProxyStatus(name="home", state="ok", sentence="It is read.", source=source)
+    [missed] = _find(statuses=[status], flows={"home": Flow(missed=5, missed_ms=_NOW_MS)}, now_ms=_NOW_MS)
+    assert why in missed.text
+
+
 @pytest.mark.parametrize("state", [*FAILURE_REASONS, "publishing_off", "another_consumer"])
 def test_each_state_of_a_proxy_has_a_headline_of_its_own_and_its_sentence(state: str) -> None:
     [problem] = _find(statuses=[_WELL, ProxyStatus(name="away", state=state, sentence="Do this.")])
