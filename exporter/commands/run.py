@@ -28,7 +28,7 @@ def run(or_demo: bool = False) -> None:
         settings = ready_settings()
         if not settings.proxies and or_demo:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
-            _run_demo(settings, rate=1.0, seed=None, proxy_port=0, version=versions.DEFAULT, history_hours=None)
+            _run_demo(settings)
             return
         if not settings.proxies:
             raise SettingsError(no_proxy_sentence())
@@ -42,7 +42,7 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
         raise click.BadParameter(str(exc)) from exc
 
 
-@click.command(epilog="Example: cliproxy-exporter demo --rate 5 --proxy-version 6.9")
+@click.command(epilog="Example: cliproxy-exporter demo --rate 5 --proxy-version 6.9 --upgrade-after 120")
 @click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day.")
 @click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests.")
 @click.option("--proxy-port", default=0, show_default=True, help="Port of the demo proxy; 0 takes a free one.")
@@ -58,7 +58,29 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
     type=click.FloatRange(min=0),
     help="Hours that a proxy without a queue (up to 6.9) already ran.  [default: 6]",
 )
-def demo(rate: float, seed: int | None, proxy_port: int, proxy_version: str, history_hours: float | None) -> None:
+@click.option(
+    "--upgrade-after",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Become another version after so many seconds.",
+)
+@click.option(
+    "--upgrade-to",
+    default=versions.DEFAULT,
+    show_default=True,
+    callback=_version,
+    help="Which version then, newer or older.",
+)
+def demo(
+    *,
+    rate: float,
+    seed: int | None,
+    proxy_port: int,
+    proxy_version: str,
+    history_hours: float | None,
+    upgrade_after: float | None,
+    upgrade_to: str,
+) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
     Its ledger is in the folder `demo` of the data directory, and it writes nothing to Supabase, so real figures and
@@ -76,11 +98,21 @@ def demo(rate: float, seed: int | None, proxy_port: int, proxy_version: str, his
             proxy_port=proxy_port,
             version=proxy_version,
             history_hours=history_hours,
+            upgrade_after=upgrade_after,
+            upgrade_to=upgrade_to,
         )
 
 
 def _run_demo(
-    settings: Settings, *, rate: float, seed: int | None, proxy_port: int, version: str, history_hours: float | None
+    settings: Settings,
+    *,
+    rate: float = 1.0,
+    seed: int | None = None,
+    proxy_port: int = 0,
+    version: str = versions.DEFAULT,
+    history_hours: float | None = None,
+    upgrade_after: float | None = None,
+    upgrade_to: str = versions.DEFAULT,
 ) -> None:
     # Imported here: the demo brings a web server of its own, which the exporter does not need.
     from exporter.demo.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
@@ -103,8 +135,16 @@ def _run_demo(
         seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
         history_hours=history_hours,
     )
+
+    def upgrade() -> None:
+        proxy.upgrade(upgrade_to)
+        click.echo(f"Now the demo proxy is {upgrade_to}.")
+
+    upgrading = threading.Timer(upgrade_after or 0, upgrade)
     server.start()
     traffic.start()
+    if upgrade_after is not None:
+        upgrading.start()
     try:
         _run_exporter(
             settings.model_copy(
@@ -120,6 +160,7 @@ def _run_demo(
             )
         )
     finally:
+        upgrading.cancel()
         traffic.stop()
         server.stop()
 

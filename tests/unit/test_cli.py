@@ -64,6 +64,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (["demo", "--rate", "often"], "often"),
         (["demo", "--proxy-version", "5.0"], "It knows 6.6, 6.9"),
         (["demo", "--history-hours", "6"], "v7.2.140 has a queue"),
+        (["demo", "--upgrade-to", "9"], "It knows 6.6, 6.9"),
         (["export", "--format", "xml"], "xml"),
     ],
     ids=" ".join,
@@ -130,6 +131,15 @@ def test_the_demo_shows_invented_figures(arguments: list[str], tmp_path: Path) -
         assert program.stop() == 0
     assert "all figures are invented" in program.out[0]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]
+
+
+def test_the_demo_plays_an_upgrade(tmp_path: Path) -> None:
+    arguments = ["demo", "--proxy-version", "6.9", "--history-hours", "0", "--upgrade-after", "1", "--upgrade-to", "8"]
+    with exporter_process(tmp_path, arguments=arguments, COLLECTOR_INTERVAL_SECONDS="1") as program:
+        labels = {"proxy": "demo", "commit": "demo", "version": "v8.0.3", "source": "queue-v8"}
+        wait_until(lambda: program.metric("cliproxy_proxy_info", **labels) == 1)
+        assert program.stop() == 0
+    assert "Now the demo proxy is v8.0.3." in program.out
 
 
 def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_path: Path) -> None:
