@@ -162,12 +162,12 @@ def _provider(name: str, since: datetime = SINCE, end: datetime | None = None) -
 
 def test_alerts_of_one_group_share_a_message(binary: Monitoring, tmp_path: Path) -> None:
     names = ["claude", "codex", "gemini"]
-    now = datetime.now(tz=UTC)  # a group does not wait for others if its alert is old
+    since = datetime.now(tz=UTC) + timedelta(minutes=1)  # a group does not wait for others if its first alert is old
     with _slack_channel(binary, tmp_path) as tell:
-        title, text = tell(*[_provider(name, now) for name in names])
+        title, text = tell(*[_provider(name, since) for name in names])
 
     assert title == "WARNING: claude fails (and 2 more)"
-    stamp = f"{now:%Y-%m-%d %H:%M UTC}"
+    stamp = f"{since:%Y-%m-%d %H:%M UTC}"
     parts = [f"WARNING: {name} fails\nMuch of {name} fails.\nSince {stamp}." for name in names]
     assert text == "\n\n".join(parts)
 

@@ -32,5 +32,5 @@ def start(supabase_api: SupabaseApi, tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def gate(supabase_api: SupabaseApi) -> Iterator[Gate]:
-    with Gate(lambda: supabase_api.url, late_seconds=2.0) as gate:
+    with Gate(lambda: supabase_api.url, late_seconds=4.0) as gate:
         yield gate

@@ -109,7 +109,7 @@ def test_what_a_provider_told_of_its_windows_is_there(start: Start, supabase_api
 def test_every_fault_passes_and_nothing_is_lost_or_doubled(
     start: Start, supabase_api: SupabaseApi, gate: Gate, fault: str
 ) -> None:
-    bench = start(url=gate.url, answer_seconds=1.0)
+    bench = start(url=gate.url, answer_seconds=2.0)
     bench.work()
     bench.book(30)
 
@@ -148,7 +148,7 @@ def test_attempts_become_rarer_while_supabase_is_away_and_each_state_is_logged_o
 
 
 def test_a_frozen_server_costs_a_time_out_and_then_it_goes_on(start: Start, supabase_api: SupabaseApi) -> None:
-    bench = start(answer_seconds=0.5)
+    bench = start(answer_seconds=2.0)
     bench.work()
     bench.book(40)
     supabase_api.freeze()
