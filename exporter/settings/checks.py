@@ -31,6 +31,9 @@ _LOWEST_OFFSET, _HIGHEST_OFFSET = -12.0, 14.0
 _MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
 _DATA_API_PATH = re.compile(r"/(rest|auth|storage|functions)/v1\Z")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_SUPABASE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+"""Keys of projects: ``sb_secret_`` with letters and digits, or the older tokens (JWT)."""
+_COPY_IT = "Copy the secret key (sb_secret_...) from the project's settings, API keys."
 _SHORTEST_HASH_KEY = 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -291,9 +294,12 @@ def supabase_key(value: object) -> SecretStr:
     key = secret(value)
     text = key.get_secret_value()
     if text.startswith("sb_publishable_") or _token_role(text) == "anon":
+        raise wrong("It is the project's public key, which may not write.", _COPY_IT)
+    if not _SUPABASE_KEY.fullmatch(text):
         raise wrong(
-            "It is the project's public key, which may not write.",
-            "Give the secret key (sb_secret_...), from the project's settings, API keys.",
+            "It has characters that no key has. The project's page shows dots in place of most of a key until it is"
+            " revealed, and quotes are no part of it.",
+            _COPY_IT,
         )
     return key
 

@@ -180,6 +180,18 @@ def test_the_hash_from_the_proxys_configuration_is_not_the_key(tmp_path: Path) -
             id="the old token of anon",
         ),
         pytest.param(
+            SUPABASE | {"SUPABASE_SECRET_KEY": "sb_secret_planted••••••"},
+            "SUPABASE_SECRET_KEY",
+            "until it is revealed",
+            id="a key with dots in place of its end",
+        ),
+        pytest.param(
+            SUPABASE | {"SUPABASE_SECRET_KEY": '"sb_secret_planted"'},
+            "SUPABASE_SECRET_KEY",
+            "quotes are no part of it",
+            id="a key in quotes",
+        ),
+        pytest.param(
             SUPABASE | {"SUPABASE_URL": "https://a.supabase.co/rest/v1/"},
             "SUPABASE_URL",
             "Write https://a.supabase.co.",
