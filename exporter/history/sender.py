@@ -20,10 +20,14 @@ from exporter.ledger.ledger import Ledger
 
 _FEWEST_ROWS = 50
 _SUSPICIOUS = 8
-"""So many records one after the other that are all refused are not all bad."""
+"""After so many records one after the other that are all refused, some from all over the batch are tried."""
 _SIGN_OF_LIFE_SECONDS = 240.0
 
 _log = structlog.get_logger("exporter.history")
+
+
+class _AllRefusedError(HistoryMisconfiguredError):
+    """The database refuses records whatever is in them."""
 
 
 class Sender:
@@ -53,6 +57,8 @@ class Sender:
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
         self._tried_refused = False
+        self._too_late = 0
+        self._frozen = 0
 
     def send(self) -> bool:
         """Send one batch; whether more waits. Raises HistoryError and LedgerError."""
@@ -69,6 +75,7 @@ class Sender:
         if outgoing.state is None:
             return True
         self._checkpoints.sent(outgoing.state)
+        self._tell_left_out()
         if quotas := self._quotas.changed():
             self._call_leniently("exporter_save_quotas", p_rows=quotas)
             self._quotas.sent(quotas)
@@ -80,13 +87,7 @@ class Sender:
     def _book(self, outgoing: Outgoing, labels: list[Row], checkpoint: Row | None) -> None:
         refused: dict[int, str] = {}
         try:
-            answer = self._call(
-                "exporter_book",
-                p_rows=self._rows.of(outgoing.entries),
-                p_labels=labels,
-                p_checkpoint=checkpoint,
-            )
-            self._tell_left_out(expect_object(answer))
+            self._send_rows(outgoing.entries, p_labels=labels, p_checkpoint=checkpoint)
         except HistoryDataError:
             refused = self._halved(outgoing.entries)
             self._send_apart(labels, checkpoint)
@@ -108,7 +109,7 @@ class Sender:
     def _halved(self, entries: Sequence[Entry]) -> dict[int, str]:
         """Send them in halves; those that are refused one by one, each with the reason.
 
-        Raises HistoryMisconfiguredError if it seems that none is taken: then it is not for what is in them.
+        Raises _AllRefusedError if it seems that none is taken: then it is not for what is in them.
         """
         refused: dict[int, str] = {}
         taken = False
@@ -116,20 +117,35 @@ class Sender:
         while waiting:
             part = waiting.pop()
             try:
-                self._call("exporter_book", p_rows=self._rows.of(part))
+                self._send_rows(part)
                 taken = True
             except HistoryDataError as exc:
-                if len(part) == 1:
-                    refused[part[0].id] = str(exc)
-                    if len(refused) == _SUSPICIOUS and not taken:
-                        raise HistoryMisconfiguredError(
+                if len(part) > 1:
+                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half is taken first
+                    continue
+                refused[part[0].id] = str(exc)
+                if len(refused) == _SUSPICIOUS and not taken:
+                    taken = any(self._is_taken(later[-1]) for later in waiting)  # the batch's far end first
+                    if not taken:
+                        raise _AllRefusedError(
                             f"{exc} So it is with every record: is there a constraint or trigger that is not the"
                             " exporter's?",
                             reason=exc.reason,
                         ) from exc
-                else:
-                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half is taken first
         return refused
+
+    def _is_taken(self, entry: Entry) -> bool:
+        """Whether the database takes this one. If so it is there, and its part of the batch adds it no more."""
+        try:
+            self._send_rows([entry])
+        except HistoryDataError:
+            return False
+        return True
+
+    def _send_rows(self, entries: Sequence[Entry], **more: object) -> None:
+        answer = expect_object(self._call("exporter_book", p_rows=self._rows.of(entries), **more))
+        self._too_late += answer["refused"]
+        self._frozen += answer["frozen"]
 
     def _send_apart(self, labels: list[Row], checkpoint: Row | None) -> None:
         if labels or checkpoint is None:  # either call is a sign of life
@@ -149,25 +165,29 @@ class Sender:
         last = -(2**63)
         while entries := self._ledger.backlog.set_aside(self._proxy, after=last, limit=PAGE_ROWS):
             last = entries[-1].id
-            still = self._halved(entries)
+            try:
+                still = self._halved(entries)
+            except _AllRefusedError:
+                continue  # nothing new: others are taken
             self._ledger.backlog.accepted([entry.id for entry in entries if entry.id not in still])
 
-    def _tell_left_out(self, answer: Row) -> None:
-        """Records of days that have ended there."""
-        if answer.get("refused"):
+    def _tell_left_out(self) -> None:
+        """Records of days that have ended there: once for all that waited."""
+        if self._too_late:
             _log.warning(
                 "history_records_too_late",
                 proxy=self._proxy,
-                records=answer["refused"],
+                records=self._too_late,
                 meaning="they are of days whose records have been deleted from Supabase, so they are not written there",
             )
-        if answer.get("frozen"):
+        if self._frozen:
             _log.info(
                 "history_days_frozen",
                 proxy=self._proxy,
-                records=answer["frozen"],
+                records=self._frozen,
                 meaning="they are written, but their days in daily_stats do not change any more",
             )
+        self._too_late = self._frozen = 0
 
     def _is_quiet(self) -> bool:
         """Whether it is time for a sign of life, without which another exporter could take the claim."""

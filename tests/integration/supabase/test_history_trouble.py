@@ -135,6 +135,20 @@ def test_nothing_is_deleted_while_records_wait_that_may_be_of_such_days(
     assert len(records(supabase_api.database)) == 3
 
 
+def test_records_of_days_that_do_not_change_any_more_are_told_once(start: Start, supabase_api: SupabaseApi) -> None:
+    supabase_api.database.run(
+        "insert into daily_stats (stat_date) values ('2026-09-01');"
+        "insert into usage_snapshots (collected_at) values ('2026-10-01')"
+    )
+    bench = start()
+    bench.book(2500, timestamp="2026-09-01T12:00:00Z")
+
+    with structlog.testing.capture_logs() as logs:
+        assert bench.work() == "ok"
+
+    assert [entry["records"] for entry in logs if entry["event"] == "history_days_frozen"] == [2500]
+
+
 # --- several proxies --------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +209,23 @@ def test_a_constraint_that_refuses_everything_is_no_fault_of_the_records(
 
     assert bench.work(60) == "ok"
     assert assert_equal(bench.data_dir, database) == 500
+
+
+def test_refused_records_in_a_row_hold_up_no_good_ones(start: Start, supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    bench = start()
+    bench.book(12, model="new-model")
+    bench.book(92)
+    database.run("alter table usage_records add constraint picky check (model <> 'new-model')")
+    try:
+        assert bench.work() == "ok", bench.history.status.sentence
+        assert (len(records(database)), bench.history.status.refused) == (92, 12)
+        bench.close()
+        again = start()
+        assert again.work() == "ok", again.history.status.sentence
+        assert again.history.status.refused == 12
+    finally:
+        database.run("alter table usage_records drop constraint picky")
 
 
 def test_records_that_were_refused_are_not_pruned(start: Start, supabase_api: SupabaseApi) -> None:
