@@ -17,7 +17,7 @@ from exporter.ledger.schema import NEVER_CLAIMED
 TABLES: Mapping[str, str] = {
     "usage_snapshots": "slot",
     "model_usage": "id",
-    "daily_stats": "stat_date",
+    "daily_stats": "exporter_part",
     "model_pricing": "provider",
     "rate_limit_configs": "reset_anchor_timestamp",
     "rate_limit_status": "status_label",

@@ -154,6 +154,11 @@ end $$;
 alter table public.usage_snapshots add column if not exists slot timestamptz;
 create unique index if not exists usage_snapshots_slot_key on public.usage_snapshots (slot);
 
+-- What of a day the exporter wrote: {"since": null} is all of it, else `added` is what it added to an older row, of the
+-- records since then. Null in rows of the older collector alone. It stands here so that it is not lost with the
+-- exporter's own tables.
+alter table public.daily_stats add column if not exists exporter_part jsonb;
+
 -- Every published schema has these; a table made by hand may not.
 do $$
 declare

@@ -316,20 +316,26 @@ $$;
 create or replace function public.exporter_recompute(p_days date[]) returns void
 language plpgsql set search_path = '' as $$
 declare
-    project public.exporter_project;
+    last_old_poll timestamptz;
     touched public.exporter_days;
     sums jsonb;
     before jsonb;
 begin
-    select * into project from public.exporter_project;
-    -- A row of the older collector stays as it is if its day is over; on the day of the switch the records since its
-    -- last poll are added to it.
-    insert into public.exporter_days (day, since, frozen)
+    part jsonb;
+    select coalesce(max(s.collected_at), max(p.switched_at)) into last_old_poll
+    from public.exporter_project p
+    left join public.usage_snapshots s on s.slot is null;
+    -- A row of the older collector stays as it is if its day was over, in every time zone, at the last poll of that. To
+    -- others the records since that poll are added. A row that the exporter wrote, before its own tables were removed or
+    -- emptied, tells so.
+    insert into public.exporter_days (day, since, added, frozen)
     select d.day,
-           case when s.stat_date is not null then
-               coalesce((select max(collected_at) from public.usage_snapshots where slot is null), project.switched_at)
-           end,
-           case when s.stat_date is not null and d.day < project.switch_day then 'before_switch' end
+           case when s.exporter_part is not null then (s.exporter_part ->> 'since')::timestamptz
+                when s.stat_date is not null then last_old_poll end,
+           coalesce(s.exporter_part -> 'added', '{}'),
+           case when s.stat_date is not null and s.exporter_part is null
+                     and (d.day + 1)::timestamp at time zone 'UTC' + interval '12 hours' <= last_old_poll
+                then 'before_switch' end
     from (select distinct unnest(p_days) as day) d
     left join public.daily_stats s on s.stat_date = d.day
     order by d.day
@@ -342,8 +348,12 @@ begin
         sums := public.exporter_day_sums(touched.day, touched.since);
         if touched.since is not null then
             update public.exporter_days set added = sums where day = touched.day;
+        part := jsonb_build_object('since', touched.since);
             select jsonb_build_object(
+            -- A row to which nothing is to be added is not touched.
+            continue when touched.added = '{}' and sums #> '{breakdown,models}' = '{}';
                 'total_requests', total_requests, 'success_count', success_count, 'failure_count', failure_count,
+            part := part || jsonb_build_object('added', sums);
                 'total_tokens', total_tokens, 'estimated_cost_usd', coalesce(estimated_cost_usd, 0),
                 'breakdown', coalesce(breakdown, '{}'))
             into before from public.daily_stats where stat_date = touched.day for update;
@@ -353,15 +363,15 @@ begin
             end if;
         end if;
         insert into public.daily_stats as s (stat_date, total_requests, success_count, failure_count, total_tokens,
-                                             estimated_cost_usd, breakdown, updated_at)
+                                             estimated_cost_usd, breakdown, exporter_part, updated_at)
         values (touched.day, (sums ->> 'total_requests')::integer, (sums ->> 'success_count')::integer,
                 (sums ->> 'failure_count')::integer, (sums ->> 'total_tokens')::bigint,
-                (sums ->> 'estimated_cost_usd')::numeric, sums -> 'breakdown', now())
+                (sums ->> 'estimated_cost_usd')::numeric, sums -> 'breakdown', part, now())
         on conflict (stat_date) do update set
             total_requests = excluded.total_requests, success_count = excluded.success_count,
             failure_count = excluded.failure_count, total_tokens = excluded.total_tokens,
             estimated_cost_usd = excluded.estimated_cost_usd, breakdown = excluded.breakdown,
-            updated_at = excluded.updated_at;
+            exporter_part = excluded.exporter_part, updated_at = excluded.updated_at;
     end loop;
 end $$;
 

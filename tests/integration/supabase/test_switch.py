@@ -1,6 +1,6 @@
 """From the older collector to this one: its rows stay, the day of the switch is both, and counters go on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -42,11 +42,23 @@ def _snapshot(database: Database, time: str) -> bool:
 
 
 def test_days_before_the_switch_are_never_rewritten(database: Database) -> None:
-    before = _days(database)["2026-10-31"]
+    database.run("insert into daily_stats (stat_date, breakdown) values ('2026-10-30', null)")
+    before = _days(database)
 
-    _book(database, "2026-10-31 09:00", "2026-10-31 23:59")
+    _book(database, "2026-10-30 09:00", "2026-10-31 09:00", "2026-10-31 23:59")
 
-    assert _days(database)["2026-10-31"] == before
+    assert _days(database) == before
+
+
+def test_what_was_used_between_the_last_old_poll_and_midnight_counts_although_the_exporter_came_later(
+    database: Database,
+) -> None:
+    database.run("update exporter_project set switched_at = '2026-11-02 09:00Z'")
+
+    _book(database, f"{_SWITCH} 10:14", f"{_SWITCH} 12:00", f"{_SWITCH} 23:59", "2026-11-02 00:00")
+
+    days = {day: row["total_requests"] for day, row in _days(database).items()}
+    assert days == {"2026-10-31": 10, _SWITCH: 20 + 2, "2026-11-02": 1}
 
 
 def test_the_day_of_the_switch_is_its_old_row_and_what_was_used_since_the_last_old_poll(database: Database) -> None:
@@ -169,6 +181,30 @@ def test_the_statements_on_the_page_remove_what_is_the_exporters(database: Datab
     six = ("usage_snapshots", "model_usage", "daily_stats", "model_pricing", "rate_limit_configs", "rate_limit_status")
     assert {row["name"] for row in left} == {*six}
     database.migrate()
+
+
+def _empty(database: Database) -> None:
+    database.run("truncate exporter_project, exporter_days, exporter_proxies cascade")
+
+
+def _remove(database: Database) -> None:
+    database.run(_statements("Everything of the exporter"))
+    database.migrate()
+
+
+@pytest.mark.parametrize("begin_anew", [_empty, _remove])
+def test_what_is_sent_again_after_the_exporters_tables_were_lost_counts_once(
+    database: Database, begin_anew: Callable[[Database], None]
+) -> None:
+    times = (f"{_SWITCH} 11:00", "2026-11-02 09:00", "2026-11-03 09:00")
+    _book(database, *times)
+    before = {day: {**row, "updated_at": ""} for day, row in _days(database).items()}
+
+    begin_anew(database)
+    assert database.call("exporter_claim", proxy="home", owner=OWNER, day=_SWITCH)["claimed"]
+    _book(database, *times)
+
+    assert {day: {**row, "updated_at": ""} for day, row in _days(database).items()} == before
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
