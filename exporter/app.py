@@ -321,7 +321,7 @@ def open_history(
         polled={proxy.name for proxy in settings.proxies},
         tasks=[
             config_task(remote, ledger, limits, clock),
-            status_task(remote, limits, clock),
+            status_task(remote, ledger, limits, clock),
             snapshot_task(remote, clock),
             price_task(remote, ledger, pricer, clock),
             prune_task(

@@ -48,7 +48,7 @@ FUNCTIONS: Mapping[str, Mapping[str, object]] = {
     "exporter_prune": _NOBODY | {"p_before": "1970-01-01"},
     "exporter_prune_snapshots": {"p_before": "-infinity"},
     "exporter_records": {"p_proxy": "", "p_ts_ms": 0, "p_fingerprint": "0"},
-    "exporter_limit_use": {"p_owner": "", "p_windows": []},
+    "exporter_limit_use": {"p_owner": "", "p_known": [], "p_windows": []},
 }
 """The functions that the exporter calls, each with what shows that it may and writes nothing: a proxy without a name is
 refused by the database, and what is older than everything is not there."""

@@ -14,6 +14,8 @@ from exporter.clock import Clock
 from exporter.errors import HistoryDataError
 from exporter.history.history import Task
 from exporter.history.remote import Remote, Row, expect_rows
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
 from exporter.limits.limit import Unit
@@ -27,14 +29,15 @@ _AT_LEAST_EVERY_SECONDS = 300.0
 _log = structlog.get_logger("exporter.history")
 
 
-def status_task(remote: Remote, board: LimitBoard, clock: Clock) -> Task:
+def status_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> Task:
     """Writes the status of each limit when it has changed, and now and then to show that it is up to date."""
-    return Task(_EVERY_SECONDS, _LimitStatus(remote, board, clock).run)
+    return Task(_EVERY_SECONDS, _LimitStatus(remote, ledger, board, clock).run)
 
 
 class _LimitStatus:
-    def __init__(self, remote: Remote, board: LimitBoard, clock: Clock) -> None:
+    def __init__(self, remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> None:
         self._remote = remote
+        self._ledger = ledger
         self._board = board
         self._clock = clock
         self._written: dict[int, tuple[Row, float]] = {}
@@ -56,7 +59,11 @@ class _LimitStatus:
         windows = [
             {"config_id": id_, "since_ms": each.start_ms} for id_, each in here.items() if each.start_ms is not None
         ]
-        used = self._remote.call("exporter_limit_use", p_owner=owner, p_windows=windows) if windows else []
+        if not windows:
+            return list(here.values())
+        backlog = self._ledger.backlog
+        known = [proxy for proxy in list(self._ledger.dictionary.proxies) if backlog.stage(proxy) != NEVER_CLAIMED]
+        used = self._remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
         for row in expect_rows(used):
             each = here[row["config_id"]]
             here[row["config_id"]] = replace(

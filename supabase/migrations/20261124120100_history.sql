@@ -722,29 +722,60 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- What the proxies of all other exporters used since the beginning of limits' windows, by models as rate_limit_configs
--- says. p_windows: objects with config_id, since_ms. Limits of which they used nothing are left out.
-create or replace function public.exporter_limit_use(p_owner text, p_windows jsonb) returns table (
+-- says. p_windows: objects with config_id, since_ms. Limits of which they used nothing are left out. `p_known`: the names
+-- under which this exporter has written; what was used before another one got such a name it knows itself.
+create or replace function public.exporter_limit_use(p_owner text, p_known text[], p_windows jsonb) returns table (
     config_id bigint, requests bigint, tokens bigint
 )
 language sql stable set search_path = '' as $$
-    with windows as (
-        select c.id, p.name as proxy, '%' || c.model_pattern || '%' as pattern, w.since,
-               -- Whole quarters of an hour are summed already.
+    -- `whole` is the first quarter of an hour that has begun since: whole ones are summed already.
+    with windows as materialized (
+        select c.id, '%' || c.model_pattern || '%' as pattern, w.since,
                date_bin('15 minutes', w.since + interval '15 minutes' - interval '1 microsecond', 'epoch') as whole
         from (select config_id, to_timestamp(since_ms / 1000.0) as since
               from jsonb_to_recordset(p_windows) as r (config_id bigint, since_ms bigint)) w
         join public.rate_limit_configs c on c.id = w.config_id
-        join public.exporter_proxies p on p.owner is distinct from p_owner
+    ),
+    others as materialized (
+        select name, since,
+               date_bin('15 minutes', since + interval '15 minutes' - interval '1 microsecond', 'epoch') as whole
+        from (select name, case when name = any (p_known) then claimed_at else 'epoch' end as since
+              from public.exporter_proxies where owner <> p_owner) o
+    ),
+    -- The roll-up is read once, from the earliest of all beginnings on, however many limits there are: sums by model
+    -- between beginnings. Proxy by proxy (lateral, with sums inside), because a join is planned as a pass through all
+    -- rows.
+    beginnings as materialized (
+        select array_agg(distinct whole order by whole) as moments from windows
+    ),
+    rolled as materialized (
+        select each.*
+        from beginnings b
+        cross join others o
+        cross join lateral (
+            select r.model, b.moments[width_bucket(r.bucket, b.moments)] as since, sum(r.requests) as requests,
+                   sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified) as tokens
+            from public.usage_rollups r
+            where r.proxy = o.name and r.bucket >= greatest(b.moments[1], o.whole)
+            group by 1, 2
+        ) each
     ),
     used as (
-        select w.id, r.requests, r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified as tokens
+        select w.id, r.requests, r.tokens
         from windows w
-        join public.usage_rollups r on r.proxy = w.proxy and r.bucket >= w.whole and r.model ilike w.pattern
+        join rolled r on r.since >= w.whole and r.model ilike w.pattern
         union all
-        select w.id, r.requests, r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified
+        select w.id, each.requests, each.tokens
         from windows w
-        join public.usage_records r
-          on r.proxy = w.proxy and r.ts >= w.since and r.ts < w.whole and r.model ilike w.pattern
+        cross join others o
+        cross join lateral (
+            select sum(r.requests) as requests,
+                   sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified) as tokens
+            from public.usage_records r
+            where r.proxy = o.name and r.ts >= greatest(w.since, o.since) and r.ts < greatest(w.whole, o.whole)
+              and r.model ilike w.pattern
+        ) each
+        where each.requests is not null
     )
     select id, sum(requests)::bigint, sum(tokens)::bigint from used group by id
 $$;

@@ -238,6 +238,32 @@ def test_two_exporters_of_a_project_write_the_sum_of_both(
         exporter.close()
 
 
+def test_what_a_proxy_used_that_left_the_settings_counts_once(
+    tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
+) -> None:
+    first = LimitProject(tmp_path / "first", supabase_api, clock=clock, proxy="home")
+    first.ledger.register("office")
+    id_ = first.insert(model_pattern="claude", token_limit=100_000, reset_strategy="monthly")
+    first.book(_use(_NOW_MS - _HOUR_MS, 1000, proxy="home"), _use(_NOW_MS - _HOUR_MS, 2000, proxy="office"))
+    first.restart()  # without office
+    first.work(2)
+    assert first.statuses[id_]["used_tokens"] == 3000
+
+    second = LimitProject(tmp_path / "second", supabase_api, clock=clock, proxy="office")
+    supabase_api.database.run("update exporter_proxies set claimed_at = '2026-01-01' where name = 'home'")
+    second.work(2)
+    moved_ms = _NOW_MS - 60_000
+    supabase_api.database.run(
+        f"update exporter_proxies set claimed_at = to_timestamp({moved_ms} / 1000) where name = 'office'"
+    )
+    second.book(_use(moved_ms + 1, 40_000, proxy="office"))
+    for exporter in (second, first):  # the last one writes
+        exporter.work(2)
+        assert exporter.statuses[id_]["used_tokens"] == 43_000
+    for exporter in (first, second):
+        exporter.close()
+
+
 def test_an_exporter_that_may_not_write_leaves_the_status_alone(
     tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
 ) -> None:
