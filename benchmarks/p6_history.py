@@ -65,6 +65,7 @@ def _sender(program: Program, remote: Remote) -> Sender:
     labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
     return Sender(
         PROXY,
+        PROXY,
         _OWNER,
         remote=remote,
         ledger=program.ledger,
@@ -151,7 +152,7 @@ def _measure_drain(section: Section, directory: Path, records: int) -> None:
 
 def _empty(api: SupabaseApi) -> None:
     api.clear()
-    api.database.call("exporter_claim", proxy=PROXY, owner=_OWNER, day="2026-01-01")
+    api.database.call("exporter_claim", proxy=PROXY, owner=_OWNER)
 
 
 def _bodies(directory: Path) -> list[bytes]:

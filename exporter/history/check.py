@@ -1,18 +1,20 @@
 """What ``check-config --connect`` finds out about the Supabase project, without changing anything there."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError, HistoryError
-from exporter.history.claim import STALE_SECONDS, Claimant, in_utc, may_succeed, name_taken
-from exporter.history.history import check_schema, owner_of
+from exporter.history.checkpoint import HASH_KEY
+from exporter.history.claim import STALE_SECONDS, Claimant, claimant_of, in_utc, may_succeed, name_taken
+from exporter.history.history import check_schema
 from exporter.history.old_rows import find_old_keys
 from exporter.history.remote import MIGRATE, Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import NEVER_CLAIMED
+from exporter.pseudonyms import Pseudonym
 
 TABLES: Mapping[str, str] = {
     "usage_snapshots": "slot",
@@ -39,7 +41,7 @@ TABLES: Mapping[str, str] = {
 
 _NOBODY: dict[str, object] = {"p_proxy": "", "p_owner": ""}
 FUNCTIONS: Mapping[str, Mapping[str, object]] = {
-    "exporter_claim": _NOBODY | {"p_day": "1970-01-01"},
+    "exporter_claim": _NOBODY,
     "exporter_book": _NOBODY | {"p_rows": "[]"},
     "exporter_save_checkpoint": _NOBODY | {"p_checkpoint": {}},
     "exporter_save_quotas": _NOBODY | {"p_rows": []},
@@ -68,14 +70,21 @@ class Finding:
     text: str
 
 
-def check_project(remote: Remote, ledger: Ledger, clock: Clock) -> Iterator[Finding]:
-    """Everything that there is to say, each as soon as it is known. Never raises HistoryError. Raises LedgerError."""
+def check_project(
+    remote: Remote, ledger: Ledger, clock: Clock, *, proxies: Collection[str], pseudonym: Pseudonym
+) -> Iterator[Finding]:
+    """Everything that there is to say, each as soon as it is known. Never raises HistoryError. Raises LedgerError.
+
+    ``proxies`` are those of the settings.
+    """
     try:
         access = _check_access(remote)
         yield access
         if access.severity == "fine":
-            for proxy in ledger.dictionary.proxies:
-                yield _check_name(remote, ledger, proxy, clock)
+            claimant = claimant_of(ledger, pseudonym)
+            for proxy in proxies:
+                is_first = ledger.backlog.stage(proxy) == NEVER_CLAIMED
+                yield _check_name(remote, claimant, proxy, clock, is_first=is_first)
             yield from _check_old_rows(remote)
     except HistoryError as exc:
         yield Finding("problem", f"{exc}{_ADVICE.get(exc.reason, '')}")
@@ -129,19 +138,19 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
 
 def _check_name(remote: Remote, ledger: Ledger, proxy: str, clock: Clock) -> Finding:
     """Whether the name is free, ours, or another exporter's."""
-    found = remote.first("exporter_proxies", "owner,seen_at", newest="seen_at", where={"name": proxy})
-    if found is None or found["owner"] is None:
+    found = remote.first("exporter_proxies", "owner,given_back,seen_at", newest="seen_at", where={"name": proxy})
+    if found is None or found["given_back"]:
         return Finding("fine", f"the proxy name {proxy} is free")
     seen_at = datetime.fromisoformat(str(found["seen_at"]))
-    if found["owner"] == owner_of(ledger):
+    if found["owner"] == claimant.owner:
         return Finding("fine", f"the proxy name {proxy} is this exporter's, last used at {in_utc(seen_at)}")
-    claimant = Claimant(owner_of(ledger), ledger.backlog.made_ms())
-    is_successor = ledger.backlog.stage(proxy) == NEVER_CLAIMED and may_succeed(claimant, seen_at)
+    sign = remote.first("exporter_checkpoints", "value", newest="kind", where={"proxy": proxy, "kind": HASH_KEY})
+    is_successor = is_first and may_succeed(claimant, seen_at=seen_at, key_sign=None if sign is None else sign["value"])
     if is_successor and clock.now() - seen_at.timestamp() > STALE_SECONDS:
         return Finding(
             "warning",
-            f"The proxy name {proxy} was another exporter's, which was last seen at {in_utc(seen_at)}. This one has a"
-            " newer data directory and takes the name over.",
+            f"The proxy name {proxy} was another exporter's, which was last seen at {in_utc(seen_at)}. This one has the"
+            " same hash key and a newer data directory, and takes the name over.",
         )
     return Finding("problem", str(name_taken(proxy, seen_at, is_successor=is_successor)))
 

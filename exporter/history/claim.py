@@ -1,66 +1,84 @@
-"""The claim of a proxy's name in a project: two exporters must not write under one name."""
+"""The claim of a proxy's name in a project: two exporters must not write under one name.
 
+A name belongs to the ledger that claimed it first, until it is given back. There is one exception, so that a lost data
+directory can be replaced without a hand: a ledger that was made after the other's last sign of life, and has the same
+hash key, takes the name over.
+"""
+
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
+from exporter.history.checkpoint import sign_of_key
 from exporter.history.remote import Remote, Row, expect_object
+from exporter.ledger.ledger import Ledger
+from exporter.pseudonyms import Pseudonym
 
 STALE_SECONDS = 900
-"""After this time without a sign of the exporter that has the claim, one whose ledger was made since may have it."""
+"""After this time without a sign of the exporter that has the claim, its successor may have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims: the id of the ledger, and when that was made, in ms (None: long ago)."""
+    """Who claims: the id of the ledger, when that was made, in ms (None: long ago), and the sign of its hash key."""
 
     owner: str
     made_ms: int | None
+    key_sign: str
 
 
-def claim(remote: Remote, proxy: str, claimant: Claimant, *, day: str, is_first: bool) -> date | None:
+def owner_of(ledger: Ledger) -> str:
+    """The id under which the exporter with this ledger claims proxies: random, and as lasting as the ledger is."""
+    return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
+
+
+def claimant_of(ledger: Ledger, pseudonym: Pseudonym) -> Claimant:
+    """The exporter with this ledger and the hash key that makes ``pseudonym``. Raises LedgerError."""
+    return Claimant(owner_of(ledger), ledger.backlog.made_ms(), sign_of_key(pseudonym))
+
+
+def claim(remote: Remote, proxy: str, claimant: Claimant, *, is_polled: bool, is_first: bool) -> date | None:
     """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
 
     Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
 
-    ``day`` is the local day on which this exporter first read the proxy, as ISO text. ``is_first``: this ledger never
-    had the claim. Then it may be the successor of one that was lost, if it was made after the other was last seen.
+    ``is_polled``: the proxy is in the settings. Of one that is not, only a name that nobody else has had is claimed.
+    ``is_first``: this ledger never had the claim, so it may be the successor of one that was lost.
     """
-    answer = expect_object(remote.call("exporter_claim", p_proxy=proxy, p_owner=claimant.owner, p_day=day))
+    asked = {"p_proxy": proxy, "p_owner": claimant.owner, "p_own_only": not is_polled}
+    answer = expect_object(remote.call("exporter_claim", **asked))
     if answer["claimed"]:
         return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
-    is_successor = is_first and may_succeed(claimant, seen_at)
+    is_successor = is_polled and is_first and may_succeed(claimant, seen_at=seen_at, key_sign=answer["hash_key"])
     if is_successor:
-        answer = expect_object(
-            remote.call(
-                "exporter_claim", p_proxy=proxy, p_owner=claimant.owner, p_day=day, p_stale_seconds=STALE_SECONDS
-            )
-        )
+        answer = expect_object(remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
         if answer["claimed"]:
             return _deleted_before(answer)
     raise name_taken(proxy, seen_at, is_successor=is_successor)
 
 
-def may_succeed(claimant: Claimant, seen_at: datetime) -> bool:
-    """Whether the claimant's ledger was made after the other one was last seen, so that it may stand in for that.
+def may_succeed(claimant: Claimant, *, seen_at: datetime, key_sign: object) -> bool:
+    """Whether the claimant may stand in for the ledger that was last seen then and has that sign of its hash key.
 
     Two clocks are compared, ours and the database's, which may differ by as long as the other has to be silent anyway.
     """
-    return claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
+    is_younger = claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
+    return is_younger and claimant.key_sign == key_sign
 
 
 def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:
     """What to tell whoever cannot have the name ``proxy``, which another exporter used last at ``seen_at``."""
-    advice = (
-        f"If that was this one, before its data directory was lost, it goes on by itself {STALE_SECONDS // 60} minutes"
-        " after that."
+    lost = (
+        f"it goes on by itself {STALE_SECONDS // 60} minutes after that."
         if is_successor
-        else "Give the proxies of a project different names: docs/supabase.md#several-exporters."
+        else "give the name back: docs/supabase.md#several-exporters."
     )
     return HistoryMisconfiguredError(
         f"Another exporter writes the history of a proxy named {proxy} to this project, last at {in_utc(seen_at)}."
-        f" {advice}",
+        " If that is another installation, give this proxy a name of its own. If that was this one, before its data"
+        f" directory was lost, {lost}",
         reason="name_taken",
     )
 

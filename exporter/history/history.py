@@ -4,7 +4,6 @@ One thread does all of it and nobody waits for it: booking, limits and metrics o
 done again from the ledger, after a pause that grows with the number of failures.
 """
 
-import hashlib
 import random
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -14,10 +13,9 @@ from datetime import tzinfo
 import structlog
 
 from exporter.clock import Clock
-from exporter.days import local_date
 from exporter.errors import HistoryAwayError, HistoryError, HistoryMisconfiguredError, LedgerError
-from exporter.history.checkpoint import Checkpoints, sign_of_key
-from exporter.history.claim import Claimant, claim
+from exporter.history.checkpoint import Checkpoints
+from exporter.history.claim import claim, claimant_of
 from exporter.history.remote import REASONS, Remote, expect_number
 from exporter.history.restore import Restore
 from exporter.history.sender import Sender
@@ -44,7 +42,7 @@ _log = structlog.get_logger("exporter.history")
 class Task:
     """Something else that is done with Supabase now and then. ``run`` may raise HistoryError and LedgerError.
 
-    It is given the owner's id and the claimed proxies. ``needs_claim``: it is left out while there are none.
+    It is given the owner's id and the claimed names. ``needs_claim``: it is left out while there are none.
     ``when_complete``: it is left out while records wait.
     """
 
@@ -52,11 +50,6 @@ class Task:
     run: "Callable[[str, Sequence[str]], None]"
     needs_claim: bool = True
     when_complete: bool = False
-
-
-def owner_of(ledger: Ledger) -> str:
-    """The id under which the exporter with this ledger claims proxies: random, and as lasting as the ledger is."""
-    return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
 
 
 def check_schema(remote: Remote) -> int:
@@ -89,7 +82,8 @@ class History:
     ) -> None:
         """``retention_ms`` is how far back records are taken over into a new ledger.
 
-        ``polled`` are the proxies of the settings. Of others in the ledger only what waits is sent.
+        ``polled`` are the proxies of the settings. Of others in the ledger only what waits is sent, and their names are
+        given back.
         """
         self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
         self._remote = remote
@@ -102,11 +96,13 @@ class History:
         self._polled = polled
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._owner = owner_of(ledger)
+        self._claimant = claimant_of(ledger, pseudonym)
+        self._owner = self._claimant.owner
         self._stopping = threading.Event()
         self._knows_schema = False
         self._problem: HistoryError | None = None
         self._senders: dict[str, Sender] = {}
+        self._given_back: set[str] = set()
         self._failures = 0
         self._due = 0.0
         self._measured: float | None = None
@@ -178,13 +174,13 @@ class History:
         except HistoryMisconfiguredError as exc:
             if exc.reason != "name_taken":
                 raise
-            self._put_off(exc)
+            if proxy in self._polled:
+                self._put_off(exc)
             del self._senders[proxy]  # claimed anew at the next pass, or told
             return False
         self._failures = 0  # a slow server gets small batches, and no long pauses too
         if not more and proxy not in self._polled:
-            # Taken out of the settings, and all is there: another exporter may have the name.
-            self._remote.call("exporter_release", p_proxy=proxy, p_owner=self._owner)
+            self._give_back(sender.name)
             del self._senders[proxy]
         return more
 
@@ -193,22 +189,54 @@ class History:
         for proxy in list(self._ledger.dictionary.proxies):
             if proxy in self._senders or self._stopping.is_set():
                 continue
-            if proxy not in self._polled and not self._ledger.backlog.size(proxy):
-                continue
             try:
-                self._claim(proxy)
+                if proxy in self._polled:
+                    self._claim(proxy)
+                else:
+                    self._settle(proxy)
             except HistoryError as exc:
                 self._put_off(exc)
                 if isinstance(exc, HistoryAwayError):
                     return
 
+    def _settle(self, proxy: str) -> None:
+        """Taken out of the settings: what waits is still written, and then another exporter may have the name.
+
+        If one has it already, what waits is written under a name that nobody else can have.
+        """
+        if not self._ledger.backlog.size(proxy):
+            if proxy not in self._given_back:
+                self._give_back(proxy)
+            return
+        try:
+            self._claim(proxy)
+        except HistoryMisconfiguredError as exc:
+            if exc.reason != "name_taken":
+                raise
+            name = f"{proxy}-{self._owner[:8]}"
+            claim(self._remote, name, self._claimant, is_polled=False, is_first=False)
+            self._senders[proxy] = self._sender(proxy, name)
+            _log.warning(
+                "history_name_changed",
+                proxy=proxy,
+                name=name,
+                meaning="the proxy is not in the settings any more and another exporter has its name, so what waits is"
+                " written under this one",
+            )
+
+    def _give_back(self, name: str) -> None:
+        self._remote.call("exporter_release", p_proxy=name, p_owner=self._owner)
+        self._given_back.add(name)
+
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        first_ms = backlog.first_ms(proxy)
-        day = local_date(int(self._clock.now() * 1000) if first_ms is None else first_ms, self._zone)
-        claimant = Claimant(self._owner, backlog.made_ms())
-        is_first = backlog.stage(proxy) == NEVER_CLAIMED
-        deleted_before = claim(self._remote, proxy, claimant, day=day.isoformat(), is_first=is_first)
+        deleted_before = claim(
+            self._remote,
+            proxy,
+            self._claimant,
+            is_polled=proxy in self._polled,
+            is_first=backlog.stage(proxy) == NEVER_CLAIMED,
+        )
         self._recognize_project()
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
@@ -226,17 +254,21 @@ class History:
             if not is_complete:
                 return
         take_over(self._remote, self._ledger.dictionary, self._pseudonym, proxy=proxy, owner=self._owner)
-        self._senders[proxy] = Sender(
+        self._senders[proxy] = self._sender(proxy, proxy)
+        _log.info("history_claimed", proxy=proxy)
+
+    def _sender(self, proxy: str, name: str) -> Sender:
+        return Sender(
             proxy,
+            name,
             self._owner,
             remote=self._remote,
             ledger=self._ledger,
             labels=self._labels,
-            checkpoints=Checkpoints(sign_of_key(self._pseudonym)),
+            checkpoints=Checkpoints(self._claimant.key_sign),
             clock=self._clock,
             zone=self._zone,
         )
-        _log.info("history_claimed", proxy=proxy)
 
     def _tell_restoring(self, sentence: str) -> None:
         self._enter("restoring", sentence)
@@ -247,6 +279,7 @@ class History:
         project = self._remote.first("exporter_project", "switched_at", newest="id", where={})
         if project is not None and self._ledger.backlog.enter_project(str(project["switched_at"])):
             self._senders.clear()
+            self._given_back.clear()
             _log.warning("history_project_changed", meaning="all records of the ledger are sent to it")
 
     def _run_free_tasks(self) -> None:
@@ -258,7 +291,7 @@ class History:
                 continue
             self._task_due[task] = self._clock.monotonic() + task.every_seconds
             try:
-                task.run(self._owner, list(self._senders))
+                task.run(self._owner, [sender.name for sender in self._senders.values()])
             except HistoryError as exc:
                 self._put_off(exc)
                 if exc.reason == "name_taken":

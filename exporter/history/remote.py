@@ -282,7 +282,11 @@ def _error_of(exc: Exception) -> HistoryError:
     code = str(getattr(exc, "code", "") or "")
     message = str(getattr(exc, "message", "") or "").lower()
     if code == "P0001" and message == "proxy_not_claimed":
-        return HistoryMisconfiguredError("Another exporter writes under this proxy's name.", reason="name_taken")
+        return HistoryMisconfiguredError(
+            "The name of a proxy is not this exporter's any more in the project: it was given back, deleted or taken"
+            " over there. It is claimed again.",
+            reason="name_taken",
+        )
     if not code and "api key" in message:
         code = "401"
     for codes, make, reason, sentence in _ERRORS:

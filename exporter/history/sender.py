@@ -36,6 +36,7 @@ class Sender:
     def __init__(
         self,
         proxy: str,
+        name: str,
         owner: str,
         *,
         remote: Remote,
@@ -45,6 +46,8 @@ class Sender:
         clock: Clock,
         zone: tzinfo,
     ) -> None:
+        """``proxy`` is its name in the ledger, ``name`` the claimed one under which it is written."""
+        self.name = name
         self._proxy = proxy
         self._owner = owner
         self._remote = remote
@@ -194,6 +197,6 @@ class Sender:
         return self._called is None or self._clock.monotonic() - self._called >= _SIGN_OF_LIFE_SECONDS
 
     def _call(self, function: str, **parameters: object) -> object:
-        answer = self._remote.call(function, p_proxy=self._proxy, p_owner=self._owner, **parameters)
+        answer = self._remote.call(function, p_proxy=self.name, p_owner=self._owner, **parameters)
         self._called = self._clock.monotonic()
         return answer

@@ -164,14 +164,6 @@ class Backlog:
             made_ms: int | None = connection.execute("select made_ms from installation").fetchone()[0]
         return made_ms
 
-    def first_ms(self, proxy: str) -> int | None:
-        """When the oldest entry of ``proxy`` that did not come from the history happened."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                f"select e.ts_ms from entry e where e.id > 0 and {_OF_PROXY} order by e.ts_ms limit 1", (proxy,)
-            ).fetchone()
-        return None if row is None else row[0]
-
     def _cursor(self, connection: sqlite3.Connection, proxy: str) -> int:
         if proxy not in self._cursors:
             (sent,) = connection.execute("select history_sent from proxy where name = ?", (proxy,)).fetchone()

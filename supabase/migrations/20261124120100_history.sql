@@ -4,9 +4,9 @@
 -- * A record is a row of usage_records, and its identity is the primary key. Sums grow by the rows that an insert really
 --   made, in the same transaction, so a batch that is sent twice adds nothing.
 -- * A day of daily_stats is computed anew from these sums, in that transaction too. Days of which records have been
---   deleted, and days from before the switch, are frozen.
--- * Every proxy has one owner. Its row is locked while something of it is written, so nothing of one proxy happens twice
---   at once; rows of several proxies are locked in a fixed order.
+--   deleted, and days from before the switch, are frozen. The row itself tells what of it is the exporter's.
+-- * Every proxy has one owner, who alone writes under its name until it is given back. Its row is locked while something
+--   of it is written, so nothing of one proxy happens twice at once; rows of several proxies are locked in a fixed order.
 -- * Money is in whole billionths of a US dollar (nano_usd), so sums are exact.
 -- * Clients and credentials are stored under the exporter's pseudonymous labels. No column is meant for a key, an e-mail
 --   address or a header.
@@ -18,7 +18,6 @@
 create table if not exists public.exporter_project (
     id integer primary key default 1 check (id = 1),
     switched_at timestamptz not null,
-    switch_day date not null,
     -- The last row of the older collector in usage_snapshots: its counters go on from there.
     old_snapshot_at timestamptz,
     old_requests bigint not null default 0,
@@ -27,10 +26,12 @@ create table if not exists public.exporter_project (
     old_tokens bigint not null default 0
 );
 
--- The proxies, each claimed by one exporter (a random id of its data directory).
+-- The proxies, each claimed by one exporter (a random id of its data directory). A name that was given back is free for
+-- whoever claims it next; until then its owner is the one who had it.
 create table if not exists public.exporter_proxies (
     name text primary key check (name <> ''),
-    owner text check (owner <> ''),
+    owner text not null check (owner <> ''),
+    given_back boolean not null default false,
     claimed_at timestamptz not null default now(),
     seen_at timestamptz not null default now(),
     -- Records of earlier days have been deleted; what comes late for such a day is refused.
@@ -214,11 +215,12 @@ language plpgsql set search_path = '' as $$
 declare
     held public.exporter_proxies;
 begin
-    update public.exporter_proxies set seen_at = now() where name = p_proxy and owner = p_owner returning * into held;
+    update public.exporter_proxies set seen_at = now()
+    where name = p_proxy and owner = p_owner and not given_back
+    returning * into held;
     if held.name is null then
         raise exception 'proxy_not_claimed' using
-            detail = format('The proxy name %s is not claimed by this exporter.', p_proxy),
-            hint = 'Another exporter writes under this name. Give each proxy of a project its own name.';
+            detail = format('The proxy name %s is not claimed by this exporter.', p_proxy);
     end if;
     return held;
 end $$;
@@ -319,9 +321,9 @@ declare
     last_old_poll timestamptz;
     touched public.exporter_days;
     sums jsonb;
+    part jsonb;
     before jsonb;
 begin
-    part jsonb;
     select coalesce(max(s.collected_at), max(p.switched_at)) into last_old_poll
     from public.exporter_project p
     left join public.usage_snapshots s on s.slot is null;
@@ -346,14 +348,14 @@ begin
     loop
         continue when touched.frozen is not null;
         sums := public.exporter_day_sums(touched.day, touched.since);
-        if touched.since is not null then
-            update public.exporter_days set added = sums where day = touched.day;
         part := jsonb_build_object('since', touched.since);
-            select jsonb_build_object(
+        if touched.since is not null then
             -- A row to which nothing is to be added is not touched.
             continue when touched.added = '{}' and sums #> '{breakdown,models}' = '{}';
-                'total_requests', total_requests, 'success_count', success_count, 'failure_count', failure_count,
+            update public.exporter_days set added = sums where day = touched.day;
             part := part || jsonb_build_object('added', sums);
+            select jsonb_build_object(
+                'total_requests', total_requests, 'success_count', success_count, 'failure_count', failure_count,
                 'total_tokens', total_tokens, 'estimated_cost_usd', coalesce(estimated_cost_usd, 0),
                 'breakdown', coalesce(breakdown, '{}'))
             into before from public.daily_stats where stat_date = touched.day for update;
@@ -377,19 +379,20 @@ end $$;
 
 -- --- what the exporter calls -----------------------------------------------------------------------------------------
 
--- Claims a proxy's name, or says that another exporter has it. `p_day` is the local day on which this exporter first
--- read the proxy. A claim that was not used for `p_stale_seconds` is taken over; without that number none is.
+-- Claims a proxy's name, or says that another exporter has it. One that was given back can be had, unless `p_own_only`:
+-- then only one that nobody else has had since. One whose owner gave no sign for `p_stale_seconds` can be had, too; whether
+-- that may be asked for is for the exporter to know, which is told the sign of the owner's hash key.
 create or replace function public.exporter_claim(
-    p_proxy text, p_owner text, p_day date, p_stale_seconds integer default null
+    p_proxy text, p_owner text, p_own_only boolean default false, p_stale_seconds integer default null
 ) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
     held public.exporter_proxies;
-    free boolean;
+    is_free boolean;
 begin
-    insert into public.exporter_project (switched_at, switch_day, old_snapshot_at, old_requests, old_success,
-                                         old_failure, old_tokens)
-    select now(), p_day, s.collected_at, coalesce(s.total_requests, 0), coalesce(s.success_count, 0),
+    insert into public.exporter_project (switched_at, old_snapshot_at, old_requests, old_success, old_failure,
+                                         old_tokens)
+    select now(), s.collected_at, coalesce(s.total_requests, 0), coalesce(s.success_count, 0),
            coalesce(s.failure_count, 0), coalesce(s.total_tokens, 0)
     from (values (1)) one
     left join lateral (select * from public.usage_snapshots where slot is null
@@ -399,29 +402,28 @@ begin
     values ('_default', 0.15, 0.6, 'default')
     on conflict (model_pattern) do nothing;
 
-    insert into public.exporter_proxies (name) values (p_proxy) on conflict (name) do nothing;
+    insert into public.exporter_proxies (name, owner) values (p_proxy, p_owner) on conflict (name) do nothing;
     select * into held from public.exporter_proxies where name = p_proxy for update;
-    free := p_owner <> '' and (held.owner is null or held.owner = p_owner
-        or held.seen_at < now() - make_interval(secs => p_stale_seconds));
-    if free is true then
+    is_free := held.owner = p_owner or (not p_own_only and (
+        held.given_back or coalesce(held.seen_at < now() - make_interval(secs => p_stale_seconds), false)));
+    if is_free then
         update public.exporter_proxies
-        set owner = p_owner, seen_at = now(),
+        set owner = p_owner, given_back = false, seen_at = now(),
             claimed_at = case when held.owner = p_owner then claimed_at else now() end
         where name = p_proxy;
     end if;
     return jsonb_build_object(
-        'claimed', free is true,
-        'taken_over', free is true and held.owner is not null and held.owner <> p_owner,
-        'claimed_at', held.claimed_at,
+        'claimed', is_free,
         'seen_at', held.seen_at,
+        'hash_key', (select value from public.exporter_checkpoints where proxy = p_proxy and kind = 'hash_key'),
         'pruned_before', nullif(held.pruned_before, '-infinity'));
 end $$;
 
--- Gives a claim back, so that another exporter can have the name at once.
+-- Gives a claim back, so that another exporter can have the name at once. Answers whether there was one.
 create or replace function public.exporter_release(p_proxy text, p_owner text) returns boolean
 language plpgsql set search_path = '' as $$
 begin
-    update public.exporter_proxies set owner = null where name = p_proxy and owner = p_owner;
+    update public.exporter_proxies set given_back = true where name = p_proxy and owner = p_owner and not given_back;
     return found;
 end $$;
 

@@ -9,6 +9,7 @@ from exporter.history.history import History, Task
 from exporter.history.remote import Remote
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.labels import Labels
+from exporter.pseudonyms import Pseudonym
 from exporter.settings.model import Aliases
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
@@ -32,19 +33,20 @@ class HistoryBench:
         polled: Collection[str] = (),
         tasks: Sequence[Task] = (),
         history_days: int = 0,
+        pseudonym: Pseudonym = PSEUDONYMS.of,
     ) -> None:
         self.data_dir = folder / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.clock = clock or TurnableClock()
         self.ledger = open_ledger(self.data_dir, clock=self.clock)
         self.ledger.register(proxy)
-        self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), PSEUDONYMS.of)
+        self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), pseudonym)
         self.remote = Remote(url, key, answer_seconds=answer_seconds)
         self.history = History(
             remote=self.remote,
             ledger=self.ledger,
             labels=self.labels,
-            pseudonym=PSEUDONYMS.of,
+            pseudonym=pseudonym,
             clock=self.clock,
             zone=UTC,
             retention_ms=90 * _DAY_MS,

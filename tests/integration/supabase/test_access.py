@@ -92,7 +92,7 @@ def test_the_publishable_key_can_read_and_write_nothing(supabase_api: SupabaseAp
             anonymous.table("daily_stats").insert({"stat_date": "2026-11-01"}).execute()
         assert refused.value.code == "42501"
         with pytest.raises(APIError) as refused:
-            anonymous.rpc("exporter_claim", {"p_proxy": "home", "p_owner": "me", "p_day": "2026-11-01"}).execute()
+            anonymous.rpc("exporter_claim", {"p_proxy": "home", "p_owner": "me"}).execute()
         assert refused.value.code == "42501"
     assert supabase_api.database.rows("select * from exporter_proxies") == []
 

@@ -20,8 +20,8 @@ from tests.supabase.records import DAY, OWNER, Row, at, record
 _SUMMED = "requests, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
 
 
-def _claim(database: Database, proxy: str = "home", owner: str = OWNER, day: str = DAY) -> None:
-    assert database.call("exporter_claim", proxy=proxy, owner=owner, day=day)["claimed"]
+def _claim(database: Database, proxy: str = "home", owner: str = OWNER) -> None:
+    assert database.call("exporter_claim", proxy=proxy, owner=owner)["claimed"]
 
 
 def _book(database: Database, rows: list[Row], proxy: str = "home", owner: str = OWNER, **more: Any) -> dict[str, int]:
@@ -202,7 +202,7 @@ def test_records_come_back_page_by_page_as_they_were_sent(database: Database) ->
 
 def test_a_name_belongs_to_the_first_who_claims_it(database: Database) -> None:
     _claim(database)
-    second = {"proxy": "home", "owner": "another", "day": DAY}
+    second = {"proxy": "home", "owner": "another"}
 
     assert database.call("exporter_claim", **second)["claimed"] is False
     assert database.call("exporter_claim", **second, stale_seconds=900)["claimed"] is False, "it was seen just now"
@@ -216,7 +216,7 @@ def test_a_name_belongs_to_the_first_who_claims_it(database: Database) -> None:
 def test_of_many_who_claim_a_name_at_once_one_gets_it(supabase_api: SupabaseApi) -> None:
     def claim(n: int) -> bool:
         with supabase_api.client() as client:
-            arguments = {"p_proxy": "home", "p_owner": f"owner-{n}", "p_day": DAY}
+            arguments = {"p_proxy": "home", "p_owner": f"owner-{n}"}
             answer: Any = client.rpc("exporter_claim", arguments).execute().data
             return bool(answer["claimed"])
 
@@ -228,9 +228,9 @@ def test_a_claim_can_be_taken_over_when_it_is_stale_or_given_back(database: Data
     _claim(database)
     database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
 
-    taken = database.call("exporter_claim", proxy="home", owner="second", day=DAY, stale_seconds=900)
+    taken = database.call("exporter_claim", proxy="home", owner="second", stale_seconds=900)
 
-    assert (taken["claimed"], taken["taken_over"]) == (True, True)
+    assert taken["claimed"] is True
     with pytest.raises(SqlError, match="proxy_not_claimed"):
         _book(database, [record()])
     assert database.call("exporter_release", proxy="home", owner=OWNER) is False

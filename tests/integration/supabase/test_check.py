@@ -13,21 +13,23 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.history.check import FUNCTIONS, TABLES, Finding, check_project
-from exporter.history.history import owner_of
+from exporter.history.checkpoint import sign_of_key
+from exporter.history.claim import owner_of
 from exporter.history.old_rows import PLACES
 from exporter.history.remote import Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
-from tests.fakes.booking import open_ledger
+from tests.fakes.booking import PSEUDONYMS, open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.running import run_command
 from tests.supabase import eras
 from tests.supabase.api import SupabaseApi
 from tests.supabase.eras import RAW_KEY
 from tests.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres, free_port
-from tests.supabase.records import DAY, OWNER, at, record
+from tests.supabase.records import OWNER, at, record
 
 _SWITCH = "2026-11-01"
+_SIGN = sign_of_key(PSEUDONYMS.of)
 _GOOD = "tables and functions of version 1 are there, and the key may use them"
 _NOT_ON_ITS_OWN = {  # called by other functions, by people, or before all else
     "exporter_schema_version",
@@ -58,7 +60,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def _findings(url: str, key: str, ledger: Ledger, clock: TurnableClock | None = None) -> list[Finding]:
     remote = Remote(url, key)
     try:
-        return list(check_project(remote, ledger, clock or TurnableClock()))
+        return list(check_project(remote, ledger, clock or TurnableClock(), proxies=["home"], pseudonym=PSEUDONYMS.of))
     finally:
         remote.close()
 
@@ -132,7 +134,7 @@ def test_what_is_asked_for_is_all_that_the_migrations_make(database: Database) -
 
 
 def test_the_check_changes_nothing(supabase_api: SupabaseApi, ledger: Ledger) -> None:
-    supabase_api.database.call("exporter_claim", proxy="other", owner=OWNER, day=DAY)
+    supabase_api.database.call("exporter_claim", proxy="other", owner=OWNER)
     supabase_api.database.call("exporter_book", proxy="other", owner=OWNER, rows=[record(1)])
     before = _everything(supabase_api.database)
 
@@ -220,7 +222,7 @@ def _name_finding(api: SupabaseApi, ledger: Ledger, clock: TurnableClock | None 
 
 
 def test_a_name_of_ours_is_ours(supabase_api: SupabaseApi, ledger: Ledger) -> None:
-    supabase_api.database.call("exporter_claim", proxy="home", owner=owner_of(ledger), day=DAY)
+    supabase_api.database.call("exporter_claim", proxy="home", owner=owner_of(ledger))
     supabase_api.database.run("update exporter_proxies set seen_at = '2026-11-24 15:50Z'")
 
     assert _name_finding(supabase_api, ledger) == Finding(
@@ -229,35 +231,49 @@ def test_a_name_of_ours_is_ours(supabase_api: SupabaseApi, ledger: Ledger) -> No
 
 
 def test_a_name_of_another_exporter_is_a_problem(supabase_api: SupabaseApi, ledger: Ledger) -> None:
-    supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER, day=DAY)
+    supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER)
     ledger.backlog.enter_stage("home", RESTORED)  # this ledger has had the name
 
     finding = _name_finding(supabase_api, ledger)
 
     assert finding.severity == "problem"
     assert finding.text.startswith("Another exporter writes the history of a proxy named home to this project, last at")
-    assert finding.text.endswith("Give the proxies of a project different names: docs/supabase.md#several-exporters.")
+    assert finding.text.endswith(
+        "If that is another installation, give this proxy a name of its own. If that was this one, before its data"
+        " directory was lost, give the name back: docs/supabase.md#several-exporters."
+    )
 
 
 @pytest.mark.parametrize(
-    ("now", "severity", "says"),
+    ("now", "sign", "expected"),
     [
-        pytest.param("2026-11-24 12:14", "problem", "it goes on by itself 15 minutes after that.", id="lately"),
-        pytest.param("2026-11-24 12:16", "warning", "newer data directory and takes the name over.", id="long ago"),
+        pytest.param("12:14", _SIGN, ("problem", "it goes on by itself 15 minutes after that."), id="lately"),
+        pytest.param("12:16", _SIGN, ("warning", "data directory, and takes the name over."), id="long ago"),
+        pytest.param("12:16", "another", ("problem", "#several-exporters."), id="of another installation"),
     ],
 )
 def test_a_new_data_directory_takes_a_name_over(
-    supabase_api: SupabaseApi, tmp_path: Path, now: str, severity: str, says: str
+    supabase_api: SupabaseApi, tmp_path: Path, now: str, sign: str, expected: tuple[str, str]
 ) -> None:
-    supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER, day=DAY)
+    claimed = {"proxy": "home", "owner": OWNER}
+    supabase_api.database.call("exporter_claim", **claimed)
+    supabase_api.database.call("exporter_save_checkpoint", **claimed, checkpoint={"state": {"hash_key": sign}})
     supabase_api.database.run("update exporter_proxies set seen_at = '2026-11-24 12:00Z'")
     ledger = open_ledger(tmp_path, clock=_clock("2026-11-24 12:05"))
     ledger.register("home")
 
-    finding = _name_finding(supabase_api, ledger, _clock(now))
+    finding = _name_finding(supabase_api, ledger, _clock(f"2026-11-24 {now}"))
     ledger.close()
 
+    severity, says = expected
     assert (finding.severity, finding.text.endswith(says)) == (severity, True), finding.text
+
+
+def test_the_name_of_a_proxy_that_is_not_in_the_settings_is_not_told(supabase_api: SupabaseApi, ledger: Ledger) -> None:
+    supabase_api.database.call("exporter_claim", proxy="default", owner=OWNER)
+    ledger.register("default")
+
+    assert _name_finding(supabase_api, ledger) == Finding("fine", "the proxy name home is free")
 
 
 # --- old rows ---------------------------------------------------------------------------------------------------------
@@ -316,7 +332,7 @@ def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: Supabas
 
 
 def _book(database: Database, ledger: Ledger, *times: str) -> None:
-    database.call("exporter_claim", proxy="home", owner=owner_of(ledger), day=_SWITCH)
+    database.call("exporter_claim", proxy="home", owner=owner_of(ledger))
     rows = [record(int(time[11:13]), ts_ms=at(time), day=time[:10]) for time in times]
     assert database.call("exporter_book", proxy="home", owner=owner_of(ledger), rows=rows)["inserted"] == len(rows)
 

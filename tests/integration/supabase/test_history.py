@@ -359,7 +359,7 @@ def test_a_name_that_was_given_back_is_taken(start: Start, supabase_api: Supabas
     second.book(2, model="another")
     second.work()
 
-    supabase_api.database.run("update exporter_proxies set owner = null")
+    supabase_api.database.run("update exporter_proxies set given_back = true")
 
     assert second.work(60) == "ok"
     assert len(records(supabase_api.database)) == 6

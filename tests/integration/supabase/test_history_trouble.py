@@ -8,10 +8,14 @@ import structlog
 from exporter.errors import HistoryAwayError
 from exporter.history import remote as remote_module
 from exporter.history.history import Task
+from exporter.pseudonyms import Pseudonym, Pseudonyms
+from tests.fakes.booking import PSEUDONYMS
 from tests.fakes.history import Start
 from tests.supabase.api import SupabaseApi
 from tests.supabase.comparison import assert_equal, records
 from tests.supabase.gate import Gate
+
+_ANOTHER_KEY = Pseudonyms(b"the hash key of another installation")
 
 
 def test_an_answer_of_a_shape_that_nobody_foresaw_is_told_once_and_tried_again(start: Start, gate: Gate) -> None:
@@ -170,13 +174,86 @@ def test_a_proxy_that_moved_to_another_exporter_is_given_up(start: Start, supaba
     assert len(records(supabase_api.database, proxy="office")) == 3 + 4
 
 
+def test_the_name_of_a_proxy_that_left_the_settings_is_given_back_although_nothing_waits(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    first = start("first", proxy="home")
+    first.ledger.register("office")
+    first.book(1, proxy="office")
+    assert first.work() == "ok"
+    first.close()
+
+    first = start("first", proxy="home", polled={"home"})
+    assert first.work(10) == "ok"
+
+    assert supabase_api.database.value("(select given_back from exporter_proxies where name = 'office')")
+    second = start("second", proxy="office", pseudonym=_ANOTHER_KEY.of)
+    assert second.work() == "ok"
+    assert first.work(60) == "ok"
+    assert second.work(60) == "ok"
+
+
+def test_a_proxy_that_is_renamed_because_its_name_was_taken_is_written_in_full(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    first = start("first")
+    first.book(1)
+    assert first.work() == "ok"
+    second = start("second")
+    second.book(3)
+    assert second.work() == "name_taken"
+    second.close()
+
+    second = start("second", proxy="laptop", polled={"laptop"})
+    second.book(2, proxy="laptop")
+    with structlog.testing.capture_logs() as logs:
+        assert second.work(10) == "ok", second.history.status.sentence
+        assert second.work(120) == "ok"
+
+    assert second.history.status.waiting == 0
+    (name,) = [entry["name"] for entry in logs if entry["event"] == "history_name_changed"]
+    assert name.startswith("default-")
+    written = {proxy: len(records(supabase_api.database, proxy=proxy)) for proxy in ("default", "laptop", name)}
+    assert written == {"default": 1, "laptop": 2, name: 3}
+    assert second.ledger.totals.entries == 5, "nothing of the other one was restored"
+    assert first.work(60) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("is_in_settings", "has_same_key", "state"),
+    [(False, True, "ok"), (True, False, "name_taken"), (True, True, "ok")],
+    ids=["not in the settings", "of another installation", "its successor"],
+)
+def test_the_name_of_an_exporter_that_is_switched_off_is_its_successors_alone(
+    start: Start, supabase_api: SupabaseApi, is_in_settings: bool, has_same_key: bool, state: str
+) -> None:
+    first = start("first")
+    first.book(31)
+    assert first.work() == "ok"
+    second = start("second", polled=set() if is_in_settings else {"laptop"}, pseudonym=_key(same=has_same_key))
+    second.ledger.register("laptop")
+    second.book(3, model="another")
+    supabase_api.database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
+
+    assert second.work() == state
+
+    is_successor = is_in_settings and has_same_key
+    assert len(records(supabase_api.database)) == (34 if is_successor else 31)
+    assert second.history.status.waiting == (3 if state == "name_taken" else 0)
+    assert second.ledger.totals.entries == (34 if is_successor else 3)
+
+
+def _key(*, same: bool) -> Pseudonym:
+    return PSEUDONYMS.of if same else _ANOTHER_KEY.of
+
+
 def test_a_proxy_that_cannot_be_restored_does_not_hold_up_the_others(start: Start, supabase_api: SupabaseApi) -> None:
     first = start("first")
     first.book(2)
     first.work()
     supabase_api.database.run(
         "update exporter_checkpoints set value = '{\"snapshot_ms\": \"yesterday\"}' where kind = 'snapshots';"
-        " update exporter_proxies set owner = null"
+        " update exporter_proxies set given_back = true"
     )
     second = start("second")
     second.ledger.register("other")

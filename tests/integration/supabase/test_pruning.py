@@ -59,7 +59,7 @@ def _at(days: float) -> Row:
 
 
 def _book(database: Database, rows: list[Row], proxy: str = "home", owner: str = OWNER) -> dict[str, int]:
-    database.call("exporter_claim", proxy=proxy, owner=owner, day=_NOW.date().isoformat())
+    database.call("exporter_claim", proxy=proxy, owner=owner)
     answer: dict[str, int] = database.call("exporter_book", proxy=proxy, owner=owner, rows=rows)
     return answer
 

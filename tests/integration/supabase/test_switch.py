@@ -20,7 +20,7 @@ def database(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[Dat
     with postgres.database("old_project") as copy:
         eras.make(copy, request.param, filled=True)
         copy.migrate()
-        assert copy.call("exporter_claim", proxy="home", owner=OWNER, day=_SWITCH)["claimed"]
+        assert copy.call("exporter_claim", proxy="home", owner=OWNER)["claimed"]
         yield copy
 
 
@@ -201,7 +201,7 @@ def test_what_is_sent_again_after_the_exporters_tables_were_lost_counts_once(
     before = {day: {**row, "updated_at": ""} for day, row in _days(database).items()}
 
     begin_anew(database)
-    assert database.call("exporter_claim", proxy="home", owner=OWNER, day=_SWITCH)["claimed"]
+    assert database.call("exporter_claim", proxy="home", owner=OWNER)["claimed"]
     _book(database, *times)
 
     assert {day: {**row, "updated_at": ""} for day, row in _days(database).items()} == before
@@ -258,7 +258,7 @@ def test_a_models_counters_go_on_under_the_clients_label(database: Database) -> 
 
 
 def test_there_is_one_row_for_five_minutes_whoever_writes_it(database: Database) -> None:
-    assert database.call("exporter_claim", proxy="office", owner="another", day=_SWITCH)["claimed"]
+    assert database.call("exporter_claim", proxy="office", owner="another")["claimed"]
     _snapshot(database, f"{_SWITCH} 11:00")
     rows = [record(1, ts_ms=at(f"{_SWITCH} 11:01"), day=_SWITCH)]
     database.call("exporter_book", proxy="office", owner="another", rows=rows)
