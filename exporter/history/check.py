@@ -114,7 +114,7 @@ def _check_access(remote: Remote) -> Finding:
 
 
 def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
-    """The tables and functions that are missing, and those that the key may not use."""
+    """The tables, columns and functions that are missing, and those that the key may not use."""
     missing: list[str] = []
     closed: list[str] = []
     asked: list[tuple[str, Callable[[], object]]] = [
@@ -128,7 +128,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
             pass  # so it is there
         except HistoryError as exc:
             if exc.reason == "not_migrated":
-                missing.append(name)
+                missing.append(f"{name}.{TABLES[name]}" if _can_be_read(remote, name) else name)
             elif exc.reason == "no_grant":
                 closed.append(name)
             elif exc.reason != "name_taken":
@@ -136,7 +136,18 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
     return missing, closed
 
 
-def _check_name(remote: Remote, ledger: Ledger, proxy: str, clock: Clock) -> Finding:
+def _can_be_read(remote: Remote, name: str) -> bool:
+    """Whether there is a table of this name."""
+    try:
+        remote.some(name, "*")
+    except HistoryError as exc:
+        if exc.reason != "not_migrated":
+            raise
+        return False
+    return True
+
+
+def _check_name(remote: Remote, claimant: Claimant, proxy: str, clock: Clock, *, is_first: bool) -> Finding:
     """Whether the name is free, ours, or another exporter's."""
     found = remote.first("exporter_proxies", "owner,given_back,seen_at", newest="seen_at", where={"name": proxy})
     if found is None or found["given_back"]:

@@ -7,7 +7,7 @@
 -- Clean or delete these rows first: docs/supabase.md has the statements. Nobody can write, and the exporter's own tables
 -- and credential_usage_summary stay closed.
 --
--- To take it back, run the migrations again.
+-- To take it back, run anon_read_off.sql.
 do $$
 declare
     name text;

@@ -153,6 +153,18 @@ def test_a_project_without_tables(postgres: Postgres, ledger: Ledger) -> None:
     assert said.endswith("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
 
 
+def test_an_older_project_without_the_migrations(postgres: Postgres, ledger: Ledger) -> None:
+    with postgres.database("old_project") as copy:
+        eras.make(copy, "B, the readme", filled=True)
+        api = SupabaseApi(copy)
+        try:
+            said = _problem(api.url, api.secret_key, ledger)
+        finally:
+            api.kill()
+
+    assert said.startswith("The project lacks usage_snapshots.slot, daily_stats.exporter_part, usage_records, ")
+
+
 def test_a_project_with_the_first_migration_only(postgres: Postgres, ledger: Ledger) -> None:
     with _api(postgres, "project", MIGRATIONS[0].read_text()) as api:
         said = _problem(api.url, api.secret_key, ledger)
