@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
+from exporter.history.claim import sign_of_proxy
 from exporter.history.history import INTERVAL_SECONDS, History
 from exporter.history.limit_configs import config_task
 from exporter.history.limit_status import status_task
@@ -297,6 +298,18 @@ def open_remote(settings: Settings) -> Remote | None:
     return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
 
 
+def proxy_signs(settings: Settings) -> dict[str, str]:
+    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
+    key = settings.supabase_secret_key
+    if key is None:
+        return {}
+    return {
+        proxy.name: management_key and sign_of_proxy(management_key, project_key=key.get_secret_value())
+        for proxy in settings.proxies
+        for management_key in [proxy.management_key.get_secret_value()]
+    }
+
+
 def open_history(
     settings: Settings,
     *,
@@ -319,6 +332,7 @@ def open_history(
         zone=settings.zone,
         retention_ms=settings.exporter_retention_days * _DAY_MS,
         polled={proxy.name for proxy in settings.proxies},
+        sign_of=proxy_signs(settings).__getitem__,
         tasks=[
             config_task(remote, ledger, limits, clock),
             status_task(remote, ledger, limits, clock),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from exporter.app import connect, open_ledger, open_pseudonyms, open_remote
+from exporter.app import connect, open_ledger, open_remote, proxy_signs
 from exporter.clock import Clock, SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes
 from exporter.errors import ProxyError
@@ -85,9 +85,7 @@ def _check_history(settings: Settings, ledger: Ledger, clock: Clock) -> bool:
         return True
     works = True
     try:
-        proxies = [proxy.name for proxy in settings.proxies]
-        pseudonym = open_pseudonyms(settings).of
-        for finding in check_project(remote, ledger, clock, proxies=proxies, pseudonym=pseudonym):
+        for finding in check_project(remote, ledger, clock, signs=proxy_signs(settings)):
             click.echo(f"{'history' if finding.severity == 'fine' else finding.severity}: {finding.text}")
             works &= finding.severity != "problem"
     finally:

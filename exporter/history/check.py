@@ -1,20 +1,18 @@
 """What ``check-config --connect`` finds out about the Supabase project, without changing anything there."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError, HistoryError
-from exporter.history.checkpoint import HASH_KEY
 from exporter.history.claim import STALE_SECONDS, Claimant, claimant_of, in_utc, may_succeed, name_taken
 from exporter.history.history import check_schema
 from exporter.history.old_rows import find_old_keys
 from exporter.history.remote import MIGRATE, Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import NEVER_CLAIMED
-from exporter.pseudonyms import Pseudonym
 
 TABLES: Mapping[str, str] = {
     "usage_snapshots": "slot",
@@ -70,21 +68,19 @@ class Finding:
     text: str
 
 
-def check_project(
-    remote: Remote, ledger: Ledger, clock: Clock, *, proxies: Collection[str], pseudonym: Pseudonym
-) -> Iterator[Finding]:
+def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mapping[str, str]) -> Iterator[Finding]:
     """Everything that there is to say, each as soon as it is known. Never raises HistoryError. Raises LedgerError.
 
-    ``proxies`` are those of the settings.
+    ``signs`` are those of the proxies of the settings, by name.
     """
     try:
         access = _check_access(remote)
         yield access
         if access.severity == "fine":
-            claimant = claimant_of(ledger, pseudonym)
-            for proxy in proxies:
+            claimant = claimant_of(ledger)
+            for proxy, sign in signs.items():
                 is_first = ledger.backlog.stage(proxy) == NEVER_CLAIMED
-                yield _check_name(remote, claimant, proxy, clock, is_first=is_first)
+                yield _check_name(remote, claimant, proxy, sign, clock, is_first=is_first)
             yield from _check_old_rows(remote)
     except HistoryError as exc:
         yield Finding("problem", f"{exc}{_ADVICE.get(exc.reason, '')}")
@@ -147,21 +143,20 @@ def _can_be_read(remote: Remote, name: str) -> bool:
     return True
 
 
-def _check_name(remote: Remote, claimant: Claimant, proxy: str, clock: Clock, *, is_first: bool) -> Finding:
+def _check_name(remote: Remote, claimant: Claimant, proxy: str, sign: str, clock: Clock, *, is_first: bool) -> Finding:
     """Whether the name is free, ours, or another exporter's."""
-    found = remote.first("exporter_proxies", "owner,given_back,seen_at", newest="seen_at", where={"name": proxy})
+    found = remote.first("exporter_proxies", "owner,given_back,seen_at,sign", newest="seen_at", where={"name": proxy})
     if found is None or found["given_back"]:
         return Finding("fine", f"the proxy name {proxy} is free")
     seen_at = datetime.fromisoformat(str(found["seen_at"]))
     if found["owner"] == claimant.owner:
         return Finding("fine", f"the proxy name {proxy} is this exporter's, last used at {in_utc(seen_at)}")
-    sign = remote.first("exporter_checkpoints", "value", newest="kind", where={"proxy": proxy, "kind": HASH_KEY})
-    is_successor = is_first and may_succeed(claimant, seen_at=seen_at, key_sign=None if sign is None else sign["value"])
+    is_successor = is_first and may_succeed(claimant, sign, seen_at=seen_at, seen_sign=found["sign"])
     if is_successor and clock.now() - seen_at.timestamp() > STALE_SECONDS:
         return Finding(
             "warning",
-            f"The proxy name {proxy} was another exporter's, which was last seen at {in_utc(seen_at)}. This one has the"
-            " same hash key and a newer data directory, and takes the name over.",
+            f"The proxy name {proxy} was another exporter's, which was last seen at {in_utc(seen_at)}. This one reads"
+            " the same proxy, has a newer data directory, and takes the name over.",
         )
     return Finding("problem", str(name_taken(proxy, seen_at, is_successor=is_successor)))
 

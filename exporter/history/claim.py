@@ -1,8 +1,8 @@
 """The claim of a proxy's name in a project: two exporters must not write under one name.
 
 A name belongs to the ledger that claimed it first, until it is given back. There is one exception, so that a lost data
-directory can be replaced without a hand: a ledger that was made after the other's last sign of life, and has the same
-hash key, takes the name over.
+directory can be replaced without a hand: a ledger that was made after the other's last sign of life, and reads the same
+proxy, takes the name over.
 """
 
 import hashlib
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.checkpoint import sign_of_key
 from exporter.history.remote import Remote, Row, expect_object
 from exporter.ledger.ledger import Ledger
-from exporter.pseudonyms import Pseudonym
 
 STALE_SECONDS = 900
 """After this time without a sign of the exporter that has the claim, its successor may have it."""
@@ -21,11 +19,10 @@ STALE_SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims: the id of the ledger, when that was made, in ms (None: long ago), and the sign of its hash key."""
+    """Who claims: the id of the ledger, and when that was made, in ms (None: long ago)."""
 
     owner: str
     made_ms: int | None
-    key_sign: str
 
 
 def owner_of(ledger: Ledger) -> str:
@@ -33,25 +30,36 @@ def owner_of(ledger: Ledger) -> str:
     return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
 
 
-def claimant_of(ledger: Ledger, pseudonym: Pseudonym) -> Claimant:
-    """The exporter with this ledger and the hash key that makes ``pseudonym``. Raises LedgerError."""
-    return Claimant(owner_of(ledger), ledger.backlog.made_ms(), sign_of_key(pseudonym))
+def claimant_of(ledger: Ledger) -> Claimant:
+    """The exporter with this ledger. Raises LedgerError."""
+    return Claimant(owner_of(ledger), ledger.backlog.made_ms())
 
 
-def claim(remote: Remote, proxy: str, claimant: Claimant, *, is_polled: bool, is_first: bool) -> date | None:
+def sign_of_proxy(management_key: str, *, project_key: str) -> str:
+    """What tells in a project that two exporters read the same proxy: they have the same management key.
+
+    The secret key of the project goes into it, which is nowhere in there, so that nobody who reads the project's tables
+    can try management keys out.
+    """
+    secret = hashlib.blake2b(project_key.encode()).digest()
+    return hashlib.blake2b(management_key.encode(), key=secret, digest_size=16).hexdigest()
+
+
+def claim(remote: Remote, proxy: str, claimant: Claimant, *, sign: str | None, is_first: bool) -> date | None:
     """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
 
     Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
 
-    ``is_polled``: the proxy is in the settings. Of one that is not, only a name that nobody else has had is claimed.
+    ``sign`` is that of the proxy, empty if it has no management key, None if it is not in the settings. Of one that is
+    not, only a name that nobody else has had is claimed.
     ``is_first``: this ledger never had the claim, so it may be the successor of one that was lost.
     """
-    asked = {"p_proxy": proxy, "p_owner": claimant.owner, "p_own_only": not is_polled}
+    asked = {"p_proxy": proxy, "p_owner": claimant.owner, "p_own_only": sign is None, "p_sign": sign or None}
     answer = expect_object(remote.call("exporter_claim", **asked))
     if answer["claimed"]:
         return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
-    is_successor = is_polled and is_first and may_succeed(claimant, seen_at=seen_at, key_sign=answer["hash_key"])
+    is_successor = is_first and may_succeed(claimant, sign, seen_at=seen_at, seen_sign=answer["sign"])
     if is_successor:
         answer = expect_object(remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
         if answer["claimed"]:
@@ -59,13 +67,13 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, is_polled: bool, is
     raise name_taken(proxy, seen_at, is_successor=is_successor)
 
 
-def may_succeed(claimant: Claimant, *, seen_at: datetime, key_sign: object) -> bool:
-    """Whether the claimant may stand in for the ledger that was last seen then and has that sign of its hash key.
+def may_succeed(claimant: Claimant, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
+    """Whether the claimant, with this sign of its proxy, may stand in for the ledger that was last seen with that sign.
 
     Two clocks are compared, ours and the database's, which may differ by as long as the other has to be silent anyway.
     """
     is_younger = claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
-    return is_younger and claimant.key_sign == key_sign
+    return is_younger and bool(sign) and sign == seen_sign
 
 
 def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:

@@ -14,7 +14,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryError, HistoryMisconfiguredError, LedgerError
-from exporter.history.checkpoint import Checkpoints
+from exporter.history.checkpoint import Checkpoints, sign_of_key
 from exporter.history.claim import claim, claimant_of
 from exporter.history.remote import REASONS, Remote, expect_number
 from exporter.history.restore import Restore
@@ -78,12 +78,13 @@ class History:
         zone: tzinfo,
         retention_ms: int,
         polled: Collection[str],
+        sign_of: Callable[[str], str],
         tasks: Sequence[Task] = (),
     ) -> None:
         """``retention_ms`` is how far back records are taken over into a new ledger.
 
         ``polled`` are the proxies of the settings. Of others in the ledger only what waits is sent, and their names are
-        given back.
+        given back. ``sign_of`` gives the sign of one of them: see ``exporter.history.claim``.
         """
         self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
         self._remote = remote
@@ -94,9 +95,10 @@ class History:
         self._zone = zone
         self._retention_ms = retention_ms
         self._polled = polled
+        self._sign_of = sign_of
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._claimant = claimant_of(ledger, pseudonym)
+        self._claimant = claimant_of(ledger)
         self._owner = self._claimant.owner
         self._stopping = threading.Event()
         self._knows_schema = False
@@ -214,7 +216,7 @@ class History:
             if exc.reason != "name_taken":
                 raise
             name = f"{proxy}-{self._owner[:8]}"
-            claim(self._remote, name, self._claimant, is_polled=False, is_first=False)
+            claim(self._remote, name, self._claimant, sign=None, is_first=False)
             self._senders[proxy] = self._sender(proxy, name)
             _log.warning(
                 "history_name_changed",
@@ -234,7 +236,7 @@ class History:
             self._remote,
             proxy,
             self._claimant,
-            is_polled=proxy in self._polled,
+            sign=self._sign_of(proxy) if proxy in self._polled else None,
             is_first=backlog.stage(proxy) == NEVER_CLAIMED,
         )
         self._recognize_project()
@@ -265,7 +267,7 @@ class History:
             remote=self._remote,
             ledger=self._ledger,
             labels=self._labels,
-            checkpoints=Checkpoints(self._claimant.key_sign),
+            checkpoints=Checkpoints(sign_of_key(self._pseudonym)),
             clock=self._clock,
             zone=self._zone,
         )

@@ -32,6 +32,8 @@ create table if not exists public.exporter_proxies (
     name text primary key check (name <> ''),
     owner text not null check (owner <> ''),
     given_back boolean not null default false,
+    -- Tells whether another exporter reads the same proxy; empty if it has no management key.
+    sign text,
     claimed_at timestamptz not null default now(),
     seen_at timestamptz not null default now(),
     -- Records of earlier days have been deleted; what comes late for such a day is refused.
@@ -381,9 +383,11 @@ end $$;
 
 -- Claims a proxy's name, or says that another exporter has it. One that was given back can be had, unless `p_own_only`:
 -- then only one that nobody else has had since. One whose owner gave no sign for `p_stale_seconds` can be had, too; whether
--- that may be asked for is for the exporter to know, which is told the sign of the owner's hash key.
+-- that may be asked for is for the exporter to know, which is told the sign of the proxy that the owner reads. `p_sign` is
+-- that of the one who asks.
 create or replace function public.exporter_claim(
-    p_proxy text, p_owner text, p_own_only boolean default false, p_stale_seconds integer default null
+    p_proxy text, p_owner text, p_own_only boolean default false, p_stale_seconds integer default null,
+    p_sign text default null
 ) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
@@ -408,14 +412,15 @@ begin
         held.given_back or coalesce(held.seen_at < now() - make_interval(secs => p_stale_seconds), false)));
     if is_free then
         update public.exporter_proxies
-        set owner = p_owner, given_back = false, seen_at = now(),
+        set owner = p_owner, given_back = false, seen_at = now(), 
+            sign = case when p_own_only then held.sign else p_sign end,
             claimed_at = case when held.owner = p_owner then claimed_at else now() end
         where name = p_proxy;
     end if;
     return jsonb_build_object(
         'claimed', is_free,
         'seen_at', held.seen_at,
-        'hash_key', (select value from public.exporter_checkpoints where proxy = p_proxy and kind = 'hash_key'),
+        'sign', held.sign,
         'pruned_before', nullif(held.pruned_before, '-infinity'));
 end $$;
 

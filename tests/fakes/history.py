@@ -34,6 +34,7 @@ class HistoryBench:
         tasks: Sequence[Task] = (),
         history_days: int = 0,
         pseudonym: Pseudonym = PSEUDONYMS.of,
+        sign: str = "the same proxy",
     ) -> None:
         self.data_dir = folder / "data"
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,7 @@ class HistoryBench:
             zone=UTC,
             retention_ms=90 * _DAY_MS,
             polled=polled or self.ledger.dictionary.proxies,
+            sign_of=lambda _proxy: sign,
             tasks=[snapshot_task(self.remote, self.clock), *tasks, *self._prune_tasks(history_days)],
         )
         self._number = 0

@@ -13,13 +13,12 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.world import MANAGEMENT_KEY
 from exporter.history.check import FUNCTIONS, TABLES, Finding, check_project
-from exporter.history.checkpoint import sign_of_key
 from exporter.history.claim import owner_of
 from exporter.history.old_rows import PLACES
 from exporter.history.remote import Remote
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
-from tests.fakes.booking import PSEUDONYMS, open_ledger
+from tests.fakes.booking import open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.running import run_command
 from tests.supabase import eras
@@ -29,7 +28,7 @@ from tests.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres, fr
 from tests.supabase.records import OWNER, at, record
 
 _SWITCH = "2026-11-01"
-_SIGN = sign_of_key(PSEUDONYMS.of)
+_SIGNS = {"home": "the sign of this proxy"}
 _GOOD = "tables and functions of version 1 are there, and the key may use them"
 _NOT_ON_ITS_OWN = {  # called by other functions, by people, or before all else
     "exporter_schema_version",
@@ -60,7 +59,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def _findings(url: str, key: str, ledger: Ledger, clock: TurnableClock | None = None) -> list[Finding]:
     remote = Remote(url, key)
     try:
-        return list(check_project(remote, ledger, clock or TurnableClock(), proxies=["home"], pseudonym=PSEUDONYMS.of))
+        return list(check_project(remote, ledger, clock or TurnableClock(), signs=_SIGNS))
     finally:
         remote.close()
 
@@ -259,17 +258,15 @@ def test_a_name_of_another_exporter_is_a_problem(supabase_api: SupabaseApi, ledg
 @pytest.mark.parametrize(
     ("now", "sign", "expected"),
     [
-        pytest.param("12:14", _SIGN, ("problem", "it goes on by itself 15 minutes after that."), id="lately"),
-        pytest.param("12:16", _SIGN, ("warning", "data directory, and takes the name over."), id="long ago"),
+        pytest.param("12:14", _SIGNS["home"], ("problem", "it goes on by itself 15 minutes after that."), id="lately"),
+        pytest.param("12:16", _SIGNS["home"], ("warning", "data directory, and takes the name over."), id="long ago"),
         pytest.param("12:16", "another", ("problem", "#several-exporters."), id="of another installation"),
     ],
 )
 def test_a_new_data_directory_takes_a_name_over(
     supabase_api: SupabaseApi, tmp_path: Path, now: str, sign: str, expected: tuple[str, str]
 ) -> None:
-    claimed = {"proxy": "home", "owner": OWNER}
-    supabase_api.database.call("exporter_claim", **claimed)
-    supabase_api.database.call("exporter_save_checkpoint", **claimed, checkpoint={"state": {"hash_key": sign}})
+    supabase_api.database.call("exporter_claim", proxy="home", owner=OWNER, sign=sign)
     supabase_api.database.run("update exporter_proxies set seen_at = '2026-11-24 12:00Z'")
     ledger = open_ledger(tmp_path, clock=_clock("2026-11-24 12:05"))
     ledger.register("home")

@@ -8,8 +8,7 @@ import structlog
 from exporter.errors import HistoryAwayError
 from exporter.history import remote as remote_module
 from exporter.history.history import Task
-from exporter.pseudonyms import Pseudonym, Pseudonyms
-from tests.fakes.booking import PSEUDONYMS
+from exporter.pseudonyms import Pseudonyms
 from tests.fakes.history import Start
 from tests.supabase.api import SupabaseApi
 from tests.supabase.comparison import assert_equal, records
@@ -220,31 +219,31 @@ def test_a_proxy_that_is_renamed_because_its_name_was_taken_is_written_in_full(
 
 
 @pytest.mark.parametrize(
-    ("is_in_settings", "has_same_key", "state"),
-    [(False, True, "ok"), (True, False, "name_taken"), (True, True, "ok")],
-    ids=["not in the settings", "of another installation", "its successor"],
+    ("is_in_settings", "sign", "state"),
+    [
+        pytest.param(False, "the same proxy", "ok", id="not in the settings"),
+        pytest.param(True, "another proxy", "name_taken", id="of another installation"),
+        pytest.param(True, "", "name_taken", id="without a management key"),
+        pytest.param(True, "the same proxy", "ok", id="its successor"),
+    ],
 )
 def test_the_name_of_an_exporter_that_is_switched_off_is_its_successors_alone(
-    start: Start, supabase_api: SupabaseApi, is_in_settings: bool, has_same_key: bool, state: str
+    start: Start, supabase_api: SupabaseApi, is_in_settings: bool, sign: str, state: str
 ) -> None:
     first = start("first")
     first.book(31)
     assert first.work() == "ok"
-    second = start("second", polled=set() if is_in_settings else {"laptop"}, pseudonym=_key(same=has_same_key))
+    second = start("second", polled=set() if is_in_settings else {"laptop"}, sign=sign, pseudonym=_ANOTHER_KEY.of)
     second.ledger.register("laptop")
     second.book(3, model="another")
     supabase_api.database.run("update exporter_proxies set seen_at = now() - interval '16 minutes'")
 
     assert second.work() == state
 
-    is_successor = is_in_settings and has_same_key
+    is_successor = is_in_settings and state == "ok"
     assert len(records(supabase_api.database)) == (34 if is_successor else 31)
     assert second.history.status.waiting == (3 if state == "name_taken" else 0)
     assert second.ledger.totals.entries == (34 if is_successor else 3)
-
-
-def _key(*, same: bool) -> Pseudonym:
-    return PSEUDONYMS.of if same else _ANOTHER_KEY.of
 
 
 def test_a_proxy_that_cannot_be_restored_does_not_hold_up_the_others(start: Start, supabase_api: SupabaseApi) -> None:
