@@ -166,6 +166,11 @@ class Alertmanager:
         assert answer.is_success, answer.text
         return answer.json()
 
+    def metric(self, series: str) -> float:
+        """The value of one of its own series, as its exposition writes it; 0 where there is none yet."""
+        lines = self._client.get("/metrics").text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
+
     def close(self) -> None:
         self._client.close()
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ LIMIT = {
 WARNING = {**LIMIT, "severity": "warning"}
 CRITICAL = {**LIMIT, "severity": "critical"}
 ABSENT = {"alertname": "CliproxyExporterAbsent", "severity": "critical"}
+
+_HELD_BACK_TOTAL = 'alertmanager_notifications_suppressed_total{reason="inhibition"}'
 
 
 @contextmanager
@@ -144,6 +147,35 @@ def test_a_limit_is_told_again_when_it_becomes_critical_and_when_it_is_over(newe
         ("CliproxyLimitReached", "critical", "resolved"),
         ("CliproxyLimitReached", "warning", "resolved"),
     }
+
+
+def test_an_early_forecast_that_ended_while_it_was_held_back_is_told_in_the_next_window(
+    newest: Monitoring, tmp_path: Path
+) -> None:
+    early = {**WARNING, "alertname": "CliproxyLimitRunsOutEarly"}
+    over = {"endsAt": "2026-01-01T00:00:00Z", "startsAt": "2026-01-01T00:00:00Z"}
+    with _alertmanager(newest, tmp_path, **{"group_interval: 10s": "group_interval: 1s"}) as (alertmanager, receiver):
+
+        def times_told(status: str) -> Counter[str]:
+            """How often each name was told in this status."""
+            return Counter(name for name, _, told in _told(receiver) if told == status)
+
+        def times_looked_at() -> float:
+            """How often an alert was looked at and held back. Like Prometheus, this tells what is over again."""
+            alertmanager.post({"labels": early, **over})
+            return alertmanager.metric(_HELD_BACK_TOTAL)
+
+        alertmanager.post({"labels": early})
+        wait_until(lambda: times_told("firing") == {"CliproxyLimitRunsOutEarly": 1})
+        alertmanager.post({"labels": WARNING})
+        wait_until(lambda: times_told("firing")["CliproxyLimitReached"] == 1)
+        before = times_looked_at()
+        wait_until(times_looked_at, lambda times: times >= before + 2)  # the first may have begun before it was over
+        alertmanager.post({"labels": WARNING, **over})
+        wait_until(lambda: times_told("resolved")["CliproxyLimitReached"] == 1)
+
+        alertmanager.post({"labels": early})
+        wait_until(lambda: times_told("firing")["CliproxyLimitRunsOutEarly"] == 2)
 
 
 def _for_proxy(name: str, severity: str, **labels: str) -> dict[str, dict[str, str]]:
