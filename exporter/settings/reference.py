@@ -115,6 +115,12 @@ _FOR_COMPOSE = (
         default="400d",
         help="How long Prometheus keeps its data.",
     ),
+    _ForCompose(
+        name="STACK_COMMAND",
+        kind="run or demo",
+        default="run",
+        help="What the exporter does: read your proxies, or run beside a simulated one, as .env.demo has it.",
+    ),
 )
 
 

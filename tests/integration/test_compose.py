@@ -2,9 +2,8 @@
 
 import json
 import re
-import signal
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +13,15 @@ import httpx
 import pytest
 import yaml
 
-from exporter.demo.exporting import LIMITS_FILE, demo_aliases
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.demo.proxy import DemoProxy
+from exporter.demo.server import DemoServer
+from exporter.demo.traffic import Traffic
 from exporter.settings.load import load_settings
-from exporter.settings.model import Settings, declared
+from exporter.settings.model import declared
 from tests import loopback
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of
-from tests.running import environment, exporter_process
+from tests.running import Process, exporter_process, metric_in
 from tests.waiting import wait_until
 
 MANUAL = (CHECKOUT / "docs" / "docker.md").read_text()
@@ -46,11 +46,11 @@ def _services(**given: Any) -> dict[str, Any]:
 # --- what is started, and how it is confined --------------------------------------------------------------------------
 
 
-def test_the_stack_has_four_services_and_the_demo_one_more(env_file: Path) -> None:
+def test_the_stack_and_its_demo_have_four_services(env_file: Path) -> None:
     stack = {"exporter", "prometheus", "alertmanager", "grafana"}
 
     assert set(_services(env_file=env_file)) == stack
-    assert set(_services(env_file=DEMO_ENV)) == {*stack, "demo-proxy"}
+    assert set(_services(env_file=DEMO_ENV)) == stack
 
 
 def test_only_grafana_can_be_reached_and_only_from_this_machine(env_file: Path) -> None:
@@ -97,7 +97,7 @@ def test_every_foreign_image_is_pinned_to_a_patch_version(env_file: Path) -> Non
 def test_our_own_image_is_never_taken_from_a_registry() -> None:
     ours = [service for service in _services(env_file=DEMO_ENV).values() if service["image"] == "cliproxy-exporter"]
 
-    assert [service["pull_policy"] for service in ours] == ["build", "build"]
+    assert [service["pull_policy"] for service in ours] == ["build"]
 
 
 def test_no_health_check_needs_curl(env_file: Path) -> None:
@@ -233,30 +233,8 @@ def test_proxies_and_keys_in_files_are_found_below_config(tmp_path: Path) -> Non
     assert loaded.warnings == []
 
 
-def _demo_settings(tmp_path: Path) -> Settings:
-    """The settings of the demo's exporter, read where its container finds them."""
-    exporter = _services(env_file=DEMO_ENV)["exporter"]
-    (config,) = [mount["source"] for mount in exporter["volumes"] if mount["target"] == "/app/config"]
-    (tmp_path / "config").symlink_to(config)
-    loaded = load_settings(passed_on(exporter), cwd=tmp_path)
-    assert loaded.warnings == []
-    return loaded.require()
-
-
-def test_the_demo_is_a_project_of_its_own_and_knows_nothing_of_the_users(tmp_path: Path) -> None:
-    settings = _demo_settings(tmp_path)
-
+def test_the_demo_is_a_project_of_its_own() -> None:
     assert resolved(env_file=DEMO_ENV)["name"] == "cliproxy-demo", "so its volumes are its own"
-    assert [(proxy.name, proxy.url) for proxy in settings.proxies] == [("demo", "http://demo-proxy:8317")]
-    assert settings.supabase_url is None
-
-
-def test_the_demo_has_the_names_and_limits_of_the_demo_command(tmp_path: Path) -> None:
-    settings = _demo_settings(tmp_path)
-
-    assert settings.aliases == demo_aliases()
-    assert settings.exporter_limits_file is not None
-    assert settings.exporter_limits_file.resolve() == LIMITS_FILE
 
 
 # --- what docs/docker.md says ----------------------------------------------------------------------------------------
@@ -395,34 +373,51 @@ def test_grafana_finds_prometheus_and_the_dashboards_where_they_are_mounted(env_
     assert list(Path(mounts["/var/lib/grafana/dashboards"]).glob("*.json"))
 
 
+# --- the exporter, as its container starts it -------------------------------------------------------------------------
+
+# It is not in its container: the address of the web server, and where the data is, are the test's.
+_OF_THE_CONTAINER = {"EXPORTER_HOST", "EXPORTER_PORT", "EXPORTER_DATA_DIR"}
+
+
 @pytest.fixture
-def demo_proxy() -> Iterator[str]:
-    """The demo's proxy, started as in its container, on another port; gives its URL."""
-    service = _services(env_file=DEMO_ENV)["demo-proxy"]
-    assert service["entrypoint"][0] == "python"
-    command = [sys.executable, *service["entrypoint"][1:], *service["command"], "--port=0", "--print-port"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://{_LOOPBACK}:{process.stdout.readline().strip()}"
-        finally:
-            process.send_signal(signal.SIGTERM)
+def users_server() -> Iterator[DemoServer]:
+    """A server in the place of the user's proxy, with a record in its queue, and of the user's Supabase project."""
+    with DemoServer(DemoProxy(key="my-key", retention_seconds=3600)) as server:
+        proxy = server.proxy
+        proxy.publish(Traffic(seed=1, zone=proxy.zone, shape=proxy.shape).batch(1, ending=time.time()))
+        yield server
 
 
-def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
-    answer = loopback.get(
-        f"{demo_proxy}/v0/management/config",
-        # CPA believes this header, and so does the demo: the caller is another machine.
-        headers={"Authorization": f"Bearer {MANAGEMENT_KEY}", "X-Forwarded-For": "172.18.0.3"},
-    )
+@contextmanager
+def _exporter(directory: Path, server: DemoServer, **given: Any) -> Iterator[Process]:
+    """The exporter of the stack, where the shell knows of the user's server."""
+    of_the_user = {
+        "CLIPROXY_URL": server.url,
+        "CLIPROXY_MANAGEMENT_KEY": "my-key",
+        "SUPABASE_URL": server.url,
+        "SUPABASE_SECRET_KEY": "sb_secret_of-mine",
+    }
+    service = _services(**given, **of_the_user)["exporter"]
+    passed = {name: value for name, value in passed_on(service).items() if name not in _OF_THE_CONTAINER}
+    settings = {**passed, "EXPORTER_SERIES_BIRTH_SECONDS": "0"}
+    with exporter_process(directory, arguments=service["command"], **settings) as process:
+        yield process
 
-    assert answer.status_code == 200, answer.text
+
+def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: DemoServer, tmp_path: Path) -> None:
+    with _exporter(tmp_path, users_server, env_file=env_file) as process:
+        wait_until(lambda: process.metric("cliproxy_requests_total", proxy="default"))
+
+    assert users_server.proxy.counts().queued == 0
 
 
-def test_the_demo_gives_figures(demo_proxy: str, tmp_path: Path) -> None:
-    (proxy,) = _demo_settings(tmp_path).proxies
+def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(users_server: DemoServer, tmp_path: Path) -> None:
+    with _exporter(tmp_path, users_server, env_file=DEMO_ENV) as process:
+        wait_until(lambda: process.metric("cliproxy_requests_total", proxy="demo"))
+        metrics = process.get("/metrics").text
 
-    with exporter_process(
-        tmp_path, proxy_url=demo_proxy, key=proxy.management_key.get_secret_value(), COLLECTOR_INTERVAL_SECONDS="1"
-    ) as process:
-        wait_until(lambda: process.metric("cliproxy_requests_total"))
+    assert users_server.proxy.requests == {}
+    assert metric_in(metrics, "cliproxy_up") == 1, "there is no other proxy"
+    assert metric_in(metrics, "cliproxy_exporter_history_backlog_records") is None
+    assert metric_in(metrics, "cliproxy_limit_used_ratio", kind="configured", limit="hour") is not None
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]
