@@ -44,6 +44,7 @@ UID = "cliproxy-overview"
 
 _ERROR_STEPS: Steps = ((None, GREEN), (0.1, YELLOW), (0.25, RED))
 _PROXY = 'proxy=~"$proxy"'
+_EITHER = "Money, or the value of a subscription: the proxy did not tell which."
 
 
 def build() -> dashboard.Dashboard:
@@ -57,7 +58,7 @@ def build() -> dashboard.Dashboard:
         )
         .with_variable(_split_by())
         .with_row(dashboard.Row("What did it cost?"))
-        .with_panel(_period_cost("Spent", "metered", "What API keys cost: real money.").height(4).span(12))
+        .with_panel(_period_cost("Spent", "metered", "What API keys cost: real money.").height(4).span(9))
         .with_panel(
             _period_cost(
                 "Subscription value",
@@ -66,7 +67,18 @@ def build() -> dashboard.Dashboard:
                 " add it to what was spent.",
             )
             .height(4)
-            .span(12)
+            .span(9)
+        )
+        .with_panel(
+            _period_cost(
+                "Unknown billing",
+                "unknown",
+                f"{_EITHER} A fork that sends no single requests never does.",
+                if_there_is=f'group(cliproxy_period_cost_usd{{{ROUTE},billing="unknown"}})',
+            )
+            .no_value("none")
+            .height(4)
+            .span(6)
         )
         .with_row(dashboard.Row("What runs out next?"))
         .with_panel(
@@ -87,14 +99,20 @@ def build() -> dashboard.Dashboard:
         .with_panel(_alerts().height(4).span(8))
         .with_row(dashboard.Row("Where does it go?"))
         .with_panel(
-            _cost_per_hour("Spent per hour, by $by", "metered", "What API keys cost: real money.").height(8).span(12)
+            _cost_per_hour("Spent per hour, by $by", "metered", "What API keys cost: real money.").height(8).span(9)
         )
         .with_panel(
             _cost_per_hour(
                 "Subscription value per hour, by $by", "subscription", "What the same use would have cost by API key."
             )
             .height(8)
-            .span(12)
+            .span(9)
+        )
+        .with_panel(
+            _cost_per_hour("Unknown billing per hour, by $by", "unknown", _EITHER)
+            .no_value("No cost of unknown billing")
+            .height(8)
+            .span(6)
         )
         .with_panel(_tokens().height(8).span(12))
         .with_panel(_cache_hits().height(8).span(12))
@@ -138,7 +156,7 @@ def _split_by() -> dashboard.CustomVariable:
 # --- what did it cost? ------------------------------------------------------------------------------------------------
 
 
-def _period_cost(title: str, billing: str, meaning: str) -> stat.Panel:
+def _period_cost(title: str, billing: str, meaning: str, *, if_there_is: str = ANY_EXPORTER) -> stat.Panel:
     panel = big_number(
         title,
         f"{meaning} Days and months begin at midnight in the exporter's time zone, whatever time range is chosen. Not"
@@ -149,7 +167,7 @@ def _period_cost(title: str, billing: str, meaning: str) -> stat.Panel:
         "ABC", (("Today", "today"), ("Yesterday", "yesterday"), ("This month", "month")), strict=True
     ):
         cost = f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}})'
-        panel = panel.with_target(now(or_zero(cost, if_there_is=ANY_EXPORTER), name, ref))
+        panel = panel.with_target(now(or_zero(cost, if_there_is=if_there_is), name, ref))
     return panel
 
 
