@@ -20,8 +20,12 @@ from exporter.quotas.values import MAX_VALUE, instant, number
 
 MAX_WINDOWS = 32
 
+_HOUR = 3_600
 _DAY = 86_400
 _DAY_MS = _DAY * 1000
+_MOST_AHEAD_MS = 300_000
+"""By how much a clock may be ahead of ours: until then a reading of such a moment shuts out all others."""
+_NEARLY_WHOLE = 180
 _LONGEST_WINDOW = 366 * _DAY
 _LATEST_RESET_MS = 62 * _DAY_MS
 _HIGHEST_RATIO = 1000.0
@@ -120,9 +124,9 @@ def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def _plausible(value: object, received_ms: int, *, oldest_ms: int = _DAY_MS) -> int | None:
-    """A moment of observation, if it is one: not more than a day ahead of us, nor older than ``oldest_ms``."""
+    """A moment of observation, if it is one: hardly ahead of us, and not older than ``oldest_ms``."""
     moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
-    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _DAY_MS else None
+    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
 
 
 def _readings(headers: Mapping[str, str], provider: str, model: str, observed_ms: int, source: str) -> list[Reading]:
@@ -149,7 +153,7 @@ def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[t
             continue
         slug, tail = match[1], match[4] or ""
         scope = slugged(tail)
-        seconds = int(match[2]) * (3600 if match[3] == "h" else _DAY)
+        seconds = int(match[2]) * (_HOUR if match[3] == "h" else _DAY)
         used_ratio = number(_text(headers, name))
         if used_ratio is None or used_ratio > _HIGHEST_RATIO or (tail and not scope):
             continue
@@ -201,7 +205,7 @@ def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str
         minutes = number(_text(headers, f"{stem}-window-minutes"))
         if scope is None or percent is None or percent > _HIGHEST_RATIO * 100 or minutes is None:
             continue
-        seconds = round(minutes) * 60
+        seconds = _whole_hours(round(minutes) * 60)
         if minutes != round(minutes) or not 0 < seconds <= _LONGEST_WINDOW:
             continue
         resets_ms = _reset(_text(headers, f"{stem}-reset-at"), observed_ms)
@@ -262,10 +266,16 @@ def window_name(seconds: int) -> str:
     """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, whichever month the provider counts with."""
     if 28 * _DAY <= seconds <= 31 * _DAY:
         return "month"
-    for unit, size in (("d", _DAY), ("h", 3600), ("m", 60)):
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("m", 60)):
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def _whole_hours(seconds: int) -> int:
+    """Codex also calls its windows 299 and 10079 minutes long, which are those of 5 hours and 7 days."""
+    hours = round(seconds / _HOUR) * _HOUR
+    return hours if hours and abs(seconds - hours) <= _NEARLY_WHOLE else seconds
 
 
 def slugged(text: str) -> str:

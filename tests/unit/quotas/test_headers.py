@@ -435,7 +435,6 @@ def test_buckets_of_api_keys_are_no_windows() -> None:
         ("43200", "month"),
         ("43800", "month"),
         ("44640", "month"),
-        ("40319", "40319m"),
         ("46080", "32d"),
     ],
 )
@@ -447,6 +446,27 @@ def test_a_codex_window_is_named_by_its_minutes_whatever_its_position(minutes: s
 
 def test_a_weekly_primary_needs_no_secondary() -> None:
     assert _windows(_read(_codex(window_minutes="10080"), provider="codex", model="gpt-5.4")) == [("7d", "", 0.125)]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "window", "seconds"),
+    [
+        ("299", "5h", 18_000),
+        ("303", "5h", 18_000),
+        ("304", "304m", 18_240),
+        ("10079", "7d", 604_800),
+        ("40316", "40316m", 2_418_960),
+        ("40317", "month", 2_419_200),
+        ("90", "90m", 5_400),
+        ("2", "2m", 120),
+    ],
+)
+def test_a_window_of_some_minutes_more_or_less_than_whole_hours_is_the_same_window(
+    minutes: str, window: str, seconds: int
+) -> None:
+    reading = _one(_codex(window_minutes=minutes), provider="codex", model="gpt-5.4")
+
+    assert (reading.window, reading.window_seconds) == (window, seconds)
 
 
 @pytest.mark.parametrize(
@@ -587,7 +607,8 @@ def test_other_providers_have_no_windows_in_headers(provider: str) -> None:
         ("yesterday", {"started_ms": _NOW_MS - 5000, "ttft_ms": 900}, _NOW_MS - 4100),
         ("Thu, 20 Aug 2026 10:00:06 GMT", {}, _NOW_MS),
         ("Thu, 20 Aug 2026 10:00:07 GMT", {}, _NOW_MS - _DAY_MS + 2000),
-        ("Sat, 22 Aug 2026 10:00:08 GMT", {}, _NOW_MS),
+        ("Fri, 21 Aug 2026 10:05:07 GMT", {}, _NOW_MS + 302_000),
+        ("Fri, 21 Aug 2026 10:05:08 GMT", {}, _NOW_MS),
         ("", {"started_ms": _NOW_MS + 40_000_000, "ttft_ms": 0}, _NOW_MS + 2000),
     ],
     ids=[
@@ -598,7 +619,8 @@ def test_other_providers_have_no_windows_in_headers(provider: str) -> None:
         "a Date that is none",
         "more than a day behind",
         "a day behind",
-        "more than a day ahead",
+        "five minutes ahead",
+        "more than five minutes ahead: it would shut out all readings until then",
         "a proxy whose clock is ahead of ours",
     ],
 )
