@@ -121,7 +121,7 @@ class _Reader:
             zone=self._read(lambda: _zone(node), None) or self._zone,
             budgets=self._budgets(node),
             window_ms=self._read(lambda: _window_ms(node, strategy), None) if strategy else None,
-            provider=texts["provider"],
+            provider=texts["provider"].lower(),  # as proxies write it, so that the dashboards find its limit
             proxy=texts["proxy"],
             credential=texts["credential"],
             client=texts["client"],

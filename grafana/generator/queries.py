@@ -7,8 +7,10 @@ ROUTE = 'proxy=~"$proxy",provider=~"$provider",model=~"$model"'
 """Selects by the variables, for metrics that know neither credential nor client."""
 ATTEMPT = f'{ROUTE},credential=~"$credential"'
 SERIES = f'{ATTEMPT},client=~"$client"'
-LIMIT = 'proxy=~"$proxy|",provider=~"$provider|",credential=~"$credential|"'
-"""The same for limits. Without a label of these a limit holds for all of them, so it is shown with each selection."""
+_GLOB = r".*[*?\\[].*"
+LIMIT = f'proxy=~"$proxy|{_GLOB}|",provider=~"$provider|",credential=~"$credential|{_GLOB}|"'
+"""The same for limits. Without a label of these a limit holds for all of them, with a glob for some of them; both are
+shown with each selection."""
 
 _LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 _MAY_BE_EMPTY = ("proxy", "provider", "credential", "scope")

@@ -45,7 +45,7 @@ def test_everything_that_a_limit_can_say_is_read(tmp_path: Path) -> None:
         limits:
           - id: team
             name: Our team
-            provider: claude
+            provider: Claude
             proxy: office
             models: [claude-opus-*, "model[1m]"]
             model_pattern: opus
