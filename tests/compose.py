@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FILE = CHECKOUT / "docker-compose.yml"
 DEMO_ENV = CHECKOUT / ".env.demo"
 
-_READ_BY_COMPOSE = ("COMPOSE_", "DOCKER_", "GRAFANA_", "PROMETHEUS_")
+_READ_BY_COMPOSE = ("ALERTMANAGER_", "COMPOSE_", "DOCKER_", "GRAFANA_", "PROMETHEUS_")
 
 
 def compose_program() -> Path:

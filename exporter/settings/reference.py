@@ -78,6 +78,12 @@ class _ForCompose:
 
 _FOR_COMPOSE = (
     _ForCompose(
+        name="ALERTMANAGER_CONFIG",
+        kind="file",
+        default="alertmanager.yml",
+        help="Alertmanager's configuration, a file in the folder alertmanager/. git ignores those that begin with my-.",
+    ),
+    _ForCompose(
         name="CONFIG_DIR",
         kind="directory",
         default="./config",
@@ -107,7 +113,14 @@ _FOR_COMPOSE = (
         name="GRAFANA_URL",
         kind="URL",
         default="http://localhost:3000",
-        help="Where a browser finds Grafana, if that is another address: that of a reverse proxy, for example.",
+        help="Where a browser finds Grafana, if that is another address: that of a reverse proxy, for example. "
+        "The links of notifications lead there.",
+    ),
+    _ForCompose(
+        name="PROMETHEUS_CONFIG",
+        kind="file",
+        default="prometheus.yml",
+        help="Prometheus' configuration, a file in the folder prometheus/. git ignores those that begin with my-.",
     ),
     _ForCompose(
         name="PROMETHEUS_RETENTION",

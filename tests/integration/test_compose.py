@@ -63,11 +63,21 @@ def test_only_grafana_can_be_reached_and_only_from_this_machine(env_file: Path) 
     assert published == {("grafana", _LOOPBACK, "3000", 3000)}
 
 
-def test_another_port_of_grafana_is_also_in_its_own_links(env_file: Path) -> None:
-    grafana = _services(env_file=env_file, GRAFANA_PORT="3210")["grafana"]
+def test_another_port_of_grafana_is_also_in_all_links(env_file: Path) -> None:
+    services = _services(env_file=env_file, GRAFANA_PORT="3210")
+    grafana = services["grafana"]
 
     assert [port["published"] for port in grafana["ports"]] == ["3210"]
     assert grafana["environment"]["GF_SERVER_ROOT_URL"] == "http://localhost:3210"
+    assert services["prometheus"]["environment"]["GRAFANA_URL"] == "http://localhost:3210"
+
+
+def test_a_user_may_have_configurations_of_their_own(env_file: Path) -> None:
+    own = {"PROMETHEUS_CONFIG": "my-prometheus.yml", "ALERTMANAGER_CONFIG": "my-alertmanager.yml"}
+    services = _services(env_file=env_file, **own)
+
+    for name in ("prometheus", "alertmanager"):
+        assert f"--config.file=/etc/{name}/my-{name}.yml" in services[name]["command"]
 
 
 def test_every_service_is_confined_restarted_and_rotates_its_log() -> None:

@@ -30,7 +30,7 @@ def newest() -> Monitoring:
 
 
 def installed(config: Path, folder: Path, *, secrets: Mapping[str, str], changes: Mapping[str, str]) -> Path:
-    """Alertmanager's folder with ``config`` copied over ``alertmanager.yml``, as a user does it; the copied file.
+    """Alertmanager's folder with a copy of ``config`` in it, as a user makes one; the copy.
 
     ``folder`` stands for ``/etc/alertmanager``. ``secrets`` are the files in ``secrets/`` by name. ``changes`` are
     replaced, once each: what in a test must lead to the test's own servers.
@@ -44,7 +44,7 @@ def installed(config: Path, folder: Path, *, secrets: Mapping[str, str], changes
     for old, new in changes.items():
         assert text.count(old) == 1, f"{old} in {config.name}"
         text = text.replace(old, new)
-    copied = folder / "alertmanager.yml"
+    copied = folder / "my-alertmanager.yml"
     copied.write_text(text)
     return copied
 

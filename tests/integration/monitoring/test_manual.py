@@ -44,6 +44,20 @@ def _amtool(binary: Monitoring, alertmanager: Alertmanager) -> Amtool:
     return run
 
 
+def test_nothing_that_an_upgrade_replaces_is_edited() -> None:
+    lines = [
+        line
+        for block in re.findall(r"^```\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL)
+        for line in block.split("\n")
+    ]
+    written = [line.split()[-1] for line in lines if line.startswith("cp ") or ">" in line]
+    ignored = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert {"alertmanager/my-alertmanager.yml", "prometheus/my-prometheus.yml", ".env"} <= set(written)
+    assert ignored.stdout.split() == written
+    assert not [line for line in lines if line.startswith("sed ")]
+
+
 def test_an_alert_of_ones_own_arrives(newest: Monitoring, tmp_path: Path) -> None:
     with web_receiver() as receiver:
         config = installed(

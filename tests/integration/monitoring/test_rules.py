@@ -1,13 +1,15 @@
 """Prometheus' own opinion of the shipped configuration and rules, and the rules' tests, on each version."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.integration.monitoring.conftest import PROMETHEUS
-from tests.monitoring import Monitoring
+from tests.integration.monitoring.conftest import ALERTMANAGER, PROMETHEUS
+from tests.monitoring import Monitoring, run_alertmanager, run_prometheus_with
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))
@@ -50,3 +52,30 @@ def test_promtool_finds_nothing_to_say_about_the_rules(binary: Monitoring) -> No
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name)
 def test_the_rules_pass_their_tests(binary: Monitoring, file: Path) -> None:
     _promtool(binary, "test", "rules", file)
+
+
+@pytest.mark.parametrize(
+    ("grafana_url", "base"),
+    [("https://grafana.example.com", "https://grafana.example.com"), ("", "http://localhost:3000")],
+    ids=["where Grafana is", "not said"],
+)
+def test_the_links_of_alerts_lead_to_grafana(
+    newest: Monitoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grafana_url: str, base: str
+) -> None:
+    monkeypatch.setenv("GRAFANA_URL", grafana_url)
+    shutil.copytree(PROMETHEUS, tmp_path / "etc")
+    config = tmp_path / "etc/prometheus.yml"
+    with run_alertmanager(newest, config=ALERTMANAGER / "alertmanager.yml", workdir=tmp_path) as alertmanager:
+        config.write_text(
+            config.read_text().replace(
+                "targets: [alertmanager:9093]", f"targets: [{alertmanager.url.removeprefix('http://')}]", 1
+            )
+        )
+        with run_prometheus_with(newest, config=config, workdir=tmp_path):
+            (watchdog,) = wait_until(
+                lambda: [each for each in alertmanager.alerts() if each["labels"]["alertname"] == "CliproxyWatchdog"],
+                seconds=2 * PATIENCE_SECONDS,  # sent again after a minute if Prometheus knew no Alertmanager at first
+            )
+
+    assert watchdog["annotations"]["dashboard_url"] == f"{base}/d/cliproxy-overview?from=now-6h&to=now"
+    assert watchdog["labels"] == {"alertname": "CliproxyWatchdog", "severity": "none"}
