@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 
 import click
+from click.core import ParameterSource
 from pydantic import SecretStr
 
 from exporter.app import Exporter
@@ -71,7 +72,10 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
     callback=_version,
     help="Which version then, newer or older.",
 )
+@click.option("--proxy-url", help="Read a simulated proxy that runs already, `python -m exporter.demo`, and play none.")
+@click.pass_context
 def demo(
+    context: click.Context,
     *,
     rate: float,
     seed: int | None,
@@ -80,6 +84,7 @@ def demo(
     history_hours: float | None,
     upgrade_after: float | None,
     upgrade_to: str,
+    proxy_url: str | None,
 ) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
@@ -89,7 +94,15 @@ def demo(
     if history_hours and not versions.has_usage(proxy_version):
         text = f"{proxy_version} has a queue, which remembers no history."
         raise click.BadOptionUsage("--history-hours", f"--history-hours: {text}")
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if proxy_url and given != ["proxy_url"]:
+        text = "what that proxy plays is told to it, so this goes without other options."
+        raise click.BadOptionUsage("--proxy-url", f"--proxy-url: {text}")
     with exit_codes():
+        if proxy_url:
+            click.echo("This reads a simulated proxy: all figures are invented.")
+            _run_demo_exporter(ready_settings(), proxy_url)
+            return
         click.echo("This is the bundled demo proxy: all figures are invented.")
         _run_demo(
             ready_settings(),
@@ -115,7 +128,6 @@ def _run_demo(
     upgrade_to: str = versions.DEFAULT,
 ) -> None:
     # Imported here: the demo brings a web server of its own, which the exporter does not need.
-    from exporter.demo.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
     from exporter.demo.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
     from exporter.demo.proxy import DemoProxy  # noqa: PLC0415
     from exporter.demo.server import DemoServer  # noqa: PLC0415
@@ -146,23 +158,31 @@ def _run_demo(
     if upgrade_after is not None:
         upgrading.start()
     try:
-        _run_exporter(
-            settings.model_copy(
-                update={
-                    "proxies": (ProxySettings(name="demo", url=server.url, management_key=SecretStr(MANAGEMENT_KEY)),),
-                    "exporter_data_dir": settings.exporter_data_dir / "demo",
-                    "exporter_prices_refresh": False,
-                    "supabase_url": None,
-                    "supabase_secret_key": None,
-                    "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
-                    "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
-                }
-            )
-        )
+        _run_demo_exporter(settings, server.url)
     finally:
         upgrading.cancel()
         traffic.stop()
         server.stop()
+
+
+def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
+    """Run the exporter with the simulated proxy at this URL and no other, and without Supabase."""
+    from exporter.demo.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
+    from exporter.demo.world import MANAGEMENT_KEY  # noqa: PLC0415
+
+    _run_exporter(
+        settings.model_copy(
+            update={
+                "proxies": (ProxySettings(name="demo", url=proxy_url, management_key=SecretStr(MANAGEMENT_KEY)),),
+                "exporter_data_dir": settings.exporter_data_dir / "demo",
+                "exporter_prices_refresh": False,
+                "supabase_url": None,
+                "supabase_secret_key": None,
+                "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
+                "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
+            }
+        )
+    )
 
 
 def _give_memory_back() -> None:

@@ -130,9 +130,9 @@ _FOR_COMPOSE = (
     ),
     _ForCompose(
         name="STACK_COMMAND",
-        kind="run or demo",
+        kind="command",
         default="run",
-        help="What the exporter does: read your proxies, or run beside a simulated one, as .env.demo has it.",
+        help="The exporter's command, with its options. That of .env.demo reads the simulated proxy and nothing else.",
     ),
 )
 

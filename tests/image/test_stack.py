@@ -34,15 +34,15 @@ def _query(engine: Engine, prometheus: str, expression: str) -> list[float]:
 
 
 def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_restart(engine: Engine) -> None:
-    exporter, prometheus, alertmanager = (_name("cliproxy-demo", name) for name in _STARTED)
+    exporter, prometheus, alertmanager, demo = (_name("cliproxy-demo", name) for name in (*_STARTED, "demo-proxy"))
     try:
         # The first start builds the image, as Compose does it.
-        engine.compose("up", "--detach", *_STARTED, env_file=DEMO_ENV)
+        engine.compose("up", "--detach", *_STARTED, "demo-proxy", env_file=DEMO_ENV)
         engine.compose("down", "--volumes", env_file=DEMO_ENV)
-        with engine.timed("compose up (exporter, prometheus, alertmanager)"):
+        with engine.timed("compose up (exporter, prometheus, alertmanager, demo-proxy)"):
             # A value of the shell goes before the file's, and this one spares a minute.
             short = {"EXPORTER_SERIES_BIRTH_SECONDS": "15"}
-            engine.compose("up", "--detach", *_STARTED, env_file=DEMO_ENV, **short)
+            engine.compose("up", "--detach", *_STARTED, "demo-proxy", env_file=DEMO_ENV, **short)
         with engine.timed("from there until up == 1"):
             wait_until(
                 lambda: _query(engine, prometheus, 'up{job="cliproxy-exporter"}'),
@@ -58,7 +58,7 @@ def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_r
         assert _query(engine, prometheus, 'cliproxy_limit_used_ratio{kind="configured", limit="hour"}')
         found = json.loads(engine.fetch(prometheus, "http://127.0.0.1:9090/api/v1/alertmanagers"))["data"]
         assert [each["url"] for each in found["activeAlertmanagers"]] == ["http://alertmanager:9093/api/v2/alerts"]
-        for name in (exporter, prometheus, alertmanager):
+        for name in (exporter, prometheus, alertmanager, demo):
             assert engine.exec(name, "id", "-u").stdout.strip() != "0", name
             assert engine.exec(name, "touch", "/opt/x").stderr.strip().endswith("Read-only file system"), name
             assert engine.podman("port", name) == "", "only Grafana may be reached from outside"
@@ -67,12 +67,12 @@ def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_r
         before = metric_in(engine.fetch(prometheus, requests), "cliproxy_requests_total")
         with engine.timed("compose stop"):
             engine.compose("stop", env_file=DEMO_ENV)
-        assert {name: engine.exit_code(name) for name in (exporter, prometheus, alertmanager)} == dict.fromkeys(
-            (exporter, prometheus, alertmanager), 0
+        assert {name: engine.exit_code(name) for name in (exporter, prometheus, alertmanager, demo)} == dict.fromkeys(
+            (exporter, prometheus, alertmanager, demo), 0
         )
-        engine.compose("up", "--detach", "--no-build", *_STARTED, env_file=DEMO_ENV)
+        engine.compose("up", "--detach", "--no-build", *_STARTED, "demo-proxy", env_file=DEMO_ENV)
         wait_until(lambda: engine.is_healthy(exporter))
-        after = metric_in(engine.fetch(prometheus, requests), "cliproxy_requests_total")
+        after = metric_in(engine.fetch(demo, requests), "cliproxy_requests_total")
         assert before is not None
         assert after is not None
         assert after >= before > 0, "the ledger is in the volume"

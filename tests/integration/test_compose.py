@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +18,13 @@ import yaml
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
+from exporter.demo.world import MANAGEMENT_KEY
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
 from tests import loopback
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of
-from tests.running import Process, exporter_process, metric_in
+from tests.running import Process, environment, exporter_process, metric_in
 from tests.waiting import wait_until
 
 MANUAL = (CHECKOUT / "docs" / "docker.md").read_text()
@@ -46,11 +49,11 @@ def _services(**given: Any) -> dict[str, Any]:
 # --- what is started, and how it is confined --------------------------------------------------------------------------
 
 
-def test_the_stack_and_its_demo_have_four_services(env_file: Path) -> None:
+def test_the_stack_has_four_services_and_the_demo_one_more(env_file: Path) -> None:
     stack = {"exporter", "prometheus", "alertmanager", "grafana"}
 
     assert set(_services(env_file=env_file)) == stack
-    assert set(_services(env_file=DEMO_ENV)) == stack
+    assert set(_services(env_file=DEMO_ENV)) == {*stack, "demo-proxy"}
 
 
 def test_only_grafana_can_be_reached_and_only_from_this_machine(env_file: Path) -> None:
@@ -107,7 +110,7 @@ def test_every_foreign_image_is_pinned_to_a_patch_version(env_file: Path) -> Non
 def test_our_own_image_is_never_taken_from_a_registry() -> None:
     ours = [service for service in _services(env_file=DEMO_ENV).values() if service["image"] == "cliproxy-exporter"]
 
-    assert [service["pull_policy"] for service in ours] == ["build"]
+    assert [service["pull_policy"] for service in ours] == ["build", "build"]
 
 
 def test_no_health_check_needs_curl(env_file: Path) -> None:
@@ -387,6 +390,21 @@ def test_grafana_finds_prometheus_and_the_dashboards_where_they_are_mounted(env_
 
 # It is not in its container: the address of the web server, and where the data is, are the test's.
 _OF_THE_CONTAINER = {"EXPORTER_HOST", "EXPORTER_PORT", "EXPORTER_DATA_DIR"}
+_DEMO_PROXY = "http://demo-proxy:8317"
+
+
+@pytest.fixture
+def demo_proxy() -> Iterator[str]:
+    """The demo's proxy, started as in its container, on another port; gives its URL."""
+    service = _services(env_file=DEMO_ENV)["demo-proxy"]
+    assert service["entrypoint"][0] == "python"
+    command = [sys.executable, *service["entrypoint"][1:], *service["command"], "--port=0", "--print-port"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://{_LOOPBACK}:{process.stdout.readline().strip()}"
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -399,8 +417,8 @@ def users_server() -> Iterator[DemoServer]:
 
 
 @contextmanager
-def _exporter(directory: Path, server: DemoServer, **given: Any) -> Iterator[Process]:
-    """The exporter of the stack, where the shell knows of the user's server."""
+def _exporter(directory: Path, server: DemoServer, *, demo_proxy: str = "", **given: Any) -> Iterator[Process]:
+    """The exporter of the stack, where the shell knows of the user's server; ``demo_proxy`` is the demo's."""
     of_the_user = {
         "CLIPROXY_URL": server.url,
         "CLIPROXY_MANAGEMENT_KEY": "my-key",
@@ -410,8 +428,19 @@ def _exporter(directory: Path, server: DemoServer, **given: Any) -> Iterator[Pro
     service = _services(**given, **of_the_user)["exporter"]
     passed = {name: value for name, value in passed_on(service).items() if name not in _OF_THE_CONTAINER}
     settings = {**passed, "EXPORTER_SERIES_BIRTH_SECONDS": "0"}
-    with exporter_process(directory, arguments=service["command"], **settings) as process:
+    arguments = [argument.replace(_DEMO_PROXY, demo_proxy) for argument in service["command"]]
+    with exporter_process(directory, arguments=arguments, **settings) as process:
         yield process
+
+
+def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
+    answer = loopback.get(
+        f"{demo_proxy}/v0/management/config",
+        # CPA believes this header, and so does the demo: the caller is another machine.
+        headers={"Authorization": f"Bearer {MANAGEMENT_KEY}", "X-Forwarded-For": "172.18.0.3"},
+    )
+
+    assert answer.status_code == 200, answer.text
 
 
 def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: DemoServer, tmp_path: Path) -> None:
@@ -421,8 +450,10 @@ def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: DemoServe
     assert users_server.proxy.counts().queued == 0
 
 
-def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(users_server: DemoServer, tmp_path: Path) -> None:
-    with _exporter(tmp_path, users_server, env_file=DEMO_ENV) as process:
+def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(
+    users_server: DemoServer, demo_proxy: str, tmp_path: Path
+) -> None:
+    with _exporter(tmp_path, users_server, demo_proxy=demo_proxy, env_file=DEMO_ENV) as process:
         wait_until(lambda: process.metric("cliproxy_requests_total", proxy="demo"))
         metrics = process.get("/metrics").text
 

@@ -126,7 +126,7 @@ def test_the_demo_shows_invented_figures(arguments: list[str], tmp_path: Path) -
     with exporter_process(tmp_path, arguments=arguments, **real) as program:
         requests = "cliproxy_requests_total"
         wait_until(lambda: program.metric(requests, proxy="demo"), lambda made: made and made > 50)
-        assert program.metric("cliproxy_up", proxy="demo") == 1
+        wait_until(lambda: program.metric("cliproxy_up", proxy="demo") == 1)  # its first poll may not have ended yet
         assert program.metric("cliproxy_exporter_history_state") is None, "invented figures go to no real project"
         assert program.stop() == 0
     assert "all figures are invented" in program.out[0]
@@ -140,6 +140,16 @@ def test_the_demo_plays_an_upgrade(tmp_path: Path) -> None:
         wait_until(lambda: program.metric("cliproxy_proxy_info", **labels) == 1)
         assert program.stop() == 0
     assert "Now the demo proxy is v8.0.3." in program.out
+
+
+def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: DemoServer, tmp_path: Path) -> None:
+    with exporter_process(tmp_path, arguments=["demo", "--proxy-url", server.url]) as program:
+        wait_until(lambda: program.metric("cliproxy_up", proxy="demo") == 1)
+        assert program.stop() == 0
+    assert "all figures are invented" in program.out[0]
+    refused = run_command("demo", "--proxy-url", server.url, "--rate", "5", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--proxy-url: what that proxy plays is told to it" in refused.stderr
 
 
 def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_path: Path) -> None:
