@@ -7,14 +7,17 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 
+import httpx
 import msgspec
 from pydantic import SecretStr
+from supabase import ClientOptions, create_client
 
 from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program, pricer
@@ -73,7 +76,9 @@ def measure(directory: Path, quick: bool) -> Section:
         " msgspec into typed objects and nothing else. CPU time by turns, best of five. *Memory*: the most that a"
         " process had above what it had before, while it fetched the body over HTTP and took it in, divided by the"
         " body; also where all details are of one client and model, at the first contact, and when they come in another"
-        " order, so that all of them are read again.",
+        " order, so that all of them are read again. *The older collector* fetched the body with each poll, decoded it"
+        " by `.json()` and wrote the whole of it into a column `raw_data` by the `supabase` client; beside it our poll"
+        " that finds nothing new, both with servers in another process, CPU time by turns.",
     )
     for details in (10_000, 100_000) if quick else (10_000, 100_000, 300_000):
         _measure_size(section, details, directory / str(details))
@@ -169,6 +174,9 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     )
     section.add("100 more ÷ unchanged", best["grown"] / best["unchanged"], "{:.2f}", at_most=1.2 if of_size else None)
     section.add("first contact, µs per detail", first / details * 1e6, "{:.1f}")
+    if of_size:
+        share = _older_collector_by_ours(now["body"], directory)
+        section.add_floor("with fetch: the older collector ÷ ours", share, "{:.1f}", at_least=10)
     section.add("memory ÷ body", _memory(now["body"], directory), "{:.2f}", at_most=1.2 if of_size else None)
     in_one = directory / "one-series"
     first_body, second_body = (make_body(details, in_one_series=True, reordered=each) for each in (False, True))
@@ -191,44 +199,84 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
+# --- over HTTP, in a process of its own -------------------------------------------------------------------------------
 
 
 def _memory(body: bytes, directory: Path) -> float:
     """What a process needs above its idle state to fetch the body over HTTP and take it in, divided by the body."""
+    return _in_child(_peak_of_a_poll, body, directory) * _MIB / len(body)
+
+
+def _older_collector_by_ours(body: bytes, directory: Path) -> float:
+    """CPU time of a poll that finds nothing new: the older collector's divided by ours."""
+    return _in_child(_cost_of_a_poll, body, directory)
+
+
+def _in_child(measure: Callable[[Callable[[], None], str], float], body: bytes, directory: Path) -> float:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(body))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     context = get_context("spawn")
     results = context.Queue()
     url = f"http://127.0.0.1:{server.server_port}"
-    process = context.Process(target=_poll_in_child, args=(url, directory, results))
+    process = context.Process(target=_child, args=(measure, url, directory, results))
     process.start()
-    peak: float = results.get(timeout=600)
+    found: float = results.get(timeout=600)
     process.join()
     server.shutdown()
-    return peak * _MIB / len(body)
+    return found
 
 
-def _poll_in_child(url: str, directory: Path, results: "Queue[float]") -> None:
+def _child(
+    measure: Callable[[Callable[[], None], str], float], url: str, directory: Path, results: "Queue[float]"
+) -> None:
     program = Program(directory)
     intake = _intake(program)
     proxy = ProxySettings(name=PROXY, url=url, management_key=SecretStr("a key"))
     client = connect(proxy, program.ledger, program.clock)
     source = detect(client)
-    gc.collect()
-    idle = resident_mib(os.getpid())
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    fetched = fetch_snapshot(client, source, now_ms=_now_ms())
-    intake.take(fetched.body, taken_ms=fetched.taken_ms)
-    results.put(peak_mib(os.getpid()) - idle)
+
+    def poll() -> None:
+        fetched = fetch_snapshot(client, source, now_ms=_now_ms())
+        intake.take(fetched.body, taken_ms=fetched.taken_ms)
+
+    results.put(measure(poll, url))
     client.close()
     program.close()
 
 
+def _peak_of_a_poll(poll: Callable[[], None], _url: str) -> float:
+    """MiB above the idle state."""
+    gc.collect()
+    idle = resident_mib(os.getpid())
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    poll()
+    return peak_mib(os.getpid()) - idle
+
+
+def _cost_of_a_poll(poll: Callable[[], None], url: str) -> float:
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        project = create_client(url, "sb_secret_benchmark", ClientOptions(httpx_client=http))
+
+        def older() -> None:
+            answer = http.get(f"{url}{_PREFIX}/usage").json()
+            project.table("usage_snapshots").insert({"raw_data": answer}).execute()
+
+        times = by_turns({"ours": lambda: cpu_seconds(poll), "older": lambda: cpu_seconds(older)}, rounds=_ROUNDS)
+    return times["older"].best / times["ours"].best
+
+
 def _handler(body: bytes) -> type[BaseHTTPRequestHandler]:
-    """A proxy of 6.9 that knows one answer."""
+    """A proxy of 6.9 that knows one answer, and a project that takes everything."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(201)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
         def do_GET(self) -> None:
             known = self.path.startswith(f"{_PREFIX}/usage-statistics-enabled")
             found = known or self.path == f"{_PREFIX}/usage"
