@@ -29,7 +29,7 @@ TABLES: Mapping[str, str] = {
     "usage_totals_old": "client",
     "quota_readings": "proxy",
     "exporter_project": "id",
-    "exporter_proxies": "name",
+    "exporter_proxies": "sign",
     "exporter_labels": "proxy",
     "exporter_days": "day",
     "exporter_checkpoints": "proxy",

@@ -176,10 +176,12 @@ class History:
         except HistoryMisconfiguredError as exc:
             if exc.reason != "name_taken":
                 raise
+            del self._senders[proxy]
             if proxy in self._polled:
-                self._put_off(exc)
-            del self._senders[proxy]  # claimed anew at the next pass, or told
-            return False
+                self._put_off(exc)  # claimed anew at the next pass, or told
+                return False
+            self._settle(proxy)
+            return proxy in self._senders
         self._failures = 0  # a slow server gets small batches, and no long pauses too
         if not more and proxy not in self._polled:
             self._give_back(sender.name)

@@ -127,7 +127,7 @@ class Ledger:
         id_: int | None = None
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
-            # Snapshots of this proxy do not go on from here: another source has been read.
+            # The last snapshot is not the last look any more: another source has been read.
             connection.execute(
                 "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy_id)
             )

@@ -353,6 +353,10 @@ create table restart_witness (
     restarts integer not null,
     primary key (proxy, witness)
 ) without rowid;
+-- All have looked at what was known so far: else the first change would count once for each of them.
+insert into restart_witness (proxy, witness, restarts)
+select p.id, w.column1, p.restarts from proxy p, (values ('inventory'), ('snapshot'), ('source')) w
+where p.last_success_ms is not null;
 """
 
 MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)

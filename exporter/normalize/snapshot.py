@@ -210,7 +210,10 @@ def read_moments(details: memoryview) -> Iterator[int]:
 
 
 def _pieces(details: bytes | memoryview) -> Iterator[list[msgspec.Raw]]:
-    elements = _decode_elements(details)
+    try:
+        elements = _decode_elements(details)
+    except _UNDECODABLE:  # a bare number that has grown by some digits: what was added to it is nothing by itself
+        elements = [msgspec.Raw(details)]
     for begin in range(0, len(elements), _AT_ONCE):
         yield elements[begin : begin + _AT_ONCE]
 

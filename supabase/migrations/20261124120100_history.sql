@@ -326,9 +326,11 @@ declare
     part jsonb;
     before jsonb;
 begin
-    select coalesce(max(s.collected_at), max(p.switched_at)) into last_old_poll
-    from public.exporter_project p
-    left join public.usage_snapshots s on s.slot is null;
+    -- By itself, so that the index of collected_at answers: there may be years of these rows.
+    select max(collected_at) into last_old_poll from public.usage_snapshots where slot is null;
+    if last_old_poll is null then
+        select switched_at into last_old_poll from public.exporter_project;
+    end if;
     -- A row of the older collector stays as it is if its day was over, in every time zone, at the last poll of that. To
     -- others the records since that poll are added. A row that the exporter wrote, before its own tables were removed or
     -- emptied, tells so.
@@ -412,7 +414,7 @@ begin
         held.given_back or coalesce(held.seen_at < now() - make_interval(secs => p_stale_seconds), false)));
     if is_free then
         update public.exporter_proxies
-        set owner = p_owner, given_back = false, seen_at = now(), 
+        set owner = p_owner, given_back = false, seen_at = now(),
             sign = case when p_own_only then held.sign else p_sign end,
             claimed_at = case when held.owner = p_owner then claimed_at else now() end
         where name = p_proxy;

@@ -3,10 +3,11 @@
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
+
+from tests.waiting import wait_until
 
 _STEP_SECONDS = 0.02
 
@@ -60,9 +61,7 @@ class RawServer:
 
         A client whose call has timed out may be done with a connection before this server has come to accept it.
         """
-        deadline = time.monotonic() + 15
-        while self.connections < expected and time.monotonic() < deadline:
-            time.sleep(_STEP_SECONDS)
+        wait_until(lambda: self.connections >= expected)
         return self.connections
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -22,6 +23,7 @@ from exporter.errors import (
 from exporter.ledger import database
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.restarts import Witness, note_look
 from exporter.ledger.schema import MIGRATIONS
 from tests.fakes.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
 
@@ -191,6 +193,20 @@ def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> No
         check_sums(ledger)
         ledger.close()
         assert sqlite3.connect(file).execute("pragma user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_a_restart_right_after_the_upgrade_counts_once_whoever_sees_it(tmp_path: Path) -> None:
+    file = _used(tmp_path)
+    with sqlite3.connect(file) as connection:
+        connection.execute("update proxy set last_success_ms = 1, restarts = 3")
+    connection.close()
+    _take_back(file, 7)  # before restarts had witnesses
+    ledger = open_ledger(tmp_path)
+    with ledger._database.transaction() as connection:
+        for witness in get_args(Witness):
+            note_look(connection, 1, witness, restarted=True)
+        assert connection.execute("select restarts from proxy").fetchall() == [(4,)]
+    ledger.close()
 
 
 def test_a_migration_that_breaks_off_is_undone_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

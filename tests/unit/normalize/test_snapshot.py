@@ -154,6 +154,15 @@ def test_a_detail_that_cannot_be_read_costs_no_other_and_keeps_no_secret() -> No
     assert b"sk-client" not in misfit
 
 
+def test_of_a_number_that_grew_what_was_added_is_a_detail_that_cannot_be_read() -> None:
+    known, _ = compare(_series([1]), None)
+    grown = _series([1.5], requests=2)
+    _, added = compare(grown, known)
+    assert added is not None
+    (line,) = read_details(added, grown, _pseudonym)
+    assert isinstance(line, bytes)
+
+
 def test_details_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter.normalize.snapshot, "_AT_ONCE", 2)
     series = _series([DETAIL, "no detail", DETAIL, DETAIL, DETAIL])
