@@ -19,9 +19,12 @@ from exporter.settings.model import Settings
 FAILED, WRONG_SETTINGS = 1, 2
 
 
-def ready_settings() -> Settings:
-    """The settings, with logging as they say. Raises SettingsError with all problems."""
-    loaded = load_settings(os.environ, cwd=Path.cwd())
+def ready_settings(*, for_demo: bool = False) -> Settings:
+    """The settings, with logging as they say. Raises SettingsError with all problems.
+
+    ``for_demo``: see ``load_settings``.
+    """
+    loaded = load_settings(os.environ, cwd=Path.cwd(), for_demo=for_demo)
     settings = loaded.require()
     add_secrets(settings.secret_values())
     configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)

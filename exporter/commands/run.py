@@ -101,11 +101,11 @@ def demo(
     with exit_codes():
         if proxy_url:
             click.echo("This reads a simulated proxy: all figures are invented.")
-            _run_demo_exporter(ready_settings(), proxy_url)
+            _run_demo_exporter(ready_settings(for_demo=True), proxy_url)
             return
         click.echo("This is the bundled demo proxy: all figures are invented.")
         _run_demo(
-            ready_settings(),
+            ready_settings(for_demo=True),
             rate=rate,
             seed=seed,
             proxy_port=proxy_port,

@@ -7,7 +7,7 @@ where it was read and with what to do. Nothing is opened but the named files, an
 import datetime
 import zoneinfo
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -54,16 +54,30 @@ def no_proxy_sentence() -> str:
     )
 
 
-def load_settings(environ: Mapping[str, str], *, cwd: Path) -> Loaded:
-    """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file."""
+def load_settings(environ: Mapping[str, str], *, cwd: Path, for_demo: bool = False) -> Loaded:
+    """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file.
+
+    ``for_demo``: as if nothing were said of proxies and Supabase. The demo has a proxy of its own, and half of what is
+    said, such as the URL that docker-compose.yml always sets, must not stop it.
+    """
     environment = read_environment(environ, cwd=cwd)
     dotenv = read_dotenv(cwd)
     yaml = _read_config(environment, dotenv)
-    return _Loader([environment.given, dotenv.given, yaml.given], cwd).load(
+    layers = [environment.given, dotenv.given, yaml.given]
+    if for_demo:
+        layers = [{name: given for name, given in layer.items() if not _is_of_the_user(name)} for layer in layers]
+        yaml = replace(yaml, proxies=[])
+    return _Loader(layers, cwd).load(
         yaml,
         problems=[*environment.problems, *dotenv.problems, *yaml.problems],
         warnings=[*environment.warnings, *dotenv.warnings],
         notes=[*environment.notes, *dotenv.notes],
+    )
+
+
+def _is_of_the_user(name: str) -> bool:
+    return any(
+        name in setting.names for setting in declared() if setting.env_name.startswith(("CLIPROXY_", "SUPABASE_"))
     )
 
 

@@ -450,6 +450,14 @@ def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: DemoServe
     assert users_server.proxy.counts().queued == 0
 
 
+def test_the_demo_needs_nothing_of_the_users(demo_proxy: str, tmp_path: Path) -> None:
+    service = _services(env_file=DEMO_ENV)["exporter"]
+    passed = {name: value for name, value in passed_on(service).items() if name not in _OF_THE_CONTAINER}
+    arguments = [argument.replace(_DEMO_PROXY, demo_proxy) for argument in service["command"]]
+    with exporter_process(tmp_path, arguments=arguments, **passed) as process:
+        wait_until(lambda: process.metric("cliproxy_up", proxy="demo"))
+
+
 def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(
     users_server: DemoServer, demo_proxy: str, tmp_path: Path
 ) -> None:
