@@ -183,7 +183,8 @@ def test_a_repeated_try_whose_answer_is_lost_is_not_made_again(
     connect: Connect, clock: TurnableClock, script: Script
 ) -> None:
     refusal = b'{"error":"invalid management key"}'
-    refused = send(head("401 Unauthorized", length=len(refusal)), refusal)
+    # Without this header the client may send its next call on a connection that the server is about to close.
+    refused = send(head("401 Unauthorized", length=len(refusal), headers=["Connection: close"]), refusal)
     with RawServer(refused, script) as server:
         client = connect(server.url, timeouts=QUICK)
         with pytest.raises(KeyRefusedError):
