@@ -417,14 +417,18 @@ def users_server() -> Iterator[DemoServer]:
 
 
 @contextmanager
-def _exporter(directory: Path, server: DemoServer, *, demo_proxy: str = "", **given: Any) -> Iterator[Process]:
-    """The exporter of the stack, where the shell knows of the user's server; ``demo_proxy`` is the demo's."""
-    of_the_user = {
-        "CLIPROXY_URL": server.url,
-        "CLIPROXY_MANAGEMENT_KEY": "my-key",
-        "SUPABASE_URL": server.url,
-        "SUPABASE_SECRET_KEY": "sb_secret_of-mine",
-    }
+def _exporter(directory: Path, server: DemoServer | None, *, demo_proxy: str = "", **given: Any) -> Iterator[Process]:
+    """The exporter of the stack, where the shell knows of the user's server, if any; ``demo_proxy`` is the demo's."""
+    of_the_user = (
+        {}
+        if server is None
+        else {
+            "CLIPROXY_URL": server.url,
+            "CLIPROXY_MANAGEMENT_KEY": "my-key",
+            "SUPABASE_URL": server.url,
+            "SUPABASE_SECRET_KEY": "sb_secret_of-mine",
+        }
+    )
     service = _services(**given, **of_the_user)["exporter"]
     passed = {name: value for name, value in passed_on(service).items() if name not in _OF_THE_CONTAINER}
     settings = {**passed, "EXPORTER_SERIES_BIRTH_SECONDS": "0"}
@@ -451,10 +455,7 @@ def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: DemoServe
 
 
 def test_the_demo_needs_nothing_of_the_users(demo_proxy: str, tmp_path: Path) -> None:
-    service = _services(env_file=DEMO_ENV)["exporter"]
-    passed = {name: value for name, value in passed_on(service).items() if name not in _OF_THE_CONTAINER}
-    arguments = [argument.replace(_DEMO_PROXY, demo_proxy) for argument in service["command"]]
-    with exporter_process(tmp_path, arguments=arguments, **passed) as process:
+    with _exporter(tmp_path, None, demo_proxy=demo_proxy, env_file=DEMO_ENV) as process:
         wait_until(lambda: process.metric("cliproxy_up", proxy="demo"))
 
 
