@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.program import Program
 from benchmarks.report import Section
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from exporter.limits.evaluate import Evaluator
 from exporter.limits.limit import Limit, Strategy, Unit
 from exporter.settings.model import Aliases

@@ -8,7 +8,8 @@ from exporter.clock import SystemClock
 from exporter.credentials.accounts import Account
 from exporter.demo.world import CREDENTIALS
 from exporter.intake import Intake
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.pricing.catalogue import load_genai_catalogue
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonyms

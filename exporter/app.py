@@ -20,8 +20,8 @@ from exporter.history.state import HistoryStatus
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.intake import Intake
 from exporter.labels import Labels
-from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME, DataDirectoryLock
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit import LimitSource

@@ -1,18 +1,53 @@
 """The command line. Exit codes: 0 fine, 1 failed, 2 wrong use or wrong settings."""
 
+from importlib import import_module
+
 import click
 
 from exporter import __version__
-from exporter.commands.check_config import check_config
-from exporter.commands.export import export
-from exporter.commands.false_starts import false_starts
-from exporter.commands.limits import limits
-from exporter.commands.price import price
-from exporter.commands.replay import replay
-from exporter.commands.run import demo, run
+
+COMMANDS = {
+    "check-config": ("check_config", "Check the settings and print all problems at once, each with what to do."),
+    "demo": ("run", "Run the exporter beside a simulated proxy with invented traffic."),
+    "export": ("export", "Write what is in the ledger to standard output."),
+    "false-starts": (
+        "false_starts",
+        "List false starts, the newest first: sudden first values of a proxy that sends no single requests.",
+    ),
+    "limits": ("limits", "Print all limits and the providers' windows, nearest to exhaustion first."),
+    "price": ("price", "Show what MODEL costs, where the price is from, and the sum for a request."),
+    "replay": ("replay", "Run kept rejected records through this version's code, after an upgrade for example."),
+    "run": ("run", "Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."),
+}
+"""Each command by name: its module in ``exporter.commands``, and the first sentence of its help."""
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for: most of them need a small part of the program only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"exporter.commands.{module}"), cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(name, help=text).get_short_help_str(limit))
+                    for name, (_, text) in COMMANDS.items()
+                ]
+            )
 
 
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run",
@@ -26,8 +61,6 @@ def main(context: click.Context) -> None:
     file that EXPORTER_CONFIG names.
     """
     if context.invoked_subcommand is None:
+        from exporter.commands.run import run  # noqa: PLC0415 - as any other command, when it is asked for
+
         context.invoke(run)
-
-
-for _command in (run, demo, check_config, limits, false_starts, export, replay, price):
-    main.add_command(_command)

@@ -16,7 +16,7 @@ from typing import IO
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from tests import loopback
 from tests.waiting import PATIENCE_SECONDS, wait_until
 

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import click
 
-from exporter.app import open_ledger
-from exporter.clock import Clock
-from exporter.errors import ExporterError, LedgerError, SettingsError
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.errors import ExporterError, SettingsError
 from exporter.logs import add_secrets, configure_logging
 from exporter.settings.load import load_settings
 from exporter.settings.model import Settings
@@ -31,14 +28,6 @@ def ready_settings(*, for_demo: bool = False) -> Settings:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return settings
-
-
-def existing_ledger(settings: Settings, clock: Clock) -> Ledger:
-    """The ledger, which must be there already. Raises LedgerError."""
-    path = settings.exporter_data_dir / FILE_NAME
-    if not path.exists():
-        raise LedgerError(f"There is no ledger at {path} yet: run the exporter first, or set EXPORTER_DATA_DIR.")
-    return open_ledger(settings, clock)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import click
 
 from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
-from exporter.commands.common import existing_ledger, exit_codes, ready_settings
+from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
 from exporter.days import day_start_ms
 from exporter.export import Names, Span, write_csv, write_jsonl, write_openmetrics
 from exporter.labels import Labels

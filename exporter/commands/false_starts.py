@@ -5,7 +5,8 @@ import click
 from exporter import formats
 from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
-from exporter.commands.common import existing_ledger, exit_codes, ready_settings
+from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
 from exporter.labels import Labels
 
 

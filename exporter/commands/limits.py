@@ -7,7 +7,8 @@ import click
 from exporter import formats
 from exporter.app import open_limits, open_pseudonyms
 from exporter.clock import Clock, SystemClock
-from exporter.commands.common import existing_ledger, exit_codes, ready_settings
+from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import ExporterError
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger

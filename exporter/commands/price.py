@@ -10,7 +10,7 @@ import click
 from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, exit_codes, ready_settings
 from exporter.errors import LedgerError
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from exporter.ledger.price_feed import StoredFeed, read_price_feed
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import open_prices

@@ -4,7 +4,8 @@ import click
 
 from exporter.app import open_ledger, open_price_layers, open_pseudonyms
 from exporter.clock import SystemClock
-from exporter.commands.common import existing_ledger, exit_codes, ready_settings
+from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import LedgerLockedError
 from exporter.intake import Intake
 from exporter.ledger.database import DataDirectoryLock

@@ -21,6 +21,7 @@ from exporter.errors import (
 )
 from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
 
+FILE_NAME = "ledger.sqlite3"
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 8000
 _PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600

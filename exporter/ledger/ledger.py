@@ -49,7 +49,6 @@ from exporter.quotas.headers import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.rivals import Watch
 
-FILE_NAME = "ledger.sqlite3"
 _SUCCESS_STORED_EVERY_MS = 60_000
 
 

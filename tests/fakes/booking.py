@@ -9,7 +9,8 @@ from typing import Any
 
 from exporter.clock import Clock
 from exporter.intake import Intake
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import Flow
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonyms

@@ -5,7 +5,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.normalize.wire import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord
 from exporter.settings.model import Aliases

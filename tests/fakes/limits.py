@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit import Limit
 from exporter.limits.limit_file import read_limit_file

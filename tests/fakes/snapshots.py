@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from exporter.clock import Clock
 from exporter.credentials.accounts import read_auth_files, read_key_list
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.pricing.engine import Pricer
 from exporter.restarts import RestartLog
 from exporter.snapshot_intake import SnapshotIntake

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from tests.image.engine import Engine
 from tests.waiting import wait_until
 

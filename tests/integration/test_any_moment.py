@@ -23,7 +23,8 @@ from exporter.demo.traffic import Attempt, Traffic
 from exporter.errors import LedgerFullError
 from exporter.intake import Intake
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import Flow, read_flow
 from exporter.metrics.ledger_text import LedgerText
 from exporter.settings.model import Aliases

@@ -11,7 +11,8 @@ from exporter.demo.traffic import Traffic
 from exporter.export import Names, Span, write_openmetrics
 from exporter.intake import Intake
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonyms
 from exporter.settings.model import Aliases

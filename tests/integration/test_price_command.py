@@ -6,7 +6,8 @@ from pathlib import Path
 import genai_prices
 import pytest
 
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.price_feed import FeedPrice
 from exporter.pricing.feed_format import tariff_text
 from exporter.pricing.price import Tariff

@@ -19,7 +19,7 @@ from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import (
     Process,

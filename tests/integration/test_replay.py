@@ -12,8 +12,8 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.intake import Intake
-from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME, DataDirectoryLock
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import Flow
 from exporter.pricing.engine import Pricer
 from exporter.pseudonyms import Pseudonyms

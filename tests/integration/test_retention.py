@@ -11,7 +11,8 @@ import pytest
 from exporter.clock import Clock
 from exporter.demo.traffic import Traffic
 from exporter.intake import Intake
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.retention import Pruned
 from exporter.pricing.catalogue import load_genai_catalogue
 from exporter.pricing.engine import Pricer

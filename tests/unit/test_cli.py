@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from exporter import __version__
-from exporter.cli import main
+from exporter import __version__, cli
 from exporter.demo.proxy import DemoProxy
 from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
@@ -16,7 +16,7 @@ from exporter.demo.world import MANAGEMENT_KEY
 from tests.running import environment, exporter_process, flow_in, run_command
 from tests.waiting import wait_until
 
-COMMANDS = sorted(main.commands)
+COMMANDS = sorted(cli.COMMANDS)
 
 
 @pytest.fixture
@@ -47,6 +47,28 @@ def test_the_help_of_each_command_has_an_example(command: str, tmp_path: Path) -
     example = " ".join(done.stdout.partition("Example: ")[2].split())
     assert f"cliproxy-exporter {command}" in example
     assert done.stderr == ""
+
+
+def test_help_shows_the_first_sentence_of_each_command() -> None:
+    context = click.Context(cli.main)
+    for name, (_, line) in cli.COMMANDS.items():
+        command = cli.main.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(1000) == line
+
+
+@pytest.mark.parametrize(
+    ("code", "needless"),
+    [
+        ("import exporter.cli", "exporter.commands"),
+        ("import exporter.commands.price", "exporter.app exporter.ledger.ledger exporter.history flask supabase"),
+        ("import exporter.healthcheck", "click pydantic exporter.settings"),
+    ],
+)
+def test_a_small_command_imports_a_small_part_of_the_program(code: str, needless: str, tmp_path: Path) -> None:
+    asking = f"import sys; {code}; print(*(name for name in {needless.split()!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asking], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

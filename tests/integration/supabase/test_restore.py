@@ -26,7 +26,8 @@ from exporter.errors import HistoryAwayError
 from exporter.history.remote import Remote
 from exporter.history.restore import Restore
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.settings.model import Aliases, ClientAlias, Settings
 from tests.fakes.program import metrics_of, running, settings_for

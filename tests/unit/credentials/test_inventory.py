@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from exporter.credentials.accounts import Account, read_auth_files, read_key_list, read_key_uses
 from exporter.errors import BadAnswerError
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.records import Billing
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
 from tests.fakes.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take

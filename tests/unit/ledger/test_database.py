@@ -21,8 +21,7 @@ from exporter.errors import (
     LedgerTooNewError,
 )
 from exporter.ledger import database
-from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.restarts import Witness, note_look
 from exporter.ledger.schema import MIGRATIONS
 from tests.fakes.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exporter.credentials.accounts import read_auth_files
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from exporter.limits.windows import LimitWindow
 from exporter.quotas.headers import MAX_WINDOWS
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.price_feed import read_price_feed
 from exporter.pricing.feed import PriceFeed
 from exporter.pricing.price import Price

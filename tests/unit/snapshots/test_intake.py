@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import exporter.snapshot_details
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
 from tests.fakes.booking import adds_up, check_sums, flow_of, intake_of, take
 from tests.fakes.legacy import Detail, LegacyProxy

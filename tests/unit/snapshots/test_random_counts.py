@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import BadAnswerError, LedgerError
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from exporter.pricing.engine import Pricer
 from tests.fakes.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import exporter.normalize.snapshot
 import exporter.snapshot_details
 from exporter.errors import LedgerError
-from exporter.ledger.ledger import FILE_NAME
+from exporter.ledger.database import FILE_NAME
 from tests.fakes.booking import check_sums, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.logs import configure_logging
 from tests.fakes.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock
