@@ -47,8 +47,8 @@ class CredentialFacts(msgspec.Struct, frozen=True, gc=False):
 UNKNOWN_CREDENTIAL = CredentialFacts()
 
 
-BASE_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
-"""Service tiers that are none: ``on_demand`` is what Groq calls its ordinary one."""
+BASE_TIERS = frozenset({"", "auto", "default", "standard", "on_demand", "standard_only"})
+"""Names of the base tier: ``on_demand`` is Groq's, ``standard_only`` is how Anthropic's clients ask for it."""
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +73,8 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     ``counted`` is the number of requests: 0 for records that carry tokens but are no request of a user (a prewarm with
     ``generate: false``, the extra record of Codex' image tool), several for an increment of a proxy without details.
     The image tool's one is ``extra``: its attempt has another record. ``code`` is empty for a success, else the value
-    of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the default tier.
+    of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the base tier;
+    ``tier_only_asked`` says that the client named it and the answer did not.
     ``known_family`` is false where the meaning of the token counts had to be guessed.
     """
 
@@ -93,6 +94,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     extra: bool = False
     code: str = ""
     service_tier: str = ""
+    tier_only_asked: bool = False
     known_family: bool = True
 
 
@@ -104,7 +106,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What a usage record costs. ``unpriced`` is empty, or why some of its tokens have no price (a snake_case word).
+    """What a usage record costs. ``unpriced`` is empty, or why it is not exact (a snake_case word).
 
     ``price`` describes the price that was used, as text that is stored with the entry's price row: the same text means
     the same price.

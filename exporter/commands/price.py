@@ -26,7 +26,13 @@ _HOW = {
     MatchedBy.SUFFIX: "without a suffix that does not change the price the name is listed",
     MatchedBy.DEFAULT: "no list has it",
 }
-_BUCKETS = {"input": "uncached", "cache_read": "cache_read", "cache_write": "cache_write", "output": "output"}
+_BUCKETS = {
+    "input": "uncached",
+    "cache_read": "cache_read",
+    "cache_write": "cache_write",
+    "output": "output",
+    "reasoning": "reasoning",
+}
 _count = click.IntRange(min=0)
 
 
@@ -123,6 +129,8 @@ def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iter
     yield f"matched   {found.matched_by}: {_HOW[found.matched_by]}"
     tiers = ", ".join(sorted(found.service_tiers))
     yield f"tiers     {tiers or 'none but the base tier'}"
+    if found.one_hour_writes:
+        yield "writes    live in the cache for an hour, as cache_write_ttl in your price file says"
 
 
 def _prices(tariff: Tariff, service_tier: str) -> Iterator[str]:
@@ -131,7 +139,7 @@ def _prices(tariff: Tariff, service_tier: str) -> Iterator[str]:
     yield ""
     yield f"USD per million tokens, service tier {service_tier or 'base'}"
     yield f"{'':<12}" + "".join(f"{heading:>16}" for heading, _ in columns)
-    for bucket in _BUCKETS:
+    for bucket in tariff.by_bucket():
         yield f"{bucket:<12}" + "".join(f"{_usd(prices[bucket]):>16}" for _, prices in columns)
 
 
@@ -145,15 +153,16 @@ def _sum(tariff: Tariff, tokens: Tokens) -> Iterator[str]:
     rates = tariff.rates(tokens)
     yield ""
     yield f"A request with a prompt of {tokens.prompt:,} tokens"
-    for bucket, field in _BUCKETS.items():
-        count: int = getattr(tokens, field)
-        rate = rates.by_bucket()[bucket]
+    for bucket, rate in rates.by_bucket().items():
+        count: int = getattr(tokens, _BUCKETS[bucket])
+        if bucket == "output" and rates.reasoning is not None:
+            count -= tokens.reasoning
         if count and rate is None:
             yield f"{bucket:<12}{count:>16,} x {'-':>12} = {'no price':>21}"
         elif count and rate is not None:
             yield f"{bucket:<12}{count:>16,} x {_usd(rate):>12} = {_dollars(count * rate, 12):>21}"
-        if bucket == "output" and tokens.reasoning:
-            yield f"{'':<12}{tokens.reasoning:>16,} of them are reasoning, at the same price"
+    if tokens.reasoning and rates.reasoning is None:
+        yield f"{'':<12}{tokens.reasoning:>16,} of them are reasoning, at the same price"
     yield f"{'cost':<12}{'':>16}   {'':>12}   {_dollars(cost(rates, tokens), 9):>18}"
 
 
@@ -171,7 +180,8 @@ def _problem(found: Price, tariff: Tariff | None, provider: str, model: str, ser
         )
     if tariff is None:
         return (
-            f"There is no price for the service tier {service_tier}: its requests cost 0 and are counted as unpriced"
-            " (no_tier_price). If you know the price, put it into the file that EXPORTER_PRICES_FILE names."
+            f"There is no price for the service tier {service_tier}. A request that only asked for it costs the base"
+            " price (tier_at_base_price); one whose answer names it costs 0 (no_tier_price); both are counted as"
+            " unpriced. If you know the price, put it into the file that EXPORTER_PRICES_FILE names."
         )
     return ""

@@ -82,14 +82,15 @@ UNPRICED_REQUESTS = Family(
     "cliproxy_unpriced_requests",
     "counter",
     (*_ROUTE, "reason"),
-    "Requests of whose tokens some or all are in no cost, because no price for them is known.",
+    "Requests whose cost is not exact, by reason: tokens without a price or without a kind, a success that reports no"
+    " tokens, or a service tier that was only asked for and is charged at the base price.",
 )
 PRICE = Family(
     "cliproxy_price_usd_per_million_tokens",
     "gauge",
     ("provider", "model", "bucket"),
     "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
-    " input, cache_read, cache_write, output. What has no price is absent.",
+    " input, cache_read, cache_write, output; reasoning where it costs something else. What has no price is absent.",
 )
 LATENCY = Family(
     "cliproxy_request_duration_seconds",

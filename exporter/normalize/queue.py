@@ -47,6 +47,8 @@ def normalize(
         tokens = tokens_of(wire, family)
     except ImpossibleTokensError as exc:
         return Rejected(reason="impossible_tokens", detail=str(exc))
+    billing = known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type)
+    service_tier, tier_only_asked = _service_tier(wire, billing)
     return UsageRecord(
         ts_ms=ts_ms,
         fingerprint=fingerprint(proxy, wire),
@@ -56,14 +58,15 @@ def normalize(
         auth_index=auth_index,
         source=wire.source or "",
         client=wire.api_key or "",
-        billing=known.billing if known.billing is not Billing.UNKNOWN else _billing(wire.auth_type),
+        billing=billing,
         tokens=tokens,
         latency_ms=duration(wire.latency_ms),
         ttft_ms=duration(wire.ttft_ms),
         counted=int(wire.generate is not False and not extra),
         extra=extra,
         code=_code(wire),
-        service_tier=_service_tier(wire),
+        service_tier=service_tier,
+        tier_only_asked=tier_only_asked,
         known_family=family is not Family.UNKNOWN,
     )
 
@@ -130,7 +133,17 @@ def _code(wire: Wire) -> str:
     return "other"
 
 
-def _service_tier(wire: Wire) -> str:
-    """The tier that is charged: what the upstream reports, else what the client asked for. Empty for the base tier."""
-    tier = (wire.response_service_tier or wire.service_tier or "").strip().lower()
-    return "" if tier in BASE_TIERS else tier[:40]
+def _service_tier(wire: Wire, billing: Billing) -> tuple[str, bool]:
+    """The tier that is charged, empty for the base tier, and whether only the client named it.
+
+    CPA copies what the client asked for into every record and leaves it out of translated requests, so the answer
+    decides. Codex by login is the exception: its answers say ``default`` or ``auto`` whatever was served.
+    """
+    asked, answered = (
+        "" if tier in BASE_TIERS else tier[:40]
+        for tier in ((text or "").strip().lower() for text in (wire.service_tier, wire.response_service_tier))
+    )
+    by_login = wire.provider == "codex" and billing is Billing.SUBSCRIPTION
+    if wire.response_service_tier and not (by_login and not answered):
+        return answered, False
+    return asked, bool(asked)

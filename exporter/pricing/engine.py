@@ -35,14 +35,20 @@ _UNNAMED = frozenset({"", "unknown"})
 class Pricer:
     """Finds the price that held at a record's time and works out the cost. The first catalogue with a price wins.
 
-    ``default`` is asked for the price of what no catalogue knows; it may change at any time.
+    ``default`` is asked for the price of what no catalogue knows, ``one_hour_writes`` whether a provider's cache writes
+    live for an hour. Both answers may change at any time.
     """
 
     def __init__(
-        self, catalogues: Sequence[Catalogue], *, default: Callable[[], Price] = lambda: DEFAULT_PRICE
+        self,
+        catalogues: Sequence[Catalogue],
+        *,
+        default: Callable[[], Price] = lambda: DEFAULT_PRICE,
+        one_hour_writes: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._catalogues = tuple(catalogues)
         self._default = default
+        self._one_hour_writes = one_hour_writes
 
     def price(self, record: UsageRecord) -> Cost:
         """What this record costs. Never fails: there is always the default price."""
@@ -51,16 +57,21 @@ class Pricer:
         basis = Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT
         text = price.text(record.service_tier)
         tokens = record.tokens
+        if not (tokens.prompt or tokens.output or tokens.unclassified):
+            return Cost(nano_usd=0, basis=basis, price=text, unpriced="" if record.code else "no_usage")
         tariff = price.at(record.service_tier)
-        if tariff is None:
-            return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_tier_price" if _any(tokens) else "")
-        rates = tariff.rates(tokens)
-        return Cost(nano_usd=cost(rates, tokens), basis=basis, price=text, unpriced=_unpriced(rates, tokens))
+        if tariff is None and not record.tier_only_asked:
+            return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_tier_price")
+        rates = (tariff or price.tariff).rates(tokens)
+        unpriced = _unpriced(rates, tokens) or ("tier_at_base_price" if tariff is None else "")
+        return Cost(nano_usd=cost(rates, tokens), basis=basis, price=text, unpriced=unpriced)
 
     def price_of(self, provider: str, model: str, *, at_ms: int) -> Price:
         """What a model costs at a moment (ms since the epoch); the default price if no catalogue has it."""
         for catalogue in self._catalogues:
             if (price := catalogue.find(provider, model, at_ms=at_ms)) is not None:
+                if price.matched_by is not MatchedBy.OVERRIDE and self._one_hour_writes(provider):
+                    return price.with_one_hour_writes
                 return price
         return self._default()
 
@@ -71,10 +82,6 @@ class Pricer:
         """
         prices = self.price_of(provider, model, at_ms=at_ms).tariff.by_bucket()
         return {bucket: usd_per_million(pico) for bucket, pico in prices.items() if pico is not None}
-
-
-def _any(tokens: Tokens) -> bool:
-    return bool(tokens.prompt or tokens.output or tokens.unclassified)
 
 
 def _unpriced(rates: Rates, tokens: Tokens) -> str:

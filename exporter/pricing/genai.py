@@ -9,8 +9,8 @@ A row gives no price when it states none per input token (audio by the hour, doc
 one exception: a ``:free`` row is empty because the model is free.
 
 CPA does not tell image, audio and text tokens apart. Input is priced as text. Output of a model that has a price for
-image output is priced as images, which is what such a model is asked for. Cache writes take the 5-minute price, since
-CPA does not tell the 1-hour ones apart.
+image output is priced as images, which is what such a model is asked for, and its reasoning as text. Cache writes take
+the 5-minute price, since CPA does not tell the 1-hour ones apart.
 
 A row's variants are its service tiers. A variant states what differs: a bucket that it leaves out costs what it costs
 without it, and a long-context tier holds for it only if it says so itself.
@@ -130,6 +130,8 @@ def _service_tiers(model: "ModelInfo", moment: datetime) -> Iterator[tuple[str, 
         active = variant.constraint is None or variant.constraint.active(moment)
         if active and not more and key in _SERVICE_TIER_KEYS and value != _BASE_TIER:
             yield value.lower(), variant.when
+            if key == "speed":  # Anthropic's, and what it is asked for by CPA's clients is the tier priority
+                yield "priority", variant.when
 
 
 def _changes(model: "ModelInfo") -> tuple[list[int], list[int]]:
@@ -169,6 +171,7 @@ def _tariff(prices: "ModelPrice", *, free: bool) -> Tariff | None:
     buckets = {
         "input": prices.input_mtok,
         "output": prices.output_image_mtok if prices.output_image_mtok is not None else prices.output_mtok,
+        "reasoning": prices.output_mtok if prices.output_image_mtok is not None else None,
         "cache_read": prices.cache_read_mtok,
         "cache_write": prices.cache_write_mtok,
     }

@@ -43,6 +43,7 @@ def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, cl
         pricer=Pricer(
             [layer for layer in layers if layer is not None],
             default=user.default if user is not None else lambda: DEFAULT_PRICE,
+            one_hour_writes=user.one_hour_writes if user is not None else lambda _: False,
         ),
         user=user,
         feed=feed,

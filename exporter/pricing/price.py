@@ -7,11 +7,12 @@ and rounded once, to nano-USD, half to even.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
+from typing import Self
 
 from exporter.records import Tokens
 
@@ -49,6 +50,8 @@ class Rates:
     output: int | None
     cache_read: int | None
     cache_write: int | None
+    reasoning: int | None = None
+    """Of reasoning tokens where the rest of the output costs something else, as images do."""
 
     def __post_init__(self) -> None:
         if any(rate is not None and rate < 0 for rate in self.by_bucket().values()):
@@ -56,12 +59,19 @@ class Rates:
 
     def by_bucket(self) -> dict[str, int | None]:
         """The prices by the names that the label ``bucket`` has."""
-        return {
+        rates = {
             "input": self.input,
             "cache_read": self.cache_read,
             "cache_write": self.cache_write,
             "output": self.output,
         }
+        return rates if self.reasoning is None else {**rates, "reasoning": self.reasoning}
+
+    def with_one_hour_writes(self) -> Self:
+        """The same prices for a cache that lives an hour: a write costs 2 x input in place of Anthropic's 1.25 x."""
+        if self.cache_write is None or self.cache_write * 4 != self.input * 5:
+            return self
+        return replace(self, cache_write=self.input * 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +107,10 @@ class Tariff(Rates):
                 rates = tier
         return rates
 
+    def with_one_hour_writes(self) -> Self:
+        tiers = tuple(tier.with_one_hour_writes() for tier in self.tiers)
+        return replace(super().with_one_hour_writes(), tiers=tiers)
+
 
 NO_SERVICE_TIERS: Mapping[str, Tariff] = MappingProxyType({})
 
@@ -106,13 +120,15 @@ class Price:
     """What one model costs during one period.
 
     ``tariff`` is charged to requests without a service tier, ``service_tiers`` has the tariffs of those that are
-    priced, by their names in lower case. ``origin`` names the price list and its row.
+    priced, by their names in lower case. ``origin`` names the price list and its row. With
+    ``one_hour_writes`` a cache write costs what it costs in a cache that lives an hour.
     """
 
     origin: str
     matched_by: MatchedBy
     tariff: Tariff
     service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
+    one_hour_writes: bool = False
 
     def at(self, service_tier: str) -> Tariff | None:
         """The tariff of a service tier, of the base tier if the name is empty; ``None`` when nobody published one.
@@ -130,6 +146,16 @@ class Price:
         """
         texts = self._texts
         return texts.get(service_tier) or texts[""]
+
+    @cached_property
+    def with_one_hour_writes(self) -> "Price":
+        """The same price where cache writes live for an hour; made once."""
+        return replace(
+            self,
+            tariff=self.tariff.with_one_hour_writes(),
+            service_tiers={name: tariff.with_one_hour_writes() for name, tariff in self.service_tiers.items()},
+            one_hour_writes=True,
+        )
 
     @cached_property
     def _texts(self) -> Mapping[str, str]:
@@ -169,7 +195,8 @@ def cost(rates: Rates, tokens: Tokens) -> int:
     """
     pico = tokens.uncached * rates.input
     if rates.output is not None:
-        pico += tokens.output * rates.output
+        reasoning = tokens.reasoning if rates.reasoning is not None else 0
+        pico += (tokens.output - reasoning) * rates.output + reasoning * (rates.reasoning or 0)
     if rates.cache_read is not None:
         pico += tokens.cache_read * rates.cache_read
     if rates.cache_write is not None:

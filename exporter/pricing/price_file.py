@@ -70,6 +70,8 @@ class PriceFile:
 
     rows: tuple[FileRow, ...] = ()
     default: Tariff | None = None
+    one_hour_writes: frozenset[str] = frozenset()
+    """Providers, in lower case, whose cache writes live for an hour."""
 
 
 def read_price_file(path: Path, *, setting: str, may_add_tiers: bool = False) -> PriceFile | list[Problem]:
@@ -133,6 +135,7 @@ class _Reader:
 
     def file(self, root: yaml_file.Mapping) -> PriceFile:
         try:
+            one_hour_writes = _one_hour_writes(root)
             listed = _list_of_prices(root)
         except Wrong as wrong:
             self._report(wrong)
@@ -149,7 +152,7 @@ class _Reader:
                     rows.append(row)
             except Wrong as wrong:
                 self._report(wrong)
-        return PriceFile(rows=tuple(rows), default=default)
+        return PriceFile(rows=tuple(rows), default=default, one_hour_writes=one_hour_writes)
 
     def _report(self, wrong: Wrong) -> None:
         self.problems.append(wrong.problem(setting=self._setting, file=self._name))
@@ -200,9 +203,24 @@ class _Reader:
             yield name, _tariff(prices)
 
 
+def _one_hour_writes(root: yaml_file.Mapping) -> frozenset[str]:
+    refuse_unknown(root, ("prices", "cache_write_ttl"))
+    listed = root.values.get("cache_write_ttl")
+    if listed is None:
+        return frozenset()
+    if not isinstance(listed, yaml_file.Mapping):
+        raise Wrong(listed.line, "cache_write_ttl is not a mapping.", "Write one provider a line, as claude: 1h.")
+    lives = {provider.lower(): text_of(listed, provider) for provider in listed.values}
+    for provider, lived in lives.items():
+        if lived not in ("5m", "1h"):
+            raise Wrong(listed.line, f"The cache_write_ttl of {shown(provider)} is not known.", "Write 5m or 1h.")
+    return frozenset(provider for provider, lived in lives.items() if lived == "1h")
+
+
 def _list_of_prices(root: yaml_file.Mapping) -> yaml_file.Items:
-    refuse_unknown(root, ("prices",))
     listed = root.values.get("prices")
+    if listed is None and "cache_write_ttl" in root.values:
+        return yaml_file.Items(line=root.line, values=())
     if not isinstance(listed, yaml_file.Items):
         raise Wrong(root.line, "The file has no list of prices.", "Write prices: and below it one row a model.")
     return listed
@@ -335,7 +353,8 @@ def _price(node: yaml_file.Mapping, bucket: str) -> int | None:
 
 def _same_buckets(rates: Rates, base: Rates, line: int, what: str) -> None:
     """Whether a tier leaves a bucket out by mistake or because it costs the same is not for us to guess."""
-    for bucket, price in rates.by_bucket().items():
+    for bucket in _BUCKETS:
+        price = rates.by_bucket()[bucket]
         if (price is None) != (base.by_bucket()[bucket] is None):
             lacks, has = ("it", "the row") if price is None else ("the row", "it")
             raise Wrong(line, f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.")

@@ -16,6 +16,7 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.price import MatchedBy, Price
 from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.price_list import PriceList, override_ways
+from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.problems import Problem, first_of
 from exporter.settings.watched import WatchedFile
 
@@ -46,7 +47,8 @@ def check_prices_file(path: Path) -> list[Problem]:
 class UserPrices:
     """The prices of one file. Safe to use from several threads; one of them calls ``reload``.
 
-    A ``Catalogue``; ``default`` is the default price that the file sets, or the built-in one.
+    A ``Catalogue``; ``default`` is the default price that the file sets, or the built-in one,
+    ``one_hour_writes`` what it says of cache writes.
     """
 
     def __init__(self, path: Path, *, clock: Clock) -> None:
@@ -67,6 +69,11 @@ class UserPrices:
         """The price of models that no list knows."""
         return self._default
 
+    def one_hour_writes(self, provider: str) -> bool:
+        """Whether the file says that a provider's cache writes live for an hour. CPA's name may have its prefix."""
+        name = provider.strip().lower()
+        return name in self._one_hour_writes or name.removeprefix(OPENAI_COMPATIBLE) in self._one_hour_writes
+
     def reload(self) -> None:
         """Read the file again if it has changed."""
         if not self._watched.changed():
@@ -81,6 +88,7 @@ class UserPrices:
     def _take(self, file: PriceFile) -> None:
         name = self._path.name
         self._list = PriceList(by_name(file.rows, list_name=name), ways=override_ways)
+        self._one_hour_writes = file.one_hour_writes
         self._default = DEFAULT_PRICE
         if file.default is not None:
             origin = f"{name} {DEFAULT_MODEL}"

@@ -84,6 +84,19 @@ def test_a_model_that_was_looked_for_says_why_it_has_none(tmp_path: Path) -> Non
     assert "not on sale by the token" in said.stderr
 
 
+def test_cache_writes_of_an_hour_are_said_and_charged(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("cache_write_ttl: {claude: 1h}\n")
+    said = run_command(
+        "price",
+        *("claude-fable-5", "--provider", "claude", "--cache-write", "37175"),
+        cwd=tmp_path,
+        EXPORTER_PRICES_FILE="my.yaml",
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "for an hour" in said.stdout
+    assert "$0.743500000" in said.stdout
+
+
 def test_a_service_tier_without_a_price_is_shown_with_the_base_price_and_fails(tmp_path: Path) -> None:
     said = run_command("price", "grok-4.5", "--tier", "priority", "--input", "10", cwd=tmp_path)
     assert said.returncode == 1

@@ -334,12 +334,31 @@ def test_a_numeric_auth_index_is_no_handle() -> None:
         ("default", "priority", ""),
         ("priority", "auto", "priority"),
         (None, "flex", "flex"),
+        (None, "standard_only", ""),
         ("on_demand", None, ""),
         (" Priority ", None, "priority"),
     ],
 )
 def test_the_tier_that_is_charged(answered: str | None, asked: str | None, tier: str) -> None:
-    assert _record(response_service_tier=answered, service_tier=asked).service_tier == tier
+    record = _record(response_service_tier=answered, service_tier=asked)
+    assert (record.service_tier, record.tier_only_asked) == (tier, bool(tier and not answered))
+
+
+@pytest.mark.parametrize(
+    ("auth_type", "answered", "asked", "tier"),
+    [
+        ("oauth", "default", "priority", ("priority", True)),
+        ("oauth", "auto", "fast", ("fast", True)),
+        ("oauth", "default", "auto", ("", False)),
+        ("oauth", "priority", "auto", ("priority", False)),
+        ("apikey", "default", "priority", ("", False)),
+    ],
+)
+def test_the_request_decides_the_tier_of_codex_by_login(
+    auth_type: str, answered: str, asked: str, tier: tuple[str, bool]
+) -> None:
+    record = _record(provider="codex", auth_type=auth_type, response_service_tier=answered, service_tier=asked)
+    assert (record.service_tier, record.tier_only_asked) == tier
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from exporter.pricing.engine import DEFAULT_PRICE, Pricer
@@ -8,7 +9,16 @@ from exporter.records import Basis, Billing, Tokens, UsageRecord
 AT_MS = 1_790_000_000_000  # 2026-09-21
 
 
-def record(provider: str, model: str, tokens: Tokens, *, alias: str = "", service_tier: str = "") -> UsageRecord:
+def record(
+    provider: str,
+    model: str,
+    tokens: Tokens,
+    *,
+    alias: str = "",
+    service_tier: str = "",
+    tier_only_asked: bool = False,
+    code: str = "",
+) -> UsageRecord:
     return UsageRecord(
         ts_ms=AT_MS,
         fingerprint=1,
@@ -21,6 +31,8 @@ def record(provider: str, model: str, tokens: Tokens, *, alias: str = "", servic
         billing=Billing.METERED,
         tokens=tokens,
         service_tier=service_tier,
+        tier_only_asked=tier_only_asked,
+        code=code,
     )
 
 
@@ -190,13 +202,61 @@ def test_the_default_price_is_charged_at_any_service_tier(pricer: Pricer) -> Non
     assert (priority.nano_usd, priority.basis, priority.unpriced) == (100 * 150 + 5 * 600, Basis.DEFAULT, "")
 
 
+@pytest.mark.parametrize("asked", ["priority", "flex", "scale"])
+@pytest.mark.parametrize(
+    ("provider", "model", "nano_usd"),
+    [
+        ("gemini", "gemini-2.5-pro", 1_000 * 1_250 + 100 * 10_000),
+        ("kimi", "kimi-k2.5", 1_000 * 600 + 100 * 3_000),
+        ("claude", "claude-sonnet-4-5", 1_000 * 3_000 + 100 * 15_000),
+        ("openai-compatible-mine", "gpt-5.4-nano", 1_000 * 200 + 100 * 1_250),
+    ],
+)
+def test_a_tier_that_was_only_asked_for_costs_the_base_price_and_is_counted(
+    pricer: Pricer, provider: str, model: str, asked: str, nano_usd: int
+) -> None:
+    tokens = Tokens(uncached=1_000, output=100)
+    price = pricer.price_of(provider, model, at_ms=AT_MS)
+    cost = pricer.price(record(provider, model, tokens, service_tier=asked, tier_only_asked=True))
+    if price.at(asked) is None:
+        assert (cost.nano_usd, cost.basis, cost.unpriced) == (nano_usd, Basis.EXACT, "tier_at_base_price")
+    else:
+        assert (cost.unpriced, cost.price) == ("", price.text(asked))
+
+
+def test_fast_mode_of_codex_by_login_is_charged_as_asked(pricer: Pricer) -> None:
+    tokens = Tokens(uncached=100_000, cache_read=900_000, output=25_000, reasoning=5_000)
+    asked = record("codex", "gpt-5.5", tokens, service_tier="priority", tier_only_asked=True)
+    cost = pricer.price(msgspec.structs.replace(asked, ts_ms=1_795_521_600_000))  # 2026-11-24
+    assert (cost.nano_usd, cost.unpriced) == (4_250_000_000, "")
+
+
+def test_reasoning_of_an_image_model_is_charged_as_text(pricer: Pricer) -> None:
+    # 1,120 tokens of an image at $120 and 1,500 of reasoning at $12.
+    cost = pricer.price(record("gemini", "gemini-3-pro-image-preview", Tokens(output=2_620, reasoning=1_500)))
+    assert cost.nano_usd == 152_400_000
+
+
+def test_cache_writes_cost_twice_the_input_where_the_cache_lives_an_hour(genai: PriceList) -> None:
+    pricer = Pricer([genai], one_hour_writes=lambda provider: provider == "claude")
+    tokens = Tokens(cache_write=37_175)
+    by_provider = {
+        provider: pricer.price(record(provider, "claude-fable-5", tokens)).nano_usd
+        for provider in ("claude", "antigravity")
+    }
+    assert by_provider == {"claude": 743_500_000, "antigravity": 464_687_500}
+    # Where a write costs what other input costs, no price of its own for an hour is known.
+    assert pricer.price(record("claude", "gpt-5.4", Tokens(cache_write=10))).nano_usd == 10 * 2_500
+
+
 @pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
 @pytest.mark.parametrize("service_tier", ["", "priority"])
-def test_a_record_without_tokens_costs_nothing_and_lacks_no_price(
-    pricer: Pricer, model: str, basis: Basis, service_tier: str
+@pytest.mark.parametrize(("code", "reason"), [("", "no_usage"), ("429", "")])
+def test_a_success_without_tokens_is_told_and_a_failure_costs_nothing(
+    pricer: Pricer, *, model: str, basis: Basis, service_tier: str, code: str, reason: str
 ) -> None:
-    cost = pricer.price(record("codex", model, Tokens(), service_tier=service_tier))
-    assert (cost.nano_usd, cost.basis, cost.unpriced) == (0, basis, "")
+    cost = pricer.price(record("codex", model, Tokens(), service_tier=service_tier, code=code))
+    assert (cost.nano_usd, cost.basis, cost.unpriced) == (0, basis, reason)
 
 
 @pytest.mark.parametrize("model", ["", "unknown", "Unknown"])

@@ -201,6 +201,14 @@ def priced(
             id="Claude's fast mode",
         ),
         pytest.param(
+            "claude",
+            "claude-opus-4-8",
+            "priority",
+            Tokens(uncached=10, output=50),
+            10 * 10_000 + 50 * 50_000,
+            id="Claude's fast mode by the word priority",
+        ),
+        pytest.param(
             "gemini-interactions",
             "gemini-3.1-pro-preview",
             "priority",
@@ -243,7 +251,6 @@ def test_a_request_costs_the_sum_of_its_buckets(
 @pytest.mark.parametrize(
     ("provider", "model", "tier"),
     [
-        ("claude", "claude-opus-4-8", "priority"),  # sold by contract, without a public price
         ("claude", "claude-opus-4-6", "fast"),
         ("codex", "gpt-5.4-nano", "priority"),
         ("codex", "gpt-5.4", "scale"),
