@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 LIMITS = """
 limits:
-  - {id: team-day, name: The team's day, strategy: daily, requests: 100, warning: 0.5, critical: 0.8}
+  - {id: team, name: The team, strategy: session, window_minutes: 300, requests: 100, warning: 0.5, critical: 0.8}
 """
 SECONDS = 1.0
 
@@ -77,31 +77,31 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
     rules = {"CliproxyLimitReached": "10s"}
     with running_stack(line, tmp_path, limits=LIMITS, seconds=SECONDS, rules=rules) as programs:
         stack = _Told(programs)
-        stack.prometheus.wait_for('cliproxy_limit_used_ratio{limit="team-day"}')
+        stack.prometheus.wait_for('cliproxy_limit_used_ratio{limit="team"}')
         stack.request(49)
-        stack.prometheus.wait_for('cliproxy_limit_used{limit="team-day"} == 49')
+        stack.prometheus.wait_for('cliproxy_limit_used{limit="team"} == 49')
         stack.nothing_more(evaluations=2)
 
         stack.request(1)
-        warning = stack.next(alertname="CliproxyLimitReached", severity="warning", limit="team-day")
+        warning = stack.next(alertname="CliproxyLimitReached", severity="warning", limit="team")
         assert warning["status"] == "firing"
-        assert warning["annotations"]["summary"] == "team-day: 50% of its requests used"
+        assert warning["annotations"]["summary"] == "team: 50% of its requests used"
         told = warning["annotations"]["description"]
         assert told.startswith("50% used of 100 requests (warning from 50% on). Resets in "), told
 
         stack.request(30)
-        critical = stack.next(alertname="CliproxyLimitReached", severity="critical", limit="team-day")
+        critical = stack.next(alertname="CliproxyLimitReached", severity="critical", limit="team")
         assert critical["status"] == "firing"
-        assert critical["annotations"]["summary"] == "team-day: 80% of its requests used"
+        assert critical["annotations"]["summary"] == "team: 80% of its requests used"
 
-        answer = loopback.post(f"{stack.exporter.url}/api/collector/reset/team-day")
+        answer = loopback.post(f"{stack.exporter.url}/api/collector/reset/team")
         assert answer.json()["new_status"] == {"percentage": 100, "label": "0/100 Requests"}
-        resolved = stack.next(alertname="CliproxyLimitReached", limit="team-day")
+        resolved = stack.next(alertname="CliproxyLimitReached", limit="team")
         assert resolved["status"] == "resolved"
 
         stack.request(90)
         again = stack.next(alertname="CliproxyLimitReached", severity="critical")
-        assert again["annotations"]["summary"] == "team-day: 90% of its requests used"
+        assert again["annotations"]["summary"] == "team: 90% of its requests used"
 
         stack.exporter.kill()
         gone = stack.next(alertname="CliproxyExporterAbsent")
