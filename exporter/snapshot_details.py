@@ -67,10 +67,8 @@ class _Part:
         return self.series.requests - (self.mark.requests if self.mark else 0)
 
     @property
-    def began_anew(self) -> bool:
-        """Whether known details must have vanished: more are new than requests were counted."""
-        had_details = self.mark is not None and self.mark.requests > 0 and self.mark.length is not None
-        return had_details and self.added is None and self.booked > self.risen
+    def had_details(self) -> bool:
+        return self.mark is not None and self.mark.requests > 0 and self.mark.length is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class DetailIntake:
         if before.had_no_details and not restarted:
             parts = [replace(part, counted_ends=self._counted_ends(part, times)) for part in parts]
         self._book(parts, times)
-        restarted = restarted or any(part.began_anew for part in parts)
+        restarted = restarted or _began_anew(parts)
         self._ledger.close_snapshot(
             self._proxy,
             SnapshotEnd(
@@ -291,6 +289,19 @@ def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[list[tuple[
 
 def _signed(fingerprint: int) -> int:
     return fingerprint - 2**64 if fingerprint >= 2**63 else fingerprint
+
+
+def _began_anew(parts: Sequence[_Part]) -> bool:
+    """Whether known details must have vanished: more are new than requests were counted.
+
+    Equal details of two clients are told apart by their place in the body alone, so a new one may be booked as the
+    other client's. They have the same model, so the sums over a model are right.
+    """
+    surplus: Counter[str] = Counter()
+    for part in parts:
+        if part.added is None:
+            surplus[identity_model(part.series)] += part.booked - min(part.risen, part.details)
+    return any(part.had_details and surplus[identity_model(part.series)] > 0 for part in parts)
 
 
 def _missed(part: _Part, *, restarted: bool) -> int:

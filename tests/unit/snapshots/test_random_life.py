@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import exporter.snapshot_details
@@ -269,6 +269,8 @@ _STEPS = (
     numbered=st.booleans(),
     cap=st.sampled_from((None, None, 3)),
 )
+# The twin of a request of another client, which once looked like a restart of the proxy.
+@example(steps=[*[_Life.request] * 4, _Life.poll, _Life.twin], seed=350, twins=True, numbered=False, cap=None)
 def test_with_details_the_ledger_is_the_truth(
     steps: list[Any], seed: int, twins: bool, numbered: bool, cap: int | None
 ) -> None:
