@@ -209,6 +209,14 @@ def test_label_sets_beyond_the_bound_are_shown_as_other_and_stay_there(tmp_path:
     check_sums(again)
 
 
+def test_equal_records_of_a_queue_are_booked_each_and_are_no_duplicates(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD])
+    take(intake_of(ledger), [GOOD])
+    (flow,) = ledger.totals.flows.values()
+    assert (flow.received, flow.booked, flow.duplicate) == (3, 3, 0)
+
+
 # --- births -------------------------------------------------------------------------------------------------------
 
 
