@@ -229,14 +229,14 @@ def test_a_young_series_waits_for_a_scrape_and_for_its_time(tmp_path: Path) -> N
 
     clock.advance(1000)
     assert ledger.reveal(after_seconds=60) == 0, "nobody has been told"
-    ledger.totals.told(young)
+    ledger.totals.told(young, "a scraper")
     clock.jump(86_400)
     assert ledger.reveal(after_seconds=2000) == 0, "a clock that is set is no time that passes"
     ledger.close()
 
     reopened = open_ledger(tmp_path, clock=clock)
     assert set(reopened.totals.births) == set(young), "a restart forgets no birth"
-    reopened.totals.told(young)
+    reopened.totals.told(young, "a scraper")
     assert reopened.reveal(after_seconds=60) == 0, "whether it was told before the restart is not known"
     clock.advance(60)
     assert reopened.reveal(after_seconds=60) == len(young)
@@ -252,7 +252,7 @@ def test_a_series_is_shown_only_after_that_is_on_disk(tmp_path: Path, monkeypatc
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
     young = list(ledger.totals.births)
-    ledger.totals.told(young)
+    ledger.totals.told(young, "a scraper")
     monkeypatch.setattr(ledger.totals, "reveal", lambda _keys: None)  # the process ends right here
     ledger.reveal(after_seconds=0)
     assert set(ledger.totals.births) == set(young), "not shown yet"
