@@ -59,7 +59,7 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
     program = Program(directory)
     program.take(Stream(every_label_set(label_sets), records=label_sets).body(label_sets))
     ledger = program.ledger
-    ledger.totals.told(list(ledger.totals.births))
+    ledger.totals.told(list(ledger.totals.births), "a scraper")
     ledger.reveal(after_seconds=0)
     ledger.periods.refresh()
     labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
@@ -88,7 +88,7 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
         "theirs": theirs,
         "ours, gzip": lambda: gzip.compress(ours(), compresslevel=1),
         "theirs, gzip": lambda: gzip.compress(theirs(), compresslevel=1),
-        "whole": lambda: exposition.scrape(accept=_ACCEPT, accept_encoding="gzip"),
+        "whole": lambda: exposition.scrape(accept=_ACCEPT, accept_encoding="gzip", scraper="a scraper"),
     }
     runs = by_turns({name: _timed(work) for name, work in works.items()}, rounds=_ROUNDS)
     program.close()

@@ -22,3 +22,8 @@ def next_day(day: date) -> date:
 
 def previous_day(day: date) -> date:
     return day - timedelta(days=1)
+
+
+def next_month(day: date) -> date:
+    """The first day of the month after that of ``day``."""
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)

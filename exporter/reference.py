@@ -15,8 +15,9 @@ def metrics_markdown() -> str:
         "Made from the code by `make docs`. Names and labels are a contract: a change is listed in the changelog.",
         "",
         "`credential` and `client` are aliases from the configuration, or masked labels that never change. What is not"
-        " known is absent, not 0. A counter that is new is shown to Prometheus as 0 for a minute, so that `increase()`"
-        " sees its first rise; a browser or a script always sees its value.",
+        " known is absent, not 0. A counter that is new is shown to Prometheus as 0 for a minute or until each of"
+        " several servers has seen it, so that `increase()` sees its first rise; a browser or a script always sees its"
+        " value.",
         "",
         "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",

@@ -379,13 +379,20 @@ class Ledger:
     def reveal(self, *, after_seconds: float) -> int:
         """Let the series show their value that have been shown at 0 for long enough. Returns their number.
 
+        The scrapers are stored, too: after a restart a slow one may be the last to ask.
+
         On disk first, in memory second: were it the other way round, a crash in between would show them at 0 again, and
         Prometheus would read the way back up as new usage.
         """
-        keys = self.totals.grown_up(after_seconds)
-        if keys:
+        with self.totals.lock:
+            keys = self.totals.grown_up(after_seconds)
+            scrapers = self.totals.scrapers.lately()
+        if keys or scrapers != self.totals.scrapers.stored:
             with self._database.transaction() as connection:
                 connection.executemany("delete from birth where key = ?", [(encode_key(key),) for key in keys])
+                connection.execute("delete from scraper")
+                connection.executemany("insert into scraper (id) values (?)", [(id_,) for id_ in scrapers])
+            self.totals.scrapers.stored = scrapers
             self.totals.reveal(keys)
         return len(keys)
 

@@ -1,7 +1,8 @@
 """Cost, tokens and requests of today, yesterday and this month, in the user's zone, from the roll-up.
 
-A record belongs to the day in which it happened, whenever it was read. What lies before today is summed anew only when
-a day begins or a late record arrives; today is summed anew whenever something was booked.
+A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as a monthly limit
+has it: it counts records that a clock ahead of ours dates into a later day. What lies before today is summed anew only
+when a day begins or a late record arrives; the rest is summed anew whenever something was booked.
 """
 
 import sqlite3
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 
 from exporter.clock import Clock
-from exporter.days import day_start_ms, local_date, next_day, previous_day
+from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.ledger.database import Database
 from exporter.ledger.dictionary import OTHER, Dictionary
 from exporter.ledger.schema import BUCKET_MS
@@ -74,12 +75,15 @@ class Periods:
                 if day != self._day or (touched is not None and touched < today):
                     self._yesterday = _sum(connection, self._bucket(previous_day(day)), today)
                     self._month_before_today = _sum(connection, self._bucket(day.replace(day=1)), today)
-                sums = _sum(connection, today, self._bucket(next_day(day)))
+                tomorrow = self._bucket(next_day(day))
+                sums = _sum(connection, today, tomorrow)
+                later = _sum(connection, tomorrow, self._bucket(next_month(day)))
         except BaseException:
             self._day = None  # whatever was read so far: start over at the next tick
             raise
         self._day = day
-        self.current = _periods({TODAY: [sums], YESTERDAY: [self._yesterday], MONTH: [self._month_before_today, sums]})
+        month = [self._month_before_today, sums, later]
+        self.current = _periods({TODAY: [sums], YESTERDAY: [self._yesterday], MONTH: month})
 
     def _bucket(self, day: date) -> int:
         return day_start_ms(day, self._zone) // BUCKET_MS

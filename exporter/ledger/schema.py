@@ -359,5 +359,10 @@ select p.id, w.column1, p.restarts from proxy p, (values ('inventory'), ('snapsh
 where p.last_success_ms is not null;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)
+_SCRAPERS = """
+-- The scrapers that were answered lately, as hashes: see scrapers.py.
+create table scraper (id text primary key) without rowid;
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS, _SCRAPERS)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

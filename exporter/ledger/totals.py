@@ -1,8 +1,8 @@
 """The ledger's sums in memory: what a scrape shows without touching the database.
 
 Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added: memory
-cannot drift from the file. A series that was just born is shown as 0 to Prometheus until it has been told so
-(``births``), because ``increase()`` counts from the first value that it sees.
+cannot drift from the file. A series that was just born is shown as 0 to Prometheus until every server
+that scrapes has been told so (``births``), because ``increase()`` counts from the first value that it sees.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.clock import Clock
+from exporter.ledger.scrapers import Scrapers
 
 SeriesKey = tuple[str | int, ...]
 """A family's letter and the ids of one exported series: ``("s", series)``, ``("c", series, basis, billing)``,
@@ -68,7 +69,8 @@ class Attempts:
 @dataclass(slots=True)
 class _Birth:
     since: float
-    told: bool = False
+    told: set[str] = field(default_factory=set)
+    """The scrapers that have been answered with it at 0."""
 
 
 class Totals:
@@ -90,10 +92,11 @@ class Totals:
         self.flows: dict[int, Flow] = {}
         self.entries = 0
         self.births: dict[SeriesKey, _Birth] = {}
+        self.scrapers = Scrapers(clock)
         self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read everything anew; births start waiting anew."""
+        """Read everything anew; births start waiting anew, for the scrapers that were there."""
         with self.lock:
             self._rows, self.series, self.costs = {}, {}, {}
             self.set_totals(connection.execute("select * from total").fetchall())
@@ -116,6 +119,7 @@ class Totals:
             self.births = {
                 tuple(json.loads(row[0])): _Birth(since=now) for row in connection.execute("select key from birth")
             }
+            self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
     def set_totals(self, rows: list[tuple[int, ...]]) -> None:
         """Take over rows of the table ``total``."""
@@ -144,18 +148,28 @@ class Totals:
         for key in keys:
             self.births[key] = _Birth(since=now)
 
-    def told(self, keys: list[SeriesKey]) -> None:
-        """Prometheus has been answered with these series at 0."""
+    def told(self, keys: list[SeriesKey], scraper: str) -> None:
+        """A scraper has been answered with these series at 0."""
         with self.lock:
-            for key in keys:
-                if (birth := self.births.get(key)) is not None:
-                    birth.told = True
+            if self.scrapers.answered(scraper):
+                for key in keys:
+                    if (birth := self.births.get(key)) is not None:
+                        birth.told.add(scraper)
 
     def grown_up(self, seconds: float) -> list[SeriesKey]:
-        """The series that have been shown at 0 and were born at least ``seconds`` ago."""
+        """The series that every scraper has been shown at 0.
+
+        They were born at least ``seconds`` and the slowest scraper's interval ago.
+        """
         now = self._clock.monotonic()
         with self.lock:
-            return [key for key, birth in self.births.items() if birth.told and now - birth.since >= seconds]
+            lately = self.scrapers.lately()
+            born_until = now - max(seconds, self.scrapers.slowest_seconds())
+            return [
+                key
+                for key, birth in self.births.items()
+                if birth.told and birth.since <= born_until and lately <= birth.told
+            ]
 
     def reveal(self, keys: list[SeriesKey]) -> None:
         """From now on these series show their value. Call it only when that is on disk: see ``Ledger.reveal``."""

@@ -1,8 +1,8 @@
 """Where the windows of the calendar begin and end, in the user's zone. Pure."""
 
-from datetime import date, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 
-from exporter.days import day_start_ms, local_date, next_day
+from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.limits.limit import Strategy
 
 
@@ -14,9 +14,5 @@ def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int,
         last = first + timedelta(days=6)
     elif strategy is Strategy.MONTHLY:
         first = first.replace(day=1)
-        last = _next_month(first) - timedelta(days=1)
+        last = next_month(first) - timedelta(days=1)
     return day_start_ms(first, zone), day_start_ms(next_day(last), zone)
-
-
-def _next_month(first: date) -> date:
-    return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)

@@ -65,8 +65,8 @@ class Exposition:
         self._history = history
         self._text = LedgerText(ledger.totals, ledger.dictionary, labels)
 
-    def scrape(self, *, accept: str, accept_encoding: str) -> Scrape:
-        """The answer to a request with these headers."""
+    def scrape(self, *, accept: str, accept_encoding: str, scraper: str) -> Scrape:
+        """The answer to a request with these headers; ``scraper`` says whose it is: see ``scraper_id``."""
         openmetrics, for_prometheus = _wants_openmetrics(accept), _is_prometheus(accept)
         shown_at_zero: list[SeriesKey] = []
         text = self._totals(openmetrics=openmetrics, for_prometheus=for_prometheus, shown_at_zero=shown_at_zero)
@@ -85,7 +85,12 @@ class Exposition:
         if parse_accept_header(accept_encoding).quality("gzip") > 0:
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
-        return Scrape(body=body, headers=headers, answered=lambda: self._ledger.totals.told(shown_at_zero))
+
+        def answered() -> None:
+            if for_prometheus:  # nobody else adds up what was read before
+                self._ledger.totals.told(shown_at_zero, scraper)
+
+        return Scrape(body=body, headers=headers, answered=answered)
 
     def _totals(self, *, openmetrics: bool, for_prometheus: bool, shown_at_zero: list[SeriesKey]) -> str | None:
         try:

@@ -125,7 +125,8 @@ PERIOD_COST = Family(
     "cliproxy_period_cost_usd",
     "gauge",
     (*_ROUTE, "billing", "period"),
-    "Cost in US dollars of a calendar period in the configured time zone: today, yesterday, or this month so far.",
+    "Cost in US dollars of a calendar period in the configured time zone: today, yesterday, or this month,"
+    " which includes what a clock that is ahead dates into a later day of it.",
 )
 PERIOD_TOKENS = Family(
     "cliproxy_period_tokens",
@@ -253,7 +254,11 @@ RECEIVED = Family("cliproxy_exporter_records_received", "counter", _PROXY, "Usag
 REPLAYED = Family("cliproxy_exporter_records_replayed", "counter", _PROXY, "Rejected records that were tried again.")
 BOOKED = Family("cliproxy_exporter_records_booked", "counter", _PROXY, "Usage records booked in the ledger.")
 DUPLICATE = Family(
-    "cliproxy_exporter_records_duplicate", "counter", _PROXY, "Usage records that had been booked before."
+    "cliproxy_exporter_records_duplicate",
+    "counter",
+    _PROXY,
+    "Details of snapshots that had been booked, counted or rejected before; each time that a snapshot repeats one"
+    " counts. A queue hands out each record once, so none of its records is a duplicate.",
 )
 BACKFILLED = Family(
     "cliproxy_exporter_records_backfilled",

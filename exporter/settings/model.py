@@ -286,9 +286,9 @@ class Settings(_Frozen):
         About(
             section="Metrics",
             kind="seconds, 0 or more",
-            help="How long a new series is shown to Prometheus as 0 before its value appears, "
+            help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
             "so that increase() sees the first request. "
-            "Set it to twice the scrape interval or more.",
+            "It lasts longer while a server that scraped in the last ten minutes has not seen the 0.",
         ),
     ] = 60
     supabase_url: Annotated[

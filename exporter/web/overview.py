@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 
 from exporter.clock import Clock
-from exporter.days import day_start_ms, local_date, next_day, previous_day
+from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.periods import MONTH, TODAY, YESTERDAY, PeriodTotals
@@ -162,8 +162,10 @@ class Overview:
             }
             self._day, self._restored = day, restored
         (self._newest_entry,) = connection.execute(_NEWEST_ENTRY).fetchone()
-        rows: _Rows = connection.execute(_SUM, (today, self._bucket(next_day(day)))).fetchall()
-        return {TODAY: rows, YESTERDAY: self._past[YESTERDAY], MONTH: self._past[MONTH] + rows}
+        tomorrow = self._bucket(next_day(day))
+        rows: _Rows = connection.execute(_SUM, (today, tomorrow)).fetchall()
+        later: _Rows = connection.execute(_SUM, (tomorrow, self._bucket(next_month(day)))).fetchall()
+        return {TODAY: rows, YESTERDAY: self._past[YESTERDAY], MONTH: self._past[MONTH] + rows + later}
 
     def _is_late(self, connection: sqlite3.Connection, today: int) -> bool:
         """Whether something was booked since the last view that happened before today."""

@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError
+from exporter.ledger.scrapers import scraper_id
 from exporter.limits.board import LimitBoard
 from exporter.limits.remaining import label_after_reset
 from exporter.metrics.exposition import Exposition, Scrape
@@ -61,7 +62,9 @@ def make_app(site: Site) -> Flask:
     @app.get("/metrics")
     def metrics() -> Response:
         scrape = site.exposition.scrape(
-            accept=request.headers.get("Accept", ""), accept_encoding=request.headers.get("Accept-Encoding", "")
+            accept=request.headers.get("Accept", ""),
+            accept_encoding=request.headers.get("Accept-Encoding", ""),
+            scraper=scraper_id(request.remote_addr or "", request.headers.get("User-Agent", "")),
         )
         return Response(_sending(scrape), headers={**scrape.headers, "Content-Length": str(len(scrape.body))})
 

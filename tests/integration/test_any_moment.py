@@ -105,7 +105,7 @@ class _Process:
         """What a scrape shows. Prometheus has then been told."""
         text, young = self.text.render(openmetrics=False, for_prometheus=for_prometheus)
         if for_prometheus:
-            self.ledger.totals.told(young)
+            self.ledger.totals.told(young, "a scraper")
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in lines}
 

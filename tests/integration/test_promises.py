@@ -101,7 +101,7 @@ class Life:
             self.start()
 
     def reveal(self) -> None:
-        self.ledger.totals.told(list(self.ledger.totals.births))
+        self.ledger.totals.told(list(self.ledger.totals.births), "a scraper")
         self.clock.advance(61)
         self.ledger.reveal(after_seconds=60)
 

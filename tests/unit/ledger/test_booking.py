@@ -210,6 +210,14 @@ def test_label_sets_beyond_the_bound_are_shown_as_other_and_stay_there(tmp_path:
     check_sums(again)
 
 
+def test_equal_records_of_a_queue_are_booked_each_and_are_no_duplicates(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD])
+    take(intake_of(ledger), [GOOD])
+    (flow,) = ledger.totals.flows.values()
+    assert (flow.received, flow.booked, flow.duplicate) == (3, 3, 0)
+
+
 # --- births -------------------------------------------------------------------------------------------------------
 
 
@@ -222,14 +230,14 @@ def test_a_young_series_waits_for_a_scrape_and_for_its_time(tmp_path: Path) -> N
 
     clock.advance(1000)
     assert ledger.reveal(after_seconds=60) == 0, "nobody has been told"
-    ledger.totals.told(young)
+    ledger.totals.told(young, "a scraper")
     clock.jump(86_400)
     assert ledger.reveal(after_seconds=2000) == 0, "a clock that is set is no time that passes"
     ledger.close()
 
     reopened = open_ledger(tmp_path, clock=clock)
     assert set(reopened.totals.births) == set(young), "a restart forgets no birth"
-    reopened.totals.told(young)
+    reopened.totals.told(young, "a scraper")
     assert reopened.reveal(after_seconds=60) == 0, "whether it was told before the restart is not known"
     clock.advance(60)
     assert reopened.reveal(after_seconds=60) == len(young)
@@ -245,7 +253,7 @@ def test_a_series_is_shown_only_after_that_is_on_disk(tmp_path: Path, monkeypatc
     ledger = open_ledger(tmp_path)
     take(intake_of(ledger), [GOOD])
     young = list(ledger.totals.births)
-    ledger.totals.told(young)
+    ledger.totals.told(young, "a scraper")
     monkeypatch.setattr(ledger.totals, "reveal", lambda _keys: None)  # the process ends right here
     ledger.reveal(after_seconds=0)
     assert set(ledger.totals.births) == set(young), "not shown yet"

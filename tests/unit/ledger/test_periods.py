@@ -9,6 +9,8 @@ import pytest
 
 from exporter.days import day_start_ms, local_date, next_day
 from exporter.ledger.ledger import Ledger
+from exporter.limits.calendar import calendar_window
+from exporter.limits.limit import Strategy
 from tests.fakes.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 
@@ -44,7 +46,7 @@ def _recomputed(ledger: Ledger, zone: tzinfo, now: float) -> dict[str, tuple[int
             for period, belongs in (
                 ("today", day == today),
                 ("yesterday", day == today - timedelta(days=1)),
-                ("month", (day.year, day.month) == (today.year, today.month) and day <= today),
+                ("month", (day.year, day.month) == (today.year, today.month)),
             ):
                 if belongs:
                     sums[period] = (sums[period][0] + counted, sums[period][1] + tokens)
@@ -104,6 +106,30 @@ def test_midnight_shows_without_traffic(tmp_path: Path) -> None:
     assert _shown(ledger) == {"today": (1, 110), "yesterday": (0, 0), "month": (1, 110)}
     clock.advance(20)
     assert _shown(ledger) == {"today": (0, 0), "yesterday": (1, 110), "month": (0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("now", "dated", "in_month"),
+    [
+        ("2026-10-15T12:00", "2026-10-16T00:10", 2),
+        ("2026-10-31T12:00", "2026-11-01T00:00", 1),
+        ("2026-12-30T12:00", "2026-12-31T23:50", 2),
+        ("2026-12-31T12:00", "2027-01-01T00:10", 1),
+    ],
+)
+def test_a_record_dated_into_a_later_day_counts_in_its_month(
+    tmp_path: Path, now: str, dated: str, in_month: int
+) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    clock = TurnableClock(datetime.fromisoformat(now).replace(tzinfo=zone).timestamp())
+    ledger = open_ledger(tmp_path, clock=clock, zone=zone)
+    moments = [datetime.fromisoformat(moment).replace(tzinfo=zone).isoformat() for moment in (now, dated)]
+    take(intake_of(ledger, clock=clock), [GOOD | {"timestamp": moment} for moment in moments])
+    assert _shown(ledger) == {"today": (1, 110), "yesterday": (0, 0), "month": (in_month, 110 * in_month)}
+    start_ms, end_ms = calendar_window(Strategy.MONTHLY, int(clock.now() * 1000), zone)
+    with ledger.windows.look() as look:
+        used = look.sums(start_ms, end_ms)
+    assert sum(requests for requests, _, _ in used.values()) == in_month, "a monthly limit counts the same"
 
 
 @pytest.mark.parametrize(

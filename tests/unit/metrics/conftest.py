@@ -87,9 +87,9 @@ class Bench:
         """Take an inventory."""
         self.ledger.take_inventory("p", accounts)
 
-    def scrape(self, accept: str = PEOPLE, *, answered: bool = True) -> str:
+    def scrape(self, accept: str = PEOPLE, *, answered: bool = True, scraper: str = "a scraper") -> str:
         """The text of a scrape; ``answered``: whether it reached who asked."""
-        scrape = self.exposition.scrape(accept=accept, accept_encoding="")
+        scrape = self.exposition.scrape(accept=accept, accept_encoding="", scraper=scraper)
         if answered:
             scrape.answered()
         return scrape.body.decode()

@@ -58,7 +58,7 @@ BROWSER = (
 )
 def test_format_by_accept(bench: Bench, accept: str, content_type: str, sees_young_series_at: float) -> None:
     bench.book()
-    scrape = bench.exposition.scrape(accept=accept, accept_encoding="")
+    scrape = bench.exposition.scrape(accept=accept, accept_encoding="", scraper="a")
     assert scrape.headers["Content-Type"] == content_type
     assert scrape.headers["Vary"] == "Accept, Accept-Encoding"
     text = scrape.body.decode()
@@ -83,8 +83,8 @@ def test_format_by_accept(bench: Bench, accept: str, content_type: str, sees_you
 )
 def test_compression_by_accept_encoding(bench: Bench, accept_encoding: str, compressed: bool) -> None:
     bench.book()
-    plain = bench.exposition.scrape(accept=PEOPLE, accept_encoding="").body
-    scrape = bench.exposition.scrape(accept=PEOPLE, accept_encoding=accept_encoding)
+    plain = bench.exposition.scrape(accept=PEOPLE, accept_encoding="", scraper="a").body
+    scrape = bench.exposition.scrape(accept=PEOPLE, accept_encoding=accept_encoding, scraper="a")
     assert (scrape.headers.get("Content-Encoding") == "gzip") == compressed
     assert (gzip.decompress(scrape.body) if compressed else scrape.body) == plain
     assert not compressed or len(scrape.body) < len(plain) / 3

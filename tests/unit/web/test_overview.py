@@ -58,6 +58,8 @@ def test_unknown_billing_is_shown_only_if_there_is_some(books: Books) -> None:
         pytest.param(12.1, (0, 1, 1), id="just before midnight"),
         pytest.param(37, (0, 0, 1), id="the day before yesterday"),
         pytest.param(24 * 24, (0, 0, 0), id="the month before"),
+        pytest.param(-13, (0, 0, 1), id="tomorrow, by a clock that is ahead"),
+        pytest.param(-24 * 24, (0, 0, 0), id="the month after"),
     ],
 )
 def test_a_late_record_counts_on_the_day_in_which_it_happened(

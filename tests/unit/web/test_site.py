@@ -90,6 +90,20 @@ def test_head_is_get_without_a_body_and_tells_prometheus_nothing(web: WebBench) 
     assert web.ledger.totals.grown_up(0) == [("s", 1)]
 
 
+def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench) -> None:
+    def scrape(address: str, port: str, user_agent: str) -> int:
+        headers = {"Accept": "application/openmetrics-text;version=1.0.0", "User-Agent": user_agent}
+        environ = {"REMOTE_ADDR": address, "REMOTE_PORT": port}
+        answer = web.client().get("/metrics", headers=headers, environ_overrides=environ)
+        assert answer.data
+        return len(web.ledger.totals.scrapers.lately())
+
+    assert scrape("127.0.0.1", "40001", "Prometheus/3.0.0") == 1
+    assert scrape("127.0.0.1", "40002", "Prometheus/3.0.0") == 1
+    assert scrape("127.0.0.2", "40001", "Prometheus/3.0.0") == 2
+    assert scrape("127.0.0.1", "40001", "Prometheus/2.42.0") == 3
+
+
 def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> None:
     web.ledger.register("p")
     web.ledger.totals.bear([("s", 1)])
