@@ -12,22 +12,27 @@ from typing import Any
 
 import msgspec
 
-from exporter.quotas.headers import MAX_WINDOWS, Reading
-from exporter.quotas.merge import is_current, merge
+from exporter.quotas.headers import ACCOUNT, MAX_WINDOWS, Reading
+from exporter.quotas.merge import is_another_answer, is_current, merge, stays_low
 
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
 
-_COLUMNS = f"credential, {', '.join(Reading.__struct_fields__)}, early_resets"
-_SAVE = f"insert or replace into quota_window ({_COLUMNS}) values ({', '.join('?' * 11)})"
+_NAMES = ("credential", *Reading.__struct_fields__, "early_resets", "fell_from", "fell_reset_ms")
+_COLUMNS = ", ".join(_NAMES)
+_SAVE = f"insert or replace into quota_window ({_COLUMNS}) values ({', '.join('?' * len(_NAMES))})"
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaWindow:
-    """The last reading of a window, and how often it was emptied before its announced end."""
+    """The last reading of a window, and how often it was emptied before its announced end.
+
+    ``fell`` is the share and the announced reset before a fall that the next reading has to confirm.
+    """
 
     reading: Reading
     early_resets: int
+    fell: tuple[float, int] | None = None
 
 
 class Quotas:
@@ -44,7 +49,10 @@ class Quotas:
             self._windows = {(row[0], row[1], row[2]): _window(row) for row in rows}
 
     def current(self, resolve: Callable[[int], int]) -> Mapping[QuotaKey, QuotaWindow]:
-        """All windows, ended ones too. ``resolve`` tells which credential one turned out to be."""
+        """All windows, ended ones too. ``resolve`` tells which credential one turned out to be.
+
+        A refusal of the account as a whole is over when one of its windows was read later.
+        """
         with self._lock:
             windows = list(self._windows.items())
         found: dict[QuotaKey, QuotaWindow] = {}
@@ -55,7 +63,14 @@ class Quotas:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
                 quota = QuotaWindow(newer.reading, quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
-        return found
+        latest: dict[tuple[int, str], int] = {}
+        for (credential, _, scope), quota in found.items():
+            latest[credential, scope] = max(latest.get((credential, scope), 0), quota.reading.observed_ms)
+        return {
+            key: quota
+            for key, quota in found.items()
+            if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
+        }
 
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
@@ -69,8 +84,7 @@ class Quotas:
                 continue
             merged = merge(known.reading if known else None, reading)
             if merged.changed and merged.reading is not None:
-                early_resets = (known.early_resets if known else 0) + merged.early_reset
-                changed[key] = QuotaWindow(merged.reading, early_resets)
+                changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
         connection.executemany(_SAVE, [_row(key[0], quota) for key, quota in changed.items()])
         return changed
 
@@ -94,10 +108,24 @@ class Quotas:
         return bool(ended)
 
 
+def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> QuotaWindow:
+    """The window after one more reading. An early reset is counted when the lower share stays for two answers."""
+    if known is None:
+        return QuotaWindow(reading, 0)
+    early_resets, before = known.early_resets, known.fell
+    if before is not None and is_another_answer(known.reading, reading):
+        early_resets += stays_low(*before, known.reading, reading)
+        before = None
+    if before is None and fell and known.reading.resets_ms is not None:
+        before = known.reading.used_ratio, known.reading.resets_ms
+    return QuotaWindow(reading, early_resets, before)
+
+
 def _row(credential: int, quota: QuotaWindow) -> tuple[Any, ...]:
-    return (credential, *msgspec.structs.astuple(quota.reading), quota.early_resets)
+    return (credential, *msgspec.structs.astuple(quota.reading), quota.early_resets, *(quota.fell or (None, None)))
 
 
 def _window(row: tuple[Any, ...]) -> QuotaWindow:
-    told = dict(zip(Reading.__struct_fields__, row[1:-1], strict=True))
-    return QuotaWindow(Reading(**(told | {"inferred": bool(told["inferred"])})), row[-1])
+    told = dict(zip(Reading.__struct_fields__, row[1:-3], strict=True))
+    flags = {name: bool(told[name]) for name in ("inferred", "ratio_inferred")}
+    return QuotaWindow(Reading(**(told | flags)), row[-3], None if row[-2] is None else (row[-2], row[-1]))

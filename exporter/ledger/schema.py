@@ -359,5 +359,15 @@ select p.id, w.column1, p.restarts from proxy p, (values ('inventory'), ('snapsh
 where p.last_success_ms is not null;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)
+_READINGS = """
+-- Whether a share was concluded from a refusal. A fall that the next reading has to confirm: from which share, and
+-- ahead of which reset.
+alter table quota_window add column ratio_inferred integer not null default 0;
+alter table quota_window add column fell_from real;
+alter table quota_window add column fell_reset_ms integer;
+-- Two names of one window.
+update or replace quota_window set scope = 'fable' where scope = 'oi';
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS, _READINGS)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""
