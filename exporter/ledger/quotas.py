@@ -18,9 +18,14 @@ from exporter.quotas.merge import is_another_answer, is_current, merge, stays_lo
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
 
-_NAMES = ("credential", *Reading.__struct_fields__, "early_resets", "fell_from", "fell_reset_ms")
-_COLUMNS = ", ".join(_NAMES)
-_SAVE = f"insert or replace into quota_window ({_COLUMNS}) values ({', '.join('?' * len(_NAMES))})"
+_KEY = ("credential", "window", "scope")
+_DETAIL = ("ratio_inferred", "fell_from", "fell_reset_ms")
+_READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
+_TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
+_SAVES = [
+    f"insert or replace into {table} ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
+    for table, names in _TABLES.items()
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,13 @@ class Quotas:
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read everything anew."""
-        rows = connection.execute(f"select {_COLUMNS} from quota_window").fetchall()
+        names = ("credential", *_READ, "early_resets", *_DETAIL)
+        rows = connection.execute(
+            f"select {', '.join(names)} from quota_window left join quota_detail using ({', '.join(_KEY)})"
+        ).fetchall()
+        told = [dict(zip(names, row, strict=True)) for row in rows]
         with self._lock:
-            self._windows = {(row[0], row[1], row[2]): _window(row) for row in rows}
+            self._windows = {(row["credential"], row["window"], row["scope"]): _window(row) for row in told}
 
     def current(self, resolve: Callable[[int], int]) -> Mapping[QuotaKey, QuotaWindow]:
         """All windows, ended ones too. ``resolve`` tells which credential one turned out to be.
@@ -85,7 +94,9 @@ class Quotas:
             merged = merge(known.reading if known else None, reading)
             if merged.changed and merged.reading is not None:
                 changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
-        connection.executemany(_SAVE, [_row(key[0], quota) for key, quota in changed.items()])
+        rows = [_row(key[0], quota) for key, quota in changed.items()]
+        for save in _SAVES:
+            connection.executemany(save, rows)
         return changed
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
@@ -104,7 +115,8 @@ class Quotas:
         with self._lock:
             for key in ended:
                 del self._windows[key]
-        connection.executemany("delete from quota_window where credential = ? and window = ? and scope = ?", ended)
+        for table in _TABLES:
+            connection.executemany(f"delete from {table} where credential = ? and window = ? and scope = ?", ended)
         return bool(ended)
 
 
@@ -121,11 +133,13 @@ def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> Quo
     return QuotaWindow(reading, early_resets, before)
 
 
-def _row(credential: int, quota: QuotaWindow) -> tuple[Any, ...]:
-    return (credential, *msgspec.structs.astuple(quota.reading), quota.early_resets, *(quota.fell or (None, None)))
+def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
+    fell_from, fell_reset_ms = quota.fell or (None, None)
+    told = {"credential": credential, "early_resets": quota.early_resets}
+    return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
 
 
-def _window(row: tuple[Any, ...]) -> QuotaWindow:
-    told = dict(zip(Reading.__struct_fields__, row[1:-3], strict=True))
-    flags = {name: bool(told[name]) for name in ("inferred", "ratio_inferred")}
-    return QuotaWindow(Reading(**(told | flags)), row[-3], None if row[-2] is None else (row[-2], row[-1]))
+def _window(row: Mapping[str, Any]) -> QuotaWindow:
+    told = {name: row[name] for name in _READ} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
+    return QuotaWindow(Reading(**told), row["early_resets"], fell)

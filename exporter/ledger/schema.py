@@ -360,11 +360,17 @@ where p.last_success_ms is not null;
 """
 
 _READINGS = """
--- Whether a share was concluded from a refusal. A fall that the next reading has to confirm: from which share, and
--- ahead of which reset.
-alter table quota_window add column ratio_inferred integer not null default 0;
-alter table quota_window add column fell_from real;
-alter table quota_window add column fell_reset_ms integer;
+-- More about a row of quota_window: whether its share was concluded from a refusal, and a fall that the next reading
+-- has to confirm: from which share, and ahead of which reset.
+create table quota_detail (
+    credential integer not null references credential,
+    window text not null,
+    scope text not null,
+    ratio_inferred integer not null,
+    fell_from real,
+    fell_reset_ms integer,
+    primary key (credential, window, scope)
+) without rowid;
 -- Two names of one window.
 update or replace quota_window set scope = 'fable' where scope = 'oi';
 """

@@ -22,19 +22,19 @@ GROUP = r"[a-z0-9][a-z0-9_-]{0,31}"
 STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
 NAMED_SLUG = "iguana_necktie"
 """The one slug of Claude that does not begin with its duration, which is a week."""
-SLUG = rf"(?:[0-9]{{1,4}}[hd](?:_[a-z_]{{1,26}})?|{NAMED_SLUG})"
+_SLUG = rf"(?:[0-9]{{1,4}}[hd](?:_[a-z_]{{1,26}})?|{NAMED_SLUG})"
 _STEM = rf"(?:{CODEX}(?:{GROUP}-)?|{RESERVE})(?:primary|secondary)"
 MAX_NAME = 100
 _MAX_IDENTITY = 512
 
 # The alternatives are named after the shape that their values have.
 _ALLOWED_NAME = re.compile(
-    rf"""(?P<instant> date | {CLAUDE}(?:{SLUG}-)?reset | {_STEM}-reset-at
+    rf"""(?P<instant> date | {CLAUDE}(?:{_SLUG}-)?reset | {_STEM}-reset-at
                    | {META}(?:window|weekly)-reset-at )
-       | (?P<number> {CLAUDE}{SLUG}-(?:utilization|surpassed-threshold)
+       | (?P<number> {CLAUDE}{_SLUG}-(?:utilization|surpassed-threshold)
                    | {_STEM}-(?:used-percent|window-minutes|reset-after-seconds)
                    | {META}(?:window-minutes|(?:window|weekly)-used-percent) )
-       | (?P<status> {CLAUDE}(?:{SLUG}-)?status )
+       | (?P<status> {CLAUDE}(?:{_SLUG}-)?status )
        | (?P<flag> {CODEX}(?:allowed|limit-reached) )
        | (?P<word> {CLAUDE}representative-claim | {CODEX}(?:plan-type|active-limit) )
        | (?P<title> {CODEX}{GROUP}-limit-name )""",

@@ -25,7 +25,6 @@ from exporter.quotas.allowed import (
     META,
     NAMED_SLUG,
     RESERVE,
-    SLUG,
     STATUS,
     allowed_headers,
     denies,
@@ -48,8 +47,9 @@ SAME_RESET_MS = 120_000
 _MAX_MODELS = 256
 
 
-_CLAUDE_SLUG = re.compile(rf"{CLAUDE}({SLUG})-(?:utilization|status)").fullmatch
-_CLAUDE_PARTS = re.compile(r"([0-9]+)([hd])(.*)").fullmatch
+_CLAUDE_SLUG = re.compile(
+    rf"{CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?|{NAMED_SLUG})-(?:utilization|status)"
+).fullmatch
 _CODEX_MINUTES = re.compile(rf"((?:{CODEX}(?:({GROUP})-)?|({RESERVE}))(?:primary|secondary))-window-minutes").fullmatch
 
 _NOT_SLUG = re.compile(r"[^a-z0-9.]+")
@@ -186,10 +186,10 @@ def _bounded(found: dict[tuple[str, str], Reading]) -> list[Reading]:
 def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[tuple[str, str], Reading]:
     found: dict[tuple[str, str], Reading] = {}
     claimed = _claimed_slug(_text(headers, f"{CLAUDE}representative-claim"))
-    for slug in dict.fromkeys(match[1] for name in headers if (match := _match(name, _CLAUDE_SLUG))):
-        count, unit, tail = ("7", "d", slug) if slug == NAMED_SLUG else _CLAUDE_PARTS(slug).groups()
+    for slug, match in {match[1]: match for name in headers if (match := _match(name, _CLAUDE_SLUG))}.items():
+        tail = slug if slug == NAMED_SLUG else match[4] or ""
         scope = _scope(tail)
-        seconds = int(count) * (_HOUR if unit == "h" else _DAY)
+        seconds = int(match[2] or 7) * (_HOUR if match[3] == "h" else _DAY)
         if (tail and not scope) or not 0 < seconds <= _LONGEST_WINDOW:
             continue
         status = STATUS.get(_text(headers, f"{CLAUDE}{slug}-status"), "")
