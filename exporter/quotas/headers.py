@@ -46,7 +46,6 @@ SAME_RESET_MS = 120_000
 """Resets given in seconds from now move a little with each answer."""
 _MAX_MODELS = 256
 
-
 _CLAUDE_SLUG = re.compile(
     rf"{CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?|{NAMED_SLUG})-(?:utilization|status)"
 ).fullmatch
@@ -269,8 +268,7 @@ def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str
                 ratio_inferred=concluded,
             ),
         )
-    scope = _scope_of_model(model)
-    if denied and not ungrouped and scope is not None:
+    if denied and not ungrouped and (scope := _scope_of_model(model)) is not None:
         _keep_fuller(
             ungrouped,
             Reading(
