@@ -246,4 +246,5 @@ def _reading(row: Row) -> Reading:
         observed_ms=_ms(row["observed_at"]),
         source=row["source"],
         inferred=row["inferred"],
+        ratio_inferred=row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
     )

@@ -12,22 +12,32 @@ from typing import Any
 
 import msgspec
 
-from exporter.quotas.headers import MAX_WINDOWS, Reading
-from exporter.quotas.merge import is_current, merge
+from exporter.quotas.headers import ACCOUNT, MAX_WINDOWS, Reading
+from exporter.quotas.merge import is_another_answer, is_current, merge, stays_low
 
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
 
-_COLUMNS = f"credential, {', '.join(Reading.__struct_fields__)}, early_resets"
-_SAVE = f"insert or replace into quota_window ({_COLUMNS}) values ({', '.join('?' * 11)})"
+_KEY = ("credential", "window", "scope")
+_DETAIL = ("ratio_inferred", "fell_from", "fell_reset_ms")
+_READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
+_TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
+_SAVES = [
+    f"insert or replace into {table} ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
+    for table, names in _TABLES.items()
+]
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaWindow:
-    """The last reading of a window, and how often it was emptied before its announced end."""
+    """The last reading of a window, and how often it was emptied before its announced end.
+
+    ``fell`` is the share and the announced reset before a fall that the next reading has to confirm.
+    """
 
     reading: Reading
     early_resets: int
+    fell: tuple[float, int] | None = None
 
 
 class Quotas:
@@ -39,12 +49,19 @@ class Quotas:
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read everything anew."""
-        rows = connection.execute(f"select {_COLUMNS} from quota_window").fetchall()
+        names = ("credential", *_READ, "early_resets", *_DETAIL)
+        rows = connection.execute(
+            f"select {', '.join(names)} from quota_window left join quota_detail using ({', '.join(_KEY)})"
+        ).fetchall()
+        told = [dict(zip(names, row, strict=True)) for row in rows]
         with self._lock:
-            self._windows = {(row[0], row[1], row[2]): _window(row) for row in rows}
+            self._windows = {(row["credential"], row["window"], row["scope"]): _window(row) for row in told}
 
     def current(self, resolve: Callable[[int], int]) -> Mapping[QuotaKey, QuotaWindow]:
-        """All windows, ended ones too. ``resolve`` tells which credential one turned out to be."""
+        """All windows, ended ones too. ``resolve`` tells which credential one turned out to be.
+
+        A refusal of the account as a whole is over when one of its windows was read later.
+        """
         with self._lock:
             windows = list(self._windows.items())
         found: dict[QuotaKey, QuotaWindow] = {}
@@ -55,7 +72,14 @@ class Quotas:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
                 quota = QuotaWindow(newer.reading, quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
-        return found
+        latest: dict[tuple[int, str], int] = {}
+        for (credential, _, scope), quota in found.items():
+            latest[credential, scope] = max(latest.get((credential, scope), 0), quota.reading.observed_ms)
+        return {
+            key: quota
+            for key, quota in found.items()
+            if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
+        }
 
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
@@ -69,9 +93,10 @@ class Quotas:
                 continue
             merged = merge(known.reading if known else None, reading)
             if merged.changed and merged.reading is not None:
-                early_resets = (known.early_resets if known else 0) + merged.early_reset
-                changed[key] = QuotaWindow(merged.reading, early_resets)
-        connection.executemany(_SAVE, [_row(key[0], quota) for key, quota in changed.items()])
+                changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
+        rows = [_row(key[0], quota) for key, quota in changed.items()]
+        for save in _SAVES:
+            connection.executemany(save, rows)
         return changed
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
@@ -90,14 +115,31 @@ class Quotas:
         with self._lock:
             for key in ended:
                 del self._windows[key]
-        connection.executemany("delete from quota_window where credential = ? and window = ? and scope = ?", ended)
+        for table in _TABLES:
+            connection.executemany(f"delete from {table} where credential = ? and window = ? and scope = ?", ended)
         return bool(ended)
 
 
-def _row(credential: int, quota: QuotaWindow) -> tuple[Any, ...]:
-    return (credential, *msgspec.structs.astuple(quota.reading), quota.early_resets)
+def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> QuotaWindow:
+    """The window after one more reading. An early reset is counted when the lower share stays for two answers."""
+    if known is None:
+        return QuotaWindow(reading, 0)
+    early_resets, before = known.early_resets, known.fell
+    if before is not None and is_another_answer(known.reading, reading):
+        early_resets += stays_low(*before, known.reading, reading)
+        before = None
+    if before is None and fell and known.reading.resets_ms is not None:
+        before = known.reading.used_ratio, known.reading.resets_ms
+    return QuotaWindow(reading, early_resets, before)
 
 
-def _window(row: tuple[Any, ...]) -> QuotaWindow:
-    told = dict(zip(Reading.__struct_fields__, row[1:-1], strict=True))
-    return QuotaWindow(Reading(**(told | {"inferred": bool(told["inferred"])})), row[-1])
+def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
+    fell_from, fell_reset_ms = quota.fell or (None, None)
+    told = {"credential": credential, "early_resets": quota.early_resets}
+    return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
+
+
+def _window(row: Mapping[str, Any]) -> QuotaWindow:
+    told = {name: row[name] for name in _READ} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
+    return QuotaWindow(Reading(**told), row["early_resets"], fell)

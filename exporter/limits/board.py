@@ -145,8 +145,8 @@ class LimitBoard:
             if not is_current(reading, now_ms):
                 continue
             start_ms = None
-            if reading.resets_ms is not None and reading.window_seconds is not None:
-                start_ms = reading.resets_ms - reading.window_seconds * 1000
+            if reading.ends_ms is not None and reading.window_seconds is not None:
+                start_ms = reading.ends_ms - reading.window_seconds * 1000
             window = LimitWindow(
                 proxy=proxy,
                 limit=reading.window,
@@ -159,8 +159,9 @@ class LimitBoard:
                 used_ratio=reading.used_ratio,
                 thresholds=thresholds,
                 start_ms=start_ms,
-                reset_ms=reading.resets_ms,
+                reset_ms=reading.ends_ms,
                 observed_ms=reading.observed_ms,
+                inferred=reading.ratio_inferred,
             )
             windows.append(window)
         return windows, early_resets

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exporter import formats
-from exporter.limits.windows import CONFIGURED, SHARE, LimitWindow
+from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 
 _DASH = "\N{EN DASH}"
 
@@ -67,6 +67,8 @@ class LimitRow:
         """The time until the reset; in words where there is none to come."""
         if self.window.reset_ms is not None:
             return formats.until((self.window.reset_ms - self.now_ms) / 1000)
+        if self.window.kind == PROVIDER:
+            return "unknown" if self.window.used_ratio else "not started"
         return "rolling" if self.window.start_ms is not None else "not open"
 
     @property

@@ -28,7 +28,9 @@ class LimitWindow:
     ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all of them"; a
     limit of Supabase may name a provider although it counts usage of all.
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
-    has no ``reset_ms``; a session that nobody opened has neither start nor reset. Times are ms since the epoch.
+    has no ``reset_ms``; a session that nobody opened and a provider's window that has not started or outlives its
+    announced reset have neither start nor reset. ``inferred``: the share was concluded from a refusal. Times are ms
+    since the epoch.
     """
 
     proxy: str
@@ -47,6 +49,7 @@ class LimitWindow:
     start_ms: int | None = None
     reset_ms: int | None = None
     name: str = ""
+    inferred: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:

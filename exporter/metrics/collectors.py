@@ -97,7 +97,7 @@ def limit_families(board: LimitBoard) -> list[Metric]:
     """All limits as they were at the last look. What is not known of a window is absent."""
     used_ratio, used, budget = _gauge(f.LIMIT_USED_RATIO), _gauge(f.LIMIT_USED), _gauge(f.LIMIT_BUDGET)
     threshold, observed = _gauge(f.LIMIT_THRESHOLD), _gauge(f.LIMIT_OBSERVED)
-    start, reset = _gauge(f.LIMIT_START), _gauge(f.LIMIT_RESET)
+    start, reset, inferred = _gauge(f.LIMIT_START), _gauge(f.LIMIT_RESET), _gauge(f.LIMIT_INFERRED)
     for window in board.current.windows:
         labels = window.labels
         used_ratio.add_metric(labels, window.used_ratio)
@@ -110,10 +110,12 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         for gauge, moment_ms in ((start, window.start_ms), (reset, window.reset_ms)):
             if moment_ms is not None:
                 gauge.add_metric(labels, moment_ms / 1000)
+        if window.inferred:
+            inferred.add_metric(labels, 1)
     early = _counter(f.LIMIT_EARLY_RESETS)
     for labels, count in board.current.early_resets.items():
         early.add_metric(labels, count)
-    return [used_ratio, used, budget, threshold, start, reset, observed, early]
+    return [used_ratio, used, budget, threshold, start, reset, observed, inferred, early]
 
 
 def proxy_families(statuses: Statuses) -> list[Metric]:

@@ -206,7 +206,8 @@ LIMIT_RESET = Family(
     "cliproxy_limit_reset_timestamp_seconds",
     "gauge",
     _LIMIT,
-    "When the current window of a limit ends and its use starts at 0 again. A rolling window has no such moment.",
+    "When the current window of a limit ends and its use starts at 0 again. Absent for a rolling window,"
+    " and for a provider's window that has not started or outlives its announced reset.",
 )
 LIMIT_OBSERVED = Family(
     "cliproxy_limit_observed_timestamp_seconds",
@@ -214,11 +215,17 @@ LIMIT_OBSERVED = Family(
     _LIMIT,
     "When the used share was true: now for a configured limit, the provider's last answer for one of its windows.",
 )
+LIMIT_INFERRED = Family(
+    "cliproxy_limit_inferred",
+    "gauge",
+    _LIMIT,
+    "1 where a provider refused a request without telling the used share, which is then taken as 1. Absent elsewhere.",
+)
 LIMIT_EARLY_RESETS = Family(
     "cliproxy_limit_early_resets",
     "counter",
     ("proxy", "provider", "credential", "scope", "window"),
-    "How often a provider's window was emptied before its announced end.",
+    "How often a provider's window was emptied before its announced end, and stayed so for two readings.",
 )
 
 UP = Family("cliproxy_up", "gauge", ("proxy",), "1 if the last poll could read the proxy's usage, else 0.")
@@ -405,6 +412,7 @@ OTHER_FAMILIES = (
     LIMIT_START,
     LIMIT_RESET,
     LIMIT_OBSERVED,
+    LIMIT_INFERRED,
     LIMIT_EARLY_RESETS,
     UP,
     PROXY_STATE,

@@ -15,19 +15,27 @@ MAX_BYTES = 8192
 """Bounds of what ``allowed_headers`` returns: names and values together. Real responses need about 1,000 bytes."""
 MAX_SLUG = 32
 
-CLAUDE, CODEX = "anthropic-ratelimit-unified-", "x-codex-"
+CLAUDE, CODEX, META = "anthropic-ratelimit-unified-", "x-codex-", "x-meta-"
+RESERVE = "x-base-model-inference-"
+"""Of the Codex backend, beside its own."""
 GROUP = r"[a-z0-9][a-z0-9_-]{0,31}"
 STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
-_SLUG = r"[0-9]{1,4}[hd](?:_[a-z_]{1,26})?"
+NAMED_SLUG = "iguana_necktie"
+"""The one slug of Claude that does not begin with its duration, which is a week."""
+_SLUG = rf"(?:[0-9]{{1,4}}[hd](?:_[a-z_]{{1,26}})?|{NAMED_SLUG})"
+_STEM = rf"(?:{CODEX}(?:{GROUP}-)?|{RESERVE})(?:primary|secondary)"
 MAX_NAME = 100
 _MAX_IDENTITY = 512
 
 # The alternatives are named after the shape that their values have.
 _ALLOWED_NAME = re.compile(
-    rf"""(?P<instant> date | {CLAUDE}(?:{_SLUG}-)?reset | {CODEX}(?:{GROUP}-)?(?:primary|secondary)-reset-at )
+    rf"""(?P<instant> date | {CLAUDE}(?:{_SLUG}-)?reset | {_STEM}-reset-at
+                   | {META}(?:window|weekly)-reset-at )
        | (?P<number> {CLAUDE}{_SLUG}-(?:utilization|surpassed-threshold)
-                   | {CODEX}(?:{GROUP}-)?(?:primary|secondary)-(?:used-percent|window-minutes|reset-after-seconds) )
+                   | {_STEM}-(?:used-percent|window-minutes|reset-after-seconds)
+                   | {META}(?:window-minutes|(?:window|weekly)-used-percent) )
        | (?P<status> {CLAUDE}(?:{_SLUG}-)?status )
+       | (?P<flag> {CODEX}(?:allowed|limit-reached) )
        | (?P<word> {CLAUDE}representative-claim | {CODEX}(?:plan-type|active-limit) )
        | (?P<title> {CODEX}{GROUP}-limit-name )""",
     re.VERBOSE,
@@ -48,7 +56,7 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(given, str) or len(given) > MAX_NAME:
             continue
         name = given.lower()
-        if name != "date" and not name.startswith((CLAUDE, CODEX)):
+        if name != "date" and not name.startswith((CLAUDE, CODEX, META, RESERVE)):
             continue
         match = _ALLOWED_NAME(name)
         if match is None or name in kept:
@@ -63,8 +71,21 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tells_of_quota(allowed: Mapping[str, str]) -> bool:
-    """Whether allowed headers hold the use of any window."""
-    return any(name.endswith(("-utilization", "-used-percent")) for name in allowed)
+    """Whether allowed headers hold the use of any window, or that nothing is left of one."""
+    return denies(allowed) or any(
+        name.endswith(("-utilization", "-used-percent")) or (name.endswith("-status") and value == "rejected")
+        for name, value in allowed.items()
+    )
+
+
+def denies(allowed: Mapping[str, str]) -> bool:
+    """Whether the Codex backend says that the account's limit is reached."""
+    return _flag(allowed, "allowed") == "false" or _flag(allowed, "limit-reached") == "true"
+
+
+def _flag(allowed: Mapping[str, object], name: str) -> str:
+    value = allowed.get(CODEX + name)
+    return value.lower() if isinstance(value, str) else ""
 
 
 def _fits(shape: str | None, value: str) -> bool:
@@ -74,6 +95,8 @@ def _fits(shape: str | None, value: str) -> bool:
         return instant(value) is not None
     if shape == "status":
         return value in STATUS
+    if shape == "flag":
+        return value.lower() in ("true", "false")
     return (_WORD if shape == "word" else _TITLE)(value) is not None
 
 

@@ -1,7 +1,8 @@
 """Providers' own quota windows, read from the response headers that a usage record carries. Pure.
 
-Two providers send windows: Anthropic to subscription accounts, and the Codex backend. None of it is documented by them,
-so every value may be missing or odd: a window that cannot be read is left out, never guessed, and never 0.
+Three providers send windows: Anthropic to subscription accounts, the Codex backend, and Meta. None of it is documented
+by them, so every value may be missing or odd: a window that cannot be read is left out, never guessed, and never 0. One
+that refuses a request without telling its share is full.
 
 The ``x-ratelimit-*`` and ``anthropic-ratelimit-{requests,tokens,…}-*`` headers of API keys are left out. They are
 buckets that refill within a minute or less: when such a reading is looked at, its window is over. ``retry-after`` is
@@ -15,7 +16,19 @@ from typing import Any
 
 import msgspec
 
-from exporter.quotas.allowed import CLAUDE, CODEX, GROUP, MAX_NAME, MAX_SLUG, STATUS, allowed_headers
+from exporter.quotas.allowed import (
+    CLAUDE,
+    CODEX,
+    GROUP,
+    MAX_NAME,
+    MAX_SLUG,
+    META,
+    NAMED_SLUG,
+    RESERVE,
+    STATUS,
+    allowed_headers,
+    denies,
+)
 from exporter.quotas.values import MAX_VALUE, instant, number
 
 MAX_WINDOWS = 32
@@ -29,14 +42,21 @@ _NEARLY_WHOLE = 180
 _LONGEST_WINDOW = 366 * _DAY
 _LATEST_RESET_MS = 62 * _DAY_MS
 _HIGHEST_RATIO = 1000.0
+SAME_RESET_MS = 120_000
+"""Resets given in seconds from now move a little with each answer."""
 _MAX_MODELS = 256
 
-
-_CLAUDE_USED = re.compile(rf"{CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?)-utilization").fullmatch
-_CODEX_USED = re.compile(rf"({CODEX}(?:({GROUP})-)?(?:primary|secondary))-used-percent").fullmatch
+_CLAUDE_SLUG = re.compile(
+    rf"{CLAUDE}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?|{NAMED_SLUG})-(?:utilization|status)"
+).fullmatch
+_CODEX_MINUTES = re.compile(rf"((?:{CODEX}(?:({GROUP})-)?|({RESERVE}))(?:primary|secondary))-window-minutes").fullmatch
 
 _NOT_SLUG = re.compile(r"[^a-z0-9.]+")
-_CLAIMED = {"five_hour": "5h", "seven_day": "7d"}
+_CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day": "7d"}
+_ONE_SCOPE = {"oi": "fable", "iguana-necktie": "fable", "base-model-inference": "gpt-reserve"}
+"""Scopes that have several names, by the code names among them."""
+ACCOUNT = "account"
+"""The window of an account that is refused without a word about which of its windows is full."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -44,10 +64,11 @@ class Reading(msgspec.Struct, frozen=True):
 
     ``window`` is named after its duration (``5h``, ``7d``, ``month``), never after its position in the answer.
     ``scope`` is empty for all of the account, else a slug such as ``opus``. ``used_ratio`` may exceed 1.
-    ``resets_ms`` is None where the provider left it out: such a reading cannot expire, so it counts only together
-    with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected`` or empty for not said.
-    ``inferred``: a value was derived, as a reset that was given in seconds from now. ``source``: ``header`` or
-    ``auth_files``.
+    ``resets_ms`` is the announced reset, None where the provider left it out: such a reading cannot expire, so it
+    counts only together with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected`` or empty
+    for not said.
+    ``inferred``: a value was derived, as a reset that was given in seconds from now; ``ratio_inferred``: the share
+    was, from a refusal. ``source``: ``header`` or ``auth_files``.
     """
 
     window: str
@@ -59,6 +80,21 @@ class Reading(msgspec.Struct, frozen=True):
     observed_ms: int
     inferred: bool
     source: str
+    ratio_inferred: bool = False
+
+    @property
+    def ends_ms(self) -> int | None:
+        """When the window ends; None where that is not known.
+
+        A window with nothing used that would end its whole length after the answer has not started: its reset moves
+        with the clock. A reading made after its own reset has no other end than a newer reading.
+        """
+        if self.resets_ms is None or self.observed_ms >= self.resets_ms:
+            return None
+        whole_ms = (self.window_seconds or 0) * 1000
+        if self.used_ratio == 0 and abs(self.resets_ms - self.observed_ms - whole_ms) <= SAME_RESET_MS:
+            return None
+        return self.resets_ms
 
 
 def read_headers(
@@ -134,6 +170,8 @@ def _readings(headers: Mapping[str, str], provider: str, model: str, observed_ms
         found = _claude(headers, observed_ms, source)
     elif provider == "codex":
         found = _codex(headers, model, observed_ms, source)
+    elif provider == "meta":
+        found = _meta(headers, observed_ms, source)
     else:
         return []
     return _bounded(found)
@@ -147,21 +185,20 @@ def _bounded(found: dict[tuple[str, str], Reading]) -> list[Reading]:
 def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[tuple[str, str], Reading]:
     found: dict[tuple[str, str], Reading] = {}
     claimed = _claimed_slug(_text(headers, f"{CLAUDE}representative-claim"))
-    for name in headers:
-        match = _used(name, "-utilization", _CLAUDE_USED)
-        if match is None:
+    for slug, match in {match[1]: match for name in headers if (match := _match(name, _CLAUDE_SLUG))}.items():
+        tail = slug if slug == NAMED_SLUG else match[4] or ""
+        scope = _scope(tail)
+        seconds = int(match[2] or 7) * (_HOUR if match[3] == "h" else _DAY)
+        if (tail and not scope) or not 0 < seconds <= _LONGEST_WINDOW:
             continue
-        slug, tail = match[1], match[4] or ""
-        scope = slugged(tail)
-        seconds = int(match[2]) * (_HOUR if match[3] == "h" else _DAY)
-        used_ratio = number(_text(headers, name))
-        if used_ratio is None or used_ratio > _HIGHEST_RATIO or (tail and not scope):
-            continue
-        if not 0 < seconds <= _LONGEST_WINDOW:
+        status = STATUS.get(_text(headers, f"{CLAUDE}{slug}-status"), "")
+        used_ratio = _ratio(_text(headers, f"{CLAUDE}{slug}-utilization"))
+        concluded = used_ratio is None and status == "rejected"
+        if used_ratio is None and not concluded:
             continue
         resets_ms = _reset(_text(headers, f"{CLAUDE}{slug}-reset"), observed_ms)
-        inferred = resets_ms is None and slug == claimed
-        if inferred:
+        overall = resets_ms is None and slug == claimed
+        if overall:
             # The reset without a slug belongs to the window that decides.
             resets_ms = _reset(_text(headers, f"{CLAUDE}reset"), observed_ms)
         _keep_fuller(
@@ -170,12 +207,13 @@ def _claude(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[t
                 window=window_name(seconds),
                 scope=scope,
                 window_seconds=seconds,
-                used_ratio=used_ratio,
+                used_ratio=1.0 if used_ratio is None else used_ratio,
                 resets_ms=resets_ms,
-                status=STATUS.get(_text(headers, f"{CLAUDE}{slug}-status"), ""),
+                status=status,
                 observed_ms=observed_ms,
-                inferred=inferred and resets_ms is not None,
+                inferred=concluded or (overall and resets_ms is not None),
                 source=source,
+                ratio_inferred=concluded,
             ),
         )
     return found
@@ -192,24 +230,24 @@ def _claimed_slug(claim: str) -> str:
 def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str) -> dict[tuple[str, str], Reading]:
     ungrouped: dict[tuple[str, str], Reading] = {}
     grouped: dict[tuple[str, str], Reading] = {}
+    denied = denies(headers)
     for name in headers:
-        match = _used(name, "-used-percent", _CODEX_USED)
+        match = _match(name, _CODEX_MINUTES)
         if match is None:
             continue
-        stem, group = match[1], match[2]
+        stem, group = match[1], match[2] or (match[3] and RESERVE[2:-1])
         if group is None:
             scope = _scope_of_model(model)
         else:
-            scope = slugged(_text(headers, f"{CODEX}{group}-limit-name")) or slugged(group) or None
-        percent = number(_text(headers, name))
-        minutes = number(_text(headers, f"{stem}-window-minutes"))
-        if scope is None or percent is None or percent > _HIGHEST_RATIO * 100 or minutes is None:
-            continue
-        seconds = _whole_hours(round(minutes) * 60)
-        if minutes != round(minutes) or not 0 < seconds <= _LONGEST_WINDOW:
+            scope = _scope(_text(headers, f"{CODEX}{group}-limit-name")) or _scope(group) or None
+        used_ratio = _percent(_text(headers, f"{stem}-used-percent"))
+        # That the account is refused is said of its own windows; those with a share keep it.
+        concluded = used_ratio is None and denied and group is None
+        seconds = _seconds(_text(headers, name))
+        if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         resets_ms = _reset(_text(headers, f"{stem}-reset-at"), observed_ms)
-        inferred = resets_ms is None
+        relative = resets_ms is None
         if resets_ms is None:
             after = number(_text(headers, f"{stem}-reset-after-seconds"))
             if after is None or after * 1000 > _LATEST_RESET_MS:
@@ -221,16 +259,56 @@ def _codex(headers: Mapping[str, str], model: str, observed_ms: int, source: str
                 window=window_name(seconds),
                 scope=scope,
                 window_seconds=seconds,
-                used_ratio=round(percent / 100, 9),  # 10.1 / 100 is 0.10099999999999999
+                used_ratio=1.0 if used_ratio is None else used_ratio,
                 resets_ms=resets_ms,
-                status="",
+                status="rejected" if concluded else "",
                 observed_ms=observed_ms,
-                inferred=inferred,
+                inferred=relative or concluded,
                 source=source,
+                ratio_inferred=concluded,
+            ),
+        )
+    if denied and not ungrouped and (scope := _scope_of_model(model)) is not None:
+        _keep_fuller(
+            ungrouped,
+            Reading(
+                window=ACCOUNT,
+                scope=scope,
+                window_seconds=None,
+                used_ratio=1.0,
+                resets_ms=observed_ms,
+                status="rejected",
+                observed_ms=observed_ms,
+                inferred=True,
+                source=source,
+                ratio_inferred=True,
             ),
         )
     # A group says itself whose window it is; of the others that is a conclusion from the model.
     return ungrouped | grouped
+
+
+def _meta(headers: Mapping[str, str], observed_ms: int, source: str) -> dict[tuple[str, str], Reading]:
+    found: dict[tuple[str, str], Reading] = {}
+    for stem, minutes in (("window", _text(headers, f"{META}window-minutes")), ("weekly", "10080")):
+        seconds, used_ratio = _seconds(minutes), _percent(_text(headers, f"{META}{stem}-used-percent"))
+        if seconds is None or used_ratio is None:
+            continue
+        _keep_fuller(
+            found,
+            Reading(
+                window=window_name(seconds),
+                scope="",
+                window_seconds=seconds,
+                used_ratio=used_ratio,
+                resets_ms=_reset(_text(headers, f"{META}{stem}-reset-at"), observed_ms),
+                status="",
+                observed_ms=observed_ms,
+                inferred=False,
+                source=source,
+            ),
+        )
+    return found
 
 
 def _scope_of_model(model: str) -> str | None:
@@ -242,13 +320,11 @@ def _scope_of_model(model: str) -> str | None:
     if not name or name == "unknown":
         return None
     end = name.find("-spark")
-    return "" if end < 0 else slugged(name[: end + len("-spark")]) or None
+    return "" if end < 0 else _scope(name[: end + len("-spark")]) or None
 
 
-def _used(name: object, suffix: str, pattern: Any) -> re.Match[str] | None:
-    if not isinstance(name, str) or not name.endswith(suffix) or len(name) > MAX_NAME:
-        return None
-    match: re.Match[str] | None = pattern(name)
+def _match(name: object, pattern: Any) -> re.Match[str] | None:
+    match: re.Match[str] | None = pattern(name) if isinstance(name, str) and len(name) <= MAX_NAME else None
     return match
 
 
@@ -293,6 +369,31 @@ def _text(headers: Mapping[str, str], name: str) -> str:
 
 
 def _reset(text: str, observed_ms: int) -> int | None:
-    """A reset near enough to be one. It may just have passed: responses are old when they reach us."""
+    """A reset near enough to be one. It may have passed: some providers go on reporting a window that is over."""
     moment = instant(text) if text else None
-    return moment if moment is not None and -_DAY_MS <= moment - observed_ms <= _LATEST_RESET_MS else None
+    return moment if moment is not None and abs(moment - observed_ms) <= _LATEST_RESET_MS else None
+
+
+def _scope(text: str) -> str:
+    slug = slugged(text)
+    return _ONE_SCOPE.get(slug, slug)
+
+
+def _ratio(text: str) -> float | None:
+    value = number(text)
+    return value if value is not None and value <= _HIGHEST_RATIO else None
+
+
+def _percent(text: str) -> float | None:
+    """A share from its percents; 10.1 / 100 is 0.10099999999999999, so it is rounded."""
+    value = number(text)
+    return round(value / 100, 9) if value is not None and value <= _HIGHEST_RATIO * 100 else None
+
+
+def _seconds(minutes: str) -> int | None:
+    """The length of a window that is given in whole minutes."""
+    value = number(minutes)
+    if value is None or value != round(value):
+        return None
+    seconds = _whole_hours(round(value) * 60)
+    return seconds if 0 < seconds <= _LONGEST_WINDOW else None

@@ -7,19 +7,17 @@ known reading of the same one.
 
 import msgspec
 
-from exporter.quotas.headers import Reading
+from exporter.quotas.headers import SAME_RESET_MS, Reading
 
 _SAME_MOMENT_MS = 5_000
 """Sources that disagree within this time saw the same state: the header came with the answer itself, so it wins."""
-_SAME_RESET_MS = 120_000
-"""Resets given in seconds from now move a little with each answer."""
 _REAL_FALL = 0.01 + 1e-9
 """One source rounds to whole percents, another does not: a point less is not a fall."""
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The ``reading`` to keep (None: there is still none), whether it is another than before, and whether the provider
-    gave the quota back before the reset it had announced."""
+    """The ``reading`` to keep (None: there is still none), whether it is another than before, and whether it looks as
+    if the provider gave quota back before the reset it had announced; it did if the next reading stays low."""
 
     reading: Reading | None
     changed: bool
@@ -29,13 +27,13 @@ class Merged(msgspec.Struct, frozen=True):
 def merge(known: Reading | None, new: Reading) -> Merged:
     """Which of two readings of one window holds.
 
-    A reading without a reset takes over the known one's while that is ahead; otherwise it is dropped, as it could
-    never expire.
+    A reading without a reset takes over the known one's while that one is current; otherwise it is dropped, as it
+    could never expire.
     """
     if known is not None and not _supersedes(new, known):
         return Merged(known, changed=False, early_reset=False)
     if new.resets_ms is None:
-        if known is None or known.resets_ms is None or known.resets_ms <= new.observed_ms:
+        if known is None or known.resets_ms is None or not is_current(known, new.observed_ms):
             return Merged(known, changed=False, early_reset=False)
         new = msgspec.structs.replace(new, resets_ms=known.resets_ms, inferred=True)
     return Merged(new, changed=new != known, early_reset=known is not None and _reset_early(known, new))
@@ -43,7 +41,21 @@ def merge(known: Reading | None, new: Reading) -> Merged:
 
 def is_current(reading: Reading, now_ms: int) -> bool:
     """Whether the window still runs. What is used in the next one is not known until a reading says so."""
-    return reading.resets_ms is None or reading.resets_ms > now_ms
+    return reading.ends_ms is None or reading.ends_ms > now_ms
+
+
+def is_another_answer(known: Reading, new: Reading) -> bool:
+    """Whether a newer reading is of another answer than the known one, not the same one from another source."""
+    return new.observed_ms - known.observed_ms > (0 if new.source == known.source else _SAME_MOMENT_MS)
+
+
+def stays_low(before: float, reset_before_ms: int, low: Reading, new: Reading) -> bool:
+    """Whether ``new`` confirms the fall from the share ``before`` to ``low``, ahead of the reset announced then.
+
+    Some providers answer from two states by turns: such a fall is taken back by the next reading.
+    """
+    fell = before - new.used_ratio > _REAL_FALL
+    return fell and (new.observed_ms < reset_before_ms or _same_reset(low, new))
 
 
 def _supersedes(new: Reading, known: Reading) -> bool:
@@ -56,7 +68,7 @@ def _supersedes(new: Reading, known: Reading) -> bool:
     # ``Date`` counts in seconds: of several answers within one the fullest of the latest window is the last.
     if new.resets_ms is not None and known.resets_ms is not None:
         later = new.resets_ms - known.resets_ms
-        if abs(later) > _SAME_RESET_MS:
+        if abs(later) > SAME_RESET_MS:
             return later > 0
     return new.used_ratio >= known.used_ratio
 
@@ -64,6 +76,12 @@ def _supersedes(new: Reading, known: Reading) -> bool:
 def _reset_early(known: Reading, new: Reading) -> bool:
     if known.resets_ms is None or new.resets_ms is None or known.used_ratio - new.used_ratio <= _REAL_FALL:
         return False
-    same_period = abs(new.resets_ms - known.resets_ms) <= _SAME_RESET_MS
+    same_period = _same_reset(known, new)
     # A new period that starts within the jitter of the old one's end is the ordinary reset.
-    return new.observed_ms < known.resets_ms - (0 if same_period else _SAME_RESET_MS)
+    return new.observed_ms < known.resets_ms - (0 if same_period else SAME_RESET_MS)
+
+
+def _same_reset(one: Reading, other: Reading) -> bool:
+    if one.resets_ms is None or other.resets_ms is None:
+        return False
+    return abs(one.resets_ms - other.resets_ms) <= SAME_RESET_MS

@@ -8,7 +8,7 @@ MAX_VALUE = 64
 _MILLISECONDS_FROM = 1e12
 """An epoch from here on is in milliseconds: as seconds it would be 30,000 years ahead."""
 
-_NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
+_NUMBER = re.compile(r"(?:-(?=[0.]+\Z))?[0-9]{1,16}(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
 ).fullmatch
@@ -29,10 +29,13 @@ def first(values: object) -> str:
 
 
 def number(text: str) -> float | None:
-    """A finite number that is not negative. Stricter than ``float``, which also takes ``nan``, ``1_0`` and ``٣``."""
+    """A finite number that is not negative; ``-0.0`` is 0.
+
+    Stricter than ``float``, which also takes ``nan``, ``1_0`` and ``٣``.
+    """
     if _NUMBER(text) is None:
         return None
-    value = float(text)
+    value = abs(float(text))
     return value if isfinite(value) else None
 
 

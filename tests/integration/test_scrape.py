@@ -94,6 +94,10 @@ class _RecordedProxy(ReplayProxy):
         records = [record for recording in recordings for record in json.loads(recording.body)]
         odd = json.loads(_recording("usage-queue/oddities").body)
         records += [record for record in odd if record["token_breakdown"]["quality"] == "inconsistent"]
+        # A refusal that tells no share, which no recorded account sent.
+        refused = next(each["response_headers"] for each in records if each["fail"]["status_code"] == 429)
+        prefix = "Anthropic-Ratelimit-Unified-7d"
+        refused |= {f"{prefix}_oi-Status": ["rejected"], f"{prefix}_oi-Reset": refused[f"{prefix}-Reset"]}
         self._full = [replace(recordings[0], body=json.dumps([*records, NO_RECORD]).encode())]
         self.received_records = len(records) + 1
 

@@ -219,3 +219,21 @@ def test_a_migration_that_breaks_off_is_undone_and_repeated(tmp_path: Path, monk
     assert connection.execute("select count(*) from sqlite_master where name = 'extra'").fetchone() == (0,)
     connection.close()
     assert flow_of(open_ledger(tmp_path)).booked == 500
+
+
+def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -> None:
+    file = _used(tmp_path)
+    step = next(number for number, text in enumerate(MIGRATIONS) if "quota_detail" in text)
+    _take_back(file, step)
+    with sqlite3.connect(file) as connection:
+        (credential,) = connection.execute("select min(id) from credential").fetchone()
+        connection.executemany(
+            "insert into quota_window values (?, '7d', ?, 604800, 0.5, 9e12, '', 1, 'header', 0, 3)",
+            [(credential, "oi"), (credential, "opus")],
+        )
+    connection.close()
+    ledger = open_ledger(tmp_path)
+    windows = ledger.quotas.current(lambda each: each)
+    ledger.close()
+    assert {scope: quota.early_resets for (_, _, scope), quota in windows.items()} == {"fable": 3, "opus": 3}
+    assert not any(quota.reading.ratio_inferred for quota in windows.values())

@@ -12,7 +12,9 @@ import pytest
 
 from exporter.credentials.accounts import read_auth_files
 from exporter.ledger.database import FILE_NAME
+from exporter.limits.rows import LimitRow
 from exporter.limits.windows import LimitWindow
+from exporter.metrics.collectors import limit_families
 from exporter.quotas.headers import MAX_WINDOWS
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of
 from tests.fakes.guarding import TurnableClock
@@ -193,9 +195,136 @@ def test_an_early_reset_is_counted_and_the_count_survives_a_restart(bench: _Benc
     bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
     bench.clock.advance(60)
     bench.take(_record(bench, u5h="0.1", r5h=str(_FIVE // 1000)))
-    assert (bench.used(), bench.early_resets()) == ({("claude-0123456789", "5h", ""): 0.1}, {"5h": 1})
+    assert (bench.used(), bench.early_resets()) == ({("claude-0123456789", "5h", ""): 0.1}, {"5h": 0})
     bench.restart()
+    bench.clock.advance(60)
+    bench.take(_record(bench, u5h="0.2", r5h=str(_FIVE // 1000)))
+    assert bench.early_resets() == {"5h": 1}, "it stayed low, and the fall was remembered over the restart"
+    bench.restart()
+    bench.clock.advance(60)
+    bench.take(_record(bench, u5h="0.3", r5h=str(_FIVE // 1000)))
     assert bench.early_resets() == {"5h": 1}
+
+
+@pytest.mark.parametrize(
+    ("shares", "counted"),
+    [
+        ((0.97, 0.7, 0.97, 0.7, 0.97), 0),
+        ((0.97, 0.7, 0.97, 0.7, 0.7), 1),
+        ((0.97, 0.0, 0.5), 1),
+        ((0.97, 0.7, 0.4, 0.4), 2),
+        ((0.97, 0.7), 0),
+        ((0.97, 0.7, 0.965), 0),
+    ],
+    ids=["it swings", "it settles", "used further", "given back twice", "once is not enough", "rounded"],
+)
+def test_an_early_reset_counts_when_the_lower_share_stays(
+    bench: _Bench, shares: tuple[float, ...], counted: int
+) -> None:
+    for share in shares:
+        bench.take(_record(bench, u7d=str(share), r7d=str(_SEVEN // 1000 + (86_400 if share < 0.9 else 0))))
+        bench.restart()
+        bench.clock.advance(20)
+    assert bench.early_resets() == {"7d": counted}
+
+
+def test_the_same_answer_again_does_not_confirm_a_fall(bench: _Bench) -> None:
+    bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
+    bench.clock.advance(60)
+    low = _record(bench, u5h="0.1", r5h=str(_FIVE // 1000))
+    bench.take(low, low | {"request_id": "the image tool's"})
+    assert bench.early_resets() == {"5h": 0}
+
+
+def test_a_fall_that_only_the_next_window_confirms_is_the_ordinary_reset(bench: _Bench) -> None:
+    bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
+    bench.clock.advance(60)
+    bench.take(_record(bench, u5h="0.7", r5h=str(_FIVE // 1000)))
+    bench.clock.jump(_FIVE / 1000 - bench.clock.now() + 60)
+    bench.take(_record(bench, u5h="0.1", r5h=str(_FIVE // 1000 + 18_000)))
+    assert bench.early_resets() == {"5h": 0}
+
+
+# --- windows without an end -------------------------------------------------------------------------------------------
+
+
+def test_a_reading_made_after_its_own_reset_stays_until_a_newer_one(bench: _Bench) -> None:
+    reset = str(_NOW - 3600)
+    bench.take(_record(bench, u7d="0.98", r7d=reset))
+    bench.clock.advance(3)
+    bench.take(_record(bench, u7d="1", r7d=reset))
+    bench.restart()
+    bench.clock.advance(3 * 86_400)
+    window = _one(bench.windows())
+    assert (window.used_ratio, window.start_ms, window.reset_ms) == (1.0, None, None)
+    assert (window.pace(bench.now_ms), window.exhausted_ms(bench.now_ms)) == (None, None)
+    row = LimitRow(window, bench.now_ms)
+    assert (row.resets, row.exhausted, row.level) == ("unknown", "used up", "critical")
+    bench.take(_record(bench, u7d="1", r7d=reset))
+    assert _one(bench.windows()).observed_ms == bench.now_ms, "days after its reset"
+    bench.clock.advance(60)
+    ends = int(bench.clock.now()) + 500_000
+    bench.take(_record(bench, u7d="0.02", r7d=str(ends)))
+    window = _one(bench.windows())
+    assert (window.used_ratio, window.reset_ms) == (0.02, ends * 1000)
+    assert bench.early_resets() == {"7d": 0}
+
+
+def test_readings_after_a_reset_hold_on_where_the_ones_before_it_ended(bench: _Bench) -> None:
+    reset = str(_NOW + 60)
+    bench.take(_record(bench, u5h="0.98", r5h=reset))
+    bench.clock.advance(60)
+    assert bench.used() == {}
+    bench.take(_record(bench, u5h="1", r5h=reset))
+    assert bench.used() == {("claude-0123456789", "5h", ""): 1.0}
+    bench.clock.advance(60)
+    bench.take(_record(bench, u5h="0.5"))
+    assert bench.used() == {("claude-0123456789", "5h", ""): 0.5}, "a newer one, although it has no reset at all"
+
+
+def test_a_window_that_has_not_started_is_shown_without_a_reset(bench: _Bench) -> None:
+    for _ in range(3):
+        bench.take(_record(bench, u5h="0", r5h=str(int(bench.clock.now()) + 18_000)))
+        bench.restart()
+        bench.clock.advance(7 * 3600)
+    window = _one(bench.windows())
+    assert (window.used_ratio, window.start_ms, window.reset_ms) == (0.0, None, None)
+    row = LimitRow(window, bench.now_ms)
+    assert (row.resets, row.pace, row.exhausted, row.level) == ("not started", "\N{EN DASH}", "\N{EN DASH}", "fine")
+    bench.take(_record(bench, u5h="0.01", r5h=str(int(bench.clock.now()) + 18_000)))
+    assert _one(bench.windows()).reset_ms == (int(bench.clock.now()) + 18_000) * 1000
+    assert bench.early_resets() == {"5h": 0}
+
+
+def test_a_rejection_without_a_share_is_full_and_marked_so_over_a_restart(bench: _Bench) -> None:
+    bench.take(_record(bench, s5h="rejected", r5h=str(_FIVE // 1000)))
+    bench.restart()
+    window = _one(bench.windows())
+    assert (window.used_ratio, window.reset_ms, window.inferred) == (1.0, _FIVE, True)
+    samples = {family.name: family.samples for family in limit_families(bench.board)}
+    (sample,) = samples["cliproxy_limit_inferred"]
+    assert (sample.value, sample.labels) == (1, samples["cliproxy_limit_used_ratio"][0].labels)
+    bench.clock.advance(60)
+    bench.take(_record(bench, u5h="0.4", r5h=str(_FIVE // 1000)))
+    assert not _one(bench.windows()).inferred
+    assert not {family.name: family.samples for family in limit_families(bench.board)}["cliproxy_limit_inferred"]
+
+
+def test_a_refused_codex_account_is_full_until_one_of_its_windows_is_read(bench: _Bench) -> None:
+    def codex(**headers: str) -> dict[str, Any]:
+        told = {f"X-Codex-{name.replace('_', '-')}": [value] for name, value in headers.items()}
+        record = _record(bench) | {"provider": "codex", "model": "gpt-5.5", "executor_type": "CodexExecutor"}
+        return record | {"response_headers": record["response_headers"] | told}
+
+    bench.take(codex(Allowed="false"))
+    bench.clock.advance(86_400)
+    bench.restart()
+    window = _one(bench.windows())
+    assert (window.window, window.used_ratio, window.inferred) == ("account", 1.0, True)
+    ends = str(int(bench.clock.now()) + 3600)
+    bench.take(codex(Primary_Used_Percent="3", Primary_Window_Minutes="300", Primary_Reset_At=ends))
+    window = _one(bench.windows())
+    assert (window.window, window.used_ratio) == ("5h", 0.03)
 
 
 def test_a_late_record_does_not_turn_a_window_back(bench: _Bench) -> None:
@@ -221,6 +350,8 @@ def test_two_credentials_that_turn_out_to_be_one_have_one_series_of_each_window(
     bench.take(_record(bench, account="aaaaaaaaaaaaaaaa", u5h="0.9", r5h=str(_FIVE // 1000)))
     bench.clock.advance(60)
     bench.take(_record(bench, account="aaaaaaaaaaaaaaaa", u5h="0.3", r5h=str(_FIVE // 1000)))
+    bench.clock.advance(60)
+    bench.take(_record(bench, account="aaaaaaaaaaaaaaaa", u5h="0.4", r5h=str(_FIVE // 1000)))
     # The proxy was upgraded: the account has another index, with which records come before the inventory is read.
     bench.clock.advance(60)
     bench.take(_record(bench, account="bbbbbbbbbbbbbbbb", u5h="0.5", r5h=str(_FIVE // 1000)))

@@ -48,6 +48,7 @@ CONTRACT = {
     "cliproxy_limit_threshold_ratio": ("gauge", f"{_LIMIT} severity"),
     "cliproxy_limit_window_start_timestamp_seconds": ("gauge", _LIMIT),
     "cliproxy_limit_reset_timestamp_seconds": ("gauge", _LIMIT),
+    "cliproxy_limit_inferred": ("gauge", _LIMIT),
     "cliproxy_limit_observed_timestamp_seconds": ("gauge", _LIMIT),
     "cliproxy_limit_early_resets_total": ("counter", "proxy provider credential scope window"),
     "cliproxy_up": ("gauge", "proxy"),

@@ -278,7 +278,7 @@ def test_claude_windows_are_named_by_their_duration_and_scoped_by_their_tail() -
         ("5h", ""): 18_000,
         ("7d", ""): 604_800,
         ("7d", "opus"): 604_800,
-        ("7d", "oi"): 604_800,
+        ("7d", "fable"): 604_800,
         ("12h", "new-thing"): 43_200,
     }
 
@@ -341,7 +341,7 @@ def test_a_window_without_a_usable_reset_stays_without_one(reset: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds_ahead", "kept"),
-    [(-86_400, True), (-86_401, False), (62 * 86_400, True), (62 * 86_400 + 1, False)],
+    [(-62 * 86_400, True), (-62 * 86_400 - 1, False), (62 * 86_400, True), (62 * 86_400 + 1, False)],
 )
 def test_a_reset_is_near_the_moment_of_the_reading(seconds_ahead: int, kept: bool) -> None:
     reading = _one(_claude(reset=str(_NOW + seconds_ahead)))
@@ -388,8 +388,73 @@ def test_a_used_share_that_is_no_sane_number_is_no_window(used: str) -> None:
     assert _read(_codex(used_percent=used.replace("1e5", "1e7")), provider="codex", model="gpt-5.4") == []
 
 
-def test_a_rejection_without_a_number_is_not_turned_into_one() -> None:
-    assert _read(_claude(utilization="", status="rejected")) == []
+@pytest.mark.parametrize("used", ["", "nan", "1e5"])
+def test_a_rejection_without_a_share_is_a_full_window(used: str) -> None:
+    reading = _one(_claude(utilization=used, status="rejected"))
+
+    assert (reading.used_ratio, reading.ratio_inferred, reading.inferred) == (1.0, True, True)
+    assert (reading.window, reading.resets_ms) == ("5h", (_NOW + 3600) * 1000)
+
+
+@pytest.mark.parametrize("status", ["allowed", "allowed_warning", ""])
+def test_without_a_share_and_a_rejection_there_is_no_window(status: str) -> None:
+    assert _read(_claude(utilization="", status=status)) == []
+
+
+def test_a_rejection_with_a_share_keeps_it() -> None:
+    reading = _one(_claude(utilization="0.97", status="rejected"))
+
+    assert (reading.used_ratio, reading.ratio_inferred) == (0.97, False)
+
+
+@pytest.mark.parametrize("used", ["-0.0", "-0", "-0.00"])
+def test_a_zero_with_a_sign_is_zero(used: str) -> None:
+    for reading in (
+        _one(_claude(utilization=used)),
+        _one(_codex(used_percent=used), provider="codex", model="gpt-5.4"),
+    ):
+        assert (reading.used_ratio, math.copysign(1, reading.used_ratio)) == (0, 1)
+
+
+@pytest.mark.parametrize("slug", ["7d_oi", "7d_iguana_necktie", "iguana_necktie", "7d_fable", "7d_Fable"])
+def test_the_names_of_the_fable_week_are_one_window(slug: str) -> None:
+    reading = _one(_claude(slug))
+
+    assert (reading.window, reading.scope, reading.window_seconds) == ("7d", "fable", 604_800)
+
+
+def test_the_claim_of_the_fable_week_has_its_reset() -> None:
+    prefix = "Anthropic-Ratelimit-Unified-"
+    overall = {f"{prefix}Representative-Claim": "seven_day_overage_included", f"{prefix}Reset": str(_NOW + 60)}
+
+    assert _one(_claude("7d_oi", reset="") | overall).resets_ms == _NOW_MS + 60_000
+
+
+# --- the end of a window ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("used", "reset_in", "end_in"),
+    [
+        ("0", 18_000, None),
+        ("0", 17_880, None),
+        ("0", 18_120, None),
+        ("-0.0", 18_000, None),
+        ("0", 17_879, 17_879),
+        ("0.01", 18_000, 18_000),
+        ("1", -1, None),
+        ("1", 0, None),
+        ("1", -5 * 86_400, None),
+        ("1", 1, 1),
+    ],
+    ids=["untouched", "jitters back", "jitters on", "signed", "started", "used", "read late", "at it", "days", "ahead"],
+)
+def test_a_window_that_has_not_started_or_outlives_its_reset_has_no_end(
+    used: str, reset_in: int, end_in: int | None
+) -> None:
+    reading = _one(_claude(utilization=used, reset=str(_NOW + reset_in)))
+
+    assert reading.ends_ms == (None if end_in is None else (_NOW + end_in) * 1000)
 
 
 def test_what_two_models_answer_adds_up_to_three_windows() -> None:
@@ -702,6 +767,67 @@ def test_an_entry_without_signals_gives_nothing(entry: dict[str, Any]) -> None:
     assert read_signals(entry, received_ms=_NOW_MS) == []
 
 
+# --- refusals of codex, its reserve, and meta -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", [{"X-Codex-Allowed": "False"}, {"X-Codex-Limit-Reached": "true"}])
+def test_a_refused_codex_window_without_a_share_is_full_and_one_with_a_share_keeps_it(flag: dict[str, str]) -> None:
+    headers = _codex(used_percent="") | _codex("Secondary", used_percent="40", window_minutes="10080") | flag
+    found = _read(headers, provider="codex", model="gpt-5.4")
+
+    assert _windows(found) == [("5h", "", 1.0), ("7d", "", 0.4)]
+    assert [reading.ratio_inferred for reading in found] == [True, False]
+
+
+def test_a_refusal_without_any_window_is_one_of_the_account() -> None:
+    reading = _one({"Date": _DATE, "X-Codex-Allowed": "false"}, provider="codex", model="gpt-5.4")
+
+    assert (reading.window, reading.used_ratio, reading.ratio_inferred) == ("account", 1.0, True)
+    assert reading.ends_ms is None
+
+
+@pytest.mark.parametrize(
+    "flags", [{"X-Codex-Allowed": "true"}, {"X-Codex-Limit-Reached": "false"}, {"X-Codex-Allowed": "no"}, {}]
+)
+def test_an_account_that_is_not_refused_has_no_window_without_a_share(flags: dict[str, str]) -> None:
+    assert _read(_codex(used_percent=None) | flags, provider="codex", model="gpt-5.4") == []
+
+
+def test_the_codex_reserve_has_a_scope_of_its_own_and_an_empty_second_window_is_none() -> None:
+    reserve = {
+        "X-Base-Model-Inference-Primary-Used-Percent": "0",
+        "X-Base-Model-Inference-Primary-Window-Minutes": "10080",
+        "X-Base-Model-Inference-Primary-Reset-At": str(_NOW + 604_800),
+        "X-Base-Model-Inference-Secondary-Used-Percent": "0",
+        "X-Base-Model-Inference-Secondary-Window-Minutes": "0",
+        "X-Base-Model-Inference-Secondary-Reset-At": "",
+    }
+    main, week = _read(_codex() | reserve, provider="codex", model="gpt-5.4")
+
+    assert (main.scope, week.scope) == ("", "gpt-reserve")
+    assert (week.window, week.used_ratio, week.ends_ms) == ("7d", 0.0, None)
+
+
+def _meta(**changes: str) -> dict[str, str]:
+    told = {"Window-Used-Percent": "104.5", "Window-Minutes": "300", "Window-Reset-At": str(_NOW + 60)}
+    told |= {"Weekly-Used-Percent": "31", "Weekly-Reset-At": str(_NOW + 86_400)}
+    return {"Date": _DATE} | {f"X-Meta-{name}": changes.get(name, value) for name, value in told.items()}
+
+
+def test_meta_has_a_short_window_named_by_its_minutes_and_a_week() -> None:
+    found = _read(_meta(), provider="meta")
+
+    assert _windows(found) == [("5h", "", 1.045), ("7d", "", 0.31)]
+    assert [reading.resets_ms for reading in found] == [_NOW_MS + 60_000, _NOW_MS + _DAY_MS]
+    assert _read(_meta(), provider="codex", model="gpt-5.4") == []
+
+
+def test_signals_of_meta_are_read_as_its_headers_are() -> None:
+    entry = {"type": "meta", "quota": _signals(_meta(), datetime.fromtimestamp(_NOW, UTC).isoformat())}
+
+    assert _windows(read_signals(entry, received_ms=_NOW_MS)) == [("5h", "", 1.045), ("7d", "", 0.31)]
+
+
 # --- what may be stored -----------------------------------------------------------------------------------------------
 
 
@@ -742,6 +868,7 @@ def test_no_secret_passes_in_a_name_or_in_a_value_that_is_not_free_text() -> Non
     names = [*_claude("5h", status="allowed"), *_codex(), *_codex("Bengalfox-Secondary")]
     names += ["Anthropic-Ratelimit-Unified-Status", "Anthropic-Ratelimit-Unified-Reset", "Retry-After", "Set-Cookie"]
     names += ["Anthropic-Ratelimit-Unified-Representative-Claim", "X-Codex-Active-Limit", "X-Codex-Plan-Type"]
+    names += ["X-Codex-Allowed", "X-Codex-Limit-Reached", "X-Base-Model-Inference-Primary-Used-Percent", *_meta()]
     names += ["Anthropic-Organization-Id", "Request-Id", "X-Codex-Credits-Balance", "Cf-Ray", "Openai-Organization"]
     for secret in secrets():
         planted = {name: [secret] for name in names} | {secret: ["1"], f"X-{secret}": ["1"]}
@@ -759,6 +886,12 @@ def test_no_secret_passes_in_a_name_or_in_a_value_that_is_not_free_text() -> Non
         "Anthropic-Ratelimit-Unified-Fallback-Percentage",
         "Anthropic-Ratelimit-Unified-5h-Token",
         "Anthropic-Ratelimit-Unified--Status",
+        "X-Meta-Tier",
+        "X-Meta-Weekly-Minutes",
+        "X-Meta-Window-Token",
+        "X-Base-Model-Inference-Token",
+        "X-Base-Model-Inference-Primary-Token",
+        "X-Codex-Allowed",
         "Prefix-Date",
         "Date ",
     ],
@@ -823,6 +956,7 @@ _NAMES = st.one_of(
     st.sampled_from(sorted({*_claude(), *_claude("7d_opus"), *_codex(), *_codex("Wombat-Secondary")})),
     st.sampled_from(["X-Codex-Wombat-Limit-Name", "X-Codex-Primary-Reset-After-Seconds", "Request-Id", "date"]),
     st.sampled_from(["Anthropic-Ratelimit-Unified-Reset", "Anthropic-Ratelimit-Unified-Representative-Claim"]),
+    st.sampled_from([*_meta(), "X-Codex-Allowed", "X-Base-Model-Inference-Primary-Window-Minutes"]),
 )
 _ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS,
@@ -844,7 +978,7 @@ def _is_sane(reading: Reading) -> bool:
 
 @given(
     st.dictionaries(_NAMES, _ANYTHING, max_size=12),
-    st.sampled_from(["claude", "codex", "other"]),
+    st.sampled_from(["claude", "codex", "meta", "other"]),
     st.one_of(st.sampled_from(["gpt-5.4", _SPARK, ""]), st.text(max_size=30)),
     st.integers(min_value=-(10**15), max_value=10**15),
 )
