@@ -359,5 +359,10 @@ select p.id, w.column1, p.restarts from proxy p, (values ('inventory'), ('snapsh
 where p.last_success_ms is not null;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)
+_POP_MARK = """
+-- When a stop met a pop whose whole answer has not arrived since; and `gap_seconds` is null where a pop was cut.
+alter table proxy add column pop_marked_ms integer;
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS, _POP_MARK)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""
