@@ -53,8 +53,11 @@ _RETENTION_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 _REJECTED_RETENTION_MS = 30 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
-"""How long a stop waits for a call to a proxy before it cuts the connection."""
-_STOP_SECONDS = 8.0
+"""How long a stop waits for a call under way before it cuts the connection."""
+_PATIENCE_WITH_POPS_SECONDS = 8.0
+"""The same for a pop, whose records are nowhere else."""
+_STOP_SECONDS = 9.0
+"""Docker kills after 10 s."""
 
 _log = structlog.get_logger("exporter")
 
@@ -189,7 +192,7 @@ class Exporter:
         self._stop()
 
     def _stop(self) -> None:
-        deadline = time.monotonic() + _STOP_SECONDS
+        began = time.monotonic()
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
@@ -199,16 +202,21 @@ class Exporter:
             self.prices.feed.stop()
         if self._history is not None:
             self._history.stop()
-        self._await_workers(time.monotonic() + _PATIENCE_SECONDS)
-        for client in self._clients:
-            client.close()  # what has arrived of a pop is still stored and booked
+        self.web.stop()  # takes up to 2 s, in which the pops go on
+        self._await_workers(began + _PATIENCE_SECONDS)
+        for pipeline, client in zip(self._pipelines, self._clients, strict=True):
+            if not pipeline.is_popping:
+                client.cut()
         if self._remote is not None:
             self._remote.cut()  # what was sent without an answer is sent again at the next start
-        all_ended = self._await_workers(deadline)
-        self.web.stop()
+        self._await_workers(began + _PATIENCE_WITH_POPS_SECONDS)
+        for client in self._clients:
+            client.cut()  # what has arrived of a pop is still stored and booked
+        all_ended = self._await_workers(began + _STOP_SECONDS)
         if all_ended:
-            for pipeline in self._pipelines:
+            for pipeline, client in zip(self._pipelines, self._clients, strict=True):
                 pipeline.finish()
+                client.close()
             self._ledger.close()
             if self._remote is not None:
                 self._remote.close()

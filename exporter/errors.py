@@ -55,6 +55,8 @@ class ProxyError(ExporterError):
     """
 
     reason = "other"
+    answer_lost = False
+    """Whether the request was sent and its answer did not arrive as a whole."""
 
 
 class ProxyUnreachableError(ProxyError):

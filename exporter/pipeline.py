@@ -5,7 +5,6 @@ counted by reason, and is logged when it changes, not when it repeats.
 """
 
 import contextlib
-import threading
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +18,7 @@ from exporter.intake import Intake
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.restarts import SourceKind
 from exporter.metrics.polls import PollMetrics
+from exporter.pops import PopWatch
 from exporter.pseudonyms import Pseudonym
 from exporter.restarts import RestartLog
 from exporter.rivals import Watch
@@ -70,11 +70,11 @@ class Pipeline:
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
-        self._stopping = threading.Event()
         ledger.register(self.name)
+        self._pops = PopWatch(self.name, ledger=ledger, clock=clock)
         self._watch: Watch | None = None
         self._comparable = False
-        self._torn = False
+        self._torn = self._pops.tell_marked()
         self._read_at: float | None = None
         self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
@@ -113,8 +113,13 @@ class Pipeline:
             self._metrics.finished(self.name, self._clock.monotonic() - started)
 
     def stop(self) -> None:
-        """End a drain after the call under way. From any thread."""
-        self._stopping.set()
+        """End a drain after the call under way, which is marked on disk in case it is cut. From any thread."""
+        self._pops.stop()
+
+    @property
+    def is_popping(self) -> bool:
+        """Whether an answer may hold records that are not on disk yet."""
+        return self._pops.under_way
 
     def finish(self) -> None:
         """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
@@ -189,7 +194,8 @@ class Pipeline:
                 self._client,
                 source,
                 handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
-                stopping=self._stopping.is_set,
+                may_pop=self._pops.begin,
+                ended=lambda cut: self._pops.end(cut=cut),
             )
         except ProxyError:
             self._torn = True  # what was popped for an answer that did not arrive is lost

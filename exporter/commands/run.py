@@ -19,6 +19,7 @@ from exporter.settings.model import Aliases, ProxySettings, Settings
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's malloc.h."""
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command(epilog="Example: CLIPROXY_URL=http://localhost:8317 CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run")
@@ -199,8 +200,14 @@ def _give_memory_back() -> None:
 def _run_exporter(settings: Settings) -> None:
     _give_memory_back()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+
+    def begin_stop(*_: object) -> None:
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)  # a second one ends the program at once
+        stop.set()
+
+    for number in _STOPPING:
+        signal.signal(number, begin_stop)
     exporter = Exporter(settings)
     click.echo(f"Open {exporter.web.url}/ (status) and {exporter.web.url}/metrics (for Prometheus).")
     exporter.run(stop)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from exporter.errors import BadAnswerError
+from exporter.normalize.text import without_nul
 from exporter.pseudonyms import Pseudonym
 from exporter.quotas.headers import Reading, read_signals
 from exporter.records import Billing, CredentialFacts
@@ -249,7 +250,7 @@ def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:
 
 def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
     try:
-        return msgspec.json.decode(body, type=type_, strict=False)
+        return msgspec.json.decode(without_nul(bytes(body)), type=type_, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Not "from exc": msgspec's text may name a map's key, and the maps' keys are raw keys.
         raise BadAnswerError(f"The proxy's {what} has a shape that no known CPA version sends.") from None

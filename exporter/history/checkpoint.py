@@ -11,6 +11,7 @@ from exporter.history.remote import Row
 from exporter.ledger.checkpoint import KeptSession, ProxyState
 from exporter.ledger.snapshots import MarkKey
 from exporter.normalize.snapshot import Mark
+from exporter.normalize.text import without_nul
 from exporter.pseudonyms import Pseudonym
 
 CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
@@ -45,12 +46,16 @@ class Checkpoints:
         known = {} if self._sent is None else self._documents(self._sent)
         documents = {kind: value for kind, value in self._documents(state).items() if known.get(kind) != value}
         marks: Mapping[MarkKey, Mark] = {} if self._sent is None else self._sent.marks
-        return {
+        changes = {
             "state": documents,
             "baselines": [_baseline(key, mark) for key, mark in state.marks.items() if marks.get(key) != mark],
             "gone": [{"client": client, "model": model} for client, model in marks.keys() - state.marks.keys()],
             "whole": self._sent is None,
         }
+        # A ledger of an older version may hold a NUL, which the database refuses.
+        encoded = msgspec.json.encode(changes)
+        cleaned = without_nul(encoded)
+        return changes if cleaned is encoded else msgspec.json.decode(cleaned, type=Row)
 
     def sent(self, state: ProxyState) -> None:
         """``state`` is there."""

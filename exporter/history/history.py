@@ -13,7 +13,7 @@ from datetime import tzinfo
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import HistoryAwayError, HistoryError, HistoryMisconfiguredError, LedgerError
+from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.checkpoint import Checkpoints, sign_of_key
 from exporter.history.claim import claim, claimant_of
 from exporter.history.remote import REASONS, Remote, expect_number
@@ -182,6 +182,9 @@ class History:
                 return False
             self._settle(proxy)
             return proxy in self._senders
+        except HistoryDataError as exc:
+            self._put_off(exc)
+            return False
         self._failures = 0  # a slow server gets small batches, and no long pauses too
         if not more and proxy not in self._polled:
             self._give_back(sender.name)
@@ -339,6 +342,8 @@ class History:
     def _advice(self, exc: HistoryError) -> str:
         if isinstance(exc, HistoryMisconfiguredError):
             return f"{exc} Records are kept in the ledger until then."
+        if isinstance(exc, HistoryDataError):
+            return f"{exc} It is tried again."
         return f"{exc} It is tried again; records are kept in the ledger until then."
 
     def _enter(self, state: str, sentence: str) -> None:

@@ -60,11 +60,16 @@ class Sender:
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
         self._tried_refused = False
+        self._refusal: HistoryDataError | None = None
         self._too_late = 0
         self._frozen = 0
 
     def send(self) -> bool:
-        """Send one batch; whether more waits. Raises HistoryError and LedgerError."""
+        """Send one batch; whether more waits. Raises HistoryError and LedgerError.
+
+        HistoryDataError: all but the checkpoint is there.
+        """
+        self._refusal = None
         outgoing = self._ledger.backlog.read(self._proxy, limit=self._most_rows)
         checkpoint = self._checkpoints.changes(outgoing.state) if outgoing.state is not None else None
         labels = self._labels.changed()
@@ -77,7 +82,8 @@ class Sender:
         self._labels.sent(labels)
         if outgoing.state is None:
             return True
-        self._checkpoints.sent(outgoing.state)
+        if self._refusal is None:
+            self._checkpoints.sent(outgoing.state)
         self._tell_left_out()
         if quotas := self._quotas.changed():
             self._call_leniently("exporter_save_quotas", p_rows=quotas)
@@ -85,6 +91,8 @@ class Sender:
         if not self._tried_refused:
             self._tried_refused = True
             self._try_refused()
+        if self._refusal is not None:
+            raise self._refusal
         return False
 
     def _book(self, outgoing: Outgoing, labels: list[Row], checkpoint: Row | None) -> None:
@@ -154,7 +162,14 @@ class Sender:
         if labels or checkpoint is None:  # either call is a sign of life
             self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if checkpoint is not None:
-            self._call_leniently("exporter_save_checkpoint", p_checkpoint=checkpoint)
+            try:
+                self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
+            except HistoryDataError as exc:
+                self._refusal = HistoryDataError(
+                    f"{exc} It is the state of proxy {self._proxy!r}, from which a lost ledger is restored; its records"
+                    " are written.",
+                    reason=exc.reason,
+                )
 
     def _call_leniently(self, function: str, **parameters: object) -> None:
         """Call for what is no record: what the database refuses of it must hold up none."""

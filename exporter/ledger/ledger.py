@@ -21,7 +21,7 @@ from exporter.ledger.database import Database
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
 from exporter.ledger.limit_configs import LimitConfigs
-from exporter.ledger.losses import compare_counts, note_gap
+from exporter.ledger.losses import compare_counts, note_gap, settle_pop_mark
 from exporter.ledger.packing import SpoiltError, pack, unpack
 from exporter.ledger.periods import Periods
 from exporter.ledger.price_feed import LedgerPriceFeed
@@ -326,13 +326,29 @@ class Ledger:
         self._show_flow(proxy_id, flow)
         return before
 
-    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int) -> None:
-        """``proxy`` was not read for longer than it keeps a record. Raises LedgerError."""
+    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
+        """``proxy`` was not read for longer than it keeps a record, or (None) a pop was cut. Raises LedgerError."""
         with self._writing() as connection:
             proxy_id = self.dictionary.proxies[proxy]
             note_gap(connection, proxy_id, ended_ms=ended_ms, seconds=seconds)
             flow = read_flow(connection, proxy_id)
         self._show_flow(proxy_id, flow)
+
+    def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
+        """Mark the pop under way as one that may be cut, or (None) take the mark away. Raises LedgerError."""
+        with self._writing() as connection:
+            connection.execute(
+                "update proxy set pop_marked_ms = ? where id = ?", (at_ms, self.dictionary.proxies[proxy])
+            )
+
+    def settle_pop_mark(self, proxy: str) -> bool:
+        """Count the pop that an earlier process left marked, as a gap; whether there was one. Raises LedgerError."""
+        proxy_id = self.dictionary.proxies[proxy]
+        with self._writing() as connection:
+            found = settle_pop_mark(connection, proxy_id)
+            flow = read_flow(connection, proxy_id)
+        self._show_flow(proxy_id, flow)
+        return found
 
     def compare_counts(self, proxy: str, *, torn: bool, publishing: bool, now_ms: int) -> Watch | None:
         """Compare what ``proxy`` counted with what arrived: see ``exporter.ledger.losses``. Raises LedgerError."""

@@ -31,11 +31,23 @@ def compare_counts(
     return watch
 
 
-def note_gap(connection: sqlite3.Connection, proxy: int, *, ended_ms: int, seconds: int) -> None:
-    """The proxy was not read for so many seconds, which was longer than it keeps a record."""
+def note_gap(connection: sqlite3.Connection, proxy: int, *, ended_ms: int, seconds: int | None) -> None:
+    """The proxy was not read for so many seconds, which was longer than it keeps a record; None: a pop was cut."""
     connection.execute(
         "update proxy set retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ? where id = ?",
         (ended_ms, seconds, proxy),
+    )
+
+
+def settle_pop_mark(connection: sqlite3.Connection, proxy: int) -> bool:
+    """Count the pop that is marked as cut, if one is; whether one was."""
+    return (
+        connection.execute(
+            "update proxy set retention_gaps = retention_gaps + 1, gap_ms = pop_marked_ms, gap_seconds = null,"
+            " pop_marked_ms = null where id = ? and pop_marked_ms is not null",
+            (proxy,),
+        ).rowcount
+        > 0
     )
 
 

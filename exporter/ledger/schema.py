@@ -380,6 +380,11 @@ create table quota_detail (
 update or replace quota_window set scope = 'fable' where scope = 'oi';
 """
 
+_POP_MARK = """
+-- When a stop met a pop whose whole answer has not arrived since; and `gap_seconds` is null where a pop was cut.
+alter table proxy add column pop_marked_ms integer;
+"""
+
 MIGRATIONS = (
     _INITIAL,
     _PRICE_FEED,
@@ -391,5 +396,6 @@ MIGRATIONS = (
     _RESTARTS,
     _SCRAPERS,
     _READINGS,
+    _POP_MARK,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

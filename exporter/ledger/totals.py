@@ -37,8 +37,8 @@ class Flow:
     """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending.
 
     ``missed`` is an estimate of records that the proxy counted and that never arrived; it last grew at ``missed_ms``.
-    ``retention_gaps`` is how often the proxy was not read for longer than it keeps a record: the last time for
-    ``gap_seconds``, until ``gap_ms``.
+    ``retention_gaps`` is how often the proxy was not read for longer than it keeps a record, or lost the answer to a
+    pop: the last time for ``gap_seconds`` (None: a lost answer), until ``gap_ms``.
     """
 
     received: int = 0

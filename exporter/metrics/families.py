@@ -296,7 +296,8 @@ RETENTION_GAPS = Family(
     "cliproxy_exporter_retention_gaps",
     "counter",
     _PROXY,
-    "Times that the proxy was not read for longer than it keeps a record, so that records may be lost.",
+    "Times that the proxy was not read for longer than it keeps a record, or that the answer to a read of its queue did"
+    " not arrive as a whole, so that records may be lost.",
 )
 RESTARTS = Family(
     "cliproxy_exporter_restarts_detected",

@@ -17,6 +17,7 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.identity import fingerprint_of
 from exporter.normalize.queue import milliseconds, normalize
+from exporter.normalize.text import without_nul
 from exporter.normalize.wire import Wire, WireTokens
 from exporter.records import CredentialFacts, Rejected, UsageRecord
 
@@ -101,7 +102,7 @@ class Mark(msgspec.Struct, frozen=True):
 def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[SnapshotSeries]:
     """The series of a snapshot. Raises BadAnswerError for any other shape; the text quotes nothing."""
     try:
-        usage = _decode_body(body).usage
+        usage = _decode_body(without_nul(body)).usage
     except _UNDECODABLE:
         raise BadAnswerError(
             "The proxy's usage snapshot has a shape that no known CPA version sends, or broke off."

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from exporter.normalize.text import without_nul
 from exporter.quotas.allowed import allowed_headers, response_identity, takes_windows, tells_of_quota
 
 _MAX_TEXT = 300
@@ -150,6 +151,7 @@ def read_batch(body: bytes, *, pseudonym: Callable[[str], str]) -> Batch:
     A body that broke off keeps every element that arrived whole. An element that is no JSON object, or the part of
     the body behind the last whole element, counts as one unreadable record.
     """
+    body = without_nul(body)
     try:
         wires = _decode_records(body)
     except _UNDECODABLE:
@@ -163,7 +165,7 @@ def read_batch(body: bytes, *, pseudonym: Callable[[str], str]) -> Batch:
 def decode_line(line: bytes) -> Wire:
     """A stored, redacted line as a record. Raises LineError if it does not fit."""
     try:
-        return _decode_record(line)
+        return _decode_record(without_nul(line))  # an older version has stored it as it was
     except msgspec.ValidationError as exc:
         raise LineError(str(exc)) from None
     except _UNDECODABLE as exc:

@@ -1,7 +1,7 @@
 """Calls a proxy's Management API: GET only, one call at a time, and every way to fail has an error of ours.
 
 What was popped from a queue is gone from the proxy, so a body that breaks off is kept as far as it came. No call holds
-its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``close`` ends a call from another thread.
+its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``cut`` ends a call from another thread.
 The key goes out as a bearer token in ``Authorization``, which CPA reads before any other header.
 
 Environment proxies (HTTP_PROXY …) are used for public hosts only: a key for loopback, a compose service or another
@@ -162,9 +162,13 @@ class ProxyClient:
             except _NotSentError as exc:
                 raise exc.error from exc.__cause__
 
-    def close(self) -> None:
-        """End a call in progress, in whichever thread, and close the connection. Later calls fail."""
+    def cut(self) -> None:
+        """End a call in progress, in whichever thread. Later calls fail."""
         self._cutter.close()
+
+    def close(self) -> None:
+        """Cut, and close the connection."""
+        self.cut()
         # Only a look-up of the host name or a connection in the making can keep the lock now.
         if self._lock.acquire(timeout=self._timeouts.connect + 1.0):
             try:
@@ -196,6 +200,7 @@ class ProxyClient:
             if response is None:
                 if isinstance(exc, _NOT_SENT):
                     raise _NotSentError(error) from exc
+                error.answer_lost = True
                 raise error from exc
         return Answer(status=response.status_code, headers=_lower(response.headers), body=body, error=error)
 

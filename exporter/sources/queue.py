@@ -66,22 +66,32 @@ def drain(
     handle: Callable[[bytes, bool], int],
     count: int = POP_COUNT,
     max_pops: int = MAX_POPS,
-    stopping: Callable[[], bool] = lambda: False,
+    may_pop: Callable[[], bool] = lambda: True,
+    ended: Callable[[bool], None] = lambda _cut: None,
 ) -> Drained:
-    """Pop until fewer than ``count`` records come, at most ``max_pops`` times, and no more once ``stopping()``.
+    """Pop until fewer than ``count`` records come, at most ``max_pops`` times, and while ``may_pop()``.
 
     ``handle`` gets each body and whether it is complete, stores it durably before it returns, and returns the number of
-    its elements. A body that breaks off is handed over, and then its error is raised. Raises as ``pop`` does.
+    its elements. A body that breaks off is handed over, and then its error is raised. ``ended`` follows each pop and
+    ``handle``; it gets whether the answer to a request that was sent is not whole. Raises as ``pop`` does.
     """
-    elements = 0
-    for pops in range(1, max_pops + 1):
-        popped = pop(client, source, count)
-        seen = handle(popped.body, popped.complete) if popped.body else 0
+    elements = pops = 0
+    while pops < max_pops and may_pop():
+        pops += 1
+        cut = False
+        try:
+            try:
+                popped = pop(client, source, count)
+            except ProxyError as exc:
+                cut = exc.answer_lost
+                raise
+            cut = popped.error is not None
+            seen = handle(popped.body, popped.complete) if popped.body else 0
+        finally:
+            ended(cut)
         elements += seen
         if popped.error is not None:
             raise popped.error
         if seen < count:
             return Drained(pops=pops, elements=elements, emptied=True)
-        if stopping():
-            break
     return Drained(pops=pops, elements=elements, emptied=False)

@@ -193,12 +193,22 @@ def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, is_snapshot: bool
 ) -> Iterable[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
-    if flow.gap_ms is not None and flow.gap_seconds is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
+    gap_ms = flow.gap_ms if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS else None
+    if gap_ms is not None and flow.gap_seconds is None:
         yield Problem(
             severity="note",
             kind="Proxy",
             subject=proxy,
-            title=f"was not read for {formats.span(flow.gap_seconds)} until {moment(flow.gap_ms)}",
+            title=f"lost the answer to a read of its usage queue at {moment(gap_ms)}",
+            text="It forgets what it hands out, so up to 500 records may be missing in all figures. The exporter was"
+            " stopped while the answer was on its way, the connection broke, or the answer came too late.",
+        )
+    elif gap_ms is not None and flow.gap_seconds is not None:
+        yield Problem(
+            severity="note",
+            kind="Proxy",
+            subject=proxy,
+            title=f"was not read for {formats.span(flow.gap_seconds)} until {moment(gap_ms)}",
             text="That is longer than it keeps a record, so what it did in between may be missing in all figures,"
             " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows.",
         )

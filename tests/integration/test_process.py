@@ -32,6 +32,7 @@ from tests.running import (
 )
 from tests.waiting import wait_until
 
+_GAPS = "cliproxy_exporter_retention_gaps_total"
 STOPPING = [signal.SIGTERM, signal.SIGINT]
 
 
@@ -95,6 +96,70 @@ def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
     with _program(tmp_path, server) as program:
         wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 200)
         assert program.stop() == 0
+
+
+def _waits_for_an_answer(program: Process, server: DemoServer, records: int, *, seconds: float) -> None:
+    """The proxy has popped ``records``, and sends them ``seconds`` later."""
+    wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+    server.proxy.fault(path="usage-queue", kind="hang", seconds=seconds)
+    _publish(server, records)
+    program.trigger()
+    wait_until(lambda: server.proxy.counts().popped == records)
+
+
+def test_a_stop_waits_for_an_answer_that_is_8_seconds_late(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        _waits_for_an_answer(program, server, 500, seconds=8)
+        assert program.stop() == 0
+    assert flow_in(tmp_path / "data").booked == 500
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        assert program.metric(_GAPS) == 0
+        assert not program.logged("event=pop_cut")
+
+
+@pytest.mark.parametrize("impatience", ["waits", "second signal", "kill"])
+def test_an_answer_that_a_stop_cuts_is_told_at_the_next_start(
+    impatience: str, server: DemoServer, tmp_path: Path
+) -> None:
+    with _program(tmp_path, server) as program:
+        _waits_for_an_answer(program, server, 500, seconds=20)
+        program.send(signal.SIGTERM)
+        if impatience != "waits":
+            wait_until(lambda: _marked_pops(tmp_path / "data"), lambda marked: marked == 1)
+            program.send(signal.SIGINT if impatience == "second signal" else signal.SIGKILL)
+        ended = program.wait(10 if impatience == "waits" else 3)
+        assert ended == {"waits": 0, "second signal": -signal.SIGINT, "kill": -signal.SIGKILL}[impatience]
+    assert flow_in(tmp_path / "data").received == 0
+
+    server.proxy.clear_faults()
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_exporter_missed_records_estimate"), lambda missed: missed == 500)
+        assert program.metric(_GAPS) == 1
+        assert len(program.logged("event=pop_cut")) == 1
+        assert "lost the answer to a read of its usage queue" in program.get("/").text
+        assert program.stop() == 0
+    with _program(tmp_path, server) as program:
+        assert program.metric(_GAPS) == 1, "it is told once"
+
+
+def _marked_pops(data_dir: Path) -> int:
+    with ledger_file(data_dir) as connection:
+        (marked,) = connection.execute("select count(pop_marked_ms) from proxy").fetchone()
+    return int(marked)
+
+
+def test_an_answer_that_breaks_off_is_counted_at_once(server: DemoServer, tmp_path: Path) -> None:
+    with _program(tmp_path, server) as program:
+        wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
+        server.proxy.fault(path="usage-queue", kind="cut")
+        _publish(server, 50)
+        program.trigger()
+        wait_until(lambda: program.metric(_GAPS), lambda gaps: gaps == 1)
+        server.proxy.fault(path="usage-queue", kind="status", status=503)  # answered: nothing was handed out
+        program.trigger()
+        wait_until(lambda: program.metric("cliproxy_exporter_poll_failures_total", reason="server_error"))
+        assert program.metric(_GAPS) == 1
 
 
 def test_a_stop_keeps_what_a_slow_answer_has_brought(server: DemoServer, tmp_path: Path) -> None:

@@ -63,6 +63,42 @@ def test_a_label_that_the_database_refuses_holds_up_no_record(start: Start, supa
         database.run("alter table exporter_labels drop constraint picky")
 
 
+def test_a_nul_in_what_a_proxy_sends_reaches_the_database_as_another_character(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    bench = start()
+    bench.book(2, auth_index="a\0b", model="m\0", provider="claude")
+    assert bench.work() == "ok"
+    assert sum(bench.history.status.errors.values()) == 0
+    [kept] = supabase_api.database.rows("select value::text from exporter_checkpoints where kind = 'credentials'")
+    assert "a\ufffdb" in kept["value"]
+    assert len(records(supabase_api.database)) == 2
+
+
+def test_a_checkpoint_that_the_database_refuses_is_counted_and_told_and_holds_up_no_record(
+    start: Start, supabase_api: SupabaseApi
+) -> None:
+    database = supabase_api.database
+    database.run("alter table exporter_checkpoints add constraint picky check (kind <> 'credentials')")
+    try:
+        bench = start()
+        bench.ledger.register("mine")
+        bench.book(3)
+        bench.book(2, proxy="mine")
+        assert bench.work() == "misconfigured"
+        assert bench.history.status.errors["bad_data"] == 2, "one for each proxy"
+        assert "the state of proxy" in bench.history.status.sentence
+        assert (len(records(database)), len(records(database, proxy="mine"))) == (3, 2)
+        bench.book(1)
+        assert bench.work(60) == "misconfigured"
+        assert bench.history.status.errors["bad_data"] == 4
+        assert len(records(database)) == 4
+    finally:
+        database.run("alter table exporter_checkpoints drop constraint picky")
+    assert bench.work(60) == "ok"
+    assert database.rows("select count(*) from exporter_checkpoints where kind = 'credentials'") == [{"count": 2}]
+
+
 def test_a_claim_that_is_lost_on_the_way_is_told_and_other_proxies_go_on(
     start: Start, supabase_api: SupabaseApi
 ) -> None:

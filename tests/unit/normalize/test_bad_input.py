@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from exporter.credentials.accounts import read_auth_files, read_key_list
 from exporter.normalize.queue import normalize
+from exporter.normalize.snapshot import read_details, read_snapshot
 from exporter.normalize.wire import Batch, LineError, decode_line, read_batch
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, UsageRecord
 from tests.recordings import recorded, secrets
@@ -274,6 +276,44 @@ def test_lone_surrogates_and_broken_utf8_cost_no_record() -> None:
     broken = json.dumps([_GOOD]).encode().replace(b'"m"', b'"\xff\xfe"')
     line = _read(broken).lines[0]
     assert isinstance(_normalized(line), UsageRecord)
+
+
+@pytest.mark.parametrize("misfit", [{}, {"latency_ms": "soon"}], ids=["fits", "misfit"])
+def test_no_nul_is_kept_of_any_text(misfit: dict[str, Any]) -> None:
+    texts = ("auth_index", "provider", "executor_type", "model", "alias", "endpoint", "auth_type", "request_id")
+    body = json.dumps([_GOOD | dict.fromkeys(texts, "a\x00\x00b") | misfit]).encode()
+    (line,) = _read(body).lines
+    assert b"u0000" not in line
+    assert line.count("\ufffd\ufffd".encode()) + line.count(rb"\ufffd\ufffd") == len(texts)
+
+
+def test_a_text_that_only_looks_like_a_nul_stays() -> None:
+    assert _record(model="a\\u0000b").model == "a\\u0000b"
+
+
+def test_a_line_with_a_nul_that_an_older_version_stored_is_read_without() -> None:
+    line = json.dumps(_GOOD | {"auth_index": "a\0b"}).encode()
+    record = _normalized(line)
+    assert isinstance(record, UsageRecord)
+    assert record.auth_index == "a\ufffdb"
+
+
+def test_lists_and_snapshots_keep_no_nul() -> None:
+    def same(value: str) -> str:
+        return value
+
+    files = json.dumps({"files": [{"name": "f\0", "provider": "p\0", "auth_index": "a\0b"}]}).encode()
+    (file,) = read_auth_files(files, same, received_ms=0).accounts
+    upstreams = [{"name": "n\0", "api-key-entries": [{"api-key": "k\0", "auth-index": "i\0"}]}]
+    lists = json.dumps({"openai-compatibility": upstreams}).encode()
+    (key,) = read_key_list("openai-compatibility", lists, uses={}, pseudonym=same).accounts
+    detail = {"timestamp": _GOOD["timestamp"], "auth_index": "a\0b"}
+    usage = {"apis": {"sk\0": {"models": {"m\0": {"total_requests": 1, "details": [detail]}}}}}
+    (series,) = read_snapshot(json.dumps({"usage": usage}).encode(), same)
+    assert series.details is not None
+    (wire,) = read_details(series.details, series, same)
+    assert "\0" not in repr((file, key, series.key, series.model, wire)).replace("\\x00", "\0")
+    assert (file.auth_index, key.auth_index) == ("a\ufffdb", "i\ufffd")
 
 
 # --- what is no ordinary request -------------------------------------------------------------------------------------

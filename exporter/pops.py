@@ -1,0 +1,74 @@
+"""The pop under way: its records are nowhere but in the answer, so one that loses its answer is a possible loss.
+
+At a stop the pop under way is marked on disk before anything ends it, so even a kill leaves the mark, and the next
+start tells. An answer that arrives whole takes the mark away.
+"""
+
+import threading
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.ledger.ledger import Ledger
+
+_log = structlog.get_logger("exporter.pipeline")
+
+
+class PopWatch:
+    """Watches the pops of one registered proxy. One thread pops; any may call ``stop``."""
+
+    def __init__(self, proxy: str, *, ledger: Ledger, clock: Clock) -> None:
+        self._proxy = proxy
+        self._ledger = ledger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._marked = False
+        self.under_way = False
+        """Whether an answer may hold records that are not on disk yet."""
+
+    def tell_marked(self) -> bool:
+        """Count and tell the pop that an earlier process left marked; whether there is one. Raises LedgerError."""
+        found = self._ledger.settle_pop_mark(self._proxy)
+        if found:
+            self._tell()
+        return found
+
+    def begin(self) -> bool:
+        """A pop is about to be sent; False if none may be, because the exporter is stopping."""
+        with self._lock:
+            self.under_way = not self._stopping
+            return self.under_way
+
+    def end(self, *, cut: bool) -> None:
+        """The pop is over and what arrived of it is stored; ``cut`` if its answer is not whole. Raises LedgerError."""
+        with self._lock:
+            self.under_way = False
+            if cut and not self._marked:
+                self._ledger.note_gap(self._proxy, ended_ms=self._now_ms(), seconds=None)
+                self._tell()
+            elif self._marked and not cut:
+                self._ledger.mark_pop(self._proxy, at_ms=None)
+
+    def stop(self) -> None:
+        """Allow no further pop, and mark the one under way on disk."""
+        with self._lock:
+            self._stopping = True
+            if self.under_way and not self._marked:
+                try:
+                    self._ledger.mark_pop(self._proxy, at_ms=self._now_ms())
+                    self._marked = True
+                except LedgerError as exc:
+                    _log.error("pop_not_marked", proxy=self._proxy, message=str(exc))
+
+    def _tell(self) -> None:
+        _log.warning(
+            "pop_cut",
+            proxy=self._proxy,
+            message="An answer of the proxy's usage queue did not arrive as a whole. The proxy forgets what it hands"
+            " out, so up to 500 records may be lost.",
+        )
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
