@@ -19,6 +19,7 @@ from exporter.errors import (
     LedgerReadOnlyError,
     LedgerTooNewError,
 )
+from exporter.ledger import checksums
 from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
 
 _BUSY_SECONDS = 5.0
@@ -90,6 +91,8 @@ class Database:
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)
+        connection.execute("pragma recursive_triggers = on")  # or "insert or replace" would not tell what it deletes
         return connection
 
     def _prepare(self, *, existed: bool) -> None:
@@ -119,6 +122,8 @@ class Database:
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
         while version < len(MIGRATIONS):
             version = self._migrate()
+        with self.transaction():
+            checksums.install(connection)
 
     def _migrate(self) -> int:
         """Take the next step, if another process has not just done it; the version that the file has then.
@@ -181,6 +186,13 @@ class Database:
             self._connection.close()
 
 
+def damaged(path: Path, what: str = "is damaged or is not a ledger") -> str:
+    return (
+        f"The ledger {path} {what}. Nothing was booked and nothing was asked of a proxy: restore a backup, or move the"
+        " file away to start with an empty ledger."
+    )
+
+
 def _read_only(path: Path) -> str:
     return (
         f"The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory,"
@@ -236,10 +248,7 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return LedgerReadOnlyError(_read_only(path))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LedgerCorruptError(
-            f"The ledger {path} is damaged or is not a ledger. It was left as it is: restore a backup, or move the file"
-            " away to start with an empty ledger."
-        )
+        return LedgerCorruptError(damaged(path))
     if primary == sqlite3.SQLITE_IOERR:
         return LedgerError(f"The disk of the ledger {path} reports an error ({exc}). Check the disk.")
     return LedgerError(f"The ledger {path} could not do what was asked: {exc}.")

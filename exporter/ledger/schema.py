@@ -359,5 +359,10 @@ select p.id, w.column1, p.restarts from proxy p, (values ('inventory'), ('snapsh
 where p.last_success_ms is not null;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)
+_CHECKSUMS = """
+-- By table, the sum over its rows of a number for each: see checksums.py.
+create table checksum (name text primary key, value integer not null) without rowid;
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS, _CHECKSUMS)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""
