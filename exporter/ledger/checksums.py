@@ -106,7 +106,7 @@ def _triggers(connection: sqlite3.Connection, table: str) -> dict[str, str]:
         "update": (f"update of {', '.join(columns)}", f"+ {new} - {old}"),
     }
     return {
-        f"{table}_{name}_sum": f"create trigger {table}_{name}_sum after {event} on {table} begin"
+        f"{table}_{name}_sum": f"CREATE TRIGGER {table}_{name}_sum after {event} on {table} begin"
         f" update checksum set value = value {change} where name = '{table}'; end"
         for name, (event, change) in changes.items()
     }

@@ -73,7 +73,7 @@ class Database:
         """
         self.path = path
         self._lock = threading.RLock()
-        with _explained_opening(path):
+        with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
             existed = path.stat().st_size > 0
@@ -222,8 +222,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained_opening(path: Path) -> Iterator[None]:
-    """Turns SQLite's and the system's errors about ``path`` into ours."""
+def explained_opening(path: Path) -> Iterator[None]:
+    """Turns SQLite's and the system's errors about ``path`` into ours, and those of reading what nobody wrote."""
     try:
         with _explained(path):
             yield
@@ -231,6 +231,13 @@ def _explained_opening(path: Path) -> Iterator[None]:
         raise LedgerReadOnlyError(_read_only(path)) from exc
     except OSError as exc:
         raise LedgerError(f"The ledger {path} cannot be used: {exc.strerror}.") from exc
+    except LedgerError as exc:
+        # All statements here are ours: one that makes no sense to SQLite means that the schema is not.
+        if getattr(exc.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR and exc.__cause__:
+            raise LedgerCorruptError(damaged(path)) from exc
+        raise
+    except (ValueError, TypeError, LookupError) as exc:
+        raise LedgerCorruptError(damaged(path)) from exc
 
 
 def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:

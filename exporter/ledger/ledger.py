@@ -20,7 +20,7 @@ from exporter.credentials.accounts import Account
 from exporter.ledger.backlog import Backlog
 from exporter.ledger.booking import Booked, book_entries, take_over
 from exporter.ledger.checksums import is_as_it_ended, note_end
-from exporter.ledger.database import Database
+from exporter.ledger.database import Database, explained_opening
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
 from exporter.ledger.limit_configs import LimitConfigs
@@ -77,8 +77,9 @@ class Ledger:
 
         ``alone``: no other process has it open, so it is checked, unless it is what it was at its last clean end.
         """
-        as_it_ended = not alone or is_as_it_ended(path)
+        as_it_ended = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path)
+        self._clock = clock
         self._alone = alone
         if not as_it_ended:
             try:
@@ -86,7 +87,6 @@ class Ledger:
             except BaseException:
                 self._database.close()
                 raise
-        self._clock = clock
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
@@ -128,7 +128,7 @@ class Ledger:
     def _examine(self) -> None:
         began = self._clock.monotonic()
         size = self._database.bytes_on_disk()
-        with self._database.transaction() as connection:
+        with explained_opening(self._database.path), self._database.transaction() as connection:
             rebuilt = verify(connection, self._database.path, size)
         _log.info(
             "ledger_checked",
