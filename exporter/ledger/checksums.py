@@ -14,11 +14,26 @@ from pathlib import Path
 
 _BLOCK_BYTES = 1024 * 1024
 _WITHOUT = frozenset(
-    "checksum batch rejected entry total failed_total unpriced_total latency_histogram ttft_histogram rollup"
-    " quota_window snapshot_series birth".split()
+    [
+        "checksum",
+        "batch",
+        "rejected",
+        "entry",
+        "total",
+        "failed_total",
+        "unpriced_total",
+        "latency_histogram",
+        "ttft_histogram",
+        "rollup",
+        "quota_window",
+        "snapshot_series",
+        "birth",
+    ]
 )
 _HOT = {
-    "proxy": frozenset("received booked duplicate backfilled extra last_success_ms snapshot_ms watch".split()),
+    "proxy": frozenset(
+        ["received", "booked", "duplicate", "backfilled", "extra", "last_success_ms", "snapshot_ms", "watch"]
+    ),
     "credential": frozenset({"records"}),
 }
 """By table, the columns that change with every poll."""
@@ -79,8 +94,6 @@ def install(connection: sqlite3.Connection) -> None:
             connection.execute(f"drop trigger if exists {name}")
             connection.execute(sql)
         connection.execute(f"insert or replace into checksum values (?, ({_sum(connection, table)}))", (table,))
-
-
 
 
 def changed_tables(connection: sqlite3.Connection) -> set[str]:

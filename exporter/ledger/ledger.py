@@ -72,7 +72,9 @@ class StoredBatch:
 class Ledger:
     """The embedded ledger. Safe to use from several threads; one process writes records to it."""
 
-    def __init__(self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000, alone: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000, alone: bool = False
+    ) -> None:
         """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses.
 
         ``alone``: no other process has it open, so it is checked, unless it is what it was at its last clean end.

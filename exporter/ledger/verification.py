@@ -1,4 +1,4 @@
-"""Checks a ledger whose last end was not clean: its structure, its names, and whether its sums are those of its entries.
+"""Checks a ledger whose last end was not clean: its structure, its names, and its sums.
 
 What a batch adds to the sums has no checksum of its own; it is told three times, by entries, totals and roll-up. So all
 sums are made anew from the entries and compared, as far as entries have not been pruned; past that, the totals are
@@ -7,6 +7,7 @@ compared with the roll-up. Where totals alone differ they are the damaged ones, 
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from exporter.clock import SystemClock
 from exporter.errors import LedgerCorruptError
@@ -104,7 +105,7 @@ def _births_are_known(connection: sqlite3.Connection) -> bool:
     return all(totals.known(key) for key in totals.births)
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[object, ...]]:
+def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
     return set(connection.execute(f"select * from {table}"))
 
 

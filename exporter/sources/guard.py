@@ -40,7 +40,8 @@ class RefusedKey(msgspec.Struct, frozen=True):
     """What happened to one key at one server. Times are ms since the epoch, 0 for "never".
 
     ``count`` is how often the key was tried and refused; 0 if only a ban of the address is known. ``banned_at_ms`` is
-    when the proxy stated a waiting time, ``blocked_until_ms`` when that will have passed. ``also`` are its fingerprints by the server's other names.
+    when the proxy stated a waiting time, ``blocked_until_ms`` when that will have passed.
+    ``also`` are its fingerprints by the server's other names.
     """
 
     fingerprint: str
@@ -111,8 +112,9 @@ class KeyGuard:
         self._proxy = proxy
         self._url = url
         self._resolve = resolve
-        self._hash = lambda name: keyed_hash(name.encode() + b"\n" + key.encode())
-        self._fingerprints = [self._hash(name) for name in server_names(url, resolve)]
+        self._key = key.encode()
+        self._keyed_hash = keyed_hash
+        self._fingerprints = self._known_as()
         self._turn: threading.Lock | None = None
         self._is_accepted = False
         self._store = store
@@ -136,11 +138,14 @@ class KeyGuard:
             self._end_turn()
             raise
 
+    def _known_as(self) -> list[str]:
+        return [self._keyed_hash(name.encode() + b"\n" + self._key) for name in server_names(self._url, self._resolve)]
+
     def _take_turn(self) -> None:
         """Until the key was accepted, the server's names are looked up anew: a name may lead elsewhere by now."""
         if self._is_accepted or self._turn is not None:
             return
-        self._fingerprints = [self._hash(name) for name in server_names(self._url, self._resolve)]
+        self._fingerprints = self._known_as()
         turn = self._store.turn(self._fingerprints[-1])
         if turn.acquire(timeout=_TURN_SECONDS):
             self._turn = turn
@@ -191,7 +196,7 @@ class KeyGuard:
             self._before_try = None
             now_ms, now = self._now_ms(), self._clock.monotonic()
             wait = seconds + _BAN_MARGIN_SECONDS
-            key = before.key if before else self._key(0, 0)
+            key = before.key if before else self._refused_key(0, 0)
             self._hold(
                 _Held(
                     key=msgspec.structs.replace(key, banned_at_ms=now_ms, blocked_until_ms=now_ms + round(wait * 1000)),
@@ -289,10 +294,10 @@ class KeyGuard:
 
     def _refused_now(self, count: int) -> _Held:
         now = self._clock.monotonic()
-        key = self._key(count, self._now_ms())
+        key = self._refused_key(count, self._now_ms())
         return _Held(key=key, refused=now, blocked_until=now)
 
-    def _key(self, count: int, refused_at_ms: int) -> RefusedKey:
+    def _refused_key(self, count: int, refused_at_ms: int) -> RefusedKey:
         known = self._held.key if self._held else None
         also = {*self._fingerprints[1:], *((known.fingerprint, *known.also) if known else ())}
         return RefusedKey(self._fingerprints[0], count, refused_at_ms, also=tuple(sorted(also)))

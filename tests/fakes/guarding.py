@@ -46,7 +46,7 @@ class MemoryRefusals:
     def load(self) -> tuple[RefusedKey, ...]:
         return msgspec.json.decode(self._saved, type=Refusal).keys
 
-    def save(self, proxy: str, key: RefusedKey) -> None:
+    def save(self, proxy: str, key: RefusedKey) -> None:  # noqa: ARG002 # one proxy
         if self.fail is not None:
             raise self.fail
         self.clear((key.fingerprint, *key.also))
@@ -55,7 +55,7 @@ class MemoryRefusals:
     def clear(self, fingerprints: Collection[str]) -> None:
         self._saved = msgspec.json.encode(Refusal(keys=tuple(k for k in self.load() if not k.is_of(fingerprints))))
 
-    def turn(self, fingerprint: str) -> threading.Lock:
+    def turn(self, fingerprint: str) -> threading.Lock:  # noqa: ARG002 # nobody waits
         return threading.Lock()
 
 
