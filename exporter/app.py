@@ -70,7 +70,7 @@ class Exporter:
         clock = clock or SystemClock()
         data_dir = settings.exporter_data_dir
         self._lock = DataDirectoryLock(data_dir)
-        self._ledger = open_ledger(settings, clock)
+        self._ledger = open_ledger(settings, clock, alone=True)
         pseudonyms = open_pseudonyms(settings)
         registry = CollectorRegistry(auto_describe=False)
         polls = PollMetrics(registry)
@@ -265,13 +265,14 @@ class Exporter:
             _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
 
 
-def open_ledger(settings: Settings, clock: Clock) -> Ledger:
-    """The ledger of these settings. Raises LedgerError."""
+def open_ledger(settings: Settings, clock: Clock, *, alone: bool = False) -> Ledger:
+    """The ledger of these settings; ``alone``: no other process has it open. Raises LedgerError."""
     return Ledger(
         settings.exporter_data_dir / FILE_NAME,
         clock=clock,
         zone=settings.zone,
         max_label_sets=settings.exporter_max_label_sets,
+        alone=alone,
     )
 
 

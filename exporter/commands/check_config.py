@@ -58,6 +58,8 @@ def _connect(settings: Settings) -> bool:
 
 def _check_proxy(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> bool:
     client = connect(proxy, ledger, clock)
+    if ledger.flow(proxy.name).last_success_ms is None and (sentence := client.before_first_call()):
+        click.echo(f"proxy {proxy.name}: {sentence}")
     try:
         source = detect(client)
     except ProxyError as exc:

@@ -28,7 +28,7 @@ _INSERT_RESTORED = (
     f"insert into entry (id, {_ENTRY_COLUMNS}) values ({', '.join('?' * 20)})"
     " on conflict (ts_ms, fingerprint) do nothing"
 )
-_LAST_ID = 2**63 - 1
+_FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
 _SUMS = (
     "sum(e.counted), sum(e.uncached), sum(e.cache_read), sum(e.cache_write), sum(e.output), sum(e.reasoning),"
     " sum(e.unclassified), sum(e.nano_usd)"
@@ -147,6 +147,13 @@ def insert_restored(connection: sqlite3.Connection, rows: Sequence[tuple[int | s
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     connection.execute(_ADD_ROLLUP, (lowest - len(rows), lowest - 1))
     return inserted
+
+
+def sum_all(connection: sqlite3.Connection) -> None:
+    """Add all entries to all sums, inside the caller's transaction."""
+    for statement in (_ADD_TOTALS, _ADD_FAILED, _ADD_UNPRICED, _ADD_LATENCY, _ADD_TTFT):
+        connection.execute(statement, (_FIRST_ID,)).fetchall()
+    connection.execute(_ADD_ROLLUP, (_FIRST_ID, _LAST_ID))
 
 
 def add_rollups(connection: sqlite3.Connection, rows: Sequence[tuple[int, ...]]) -> None:

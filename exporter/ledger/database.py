@@ -19,6 +19,7 @@ from exporter.errors import (
     LedgerReadOnlyError,
     LedgerTooNewError,
 )
+from exporter.ledger import checksums
 from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
 
 FILE_NAME = "ledger.sqlite3"
@@ -73,7 +74,7 @@ class Database:
         """
         self.path = path
         self._lock = threading.RLock()
-        with _explained_opening(path):
+        with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
             existed = path.stat().st_size > 0
@@ -91,6 +92,8 @@ class Database:
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)
+        connection.execute("pragma recursive_triggers = on")  # or "insert or replace" would not tell what it deletes
         return connection
 
     def _prepare(self, *, existed: bool) -> None:
@@ -120,6 +123,8 @@ class Database:
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
         while version < len(MIGRATIONS):
             version = self._migrate()
+        with self.transaction():
+            checksums.install(connection)
 
     def _migrate(self) -> int:
         """Take the next step, if another process has not just done it; the version that the file has then.
@@ -182,6 +187,13 @@ class Database:
             self._connection.close()
 
 
+def damaged(path: Path, what: str = "is damaged or is not a ledger") -> str:
+    return (
+        f"The ledger {path} {what}. Nothing was booked and nothing was asked of a proxy: restore a backup, or move the"
+        " file away to start with an empty ledger."
+    )
+
+
 def _read_only(path: Path) -> str:
     return (
         f"The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory,"
@@ -211,8 +223,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained_opening(path: Path) -> Iterator[None]:
-    """Turns SQLite's and the system's errors about ``path`` into ours."""
+def explained_opening(path: Path) -> Iterator[None]:
+    """Turns SQLite's and the system's errors about ``path`` into ours, and those of reading what nobody wrote."""
     try:
         with _explained(path):
             yield
@@ -220,6 +232,13 @@ def _explained_opening(path: Path) -> Iterator[None]:
         raise LedgerReadOnlyError(_read_only(path)) from exc
     except OSError as exc:
         raise LedgerError(f"The ledger {path} cannot be used: {exc.strerror}.") from exc
+    except LedgerError as exc:
+        # All statements here are ours: one that makes no sense to SQLite means that the schema is not.
+        if getattr(exc.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR and exc.__cause__:
+            raise LedgerCorruptError(damaged(path)) from exc
+        raise
+    except (ValueError, TypeError, LookupError) as exc:
+        raise LedgerCorruptError(damaged(path)) from exc
 
 
 def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
@@ -237,10 +256,7 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return LedgerReadOnlyError(_read_only(path))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LedgerCorruptError(
-            f"The ledger {path} is damaged or is not a ledger. It was left as it is: restore a backup, or move the file"
-            " away to start with an empty ledger."
-        )
+        return LedgerCorruptError(damaged(path))
     if primary == sqlite3.SQLITE_IOERR:
         return LedgerError(f"The disk of the ledger {path} reports an error ({exc}). Check the disk.")
     return LedgerError(f"The ledger {path} could not do what was asked: {exc}.")

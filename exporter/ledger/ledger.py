@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 
+import structlog
+
 from exporter.clock import Clock
 from exporter.credentials.accounts import Account
 from exporter.ledger.backlog import Backlog
 from exporter.ledger.booking import Booked, book_entries, take_over
-from exporter.ledger.database import Database
+from exporter.ledger.checksums import is_as_it_ended, note_end
+from exporter.ledger.database import Database, explained_opening
 from exporter.ledger.dictionary import Dictionary
 from exporter.ledger.inventory import take_inventory
 from exporter.ledger.limit_configs import LimitConfigs
@@ -43,6 +46,7 @@ from exporter.ledger.snapshots import (
     known_details,
 )
 from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
+from exporter.ledger.verification import LARGEST_CHECKED_BYTES, verify
 from exporter.ledger.windows import Windows
 from exporter.normalize.wire import Batch
 from exporter.quotas.headers import Reading
@@ -50,6 +54,7 @@ from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.rivals import Watch
 
 _SUCCESS_STORED_EVERY_MS = 60_000
+_log = structlog.get_logger("exporter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,23 @@ class StoredBatch:
 class Ledger:
     """The embedded ledger. Safe to use from several threads; one process writes records to it."""
 
-    def __init__(self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000) -> None:
-        """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses."""
+    def __init__(
+        self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000, alone: bool = False
+    ) -> None:
+        """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses.
+
+        ``alone``: no other process has it open, so it is checked, unless it is what it was at its last clean end.
+        """
+        as_it_ended = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path)
         self._clock = clock
+        self._alone = alone
+        if not as_it_ended:
+            try:
+                self._examine()
+            except BaseException:
+                self._database.close()
+                raise
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
@@ -105,6 +123,25 @@ class Ledger:
 
     def close(self) -> None:
         self._database.close()
+        if self._alone:
+            note_end(self._database.path)
+
+    def _examine(self) -> None:
+        began = self._clock.monotonic()
+        size = self._database.bytes_on_disk()
+        with explained_opening(self._database.path), self._database.transaction() as connection:
+            rebuilt = verify(connection, self._database.path, size)
+        _log.info(
+            "ledger_checked",
+            seconds=round(self._clock.monotonic() - began, 1),
+            sums_checked=size <= LARGEST_CHECKED_BYTES,
+        )
+        if rebuilt:
+            _log.warning(
+                "ledger_rebuilt",
+                message="The ledger was damaged: its totals were not what was written. They were made anew from the"
+                " entries, which the roll-up confirms, so they are right again. Check the disk.",
+            )
 
     def register(self, proxy: str) -> int:
         """The id of a proxy, made if it is new. Afterwards its flow is in ``totals.flows``."""

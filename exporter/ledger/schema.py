@@ -385,6 +385,11 @@ _POP_MARK = """
 alter table proxy add column pop_marked_ms integer;
 """
 
+_CHECKSUMS = """
+-- By table, the sum over its rows of a number for each: see checksums.py.
+create table checksum (name text primary key, value integer not null) without rowid;
+"""
+
 MIGRATIONS = (
     _INITIAL,
     _PRICE_FEED,
@@ -397,5 +402,6 @@ MIGRATIONS = (
     _SCRAPERS,
     _READINGS,
     _POP_MARK,
+    _CHECKSUMS,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

@@ -162,6 +162,10 @@ class ProxyClient:
             except _NotSentError as exc:
                 raise exc.error from exc.__cause__
 
+    def before_first_call(self) -> str | None:
+        """What is to be said before the key is tried: see ``KeyGuard.before_first_call``."""
+        return self._guard.before_first_call()
+
     def cut(self) -> None:
         """End a call in progress, in whichever thread. Later calls fail."""
         self._cutter.close()

@@ -3,8 +3,9 @@
 CPA bans an address for 30 minutes after five failed logins, every other tool behind that address included, and failures
 add up until they have rested for two hours. So the guard promises: one key is tried at one proxy at most once per
 150 minutes and three times in all, across restarts; a waiting time that the proxy states is waited for. A key is known
-by a keyed hash over it and the proxy's URL, so another key or another URL starts afresh, and one that was given up
-stays given up when it comes back.
+by keyed hashes over it and each name of its server (see ``addresses.py``), so another key or another server starts
+afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies of one server
+take turns until it has accepted the key.
 
 A repeated try is written down before the call, so a crash or a lost answer cannot turn it into two. Within a process
 the monotonic clock counts; when somebody sets the wall clock, the stored times are moved along with it. Nothing can be
@@ -12,7 +13,8 @@ known of a clock that was set while no exporter ran.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,20 +22,26 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.errors import BannedError, KeyRefusedError
+from exporter.sources.addresses import Resolve, addresses_of, server_names
 
 RETRY_SECONDS = 150 * 60.0
 """Failures of an address are forgotten by CPA after two hours of rest; half an hour more is for clocks that differ."""
 MAX_TRIES = 3
+BAN_TRIES = 5
+"""So many failed logins of an address in all, of whatever program, and CPA bans it for 30 minutes."""
 
 _BAN_MARGIN_SECONDS = 5.0
 _CLOCK_TOLERANCE_SECONDS = 0.1
+_TURN_SECONDS = 90.0
+"""More than a call lasts at most: whoever has had the turn for longer never tells what came of it."""
 
 
 class RefusedKey(msgspec.Struct, frozen=True):
-    """What happened to one key at one URL. Times are ms since the epoch, 0 for "never".
+    """What happened to one key at one server. Times are ms since the epoch, 0 for "never".
 
     ``count`` is how often the key was tried and refused; 0 if only a ban of the address is known. ``banned_at_ms`` is
     when the proxy stated a waiting time, ``blocked_until_ms`` when that will have passed.
+    ``also`` are its fingerprints by the server's other names.
     """
 
     fingerprint: str
@@ -41,10 +49,15 @@ class RefusedKey(msgspec.Struct, frozen=True):
     refused_at_ms: int
     banned_at_ms: int = 0
     blocked_until_ms: int = 0
+    also: tuple[str, ...] = ()
+
+    def is_of(self, fingerprints: Collection[str]) -> bool:
+        """Whether one of these is a fingerprint of it."""
+        return not {self.fingerprint, *self.also}.isdisjoint(fingerprints)
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """All that is remembered of a proxy: one element per key and URL that it did not accept."""
+    """All that is remembered of a proxy: one element per key that it did not accept."""
 
     keys: tuple[RefusedKey, ...]
 
@@ -52,16 +65,20 @@ class Refusal(msgspec.Struct, frozen=True):
 class RefusalStore(Protocol):
     """Where refusals survive a restart. Called from worker threads; a save is durable when it returns."""
 
-    def load(self, proxy: str) -> Refusal | None:
-        """What was saved for the proxy of this name, or None."""
+    def load(self) -> tuple[RefusedKey, ...]:
+        """What was saved, of all proxies."""
         ...
 
-    def save(self, proxy: str, refusal: Refusal) -> None:
-        """Replace what is saved for the proxy of this name."""
+    def save(self, proxy: str, key: RefusedKey) -> None:
+        """Save ``key`` with the proxy of this name, in place of all with one of its fingerprints, of any proxy."""
         ...
 
-    def clear(self, proxy: str) -> None:
-        """Forget what is saved for the proxy of this name."""
+    def clear(self, fingerprints: Collection[str]) -> None:
+        """Forget the keys with one of these fingerprints, of all proxies."""
+        ...
+
+    def turn(self, fingerprint: str) -> threading.Lock:
+        """The lock that the guards of one process share for a fingerprint."""
         ...
 
 
@@ -90,14 +107,20 @@ class KeyGuard:
         keyed_hash: Callable[[bytes], str],
         store: RefusalStore,
         clock: Clock,
+        resolve: Resolve = addresses_of,
     ) -> None:
         self._proxy = proxy
-        self._fingerprint = keyed_hash(url.rstrip("/").encode() + b"\n" + key.encode())
+        self._url = url
+        self._resolve = resolve
+        self._key = key.encode()
+        self._keyed_hash = keyed_hash
+        self._fingerprints = self._known_as()
+        self._turn: threading.Lock | None = None
+        self._is_accepted = False
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
         self._held: _Held | None = None
-        self._others: tuple[RefusedKey, ...] = ()
         self._unsaved = False
         self._before_try: _Held | None = None
         # Now and not at the first check: from here on the monotonic clock watches over a stored refusal.
@@ -108,6 +131,31 @@ class KeyGuard:
 
         Raises KeyRefusedError or BannedError without any call if it may not, and LedgerError if the store fails.
         """
+        self._take_turn()
+        try:
+            self._check()
+        except BaseException:
+            self._end_turn()
+            raise
+
+    def _known_as(self) -> list[str]:
+        return [self._keyed_hash(name.encode() + b"\n" + self._key) for name in server_names(self._url, self._resolve)]
+
+    def _take_turn(self) -> None:
+        """Until the key was accepted, the server's names are looked up anew: a name may lead elsewhere by now."""
+        if self._is_accepted or self._turn is not None:
+            return
+        self._fingerprints = self._known_as()
+        turn = self._store.turn(self._fingerprints[-1])
+        if turn.acquire(timeout=_TURN_SECONDS):
+            self._turn = turn
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.release()
+
+    def _check(self) -> None:
         with self._lock:
             held = self._recall()
             if held is None:
@@ -124,32 +172,31 @@ class KeyGuard:
 
     def accepted(self) -> None:
         """The proxy took the key: forget its refusal."""
-        with self._lock:
+        with self._judged():
+            self._is_accepted = True
             self._before_try = None
             if self._held is None:
                 return
-            if self._others:
-                self._store.save(self._proxy, Refusal(keys=self._others))
-            else:
-                self._store.clear(self._proxy)
+            self._store.clear(self._fingerprints)
             self._held = None
             self._unsaved = False
 
     def refused(self) -> None:
         """The proxy answered 401: stored when this returns."""
-        with self._lock:
+        with self._judged():
+            self._is_accepted = False
             before = self._before_try or self._held
             self._before_try = None
             self._hold(self._refused_now((before.key.count if before else 0) + 1))
 
     def banned(self, seconds: float) -> None:
         """The proxy banned this address and stated a waiting time. It did not look at the key."""
-        with self._lock:
+        with self._judged():
             before = self._before_try or self._held
             self._before_try = None
             now_ms, now = self._now_ms(), self._clock.monotonic()
             wait = seconds + _BAN_MARGIN_SECONDS
-            key = before.key if before else RefusedKey(fingerprint=self._fingerprint, count=0, refused_at_ms=0)
+            key = before.key if before else self._refused_key(0, 0)
             self._hold(
                 _Held(
                     key=msgspec.structs.replace(key, banned_at_ms=now_ms, blocked_until_ms=now_ms + round(wait * 1000)),
@@ -160,15 +207,40 @@ class KeyGuard:
 
     def not_judged(self) -> None:
         """The proxy never looked at the key: the call did not get there, or something else answered."""
-        with self._lock:
+        with self._judged():
             before, self._before_try = self._before_try, None
             if before is not None:
                 self._hold(before)
 
     def unknown(self) -> None:
         """The call was sent and nobody knows what came of it: a repeated try counts."""
-        with self._lock:
+        with self._judged():
             self._before_try = None
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Others of the same server may go on when what came of the call is stored."""
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._end_turn()
+
+    def before_first_call(self) -> str | None:
+        """A sentence about the tries that are left, None if none will be made or only a ban is known."""
+        held = self._held
+        if held is None:
+            known = "no failed login there is known here"
+        elif held.key.count and not self._given_up(held):
+            known = f"{held.key.count} failed here so far"
+        else:
+            return None
+        left = BAN_TRIES - (held.key.count if held else 0)
+        return (
+            f"{known}, so at most {left} of {BAN_TRIES} tries are left, and a wrong key takes one. Failures of other"
+            " programs at this address, or with another data directory, count, too, and cannot be seen from here: after"
+            f" {BAN_TRIES} CPA bans the address for 30 minutes."
+        )
 
     def status(self) -> str | None:
         """A sentence for people about the refusal in force, or None."""
@@ -180,10 +252,7 @@ class KeyGuard:
         if self._unsaved and self._held is not None:
             self._hold(self._held)
         else:
-            stored = self._store.load(self._proxy)
-            keys = stored.keys if stored else ()
-            self._others = tuple(key for key in keys if key.fingerprint != self._fingerprint)
-            mine = next((key for key in keys if key.fingerprint == self._fingerprint), None)
+            mine = _joined([key for key in self._store.load() if key.is_of(self._fingerprints)])
             if mine is None:
                 self._held = None
             elif self._held is None or self._held.key != mine:
@@ -225,14 +294,19 @@ class KeyGuard:
 
     def _refused_now(self, count: int) -> _Held:
         now = self._clock.monotonic()
-        key = RefusedKey(fingerprint=self._fingerprint, count=count, refused_at_ms=self._now_ms())
+        key = self._refused_key(count, self._now_ms())
         return _Held(key=key, refused=now, blocked_until=now)
+
+    def _refused_key(self, count: int, refused_at_ms: int) -> RefusedKey:
+        known = self._held.key if self._held else None
+        also = {*self._fingerprints[1:], *((known.fingerprint, *known.also) if known else ())}
+        return RefusedKey(self._fingerprints[0], count, refused_at_ms, also=tuple(sorted(also)))
 
     def _hold(self, held: _Held) -> None:
         """Remember first, then store: if the store fails, this process still makes no further call."""
         self._held = held
         self._unsaved = True
-        self._store.save(self._proxy, Refusal(keys=(*self._others, held.key)))
+        self._store.save(self._proxy, held.key)
         self._unsaved = False
 
     def _now_ms(self) -> int:
@@ -267,3 +341,18 @@ class KeyGuard:
     def _time_in(self, seconds: float) -> str:
         moment = datetime.fromtimestamp(self._clock.now() + seconds, tz=UTC)
         return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _joined(keys: list[RefusedKey]) -> RefusedKey | None:
+    """What happened to one key that was stored under several names of its server."""
+    if len(keys) < 2:
+        return keys[0] if keys else None
+    banned = max(keys, key=lambda key: key.blocked_until_ms)
+    return RefusedKey(
+        keys[0].fingerprint,
+        sum(key.count for key in keys),
+        max(key.refused_at_ms for key in keys),
+        banned.banned_at_ms,
+        banned.blocked_until_ms,
+        tuple(sorted({name for key in keys for name in (key.fingerprint, *key.also)})),
+    )

@@ -1,10 +1,12 @@
 """What a key guard needs around it: a clock that tests turn, and a store that outlives the guard."""
 
 import hashlib
+import threading
+from collections.abc import Collection
 
 import msgspec
 
-from exporter.sources.guard import KeyGuard, Refusal
+from exporter.sources.guard import KeyGuard, Refusal, RefusedKey
 
 KEY = "mgmt-planted-Q7vXr2"
 """The key of the recorded servers."""
@@ -38,20 +40,23 @@ class MemoryRefusals:
     """A refusal store that keeps bytes, as a file would. ``fail`` makes its next saves fail."""
 
     def __init__(self) -> None:
-        self._saved: dict[str, bytes] = {}
+        self._saved = msgspec.json.encode(Refusal(keys=()))
         self.fail: Exception | None = None
 
-    def load(self, proxy: str) -> Refusal | None:
-        saved = self._saved.get(proxy)
-        return None if saved is None else msgspec.json.decode(saved, type=Refusal)
+    def load(self) -> tuple[RefusedKey, ...]:
+        return msgspec.json.decode(self._saved, type=Refusal).keys
 
-    def save(self, proxy: str, refusal: Refusal) -> None:
+    def save(self, proxy: str, key: RefusedKey) -> None:  # noqa: ARG002 # one proxy
         if self.fail is not None:
             raise self.fail
-        self._saved[proxy] = msgspec.json.encode(refusal)
+        self.clear((key.fingerprint, *key.also))
+        self._saved = msgspec.json.encode(Refusal(keys=(*self.load(), key)))
 
-    def clear(self, proxy: str) -> None:
-        self._saved.pop(proxy, None)
+    def clear(self, fingerprints: Collection[str]) -> None:
+        self._saved = msgspec.json.encode(Refusal(keys=tuple(k for k in self.load() if not k.is_of(fingerprints))))
+
+    def turn(self, fingerprint: str) -> threading.Lock:  # noqa: ARG002 # nobody waits
+        return threading.Lock()
 
 
 def keyed_hash(value: bytes) -> str:
@@ -72,4 +77,5 @@ def make_guard(
         keyed_hash=keyed_hash,
         store=store or MemoryRefusals(),
         clock=clock or TurnableClock(),
+        resolve=lambda _host: (),
     )

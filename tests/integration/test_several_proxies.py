@@ -13,7 +13,7 @@ from exporter.demo.server import DemoServer
 from exporter.demo.traffic import Traffic
 from exporter.demo.world import MANAGEMENT_KEY
 from tests.fakes.raw import RawServer, hang
-from tests.running import Process, exporter_process, flow_in, ledger_file
+from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.waiting import wait_until
 
 POLLS = "cliproxy_exporter_polls_total"
@@ -95,3 +95,37 @@ def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
         shared = connection.execute("select ts_ms, fingerprint, count(*) from entry group by 1, 2 having count(*) > 1")
         assert shared.fetchall() == []
     assert entries == 400
+
+
+def _spellings(server: DemoServer) -> list[str]:
+    port = server.url.rpartition(":")[2]
+    hosts = ("127.0.0.1", "localhost", "LOCALHOST", "localhost.", "LocalHost.")
+    return [f"http://{host}:{port}{end}" for host in hosts for end in ("", "/")]
+
+
+def test_proxies_that_are_one_server_share_the_tries_of_a_wrong_key(fine: DemoServer, tmp_path: Path) -> None:
+    port = fine.url.rpartition(":")[2]  # the settings refuse the plainer spellings of one address
+    hosts = ("127.0.0.1", "127.1", "2130706433", "127.0.1", "0x7f000001")
+    urls = {f"p{number}": f"http://{host}:{port}" for number, host in enumerate(hosts)}
+    with _program(tmp_path, urls, **dict.fromkeys(urls, "a-wrong-management-key")) as program:
+        wait_until(lambda: all(program.metric(UP, proxy=name) == 0 for name in urls))
+    assert fine.proxy.counts().refused_logins == 1
+
+
+def test_other_spellings_of_an_address_are_no_further_tries_for_check_config(fine: DemoServer, tmp_path: Path) -> None:
+    told = []
+    for url in _spellings(fine):
+        checked = run_command(
+            "check-config",
+            "--connect",
+            cwd=tmp_path,
+            CLIPROXY_URL=url,
+            CLIPROXY_MANAGEMENT_KEY="a-wrong-management-key",
+            EXPORTER_DATA_DIR=str(tmp_path / "data"),
+        )
+        assert checked.returncode == 1, checked.stdout + checked.stderr
+        told.append(checked.stdout)
+    assert fine.proxy.counts().refused_logins == 1
+    assert "no failed login there is known here, so at most 5 of 5 tries are left" in told[0]
+    assert told[0].index("at most 5 of 5") < told[0].index("problem:")
+    assert all("1 failed here so far, so at most 4 of 5 tries are left" in each for each in told[1:])

@@ -206,7 +206,7 @@ def test_a_refused_key_is_tried_by_one_call_whatever_is_restarted(
                     detect(connect(replay.url))  # a new process each time
             assert replay.requests.total() == tries
             clock.advance(150 * 60)
-        assert KEY not in str(store.load("default"))
+        assert KEY not in str(store.load())
         with pytest.raises(KeyRefusedError):
             detect(connect(replay.url, key="another-wrong-key"))
         assert replay.requests.total() == 4

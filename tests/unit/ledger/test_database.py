@@ -171,6 +171,8 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
 def _take_back(file: Path, version: int) -> None:
     """Make a ledger what it was at an older schema version: so far, later steps have only added tables and columns."""
     with sqlite3.connect(file) as connection:
+        for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f"drop trigger {trigger}")
         for step in MIGRATIONS[version:]:
             for table in re.findall(r"create table (\w+)", step):
                 connection.execute(f"drop table {table}")
@@ -196,10 +198,10 @@ def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> No
 
 def test_a_restart_right_after_the_upgrade_counts_once_whoever_sees_it(tmp_path: Path) -> None:
     file = _used(tmp_path)
+    _take_back(file, 7)  # before restarts had witnesses
     with sqlite3.connect(file) as connection:
         connection.execute("update proxy set last_success_ms = 1, restarts = 3")
     connection.close()
-    _take_back(file, 7)  # before restarts had witnesses
     ledger = open_ledger(tmp_path)
     with ledger._database.transaction() as connection:
         for witness in get_args(Witness):

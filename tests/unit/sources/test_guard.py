@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.errors import BannedError, KeyRefusedError, LedgerFullError
-from exporter.sources.guard import KeyGuard
-from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, make_guard
+from exporter.sources.guard import KeyGuard, RefusedKey
+from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock, keyed_hash, make_guard
 
 HOUR = 3600.0
 WAIT = 2.5 * HOUR
@@ -36,7 +36,7 @@ def test_an_unknown_key_may_be_tried_and_an_accepted_one_goes_on(store: MemoryRe
         guard.check()
         guard.accepted()
     assert guard.status() is None
-    assert store.load("default") is None
+    assert store.load() == ()
 
 
 def test_a_refused_key_is_tried_again_once_after_150_minutes_and_three_times_in_all(
@@ -214,13 +214,13 @@ def test_a_refusal_that_cannot_be_stored_still_stops_this_process(store: MemoryR
     store.fail = None
     with pytest.raises(KeyRefusedError):
         guard.check()
-    assert store.load("default") is not None
+    assert store.load() != ()
 
 
 def test_neither_store_nor_sentence_holds_the_key(store: MemoryRefusals, clock: TurnableClock) -> None:
     guard = make_guard(store=store, clock=clock)
     _refuse(guard)
-    assert KEY not in str(store.load("default"))
+    assert KEY not in str(store.load())
     assert KEY not in str(guard.status())
 
 
@@ -303,3 +303,59 @@ class WrongKeys(RuleBasedStateMachine):
 
 WrongKeys.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 test_no_life_of_the_exporter_makes_it_try_a_wrong_key_often = WrongKeys.TestCase
+
+
+def _at(url: str, store: MemoryRefusals, clock: TurnableClock, *addresses: str) -> KeyGuard:
+    return KeyGuard(
+        proxy="default", url=url, key=KEY, keyed_hash=keyed_hash, store=store, clock=clock, resolve=lambda _: addresses
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("http://127.0.0.1:8317", ()),
+        ("http://127.0.0.1:8317/", ()),
+        ("http://[::1]:8317", ()),
+        ("HTTP://LOCALHOST:8317", ("::1", "127.0.0.1")),
+        ("http://localhost.:8317", ()),
+        ("http://[::ffff:127.0.0.1]:8317", ()),
+        ("http://my-machine:8317", ("127.0.1.1",)),
+    ],
+)
+def test_a_key_that_loopback_refused_is_refused_under_each_of_its_names(
+    store: MemoryRefusals, clock: TurnableClock, url: str, addresses: tuple[str, ...]
+) -> None:
+    _refuse(_at("http://localhost:8317", store, clock))
+    with pytest.raises(KeyRefusedError, match="once"):
+        _at(url, store, clock, *addresses).check()
+    _at("http://localhost:8318", store, clock).check()
+
+
+def test_a_name_is_each_of_its_addresses_and_stays_itself_when_they_change(
+    store: MemoryRefusals, clock: TurnableClock
+) -> None:
+    _refuse(_at("https://cpa.example/base/", store, clock, "192.0.2.1", "192.0.2.2"))
+    for url, addresses in (
+        ("https://192.0.2.2:443/base", ()),
+        ("https://other.example/base", ("192.0.2.1", "192.0.2.9")),
+        ("https://CPA.example./base", ("192.0.2.77",)),
+        ("https://cpa.example:443/base", ()),  # it cannot be resolved now
+    ):
+        with pytest.raises(KeyRefusedError, match="once"):
+            _at(url, store, clock, *addresses).check()
+    _at("https://192.0.2.3/base", store, clock).check()
+
+
+def test_refusals_from_before_spellings_were_one_keep_counting(store: MemoryRefusals, clock: TurnableClock) -> None:
+    then = round(clock.now() * 1000)
+    for number, url in enumerate(("http://cpa.example", "http://192.0.2.1")):
+        name = keyed_hash(f"{url}\n{KEY}".encode())
+        store.save("default", RefusedKey(fingerprint=name, count=1 + number, refused_at_ms=then))
+    guard = _at("http://cpa.example", store, clock, "192.0.2.1")
+    with pytest.raises(KeyRefusedError, match="once"):
+        guard.check()
+    clock.advance(WAIT)
+    _refuse(guard)
+    with pytest.raises(KeyRefusedError, match="4 times"):
+        _at("http://192.0.2.1", store, clock).check()

@@ -1,0 +1,63 @@
+"""What one server is called: a refused key stays refused under each of its spellings.
+
+The names of a server are its URL as it is written, the URL in one spelling, and each address to which the host
+resolves, all of loopback being one. Two URLs are of one server if they share a name. So a name with several addresses
+is each of them, and one whose addresses change, or cannot be looked up, is still known by its text.
+"""
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Collection
+
+import httpx
+
+Resolve = Callable[[str], Collection[str]]
+"""The addresses of a host name; none if it cannot be resolved."""
+
+_RESOLVE_SECONDS = 2.0
+_LOOPBACK = "loopback"
+
+
+def server_names(url: str, resolve: Resolve) -> list[str]:
+    """What the server at ``url`` is called: first as it was written, last what its other spellings share."""
+    written = url.rstrip("/")
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:  # whoever makes the client says so
+        return [written]
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    tail = f":{port}{parsed.path.rstrip('/')}"
+    host = parsed.host.lower().rstrip(".")
+    try:
+        addresses = [_plain(host)]
+    except ValueError:
+        addresses = sorted({_plain(address) for address in resolve(host)})
+        if host == "localhost":
+            addresses = [_LOOPBACK]
+    # "\n" keeps these apart from what somebody wrote.
+    return [written, *(f"server\n{name}{tail}" for name in (host, *addresses))]
+
+
+def addresses_of(host: str) -> Collection[str]:
+    """The addresses of ``host`` as the system resolves it; none if that fails or takes more than two seconds."""
+    found: list[str] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):
+            return
+
+    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+    thread.start()
+    thread.join(_RESOLVE_SECONDS)
+    return list(found)
+
+
+def _plain(text: str) -> str:
+    """An address in one spelling. Raises ValueError if ``text`` is a name."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return _LOOPBACK if address.is_loopback or address.is_unspecified else str(address)

@@ -1,0 +1,153 @@
+"""A ledger with damaged bytes is refused, shows exactly what was booked, or is mended and says so."""
+
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from datetime import UTC
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from exporter.demo.traffic import Traffic
+from exporter.errors import LedgerCorruptError
+from exporter.labels import Labels
+from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.limits.board import LimitBoard
+from exporter.metrics.exposition import Exposition
+from exporter.pricing.layers import open_prices
+from exporter.settings.model import Aliases
+from exporter.status import ProxyStatus
+from tests.fakes.booking import intake_of
+from tests.fakes.guarding import TurnableClock
+
+_PROMETHEUS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+_LEDGERS = 40
+_FILES = (FILE_NAME, FILE_NAME + "-wal", FILE_NAME + "-end")
+
+
+def _open(folder: Path, *, alone: bool = True) -> Ledger:
+    return Ledger(folder / FILE_NAME, clock=TurnableClock(), zone=UTC, alone=alone)
+
+
+def _use(ledger: Ledger, chance: random.Random, *, bodies: int) -> None:
+    clock = TurnableClock()
+    traffic = Traffic(seed=chance.randrange(1000), zone=UTC)
+    for _ in range(bodies):
+        attempts = traffic.batch(40, ending=clock.now() - chance.uniform(0, 86_400), span_seconds=3 * 86_400)
+        body = b"[" + b",".join(msgspec.json.encode(attempt.record) for attempt in attempts) + b"]"
+        intake_of(ledger).take(body, before_booking=lambda _handles: None)
+
+
+def _end(folder: Path, seed: int, *, clean: bool) -> Path:
+    """What is on disk after a use of a ledger, of which every second one has been pruned."""
+    chance = random.Random(seed)
+    used, left = folder / "used", folder / "left"
+    for each in (used, left):
+        each.mkdir(parents=True)
+    ledger = _open(used)
+    _use(ledger, chance, bodies=4)
+    if seed % 2:
+        day_ms = int(TurnableClock().now() - 86_400) * 1000
+        ledger.prune(entries_before_ms=day_ms, rejected_before_ms=day_ms, stopping=lambda: False)
+    if chance.random() < 0.5:
+        ledger.totals.told(list(ledger.totals.births))
+        ledger.reveal(after_seconds=0)
+    with sqlite3.connect(used / FILE_NAME) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+    if clean:
+        ledger.close()
+    else:
+        _use(ledger, chance, bodies=chance.randrange(2))
+    for name in _FILES:
+        if (used / name).exists():
+            shutil.copy(used / name, left / name)
+    return left
+
+
+def _shown(ledger: Ledger) -> list[str]:
+    """All series, to people and to Prometheus, but those about the process and the file."""
+    ledger.periods.refresh()
+    clock = TurnableClock()
+    labels = Labels(ledger.dictionary, Aliases(), lambda text: text)
+    exposition = Exposition(
+        ledger=ledger,
+        labels=labels,
+        statuses=lambda: [ProxyStatus(name="p")],
+        limits=LimitBoard(ledger=ledger, labels=labels, clock=clock),
+        prices=open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=clock),
+        clock=clock,
+        registry=CollectorRegistry(),
+    )
+    return [
+        line
+        for accept in ("*/*", _PROMETHEUS)
+        for line in exposition.scrape(accept=accept, accept_encoding="").body.decode().splitlines()
+        if not line.startswith(("process_", "cliproxy_exporter_ledger_bytes"))
+    ]
+
+
+def _flip(file: Path, chance: random.Random) -> None:
+    content = bytearray(file.read_bytes())
+    page = chance.randrange(len(content) // 4096) * 4096
+    used = [place for place in range(page, page + 4096) if content[place]]  # what is free shows nothing
+    for place in chance.sample(used, min(len(used), chance.choice((1, 2, 16)))):
+        content[place] ^= chance.randrange(1, 256)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_damaged_ledger_never_shows_wrong_series(tmp_path: Path, clean: bool) -> None:
+    outcomes: Counter[str] = Counter()
+    for seed in range(_LEDGERS):
+        left = _end(tmp_path / str(seed), seed, clean=clean)
+        truth = tmp_path / str(seed) / "truth"
+        shutil.copytree(left, truth)
+        right = _open(truth)
+        expected = _shown(right)
+        right.close()
+        _flip(left / FILE_NAME, random.Random(seed))
+        refusal, ledger = None, None
+        with capture_logs() as logs:
+            try:
+                ledger = _open(left)
+            except LedgerCorruptError as exc:
+                refusal = str(exc)
+        if ledger is None:
+            assert refusal
+            assert "damaged" in refusal
+            assert "restore a backup" in refusal
+            outcomes["refused"] += 1
+            continue
+        assert _shown(ledger) == expected, f"ledger {seed} shows what was not booked"
+        outcomes["mended" if any(log["event"] == "ledger_rebuilt" for log in logs) else "right"] += 1
+        ledger.close()
+    assert outcomes["refused"] > _LEDGERS / 4, outcomes
+
+
+def test_damaged_totals_are_made_anew_and_that_is_said(tmp_path: Path) -> None:
+    left = _end(tmp_path, 2, clean=False)
+    truth = tmp_path / "truth"
+    shutil.copytree(left, truth)
+    expected = _shown(_open(truth))
+    connection = sqlite3.connect(left / FILE_NAME)
+    connection.execute("update total set requests = requests + 7 where series = (select min(series) from total)")
+    connection.commit()
+    connection.close()
+    with capture_logs() as logs:
+        ledger = _open(left)
+    assert [log["event"] for log in logs] == ["ledger_checked", "ledger_rebuilt"]
+    assert _shown(ledger) == expected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sound_ledger_starts_after_any_end(tmp_path: Path, seed: int) -> None:
+    for clean in (True, False):
+        left = _end(tmp_path / str(clean), seed, clean=clean)
+        with capture_logs() as logs:
+            _open(left).close()
+        assert [log["event"] for log in logs] == [] if clean else ["ledger_checked"]
