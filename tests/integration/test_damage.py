@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from exporter.demo.traffic import Traffic
 from exporter.errors import LedgerCorruptError
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
@@ -54,7 +55,7 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
         day_ms = int(TurnableClock().now() - 86_400) * 1000
         ledger.prune(entries_before_ms=day_ms, rejected_before_ms=day_ms, stopping=lambda: False)
     if chance.random() < 0.5:
-        ledger.totals.told(list(ledger.totals.births))
+        ledger.totals.told(list(ledger.totals.births), "a scraper")
         ledger.reveal(after_seconds=0)
     with sqlite3.connect(used / FILE_NAME) as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
@@ -86,7 +87,7 @@ def _shown(ledger: Ledger) -> list[str]:
     return [
         line
         for accept in ("*/*", _PROMETHEUS)
-        for line in exposition.scrape(accept=accept, accept_encoding="").body.decode().splitlines()
+        for line in exposition.scrape(accept=accept, accept_encoding="", scraper="a scraper").body.decode().splitlines()
         if not line.startswith(("process_", "cliproxy_exporter_ledger_bytes"))
     ]
 
