@@ -38,6 +38,7 @@ IN_ALIAS_TABLES = {
         ("antigravity", name)
         for name in (
             "claude-opus-4-5-thinking",
+            "claude-opus-4-6-thinking",
             "claude-sonnet-4-5",
             "claude-sonnet-4-5-thinking",
             "gemini-2.5-computer-use-preview-10-2025",
@@ -48,6 +49,7 @@ IN_ALIAS_TABLES = {
             "gemini-3-pro-image-preview",
             "gemini-3-pro-preview",
             "gemini-claude-opus-4-5-thinking",
+            "gemini-claude-opus-4-6-thinking",
             "gemini-claude-sonnet-4-5",
             "gemini-claude-sonnet-4-5-thinking",
             "rev19-uic3-1p",
