@@ -291,6 +291,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             id="a default for some time",
         ),
         pytest.param(
+            "prices:\n  - {model: _default, input: 1, output: 1, days: [mon]}\n",
+            2,
+            "every provider, time and service tier",
+            id="a default for some days",
+        ),
+        pytest.param(
             "prices:\n  - {model: _default, input: 1, output: 1}\n  - {model: _default, input: 2, output: 2}\n",
             3,
             "a second row _default",
