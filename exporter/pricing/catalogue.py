@@ -1,16 +1,18 @@
 """The catalogue that comes with the program: the package ``genai-prices``, and what it lacks from ``overlay.yaml``.
 
-A row of the package outranks one of the overlay, which was written because there was none. Rows of the overlay that
-have service tiers only are added to the package's row; also there the package's own tiers outrank them.
+A row of the package outranks one of the overlay, which was written because there was none, unless that one corrects it.
+Rows of the overlay that have service tiers only are added to the package's row; also there the package's own tiers
+outrank them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from exporter.errors import SettingsError
 from exporter.pricing.genai import load_genai_rows
-from exporter.pricing.price_file import DatedRow, PriceFile, by_name, read_price_file
+from exporter.pricing.price_file import DatedRow, FileRow, PriceFile, by_name, read_price_file
 from exporter.pricing.price_list import Listed, PriceList, Row, Rows, catalogue_ways
 
 _OVERLAY = "overlay.yaml"
@@ -29,53 +31,75 @@ def load_genai_catalogue() -> PriceList:
 def read_overlay() -> PriceFile:
     """The overlay. Raises SettingsError if it has a mistake, which a test would have found."""
     with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
-        file = read_price_file(Path(path), setting=_OVERLAY, may_add_tiers=True)
+        file = read_price_file(Path(path), setting=_OVERLAY, overlay=True)
     if isinstance(file, list):
         raise SettingsError("\n".join(map(str, file)))
     return file
 
 
 def with_overlay(rows: Rows, overlay: PriceFile) -> Rows:
-    """``rows`` with those of the overlay where they lack something."""
-    whole = tuple(row for row in overlay.rows if row.tariff is not None)
-    tiers = tuple(row for row in overlay.rows if row.tariff is None)
+    """``rows`` with those of the overlay where they lack something or are wrong."""
     merged: dict[str, dict[str, Row]] = {section: dict(found) for section, found in rows.items()}
-    _add(merged, by_name(whole, list_name="overlay"))
-    for section, names in by_name(tiers, list_name="overlay").items():
+    for kind in (_is_correction, _is_new, _is_tiers):
+        for section, names in by_name(tuple(filter(kind, overlay.rows)), list_name="overlay").items():
+            for name, extra in names.items():
+                row = merged.setdefault(section, {}).get(name)
+                if row is not None and kind is not _is_new:
+                    merged[section][name] = _Overlaid(row, extra)
+                elif row is None and kind is not _is_tiers:
+                    merged[section][name] = extra
+    for section, names in by_name(tuple(row for row in overlay.rows if row.same_as), list_name="overlay").items():
         for name, extra in names.items():
-            if (row := merged.get(section, {}).get(name)) is not None:
-                merged[section][name] = _WithTiers(row, extra)
+            merged.setdefault(section, {}).setdefault(name, _SameAs(extra, merged))
     return merged
 
 
-def _add(merged: dict[str, dict[str, Row]], sections: Mapping[str, Mapping[str, DatedRow]]) -> None:
-    for section, names in sections.items():
-        for name, row in names.items():
-            merged.setdefault(section, {}).setdefault(name, row)
+def _is_correction(row: FileRow) -> bool:
+    return row.corrects
 
 
-class _WithTiers:
-    """A row, and the service tiers that another list adds to it."""
+def _is_new(row: FileRow) -> bool:
+    return row.tariff is not None and not row.corrects
+
+
+def _is_tiers(row: FileRow) -> bool:
+    return row.tariff is None and not row.same_as
+
+
+class _SameAs:
+    """Another name of a row: it has its prices and its service tiers while the overlay says so."""
+
+    def __init__(self, name: DatedRow, rows: Rows) -> None:
+        [named] = name.rows
+        section, _, model = named.same_as.partition("/")
+        self._name = name
+        self._row = rows[section][model]
+        self.origin = name.origin
+        self.dates: Sequence[int] = sorted({*self._row.dates, *name.dates})
+        self.times = self._row.times
+        self.schedule = self._row.schedule
+
+    def at(self, at_ms: int) -> Listed | None:
+        listed = self._row.at(at_ms) if self._name.row_at(at_ms) is not None else None
+        return listed and replace(listed, origin=self.origin)
+
+
+class _Overlaid:
+    """A row, and what the overlay says of the same name: another tariff for some time, or more service tiers."""
 
     def __init__(self, row: Row, extra: DatedRow) -> None:
         self._row = row
         self._extra = extra
-
-    @property
-    def origin(self) -> str:
-        return self._row.origin
-
-    @property
-    def dates(self) -> Sequence[int]:
-        return sorted({*self._row.dates, *self._extra.dates})
-
-    @property
-    def times(self) -> Sequence[int]:
-        return self._row.times
+        self.origin = row.origin
+        self.dates: Sequence[int] = sorted({*row.dates, *extra.dates})
+        self.times = row.times
+        self.schedule = extra.schedule or row.schedule
 
     def at(self, at_ms: int) -> Listed | None:
+        if (corrected := self._extra.at(at_ms)) is not None:
+            return corrected
         listed = self._row.at(at_ms)
         extra = self._extra.row_at(at_ms)
         if listed is None or extra is None:
             return listed
-        return Listed(tariff=listed.tariff, service_tiers={**extra.service_tiers, **listed.service_tiers})
+        return replace(listed, service_tiers={**extra.service_tiers, **listed.service_tiers})

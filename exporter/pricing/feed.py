@@ -198,6 +198,7 @@ class _FeedRow:
     """One model of the feed: its prices, and since when each was seen. See ``Row``."""
 
     times: tuple[int, ...] = ()
+    schedule = None
 
     def __init__(self, versions: list[tuple[int, Tariff]], *, origin: str) -> None:
         self.origin = origin

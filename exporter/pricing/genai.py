@@ -3,7 +3,7 @@
 Only the data of that package is used, never its updater: prices change with a release of the exporter's dependencies
 and not behind anybody's back. Its own lookup is not used either. It accepts prefixes and substrings, so a model that
 came out after the data would get the price of an older namesake. Here a row has the names that it spells out: its id,
-and the texts of its ``equals`` and ``starts_with`` clauses.
+and the texts of its ``equals`` and ``starts_with`` clauses, and for Bedrock those of the others, too.
 
 A row gives no price when it states none per input token (audio by the hour, documents by the page, an empty row), with
 one exception: a ``:free`` row is empty because the model is free.
@@ -63,7 +63,7 @@ def _rows_by_name(provider: "Provider", version: str) -> dict[str, Row]:
         for model in provider.models
         if _has_price(model)
     ]
-    for names_of in (_id, _equal_names, _starts):
+    for names_of in (_id, _equal_names, _starts, _bedrock_names):
         for model, row in priced:
             for name in names_of(model):
                 rows.setdefault(name.lower(), row)
@@ -82,6 +82,13 @@ def _starts(model: "ModelInfo") -> Iterator[str]:
     return _clause_texts(model.match, "starts_with")
 
 
+def _bedrock_names(model: "ModelInfo") -> Iterator[str]:
+    """Ids of Claude's models on Bedrock, which the package spells out without their versions."""
+    if "anthropic.claude-" in model.id:
+        yield from _clause_texts(model.match, "contains")
+        yield from _clause_texts(model.match, "ends_with")
+
+
 def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
     """The texts of the clauses of one kind, each of which is enough for a match; those under ``and`` are not."""
     if (text := getattr(clause, kind, None)) is not None:
@@ -92,6 +99,8 @@ def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
 
 class _GenaiRow:
     """One model of the package."""
+
+    schedule = None
 
     def __init__(self, model: "ModelInfo", *, origin: str) -> None:
         self._model = model

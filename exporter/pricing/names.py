@@ -25,6 +25,10 @@ _DATE = re.compile(
     rf"|-{_MONTH}{_DAY})\Z"  # -0825
 )
 _LONG_CONTEXT = "[1m]"
+# Amazon's ids on Bedrock: a region or none, the vendor, the model, a version or none.
+_BEDROCK = re.compile(
+    r"(?P<region>(?:global|us|us-gov|eu|au|apac|jp|in)\.)?anthropic\.(?P<model>claude-.+?)(?:-v[0-9]+(?::[0-9]+)?)?"
+)
 _BESIDE_GEMINI = "gemini-claude-"
 
 # ``-max``, ``-mini``, ``-nano``, ``-pro``, ``-codex`` and ``-spark`` are models of their own, ``-latest`` moves from
@@ -51,6 +55,11 @@ def without_vendor(name: str) -> str:
     return name.partition("/")[2] or name
 
 
+def is_bedrock(name: str) -> bool:
+    """Whether a clean name without its vendor is an id of Claude's on Amazon Bedrock."""
+    return _BEDROCK.fullmatch(name) is not None
+
+
 def spellings(name: str) -> Iterator[tuple[str, MatchedBy]]:
     """Yield the spellings of a clean name in the order in which they have to be tried, and what a hit shall be called.
 
@@ -59,6 +68,10 @@ def spellings(name: str) -> Iterator[tuple[str, MatchedBy]]:
     yield from _shortened(name)
     if (bare := without_vendor(name)) != name:
         yield from _shortened(bare)
+    if bedrock := _BEDROCK.fullmatch(bare):
+        yield from _shortened(bare[: bedrock.end("model")])
+        if bedrock["region"] != "global.":
+            yield from _shortened(bedrock["model"])
 
 
 def _shortened(name: str) -> Iterator[tuple[str, MatchedBy]]:

@@ -6,17 +6,18 @@ used at all, because half of a price list is a wrong one.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time, tzinfo
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from exporter.pricing.names import clean
 from exporter.pricing.price import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.price_list import ANY_PROVIDER, Listed
+from exporter.pricing.schedule import FIELDS, MINUTE_MS, Schedule, read_schedule, read_zone, to_day
 from exporter.records import BASE_TIERS
 from exporter.settings import yaml_file
 from exporter.settings.problems import Problem, shown
@@ -27,12 +28,14 @@ DEFAULT_MODEL = "_default"
 
 _BUCKETS = ("input", "cache_read", "cache_write", "output")
 _ABOUT = ("model", "provider", "aliases", "from", "to", "source", "checked")
-_ROW = (*_ABOUT, *_BUCKETS, "tiers", "service_tiers")
+_ROW = (*_ABOUT, *FIELDS, *_BUCKETS, "tiers", "service_tiers")
+_OVERLAY_ROW = (*_ROW, "corrects")
+_SAME_ROW = (*_ABOUT, "same_as")
+_TIERS_ONLY_ROW = (*_ABOUT, "service_tiers")
 _SERVICE_TIER = (*_BUCKETS, "tiers")
 _TIER = ("above", *_BUCKETS)
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
 _SIZE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 
 
@@ -40,14 +43,19 @@ _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 class FileRow:
     """One row of a file. ``names`` are the model's own and its aliases, in lower case; ``line`` is where it begins.
 
-    It holds from ``from_ms`` (ms since the epoch) until before ``until_ms``; ``None`` is without an end. ``tariff`` is
-    ``None`` in a row that only adds service tiers to what another list says of the model.
+    It holds from ``from_ms`` (ms since the epoch) until before ``until_ms``; ``None`` is without an end. If it has a
+    ``schedule``, it holds at those hours only, and goes before a row without one. ``tariff`` is ``None`` in a row that
+    only adds service tiers to what another list says of the model, or is the ``same_as`` another one's, given as
+    ``provider/model``. A row that ``corrects`` goes before that list.
     """
 
     provider: str
     names: tuple[str, ...]
     from_ms: int | None
     until_ms: int | None
+    schedule: Schedule | None = None
+    corrects: bool = False
+    same_as: str = ""
     tariff: Tariff | None
     service_tiers: Mapping[str, Tariff]
     source: str
@@ -55,10 +63,19 @@ class FileRow:
     line: int
 
     def holds_at(self, at_ms: int) -> bool:
-        return (self.from_ms is None or self.from_ms <= at_ms) and (self.until_ms is None or at_ms < self.until_ms)
+        return (
+            (self.from_ms is None or self.from_ms <= at_ms)
+            and (self.until_ms is None or at_ms < self.until_ms)
+            and (self.schedule is None or self.schedule.holds_at(at_ms))
+        )
 
     def overlaps(self, other: "FileRow") -> bool:
-        """Whether both say something about the same moment."""
+        """Whether both say something about the same moment, and neither goes before the other."""
+        if self.schedule is None or other.schedule is None:
+            if self.schedule is not other.schedule:
+                return False
+        elif not self.schedule.overlaps(other.schedule):
+            return False
         return (self.from_ms is None or other.until_ms is None or self.from_ms < other.until_ms) and (
             other.from_ms is None or self.until_ms is None or other.from_ms < self.until_ms
         )
@@ -74,15 +91,16 @@ class PriceFile:
     """Providers, in lower case, whose cache writes live for an hour."""
 
 
-def read_price_file(path: Path, *, setting: str, may_add_tiers: bool = False) -> PriceFile | list[Problem]:
+def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> PriceFile | list[Problem]:
     """Read a file, or say all that is wrong with it. ``setting`` is where its path was given.
 
-    ``may_add_tiers`` allows rows that price service tiers only.
+    ``overlay`` allows what only a list over another one needs: rows that price service tiers only,
+    corrections, and further names of its rows.
     """
     read = yaml_file.read_yaml(path, shown_as=path.name, setting=setting)
     if isinstance(read, Problem):
         return [read]
-    reader = _Reader(setting=setting, name=path.name, may_add_tiers=may_add_tiers)
+    reader = _Reader(setting=setting, name=path.name, overlay=overlay)
     file = reader.file(read)
     return reader.problems or file
 
@@ -93,22 +111,30 @@ class DatedRow:
     times: tuple[int, ...] = ()
 
     def __init__(self, rows: tuple[FileRow, ...], *, origin: str) -> None:
-        self._rows = rows
+        self.rows = sorted(rows, key=lambda row: row.schedule is None)
         self.origin = origin
+        self.schedule: Callable[[int], object] | None = None
+        if any(row.schedule is not None for row in rows):
+            self.schedule = lru_cache(maxsize=4096)(self._line_in)
 
     @cached_property
     def dates(self) -> list[int]:
-        return sorted({edge for row in self._rows for edge in (row.from_ms, row.until_ms) if edge is not None})
+        return sorted({edge for row in self.rows for edge in (row.from_ms, row.until_ms) if edge is not None})
 
     def at(self, at_ms: int) -> Listed | None:
         row = self.row_at(at_ms)
         if row is None or row.tariff is None:
             return None
-        return Listed(tariff=row.tariff, service_tiers=row.service_tiers)
+        return Listed(tariff=row.tariff, service_tiers=row.service_tiers, origin=self.origin)
+
+    def _line_in(self, minute: int) -> int | None:
+        """The line of the row that holds in a minute (since the epoch). No row begins or ends within one."""
+        row = self.row_at(minute * MINUTE_MS)
+        return row.line if row is not None else None
 
     def row_at(self, at_ms: int) -> FileRow | None:
         """The row that holds at a moment (ms since the epoch)."""
-        return next((row for row in self._rows if row.holds_at(at_ms)), None)
+        return next((row for row in self.rows if row.holds_at(at_ms)), None)
 
 
 def by_name(rows: tuple[FileRow, ...], *, list_name: str) -> dict[str, dict[str, DatedRow]]:
@@ -127,11 +153,11 @@ def by_name(rows: tuple[FileRow, ...], *, list_name: str) -> dict[str, dict[str,
 class _Reader:
     """Reads the rows of one file and collects what is wrong with them."""
 
-    def __init__(self, *, setting: str, name: str, may_add_tiers: bool) -> None:
+    def __init__(self, *, setting: str, name: str, overlay: bool) -> None:
         self.problems: list[Problem] = []
         self._setting = setting
         self._name = name
-        self._may_add_tiers = may_add_tiers
+        self._overlay = overlay
 
     def file(self, root: yaml_file.Mapping) -> PriceFile:
         try:
@@ -160,14 +186,17 @@ class _Reader:
     def _row(self, node: yaml_file.Node) -> FileRow:
         if not isinstance(node, yaml_file.Mapping):
             raise Wrong(node.line, "A row of prices is not a mapping.", "Write its fields as name: value.")
-        refuse_unknown(node, _ROW)
         service_tiers = dict(self._service_tiers(node))
-        only_tiers = self._may_add_tiers and service_tiers and not any(bucket in node.values for bucket in _BUCKETS)
-        tariff = None if only_tiers else _tariff(node)
+        only_tiers = self._overlay and service_tiers and not any(bucket in node.values for bucket in _BUCKETS)
+        same_as = (text_of(node, "same_as") or "") if self._overlay else ""
+        known = _OVERLAY_ROW if self._overlay else _ROW
+        refuse_unknown(node, _SAME_ROW if same_as else _TIERS_ONLY_ROW if only_tiers else known)
+        tariff = None if only_tiers or same_as else _tariff(node)
         for name, other in service_tiers.items():
             if tariff is not None:
                 _same_buckets(other, tariff, node.key_lines["service_tiers"], f"The service tier {name}")
-        from_ms, until_ms = _midnight(node, "from"), _midnight(node, "to")
+        zone = read_zone(node)
+        from_ms, until_ms = _midnight(node, "from", zone), _midnight(node, "to", zone)
         if from_ms is not None and until_ms is not None and until_ms <= from_ms:
             raise Wrong(node.key_lines["to"], "The row ends before it begins.", "Give a day after from.")
         checked = _day(node, "checked")
@@ -176,6 +205,9 @@ class _Reader:
             names=tuple(dict.fromkeys(_names(node))),
             from_ms=from_ms,
             until_ms=until_ms,
+            schedule=read_schedule(node, zone),
+            corrects="corrects" in node.values,
+            same_as=same_as,
             tariff=tariff,
             service_tiers=service_tiers,
             source=text_of(node, "source") or "",
@@ -231,7 +263,15 @@ def _default(row: FileRow, *, again: bool) -> Tariff:
     if again:
         raise Wrong(row.line, f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
     tariff = row.tariff
-    if row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.service_tiers or tariff is None:
+    if (
+        row.provider
+        or len(row.names) > 1
+        or row.from_ms
+        or row.until_ms
+        or row.schedule
+        or row.service_tiers
+        or tariff is None
+    ):
         raise Wrong(
             row.line,
             f"{DEFAULT_MODEL} is for every provider, time and service tier.",
@@ -289,21 +329,12 @@ def _name(text: str, line: int) -> str:
 
 def _day(node: yaml_file.Mapping, field: str) -> date | None:
     text = text_of(node, field)
-    if text is None:
-        return None
-    try:
-        if not _DATE.fullmatch(text):
-            raise ValueError  # noqa: TRY301 - what date.fromisoformat raises for other wrong dates
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Wrong(
-            node.key_lines[field], f"{shown(text)} is no day.", "Write it as 2026-11-24; it begins at midnight UTC."
-        ) from None
+    return None if text is None else to_day(text, node.key_lines[field])
 
 
-def _midnight(node: yaml_file.Mapping, field: str) -> int | None:
+def _midnight(node: yaml_file.Mapping, field: str, zone: tzinfo) -> int | None:
     day = _day(node, field)
-    return None if day is None else int(datetime.combine(day, time(), tzinfo=UTC).timestamp()) * 1000
+    return None if day is None else int(datetime.combine(day, time(), tzinfo=zone).timestamp()) * 1000
 
 
 def _tariff(node: yaml_file.Mapping) -> Tariff:

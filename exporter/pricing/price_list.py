@@ -14,6 +14,7 @@ from typing import Protocol
 
 from exporter.pricing.names import LONGEST_NAME, clean, spellings, without_vendor
 from exporter.pricing.price import NO_SERVICE_TIERS, MatchedBy, Price, Tariff
+from exporter.pricing.schedule import MINUTE_MS
 from exporter.pricing.vendors import OPENAI_COMPATIBLE, sections
 
 DAY_MS = 24 * 3600 * 1000
@@ -39,9 +40,13 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """What a row says about one moment: the tariff, and those of the service tiers that it prices."""
+    """What a row says about one moment: the tariff, and those of the service tiers that it prices.
+
+    ``origin`` is given where it is not the row's: the row joins two lists.
+    """
 
     tariff: Tariff
+    origin: str = ""
     service_tiers: Mapping[str, Tariff] = field(default_factory=lambda: NO_SERVICE_TIERS)
 
 
@@ -49,7 +54,8 @@ class Row(Protocol):
     """One model of a price list over time.
 
     ``dates`` are the moments (ms since the epoch), ``times`` the times of day (ms since midnight UTC) at which its
-    price may change, both rising. ``origin`` names the list and the row.
+    price may change, both rising. ``origin`` names the list and the row. ``schedule`` is for prices by weekday or by a
+    local clock: something that tells the prices of two minutes (since the epoch) apart.
     """
 
     @property
@@ -60,6 +66,9 @@ class Row(Protocol):
 
     @property
     def times(self) -> Sequence[int]: ...
+
+    @property
+    def schedule(self) -> Callable[[int], object] | None: ...
 
     def at(self, at_ms: int) -> Listed | None:
         """What the row says about a moment; ``None`` when it has no price then."""
@@ -132,18 +141,19 @@ class _Match:
     The moments of change cut time into cells, and within a cell the price is the same, so each is worked out once.
     """
 
-    __slots__ = ("_dates", "_matched_by", "_prices", "_row", "_times")
+    __slots__ = ("_dates", "_matched_by", "_prices", "_row", "_schedule", "_times")
 
     def __init__(self, row: Row, matched_by: MatchedBy) -> None:
         self._row = row
         self._matched_by = matched_by
-        self._dates, self._times = row.dates, row.times
-        self._prices: dict[tuple[int, int], Price | None] = {}
+        self._dates, self._times, self._schedule = row.dates, row.times, row.schedule
+        self._prices: dict[tuple[int, int, object], Price | None] = {}
 
     def price(self, at_ms: int) -> Price | None:
         cell = (
             bisect_right(self._dates, at_ms) if self._dates else 0,
             bisect_right(self._times, at_ms % DAY_MS) if self._times else 0,
+            self._schedule(at_ms // MINUTE_MS) if self._schedule is not None else None,
         )
         try:
             return self._prices[cell]
@@ -155,7 +165,7 @@ class _Match:
         if listed is None:
             return None
         return Price(
-            origin=self._row.origin,
+            origin=listed.origin or self._row.origin,
             matched_by=self._matched_by,
             tariff=listed.tariff,
             service_tiers=listed.service_tiers,

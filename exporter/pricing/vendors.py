@@ -12,6 +12,8 @@ The ids on the right are those of the package ``genai-prices``, but for ``antigr
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from exporter.pricing.names import is_bedrock
+
 OPENAI_COMPATIBLE = "openai-compatible-"
 """What CPA since v7.2.20 puts before the name of an OpenAI-compatible upstream."""
 
@@ -29,6 +31,7 @@ _BY_PROVIDER: Mapping[str, str] = MappingProxyType(
         "vertex": "google",
         "xai": "x-ai",
         # Names that people give to OpenAI-compatible upstreams; any other name says nothing about who is behind it.
+        "bedrock": "aws",
         "cerebras": "cerebras",
         "deepseek": "deepseek",
         "fireworks": "fireworks",
@@ -103,6 +106,9 @@ def sections(provider: str, name: str, bare_name: str) -> tuple[str, ...]:
 
 
 def _sections(provider: str, name: str, bare_name: str) -> Iterator[str]:
+    if is_bedrock(bare_name):
+        yield "aws"
+        return
     if section := _BY_PROVIDER.get(provider):
         yield section
     vendor, slash, _ = name.partition("/")

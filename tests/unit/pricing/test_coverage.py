@@ -1,6 +1,7 @@
 """The catalogue against what is outside of it: CPA's own models, and the package's own arithmetic."""
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -16,6 +17,7 @@ from exporter.pricing.price_list import PriceList
 from exporter.pricing.without_price import models_without_price
 from exporter.records import Tokens
 
+NAMES = Path(__file__).with_name("known_names.txt")
 RECORDED = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "management"
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 AT_MS = int(AT.timestamp()) * 1000
@@ -30,9 +32,85 @@ def offered() -> set[tuple[str, str]]:
     return models
 
 
-def test_each_model_that_cpa_offers_has_a_price_or_a_reviewed_reason(catalogue: PriceList) -> None:
-    missing = {asked for asked in offered() if catalogue.find(*asked, at_ms=AT_MS) is None}
+# Upstream names and clients' names of CPA's own alias table for Antigravity, and what newer versions of it offer.
+IN_ALIAS_TABLES = {
+    *(
+        ("antigravity", name)
+        for name in (
+            "claude-opus-4-5-thinking",
+            "claude-opus-4-6-thinking",
+            "claude-sonnet-4-5",
+            "claude-sonnet-4-5-thinking",
+            "gemini-2.5-computer-use-preview-10-2025",
+            "gemini-3-flash",
+            "gemini-3-flash-preview",
+            "gemini-3-pro-high",
+            "gemini-3-pro-image",
+            "gemini-3-pro-image-preview",
+            "gemini-3-pro-preview",
+            "gemini-claude-opus-4-5-thinking",
+            "gemini-claude-opus-4-6-thinking",
+            "gemini-claude-sonnet-4-5",
+            "gemini-claude-sonnet-4-5-thinking",
+            "rev19-uic3-1p",
+        )
+    ),
+    ("claude", "claude-mythos-5"),
+    ("claude", "claude-mythos-5-1"),
+    ("claude", "claude-mythos-preview"),
+    ("gemini", "gemini-3.1-pro-preview-customtools"),
+    ("gemini", "gemini-4-hydrogen"),
+    ("kimi", "kimi-k2"),
+    ("openai-compatible-zai", "glm-5-code"),
+    ("qwen", "qwen3.7-max"),
+    ("qwen", "qwen3.8-max"),
+}
+
+
+def recorded() -> set[tuple[str, str]]:
+    """Provider and model of each record that was taken from a proxy; the old snapshots tell no provider."""
+    found: set[tuple[str, str]] = set()
+    for path in RECORDED.parents[1].glob("v*/usage*/*.json"):
+        if not path.name.endswith(".truth.json"):
+            _collect(json.loads(path.read_text(encoding="utf-8")), found)
+    return found
+
+
+def _collect(node: object, found: set[tuple[str, str]]) -> None:
+    if isinstance(node, list):
+        for each in node:
+            _collect(each, found)
+    elif isinstance(node, dict):
+        provider, model = node.get("provider"), node.get("model")
+        if isinstance(provider, str) and isinstance(model, str):
+            found.add((provider, model))
+        if isinstance(models := node.get("models"), dict):
+            found.update(("", model) for model in models)
+        for each in node.values():
+            _collect(each, found)
+
+
+def basis(catalogue: PriceList, provider: str, model: str) -> str:
+    """How a name is charged, and by which row; the package's version aside."""
+    price = catalogue.find(provider, model, at_ms=AT_MS)
+    if price is None:
+        return "default"
+    return f"exact  {price.origin.removeprefix(f'genai-prices {genai_prices.__version__} ')}"
+
+
+def test_each_name_that_cpa_knows_has_the_basis_that_was_reviewed(catalogue: PriceList) -> None:
+    known = offered() | IN_ALIAS_TABLES | recorded()
     assert len(offered()) > 100
+    assert len(recorded()) > 20
+    lines = [f"{provider or '-'}  {model}  {basis(catalogue, provider, model)}" for provider, model in sorted(known)]
+    text = "\n".join(lines) + "\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        NAMES.write_text(text, encoding="utf-8")
+    assert text == NAMES.read_text(encoding="utf-8")
+
+
+def test_each_model_that_cpa_offers_has_a_price_or_a_reviewed_reason(catalogue: PriceList) -> None:
+    missing = {asked for asked in offered() | IN_ALIAS_TABLES if catalogue.find(*asked, at_ms=AT_MS) is None}
     assert missing == set(models_without_price())
     assert all(models_without_price().values())
 

@@ -1,22 +1,36 @@
 """The overlay: what is added to the package, and that every row of it can be checked by a reader."""
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 
 from exporter.pricing.catalogue import read_overlay
 from exporter.pricing.engine import Pricer
-from exporter.pricing.price import Price
+from exporter.pricing.price import Price, pico_per_token
 from exporter.pricing.price_file import FileRow
 from exporter.pricing.price_list import PriceList
 from exporter.records import Basis, Billing, Tokens, UsageRecord
 
 ROWS = read_overlay().rows
-REVIEWED = date(2026, 11, 24)
+REVIEWED = date(2026, 11, 29)
 AT_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 1000
 DAY_MS = 86_400_000
-CPA_NAMES = {"antigravity": "antigravity", "google": "vertex", "openai": "codex", "qwen": "qwen", "x-ai": "xai"}
-SAME_AS = "same as "
+CPA_NAMES = {
+    "anthropic": "claude",
+    "antigravity": "antigravity",
+    "deepseek": "openai-compatible-deepseek",
+    "google": "vertex",
+    "moonshotai": "kimi",
+    "openai": "codex",
+    "qwen": "qwen",
+    "x-ai": "xai",
+    "zai": "openai-compatible-zai",
+}
+NEW = [row for row in ROWS if row.tariff is not None and not row.corrects]
+CORRECTIONS = [row for row in ROWS if row.corrects]
+NAMES = [row for row in ROWS if row.same_as]
+TIERS = [row for row in ROWS if row.tariff is None and not row.same_as]
 
 
 def ms(day: str) -> int:
@@ -30,7 +44,7 @@ def found(catalogue: PriceList, provider: str, model: str, at_ms: int = AT_MS) -
 
 
 def row_id(row: FileRow) -> str:
-    return f"{row.provider}/{row.names[0]}{'' if row.tariff else ' (service tiers)'}"
+    return f"{row.provider}/{row.names[0]}{'' if row.tariff or row.same_as else ' (service tiers)'}"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=row_id)
@@ -42,12 +56,13 @@ def test_a_row_can_be_checked_by_a_reader(row: FileRow) -> None:
     assert row.from_ms <= AT_MS
 
 
-@pytest.mark.parametrize("row", ROWS, ids=row_id)
+@pytest.mark.parametrize("row", [*NEW, *CORRECTIONS, *TIERS], ids=row_id)
 def test_output_costs_more_than_input_and_cache_reads_cost_less(row: FileRow) -> None:
     tariffs = [*([row.tariff] if row.tariff else []), *row.service_tiers.values()]
     assert tariffs
     for rates in [each for tariff in tariffs for each in (tariff, *tariff.tiers)]:
-        assert (rates.output or 0) >= rates.input >= (rates.cache_read or 0) > 0
+        assert (rates.output or 0) >= rates.input > (rates.cache_read or 0)
+        assert rates.cache_read != 0
 
 
 def test_no_two_rows_say_the_same_name_at_the_same_time() -> None:
@@ -57,30 +72,41 @@ def test_no_two_rows_say_the_same_name_at_the_same_time() -> None:
                 assert not row.overlaps(other) or (row.tariff is None) != (other.tariff is None)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.tariff is not None], ids=row_id)
+@pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
 def test_the_package_still_lacks_what_the_overlay_has(genai: PriceList, row: FileRow) -> None:
     assert [name for name in row.names if genai.find(CPA_NAMES[row.provider], name, at_ms=AT_MS)] == []
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.tariff is None], ids=row_id)
+@pytest.mark.parametrize("row", TIERS, ids=row_id)
 def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: PriceList, row: FileRow) -> None:
     for name in row.names:
         price = found(genai, CPA_NAMES[row.provider], name)
         assert set(price.service_tiers) & set(row.service_tiers) == set()
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.source.startswith(SAME_AS)], ids=row_id)
-def test_a_row_that_stands_for_another_one_says_the_same(genai: PriceList, row: FileRow) -> None:
-    section, _, model = row.source.removeprefix(SAME_AS).partition(" ")[0].partition("/")
-    assert row.tariff == found(genai, CPA_NAMES[section], model).tariff
+@pytest.mark.parametrize("row", NAMES, ids=row_id)
+def test_a_name_that_stands_for_another_one_has_its_prices_and_service_tiers(
+    catalogue: PriceList, row: FileRow
+) -> None:
+    section, _, model = row.same_as.partition("/")
+    other = found(catalogue, CPA_NAMES[section], model)
+    for name in row.names:
+        price = found(catalogue, CPA_NAMES[row.provider], name)
+        assert (price.tariff, price.service_tiers) == (other.tariff, other.service_tiers)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.tariff is not None], ids=row_id)
+@pytest.mark.parametrize("row", CORRECTIONS, ids=row_id)
+def test_the_package_still_has_what_the_overlay_corrects(genai: PriceList, row: FileRow) -> None:
+    for name in row.names:
+        found(genai, CPA_NAMES[row.provider], name)
+
+
+@pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
 def test_a_row_holds_from_its_day_on(catalogue: PriceList, row: FileRow) -> None:
     assert row.from_ms is not None
     provider = CPA_NAMES[row.provider]
     for name in row.names:
-        assert found(catalogue, provider, name, row.from_ms).tariff == row.tariff
+        assert found(catalogue, provider, name, row.from_ms).tariff == row.tariff or row.same_as
         assert catalogue.find(provider, name, at_ms=row.from_ms - 1) is None
 
 
@@ -111,7 +137,12 @@ def test_a_model_of_the_overlay_is_found(
         ("codex", "codex-spark"),
         ("gemini", "gemini-3-flash-agent"),  # a mode of Antigravity's
         ("antigravity", "gemini-3-flash-lite"),
-        ("kimi", "kimi-k3-256k"),
+        ("kimi", "kimi-k3-512k"),
+        ("claude", "claude-mythos-5-3"),
+        ("openai-compatible-bedrock", "xx.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("openai-compatible-bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0-mine"),
+        ("openai-compatible-bedrock", "us.anthropic.claude-sonnet-4-99-v1:0"),
+        ("openai-compatible-bedrock", "us.anthropic.claude-opus-5-v1:0x"),
         ("qwen", "qwen3-coder"),
     ],
 )
@@ -121,6 +152,101 @@ def test_look_alikes_of_the_overlay_have_no_price(catalogue: PriceList, provider
 
 def test_spark_and_codex_do_not_share_a_row(catalogue: PriceList) -> None:
     assert found(catalogue, "codex", "gpt-5.3-codex").origin != found(catalogue, "codex", "gpt-5.3-codex-spark").origin
+
+
+# --- DeepSeek, whose prices change by the hour, the weekday and the holiday ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "moment", "usd"),
+    [
+        ("deepseek-v4-pro", "2026-07-28T02:00:00", "1.305"),  # no peak price before 2026-08-17
+        ("deepseek-v4-pro", "2026-08-16T15:59:59", "1.305"),
+        ("deepseek-v4-pro", "2026-08-16T16:00:00", "2.64"),  # midnight in Beijing
+        ("deepseek-v4-pro", "2026-08-22T02:00:00", "5.28"),  # the last Saturday with a peak price
+        ("deepseek-v4-pro", "2026-08-23T02:00:00", "2.64"),
+        ("deepseek-v4-pro", "2026-11-27T00:59:59", "2.64"),
+        ("deepseek-v4-pro", "2026-11-27T01:00:00", "5.28"),
+        ("deepseek-v4-pro", "2026-11-27T03:59:59", "5.28"),
+        ("deepseek-v4-pro", "2026-11-27T04:00:00", "2.64"),
+        ("deepseek-v4-pro", "2026-11-27T09:59:59", "5.28"),
+        ("deepseek-v4-pro", "2026-11-27T12:00:00", "2.64"),
+        ("deepseek-v4-pro", "2026-11-28T02:00:00", "2.64"),  # Saturday
+        ("deepseek-v4-pro", "2026-11-29T07:00:00", "2.64"),  # Sunday
+        ("deepseek-v4-pro", "2026-10-01T02:00:00", "2.64"),  # National Day, a Thursday
+        ("deepseek-v4-pro", "2026-10-08T02:00:00", "5.28"),
+        ("deepseek-chat", "2026-03-01T02:00:00", "0.70"),
+        ("deepseek-chat", "2026-06-01T12:00:00", "0.42"),
+        ("deepseek-chat", "2026-06-01T20:00:00", "0.42"),
+        ("deepseek-reasoner", "2026-06-01T20:00:00", "0.42"),
+        ("deepseek-v4-flash", "2026-09-01T02:00:00", "1.76"),
+        ("deepseek-flash", "2026-11-28T02:00:00", "0.75"),
+        ("deepseek-flash", "2026-11-27T02:00:00", "1.50"),
+    ],
+)
+def test_deepseek_costs_what_it_published_for_the_moment(
+    catalogue: PriceList, model: str, moment: str, usd: str
+) -> None:
+    tokens = Tokens(uncached=1_000_000, output=1_000_000)
+    cost = priced(catalogue, "openai-compatible-deepseek", model, tokens, at_ms=ms(moment))
+    assert cost == (int(Decimal(usd) * 10**9), "")
+
+
+def test_the_same_hours_of_two_days_have_the_same_price_object(catalogue: PriceList) -> None:
+    peaks = [catalogue.find("deepseek", "deepseek-v4-pro", at_ms=ms(f"2026-11-{day}T02:00:00")) for day in (26, 27)]
+    assert peaks[0] is not None
+    assert peaks[0] is peaks[1]
+
+
+# --- names that had no price, or the wrong one ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "prices"),
+    [
+        ("kimi", "kimi-k3-256k", ("3", "0.3", "15")),
+        ("kimi", "kimi-k2", ("0.6", "0.15", "2.5")),
+        ("claude", "claude-mythos-5", ("10", "1", "50")),
+        ("claude", "claude-mythos-5-1", ("10", "0.25", "50")),
+        ("claude", "claude-mythos-preview", ("10", "1", "50")),
+        ("gemini", "gemini-3.1-pro-preview-customtools", ("2", "0.2", "12")),
+        ("gemini", "gemini-2.5-computer-use-preview-10-2025", ("1.25", None, "10")),
+        ("qwen", "qwen3.7-max", ("2.5", "0.5", "7.5")),
+        ("qwen", "qwen3.8-max", ("2", "0.25", "6")),
+        ("openai-compatible-zai", "glm-5-code", ("1.2", "0.3", "5")),
+        ("openai-compatible-bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", ("3.3", "0.33", "16.5")),
+        ("openai-compatible-bedrock", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", ("3", "0.3", "15")),
+        ("claude", "eu.anthropic.claude-opus-4-6-v1", ("5.5", "0.55", "27.5")),
+        ("openai-compatible-mine", "anthropic.claude-3-5-haiku-20241022-v1:0", ("0.8", "0.08", "4")),
+    ],
+)
+def test_a_name_has_its_published_price(
+    catalogue: PriceList, provider: str, model: str, prices: tuple[str | None, ...]
+) -> None:
+    tariff = found(catalogue, provider, model).tariff
+    expected = [None if usd is None else pico_per_token(usd) for usd in prices]
+    assert [tariff.input, tariff.cache_read, tariff.output] == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tier", "prices"),
+    [
+        ("gemini", "gemini-2.5-pro", "flex", ("0.625", "5")),
+        ("gemini", "gemini-2.5-pro", "priority", ("2.25", "18")),
+        ("gemini", "gemini-2.5-flash", "flex", ("0.15", "1.25")),
+        ("gemini", "gemini-2.5-flash", "priority", ("0.54", "4.5")),
+        ("antigravity", "gemini-3-flash", "priority", ("0.9", "5.4")),
+        ("antigravity", "gemini-3.1-pro-low", "priority", ("3.6", "21.6")),
+        ("antigravity", "gemini-3-flash-agent", "flex", ("0.75", "4.5")),
+        ("vertex", "gemini-3-pro", "priority", ("3.6", "21.6")),
+    ],
+)
+def test_a_service_tier_has_its_published_price(
+    catalogue: PriceList, provider: str, model: str, tier: str, prices: tuple[str, str]
+) -> None:
+    tariff = found(catalogue, provider, model).at(tier)
+    assert tariff is not None
+    assert [tariff.input, tariff.output] == [pico_per_token(usd) for usd in prices]
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.pricing.price import Tariff, Tier
-from exporter.pricing.price_file import PriceFile, read_price_file
+from exporter.pricing.price import Tariff, Tier, pico_per_token
+from exporter.pricing.price_file import PriceFile, by_name, read_price_file
+from exporter.pricing.price_list import PriceList, override_ways
 
 
 def ms(day: str) -> int:
@@ -37,6 +38,99 @@ def test_the_example_on_the_page_about_prices_is_accepted(path: Path) -> None:
     file = read(path, page.partition("```yaml\n")[2].partition("```")[0])
     assert [row.names[0] for row in file.rows] == ["house-model-7b", "gpt-5.4"]
     assert file.default is not None
+
+
+@pytest.mark.parametrize(
+    ("moment", "usd"),
+    [
+        ("2026-08-16T16:00:00", "0.66"),  # midnight in Shanghai
+        ("2026-11-27T00:59:59", "0.66"),
+        ("2026-11-27T01:00:00", "1.32"),
+        ("2026-11-27T04:00:00", "0.66"),
+        ("2026-11-27T09:59:59", "1.32"),
+        ("2026-11-28T02:00:00", "0.66"),  # Saturday
+        ("2026-10-01T02:00:00", "0.66"),  # National Day
+    ],
+)
+def test_the_example_of_prices_by_the_hour_does_what_the_page_says(path: Path, moment: str, usd: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "prices.md").read_text(encoding="utf-8")
+    text = page.partition("### Prices by the hour")[2].partition("```yaml\n")[2].partition("```")[0]
+    prices = PriceList(by_name(read(path, text).rows, list_name="prices.yaml"), ways=override_ways)
+    price = prices.find("any", "night-model", at_ms=ms(moment))
+    assert price is not None
+    assert price.tariff.input == pico_per_token(usd)
+    assert prices.find("any", "night-model", at_ms=ms("2026-08-16T15:59:59")) is None
+
+
+def by_the_hour(path: Path, fields: str, moment: str) -> bool:
+    """Whether a row with these fields has a price at a moment."""
+    file = read(path, f"prices:\n  - {{model: m, input: 1, {fields}}}")
+    prices = PriceList(by_name(file.rows, list_name="prices.yaml"), ways=override_ways)
+    return prices.find("any", "m", at_ms=ms(moment)) is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "moment", "holds"),
+    [
+        ('hours: ["22:00-24:00", "00:00-06:00"]', "2026-05-01T23:59:59", True),
+        ('hours: ["22:00-24:00", "00:00-06:00"]', "2026-05-01T00:00:00", True),
+        ('hours: ["22:00-24:00", "00:00-06:00"]', "2026-05-01T06:00:00", False),
+        ("days: [sat]", "2026-11-28T00:00:00", True),
+        ("days: [sat]", "2026-11-28T23:59:59", True),
+        ("days: [sat]", "2026-11-29T00:00:00", False),
+        ("days: [sat], zone: Asia/Kathmandu", "2026-11-27T18:15:00", True),
+        ("days: [sat], zone: Asia/Kathmandu", "2026-11-27T18:14:59", False),
+        # The night on which clocks go from 2:00 to 3:00, and the one on which they go back.
+        ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-03-29T01:00:00", False),
+        ('hours: ["03:00-04:00"], zone: Europe/Berlin', "2026-03-29T01:00:00", True),
+        ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T00:00:00", True),
+        ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T01:59:59", True),
+        ('hours: ["02:00-03:00"], zone: Europe/Berlin', "2026-10-25T02:00:00", False),
+    ],
+)
+def test_a_row_holds_by_the_clock_of_its_zone(path: Path, fields: str, moment: str, holds: bool) -> None:
+    assert by_the_hour(path, fields, moment) is holds
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ("days: [monday]", "monday' is no weekday"),
+        ("days: mon", "days is not a list"),
+        ("days: []", "days is not a list"),
+        ('hours: ["9-12"]', "9-12' are no hours"),
+        ('hours: ["22:00-06:00"]', "22:00-06:00' are no hours"),
+        ('hours: ["09:00-24:30"]', "09:00-24:30' are no hours"),
+        ("holidays: [2026-10-01]", "has holidays, and no days or hours"),
+        ("days: [mon], holidays: [2026-02-30]", "2026-02-30' is no day"),
+        ("zone: Asia/Shangai", "is not a time zone"),
+        ("corrects: genai-prices", "corrects' is unknown here"),
+        ("same_as: openai/gpt-5", "same_as' is unknown here"),
+    ],
+)
+def test_a_mistake_in_the_hours_is_told(path: Path, fields: str, why: str) -> None:
+    [problem] = problems(path, f"prices:\n  - {{model: m, input: 1, {fields}}}")
+    assert why in problem
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [
+        ('hours: ["09:00-12:00"]', 'hours: ["11:59-13:00"]', True),
+        ('hours: ["09:00-12:00"]', 'hours: ["12:00-13:00"]', False),
+        ("days: [mon]", "days: [mon, tue]", True),
+        ("days: [mon]", "days: [tue]", False),
+        ("days: [mon]", "days: [tue], zone: Asia/Tokyo", True),
+        ("days: [mon], to: 2026-05-01", "days: [mon], from: 2026-05-01", False),
+        ("days: [mon]", "source: all other days", False),
+    ],
+)
+def test_two_rows_with_hours_must_not_hold_at_once(path: Path, one: str, other: str, refused: bool) -> None:
+    text = f"prices:\n  - {{model: m, input: 1, {one}}}\n  - {{model: m, input: 2, {other}}}"
+    if refused:
+        assert "has a price for the same time in line 2" in problems(path, text)[0]
+    else:
+        assert len(read(path, text).rows) == 2
 
 
 def test_a_row_says_everything_about_one_model_for_one_time(path: Path) -> None:
@@ -197,6 +291,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
             2,
             "every provider, time and service tier",
             id="a default for some time",
+        ),
+        pytest.param(
+            "prices:\n  - {model: _default, input: 1, output: 1, days: [mon]}\n",
+            2,
+            "every provider, time and service tier",
+            id="a default for some days",
         ),
         pytest.param(
             "prices:\n  - {model: _default, input: 1, output: 1}\n  - {model: _default, input: 2, output: 2}\n",
