@@ -359,5 +359,12 @@ select p.id, w.column1, p.restarts from proxy p, (values ('inventory'), ('snapsh
 where p.last_success_ms is not null;
 """
 
-MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS)
+_IDENTITY = """
+-- Whether the proxy last listed another credential of the same name, and not this one.
+alter table credential add column retired integer not null default 0;
+-- Credentials that turned out to be one are compared with the proxy's counts as one, from now on.
+update proxy set watch = null;
+"""
+
+MIGRATIONS = (_INITIAL, _PRICE_FEED, _LIMITS, _SNAPSHOTS, _LOSSES, _COUNTED, _HISTORY, _RESTARTS, _IDENTITY)
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""
