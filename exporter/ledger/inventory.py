@@ -233,6 +233,13 @@ class _Binder:
             if dictionary.known_as(id_, "file"):
                 own = Credential(0, self._proxy, dictionary.credentials[id_].label, account.facts, merged_into=id_)
                 row = dictionary.add_credential(connection, own)
+            if before is not None and dictionary.resolved(before.id).id != id_:
+                # The file was another account's; the proxy goes on counting.
+                connection.execute(
+                    "update credential set (success_seen, failed_seen) ="
+                    " (select success_seen, failed_seen from credential where id = ?) where id = ?",
+                    (dictionary.bound(self._proxy, *file), row),
+                )
             dictionary.unbind(connection, self._proxy, *file)
             dictionary.bind(connection, self._proxy, *file, row)
         self._counted[row] = file
