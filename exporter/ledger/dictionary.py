@@ -175,7 +175,7 @@ class Dictionary:
         """Whether keys and names that were met are another account's: its id tells where both have one, else e-mail."""
         met = set(met)
         for kind in (ACCOUNT_ID, EMAIL):
-            known, values = self.known_as(credential.id, kind), {value for each, value in met if each == kind}
+            known, values = self.known_as(credential.id, kind), {value for each, value in met if value and each == kind}
             if known and values:
                 return known.isdisjoint(values)
         return False

@@ -160,11 +160,10 @@ class _Binder:
 
     def known(self, account: Account) -> list[Credential]:
         """The credentials that this account turns out to be, by its id and by where it stands."""
-        met = _owner(account)
         found = [self._dictionary.find_credential(self._proxy, *key) for key in self._keys(account)]
         if not any(found):
             found = [self._dictionary.find_credential(self._proxy, LABEL, label) for label in _labels(account)]
-        return [each for each in found if each is not None and not self._dictionary.is_another(each, met)]
+        return [each for each in found if each is not None and not self._is_anothers(each, account)]
 
     def bind(self, account: Account) -> int:
         """Returns the number under which the proxy's counts of this login are kept."""
@@ -198,6 +197,17 @@ class _Binder:
         keys = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", handle))
         return [(kind, value) for kind, value in keys if value]
 
+    def _is_anothers(self, credential: Credential, account: Account) -> bool:
+        """Whether a credential is another account's.
+
+        A known ``auth_index`` with a file that is not known tells that the hash key is another one: then nothing can be
+        compared.
+        """
+        dictionary, place = self._dictionary, account.identity
+        if place is None or place[1] not in dictionary.known_as(credential.id, place[0]):
+            return False
+        return dictionary.is_another(credential, [*account.names, (ACCOUNT_ID, account.account_id)])
+
     def _of_address(self, account: Account) -> list[Credential]:
         """The credentials of its e-mail address at its provider, the oldest first; none if it is that of several."""
         dictionary, provider = self._dictionary, account.facts.provider
@@ -215,7 +225,7 @@ class _Binder:
     def _lead(self, kind: str, value: str, id_: int, account: Account) -> None:
         """From now on ``value`` leads to this credential, and no more to another account that it was of."""
         before = self._dictionary.find_credential(self._proxy, kind, value)
-        if before is not None and self._dictionary.is_another(before, _owner(account)):
+        if before is not None and self._is_anothers(before, account):
             self._dictionary.unbind(self._connection, self._proxy, kind, value)
         self._dictionary.bind(self._connection, self._proxy, kind, value, id_)
 
@@ -226,7 +236,7 @@ class _Binder:
         connection, dictionary, file = self._connection, self._dictionary, account.identity
         row = dictionary.bound(self._proxy, *file)
         before = None if row is None else dictionary.resolved(row)
-        if before is not None and before.id != id_ and not dictionary.is_another(before, _owner(account)):
+        if before is not None and before.id != id_ and not self._is_anothers(before, account):
             self._merge(before.id, id_)
         if row is None or dictionary.resolved(row).id != id_ or self._counted.get(row, file) != file:
             row = id_
@@ -254,11 +264,6 @@ class _Binder:
         labels = _labels(account)
         unused = (label for label in labels if self._dictionary.credential_labelled(self._proxy, label) is None)
         return Credential(id=0, proxy=self._proxy, label=next(unused, labels[0]), facts=account.facts)
-
-
-def _owner(account: Account) -> list[tuple[str, str]]:
-    """What says whose an account is."""
-    return [*account.names, *([(ACCOUNT_ID, account.account_id)] if account.account_id else [])]
 
 
 def _labels(account: Account) -> list[str]:

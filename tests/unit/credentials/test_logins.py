@@ -16,6 +16,7 @@ from exporter.credentials.accounts import Account, read_auth_files
 from exporter.history.rows import LabelRows
 from exporter.labels import Labels
 from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.pseudonyms import Pseudonyms
 from exporter.quotas.headers import Reading
 from exporter.settings.model import Aliases, CredentialAlias
 from tests.fakes.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
@@ -224,6 +225,18 @@ def test_a_single_file_from_before_keeps_its_label(tmp_path: Path) -> None:
     ledger = _old_ledger(tmp_path, _login("plus"))
     before = _shown(ledger)
     _poll(ledger, _login("plus"))
+    assert _shown(ledger) == before
+
+
+def test_a_lost_hash_key_leaves_an_account_its_label_as_long_as_its_handle_is_known(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus"), _login("team", "acc-2"))
+    _book(ledger, "p", "t")
+    before = _shown(ledger)
+    body = json.dumps({"files": [_login("plus"), _login("team", "acc-2")]}).encode()
+    for _ in range(2):
+        accounts = read_auth_files(body, Pseudonyms(b"another key").of, received_ms=0).accounts
+        ledger.take_inventory("p", accounts)
     assert _shown(ledger) == before
 
 
