@@ -1,5 +1,6 @@
 """Merging what the history has into a ledger: names in any order, windows, and what is here already."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
         )
         for file, id_ in (("1", "3"), ("new", "1"))
     ]
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: ledger.restoring.take_names("p", credentials=kept, clients=[]),
         lambda: ledger.take_inventory("p", accounts),
     ]
