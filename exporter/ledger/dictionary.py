@@ -172,10 +172,16 @@ class Dictionary:
         return {value for known, value in self._known_as.get(credential, ()) if known == kind}
 
     def is_another(self, credential: Credential, met: Iterable[tuple[str, str]]) -> bool:
-        """Whether keys and names that were met are another account's: its id tells where both have one, else e-mail."""
+        """Whether keys and names that were met are another account's: its id tells where both have one, else e-mail.
+
+        Without a file in common they are found by the same ``auth_index``, and the hash key is another one: then
+        nothing can be compared.
+        """
         met = set(met)
+        if met.isdisjoint(("file", value) for value in self.known_as(credential.id, "file")):
+            return False
         for kind in (ACCOUNT_ID, EMAIL):
-            known, values = self.known_as(credential.id, kind), {value for each, value in met if value and each == kind}
+            known, values = self.known_as(credential.id, kind), {value for each, value in met if each == kind}
             if known and values:
                 return known.isdisjoint(values)
         return False

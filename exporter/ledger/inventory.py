@@ -198,15 +198,7 @@ class _Binder:
         return [(kind, value) for kind, value in keys if value]
 
     def _is_anothers(self, credential: Credential, account: Account) -> bool:
-        """Whether a credential is another account's.
-
-        A known ``auth_index`` with a file that is not known tells that the hash key is another one: then nothing can be
-        compared.
-        """
-        dictionary, place = self._dictionary, account.identity
-        if place is None or place[1] not in dictionary.known_as(credential.id, place[0]):
-            return False
-        return dictionary.is_another(credential, [*account.names, (ACCOUNT_ID, account.account_id)])
+        return self._dictionary.is_another(credential, [*self._keys(account), *account.names])
 
     def _of_address(self, account: Account) -> list[Credential]:
         """The credentials of its e-mail address at its provider, the oldest first; none if it is that of several."""
