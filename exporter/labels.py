@@ -60,8 +60,15 @@ class Labels:
         for kind, value, alias in self._credential_aliases:
             found = self._dictionary.credentials_with(kind, value)
             for credential in found:
-                # One person has several accounts: joins on (proxy, credential) must stay unique.
-                others = [other for other in found if other.proxy == credential.proxy and other.id != credential.id]
+                # One person has several accounts: joins on (proxy, credential) must stay unique. One that the proxy
+                # lists no more gives way.
+                others = [
+                    other
+                    for other in found
+                    if other.proxy == credential.proxy
+                    and other.id != credential.id
+                    and (credential.retired or not other.retired)
+                ]
                 if not others:
                     labels[credential.id] = alias
                 elif all(other.provider != credential.provider for other in others):

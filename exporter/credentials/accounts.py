@@ -28,15 +28,16 @@ _LISTED_STATUSES = ("active", "error", "disabled")
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """A credential as the proxy lists it.
 
-    ``identity`` names it for good, as ``(kind, value)``: its file, or its key at its provider. ``names`` are what
-    people call it, for aliases: an e-mail address, or the key, can be that of several. ``status`` is None for API keys,
-    whose state no CPA version tells. ``success`` and ``failed`` are the proxy's own counts since its start
-    (CPA >= 6.9.49), None where it has none. ``readings`` are the provider's windows, from builds that list them (later
-    than 7.2.140).
+    ``identity`` is where it stands, as ``(kind, value)``: its file, or its key at its provider. ``account_id`` says
+    whose it is at its provider, over new logins; empty where the proxy does not tell. ``names`` are what people call
+    it, for aliases: an e-mail address, or the key, can be that of several. ``status`` is None for API keys, whose state
+    no CPA version tells. ``success`` and ``failed`` are the proxy's own counts since its start (CPA >= 6.9.49), None
+    where it has none. ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
     """
 
     facts: CredentialFacts
     identity: tuple[str, str] | None
+    account_id: str = ""
     names: tuple[tuple[str, str], ...] = ()
     auth_index: str
     auth_type: str
@@ -73,6 +74,7 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
 
 class _IdToken(msgspec.Struct):
     plan_type: str | None = None
+    chatgpt_account_id: str | None = None
 
 
 class _AuthFile(msgspec.Struct):
@@ -186,14 +188,17 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     auth_type = file.account_type if file.account_type in ("oauth", "api_key") else "oauth"
     name = pseudonym(file.name or file.id or "")
     status = file.status or ""
+    id_token = file.id_token or _IdToken()
+    account_id = pseudonym((id_token.chatgpt_account_id or "").strip())
     told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
         facts=CredentialFacts(provider=provider, billing=_billing(provider, auth_type)),
         identity=("file", name),
+        account_id=f"{account_id}/{provider}" if account_id else "",
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
         auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
         auth_type=auth_type,
-        plan=((file.id_token and file.id_token.plan_type) or "")[:40],
+        plan=(id_token.plan_type or "")[:40],
         status=status if status in _LISTED_STATUSES else "other",
         disabled=bool(file.disabled),
         unavailable=bool(file.unavailable),

@@ -84,7 +84,7 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
         "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
         (proxy,),
     ).fetchone()
-    roots = _roots(connection)
+    roots = roots_of(connection)
     return ProxyState(
         snapshots=KeptSnapshots(snapshot_ms=snapshots[0], counted_from_ms=snapshots[1], counted_until_ms=snapshots[2]),
         marks=marks,
@@ -102,7 +102,7 @@ def _marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkK
     return {(client, model): Mark(*rest) for client, model, *rest in rows}
 
 
-def _roots(connection: sqlite3.Connection) -> dict[int, int]:
+def roots_of(connection: sqlite3.Connection) -> dict[int, int]:
     """Every credential → the one that it turned out to be."""
     into = dict(connection.execute("select id, coalesce(merged_into, id) from credential"))
 
@@ -157,9 +157,9 @@ def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, in
     ):
         kind, _, value = key.partition(":")
         if kind == "credential":
-            label = own.get(roots.get(int(value), 0))
-            if label is None:
-                continue  # of another proxy
+            label = own.get(int(value))
+            if label is None or roots[int(value)] != int(value):
+                continue  # of another proxy, or of one that turned out to be another
             value = label
         elif kind == "client":
             if pseudonyms is None:

@@ -5,6 +5,8 @@ found, how two findings of one credential are joined, and which label sets are f
 """
 
 import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts, UsageRecord
@@ -13,6 +15,8 @@ OTHER = "other"
 """The label value into which label sets beyond the bound are folded."""
 ANONYMOUS = "anonymous"
 """The client of a proxy that asks its clients for no key."""
+ACCOUNT_ID, EMAIL = "account_id", "email"
+"""Kind of the keys, and of the names, that say whose a credential is."""
 LABEL = "label"
 """Kind of the keys that find a credential by a label under which it stands in the history."""
 
@@ -30,6 +34,8 @@ class Credential:
     label: str
     facts: CredentialFacts
     merged_into: int | None = None
+    retired: bool = False
+    """Whether the proxy last listed another one of the same name, and not this one."""
 
     @property
     def provider(self) -> str:
@@ -74,6 +80,7 @@ class Dictionary:
         self._credential_keys: dict[tuple[int, str, str], int] = {}
         self._shared_handles: set[tuple[int, str]] = set()
         self._names: dict[tuple[str, str], set[int]] = {}
+        self._known_as: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
         self._route_ids: dict[Route, int] = {}
         self._series_ids: dict[tuple[int, int, int], int] = {}
         self.prices: dict[int, str] = {}
@@ -96,9 +103,10 @@ class Dictionary:
                 label=row[2],
                 facts=CredentialFacts(provider=row[3], billing=Billing(row[4]), openai_compatible=bool(row[5])),
                 merged_into=row[6],
+                retired=bool(row[7]),
             )
             for row in connection.execute(
-                "select id, proxy, label, provider, billing, openai_compatible, merged_into from credential"
+                "select id, proxy, label, provider, billing, openai_compatible, merged_into, retired from credential"
             )
         }
         self._credential_keys = {
@@ -112,6 +120,12 @@ class Dictionary:
         for kind, value, credential in connection.execute("select kind, value, credential from credential_name"):
             names.setdefault((kind, value), set()).add(credential)
         self._names = names
+        self._known_as.clear()
+        for (_, kind, value), id_ in self._credential_keys.items():
+            self._known_as[self.resolved(id_).id].add((kind, value))
+        for name, ids in names.items():
+            for id_ in ids:
+                self._known_as[self.resolved(id_).id].add(name)
         self.routes = {
             row[0]: Route(row[1], row[2], row[3])
             for row in connection.execute("select id, proxy, provider, model from route")
@@ -148,6 +162,29 @@ class Dictionary:
     def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
         id_ = self._credential_keys.get((proxy, kind, value)) if value else None
         return None if id_ is None else self.resolved(id_)
+
+    def bound(self, proxy: int, kind: str, value: str) -> int | None:
+        """The number that ``value`` was bound to, which may have turned out to be another credential."""
+        return self._credential_keys.get((proxy, kind, value))
+
+    def known_as(self, credential: int, kind: str) -> set[str]:
+        """All keys and names of a kind that a credential was ever met with."""
+        return {value for known, value in self._known_as.get(credential, ()) if known == kind}
+
+    def is_another(self, credential: Credential, met: Iterable[tuple[str, str]]) -> bool:
+        """Whether keys and names that were met are another account's: its id tells where both have one, else e-mail.
+
+        Without a file in common they are found by the same ``auth_index``, and the hash key is another one: then
+        nothing can be compared.
+        """
+        met = set(met)
+        if met.isdisjoint(("file", value) for value in self.known_as(credential.id, "file")):
+            return False
+        for kind in (ACCOUNT_ID, EMAIL):
+            known, values = self.known_as(credential.id, kind), {value for each, value in met if each == kind}
+            if known and values:
+                return known.isdisjoint(values)
+        return False
 
     def credential_labelled(self, proxy: int, label: str) -> Credential | None:
         """The credential of a proxy that has this label, or the one that it turned out to be."""
@@ -322,13 +359,16 @@ class Dictionary:
         """Store a new credential and return its id (``credential.id`` is ignored)."""
         id_ = _insert(
             connection,
-            "insert into credential (proxy, label, provider, billing, openai_compatible) values (?, ?, ?, ?, ?)",
+            "insert into credential (proxy, label, provider, billing, openai_compatible, merged_into, retired)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
             (
                 credential.proxy,
                 credential.label,
                 credential.facts.provider,
                 credential.facts.billing,
                 credential.facts.openai_compatible,
+                credential.merged_into,
+                credential.retired,
             ),
         )
         self.credentials[id_] = replace(credential, id=id_)
@@ -345,6 +385,14 @@ class Dictionary:
             (facts.provider, facts.billing, facts.openai_compatible, id_),
         )
         self.credentials[id_] = replace(known, facts=facts)
+
+    def retire_credential(self, connection: sqlite3.Connection, id_: int, retired: bool) -> None:
+        """Store whether the proxy still lists a credential: see ``Credential.retired``."""
+        known = self.credentials[id_]
+        if known.retired != retired:
+            connection.execute("update credential set retired = ? where id = ?", (retired, id_))
+            self.credentials[id_] = replace(known, retired=retired)
+            self.labels_version += 1
 
     def relabel_credential(self, connection: sqlite3.Connection, id_: int, label: str) -> None:
         """Let a credential stand under the label that it has in the history, unless another one of its proxy has it."""
@@ -366,10 +414,11 @@ class Dictionary:
             (proxy, kind, value, credential),
         )
         self._credential_keys[(proxy, kind, value)] = credential
+        self._known_as[self.resolved(credential).id].add((kind, value))
         self._note_shared(proxy, kind, value)
         self.labels_version += 1
-        if known is not None and self.resolved(known).id != credential:
-            self._merge(connection, self.resolved(known).id, credential)
+        if known is not None:
+            self.merge(connection, known, credential)
 
     def _note_shared(self, proxy: int, kind: str, value: str) -> None:
         handle, slash, _ = value.partition("/")
@@ -393,10 +442,16 @@ class Dictionary:
                 (kind, value, credential),
             )
             known.add(credential)
+            self._known_as[self.resolved(credential).id].add((kind, value))
             self.labels_version += 1
 
-    def _merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
+    def merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
+        """Two credentials turned out to be the same: from now on both are ``into``."""
+        one, into = self.resolved(one).id, self.resolved(into).id
+        if one == into:
+            return
         connection.execute("update credential set merged_into = ? where id = ?", (into, one))
+        self._known_as[into] |= self._known_as.pop(one, set())
         self.credentials[one] = replace(self.credentials[one], merged_into=into)
         self.labels_version += 1
 

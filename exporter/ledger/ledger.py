@@ -415,6 +415,7 @@ class Ledger:
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
             taken = take_inventory(connection, self.dictionary, accounts, proxy=proxy_id, whole=whole)
+            self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
             quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
             if whole:

@@ -7,6 +7,7 @@ import sqlite3
 
 import msgspec
 
+from exporter.ledger.checkpoint import roots_of
 from exporter.rivals import Counts, Watch, look
 
 
@@ -60,7 +61,12 @@ def _counts(connection: sqlite3.Connection, proxy: int) -> Counts | None:
     received, restarts = connection.execute(
         "select received - extra, restarts from proxy where id = ?", (proxy,)
     ).fetchone()
-    return Counts(received=received, restarts=restarts, credentials={row[0]: (row[1], row[2]) for row in rows})
+    roots = roots_of(connection)
+    credentials: dict[int, tuple[int, int]] = {}
+    for id_, attempts, records, _ in rows:
+        known = credentials.get(roots[id_], (0, 0))
+        credentials[roots[id_]] = (known[0] + attempts, known[1] + records)
+    return Counts(received=received, restarts=restarts, credentials=credentials)
 
 
 def _decoded(stored: str | None) -> Watch | None:

@@ -81,6 +81,19 @@ class Quotas:
             if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
         }
 
+    def join(self, connection: sqlite3.Connection, resolve: Callable[[int], int]) -> None:
+        """Let the windows of a credential that turned out to be another one go on as that one's.
+
+        A new reading is compared with the last one of the account, whichever login it came by.
+        """
+        if all(resolve(credential) == credential for credential, _, _ in self._windows):
+            return
+        joined = dict(self.current(resolve))
+        connection.execute("delete from quota_window")
+        connection.executemany(_SAVE, [_row(key[0], quota) for key, quota in joined.items()])
+        with self._lock:
+            self._windows = joined
+
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
     ) -> dict[QuotaKey, QuotaWindow]:

@@ -344,10 +344,12 @@ def _take_credential(connection: sqlite3.Connection, dictionary: Dictionary, pro
     labels = [(LABEL, label) for label in kept.labels]
     found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
     found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
-    known = next((each for each in found if each is not None), None)
+    met = (*keys, *kept.names)
+    known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
     facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
     if known is None:
-        id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts))
+        # What the proxy lists has been met already, or is met at the next look.
+        id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
     else:
         id_ = known.id
         if not known.provider:

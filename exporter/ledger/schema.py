@@ -390,6 +390,13 @@ _CHECKSUMS = """
 create table checksum (name text primary key, value integer not null) without rowid;
 """
 
+_IDENTITY = """
+-- Whether the proxy last listed another credential of the same name, and not this one.
+alter table credential add column retired integer not null default 0;
+-- Credentials that turned out to be one are compared with the proxy's counts as one, from now on.
+update proxy set watch = null;
+"""
+
 MIGRATIONS = (
     _INITIAL,
     _PRICE_FEED,
@@ -403,5 +410,6 @@ MIGRATIONS = (
     _READINGS,
     _POP_MARK,
     _CHECKSUMS,
+    _IDENTITY,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

@@ -142,15 +142,18 @@ def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> lis
     now_ms = clock.now() * 1000
     for status in statuses():
         known: set[tuple[str, ...]] = set()
-        for id_, account in status.accounts:
+        # One account may have several logins: the one that works is its state.
+        for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
             key = [status.name, labels.credential(id_), account.facts.provider]
+            is_up = account.is_up(now_ms)
+            if is_up is not None and tuple(key) in known:
+                continue
             facts = [*key, account.auth_index, account.plan, account.auth_type]
             if tuple(facts) in known:
                 continue  # one key listed twice
             known.add(tuple(facts))
             info.add_metric(facts, 1)
-            is_up = account.is_up(now_ms)
-            if is_up is None or tuple(key) in known:
+            if is_up is None:
                 continue
             known.add(tuple(key))
             up.add_metric(key, float(is_up))

@@ -33,7 +33,9 @@ configured once, because its usage queue can have one reader only.
 
 An alias has 1 to 100 printable characters and is unique among clients, and among credentials. A client is named by
 `key` or `key_file` (the key with which it calls the proxy), a credential by exactly one of `key` (an upstream API key),
-`email`, `file` (its file name on the proxy) and `auth_index` (which changes when CLIProxyAPI is upgraded).
+`email`, `file` (its file name on the proxy) and `auth_index` (which changes when CLIProxyAPI is upgraded). Of several
+accounts with one e-mail address each has its provider or masked label behind the alias; one that the proxy lists no
+more does not count for that. [proxies.md](proxies.md#accounts) says what one account is.
 
 ```yaml
 proxies:

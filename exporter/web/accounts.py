@@ -38,8 +38,8 @@ def credential_states(
         for id_, account in status.accounts:
             key = (status.name, labels.credential(id_), account.facts.provider)
             state, up, retry_ms = _state(account, now_ms)
-            if key in found and (found[key].up is not None or up is None):
-                continue  # one key listed twice
+            if key in found and (found[key].up or up is None or found[key].up == up):
+                continue  # one key listed twice, or another login of an account
             found[key] = CredentialState(
                 proxy=status.name,
                 label=key[1],

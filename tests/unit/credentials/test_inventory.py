@@ -193,7 +193,9 @@ def test_two_accounts_of_one_address_stay_two(tmp_path: Path) -> None:
     """A plus and a team account of one person, for example."""
     ledger = open_ledger(tmp_path)
     plus = _ALICE | {"name": "codex-plus.json", "provider": "codex", "auth_index": "b" * 16, "success": 100}
+    plus["id_token"] = {"chatgpt_account_id": "acc-1"}
     team = plus | {"name": "codex-team.json", "auth_index": "c" * 16, "success": 30}
+    team["id_token"] = {"chatgpt_account_id": "acc-2"}
     for _ in range(3):
         ledger.take_inventory("p", _files(plus, team))
         assert sorted(count.success for count in ledger.totals.attempts.values()) == [30, 100]

@@ -8,6 +8,7 @@ import msgspec
 from exporter.credentials.accounts import Account
 from exporter.history.checkpoint import Checkpoints
 from exporter.ledger.checkpoint import ProxyState
+from exporter.ledger.windows import Session
 from exporter.normalize.snapshot import Mark
 from exporter.records import CredentialFacts
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
@@ -80,3 +81,27 @@ def test_a_credential_is_kept_with_all_that_turned_out_to_be_it(tmp_path: Path) 
         ("auth_index", "fedcba9876543210"),
     }
     assert kept.names == (("email", PSEUDONYMS.of("dev@example.com")),)
+
+
+def test_of_a_credential_that_turned_out_to_be_another_no_session_is_kept(tmp_path: Path) -> None:
+    """The account's own session is worked out over the use of both."""
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD | {"auth_index": "fedcba9876543210", "request_id": "2"}])
+    account = Account(
+        facts=CredentialFacts(provider="codex"),
+        identity=("file", "free"),
+        account_id="acc/codex",
+        auth_index="0123456789abcdef",
+        auth_type="oauth",
+    )
+    with ledger.windows.look() as look:
+        look.moved = {("limit", f"credential:{id_}"): Session(id_, id_) for id_ in (1, 2)}
+    again = msgspec.structs.replace(account, identity=("file", "pro"), auth_index="fedcba9876543210")
+    ledger.take_inventory("p", [account, again])
+    state = ledger.backlog.read("p", limit=10).state
+    ledger.close()
+    assert state is not None
+    (kept,) = state.credentials
+    assert ("account_id", "acc/codex") in kept.keys
+    assert [session.scope for session in state.sessions] == [("credential", kept.labels[0])]
+    assert state.sessions[0].started_ms == 1

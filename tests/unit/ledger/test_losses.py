@@ -215,3 +215,26 @@ def test_a_watch_of_another_version_is_begun_anew(proxy: _Proxy) -> None:
 def _write_watch(ledger: Ledger, text: str) -> None:
     with ledger._writing() as connection:
         connection.execute("update proxy set watch = ?", (text,))
+
+
+def test_two_logins_of_one_account_are_compared_as_one(proxy: _Proxy) -> None:
+    """Its records are the account's, while the proxy counts the attempts of each file."""
+
+    def look(free: int, pro: int, *, records: int = 0) -> Watch:
+        files = [{"provider": "claude", "email": "dev@example.com", "status": "active", "failed": 0}] * 2
+        told = [
+            file | {"name": f"{n}.json", "auth_index": str(n) * 16, "success": attempts}
+            for n, (file, attempts) in enumerate(zip(files, (free, pro), strict=True))
+        ]
+        accounts = read_auth_files(json.dumps({"files": told}).encode(), PSEUDONYMS.of, received_ms=0).accounts
+        proxy.ledger.take_inventory("p", accounts)
+        proxy.records(records, auth_index="1" * 16)
+        watch = proxy.ledger.compare_counts("p", torn=False, publishing=True, now_ms=_NOW_MS)
+        assert watch is not None
+        return watch
+
+    look(5, 0)
+    watch = look(5, 10, records=10)
+    assert list(watch.last.credentials.values()) == [(15, 10)]
+    assert list(watch.bundles[0].credentials.values()) == [(10, 10)]
+    assert flow_of(proxy.ledger).missed == 0

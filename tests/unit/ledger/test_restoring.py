@@ -1,5 +1,6 @@
 """Merging what the history has into a ledger: names in any order, windows, and what is here already."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,48 @@ def test_a_credential_is_one_whatever_comes_first(order: tuple[int, ...], tmp_pa
     roots = {ledger.dictionary.resolved(series.credential).label for series in ledger.dictionary.series.values()}
     assert roots == {"claude-old"}, "it keeps the label that it has in the history"
     assert len({series.client for series in ledger.dictionary.series.values()}) == 1
+    ledger.close()
+
+
+@pytest.mark.parametrize("restored_first", [True, False])
+def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_history(
+    restored_first: bool, tmp_path: Path
+) -> None:
+    """Meanwhile it has another file, and its old file is another account's."""
+    email = ("email", PSEUDONYMS.of("dev@example.com"))
+    kept = [
+        KeptCredential((f"codex-{n}",), "codex", 2, False, (("account_id", f"{n}/codex"), ("file", n)), (email,))
+        for n in ("1", "2")
+    ]
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    accounts = [
+        Account(
+            facts=CredentialFacts(provider="codex"),
+            identity=("file", file),
+            account_id=f"{id_}/codex",
+            auth_index=file,
+            auth_type="oauth",
+            names=(email,),
+        )
+        for file, id_ in (("1", "3"), ("new", "1"))
+    ]
+    steps: list[Callable[[], object]] = [
+        lambda: ledger.restoring.take_names("p", credentials=kept, clients=[]),
+        lambda: ledger.take_inventory("p", accounts),
+    ]
+    for step in steps if restored_first else steps[::-1]:
+        step()
+    (third, _), (first, _) = ledger.take_inventory("p", accounts)
+    labels = {
+        label: ledger.dictionary.credential_labelled(ledger.dictionary.proxies["p"], label)
+        for label in ("codex-1", "codex-2")
+    }
+    assert labels["codex-1"] is not None
+    assert labels["codex-1"].id == first
+    assert labels["codex-2"] is not None
+    assert labels["codex-2"].retired
+    assert len({third, first, labels["codex-2"].id}) == 3
     ledger.close()
 
 
