@@ -7,7 +7,7 @@ reading of it is compared with the last; it is shown no more.
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -70,7 +70,7 @@ class Quotas:
             other = found.get(key)
             if other is not None:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
-                quota = QuotaWindow(newer.reading, quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
+                quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
         latest: dict[tuple[int, str], int] = {}
         for (credential, _, scope), quota in found.items():
@@ -89,8 +89,10 @@ class Quotas:
         if all(resolve(credential) == credential for credential, _, _ in self._windows):
             return
         joined = dict(self.current(resolve))
-        connection.execute("delete from quota_window")
-        connection.executemany(_SAVE, [_row(key[0], quota) for key, quota in joined.items()])
+        rows = [_row(key[0], quota) for key, quota in joined.items()]
+        for table, save in zip(_TABLES, _SAVES, strict=True):
+            connection.execute(f"delete from {table}")
+            connection.executemany(save, rows)
         with self._lock:
             self._windows = joined
 

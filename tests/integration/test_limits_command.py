@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 _RECORDS = 200
 _LIMITS = f"""\
 limits:
-- {{id: busy, name: Requests this month, strategy: monthly, requests: {_RECORDS // 2}}}
+- {{id: busy, name: Requests lately, strategy: session, window_minutes: 43200, requests: {_RECORDS // 2}}}
 - {{id: quiet, strategy: rolling, window_minutes: 43200, requests: 1000000, usd: 100000}}
 - {{id: month, strategy: monthly, requests: 1000000}}
 - {{id: odd, strategy: daily, models: [no-such-model], tokens: 5}}
@@ -71,8 +71,8 @@ def test_the_table_shows_all_limits_nearest_to_exhaustion_first_and_what_matches
     code, lines, notes = _run("limits", folder=folder)
     assert code == 0, notes
     assert re.split(r"\s{2,}", lines[0].strip()) == ["limit", "used", "budget", "%", "resets in", "pace", "runs out in"]
-    (busy,) = [line for line in lines if line.startswith("Requests this month")]
-    assert "requests, per month" in busy
+    (busy,) = [line for line in lines if line.startswith("Requests lately")]
+    assert "requests" in busy
     assert busy.endswith("used up")
     (quiet,) = [line for line in lines if line.startswith("quiet") and "requests" in line]
     assert "rolling" in quiet

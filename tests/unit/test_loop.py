@@ -184,7 +184,9 @@ def test_the_end_of_daylight_saving_time_stops_nothing() -> None:
     utc = datetime.now(UTC)
     to_noon = 12 - utc.hour  # so that neither the change nor the hour after it meets midnight
     ends = utc + timedelta(hours=to_noon + 1, seconds=5)
-    with _zone(f"AAA{-to_noon}BBB{-to_noon - 1},0/0,{ends.timetuple().tm_yday - 1}/{ends:%H:%M:%S}"):
+    # Daylight saving time begins half a year away, so that it is in force on any day of the year.
+    begins = (ends.timetuple().tm_yday + 180) % 365
+    with _zone(f"AAA{-to_noon}BBB{-to_noon - 1},{begins}/0,{ends.timetuple().tm_yday - 1}/{ends:%H:%M:%S}"):
         job = _Job()
         assert time.localtime().tm_isdst == 1
         with _looping(job):

@@ -15,7 +15,9 @@ from pydantic import SecretStr
 from exporter.credentials.accounts import Account, read_auth_files
 from exporter.history.rows import LabelRows
 from exporter.labels import Labels
-from exporter.ledger.ledger import FILE_NAME, Ledger
+from exporter.ledger.checksums import number_of_row
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.ledger import Ledger
 from exporter.pseudonyms import Pseudonyms
 from exporter.quotas.headers import Reading
 from exporter.settings.model import Aliases, CredentialAlias
@@ -81,6 +83,7 @@ def _old_ledger(folder: Path, *logins: dict[str, Any]) -> Ledger:
         _book(ledger, login["auth_index"][0])
     ledger.close()
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        connection.create_function("number_of_row", -1, number_of_row)  # the checksums are kept by triggers
         connection.execute(
             "insert into credential_name (kind, value, credential) select 'email', ?, id from credential",
             (PSEUDONYMS.of(_EMAIL),),
