@@ -72,7 +72,7 @@ def test_the_table_shows_all_limits_nearest_to_exhaustion_first_and_what_matches
     assert code == 0, notes
     assert re.split(r"\s{2,}", lines[0].strip()) == ["limit", "used", "budget", "%", "resets in", "pace", "runs out in"]
     (busy,) = [line for line in lines if line.startswith("Requests lately")]
-    assert "requests" in busy
+    assert "requests, 30d window" in busy
     assert busy.endswith("used up")
     (quiet,) = [line for line in lines if line.startswith("quiet") and "requests" in line]
     assert "rolling" in quiet
