@@ -36,5 +36,5 @@ USER 10001:10001
 VOLUME /data
 EXPOSE 9317
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "exporter.healthcheck"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "exporter.commands.healthcheck"]
 ENTRYPOINT ["cliproxy-exporter"]

@@ -38,7 +38,7 @@ bench: venv ## Measure speed and memory
 	if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
 
 docs: venv ## Write the generated reference pages in docs/ anew
-	$(BIN)/python -m exporter.reference docs/
+	$(BIN)/python -m exporter.commands.reference docs/
 
 dashboards: venv ## Write the dashboards in grafana/dashboards/ anew
 	$(BIN)/python -m grafana.generator

@@ -23,12 +23,12 @@ from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program, pricer
 from benchmarks.report import Section
 from exporter.app import connect
-from exporter.demo.world import CLIENTS, CREDENTIALS
+from exporter.ingest.snapshot import SnapshotIntake
 from exporter.normalize.wire import WireTokens
 from exporter.settings.model import ProxySettings
-from exporter.snapshot_intake import SnapshotIntake
+from exporter.simulator.world import CLIENTS, CREDENTIALS
 from exporter.sources.detect import detect
-from exporter.sources.snapshot import fetch_snapshot
+from exporter.sources.usage_snapshot import fetch_snapshot
 
 _MIB = 2**20
 _ROUNDS = 5

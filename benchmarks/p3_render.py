@@ -15,7 +15,7 @@ from benchmarks.measure import by_turns, cpu_seconds
 from benchmarks.program import PROXY, Program
 from benchmarks.records import Stream, every_label_set
 from benchmarks.report import Section
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.families import (

@@ -15,7 +15,7 @@ from benchmarks.p3_render import SERIES_PER_LABEL_SET
 from benchmarks.program import Program
 from benchmarks.records import Stream, random_labels
 from benchmarks.report import Section
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.world import MANAGEMENT_KEY
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _LABEL_SETS = 10_000 // SERIES_PER_LABEL_SET
@@ -40,7 +40,7 @@ def measure(directory: Path, quick: bool) -> Section:
         f" {label_sets:,} label sets (10,000 series), polling a demo proxy that is another process. Resident memory"
         f" after the first scrape, then after {_POLLS} polls, {_SCRAPES} scrapes with gzip and one status page. MiB.",
     )
-    with _started(["-m", "exporter.demo", "--port", "0", "--print-port"], directory, {}) as demo:
+    with _started(["-m", "exporter.simulator", "--port", "0", "--print-port"], directory, {}) as demo:
         settings = {
             "CLIPROXY_URL": f"http://127.0.0.1:{_line(demo)}",
             "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from benchmarks.program import Program
 from benchmarks.report import Section
-from exporter.labels import Labels
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.limits.evaluate import Evaluator
-from exporter.limits.limit import Limit, Strategy, Unit
+from exporter.limits.model import Limit, Strategy, Unit
 from exporter.settings.model import Aliases
 
 _ROUNDS = 7

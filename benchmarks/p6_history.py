@@ -18,10 +18,10 @@ from benchmarks.measure import cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program
 from benchmarks.records import Stream, real_labels
 from benchmarks.report import Section
-from exporter.history.checkpoint import Checkpoints
-from exporter.history.remote import Remote
+from exporter.history.client import Remote
+from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.sender import Sender
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.settings.model import Aliases
 from tests.supabase.api import SupabaseApi
 from tests.supabase.postgres import NEWEST, Database, Postgres

@@ -5,15 +5,15 @@ from functools import cache
 from pathlib import Path
 
 from exporter.clock import SystemClock
-from exporter.credentials.accounts import Account
-from exporter.demo.world import CREDENTIALS
-from exporter.intake import Intake
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
+from exporter.normalize.credentials import Account
+from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_genai_catalogue
 from exporter.pricing.engine import Pricer
-from exporter.pseudonyms import Pseudonyms
 from exporter.records import Billing, CredentialFacts
+from exporter.simulator.world import CREDENTIALS
 
 PROXY = "default"
 _MAX_LABEL_SETS = 100_000

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import count, cycle, islice
 
-from exporter.demo.traffic import Attempt, Traffic
-from exporter.demo.world import BY_AUTH_INDEX
+from exporter.simulator.traffic import Attempt, Traffic
+from exporter.simulator.world import BY_AUTH_INDEX
 
 SECONDS_BETWEEN_RECORDS = 0.7
 """10 million records in 81 days. The busier a proxy, the smaller the roll-up's share of the ledger."""

@@ -10,36 +10,36 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
-from exporter.history.claim import sign_of_proxy
-from exporter.history.history import INTERVAL_SECONDS, History
-from exporter.history.limit_configs import config_task
-from exporter.history.limit_status import status_task
-from exporter.history.model_prices import price_task
-from exporter.history.remote import Remote
+from exporter.history.claims import sign_of_proxy
+from exporter.history.client import Remote
+from exporter.history.predecessor.model_pricing import price_task
+from exporter.history.predecessor.rate_limit_configs import config_task
+from exporter.history.predecessor.rate_limit_status import status_task
 from exporter.history.state import HistoryStatus
+from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.history.tasks import prune_task, snapshot_task
-from exporter.intake import Intake
-from exporter.labels import Labels
+from exporter.ingest.poll_metrics import PollMetrics
+from exporter.ingest.poller import Pipeline
+from exporter.ingest.queue import Intake
+from exporter.ingest.snapshot import SnapshotIntake
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.retention import believable_now_ms
+from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
-from exporter.limits.limit import LimitSource
-from exporter.limits.stored_limits import StoredLimits
-from exporter.limits.user_limits import UserLimits
+from exporter.limits.model import LimitSource
+from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.loop import Loop, Worker
+from exporter.limits.yaml_source import UserLimits
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.polls import PollMetrics
-from exporter.pipeline import Pipeline
+from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
-from exporter.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
+from exporter.proxy_status import ProxyStatus
+from exporter.scheduler import Loop, Worker
 from exporter.settings.model import ProxySettings, Settings
-from exporter.snapshot_intake import SnapshotIntake
+from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.client import ProxyClient
-from exporter.sources.guard import KeyGuard
-from exporter.status import ProxyStatus
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page

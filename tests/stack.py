@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.receivers import WebReceiver, web_receiver
 from tests.monitoring import Prometheus, binaries_of, run_alertmanager, run_prometheus_with
 from tests.running import Process, exporter_process

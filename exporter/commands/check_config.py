@@ -9,7 +9,7 @@ from exporter.app import connect, open_ledger, open_remote, proxy_signs
 from exporter.clock import Clock, SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes
 from exporter.errors import ProxyError
-from exporter.history.check import check_project
+from exporter.history.preflight import check_project
 from exporter.ledger.ledger import Ledger
 from exporter.settings.load import load_settings, no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings

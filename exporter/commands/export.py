@@ -9,10 +9,10 @@ from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
+from exporter.commands.export_formats import Names, Span, write_csv, write_jsonl, write_openmetrics
 from exporter.days import day_start_ms
-from exporter.export import Names, Span, write_csv, write_jsonl, write_openmetrics
-from exporter.labels import Labels
-from exporter.ledger.dictionary import Dictionary
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.labels import Labels
 
 _END_MS = 2**62
 """After every record, also of a proxy whose clock is ahead."""

@@ -7,7 +7,7 @@ from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 
 
 @click.command("false-starts", epilog="Example: cliproxy-exporter false-starts")

@@ -10,10 +10,10 @@ from exporter.clock import Clock, SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import ExporterError
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.limits.rows import LimitRow
+from exporter.limits.present import LimitRow
 
 _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})

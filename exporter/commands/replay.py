@@ -7,7 +7,7 @@ from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import LedgerLockedError
-from exporter.intake import Intake
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import DataDirectoryLock
 from exporter.settings.model import Settings
 

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.commands.common import exit_codes, ready_settings
-from exporter.demo import versions
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Aliases, ProxySettings, Settings
+from exporter.simulator import versions
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's malloc.h."""
@@ -73,7 +73,9 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
     callback=_version,
     help="Which version then, newer or older.",
 )
-@click.option("--proxy-url", help="Read a simulated proxy that runs already, `python -m exporter.demo`, and play none.")
+@click.option(
+    "--proxy-url", help="Read a simulated proxy that runs already (`python -m exporter.simulator`), play none."
+)
 @click.pass_context
 def demo(
     context: click.Context,
@@ -129,10 +131,10 @@ def _run_demo(
     upgrade_to: str = versions.DEFAULT,
 ) -> None:
     # Imported here: the demo brings a web server of its own, which the exporter does not need.
-    from exporter.demo.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
-    from exporter.demo.proxy import DemoProxy  # noqa: PLC0415
-    from exporter.demo.server import DemoServer  # noqa: PLC0415
-    from exporter.demo.world import MANAGEMENT_KEY  # noqa: PLC0415
+    from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
+    from exporter.simulator.proxy import DemoProxy  # noqa: PLC0415
+    from exporter.simulator.server import DemoServer  # noqa: PLC0415
+    from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
 
     proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
     if history_hours is None:
@@ -168,8 +170,8 @@ def _run_demo(
 
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     """Run the exporter with the simulated proxy at this URL and no other, and without Supabase."""
-    from exporter.demo.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
-    from exporter.demo.world import MANAGEMENT_KEY  # noqa: PLC0415
+    from exporter.simulator.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
+    from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
 
     _run_exporter(
         settings.model_copy(

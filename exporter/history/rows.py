@@ -6,12 +6,12 @@ from datetime import tzinfo
 import msgspec
 
 from exporter.days import local_date
-from exporter.history.remote import Row
-from exporter.labels import Labels
-from exporter.ledger.backlog import Entry
-from exporter.ledger.dictionary import Dictionary
+from exporter.history.client import Row
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.sync.cursor import Entry
 from exporter.records import Basis, Billing
 
 _BASIS = {int(basis): basis.label for basis in Basis}

@@ -11,12 +11,12 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
-from exporter.history.checkpoint import Checkpoints
-from exporter.history.remote import PAGE_ROWS, Remote, Row, expect_object
+from exporter.history.client import PAGE_ROWS, Remote, Row, expect_object
+from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.rows import LabelRows, QuotaRows, Rows
-from exporter.labels import Labels
-from exporter.ledger.backlog import Entry, Outgoing
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.sync.cursor import Entry, Outgoing
 
 _FEWEST_ROWS = 50
 _SUSPICIOUS = 8

@@ -7,10 +7,10 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.history.history import Task
-from exporter.history.remote import Remote, expect_number
+from exporter.history.client import Remote, expect_number
+from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.retention import believable_now_ms
+from exporter.ledger.store.retention import believable_now_ms
 
 _SLOT_SECONDS = 300
 _LOOK_SECONDS = 10.0

@@ -19,8 +19,8 @@ from exporter.errors import (
     LedgerReadOnlyError,
     LedgerTooNewError,
 )
-from exporter.ledger import checksums
 from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
+from exporter.ledger.store import checksums
 
 FILE_NAME = "ledger.sqlite3"
 _BUSY_SECONDS = 5.0

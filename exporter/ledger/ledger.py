@@ -16,26 +16,21 @@ from pathlib import Path
 import structlog
 
 from exporter.clock import Clock
-from exporter.credentials.accounts import Account
-from exporter.ledger.backlog import Backlog
-from exporter.ledger.booking import Booked, book_entries, take_over
-from exporter.ledger.checksums import is_as_it_ended, note_end
 from exporter.ledger.database import Database, explained_opening
-from exporter.ledger.dictionary import Dictionary
-from exporter.ledger.inventory import take_inventory
-from exporter.ledger.limit_configs import LimitConfigs
-from exporter.ledger.losses import compare_counts, note_gap, settle_pop_mark
-from exporter.ledger.packing import SpoiltError, pack, unpack
-from exporter.ledger.periods import Periods
-from exporter.ledger.price_feed import LedgerPriceFeed
-from exporter.ledger.quotas import Quotas
-from exporter.ledger.refusals import LedgerRefusals
-from exporter.ledger.rejections import keep_rejected, reject_line, reject_unreadable
-from exporter.ledger.replay import queue_rejected
-from exporter.ledger.restarts import SourceKind, note_look, note_source
-from exporter.ledger.restoring import Restoring
-from exporter.ledger.retention import Pruned, prune
-from exporter.ledger.snapshots import (
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.store.booking import Booked, book_entries, take_over
+from exporter.ledger.store.checksums import is_as_it_ended, note_end
+from exporter.ledger.store.credentials import take_inventory
+from exporter.ledger.store.limit_configs import LimitConfigs
+from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.packing import SpoiltError, pack, unpack
+from exporter.ledger.store.price_feed import LedgerPriceFeed
+from exporter.ledger.store.refusals import LedgerRefusals
+from exporter.ledger.store.rejections import keep_rejected, reject_line, reject_unreadable
+from exporter.ledger.store.replay import queue_rejected
+from exporter.ledger.store.restarts import SourceKind, note_look, note_source
+from exporter.ledger.store.retention import Pruned, prune
+from exporter.ledger.store.snapshots import (
     Counted,
     Identity,
     SnapshotEnd,
@@ -45,13 +40,18 @@ from exporter.ledger.snapshots import (
     join_restored,
     known_details,
 )
-from exporter.ledger.totals import Flow, Totals, encode_key, read_flow
-from exporter.ledger.verification import LARGEST_CHECKED_BYTES, verify
-from exporter.ledger.windows import Windows
+from exporter.ledger.store.verification import LARGEST_CHECKED_BYTES, verify
+from exporter.ledger.sync.cursor import Backlog
+from exporter.ledger.sync.import_state import Restoring
+from exporter.ledger.views.periods import Periods
+from exporter.ledger.views.quotas import Quotas
+from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
+from exporter.ledger.views.usage_sums import Windows
+from exporter.normalize.credentials import Account
 from exporter.normalize.wire import Batch
-from exporter.quotas.headers import Reading
+from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
-from exporter.rivals import Watch
+from exporter.sources.loss_detection import Watch
 
 _SUCCESS_STORED_EVERY_MS = 60_000
 _log = structlog.get_logger("exporter")
@@ -349,7 +349,7 @@ class Ledger:
             return self.totals.flows[self.dictionary.proxies[proxy]]
 
     def note_source(self, proxy: str, kind: SourceKind) -> SourceKind | None:
-        """Usage was read from a source of this kind: see ``exporter.ledger.restarts``. Raises LedgerError.
+        """Usage was read from a source of this kind: see ``exporter.ledger.store.restarts``. Raises LedgerError.
 
         Returns the kind that was read before, None if none was. A change of it is a restart of the proxy.
         """
@@ -388,7 +388,7 @@ class Ledger:
         return found
 
     def compare_counts(self, proxy: str, *, torn: bool, publishing: bool, now_ms: int) -> Watch | None:
-        """Compare what ``proxy`` counted with what arrived: see ``exporter.ledger.losses``. Raises LedgerError."""
+        """Compare what ``proxy`` counted with what arrived: see ``ledger.store.losses``. Raises LedgerError."""
         with self._writing() as connection:
             proxy_id = self.dictionary.proxies[proxy]
             watch = compare_counts(connection, proxy_id, torn=torn, publishing=publishing, now_ms=now_ms)
@@ -460,7 +460,7 @@ class Ledger:
         stopping: Callable[[], bool],
         sent_only: bool = False,
     ) -> Pruned:
-        """Delete what is old: see ``exporter.ledger.retention``. Raises LedgerError."""
+        """Delete what is old: see ``exporter.ledger.store.retention``. Raises LedgerError."""
 
         def count(deleted: int) -> None:
             with self.totals.lock:
@@ -489,7 +489,7 @@ class Ledger:
         return salt
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
-        """Queue rejected records to be tried again: see ``exporter.ledger.replay``. Raises LedgerError."""
+        """Queue rejected records to be tried again: see ``exporter.ledger.store.replay``. Raises LedgerError."""
         queued = queue_rejected(self._database, reason=reason, now_ms=now_ms)
         for proxy in queued:
             self.register(proxy)  # shows its flow as it is now

@@ -284,7 +284,7 @@ alter table proxy add column missed_ms integer;
 alter table proxy add column retention_gaps integer not null default 0;
 alter table proxy add column gap_ms integer;
 alter table proxy add column gap_seconds integer;
--- The comparison of the proxy's counts with what arrived, as JSON: see exporter/rivals.py.
+-- The comparison of the proxy's counts with what arrived, as JSON: see exporter/sources/loss_detection.py.
 alter table proxy add column watch text;
 -- Records of a credential that arrived and stand for an attempt.
 alter table credential add column records integer not null default 0;

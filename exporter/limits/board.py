@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from exporter.clock import Clock
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.evaluate import Evaluator, Measured
-from exporter.limits.limit import Limit, LimitSource
+from exporter.limits.model import Limit, LimitSource
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.quotas.merge import is_current
 

@@ -7,11 +7,11 @@ limits or the labels change.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exporter.labels import Labels
-from exporter.ledger.dictionary import Dictionary
-from exporter.ledger.windows import WindowLook, WindowSums
-from exporter.limits.calendar import calendar_window
-from exporter.limits.limit import Limit, Per, Strategy, Unit, Usage
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.labels import Labels
+from exporter.ledger.views.usage_sums import WindowLook, WindowSums
+from exporter.limits.model import Limit, Per, Strategy, Unit, Usage
+from exporter.limits.strategies import calendar_window
 from exporter.limits.windows import CONFIGURED, LimitWindow
 
 MOST_WINDOWS = 200

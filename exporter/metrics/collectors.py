@@ -11,16 +11,16 @@ from exporter import __version__
 from exporter.clock import Clock
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.history.state import HistoryStatus
-from exporter.labels import Labels
-from exporter.ledger.dictionary import OTHER
+from exporter.ledger.label_store import OTHER
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.periods import used_lately
-from exporter.ledger.totals import Attempts, SeriesKey
+from exporter.ledger.views.periods import used_lately
+from exporter.ledger.views.totals import Attempts, SeriesKey
 from exporter.limits.board import LimitBoard
 from exporter.metrics import families as f
 from exporter.pricing.layers import PriceLayers
+from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing
-from exporter.status import STATES, ProxyStatus
 
 _log = structlog.get_logger("exporter.metrics")
 _STATUSES = ("active", "error", "disabled", "other")

@@ -15,9 +15,9 @@ from prometheus_client.openmetrics import exposition as openmetrics_format
 from werkzeug.http import parse_accept_header
 
 from exporter.clock import Clock
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.totals import SeriesKey
+from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
 from exporter.metrics import collectors
 from exporter.metrics.ledger_text import LedgerText

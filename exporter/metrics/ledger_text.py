@@ -7,9 +7,9 @@ label blocks are kept, because a label changes rarely and escaping it is the dea
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from exporter.labels import Labels
-from exporter.ledger.dictionary import Dictionary
-from exporter.ledger.totals import SeriesKey, Totals
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.labels import Labels
+from exporter.ledger.views.totals import SeriesKey, Totals
 from exporter.metrics.families import (
     CACHE_READ_TOKENS,
     CACHE_WRITE_TOKENS,

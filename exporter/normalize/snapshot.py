@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from exporter.errors import BadAnswerError
-from exporter.normalize.identity import fingerprint_of
+from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.queue import milliseconds, normalize
 from exporter.normalize.text import without_nul
 from exporter.normalize.wire import Wire, WireTokens

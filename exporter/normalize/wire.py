@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from exporter.normalize.text import without_nul
-from exporter.quotas.allowed import allowed_headers, response_identity, takes_windows, tells_of_quota
+from exporter.quotas.header_allowlist import allowed_headers, response_identity, takes_windows, tells_of_quota
 
 _MAX_TEXT = 300
 """Longest text kept of a field that a client or an upstream can fill. A record can be megabytes; a name cannot."""

@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 
 from exporter.errors import SettingsError
-from exporter.pricing.genai import load_genai_rows
-from exporter.pricing.price_file import DatedRow, FileRow, PriceFile, by_name, read_price_file
-from exporter.pricing.price_list import Listed, PriceList, Row, Rows, catalogue_ways
+from exporter.pricing.genai_prices import load_genai_rows
+from exporter.pricing.lookup import Listed, PriceList, Row, Rows, catalogue_ways
+from exporter.pricing.user_file import DatedRow, FileRow, PriceFile, by_name, read_price_file
 
 _OVERLAY = "overlay.yaml"
 

@@ -9,8 +9,8 @@ sum could not be told from it.
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from exporter.pricing.price import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
-from exporter.pricing.price_list import Catalogue
+from exporter.pricing.cost import MatchedBy, Price, Rates, Tariff, cost, pico_per_token, usd_per_million
+from exporter.pricing.lookup import Catalogue
 from exporter.records import Basis, Cost, Tokens, UsageRecord
 
 _DEFAULT_INPUT = pico_per_token("0.15")

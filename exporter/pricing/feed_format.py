@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from exporter.errors import PriceFeedError
-from exporter.pricing.names import LONGEST_NAME, clean
-from exporter.pricing.price import Tariff, Tier, pico_per_token
+from exporter.pricing.cost import Tariff, Tier, pico_per_token
+from exporter.pricing.model_names import LONGEST_NAME, clean
 
 _HIGHEST_PRICE = Decimal(100_000)
 """USD per million tokens. Above it, somebody mixed up units."""

@@ -7,7 +7,7 @@ from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.engine import DEFAULT_PRICE, Pricer
 from exporter.pricing.feed import FeedStore, PriceFeed
-from exporter.pricing.price_list import Catalogue
+from exporter.pricing.lookup import Catalogue
 from exporter.pricing.user_prices import UserPrices
 
 

@@ -12,10 +12,10 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import SettingsError
+from exporter.pricing.cost import MatchedBy, Price
 from exporter.pricing.engine import DEFAULT_PRICE
-from exporter.pricing.price import MatchedBy, Price
-from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
-from exporter.pricing.price_list import PriceList, override_ways
+from exporter.pricing.lookup import PriceList, override_ways
+from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.problems import Problem, first_of
 from exporter.settings.watched import WatchedFile

@@ -12,7 +12,7 @@ The ids on the right are those of the package ``genai-prices``, but for ``antigr
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from exporter.pricing.names import is_bedrock
+from exporter.pricing.model_names import is_bedrock
 
 OPENAI_COMPATIBLE = "openai-compatible-"
 """What CPA since v7.2.20 puts before the name of an OpenAI-compatible upstream."""

@@ -7,7 +7,7 @@ known reading of the same one.
 
 import msgspec
 
-from exporter.quotas.headers import SAME_RESET_MS, Reading
+from exporter.quotas.reading import SAME_RESET_MS, Reading
 
 _SAME_MOMENT_MS = 5_000
 """Sources that disagree within this time saw the same state: the header came with the answer itself, so it wins."""

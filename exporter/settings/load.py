@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from exporter.errors import SettingsError
-from exporter.limits.user_limits import check_limits_file
+from exporter.limits.yaml_source import check_limits_file
 from exporter.pricing.user_prices import check_prices_file
 from exporter.settings import checks
 from exporter.settings.environment import Read, read_dotenv, read_environment

@@ -21,7 +21,6 @@ import httpx
 import msgspec
 
 from exporter import __version__
-from exporter.cutting import Cutter
 from exporter.errors import (
     BadAnswerError,
     BannedError,
@@ -32,8 +31,9 @@ from exporter.errors import (
     ProxyUnreachableError,
     SettingsError,
 )
-from exporter.sources.answers import Answer, failure, transport_failure
-from exporter.sources.guard import KeyGuard
+from exporter.sources.auth_guard import KeyGuard
+from exporter.sources.cancellation import Cutter
+from exporter.sources.responses import Answer, failure, transport_failure
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 

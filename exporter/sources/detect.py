@@ -18,8 +18,8 @@ from exporter.errors import (
     ProxyUnreachableError,
     UnsupportedProxyError,
 )
-from exporter.sources.answers import Answer
 from exporter.sources.client import ProxyClient
+from exporter.sources.responses import Answer
 
 _V0 = "/v0/management"
 _V8 = "/v8/management"

@@ -15,10 +15,10 @@ from datetime import date, tzinfo
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.periods import MONTH, TODAY, YESTERDAY, PeriodTotals
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY, PeriodTotals
 from exporter.records import Basis, Billing
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS

@@ -10,10 +10,10 @@ from typing import Literal
 
 from exporter import formats
 from exporter.history.state import HistoryStatus
-from exporter.ledger.totals import Flow
+from exporter.ledger.views.totals import Flow
+from exporter.proxy_status import ProxyStatus
 from exporter.records import Billing
-from exporter.status import ProxyStatus
-from exporter.web.accounts import CredentialState
+from exporter.web.credential_states import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures
 
 _HEADLINES = {

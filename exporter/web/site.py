@@ -9,9 +9,9 @@ from werkzeug.exceptions import HTTPException
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError
-from exporter.ledger.scrapers import scraper_id
+from exporter.history.predecessor.remaining import label_after_reset
+from exporter.ledger.views.scrapers import scraper_id
 from exporter.limits.board import LimitBoard
-from exporter.limits.remaining import label_after_reset
 from exporter.metrics.exposition import Exposition, Scrape
 from exporter.web.access import Access, Refusal
 from exporter.web.page import Page, add_filters

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from exporter.app import Exporter
 from exporter.clock import Clock
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY, secrets
 from exporter.logs import configure_logging
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY, secrets
 from tests import loopback
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import flow_in, metric_in, secrets_found

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.intake import Intake
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.totals import Flow
+from exporter.ledger.views.totals import Flow
+from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.engine import Pricer
-from exporter.pseudonyms import Pseudonyms
 from tests.fakes.guarding import TurnableClock
 
 PSEUDONYMS = Pseudonyms(b"a key of tests")

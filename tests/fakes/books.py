@@ -4,8 +4,8 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from exporter.labels import Labels
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.wire import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from exporter.clock import Clock
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}

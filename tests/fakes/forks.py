@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.demo.world import MANAGEMENT_KEY
 from exporter.logs import configure_logging
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.program import settings_for
 from tests.running import environment
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from exporter.sources.guard import KeyGuard, Refusal, RefusedKey
+from exporter.sources.auth_guard import KeyGuard, Refusal, RefusedKey
 
 KEY = "mgmt-planted-Q7vXr2"
 """The key of the recorded servers."""

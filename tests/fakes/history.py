@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from exporter.history.history import History, Task
-from exporter.history.remote import Remote
+from exporter.history.client import Remote
+from exporter.history.sync import History, Task
 from exporter.history.tasks import prune_task, snapshot_task
-from exporter.labels import Labels
-from exporter.pseudonyms import Pseudonym
+from exporter.ledger.labels import Labels
+from exporter.normalize.pseudonyms import Pseudonym
 from exporter.settings.model import Aliases
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock

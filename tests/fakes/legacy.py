@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
-from exporter.pseudonyms import Pseudonyms
+from exporter.normalize.pseudonyms import Pseudonyms
 from tests.fakes.booking import PSEUDONYMS
 
 SeriesName = tuple[str, str]

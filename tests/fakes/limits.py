@@ -6,14 +6,14 @@ from datetime import UTC, tzinfo
 from itertools import count
 from pathlib import Path
 
-from exporter.labels import Labels
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.limits.limit import Limit
-from exporter.limits.limit_file import read_limit_file
-from exporter.limits.user_limits import SETTING, UserLimits
+from exporter.limits.model import Limit
 from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
+from exporter.limits.yaml_file import read_limit_file
+from exporter.limits.yaml_source import SETTING, UserLimits
 from exporter.normalize.wire import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.model import Aliases

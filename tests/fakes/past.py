@@ -8,9 +8,9 @@ from pydantic import SecretStr
 
 from exporter.app import open_ledger, open_price_layers, open_pseudonyms
 from exporter.clock import SystemClock
-from exporter.demo.traffic import Traffic
-from exporter.intake import Intake
+from exporter.ingest.queue import Intake
 from exporter.settings.model import Settings
+from exporter.simulator.traffic import Traffic
 from tests.fakes.program import HASH_KEY
 from tests.monitoring import Monitoring
 from tests.running import run_command

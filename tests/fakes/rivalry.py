@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from exporter.rivals import Counts, Watch, look
+from exporter.sources.loss_detection import Counts, Watch, look
 
 POLL_SECONDS = 15
 LOOK_EVERY = 4

@@ -12,12 +12,12 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from exporter.clock import Clock
-from exporter.credentials.accounts import read_auth_files, read_key_list
+from exporter.ingest.restart_log import RestartLog
+from exporter.ingest.snapshot import SnapshotIntake
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
+from exporter.normalize.credentials import read_auth_files, read_key_list
 from exporter.pricing.engine import Pricer
-from exporter.restarts import RestartLog
-from exporter.snapshot_intake import SnapshotIntake
 from tests.fakes.booking import PSEUDONYMS, adds_up, flow_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.legacy import Detail, LegacyProxy

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.compose import DEMO_ENV
 from tests.image.engine import Engine
 from tests.running import environment, metric_in
@@ -83,7 +83,7 @@ def test_the_demo_starts_with_one_command_fills_prometheus_and_goes_on_after_a_r
 @contextmanager
 def _proxy_on_the_host(*options: str) -> Iterator[str]:
     """A simulated CPA on this machine, outside of any container, as most users have it; gives its port."""
-    command = [sys.executable, "-m", "exporter.demo", "--host=0.0.0.0", "--port=0", "--print-port", *options]
+    command = [sys.executable, "-m", "exporter.simulator", "--host=0.0.0.0", "--port=0", "--print-port", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment({})) as process:
         assert process.stdout is not None
         try:

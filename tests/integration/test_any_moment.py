@@ -18,16 +18,16 @@ from typing import Literal
 import msgspec
 import pytest
 
-from exporter.credentials.accounts import read_auth_files
-from exporter.demo.traffic import Attempt, Traffic
 from exporter.errors import LedgerFullError
-from exporter.intake import Intake
-from exporter.labels import Labels
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.totals import Flow, read_flow
+from exporter.ledger.views.totals import Flow, read_flow
 from exporter.metrics.ledger_text import LedgerText
+from exporter.normalize.credentials import read_auth_files
 from exporter.settings.model import Aliases
+from exporter.simulator.traffic import Attempt, Traffic
 from tests.fakes.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 

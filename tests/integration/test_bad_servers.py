@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy, Item
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
-from exporter.sources.guard import RETRY_SECONDS
+from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
+from exporter.sources.auth_guard import RETRY_SECONDS
 from tests import loopback
 from tests.fakes.bench import WRONG_KEY, bench_of, served_at
 from tests.fakes.guarding import TurnableClock

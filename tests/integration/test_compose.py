@@ -15,12 +15,12 @@ import httpx
 import pytest
 import yaml
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.monitoring import Monitoring, binaries_of

@@ -12,16 +12,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from exporter.demo.traffic import Traffic
 from exporter.errors import LedgerCorruptError
-from exporter.labels import Labels
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
+from exporter.proxy_status import ProxyStatus
 from exporter.settings.model import Aliases
-from exporter.status import ProxyStatus
+from exporter.simulator.traffic import Traffic
 from tests.fakes.booking import intake_of
 from tests.fakes.guarding import TurnableClock
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.traffic import Attempt, Traffic
-from exporter.demo.world import CREDENTIALS, MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.traffic import Attempt, Traffic
+from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
@@ -404,7 +404,7 @@ def test_a_wrong_order_is_refused(start: Start, name: str, body: dict[str, Any])
 
 
 def test_a_process_has_a_history_and_is_upgraded_while_it_runs() -> None:
-    command = [sys.executable, "-m", "exporter.demo", "--port", "0", "--print-port", "--control"]
+    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", "--control"]
     command += ["--version", "6.9", "--rate", "20", "--history-hours", "0.05", "--upgrade-after", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -431,7 +431,7 @@ def test_a_process_has_a_history_and_is_upgraded_while_it_runs() -> None:
     ],
 )
 def test_a_wrong_option_is_said(arguments: list[str], text: str) -> None:
-    command = [sys.executable, "-m", "exporter.demo", *arguments]
+    command = [sys.executable, "-m", "exporter.simulator", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert text in done.stderr

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.demo.live import LiveTraffic
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from exporter.records import Tokens
+from exporter.simulator.live import LiveTraffic
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from tests import loopback
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.waiting import wait_until
@@ -680,7 +680,7 @@ def test_a_taken_port_is_an_error_of_the_caller() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--help"], 0, "example: python -m exporter.demo"),
+        (["--help"], 0, "example: python -m exporter.simulator"),
         (["--version", "newest"], 2, "knows 6.6, 6.9"),
         (["--port", "taken"], 1, "Cannot listen on 127.0.0.1"),
     ],
@@ -688,7 +688,7 @@ def test_a_taken_port_is_an_error_of_the_caller() -> None:
 def test_the_command_says_what_is_wrong(arguments: list[str], code: int, text: str) -> None:
     with DemoServer(DemoProxy()) as server:
         asked = [str(server.port) if argument == "taken" else argument for argument in arguments]
-        command = [sys.executable, "-m", "exporter.demo", *asked]
+        command = [sys.executable, "-m", "exporter.simulator", *asked]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     assert result.returncode == code
@@ -697,7 +697,7 @@ def test_the_command_says_what_is_wrong(arguments: list[str], code: int, text: s
 
 
 def test_the_demo_runs_as_a_process_and_ends_on_sigterm() -> None:
-    command = [sys.executable, "-m", "exporter.demo", "--port", "0", "--print-port", "--rate", "5", "--control"]
+    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", "--rate", "5", "--control"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

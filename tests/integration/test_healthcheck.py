@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
 from tests.running import environment, exporter_process
 
 
 def _check(**settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "exporter.healthcheck"],
+        [sys.executable, "-m", "exporter.commands.healthcheck"],
         env=environment(settings),
         capture_output=True,
         text=True,

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from exporter.app import Exporter
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus

@@ -17,11 +17,11 @@ from typing import Protocol
 import httpx
 import pytest
 
-from exporter.demo.proxy import DemoProxy, Item
-from exporter.demo.world import MANAGEMENT_KEY
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
+from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
 from tests.fakes.forks import Forks
 from tests.running import exporter_process, flow_in, ledger_file

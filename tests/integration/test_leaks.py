@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
 from tests import loopback
 from tests.fakes.guarding import KEY
 from tests.fakes.replay import FIXTURES, Recording, ReplayProxy

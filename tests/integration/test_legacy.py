@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
-from exporter.metrics.polls import PollMetrics
-from exporter.pipeline import Pipeline
+from exporter.ingest.poll_metrics import PollMetrics
+from exporter.ingest.poller import Pipeline
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.client import ProxyClient
 from tests.fakes.bench import bench_of, served_at
 from tests.fakes.booking import PSEUDONYMS, intake_of, open_ledger

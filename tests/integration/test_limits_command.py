@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.waiting import wait_until
@@ -20,7 +20,7 @@ _LIMITS = f"""\
 limits:
 - {{id: busy, name: Requests lately, strategy: session, window_minutes: 43200, requests: {_RECORDS // 2}}}
 - {{id: quiet, strategy: rolling, window_minutes: 43200, requests: 1000000, usd: 100000}}
-- {{id: month, strategy: monthly, requests: 1000000}}
+- {{id: all, strategy: rolling, window_minutes: 44640, requests: 1000000}}
 - {{id: odd, strategy: daily, models: [no-such-model], tokens: 5}}
 - {{id: people, strategy: weekly, per: client, client: nobody, tokens: 5}}
 """
@@ -89,7 +89,7 @@ def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folde
     code, lines, notes = _run("limits", "reset", "quiet", folder=folder)
     assert (code, lines) == (0, ["The limit quiet starts now."]), notes
     wait_until(lambda: _used(program, "quiet"), lambda used: used == 0)
-    assert _used(program, "month") == _counted(folder), "the others go on"
+    assert _used(program, "all") == _counted(folder), "the others go on"
 
 
 @pytest.mark.usefixtures("program")
@@ -119,12 +119,12 @@ def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_heals(program: P
     assert reloaded() == 1
     (folder / "limits.yaml").write_text(_BAD)
     wait_until(reloaded, lambda ok: ok == 0)
-    assert _used(program, "month") == _counted(folder), "the last good set"
+    assert _used(program, "all") == _counted(folder), "the last good set"
     assert len(program.logged("limits_not_reloaded", "limits.yaml:3")) == 1
     assert "A limit has a mistake" in program.get("/").text
-    (folder / "limits.yaml").write_text(_LIMITS.replace("month,", "renamed,"))
+    (folder / "limits.yaml").write_text(_LIMITS.replace("id: all,", "id: renamed,"))
     wait_until(reloaded, lambda ok: ok == 1)
-    assert (_used(program, "renamed"), _used(program, "month")) == (_counted(folder), None)
+    assert (_used(program, "renamed"), _used(program, "all")) == (_counted(folder), None)
     assert "A limit has a mistake" not in program.get("/").text
     assert len(program.logged("limit_matches_nothing", "odd")) == 1
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from exporter.app import Exporter
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
 from exporter.logs import configure_logging
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for

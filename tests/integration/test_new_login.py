@@ -12,11 +12,11 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.clock import SystemClock
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.wire import go_timestamp
-from exporter.demo.world import MANAGEMENT_KEY
 from exporter.settings.model import Aliases, CredentialAlias
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.wire import go_timestamp
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import metric_in
 from tests.waiting import wait_until

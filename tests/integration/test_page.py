@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.app import Exporter
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.program import running, settings_for
 from tests.waiting import wait_until

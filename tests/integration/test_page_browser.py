@@ -23,12 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import Exporter
 from exporter.days import day_start_ms, local_date, previous_day
-from exporter.demo.exporting import LIMITS_FILE
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import CLIENTS, MANAGEMENT_KEY, secrets
 from exporter.settings.model import Aliases, Settings
+from exporter.simulator.exporting import LIMITS_FILE
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, secrets
 from tests import loopback
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for

@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 
 from exporter.clock import SystemClock
-from exporter.demo.traffic import Traffic
-from exporter.export import Names, Span, write_openmetrics
-from exporter.intake import Intake
-from exporter.labels import Labels
+from exporter.commands.export_formats import Names, Span, write_openmetrics
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.engine import Pricer
-from exporter.pseudonyms import Pseudonyms
 from exporter.settings.model import Aliases
+from exporter.simulator.traffic import Traffic
 from tests.monitoring import prometheus_binaries
 
 

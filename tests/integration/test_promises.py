@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo.traffic import Attempt, Traffic, Truth
 from exporter.errors import LedgerFullError
-from exporter.intake import Intake
-from exporter.labels import Labels
+from exporter.ingest.queue import Intake
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.ledger_text import LedgerText
 from exporter.normalize.wire import read_batch
 from exporter.records import Tokens
 from exporter.settings.model import Aliases
+from exporter.simulator.traffic import Attempt, Traffic, Truth
 from tests.fakes.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 

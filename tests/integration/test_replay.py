@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.intake import Intake
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.totals import Flow
+from exporter.ledger.views.totals import Flow
+from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.engine import Pricer
-from exporter.pseudonyms import Pseudonyms
 
 _GOOD = {"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": "m", "auth_type": "oauth"}
 _KEPT: Sequence[object] = [

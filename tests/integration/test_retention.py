@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
-from exporter.demo.traffic import Traffic
-from exporter.intake import Intake
+from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.retention import Pruned
+from exporter.ledger.store.retention import Pruned
+from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_genai_catalogue
 from exporter.pricing.engine import Pricer
-from exporter.pseudonyms import Pseudonyms
+from exporter.simulator.traffic import Traffic
 
 _DAY = 86_400
 

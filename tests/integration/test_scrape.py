@@ -29,11 +29,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
 from exporter.metrics.families import HISTORY_FAMILIES, LEDGER_FAMILIES, OTHER_FAMILIES, PRICE_FEED
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.guarding import KEY, TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.raw import RawServer, hang
 from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.waiting import wait_until

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.bench import Bench, bench_of
 from tests.fakes.guarding import TurnableClock
 

@@ -14,10 +14,10 @@ from itertools import pairwise
 import pytest
 
 from exporter.app import Exporter
-from exporter.demo.live import LiveTraffic
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.live import LiveTraffic
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from exporter.app import open_history, open_ledger, open_limits, open_price_layers, open_remote
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.limits import LimitBench
 from tests.fakes.program import settings_for

@@ -9,10 +9,10 @@ import click
 import pytest
 
 from exporter import __version__, cli
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.running import environment, exporter_process, flow_in, run_command
 from tests.waiting import wait_until
 
@@ -62,7 +62,7 @@ def test_help_shows_the_first_sentence_of_each_command() -> None:
     [
         ("import exporter.cli", "exporter.commands"),
         ("import exporter.commands.price", "exporter.app exporter.ledger.ledger exporter.history flask supabase"),
-        ("import exporter.healthcheck", "click pydantic exporter.settings"),
+        ("import exporter.commands.healthcheck", "click pydantic exporter.settings"),
     ],
 )
 def test_a_small_command_imports_a_small_part_of_the_program(code: str, needless: str, tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter import pipeline
 from exporter.errors import ProxyError
-from exporter.history.remote import REASONS as HISTORY_REASONS
+from exporter.history.client import REASONS as HISTORY_REASONS
 from exporter.history.state import STATES as HISTORY_STATES
+from exporter.ingest import poller as pipeline
 from exporter.metrics.collectors import REJECTION_REASONS
 from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
+from exporter.proxy_status import ProxyStatus
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
-from exporter.status import ProxyStatus
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(

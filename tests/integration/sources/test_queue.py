@@ -6,7 +6,7 @@ import pytest
 
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError
 from exporter.sources.detect import Flags, Paths, Source, SourceGoneError
-from exporter.sources.queue import drain, pop
+from exporter.sources.usage_queue import drain, pop
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
-from exporter.history.check import FUNCTIONS, TABLES, Finding, check_project
-from exporter.history.claim import owner_of
-from exporter.history.old_rows import PLACES
-from exporter.history.remote import Remote
+from exporter.history.claims import owner_of
+from exporter.history.client import Remote
+from exporter.history.predecessor.raw_key_scan import PLACES
+from exporter.history.preflight import FUNCTIONS, TABLES, Finding, check_project
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.booking import open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.running import run_command

@@ -13,8 +13,8 @@ from signal import SIGINT, SIGQUIT
 
 import pytest
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
 from tests.fakes.forks import Forks
 from tests.running import flow_in

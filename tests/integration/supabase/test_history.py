@@ -8,7 +8,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from exporter.history.history import SCHEMA_VERSION
+from exporter.history.sync import SCHEMA_VERSION
 from exporter.settings.model import Aliases, ClientAlias
 from tests.fakes.booking import GOOD
 from tests.fakes.history import Start

@@ -6,9 +6,9 @@ import pytest
 import structlog
 
 from exporter.errors import HistoryAwayError
-from exporter.history import remote as remote_module
-from exporter.history.history import Task
-from exporter.pseudonyms import Pseudonyms
+from exporter.history import client as remote_module
+from exporter.history.sync import Task
+from exporter.normalize.pseudonyms import Pseudonyms
 from tests.fakes.history import Start
 from tests.supabase.api import SupabaseApi
 from tests.supabase.comparison import assert_equal, records

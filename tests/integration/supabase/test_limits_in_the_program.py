@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests import loopback
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import metrics_of, running, settings_for

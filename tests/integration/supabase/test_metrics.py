@@ -6,12 +6,12 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.world import MANAGEMENT_KEY
-from exporter.history.remote import REASONS
+from exporter.history.client import REASONS
 from exporter.history.state import STATES
 from exporter.metrics.families import HISTORY_FAMILIES
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.supabase.api import SupabaseApi
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import HistoryAwayError
-from exporter.history.remote import Remote
+from exporter.history.client import Remote
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.limits import Use
 from tests.supabase.api import SupabaseApi

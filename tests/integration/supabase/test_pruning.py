@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import MANAGEMENT_KEY
-from exporter.history.remote import Remote
+from exporter.history.client import Remote
 from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.program import running, settings_for

@@ -17,19 +17,19 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter, open_pseudonyms
 from exporter.clock import SystemClock
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.server import DemoServer
-from exporter.demo.snapshot import Details
-from exporter.demo.traffic import Traffic
-from exporter.demo.world import CLIENTS, MANAGEMENT_KEY
 from exporter.errors import HistoryAwayError
-from exporter.history.remote import Remote
-from exporter.history.restore import Restore
-from exporter.labels import Labels
+from exporter.history.client import Remote
+from exporter.history.recovery.restore import Restore
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.settings.model import Aliases, ClientAlias, Settings
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.snapshot import Details
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.fakes.program import metrics_of, running, settings_for
 from tests.running import flow_in, ledger_file, metric_in
 from tests.supabase.api import SupabaseApi

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from exporter.credentials.accounts import Account, read_auth_files
 from exporter.history.rows import LabelRows
-from exporter.labels import Labels
-from exporter.ledger.checksums import number_of_row
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.pseudonyms import Pseudonyms
-from exporter.quotas.headers import Reading
+from exporter.ledger.store.checksums import number_of_row
+from exporter.normalize.credentials import Account, read_auth_files
+from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.quotas.reading import Reading
 from exporter.settings.model import Aliases, CredentialAlias
 from tests.fakes.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock

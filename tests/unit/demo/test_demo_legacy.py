@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.live import LiveTraffic
-from exporter.demo.played import imported_attempt
-from exporter.demo.proxy import DemoProxy
-from exporter.demo.traffic import Attempt, Traffic, Truth
-from exporter.demo.wire import Event, Shape, visible, wire_record
-from exporter.demo.world import CLIENTS, CREDENTIALS, Credential, Family
 from exporter.records import Tokens
+from exporter.simulator.live import LiveTraffic
+from exporter.simulator.played import imported_attempt
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.traffic import Attempt, Traffic, Truth
+from exporter.simulator.wire import Event, Shape, visible, wire_record
+from exporter.simulator.world import CLIENTS, CREDENTIALS, Credential, Family
 from tests.recordings import recorded
 
 NOW = 1795503600.0

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.quotas import (
+from exporter.quotas.header_allowlist import allowed_headers
+from exporter.quotas.reading import Reading, read_headers
+from exporter.simulator.quotas import (
     FIVE_HOURS,
     SEVEN_DAYS,
     claude_headers,
@@ -16,10 +18,8 @@ from exporter.demo.quotas import (
     reading,
     vendor_answer,
 )
-from exporter.demo.wire import Event, wire_record
-from exporter.demo.world import CLIENTS, CREDENTIALS, Credential
-from exporter.quotas.allowed import allowed_headers
-from exporter.quotas.headers import Reading, read_headers
+from exporter.simulator.wire import Event, wire_record
+from exporter.simulator.world import CLIENTS, CREDENTIALS, Credential
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.demo.quotas import FIVE_HOURS
-from exporter.demo.traffic import Attempt, Traffic, Truth, load
-from exporter.demo.wire import Event, Shape, go_timestamp, visible, wire_record
-from exporter.demo.world import CLIENTS, CREDENTIALS, secrets
 from exporter.records import Tokens
+from exporter.simulator.quotas import FIVE_HOURS
+from exporter.simulator.traffic import Attempt, Traffic, Truth, load
+from exporter.simulator.wire import Event, Shape, go_timestamp, visible, wire_record
+from exporter.simulator.world import CLIENTS, CREDENTIALS, secrets
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa"
 SHANGHAI = ZoneInfo("Asia/Shanghai")

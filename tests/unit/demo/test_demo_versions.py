@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporter.demo.versions import parse_version, version_number
-from exporter.demo.world import CREDENTIALS, Credential
+from exporter.simulator.versions import parse_version, version_number
+from exporter.simulator.world import CREDENTIALS, Credential
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from exporter.errors import (
 )
 from exporter.ledger import database
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
-from exporter.ledger.restarts import Witness, note_look
 from exporter.ledger.schema import MIGRATIONS
+from exporter.ledger.store.restarts import Witness, note_look
 from tests.fakes.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.errors import LedgerError
-from exporter.limits.limit import Unit
+from exporter.limits.model import Unit
 from exporter.settings.model import Aliases, ClientAlias
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.limits import LimitBench, Use

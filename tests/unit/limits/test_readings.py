@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from exporter.credentials.accounts import read_auth_files
 from exporter.ledger.database import FILE_NAME
-from exporter.limits.rows import LimitRow
+from exporter.limits.present import LimitRow
 from exporter.limits.windows import LimitWindow
 from exporter.metrics.collectors import limit_families
-from exporter.quotas.headers import MAX_WINDOWS
+from exporter.normalize.credentials import read_auth_files
+from exporter.quotas.reading import MAX_WINDOWS
 from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.limits import LimitBench

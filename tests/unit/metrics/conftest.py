@@ -9,17 +9,17 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from exporter.credentials.accounts import Account
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
+from exporter.normalize.credentials import Account
+from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.normalize.wire import Batch
 from exporter.pricing.layers import open_prices
-from exporter.pseudonyms import Pseudonyms
+from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
-from exporter.status import ProxyStatus
 from tests.fakes.guarding import TurnableClock
 
 PEOPLE = "*/*"

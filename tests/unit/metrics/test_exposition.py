@@ -15,7 +15,7 @@ from exporter.errors import LedgerError
 from exporter.metrics import collectors
 from exporter.metrics.families import LEDGER_FAMILIES
 from exporter.metrics.ledger_text import LedgerText
-from exporter.status import ProxyStatus
+from exporter.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench, account
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from exporter.ledger.scrapers import LATELY_SECONDS, MOST_SCRAPERS, scraper_id
+from exporter.ledger.views.scrapers import LATELY_SECONDS, MOST_SCRAPERS, scraper_id
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench
 
 _BIRTH_SECONDS = 60

@@ -11,7 +11,7 @@ import yaml
 
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
-from exporter.status import STATES
+from exporter.proxy_status import STATES
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"

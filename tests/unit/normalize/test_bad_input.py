@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.credentials.accounts import read_auth_files, read_key_list
+from exporter.normalize.credentials import read_auth_files, read_key_list
 from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import read_details, read_snapshot
 from exporter.normalize.wire import Batch, LineError, decode_line, read_batch

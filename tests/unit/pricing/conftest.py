@@ -1,7 +1,7 @@
 import pytest
 
 from exporter.pricing.catalogue import load_catalogue, load_genai_catalogue
-from exporter.pricing.price_list import PriceList
+from exporter.pricing.lookup import PriceList
 
 
 @pytest.fixture(scope="session")

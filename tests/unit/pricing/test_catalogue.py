@@ -17,9 +17,9 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from exporter.pricing.genai import genai_rows
-from exporter.pricing.price import MatchedBy
-from exporter.pricing.price_list import PriceList, catalogue_ways
+from exporter.pricing.cost import MatchedBy
+from exporter.pricing.genai_prices import genai_rows
+from exporter.pricing.lookup import PriceList, catalogue_ways
 
 
 def ms(text: str) -> int:

@@ -12,8 +12,8 @@ import pytest
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
-from exporter.pricing.price import cost
-from exporter.pricing.price_list import PriceList
+from exporter.pricing.cost import cost
+from exporter.pricing.lookup import PriceList
 from exporter.pricing.without_price import models_without_price
 from exporter.records import Tokens
 

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.price_feed import read_price_feed
+from exporter.ledger.store.price_feed import read_price_feed
+from exporter.pricing.cost import Price
 from exporter.pricing.feed import PriceFeed
-from exporter.pricing.price import Price
-from exporter.pricing.price_list import PriceList
+from exporter.pricing.lookup import PriceList
 from tests.fakes.books import TurnedClock
 
 DAY_MS = 86_400_000

@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from exporter.pricing.catalogue import read_overlay
+from exporter.pricing.cost import Price, pico_per_token
 from exporter.pricing.engine import Pricer
-from exporter.pricing.price import Price, pico_per_token
-from exporter.pricing.price_file import FileRow
-from exporter.pricing.price_list import PriceList
+from exporter.pricing.lookup import PriceList
+from exporter.pricing.user_file import FileRow
 from exporter.records import Basis, Billing, Tokens, UsageRecord
 
 ROWS = read_overlay().rows

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
 from exporter.errors import SettingsError
+from exporter.pricing.cost import MatchedBy
 from exporter.pricing.engine import DEFAULT_PRICE
-from exporter.pricing.price import MatchedBy
 from exporter.pricing.user_prices import UserPrices, check_prices_file
 
 AT_MS = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp()) * 1000

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.quotas.headers import Reading
 from exporter.quotas.merge import is_current, merge
+from exporter.quotas.reading import Reading
 
 _NOW_MS = 1_787_306_405_000
 _HOUR_MS = 3_600_000

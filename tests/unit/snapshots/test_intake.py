@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-import exporter.snapshot_details
+import exporter.ingest.snapshot_details
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
+from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from tests.fakes.booking import adds_up, check_sums, flow_of, intake_of, take
 from tests.fakes.legacy import Detail, LegacyProxy
 from tests.fakes.snapshots import HOUR_MS, NOON, SnapshotBench, booked
@@ -327,7 +327,7 @@ def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
 def _take_in(bench: SnapshotBench) -> None:
     code = 1
     try:
-        exporter.snapshot_details._PER_TRANSACTION = 50
+        exporter.ingest.snapshot_details._PER_TRANSACTION = 50
         bench.start()
         bench.poll()
         code = 0

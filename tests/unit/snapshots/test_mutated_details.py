@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.snapshots import Identity
+from exporter.ledger.store.snapshots import Identity
 from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import read_details, read_snapshot, snapshot_fingerprint
 from exporter.normalize.wire import Wire

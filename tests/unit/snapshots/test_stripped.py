@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger.periods import TODAY
+from exporter.ledger.views.periods import TODAY
 from tests.fakes.booking import GOOD, flow_of, intake_of, take
 from tests.fakes.snapshots import SnapshotBench
 

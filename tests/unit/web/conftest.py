@@ -9,14 +9,14 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
-from exporter.labels import Labels
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.limits.limit import LimitSource
+from exporter.limits.model import LimitSource
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
+from exporter.proxy_status import ProxyStatus
 from exporter.settings.model import Aliases
-from exporter.status import ProxyStatus
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.limits.board import Board
-from exporter.limits.limit import Limit, Per, Strategy, Unit
+from exporter.limits.model import Limit, Per, Strategy, Unit
 from exporter.limits.windows import LimitWindow, Thresholds
 from tests.unit.web.conftest import WebBench
 from tests.unit.web.test_page import HOSTILE

@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.periods import MONTH, TODAY, YESTERDAY
+from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.normalize.wire import read_batch
 from exporter.pricing.layers import open_prices
+from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing
-from exporter.status import ProxyStatus
 from exporter.web.page import Page, add_filters
 from tests.fakes.books import Books
 

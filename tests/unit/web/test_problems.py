@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from exporter.credentials.accounts import Account
-from exporter.ledger.totals import Flow
-from exporter.metrics.polls import FAILURE_REASONS
+from exporter.ingest.poll_metrics import FAILURE_REASONS
+from exporter.ledger.views.totals import Flow
+from exporter.normalize.credentials import Account
+from exporter.proxy_status import ProxyStatus
 from exporter.records import Billing, CredentialFacts
-from exporter.status import ProxyStatus
-from exporter.web.accounts import CredentialState, credential_states
+from exporter.web.credential_states import CredentialState, credential_states
 from exporter.web.overview import MOST_REJECTED, Figures, Spark
 from exporter.web.problems import Problem, find_problems
 from tests.fakes.books import Books

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from werkzeug.test import create_environ, run_wsgi_app
 
-from exporter.status import ProxyStatus
+from exporter.proxy_status import ProxyStatus
 from tests.unit.web.conftest import WebBench
 
 

@@ -1,0 +1,38 @@
+"""``python -m exporter.commands.healthcheck``: exit code 0 if this container's exporter answers, else a sentence and 1.
+
+The image's HEALTHCHECK: it has no curl, and the port may be another one. It reads the environment alone, because
+loading all settings would cost a second of processor time every half minute.
+"""
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping
+
+_DEFAULT_PORT = "9317"
+_SECONDS = 4.0
+
+
+def problem(environ: Mapping[str, str]) -> str:
+    """Why the exporter is not healthy; empty if it is."""
+    port = environ.get("EXPORTER_PORT") or environ.get("COLLECTOR_TRIGGER_PORT") or _DEFAULT_PORT
+    host = environ.get("EXPORTER_HOST", "")
+    if host in ("", "0.0.0.0"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    elif host == "::":
+        host = "::1"
+    try:
+        # Not urllib: that would ask the proxy of the environment.
+        connection = http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
+        try:
+            connection.request("GET", "/-/healthy")
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        return f"{host}:{port} does not answer: {exc}"
+    return "" if status == http.HTTPStatus.OK else f"{host}:{port} answers with status {status}"
+
+
+if __name__ == "__main__":
+    sys.exit(problem(os.environ) or 0)

@@ -1,0 +1,101 @@
+"""The claim of a proxy's name in a project: two exporters must not write under one name.
+
+A name belongs to the ledger that claimed it first, until it is given back. There is one exception, so that a lost data
+directory can be replaced without a hand: a ledger that was made after the other's last sign of life, and reads the same
+proxy, takes the name over.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from exporter.errors import HistoryMisconfiguredError
+from exporter.history.client import Remote, Row, expect_object
+from exporter.ledger.ledger import Ledger
+
+STALE_SECONDS = 900
+"""After this time without a sign of the exporter that has the claim, its successor may have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims: the id of the ledger, and when that was made, in ms (None: long ago)."""
+
+    owner: str
+    made_ms: int | None
+
+
+def owner_of(ledger: Ledger) -> str:
+    """The id under which the exporter with this ledger claims proxies: random, and as lasting as the ledger is."""
+    return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
+
+
+def claimant_of(ledger: Ledger) -> Claimant:
+    """The exporter with this ledger. Raises LedgerError."""
+    return Claimant(owner_of(ledger), ledger.backlog.made_ms())
+
+
+def sign_of_proxy(management_key: str, *, project_key: str) -> str:
+    """What tells in a project that two exporters read the same proxy: they have the same management key.
+
+    The secret key of the project goes into it, which is nowhere in there, so that nobody who reads the project's tables
+    can try management keys out.
+    """
+    secret = hashlib.blake2b(project_key.encode()).digest()
+    return hashlib.blake2b(management_key.encode(), key=secret, digest_size=16).hexdigest()
+
+
+def claim(remote: Remote, proxy: str, claimant: Claimant, *, sign: str | None, is_first: bool) -> date | None:
+    """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
+
+    Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
+
+    ``sign`` is that of the proxy, empty if it has no management key, None if it is not in the settings. Of one that is
+    not, only a name that nobody else has had is claimed.
+    ``is_first``: this ledger never had the claim, so it may be the successor of one that was lost.
+    """
+    asked = {"p_proxy": proxy, "p_owner": claimant.owner, "p_own_only": sign is None, "p_sign": sign or None}
+    answer = expect_object(remote.call("exporter_claim", **asked))
+    if answer["claimed"]:
+        return _deleted_before(answer)
+    seen_at = datetime.fromisoformat(str(answer["seen_at"]))
+    is_successor = is_first and may_succeed(claimant, sign, seen_at=seen_at, seen_sign=answer["sign"])
+    if is_successor:
+        answer = expect_object(remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
+        if answer["claimed"]:
+            return _deleted_before(answer)
+    raise name_taken(proxy, seen_at, is_successor=is_successor)
+
+
+def may_succeed(claimant: Claimant, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
+    """Whether the claimant, with this sign of its proxy, may stand in for the ledger that was last seen with that sign.
+
+    Two clocks are compared, ours and the database's, which may differ by as long as the other has to be silent anyway.
+    """
+    is_younger = claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
+    return is_younger and bool(sign) and sign == seen_sign
+
+
+def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:
+    """What to tell whoever cannot have the name ``proxy``, which another exporter used last at ``seen_at``."""
+    lost = (
+        f"it goes on by itself {STALE_SECONDS // 60} minutes after that."
+        if is_successor
+        else "give the name back: docs/supabase.md#several-exporters."
+    )
+    return HistoryMisconfiguredError(
+        f"Another exporter writes the history of a proxy named {proxy} to this project, last at {in_utc(seen_at)}."
+        " If that is another installation, give this proxy a name of its own. If that was this one, before its data"
+        f" directory was lost, {lost}",
+        reason="name_taken",
+    )
+
+
+def in_utc(moment: datetime) -> str:
+    """A moment for people."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _deleted_before(answer: Row) -> date | None:
+    day = answer["pruned_before"]
+    return None if day is None else date.fromisoformat(str(day))

@@ -1,0 +1,296 @@
+"""The Supabase project: calls through the ``supabase`` client, and what can go wrong with them in plain words.
+
+The client is imported with the first call, because it costs 40 MB and a fifth of a second, which nobody shall pay who
+has no history. Nothing is tried again in here: whoever calls knows whether and when.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from exporter import __version__
+from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError
+from exporter.sources.cancellation import Cutter
+
+if TYPE_CHECKING:
+    from supabase import Client
+
+Row = dict[str, Any]
+_T = TypeVar("_T")
+
+PAGE_ROWS = 1000
+"""Rows that one answer has at most: what a hosted project allows."""
+
+REASONS = (
+    "unreachable",
+    "server_error",
+    "too_many_requests",
+    "key_refused",
+    "no_grant",
+    "not_migrated",
+    "name_taken",
+    "wrong_address",
+    "bad_data",
+    "other",
+)
+"""All values of ``HistoryError.reason``."""
+
+_CONNECT_SECONDS = 3.0
+_ANSWER_SECONDS = 20.0
+"""A hosted project gives up after 8 s; the rest is for the way and for a body of a thousand records."""
+_WHOLE_SECONDS = 60.0
+"""A call in all: an answer may drip."""
+
+MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
+"""What to do about a project that lacks something."""
+_NO_API = "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
+
+# Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
+_ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
+    (
+        re.compile(r"401|403|PGRST30[123]"),
+        HistoryMisconfiguredError,
+        "key_refused",
+        "Supabase refuses the key. Put the project's secret key (sb_secret_...) into SUPABASE_SECRET_KEY.",
+    ),
+    (
+        re.compile("42501"),
+        HistoryMisconfiguredError,
+        "no_grant",
+        f"The key may not do this: it is not the secret key, or a grant is missing. {MIGRATE}",
+    ),
+    (
+        re.compile(r"PGRST20[245]|42703|42P01|42883"),
+        HistoryMisconfiguredError,
+        "not_migrated",
+        f"A table or function of the exporter is missing in the project ({{code}}). {MIGRATE}",
+    ),
+    (
+        re.compile(r"2[23]...|21000|42804"),
+        HistoryDataError,
+        "bad_data",
+        "The database refuses what was sent ({code}).",
+    ),
+    (re.compile("429"), HistoryAwayError, "too_many_requests", "Supabase asks to slow down (429)."),
+    (
+        re.compile(r"57014|40001|40P01|53...|08...|57P0.|PGRST00[0-3]|408|5\d\d"),
+        HistoryAwayError,
+        "server_error",
+        "Supabase answers with an error of its own ({code}).",
+    ),
+    (re.compile(r"PGRST106|404|405|3\d\d"), HistoryMisconfiguredError, "wrong_address", _NO_API),
+)
+
+
+class Remote:
+    """A Supabase project. One thread uses it; any may ``cut``."""
+
+    def __init__(self, url: str, key: str, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
+        self._url = url
+        self._key = key
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(answer_seconds, connect=_CONNECT_SECONDS),
+            # A key that looks as if it came from a browser is refused by the hosted service.
+            headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            event_hooks={"request": [self._prepare]},
+        )
+        self._cutter = Cutter()
+        self._made: Client | None = None
+
+    def cut(self) -> None:
+        """End a call under way, in whichever thread. Later calls fail."""
+        self._cutter.close()
+
+    def close(self) -> None:
+        """Drop the connection. Nothing may be under way any more."""
+        self._http.close()
+
+    def _prepare(self, request: httpx.Request) -> None:
+        request.extensions["trace"] = self._cutter.trace
+
+    def call(self, function: str, **parameters: object) -> Any:
+        """What a function of the database answers. Raises HistoryError."""
+        return self._run(lambda client: client.rpc(function, dict(parameters)).execute().data)
+
+    def rows(
+        self, table: str, columns: str = "*", *, order: Sequence[str], where: Mapping[str, object] | None = None
+    ) -> Iterator[Row]:
+        """All rows of a table for which the columns in ``where`` have these values, page by page.
+
+        ``order`` names columns that together are unique, so that no row is met twice or missed. Raises HistoryError.
+        """
+        start = 0
+        while True:
+            page = self.page(table, columns, order=order, where=where or {}, start=start)
+            yield from page
+            start += len(page)
+            if not page:  # a shorter one is not the end: projects have a limit of their own
+                return
+
+    def page(
+        self,
+        table: str,
+        columns: str,
+        *,
+        order: Sequence[str],
+        where: Mapping[str, object],
+        since: tuple[str, str] | None = None,
+        start: int,
+    ) -> list[Row]:
+        """The rows of ``rows`` behind the first ``start`` ones, at most ``PAGE_ROWS``. Raises HistoryError.
+
+        ``since``: only those with at least this value in this column.
+        """
+
+        def ask(client: "Client") -> Any:
+            query = _where(client.table(table).select(columns), where)
+            if since is not None:
+                query = query.gte(*since)
+            for column in order:
+                query = query.order(column)
+            return query.range(start, start + PAGE_ROWS - 1).execute().data
+
+        return expect_rows(self._run(ask))
+
+    def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
+        """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            query = _where(client.table(table).select(columns), where)
+            return query.order(newest, desc=True).limit(1).execute().data
+
+        found = expect_rows(self._run(ask))
+        return found[0] if found else None
+
+    def some(
+        self, table: str, columns: str, *, filters: Sequence[tuple[str, str, str]] = (), limit: int = 1
+    ) -> list[Row]:
+        """A few rows, in any order. ``filters`` are the API's: column, operator, value. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            query = client.table(table).select(columns)
+            for column, operator, value in filters:
+                query = query.filter(column, operator, value)
+            return query.limit(limit).execute().data
+
+        return expect_rows(self._run(ask))
+
+    def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
+        """Write rows, all with the same keys, in place of those with the same value in ``on``. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            return client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()).execute().data
+
+        self._run(ask)
+
+    def add(self, table: str, rows: Sequence[Row], *, on: str) -> list[Row]:
+        """Write the rows whose value in ``on`` is new, and answer with these. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            return client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True).execute().data
+
+        return expect_rows(self._run(ask))
+
+    def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
+        """Change the rows whose columns have these values. Raises HistoryError."""
+
+        def ask(client: "Client") -> Any:
+            return _where(client.table(table).update(values, returning=_minimal()), where).execute().data
+
+        self._run(ask)
+
+    def _run(self, ask: "Callable[[Client], _T]") -> _T:
+        if self._cutter.closed:
+            raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
+        client = self._client()
+        with _explained(), self._cutter.limited(_WHOLE_SECONDS):
+            return ask(client)
+
+    def _client(self) -> "Client":
+        if self._made is None:
+            from supabase import ClientOptions, create_client  # noqa: PLC0415 - see the module's text
+
+            options = ClientOptions(
+                httpx_client=self._http,
+                postgrest_client_retry=False,
+                auto_refresh_token=False,
+                persist_session=False,
+            )
+            self._made = create_client(self._url, self._key, options)
+        return self._made
+
+
+def _where(query: Any, where: Mapping[str, object]) -> Any:
+    """The query for the rows whose columns have these values."""
+    for column, value in where.items():
+        query = query.is_(column, "null") if value is None else query.eq(column, value)
+    return query
+
+
+def _minimal() -> Any:
+    from postgrest.types import ReturnMethod  # noqa: PLC0415
+
+    return ReturnMethod.minimal
+
+
+def expect_rows(data: object) -> list[Row]:
+    """An answer that has to be a list of rows. Raises HistoryError."""
+    if not isinstance(data, list):
+        raise _no_api()
+    return data
+
+
+def expect_object(data: object) -> Row:
+    """An answer that has to be a JSON object. Raises HistoryError: a page of some other server comes as a text."""
+    if not isinstance(data, dict):
+        raise _no_api()
+    return data
+
+
+def expect_number(data: object) -> int:
+    """An answer that has to be a whole number. Raises HistoryError."""
+    if not isinstance(data, int):
+        raise _no_api()
+    return data
+
+
+def _no_api() -> HistoryError:
+    return HistoryMisconfiguredError(_NO_API, reason="wrong_address")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turns errors of the client into ours. Their texts may repeat what was sent, so only codes are taken over."""
+    try:
+        yield
+    except HistoryError:
+        raise
+    except httpx.TransportError as exc:
+        raise HistoryAwayError(
+            f"Supabase cannot be reached, or does not answer ({type(exc).__name__}).", reason="unreachable"
+        ) from exc
+    except Exception as exc:
+        raise _error_of(exc) from exc
+
+
+def _error_of(exc: Exception) -> HistoryError:
+    """Of a ``postgrest.APIError``, which is not imported before it is needed; of anything else by its class."""
+    code = str(getattr(exc, "code", "") or "")
+    message = str(getattr(exc, "message", "") or "").lower()
+    if code == "P0001" and message == "proxy_not_claimed":
+        return HistoryMisconfiguredError(
+            "The name of a proxy is not this exporter's any more in the project: it was given back, deleted or taken"
+            " over there. It is claimed again.",
+            reason="name_taken",
+        )
+    if not code and "api key" in message:
+        code = "401"
+    for codes, make, reason, sentence in _ERRORS:
+        if codes.fullmatch(code):
+            return make(sentence.format(code=code), reason=reason)
+    what = f"code {code}" if code else type(exc).__name__
+    return HistoryAwayError(f"A call to Supabase failed ({what}).", reason="other")

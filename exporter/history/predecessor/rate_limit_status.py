@@ -1,0 +1,111 @@
+"""The table ``rate_limit_status``: what is left of the limits in ``rate_limit_configs``, as older dashboards read it.
+
+What this exporter's proxies used is in the ledger. What those of other exporters used in the same windows is asked of
+the project, so that all exporters of a project write the same figures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import HistoryDataError
+from exporter.history.client import Remote, Row, expect_rows
+from exporter.history.predecessor.remaining import label, percentage, remaining
+from exporter.history.sync import Task
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import NEVER_CLAIMED
+from exporter.limits.board import LimitBoard
+from exporter.limits.evaluate import Measured
+from exporter.limits.model import Unit
+
+_TABLE = "rate_limit_status"
+_EVERY_SECONDS = 25.0
+"""So that it is done in every third of the history's passes, which are 10 s apart."""
+_AT_LEAST_EVERY_SECONDS = 300.0
+
+_log = structlog.get_logger("exporter.history")
+
+
+def status_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> Task:
+    """Writes the status of each limit when it has changed, and now and then to show that it is up to date."""
+    return Task(_EVERY_SECONDS, _LimitStatus(remote, ledger, board, clock).run)
+
+
+class _LimitStatus:
+    def __init__(self, remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> None:
+        self._remote = remote
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._written: dict[int, tuple[Row, float]] = {}
+
+    def run(self, owner: str, _proxies: Sequence[str]) -> None:
+        now = self._clock.monotonic()
+        rows = []
+        for measured in self._with_others(owner):
+            row = _row(measured, now_ms=int(self._clock.now() * 1000))
+            known, at = self._written.get(row["config_id"], ({}, 0.0))
+            if _without_time(row) != known or now - at >= _AT_LEAST_EVERY_SECONDS:
+                rows.append(row)
+        for row in self._write(rows):
+            self._written[row["config_id"]] = (_without_time(row), now)
+
+    def _with_others(self, owner: str) -> list[Measured]:
+        """What was used here and by the proxies of other exporters."""
+        here = {each.limit.config_id: each for each in self._board.current.measured if each.limit.config_id is not None}
+        windows = [
+            {"config_id": id_, "since_ms": each.start_ms} for id_, each in here.items() if each.start_ms is not None
+        ]
+        if not windows:
+            return list(here.values())
+        backlog = self._ledger.backlog
+        known = [proxy for proxy in list(self._ledger.dictionary.proxies) if backlog.stage(proxy) != NEVER_CLAIMED]
+        used = self._remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
+        for row in expect_rows(used):
+            each = here[row["config_id"]]
+            here[row["config_id"]] = replace(
+                each, requests=each.requests + row["requests"], tokens=each.tokens + row["tokens"]
+            )
+        return list(here.values())
+
+    def _write(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those that were written: not those of limits that were deleted since they were read."""
+        if not rows:
+            return []
+        try:
+            self._remote.upsert(_TABLE, rows, on="config_id")
+        except HistoryDataError as exc:
+            if len(rows) == 1:
+                _log.info("limit_status_refused", limit=rows[0]["config_id"], error=str(exc))
+                return []
+            return [row for each in rows for row in self._write([each])]
+        return rows
+
+
+def _row(measured: Measured, *, now_ms: int) -> Row:
+    left = remaining(measured)
+    return {
+        "config_id": measured.limit.config_id,
+        "remaining_tokens": left[Unit.TOKENS],
+        "remaining_requests": left[Unit.REQUESTS],
+        "used_tokens": measured.tokens,
+        "used_requests": measured.requests,
+        "percentage": percentage(measured),
+        "status_label": label(measured),
+        "window_start": _moment(now_ms if measured.start_ms is None else measured.start_ms),  # may not be empty
+        "next_reset": None if measured.reset_ms is None else _moment(measured.reset_ms),
+        "last_updated": _moment(now_ms),
+    }
+
+
+def _without_time(row: Row) -> Row:
+    """The row without what time alone changes: the start of a window that has no end moves with it."""
+    moving = {"last_updated"} if row["next_reset"] is not None else {"last_updated", "window_start"}
+    return {column: value for column, value in row.items() if column not in moving}
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()

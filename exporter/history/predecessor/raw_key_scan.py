@@ -1,0 +1,112 @@
+"""Rows of the older collector that hold raw API keys and account names: where they are, and what cleans them.
+
+They are looked for and never changed: they are the user's, and their figures are shown by his older front end.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from exporter.errors import HistoryError
+from exporter.history.client import PAGE_ROWS, Remote
+
+
+@dataclass(frozen=True, slots=True)
+class OldKeys:
+    """A place with keys or names: the ``table``, ``what`` it holds there, and the SQL statement that cleans it."""
+
+    table: str
+    what: str
+    statement: str
+
+
+def _in_snapshots(remote: Remote) -> bool:
+    old = [("slot", "is", "null"), ("raw_data", "not.is", "null")]
+    return bool(remote.some("usage_snapshots", "id", filters=old))
+
+
+def _in_model_usage(remote: Remote) -> bool:
+    old = [
+        ("usage_snapshots.slot", "is", "null"),
+        ("api_endpoint", "not.match", "^(old-|unknown$)"),  # "unknown": the older collector knew no key
+    ]
+    return bool(remote.some("model_usage", "id,usage_snapshots!inner(id,slot)", filters=old))
+
+
+def _in_days(remote: Remote) -> bool:
+    with_clients = [("breakdown->>endpoints", "neq", "{}")]
+    days = {
+        str(row["stat_date"]) for row in remote.some("daily_stats", "stat_date", filters=with_clients, limit=PAGE_ROWS)
+    }
+    for ours in remote.rows("exporter_days", "day,since,frozen", order=("day",)):
+        day = str(ours["day"])
+        if day not in days or ours["frozen"] == "before_switch":
+            continue
+        # On the day of the switch the row is the older collector's and ours.
+        if ours["since"] is None or not _has_other_clients(remote, day):
+            days.discard(day)
+    return bool(days)
+
+
+def _has_other_clients(remote: Remote, day: str) -> bool:
+    (row,) = remote.some("daily_stats", "endpoints:breakdown->endpoints", filters=[("stat_date", "eq", day)])
+    (ours,) = remote.some("exporter_days", "endpoints:added->breakdown->endpoints", filters=[("day", "eq", day)])
+    return bool(set(row["endpoints"]) - set(ours["endpoints"] or ()))
+
+
+def _in_summary(remote: Remote) -> bool:
+    try:
+        return bool(remote.some("credential_usage_summary", "id"))
+    except HistoryError as exc:
+        if exc.reason != "not_migrated":
+            raise
+        return False  # only its last versions had this table
+
+
+_PLACES: tuple[tuple[OldKeys, Callable[[Remote], bool]], ...] = (
+    (
+        OldKeys(
+            "usage_snapshots",
+            "raw API keys in raw_data",
+            "update usage_snapshots set raw_data = null where slot is null;",
+        ),
+        _in_snapshots,
+    ),
+    (
+        OldKeys(
+            "model_usage",
+            "raw API keys in api_endpoint",
+            "update model_usage set api_endpoint = 'old-' || left(md5(api_endpoint), 10)\n"
+            "    where snapshot_id in (select id from usage_snapshots where slot is null)"
+            " and api_endpoint not like 'old-%';",
+        ),
+        _in_model_usage,
+    ),
+    (
+        OldKeys(
+            "daily_stats",
+            "raw API keys in breakdown",
+            "update daily_stats set breakdown = breakdown - 'endpoints'\n"
+            "    where stat_date not in"
+            " (select day from exporter_days where since is null and frozen is distinct from 'before_switch');",
+        ),
+        _in_days,
+    ),
+    (
+        OldKeys(
+            "credential_usage_summary",
+            "names of accounts and API keys",
+            "drop table if exists credential_usage_summary;",
+        ),
+        _in_summary,
+    ),
+)
+
+PLACES = tuple(place for place, _ in _PLACES)
+"""All places in which there may be some."""
+
+
+def find_old_keys(remote: Remote) -> Iterator[OldKeys]:
+    """The places in which there are some. Raises HistoryError."""
+    for place, has_some in _PLACES:
+        if has_some(remote):
+            yield place

@@ -1,0 +1,40 @@
+"""The older collector's counters, taken over once, so that the cumulative rows of ``model_usage`` go on from them."""
+
+from exporter.history.client import Remote, Row
+from exporter.ledger.label_store import Dictionary
+from exporter.normalize.pseudonyms import Pseudonym
+
+_CLEANED = "old-"
+_NO_KEY = "unknown"
+
+
+def take_over(remote: Remote, dictionary: Dictionary, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
+    """Take over the rows of the older collector's last snapshot, unless that has been done. Raises HistoryError.
+
+    They stand under the client's raw key there, and under its label from now on.
+    """
+    if remote.first("usage_totals_old", "model", newest="model", where={}) is not None:
+        return
+    last = remote.first("usage_snapshots", "id", newest="collected_at", where={"slot": None})
+    if last is None:
+        return
+    rows: list[Row] = [
+        {
+            "client": _label(str(row["api_endpoint"]), dictionary, pseudonym),
+            "model": row["model_name"],
+            "requests": row["request_count"],
+            "tokens": row["total_tokens"],
+            "input_tokens": row["input_tokens"],
+            "output_tokens": row["output_tokens"],
+            "cost_usd": row["estimated_cost_usd"] or 0,
+        }
+        for row in remote.rows("model_usage", order=("id",), where={"snapshot_id": last["id"]})
+    ]
+    if rows:
+        remote.call("exporter_take_over", p_proxy=proxy, p_owner=owner, p_rows=rows)
+
+
+def _label(key: str, dictionary: Dictionary, pseudonym: Pseudonym) -> str:
+    if key == _NO_KEY or key.startswith(_CLEANED):
+        return key
+    return dictionary.client_label(pseudonym(key))

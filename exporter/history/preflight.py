@@ -1,0 +1,180 @@
+"""What ``check-config --connect`` finds out about the Supabase project, without changing anything there."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from exporter.clock import Clock
+from exporter.errors import HistoryDataError, HistoryError
+from exporter.history.claims import STALE_SECONDS, Claimant, claimant_of, in_utc, may_succeed, name_taken
+from exporter.history.client import MIGRATE, Remote
+from exporter.history.predecessor.raw_key_scan import find_old_keys
+from exporter.history.sync import check_schema
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import NEVER_CLAIMED
+
+TABLES: Mapping[str, str] = {
+    "usage_snapshots": "slot",
+    "model_usage": "id",
+    "daily_stats": "exporter_part",
+    "model_pricing": "provider",
+    "rate_limit_configs": "reset_anchor_timestamp",
+    "rate_limit_status": "status_label",
+    "usage_records": "proxy",
+    "usage_prices": "id",
+    "usage_rollups": "proxy",
+    "usage_days": "day",
+    "usage_totals": "proxy",
+    "usage_totals_old": "client",
+    "quota_readings": "proxy",
+    "exporter_project": "id",
+    "exporter_proxies": "sign",
+    "exporter_labels": "proxy",
+    "exporter_days": "day",
+    "exporter_checkpoints": "proxy",
+    "exporter_baselines": "proxy",
+}
+"""The tables that there have to be, each with a small column: of the older ones, one that a migration adds to some."""
+
+_NOBODY: dict[str, object] = {"p_proxy": "", "p_owner": ""}
+FUNCTIONS: Mapping[str, Mapping[str, object]] = {
+    "exporter_claim": _NOBODY,
+    "exporter_book": _NOBODY | {"p_rows": "[]"},
+    "exporter_save_checkpoint": _NOBODY | {"p_checkpoint": {}},
+    "exporter_save_quotas": _NOBODY | {"p_rows": []},
+    "exporter_take_over": _NOBODY | {"p_rows": []},
+    "exporter_snapshot": _NOBODY | {"p_at": "1970-01-01T00:00:00Z"},
+    "exporter_prune": _NOBODY | {"p_before": "1970-01-01"},
+    "exporter_prune_snapshots": {"p_before": "-infinity"},
+    "exporter_records": {"p_proxy": "", "p_ts_ms": 0, "p_fingerprint": "0"},
+    "exporter_limit_use": {"p_owner": "", "p_known": [], "p_windows": []},
+}
+"""The functions that the exporter calls, each with what shows that it may and writes nothing: a proxy without a name is
+refused by the database, and what is older than everything is not there."""
+
+_ADVICE = {
+    "unreachable": " Is SUPABASE_URL right, is the project paused, and does this machine reach the internet?",
+    "server_error": " The page of the project, or status.supabase.com, tells more.",
+}
+"""What to look at when only the present moment counts. While the exporter runs it tries again by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence, and how it is meant: ``fine``, ``warning``, or ``problem`` if the history cannot be written."""
+
+    severity: str
+    text: str
+
+
+def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mapping[str, str]) -> Iterator[Finding]:
+    """Everything that there is to say, each as soon as it is known. Never raises HistoryError. Raises LedgerError.
+
+    ``signs`` are those of the proxies of the settings, by name.
+    """
+    try:
+        access = _check_access(remote)
+        yield access
+        if access.severity == "fine":
+            claimant = claimant_of(ledger)
+            for proxy, sign in signs.items():
+                is_first = ledger.backlog.stage(proxy) == NEVER_CLAIMED
+                yield _check_name(remote, claimant, proxy, sign, clock, is_first=is_first)
+            yield from _check_old_rows(remote)
+    except HistoryError as exc:
+        yield Finding("problem", f"{exc}{_ADVICE.get(exc.reason, '')}")
+
+
+def _check_access(remote: Remote) -> Finding:
+    """Raises HistoryError if nothing can be said but that."""
+    refusal: HistoryError | None = None
+    version = 0
+    try:
+        version = check_schema(remote)
+    except HistoryError as exc:
+        if exc.reason not in ("not_migrated", "no_grant"):
+            raise
+        refusal = exc
+    missing, closed = _lacking(remote)
+    if missing:
+        return Finding("problem", f"The project lacks {', '.join(missing)}. {MIGRATE}")
+    if closed:
+        which = "anything there" if len(closed) == len(TABLES) + len(FUNCTIONS) else ", ".join(closed)
+        return Finding(
+            "problem", f"The key may not use {which}: it is not the secret key, or a grant is missing. {MIGRATE}"
+        )
+    if refusal is not None:
+        raise refusal
+    return Finding("fine", f"tables and functions of version {version} are there, and the key may use them")
+
+
+def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
+    """The tables, columns and functions that are missing, and those that the key may not use."""
+    missing: list[str] = []
+    closed: list[str] = []
+    asked: list[tuple[str, Callable[[], object]]] = [
+        (table, partial(remote.some, table, column)) for table, column in TABLES.items()
+    ]
+    asked += [(function, partial(remote.call, function, **given)) for function, given in FUNCTIONS.items()]
+    for name, ask in asked:
+        try:
+            ask()
+        except HistoryDataError:
+            pass  # so it is there
+        except HistoryError as exc:
+            if exc.reason == "not_migrated":
+                missing.append(f"{name}.{TABLES[name]}" if _can_be_read(remote, name) else name)
+            elif exc.reason == "no_grant":
+                closed.append(name)
+            elif exc.reason != "name_taken":
+                raise
+    return missing, closed
+
+
+def _can_be_read(remote: Remote, name: str) -> bool:
+    """Whether there is a table of this name."""
+    try:
+        remote.some(name, "*")
+    except HistoryError as exc:
+        if exc.reason != "not_migrated":
+            raise
+        return False
+    return True
+
+
+def _check_name(remote: Remote, claimant: Claimant, proxy: str, sign: str, clock: Clock, *, is_first: bool) -> Finding:
+    """Whether the name is free, ours, or another exporter's."""
+    found = remote.first("exporter_proxies", "owner,given_back,seen_at,sign", newest="seen_at", where={"name": proxy})
+    if found is None or found["given_back"]:
+        return Finding("fine", f"the proxy name {proxy} is free")
+    seen_at = datetime.fromisoformat(str(found["seen_at"]))
+    if found["owner"] == claimant.owner:
+        return Finding("fine", f"the proxy name {proxy} is this exporter's, last used at {in_utc(seen_at)}")
+    is_successor = is_first and may_succeed(claimant, sign, seen_at=seen_at, seen_sign=found["sign"])
+    if is_successor and clock.now() - seen_at.timestamp() > STALE_SECONDS:
+        return Finding(
+            "warning",
+            f"The proxy name {proxy} was another exporter's, which was last seen at {in_utc(seen_at)}. This one reads"
+            " the same proxy, has a newer data directory, and takes the name over.",
+        )
+    return Finding("problem", str(name_taken(proxy, seen_at, is_successor=is_successor)))
+
+
+def _check_old_rows(remote: Remote) -> Iterator[Finding]:
+    try:
+        places = list(find_old_keys(remote))
+        is_claimed = bool(remote.some("exporter_project", "id"))
+    except HistoryError as exc:
+        yield Finding("warning", f"It is not known whether rows of the older collector hold keys. {exc}")
+        return
+    if not places:
+        return
+    when = "" if is_claimed else ", after the exporter has run with this project once"
+    listed = ", ".join(f"{place.table} ({place.what})" for place in places)
+    statements = "\n".join(f"    {line}" for place in places for line in place.statement.splitlines())
+    yield Finding(
+        "warning",
+        f"Rows of the older collector hold secrets: {listed}. They are never changed by themselves. To clean them and"
+        f" keep the figures, run this in the project's SQL editor{when}:\n{statements}",
+    )

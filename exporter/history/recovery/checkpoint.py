@@ -1,0 +1,83 @@
+"""The state of a proxy as the checkpoint that ``exporter_book`` takes: only what has changed since the last one.
+
+The documents name nobody: clients, credentials and accounts stand in them under pseudonyms.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from exporter.history.client import Row
+from exporter.ledger.store.snapshots import MarkKey
+from exporter.ledger.sync.export_state import KeptSession, ProxyState
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.snapshot import Mark
+from exporter.normalize.text import without_nul
+
+CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
+CLIENTS = "clients/"
+"""Kinds of documents; that of the clients is followed by the number of the part."""
+
+
+class LimitState(msgspec.Struct, frozen=True):
+    """Manual resets by limit in ms, and sessions."""
+
+    anchors: dict[str, int] = {}
+    sessions: tuple[KeptSession, ...] = ()
+
+
+def sign_of_key(pseudonym: Pseudonym) -> str:
+    """The same text as long as the hash key, with which pseudonyms are made, is the same. It tells nothing else."""
+    return pseudonym("the hash key")
+
+
+class Checkpoints:
+    """Remembers which state is there."""
+
+    def __init__(self, key_sign: str) -> None:
+        """``key_sign`` is the sign of the hash key."""
+        self._key_sign = key_sign
+        self._sent: ProxyState | None = None
+
+    def changes(self, state: ProxyState) -> Row | None:
+        """What has to be sent so that ``state`` is there; None if nothing."""
+        if state == self._sent:
+            return None
+        known = {} if self._sent is None else self._documents(self._sent)
+        documents = {kind: value for kind, value in self._documents(state).items() if known.get(kind) != value}
+        marks: Mapping[MarkKey, Mark] = {} if self._sent is None else self._sent.marks
+        changes = {
+            "state": documents,
+            "baselines": [_baseline(key, mark) for key, mark in state.marks.items() if marks.get(key) != mark],
+            "gone": [{"client": client, "model": model} for client, model in marks.keys() - state.marks.keys()],
+            "whole": self._sent is None,
+        }
+        # A ledger of an older version may hold a NUL, which the database refuses.
+        encoded = msgspec.json.encode(changes)
+        cleaned = without_nul(encoded)
+        return changes if cleaned is encoded else msgspec.json.decode(cleaned, type=Row)
+
+    def sent(self, state: ProxyState) -> None:
+        """``state`` is there."""
+        self._sent = state
+
+    def _documents(self, state: ProxyState) -> dict[str, object]:
+        documents: dict[str, object] = {
+            HASH_KEY: self._key_sign,
+            SNAPSHOTS: state.snapshots,
+            CREDENTIALS: state.credentials,
+            LIMITS: LimitState(dict(state.anchors), state.sessions),
+        }
+        documents |= {f"{CLIENTS}{part}": clients for part, clients in state.clients.items()}
+        return {kind: msgspec.to_builtins(document) for kind, document in documents.items()}
+
+
+def _baseline(key: MarkKey, mark: Mark) -> Row:
+    return {
+        "client": key[0],
+        "model": key[1],
+        "requests": mark.requests,
+        "tokens": mark.tokens,
+        "length": mark.length,
+        "sha256": None if mark.sha256 is None else mark.sha256.hex(),
+    }

@@ -1,0 +1,258 @@
+"""After the loss of the ledger: what Supabase has of a proxy is merged into the new one, while polls go on."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from exporter.errors import HistoryMisconfiguredError
+from exporter.history.claims import STALE_SECONDS
+from exporter.history.client import PAGE_ROWS, Remote, Row, expect_rows
+from exporter.history.recovery.checkpoint import (
+    CLIENTS,
+    CREDENTIALS,
+    HASH_KEY,
+    LIMITS,
+    SNAPSHOTS,
+    LimitState,
+    sign_of_key,
+)
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.sync.export_state import KeptClient, KeptCredential, KeptSnapshots
+from exporter.ledger.sync.import_state import PastEntry, PastRollup, PastSeries, PastSnapshots, PastState, Progress
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.snapshot import Mark
+from exporter.quotas.reading import Reading
+from exporter.records import Basis, Billing
+
+_BASIS = {basis.label: int(basis) for basis in Basis}
+_BILLING = {billing.label: int(billing) for billing in Billing}
+_ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
+_LATEST_DAY = timedelta(hours=12)
+"""How long after midnight UTC the day begins in the last of all time zones."""
+
+_T = TypeVar("_T")
+_log = structlog.get_logger("exporter.history")
+
+
+class Restore:
+    """Restores one proxy. Use it once."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        ledger: Ledger,
+        labels: Labels,
+        pseudonym: Pseudonym,
+        proxy: str,
+        *,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._remote = remote
+        self._ledger = ledger
+        self._labels = labels
+        self._pseudonym = pseudonym
+        self._proxy = proxy
+        self._stopping = stopping
+        self._documents: Mapping[str, Any] = {}
+        self._records = 0
+
+    def run(self, *, since_ms: int, deleted_before: date | None, now_ms: int, tell: Callable[[str], None]) -> bool:
+        """Merge what the project has; whether it came to its end. Raises HistoryError and LedgerError.
+
+        Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` is
+        given what is being done, if there is anything to do. May be called again after it failed half-way.
+        """
+        mine = {"proxy": self._proxy}
+        states = list(self._remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
+        newest = self._remote.first("usage_records", "ts", newest="ts", where=mine)
+        rolled = self._remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
+        quotas = list(self._remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
+        if not states and newest is None and rolled is None and not quotas:
+            self._ledger.restoring.finish(self._proxy, PastState(), now_ms=now_ms)
+            return True
+
+        tell(self._sentence())
+        self._documents = {row["kind"]: row["value"] for row in states}
+        self._take_names()
+        progress = self._ledger.restoring.progress(self._proxy)
+        if progress is None:
+            progress = self._ledger.restoring.begin(
+                self._proxy,
+                since_ms=since_ms,
+                newest_ms=None if newest is None else _ms(newest["ts"]),
+                deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
+                past=self._snapshots(),
+            )
+        while progress.rollups is not None and not self._stopping():
+            progress = self._take_rollups(progress, progress.rollups)
+        more = True
+        while more and not self._stopping():
+            progress, more = self._take_records(progress)
+            tell(self._sentence())
+        if self._stopping():
+            return False
+        self._ledger.restoring.finish(self._proxy, self._state(states, quotas), now_ms=now_ms)
+        _log.info("history_restored", proxy=self._proxy, records=self._records)
+        return True
+
+    def _sentence(self) -> str:
+        return (
+            f"What Supabase has of the proxy {self._proxy} is read into the ledger, {self._records} records so far."
+            " Polls go on meanwhile."
+        )
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    def _take_names(self) -> None:
+        clients = [
+            client
+            for kind in self._documents
+            if kind.startswith(CLIENTS)
+            for client in self._document(kind, tuple[KeptClient, ...], ())
+        ]
+        self._ledger.restoring.take_names(
+            self._proxy,
+            credentials=self._document(CREDENTIALS, tuple[KeptCredential, ...], ()),
+            clients=self._renamed(clients),
+        )
+
+    @property
+    def _has_same_key(self) -> bool:
+        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self._pseudonym))
+
+    def _renamed(self, clients: Iterable[KeptClient]) -> list[tuple[KeptClient, str]]:
+        """Clients with the pseudonyms of today.
+
+        Those of before the loss of the hash key are known again by the alias that one of today has.
+        """
+        if self._has_same_key:
+            return [(client, client.pseudonym) for client in clients]
+        rows = self._remote.rows(
+            "exporter_labels", "label,shown", order=("label",), where={"proxy": self._proxy, "kind": "client"}
+        )
+        shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
+        called = {label: self._labels.client_called(alias) for label, alias in shown.items()}
+        return [(client, called.get(client.label) or client.pseudonym) for client in clients]
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def _snapshots(self) -> PastSnapshots:
+        state = self._document(SNAPSHOTS, KeptSnapshots, KeptSnapshots())
+        if not self._has_same_key:
+            # The series stand there under pseudonyms that nobody can tell from each other any more.
+            return PastSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
+        rows = self._remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self._proxy})
+        return PastSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
+
+    def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
+        """The next page. Those of a bucket can be on several pages, so it is remembered how many of it are here."""
+        bucket, skipped = place
+        page = self._remote.page(
+            "usage_rollups",
+            "*",
+            order=_ROLLUP_ORDER,
+            where={"proxy": self._proxy},
+            since=("bucket", bucket) if bucket else None,
+            start=skipped,
+        )
+        rows = [row for row in page if _ms(row["bucket"]) < progress.from_ms]
+        rollups = None
+        # A page may be shorter than asked for: projects have a limit of their own.
+        if rows and len(rows) == len(page):
+            last = str(rows[-1]["bucket"])
+            rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
+        progress = msgspec.structs.replace(progress, rollups=rollups)
+        self._ledger.restoring.add_rollups(self._proxy, [_rollup(row) for row in rows], progress)
+        return progress
+
+    def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
+        """The next page, and whether more may follow."""
+        ts_ms, fingerprint = progress.after
+        answer = self._remote.call(
+            "exporter_records",
+            p_proxy=self._proxy,
+            p_ts_ms=ts_ms,
+            p_fingerprint=str(fingerprint),
+            p_limit=PAGE_ROWS,
+        )
+        rows = expect_rows(answer)
+        if rows:
+            entries = [_entry(row) for row in rows]
+            progress = msgspec.structs.replace(progress, after=(entries[-1].ts_ms, entries[-1].fingerprint))
+            self._ledger.restoring.add_records(self._proxy, entries, progress)
+            self._records += len(rows)
+        return progress, bool(rows)
+
+    def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> PastState:
+        limits = self._document(LIMITS, LimitState, LimitState())
+        written = [_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
+        made_ms = self._ledger.backlog.made_ms()
+        return PastState(
+            anchors=limits.anchors,
+            sessions=limits.sessions,
+            precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
+            readings=[(row["credential"], _reading(row)) for row in quotas],
+        )
+
+    def _document(self, kind: str, type_: type[_T], missing: _T) -> _T:
+        if kind not in self._documents:
+            return missing
+        try:
+            return msgspec.convert(self._documents[kind], type_)
+        except msgspec.ValidationError as exc:
+            raise HistoryMisconfiguredError(
+                f"The row {kind} of {self._proxy} in exporter_checkpoints, from which the ledger is restored, has a"
+                " shape that this version does not know. Use the version that wrote it, or delete the row.",
+                reason="bad_data",
+            ) from exc
+
+
+def _ms(moment: str) -> int:
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _every_zones_start_ms(day: date) -> int:
+    """When a day has begun everywhere: the zone of those who wrote the history may have been another one."""
+    return round((datetime(day.year, day.month, day.day, tzinfo=UTC) + _LATEST_DAY).timestamp() * 1000)
+
+
+def _mark(row: Row) -> Mark:
+    sha256 = row["sha256"]
+    return Mark(row["requests"], row["tokens"], row["length"], None if sha256 is None else bytes.fromhex(sha256))
+
+
+def _series(row: Row) -> PastSeries:
+    return PastSeries(row["provider"], row["model"], row["credential"], row["client"])
+
+
+def _rollup(row: Row) -> PastRollup:
+    told = {name: row[name] for name in PastRollup._fields if name in row}
+    told |= {"bucket": _ms(row["bucket"]) // BUCKET_MS, "series": _series(row)}
+    return PastRollup(**told | {"basis": _BASIS[row["basis"]], "billing": _BILLING[row["billing"]]})
+
+
+def _entry(row: Row) -> PastEntry:
+    told = {name: row[name] for name in PastEntry._fields if name in row}
+    told |= {"fingerprint": int(row["fingerprint"]), "series": _series(row), "counted": row["requests"]}
+    return PastEntry(**told | {"basis": _BASIS[row["basis"]], "billing": _BILLING[row["billing"]]})
+
+
+def _reading(row: Row) -> Reading:
+    resets_at = row["resets_at"]
+    return Reading(
+        window=row["quota"],
+        scope=row["scope"],
+        window_seconds=row["window_seconds"],
+        used_ratio=row["used_ratio"],
+        resets_ms=None if resets_at is None else _ms(resets_at),
+        status=row["status"],
+        observed_ms=_ms(row["observed_at"]),
+        source=row["source"],
+        inferred=row["inferred"],
+        ratio_inferred=row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
+    )

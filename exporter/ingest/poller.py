@@ -1,0 +1,339 @@
+"""One proxy, polled: detect its source, take inventory of its credentials, take in its queue or its snapshot.
+
+A pipeline is used by one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
+counted by reason, and is logged when it changes, not when it repeats.
+"""
+
+import contextlib
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from exporter import formats
+from exporter.clock import Clock
+from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
+from exporter.ingest.poll_metrics import PollMetrics
+from exporter.ingest.pop_watch import PopWatch
+from exporter.ingest.queue import Intake
+from exporter.ingest.restart_log import RestartLog
+from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.restarts import SourceKind
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.proxy_status import ProxyStatus
+from exporter.sources.client import ProxyClient
+from exporter.sources.credentials import fetch_inventory
+from exporter.sources.detect import MAX_RETENTION_SECONDS, Flags, Source, SourceGoneError, detect, read_flags
+from exporter.sources.loss_detection import Watch
+from exporter.sources.usage_queue import Drained, drain
+from exporter.sources.usage_snapshot import fetch_snapshot
+
+_POLL_SECONDS = 15.0
+_SNAPSHOT_SECONDS = 60.0
+_POLLS_PER_RETENTION = 4
+_STORES_PER_RETENTION = 10
+"""How exactly the last success is known after a crash, as a share of the retention."""
+_REFRESH_SECONDS = 60.0
+"""How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
+
+_log = structlog.get_logger("exporter.pipeline")
+
+
+class Pipeline:
+    """Polls one proxy. ``status`` may be read by any thread."""
+
+    def __init__(
+        self,
+        *,
+        client: ProxyClient,
+        ledger: Ledger,
+        intake: Intake,
+        snapshots: SnapshotIntake,
+        pseudonym: Pseudonym,
+        clock: Clock,
+        metrics: PollMetrics,
+        longest_interval_seconds: float | None = None,
+    ) -> None:
+        self.name = client.name
+        self.status = ProxyStatus(name=client.name, since_ms=int(clock.now() * 1000))
+        self._client = client
+        self._ledger = ledger
+        self._intake = intake
+        self._snapshots = snapshots
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._metrics = metrics
+        self._longest_interval = longest_interval_seconds or _POLL_SECONDS
+        self._longest_snapshot_interval = longest_interval_seconds or _SNAPSHOT_SECONDS
+        self._source: Source | None = None
+        self._refreshed_at: float | None = None
+        self._inventory_problems: list[str] = []
+        self._unlisted: set[str] = set()
+        ledger.register(self.name)
+        self._pops = PopWatch(self.name, ledger=ledger, clock=clock)
+        self._watch: Watch | None = None
+        self._comparable = False
+        self._torn = self._pops.tell_marked()
+        self._read_at: float | None = None
+        self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
+
+    @property
+    def interval_seconds(self) -> float:
+        """Time between two polls: short against the retention, within which a record must be read or is lost."""
+        if self._source is not None and self._source.kind == "snapshot":
+            return max(1.0, min(_SNAPSHOT_SECONDS, self._longest_snapshot_interval))
+        retention = self.status.retention_seconds
+        by_retention = retention / _POLLS_PER_RETENTION if retention else _POLL_SECONDS
+        return max(1.0, min(_POLL_SECONDS, by_retention, self._longest_interval))
+
+    def poll(self) -> None:
+        """Read all that the proxy has. Never raises."""
+        started = self._clock.monotonic()
+        self._metrics.started(self.name)
+        try:
+            self._intake.work_off()
+            self._read()
+            self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
+        except ProxyError as exc:
+            self._metrics.failed(self.name, exc.reason)
+            if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
+                self._source = None  # it may be another version, or another server, when it is back
+            self._enter(exc.reason, str(exc), up=False)
+        except LedgerError as exc:
+            self._metrics.failed(self.name, "ledger")
+            self._enter("ledger", str(exc), up=False)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it must show, and must not end the polling
+            self._metrics.failed(self.name, "internal_error")
+            if self.status.state != "internal_error":
+                _log.exception("poll_failed", proxy=self.name)
+            sentence = f"The exporter failed ({type(exc).__name__}): please report it, with the log's poll_failed."
+            self._enter("internal_error", sentence, up=False)
+        finally:
+            self._metrics.finished(self.name, self._clock.monotonic() - started)
+
+    def stop(self) -> None:
+        """End a drain after the call under way, which is marked on disk in case it is cut. From any thread."""
+        self._pops.stop()
+
+    @property
+    def is_popping(self) -> bool:
+        """Whether an answer may hold records that are not on disk yet."""
+        return self._pops.under_way
+
+    def finish(self) -> None:
+        """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
+        try:
+            self._intake.work_off()
+        except LedgerError as exc:
+            if self._intake.unsaved:
+                _log.error("records_lost", proxy=self.name, records=self._intake.unsaved, message=str(exc))
+        self._restarts.tell()
+        last_ms = self._ledger.flow(self.name).last_success_ms
+        if self._read_at is not None and last_ms is not None:
+            with contextlib.suppress(LedgerError):  # said already; the next start sees a gap that is too long
+                self._ledger.polled(self.name, at_ms=last_ms, store_every_ms=0)
+
+    # --- the proxy -------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        known = self._source
+        try:
+            self._read_source()
+        except SourceGoneError:
+            if known is None:
+                raise
+            # Another version, or another server, since the last poll: what it has now is read at once.
+            self._source = None
+            self._read_source()
+
+    def _read_source(self) -> None:
+        source = self._source
+        if source is None:
+            source = self._source = detect(self._client)
+            self._note_flags(source.flags)
+            self._refreshed_at = None
+        if self._refreshed_at is None:
+            self._take_inventory(source)
+        elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
+            self._note_flags(read_flags(self._client, source))
+            self._take_inventory(source)
+
+        drained: Drained | None = None
+        if source.kind == "snapshot":
+            self._take_snapshot(source)
+        else:
+            drained = self._drain(source)
+        before = self._ledger.note_source(self.name, source.kind) or source.kind
+        if before != source.kind:
+            # It is another server: what it keeps is younger than the last look, so nothing of it has expired.
+            self._watch, self._torn, self._read_at = None, False, self._clock.monotonic()
+        if drained is not None:
+            self._look_for_gap()
+            self._compare_counts(drained)
+        self._follow_restarts(source, before)
+        if self._client.version != source.version:
+            self._source = None
+        self._note_success(source)
+
+    def _take_snapshot(self, source: Source) -> None:
+        fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
+        if self._client.version != source.version:
+            # A server that has a queue and a snapshot tells the same records twice.
+            raise SourceGoneError(f"{self._client.where} has changed its version; its source is looked for anew.")
+        self._snapshots.take(
+            fetched.body,
+            taken_ms=fetched.taken_ms,
+            before_booking=partial(self._know_credentials, source=source),
+        )
+
+    def _drain(self, source: Source) -> Drained:
+        know_credentials = partial(self._know_credentials, source=source)
+        try:
+            return drain(
+                self._client,
+                source,
+                handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
+                may_pop=self._pops.begin,
+                ended=lambda cut: self._pops.end(cut=cut),
+            )
+        except ProxyError:
+            self._torn = True  # what was popped for an answer that did not arrive is lost
+            raise
+
+    def _take_inventory(self, source: Source) -> None:
+        self._refreshed_at = self._clock.monotonic()
+        self._comparable = False
+        self._unlisted.clear()
+        inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._now_ms())
+        whole = not inventory.problems
+        if inventory.problems != self._inventory_problems:
+            self._inventory_problems = inventory.problems
+            for problem in inventory.problems:
+                _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
+        taken = self._ledger.take_inventory(
+            self.name, inventory.accounts, whole=whole, counts_restarts=source.kind == "queue"
+        )
+        self._comparable = whole
+        if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
+            self.status = replace(self.status, accounts=tuple(taken))
+
+    def _know_credentials(self, handles: set[str], source: Source) -> None:
+        """Look once for credentials that no inventory has named, so that their first records are labelled right."""
+        if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < _POLL_SECONDS / 2:
+            return
+        new = {handle for handle in handles - self._unlisted if handle}
+        if any(not self._ledger.knows_credential(self.name, handle) for handle in new):
+            self._take_inventory(source)
+            self._comparable = False  # it counts attempts whose records came after those in hand
+            # One that no list names stays unknown: no reason to ask again before the next ordinary inventory.
+            self._unlisted |= new
+
+    # --- loss ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _store_every_ms(self) -> int:
+        retention = self.status.retention_seconds
+        return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
+
+    def _look_for_gap(self) -> None:
+        """Tell if the time since the queue was last read was longer than it keeps a record."""
+        now, retention = self._clock.monotonic(), self.status.retention_seconds
+        # By the wall clock if an earlier process read it.
+        seconds = self._seconds_since_success() if self._read_at is None else now - self._read_at
+        self._read_at = now
+        if retention is None or seconds <= retention or self.status.publishing_enabled is False:
+            return
+        self._torn = True
+        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
+        _log.warning(
+            "retention_gap",
+            proxy=self.name,
+            seconds=int(seconds),
+            retention_seconds=retention,
+            message=f"{self._client.where} was not read for {formats.span(seconds)} and keeps a record for"
+            f" {formats.span(retention)}, so records of that time may be lost."
+            + (
+                ""
+                if retention >= MAX_RETENTION_SECONDS
+                else f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
+            ),
+        )
+
+    def _compare_counts(self, drained: Drained) -> None:
+        """After a drain that emptied the queue: the records of what the inventory before it counted have been read."""
+        if not (self._comparable and drained.emptied):
+            return
+        self._comparable = False
+        self._watch = self._ledger.compare_counts(
+            self.name,
+            torn=self._torn,
+            publishing=self.status.publishing_enabled is not False,
+            now_ms=self._now_ms(),
+        )
+        self._torn = False
+
+    def _follow_restarts(self, source: Source, before: SourceKind) -> None:
+        """Tell of restarts. What each has cost depends on the source that was read ``before``."""
+        change = "" if before == source.kind else f"Its usage is in a {source.kind} now, it was in a {before}. "
+        loss = (
+            "What was waiting in its queue is lost."
+            if before == "queue"
+            else f"What it counted between the last look, {formats.span(self._seconds_since_success())} ago, and the"
+            " restart is lost."
+        )
+        self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=change + loss)
+
+    def _seconds_since_success(self) -> float:
+        """Since the last good poll, of this process or an earlier one, by the wall clock; 0 before the first."""
+        last_ms = self._ledger.flow(self.name).last_success_ms
+        return 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
+
+    def _note_flags(self, flags: Flags) -> None:
+        self.status = replace(
+            self.status,
+            publishing_enabled=flags.publishing_enabled,
+            retention_seconds=flags.retention_seconds,
+        )
+
+    def _note_success(self, source: Source) -> None:
+        self.status = replace(
+            self.status,
+            source=f"{source.kind}-{source.api}",
+            version=self._client.version,
+            commit=self._client.commit,
+        )
+        if self.status.publishing_enabled is False:
+            self._enter(
+                "publishing_off",
+                f"{self._client.where} does not record usage. Set usage-statistics-enabled: true in its config.yaml"
+                " (it takes effect at once).",
+                up=True,
+            )
+        elif self._watch is not None and self._watch.suspicion:
+            share = formats.share(self._watch.share)
+            arrives = "no record" if self._watch.suspicion == "silence" else f"only {share} of the records"
+            self._enter(
+                "another_consumer",
+                f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"
+                " program read its usage queue: a dashboard that subscribes to it, a script that polls it, or a second"
+                " exporter? A queue has one consumer: stop the other one. What it took is missing here.",
+                up=True,
+            )
+        else:
+            kind = "queue" if source.kind == "queue" else "snapshot"
+            self._enter("ok", f"{self._client.where} is read from its usage {kind}.", up=True)
+
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    def _enter(self, state: str, sentence: str, *, up: bool | None) -> None:
+        before = self.status
+        if before.state == state:
+            self.status = replace(before, sentence=sentence, up=up)
+            return
+        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._now_ms())
+        log = _log.info if state == "ok" else _log.warning
+        log("proxy_state", proxy=self.name, state=state, before=before.state, message=sentence)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)

@@ -1,0 +1,314 @@
+"""The details of a snapshot: which of them are new, and their booking.
+
+A detail is new if its identity is not booked. So a restart, an import of an old export, an import twice, another order
+of details need no care. Where a series only grew, what follows the known details is all that is decoded.
+
+What ended while the proxy sent no details was counted then, and is not booked again when it shows them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotEnd
+from exporter.logs import TellOnce
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.queue import duration, milliseconds
+from exporter.normalize.snapshot import (
+    Mark,
+    SnapshotSeries,
+    compare,
+    identity_model,
+    normalize_detail,
+    read_details,
+    read_moments,
+    rejected_line,
+    snapshot_fingerprint,
+)
+from exporter.normalize.wire import Wire
+from exporter.pricing.engine import Pricer
+from exporter.records import Rejected, UsageRecord
+
+BACKFILL_AFTER_MS = 300_000
+"""A record that ended so long before the last good poll is of the past: an import, or the first contact."""
+
+_PER_TRANSACTION = 5_000
+_NOTHING_IS_LIVE = 2**62
+_DATE_MS = 1000
+"""When a snapshot was taken is told by the header Date: in whole seconds, and a moment later than it was."""
+_OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
+
+
+@dataclass(slots=True)
+class _Part:
+    """A series, and those of its details that may be new: what was added to the known ones, or all (then it is None).
+
+    ``counted_ends`` are the ends, in ms, of the details that were counted about when the last snapshot was taken; None
+    where that cannot be told.
+    """
+
+    series: SnapshotSeries
+    mark: Mark | None
+    added: bytes | None
+    counted_ends: Counter[int] | None = None
+    details: int = 0
+    booked: int = 0
+    rejected: int = 0
+
+    @property
+    def risen(self) -> int:
+        """How many requests were counted since the last snapshot, if the proxy has not started in between."""
+        return self.series.requests - (self.mark.requests if self.mark else 0)
+
+    @property
+    def had_details(self) -> bool:
+        return self.mark is not None and self.mark.requests > 0 and self.mark.length is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Which details count, and how.
+
+    What ended in the span ``counted_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
+    on is live, the rest of the past.
+    """
+
+    counted_ms: range
+    live_from_ms: int
+
+    @classmethod
+    def of(cls, before: Checkpoint, *, taken_ms: int) -> "_Times":
+        counted_from_ms, counted_until_ms = before.counted_ms
+        return cls(
+            counted_ms=range(counted_from_ms - _DATE_MS, counted_until_ms + _DATE_MS),
+            # The earlier of both: the proxy's clock may have been set back in between.
+            live_from_ms=_NOTHING_IS_LIVE
+            if before.taken_ms is None
+            else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
+        )
+
+    @property
+    def end_of_counting_ms(self) -> range:
+        """What ended then was counted or was not: the last snapshot without details was taken in between."""
+        return self.counted_ms[-2 * _DATE_MS :]
+
+    def were_counted(self, part: _Part, ended_ms: int) -> bool:
+        """Whether a detail of ``part`` was counted while the proxy sent none. Each may be asked for once."""
+        if part.counted_ends is None or ended_ms not in self.end_of_counting_ms:
+            return ended_ms in self.counted_ms
+        if not part.counted_ends[ended_ms]:
+            return False
+        part.counted_ends[ended_ms] -= 1
+        return True
+
+
+class DetailIntake:
+    """Books the details of one proxy's snapshots. For one thread at a time."""
+
+    def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
+        self._proxy = proxy
+        self._ledger = ledger
+        self._pricer = pricer
+        self._pseudonym = pseudonym
+        self._clock = clock
+        self._facts = partial(ledger.facts, proxy)
+        self._tell_once = TellOnce(structlog.get_logger("exporter.intake"), proxy=proxy)
+
+    def take(
+        self,
+        snapshot: Sequence[SnapshotSeries],
+        before: Checkpoint,
+        *,
+        taken_ms: int,
+        restarted: bool,
+        before_booking: Callable[[set[str]], None],
+    ) -> None:
+        """Book what is new in ``snapshot``, and remember it in place of ``before``. ``restarted``: its counts tell so.
+
+        See ``SnapshotIntake.take`` for the rest. Raises LedgerError.
+        """
+        parts: list[_Part] = []
+        marks: dict[MarkKey, Mark] = {}
+        for series in snapshot:
+            key = (series.key, series.model)
+            known = before.marks.get(key)
+            marks[key], added = compare(series, known)
+            parts.append(_Part(series, known, added))
+        if before.taken_ms is not None or before.marks:
+            handles, moments = self._look(parts)
+            before_booking(handles)
+            parts = [self._with_twins(part, moments[identity_model(part.series)]) for part in parts]
+        times = _Times.of(before, taken_ms=taken_ms)
+        if before.had_no_details and not restarted:
+            parts = [replace(part, counted_ends=self._counted_ends(part, times)) for part in parts]
+        self._book(parts, times)
+        restarted = restarted or _began_anew(parts)
+        self._ledger.close_snapshot(
+            self._proxy,
+            SnapshotEnd(
+                taken_ms=taken_ms,
+                before=before.marks,
+                marks=marks,
+                restarted=restarted,
+                # What a proxy hid before it was met is no loss of ours, and nobody could have read it.
+                missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
+            ),
+        )
+
+    # --- before booking -----------------------------------------------------------------------------------------------
+
+    def _look(self, parts: Sequence[_Part]) -> tuple[set[str], defaultdict[str, set[int]]]:
+        """The credentials of what may be new; and for each model when that happened of it which is booked already.
+
+        The latter only where there are details that are not read.
+        """
+        handles: set[str] = set()
+        moments: defaultdict[str, set[int]] = defaultdict(set)
+        some_unread = any(part.added is not None for part in parts)
+        for chunk in _chunks(self._items(parts)):
+            wires = [(part, item) for part, item in chunk if isinstance(item, Wire)]
+            handles.update(wire.auth_index for _, wire in wires if isinstance(wire.auth_index, str))
+            if some_unread:
+                models = {
+                    (ts_ms, snapshot_fingerprint(self._proxy, wire)): identity_model(part.series)
+                    for part, wire in wires
+                    if not isinstance(ts_ms := milliseconds(wire.timestamp), Rejected)
+                }
+                for identity in self._ledger.snapshots.known(self._proxy, models):
+                    moments[models[identity]].add(identity[0])
+        return handles, moments
+
+    def _with_twins(self, part: _Part, moments: set[int]) -> _Part:
+        """Equal details are told apart by counting them in the whole body, so all that have a known one are read."""
+        details = part.series.details
+        if part.added is None or details is None or not moments or moments.isdisjoint(read_moments(details)):
+            return part
+        return replace(part, added=None)
+
+    def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
+        """See ``_Part``. The last ``risen`` details are new, and the snapshot was taken without any of them."""
+        ends = sorted(
+            ts_ms + duration(item.latency_ms)
+            for _, item in self._items([part])
+            if isinstance(item, Wire) and not isinstance(ts_ms := milliseconds(item.timestamp), Rejected)
+        )
+        doubtful = [ended_ms for ended_ms in ends if ended_ms in times.end_of_counting_ms]
+        later = sum(ended_ms >= times.counted_ms.stop for ended_ms in ends)
+        new = max(0, part.risen - later)
+        return Counter(doubtful[: max(0, len(doubtful) - new)])
+
+    def _items(self, parts: Iterable[_Part]) -> Iterator[tuple[_Part, Wire | bytes]]:
+        """What may be new, with its series."""
+        for part in parts:
+            details = part.series.details if part.added is None else part.added
+            if details is not None:
+                yield from ((part, item) for item in read_details(details, part.series, self._pseudonym))
+
+    # --- booking ------------------------------------------------------------------------------------------------------
+
+    def _book(self, parts: Sequence[_Part], times: _Times) -> None:
+        equal: Counter[int] = Counter()
+        for chunk in _chunks(self._items(parts)):
+            self._book_chunk(chunk, times, equal)
+
+    def _book_chunk(self, chunk: Sequence[tuple[_Part, Wire | bytes]], times: _Times, equal: Counter[int]) -> None:
+        """``equal``: how often each fingerprint has been met."""
+        found: list[tuple[_Part, Wire, Identity, bool]] = []
+        rejected: list[tuple[_Part, bytes, Rejected]] = []
+        duplicates = 0
+        for part, item in chunk:
+            part.details += 1
+            if isinstance(item, bytes):
+                rejected.append((part, item, _OTHER_SHAPE))
+                continue
+            ts_ms = milliseconds(item.timestamp)
+            if isinstance(ts_ms, Rejected):
+                rejected.append((part, rejected_line(item), ts_ms))
+                continue
+            ended_ms = ts_ms + duration(item.latency_ms)
+            if times.were_counted(part, ended_ms):
+                duplicates += 1
+                continue
+            fingerprint = snapshot_fingerprint(self._proxy, item)
+            identity = (ts_ms, _signed(fingerprint + equal[fingerprint]))
+            equal[fingerprint] += 1
+            found.append((part, item, identity, ended_ms >= times.live_from_ms))
+        # To interpret a record is dearer than to look it up.
+        known = self._ledger.snapshots.known(self._proxy, [identity for _, _, identity, _ in found])
+        records: list[tuple[_Part, UsageRecord, bool]] = []
+        for part, wire, identity, live in found:
+            if identity in known:
+                continue
+            record = self._normalize(wire, identity)
+            if isinstance(record, Rejected):
+                rejected.append((part, rejected_line(wire), record))
+            else:
+                records.append((part, record, live))
+        self._write(records, rejected, duplicates=duplicates + len(known))
+
+    def _write(
+        self,
+        records: Sequence[tuple[_Part, UsageRecord, bool]],
+        rejected: Sequence[tuple[_Part, bytes, Rejected]],
+        *,
+        duplicates: int,
+    ) -> None:
+        known = self._ledger.book_details(
+            self._proxy,
+            [(record, self._pricer.price(record), live) for _, record, live in records],
+            rejected=[(line, why) for _, line, why in rejected],
+            duplicates=duplicates,
+        )
+        for part, record, _ in records:
+            part.booked += (record.ts_ms, record.fingerprint) not in known
+        for part, _, why in rejected:
+            part.rejected += 1
+            self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
+
+    def _normalize(self, wire: Wire, identity: Identity) -> UsageRecord | Rejected:
+        return normalize_detail(
+            wire,
+            proxy=self._proxy,
+            received_ms=int(self._clock.now() * 1000),
+            facts=self._facts,
+            fingerprint=lambda _proxy, _wire: identity[1],
+        )
+
+
+def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[list[tuple[_Part, Wire | bytes]]]:
+    """As much of ``items`` at once as is booked in one transaction."""
+    while chunk := list(islice(items, _PER_TRANSACTION)):
+        yield chunk
+
+
+def _signed(fingerprint: int) -> int:
+    return fingerprint - 2**64 if fingerprint >= 2**63 else fingerprint
+
+
+def _began_anew(parts: Sequence[_Part]) -> bool:
+    """Whether known details must have vanished: more are new than requests were counted.
+
+    Equal details of two clients are told apart by their place in the body alone, so a new one may be booked as the
+    other client's. They have the same model, so the sums over a model are right.
+    """
+    surplus: Counter[str] = Counter()
+    for part in parts:
+        if part.added is None:
+            surplus[identity_model(part.series)] += part.booked - min(part.risen, part.details)
+    return any(part.had_details and surplus[identity_model(part.series)] > 0 for part in parts)
+
+
+def _missed(part: _Part, *, restarted: bool) -> int:
+    """How many requests the totals of a series count since the last snapshot that were in no detail."""
+    if part.added is not None:
+        # Beside them stand the details that its mark remembers, whatever became of the other series.
+        return max(0, part.risen - part.details)
+    risen = part.series.requests if restarted else part.risen
+    # What a server hides, because it caps its details, cannot be more than what it counts and does not show.
+    return max(0, min(risen - part.booked - part.rejected, part.series.requests - part.details))

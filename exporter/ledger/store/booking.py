@@ -1,0 +1,253 @@
+"""Booking: one transaction that turns a stored batch into entries and their sums.
+
+The sums are made by SQL over the entries that this transaction inserted (``id > :before``), so a record that was not
+inserted cannot be counted, whatever the reason. The batch is deleted in the same transaction: after a crash it is
+either booked or still there.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.views.totals import SeriesKey, Totals, encode_key
+from exporter.records import Cost, UsageRecord
+
+_ENTRY_COLUMNS = (
+    "ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms, ttft_ms,"
+    " uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
+)
+_SERIES_COLUMN = _ENTRY_COLUMNS.split(", ").index("series")
+_INSERT_ENTRY = (
+    f"insert into entry ({_ENTRY_COLUMNS}) values ({', '.join('?' * 19)})"
+    " on conflict (ts_ms, fingerprint) do nothing"  # not "or ignore", which would swallow every constraint
+)
+_INSERT_RESTORED = (
+    f"insert into entry (id, {_ENTRY_COLUMNS}) values ({', '.join('?' * 20)})"
+    " on conflict (ts_ms, fingerprint) do nothing"
+)
+_FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
+_SUMS = (
+    "sum(e.counted), sum(e.uncached), sum(e.cache_read), sum(e.cache_write), sum(e.output), sum(e.reasoning),"
+    " sum(e.unclassified), sum(e.nano_usd)"
+)
+_SUMMED = ("requests", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+
+
+def _add(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{column} = {column} + excluded.{column}" for column in columns)
+
+
+_NEW_LIVE = "from entry e join series s on s.id = e.series where e.id > ? and e.live"
+_SHOWN = "coalesce(s.shown, s.id)"
+_NEW_LIVE_SHOWN = (
+    "from entry e join series i on i.id = e.series join series s on s.id = coalesce(i.shown, i.id)"
+    " where e.id > ? and e.live"
+)
+
+_ADD_TOTALS = (
+    f"insert into total select {_SHOWN}, e.basis, e.billing, {_SUMS} {_NEW_LIVE} group by 1, 2, 3"
+    f" on conflict do update set {_add(_SUMMED)} returning *"
+)
+_ADD_ROLLUP = (
+    f"insert into rollup select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS},"
+    " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> ''))"
+    " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
+    f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
+)
+_ADD_ROLLUPS = (
+    f"insert into rollup values ({', '.join('?' * 14)})"
+    f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
+)
+_ADD_FAILED = (
+    f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
+    " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
+)
+_ADD_UNPRICED = (
+    f"insert into unpriced_total select s.route, e.unpriced, sum(e.counted) {_NEW_LIVE_SHOWN} and e.unpriced <> ''"
+    " group by 1, 2 on conflict do update set requests = requests + excluded.requests returning *"
+)
+
+
+def _add_histogram(table: str, column: str, bounds: tuple[int, ...]) -> str:
+    buckets = "".join(f", sum(e.{column} <= {bound})" for bound in bounds)
+    names = ("observations", "sum_ms", *(f"le_{bound}" for bound in bounds))
+    return (
+        f"insert into {table} select s.route, count(*), sum(e.{column}){buckets} {_NEW_LIVE_SHOWN}"
+        f" and e.code = '' and e.{column} > 0 and e.counted group by 1"
+        f" on conflict do update set {_add(names)} returning *"
+    )
+
+
+_ADD_LATENCY = _add_histogram("latency_histogram", "latency_ms", LATENCY_BOUNDS_MS)
+_ADD_TTFT = _add_histogram("ttft_histogram", "ttft_ms", TTFT_BOUNDS_MS)
+
+
+@dataclass(slots=True)
+class Booked:
+    """What a booking did to the sums: rows as they now stand in the ledger, to be taken over into memory."""
+
+    entries: int = 0
+    oldest_bucket: int | None = None
+    totals: list[tuple[int, ...]] = field(default_factory=list)
+    failed: list[tuple[int, int, str, int]] = field(default_factory=list)
+    unpriced: list[tuple[int, str, int]] = field(default_factory=list)
+    latency: list[tuple[int, ...]] = field(default_factory=list)
+    ttft: list[tuple[int, ...]] = field(default_factory=list)
+    births: list[SeriesKey] = field(default_factory=list)
+    extra: int = 0
+
+
+def book_entries(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    totals: Totals,
+    *,
+    proxy: int,
+    records: Sequence[tuple[UsageRecord, Cost]],
+    live: bool,
+) -> Booked:
+    """Insert ``records`` of a queue and add them to all sums, inside the caller's transaction.
+
+    A record popped from a queue is new by definition: where its identity is taken, it gets the next free one. What is
+    not ``live`` is of the past: it counts in roll-up and periods, but not in the totals that are exported as counters.
+    """
+    if not records:
+        return Booked()
+    before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
+    rows = [_entry_row(connection, dictionary, record, cost, proxy=proxy, live=live) for record, cost in records]
+    _insert_entries(connection, rows)
+    if live:
+        _count_by_credential(connection, dictionary, rows, [record for record, _ in records])
+    booked = Booked(
+        entries=len(rows),
+        oldest_bucket=min(record.ts_ms for record, _ in records) // BUCKET_MS,
+        totals=connection.execute(_ADD_TOTALS, (before,)).fetchall(),
+        failed=connection.execute(_ADD_FAILED, (before,)).fetchall(),
+        unpriced=connection.execute(_ADD_UNPRICED, (before,)).fetchall(),
+        latency=connection.execute(_ADD_LATENCY, (before,)).fetchall(),
+        ttft=connection.execute(_ADD_TTFT, (before,)).fetchall(),
+        extra=sum(record.extra for record, _ in records) if live else 0,
+    )
+    connection.execute(_ADD_ROLLUP, (before + 1, _LAST_ID))
+    booked.births = [key for key in _keys(booked) if not totals.known(key)]
+    store_births(connection, booked.births)
+    return booked
+
+
+def insert_restored(connection: sqlite3.Connection, rows: Sequence[tuple[int | str, ...]]) -> int:
+    """Insert entries that another ledger had booked, inside the caller's transaction; how many were not here yet.
+
+    Their ids are negative, so they are behind every cursor of the backlog. They count in the roll-up alone.
+    """
+    (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
+    numbered = [(lowest - place, *row) for place, row in enumerate(rows, 1)]
+    inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
+    connection.execute(_ADD_ROLLUP, (lowest - len(rows), lowest - 1))
+    return inserted
+
+
+def sum_all(connection: sqlite3.Connection) -> None:
+    """Add all entries to all sums, inside the caller's transaction."""
+    for statement in (_ADD_TOTALS, _ADD_FAILED, _ADD_UNPRICED, _ADD_LATENCY, _ADD_TTFT):
+        connection.execute(statement, (_FIRST_ID,)).fetchall()
+    connection.execute(_ADD_ROLLUP, (_FIRST_ID, _LAST_ID))
+
+
+def add_rollups(connection: sqlite3.Connection, rows: Sequence[tuple[int, ...]]) -> None:
+    """Add rows, with the columns of the table ``rollup``, to what it holds, inside the caller's transaction."""
+    connection.executemany(_ADD_ROLLUPS, rows)
+
+
+def _count_by_credential(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    rows: Sequence[tuple[int | str, ...]],
+    records: Sequence[UsageRecord],
+) -> None:
+    """Note how many records of each credential arrived, to be compared with the proxy's count of its attempts."""
+    arrived = Counter(
+        dictionary.series[int(row[_SERIES_COLUMN])].credential
+        for row, record in zip(rows, records, strict=True)
+        if not record.extra
+    )
+    connection.executemany(
+        "update credential set records = records + ? where id = ?", [(n, id_) for id_, n in arrived.items()]
+    )
+
+
+def store_births(connection: sqlite3.Connection, births: list[SeriesKey]) -> None:
+    """Remember, inside the caller's transaction, that these series have not been shown at 0 yet."""
+    connection.executemany(
+        "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in births]
+    )
+
+
+def take_over(booked: Booked, totals: Totals) -> None:
+    """Show what was booked. Call it after the commit, holding ``totals.lock``."""
+    totals.bear(booked.births)
+    totals.set_totals(booked.totals)
+    totals.failed.update({(route, credential, code): requests for route, credential, code, requests in booked.failed})
+    totals.unpriced.update({(route, reason): requests for route, reason, requests in booked.unpriced})
+    totals.latency.update({row[0]: row[1:] for row in booked.latency})
+    totals.ttft.update({row[0]: row[1:] for row in booked.ttft})
+    totals.entries += booked.entries
+
+
+def _keys(booked: Booked) -> list[SeriesKey]:
+    keys: dict[SeriesKey, None] = {("s", row[0]): None for row in booked.totals}
+    keys |= {("c", *row[:3]): None for row in booked.totals}
+    keys |= {("f", *row[:3]): None for row in booked.failed}
+    keys |= {("u", *row[:2]): None for row in booked.unpriced}
+    keys |= {("l", row[0]): None for row in booked.latency}
+    keys |= {("t", row[0]): None for row in booked.ttft}
+    return list(keys)
+
+
+def _entry_row(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    record: UsageRecord,
+    cost: Cost,
+    *,
+    proxy: int,
+    live: bool,
+) -> tuple[int | str, ...]:
+    tokens = record.tokens
+    return (
+        record.ts_ms,
+        record.fingerprint,
+        dictionary.series_of(connection, proxy, record),
+        dictionary.price_id(connection, cost.price),
+        int(cost.basis),
+        int(record.billing),
+        int(live),
+        int(record.counted),
+        record.code,
+        cost.unpriced,
+        record.latency_ms,
+        record.ttft_ms,
+        tokens.uncached,
+        tokens.cache_read,
+        tokens.cache_write,
+        tokens.output,
+        tokens.reasoning,
+        tokens.unclassified,
+        cost.nano_usd,
+    )
+
+
+def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]]) -> None:
+    connection.execute("savepoint entries")
+    if connection.executemany(_INSERT_ENTRY, rows).rowcount == len(rows):
+        connection.execute("release entries")
+        return
+    # Equal records: seen neither in 20,000 recorded ones nor ruled out by CPA. Rare enough to go one by one.
+    connection.execute("rollback to entries")
+    for row in rows:
+        fingerprint = int(row[1])
+        while connection.execute(_INSERT_ENTRY, (row[0], fingerprint, *row[2:])).rowcount == 0:
+            fingerprint = -(2**63) if fingerprint == 2**63 - 1 else fingerprint + 1
+    connection.execute("release entries")

@@ -1,0 +1,265 @@
+"""The inventory in the ledger: which credentials there are, and the proxy's own counts of their attempts.
+
+The proxy's counts start at 0 whenever it does (or when an account is removed and added again), so what is exported goes
+on from the last value: a count that fell is wholly new, any other is new by its difference.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from exporter.ledger.label_store import ACCOUNT_ID, EMAIL, LABEL, Credential, Dictionary, shared_handle
+from exporter.ledger.store.booking import store_births
+from exporter.ledger.views.totals import Attempts, SeriesKey
+from exporter.normalize.credentials import Account
+
+_LABEL_DIGITS = 10
+_SMALL_COUNT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Inventoried:
+    """What an inventory did: the credential of each account, the new attempts, and the series that it bore."""
+
+    credentials: list[tuple[int, Account]]
+    attempts: dict[int, Attempts]
+    births: list[SeriesKey]
+    restarted: bool = False
+
+
+def take_inventory(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    accounts: Sequence[Account],
+    *,
+    proxy: int,
+    whole: bool,
+) -> Inventoried:
+    """Bind and describe the credentials of ``accounts``, inside the caller's transaction.
+
+    Attempts are only counted from a ``whole`` inventory: in a part of one, an account that was missing so far would
+    look like a new one. For the same reason only a whole one tells which credentials are the same, or retired.
+    """
+    shared = _shared_handles(accounts)
+    for auth_index in shared:
+        dictionary.unbind(connection, proxy, "auth_index", auth_index)
+    binder = _Binder(connection, dictionary, proxy, shared)
+    # First those that are known: a new account with the same e-mail address must not take their place.
+    order = sorted(range(len(accounts)), key=lambda place: not binder.known(accounts[place]))
+    rows = {place: binder.bind(accounts[place]) for place in order}
+    if whole:
+        for account in accounts:
+            binder.join(account)
+    credentials = [(dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
+    _retire(connection, dictionary, credentials, proxy, whole=whole)
+    if not whole:
+        return Inventoried(credentials=credentials, attempts={}, births=[])
+    counted = _count_attempts(connection, [(rows[place], account) for place, account in enumerate(accounts)], proxy)
+    return replace(counted, credentials=credentials)
+
+
+def _retire(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    credentials: Sequence[tuple[int, Account]],
+    proxy: int,
+    *,
+    whole: bool,
+) -> None:
+    """Note which of several credentials with one name the proxy lists."""
+    listed = {id_ for id_, _ in credentials}
+    for name in {name for _, account in credentials for name in account.names}:
+        for credential in dictionary.credentials_with(*name):
+            if credential.proxy == proxy and (whole or credential.id in listed):
+                dictionary.retire_credential(connection, credential.id, credential.id not in listed)
+
+
+def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int, Account]], proxy: int) -> Inventoried:
+    # A proxy met for the first time has counted for a while: its counts are a start, not news.
+    (met_before,) = connection.execute(
+        "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
+    ).fetchone()
+    attempts: dict[int, Attempts] = {}
+    births: list[SeriesKey] = []
+    counts = _seen(credentials)
+    rows = {
+        id_: connection.execute(
+            "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
+        ).fetchone()
+        for id_ in counts
+    }
+    proxy_restarted = _proxy_restarted([((row[0] or 0, row[1] or 0), counts[id_]) for id_, row in rows.items()])
+    for id_, seen in counts.items():
+        row = rows[id_]
+        if row[0] is None and met_before:
+            births.append(("a", id_))
+        before = (row[0] or 0, row[1] or 0)
+        restarted = proxy_restarted or _fell(before, seen)
+        new = seen if restarted else (seen[0] - before[0], seen[1] - before[1])
+        attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
+        if new != (0, 0) or row[0] is None or restarted:
+            connection.execute(
+                "update credential set success_seen = ?, failed_seen = ?, success = ?, failed = ? where id = ?",
+                (*seen, attempts[id_].success, attempts[id_].failed, id_),
+            )
+    store_births(connection, births)
+    return Inventoried(credentials=credentials, attempts=attempts, births=births, restarted=proxy_restarted)
+
+
+def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
+    return seen[0] < before[0] or seen[1] < before[1]
+
+
+def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> bool:
+    """Whether all counts began anew, and not only those of an account that was removed and added again.
+
+    A small count can have been passed again since the restart, so one that did not fall only speaks against it if it
+    was too large for that.
+    """
+    used = [(before, seen) for before, seen in pairs if before != (0, 0)]
+    fallen = [_fell(before, seen) for before, seen in used]
+    return any(fallen) and all(
+        fell or sum(before) <= _SMALL_COUNT for fell, (before, _) in zip(fallen, used, strict=True)
+    )
+
+
+def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, int]]:
+    """The proxy's counts by credential. A key that is listed twice has one count, which both entries show."""
+    return {
+        id_: (max(0, account.success or 0), max(0, account.failed or 0))
+        for id_, account in credentials
+        if account.success is not None or account.failed is not None
+    }
+
+
+def _shared_handles(accounts: Iterable[Account]) -> set[str]:
+    """Every ``auth_index`` that credentials of several providers have.
+
+    From CPA 7.0.0 on it is made of base URL and key, so a relay's key that stands in two lists has one in both.
+    """
+    providers: dict[str, set[str]] = {}
+    for account in accounts:
+        providers.setdefault(account.auth_index, set()).add(account.facts.provider)
+    return {auth_index for auth_index, several in providers.items() if auth_index and len(several) > 1}
+
+
+class _Binder:
+    """Finds the credential of each account, or makes it, and binds to it all that the account is known by.
+
+    An account is known again by its id at its provider. Where that is not told, or was not known so far, it is known by
+    where it stands (its file, its key, its ``auth_index``), unless that was another account's before. At last it is
+    known by its e-mail address at its provider, unless that is the address of several accounts.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, shared: set[str]) -> None:
+        self._connection = connection
+        self._dictionary = dictionary
+        self._proxy = proxy
+        self._shared = shared
+        self._counted: dict[int, tuple[str, str]] = {}
+
+    def known(self, account: Account) -> list[Credential]:
+        """The credentials that this account turns out to be, by its id and by where it stands."""
+        found = [self._dictionary.find_credential(self._proxy, *key) for key in self._keys(account)]
+        if not any(found):
+            found = [self._dictionary.find_credential(self._proxy, LABEL, label) for label in _labels(account)]
+        return [each for each in found if each is not None and not self._is_anothers(each, account)]
+
+    def bind(self, account: Account) -> int:
+        """Returns the number under which the proxy's counts of this login are kept."""
+        connection, dictionary = self._connection, self._dictionary
+        found = self.known(account) or self._of_address(account)
+        if found:
+            # The label of the older one stays.
+            id_ = min(credential.id for credential in found)
+            dictionary.describe_credential(connection, id_, account.facts)
+        else:
+            id_ = dictionary.add_credential(connection, self._new(account))
+        for kind, value in self._keys(account):
+            if kind != "file":
+                self._lead(kind, value, id_, account)
+        row = self._row(account, id_)
+        for kind, value in account.names:
+            dictionary.name(connection, kind, value, id_)
+        return row
+
+    def join(self, account: Account) -> None:
+        """Merge the credentials that an e-mail address says are one."""
+        found = self._of_address(account)
+        for credential in found[1:]:
+            self._merge(credential.id, found[0].id)
+
+    def _keys(self, account: Account) -> list[tuple[str, str]]:
+        handle, at_provider = account.auth_index, shared_handle(account.auth_index, account.facts.provider)
+        # Once shared, always: when one of the two lists cannot be read, the other must not take all records.
+        if handle in self._shared or self._dictionary.bound(self._proxy, "auth_index", at_provider) is not None:
+            handle = at_provider
+        keys = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", handle))
+        return [(kind, value) for kind, value in keys if value]
+
+    def _is_anothers(self, credential: Credential, account: Account) -> bool:
+        return self._dictionary.is_another(credential, [*self._keys(account), *account.names])
+
+    def _of_address(self, account: Account) -> list[Credential]:
+        """The credentials of its e-mail address at its provider, the oldest first; none if it is that of several."""
+        dictionary, provider = self._dictionary, account.facts.provider
+        found = {
+            credential.id: credential
+            for kind, value in account.names
+            if kind == EMAIL
+            for credential in dictionary.credentials_with(kind, value)
+            if (credential.proxy, credential.provider) == (self._proxy, provider)
+        }
+        ids = {account.account_id} - {""}
+        ids.update(*(dictionary.known_as(id_, ACCOUNT_ID) for id_ in found))
+        return [found[id_] for id_ in sorted(found)] if len(ids) <= 1 else []
+
+    def _lead(self, kind: str, value: str, id_: int, account: Account) -> None:
+        """From now on ``value`` leads to this credential, and no more to another account that it was of."""
+        before = self._dictionary.find_credential(self._proxy, kind, value)
+        if before is not None and self._is_anothers(before, account):
+            self._dictionary.unbind(self._connection, self._proxy, kind, value)
+        self._dictionary.bind(self._connection, self._proxy, kind, value, id_)
+
+    def _row(self, account: Account, id_: int) -> int:
+        """A file has a number of its own, merged into its account's: the proxy counts by file, from 0 for each."""
+        if account.identity is None or account.identity[0] != "file":
+            return id_
+        connection, dictionary, file = self._connection, self._dictionary, account.identity
+        row = dictionary.bound(self._proxy, *file)
+        before = None if row is None else dictionary.resolved(row)
+        if before is not None and before.id != id_ and not self._is_anothers(before, account):
+            self._merge(before.id, id_)
+        if row is None or dictionary.resolved(row).id != id_ or self._counted.get(row, file) != file:
+            row = id_
+            if dictionary.known_as(id_, "file"):
+                own = Credential(0, self._proxy, dictionary.credentials[id_].label, account.facts, merged_into=id_)
+                row = dictionary.add_credential(connection, own)
+            if before is not None and dictionary.resolved(before.id).id != id_:
+                # The file was another account's; the proxy goes on counting.
+                connection.execute(
+                    "update credential set (success_seen, failed_seen) ="
+                    " (select success_seen, failed_seen from credential where id = ?) where id = ?",
+                    (dictionary.bound(self._proxy, *file), row),
+                )
+            dictionary.unbind(connection, self._proxy, *file)
+            dictionary.bind(connection, self._proxy, *file, row)
+        self._counted[row] = file
+        return row
+
+    def _merge(self, one: int, into: int) -> None:
+        self._dictionary.merge(self._connection, one, into)
+        # So far each was compared with the proxy's counts by itself.
+        self._connection.execute("update proxy set watch = null where id = ?", (self._proxy,))
+
+    def _new(self, account: Account) -> Credential:
+        labels = _labels(account)
+        unused = (label for label in labels if self._dictionary.credential_labelled(self._proxy, label) is None)
+        return Credential(id=0, proxy=self._proxy, label=next(unused, labels[0]), facts=account.facts)
+
+
+def _labels(account: Account) -> list[str]:
+    """The labels that it may have without an alias, the best first."""
+    emails = [value for kind, value in account.names if kind == EMAIL]
+    values = [account.account_id, *emails, account.identity[1] if account.identity else account.auth_index]
+    return [f"{account.facts.provider}-{value[:_LABEL_DIGITS]}" for value in values if value]

@@ -1,0 +1,338 @@
+"""What the ledger remembers of a proxy's snapshots: the marks of its series, and false starts.
+
+A snapshot is read again and again, so booking one means to find out what of it is not booked yet. That is decided by
+the identity of each detail in the ledger; the marks only tell which details need not be looked at.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exporter.ledger.database import Database
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.schema import RESTORED
+from exporter.ledger.store.booking import Booked, book_entries
+from exporter.ledger.store.rejections import is_rejected, reject_line
+from exporter.ledger.store.restarts import note_look
+from exporter.ledger.views.totals import Totals
+from exporter.normalize.snapshot import Mark, SnapshotSeries
+from exporter.records import Cost, Rejected, UsageRecord
+
+MarkKey = tuple[str, str]
+"""Pseudonym of what the proxy lists a series under, and its model."""
+
+Identity = tuple[int, int]
+"""Time in ms and fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The last good snapshot of a proxy.
+
+    ``taken_ms`` is when it was taken, by the proxy's clock; where another source was read since, when that was, by
+    ours; None at the first contact. ``continues``: no other source was read since. ``counted_ms``: the span in which
+    the proxy sent no details, so that its counts were booked instead.
+    """
+
+    taken_ms: int | None
+    continues: bool = False
+    marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
+    counted_ms: tuple[int, int] = (0, 0)
+
+    @property
+    def had_no_details(self) -> bool:
+        """Whether it had counts alone."""
+        return bool(self.marks) and all(mark.length is None for mark in self.marks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FalseStart:
+    """A sudden first value that was not believed. ``nano_usd`` is what it would have cost."""
+
+    at_ms: int
+    client: str
+    model: str
+    requests: int
+    tokens: int
+    nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFalseStart:
+    """A false start as it is kept: ``client`` is its id."""
+
+    proxy: str
+    at_ms: int
+    client: int
+    model: str
+    requests: int
+    tokens: int
+    nano_usd: int
+
+
+class Snapshots:
+    """Reads what is remembered. Raises LedgerError throughout."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def checkpoint(self, proxy: str) -> Checkpoint:
+        """What is remembered of a proxy."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
+                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where name = ?",
+                (proxy,),
+            ).fetchone()
+            if row is None:
+                return Checkpoint(taken_ms=None)
+            marks = connection.execute(
+                "select client, model, requests, tokens, length, sha256 from snapshot_series where proxy = ?", (row[0],)
+            )
+            return Checkpoint(
+                taken_ms=row[1],
+                marks={(client, model): Mark(*rest) for client, model, *rest in marks},
+                continues=bool(row[2]),
+                counted_ms=row[3:],
+            )
+
+    def restored(self, proxy: str) -> "Restored | None":
+        """What was restored of a proxy's last snapshot since the last look at one; None if nothing was."""
+        with self._database.transaction() as connection:
+            row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
+            if row is None:
+                return None
+            columns = "client, model, requests, tokens, length, sha256"
+            marks = connection.execute(f"select {columns} from restored_series where proxy = ?", row[:1]).fetchall()
+            if row[1] is None and not marks:
+                return None
+            first = connection.execute(
+                "select key, client, model, requests, tokens, at_ms from first_series where proxy = ?", row[:1]
+            ).fetchall()
+        return Restored(
+            marks={(client, model): Mark(*rest) for client, model, *rest in marks},
+            first=[
+                SnapshotSeries(key=key, client=client, model=model, requests=requests, tokens=tokens, details=None)
+                for key, client, model, requests, tokens, _ in first
+            ],
+            first_ms=first[0][-1] if first else 0,
+        )
+
+    def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
+        """Those of a proxy, which is registered, that are booked or were."""
+        with self._database.transaction() as connection:
+            (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
+            return known_details(connection, id_, identities)
+
+    def false_starts(self) -> list[ListedFalseStart]:
+        """All that were kept, the newest first."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "select p.name, f.at_ms, f.client, f.model, f.requests, f.tokens, f.nano_usd"
+                " from false_start f join proxy p on p.id = f.proxy order by f.id desc"
+            ).fetchall()
+        return [ListedFalseStart(*row) for row in rows]
+
+
+def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
+    """Those of a proxy that are booked, or were, and have been deleted since because they are old."""
+    (pruned_before_ms,) = connection.execute(
+        "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
+    ).fetchone()
+    statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
+    return {
+        each
+        for each in identities
+        if each[0] < pruned_before_ms or connection.execute(statement, each).fetchone() is not None
+    }
+
+
+def save_checkpoint(
+    connection: sqlite3.Connection,
+    proxy: int,
+    *,
+    taken_ms: int,
+    before: Mapping[MarkKey, Mark],
+    marks: Mapping[MarkKey, Mark],
+    counted: bool,
+) -> None:
+    """Remember ``marks`` in place of ``before``, inside the caller's transaction.
+
+    ``counted``: the proxy sent no details, so what came since the last snapshot of it was counted.
+    """
+    if counted:
+        connection.execute(
+            "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
+            " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
+            (taken_ms, proxy),
+        )
+    connection.execute("update proxy set snapshot_ms = ? where id = ?", (taken_ms, proxy))
+    connection.executemany(
+        "delete from snapshot_series where proxy = ? and client = ? and model = ?",
+        [(proxy, *key) for key in before.keys() - marks.keys()],
+    )
+    connection.executemany(
+        "insert or replace into snapshot_series (proxy, client, model, requests, tokens, length, sha256)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256)
+            for key, mark in marks.items()
+            if before.get(key) != mark
+        ],
+    )
+
+
+def keep_false_starts(connection: sqlite3.Connection, proxy: int, found: Sequence[tuple[FalseStart, int]]) -> None:
+    """Keep them, each with the id of its client, inside the caller's transaction."""
+    connection.executemany(
+        "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        [(proxy, each.at_ms, client, each.model, each.requests, each.tokens, each.nano_usd) for each, client in found],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """``marks`` are of the last snapshot that was restored from the history.
+
+    ``first`` is what the proxy, which sent no details, had counted at ``first_ms``, at the first contact of this ledger
+    with it; empty if there was none yet, or if the proxy sends details.
+    """
+
+    marks: Mapping[MarkKey, Mark]
+    first: Sequence[SnapshotSeries]
+    first_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What was counted in a snapshot without details since another one."""
+
+    increments: Sequence[tuple[UsageRecord, Cost]] = ()
+    false_starts: Sequence[FalseStart] = ()
+    restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotEnd:
+    """What a snapshot told of the proxy, beside its details.
+
+    ``marks`` are remembered in place of ``before``. ``counted``: the proxy sent no details, and ``increments`` are what
+    it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how many
+    records its totals count that no detail shows.
+    """
+
+    taken_ms: int
+    before: Mapping[MarkKey, Mark]
+    marks: Mapping[MarkKey, Mark]
+    restarted: bool = False
+    missed: int = 0
+    counted: bool = False
+    increments: Sequence[tuple[UsageRecord, Cost]] = ()
+    false_starts: Sequence[FalseStart] = ()
+    first: Sequence[SnapshotSeries] = ()
+
+
+def book_details(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    totals: Totals,
+    *,
+    proxy: int,
+    records: Sequence[tuple[UsageRecord, Cost, bool]],
+    rejected: Sequence[tuple[bytes, Rejected]],
+    duplicates: int,
+    now_ms: int,
+) -> tuple[set[Identity], list[Booked]]:
+    """See ``Ledger.book_details``; inside the caller's transaction. The identities that were known, and what is new."""
+    known = known_details(connection, proxy, [(record.ts_ms, record.fingerprint) for record, _, _ in records])
+    kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy, line)]
+    booked = []
+    for live in (False, True):
+        new = [
+            (record, cost)
+            for record, cost, is_live in records
+            if is_live is live and (record.ts_ms, record.fingerprint) not in known
+        ]
+        booked.append(book_entries(connection, dictionary, totals, proxy=proxy, records=new, live=live))
+    for line, why in kept:
+        reject_line(connection, proxy, now_ms, line, why)
+    old = len(known) + len(rejected) - len(kept) + duplicates
+    entries = booked[0].entries + booked[1].entries
+    connection.execute(
+        "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
+        " duplicate = duplicate + ? where id = ?",
+        (entries + old + len(kept), entries, booked[0].entries, old, proxy),
+    )
+    return known, booked
+
+
+def close_snapshot(
+    connection: sqlite3.Connection,
+    dictionary: Dictionary,
+    totals: Totals,
+    *,
+    proxy: int,
+    end: SnapshotEnd,
+    now_ms: int,
+) -> Booked:
+    """See ``Ledger.close_snapshot``; inside the caller's transaction."""
+    counted = Counted(increments=end.increments, false_starts=end.false_starts, restarted=end.restarted)
+    booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)
+    save_checkpoint(connection, proxy, taken_ms=end.taken_ms, before=end.before, marks=end.marks, counted=end.counted)
+    _remember_first(connection, proxy, end.first, now_ms)
+    connection.execute(
+        "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
+        (end.missed, now_ms, proxy),
+    )
+    return booked
+
+
+def _book_counted(
+    connection: sqlite3.Connection, dictionary: Dictionary, totals: Totals, *, proxy: int, counted: Counted
+) -> Booked:
+    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=counted.increments, live=True)
+    keep_false_starts(
+        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in counted.false_starts]
+    )
+    connection.execute(
+        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, proxy)
+    )
+    note_look(connection, proxy, "snapshot", restarted=counted.restarted)
+    return booked
+
+
+def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[SnapshotSeries], now_ms: int) -> None:
+    """Unless the history, if there is any, has been read: then nothing can have been counted before."""
+    (stage,) = connection.execute("select history_stage from proxy where id = ?", (proxy,)).fetchone()
+    if stage < RESTORED:
+        connection.executemany(
+            "insert or replace into first_series (proxy, key, client, model, requests, tokens, at_ms)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            [(proxy, each.key, each.client, each.model, each.requests, each.tokens, now_ms) for each in first],
+        )
+
+
+def join_restored(
+    connection: sqlite3.Connection, dictionary: Dictionary, totals: Totals, *, proxy: int, counted: Counted
+) -> Booked:
+    """See ``Ledger.join_restored``; inside the caller's transaction."""
+    booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)
+    (has_own,) = connection.execute(
+        "select snapshot_ms is not null or exists (select 1 from snapshot_series where proxy = ?1) from proxy"
+        " where id = ?1",
+        (proxy,),
+    ).fetchone()
+    if not has_own:
+        columns = "proxy, client, model, requests, tokens, length, sha256"
+        connection.execute(
+            f"insert into snapshot_series ({columns}) select {columns} from restored_series where proxy = ?", (proxy,)
+        )
+        # Where something has been received already, another source was read in between.
+        connection.execute(
+            "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?", (proxy,)
+        )
+    connection.execute("delete from restored_series where proxy = ?", (proxy,))
+    connection.execute("delete from first_series where proxy = ?", (proxy,))
+    connection.execute("update proxy set restored_snapshot_ms = null where id = ?", (proxy,))
+    return booked

@@ -1,0 +1,141 @@
+"""Checks a ledger whose last end was not clean: its structure, its names, and its sums.
+
+What a batch adds to the sums has no checksum of its own; it is told three times, by entries, totals and roll-up. So all
+sums are made anew from the entries and compared, as far as entries have not been pruned; past that, the totals are
+compared with the roll-up. Where totals alone differ they are the damaged ones, and take the sums of the others.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from exporter.clock import SystemClock
+from exporter.errors import LedgerCorruptError
+from exporter.ledger.database import damaged
+from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
+from exporter.ledger.store.booking import sum_all
+from exporter.ledger.store.checksums import changed_tables
+from exporter.ledger.views.totals import Totals
+
+LARGEST_CHECKED_BYTES = 1024 * 1024 * 1024
+"""A larger file would hold up a start for more than some ten seconds, so only its names are checked."""
+
+_TOTALS = ("total", "failed_total", "unpriced_total", "latency_histogram", "ttft_histogram")
+_FLOW = (
+    "select p.name from proxy p where received + replayed <> booked + duplicate"
+    " + (select coalesce(sum(records), 0) from rejected_total where proxy = p.id)"
+    " + (select coalesce(sum(records), 0) from batch where proxy = p.id)"
+)
+_COLUMNS = ("requests", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+_SHOWN = "rollup r join series i on i.id = r.series join series s on s.id = coalesce(i.shown, i.id)"
+_COMPARED = {
+    "total": (
+        "series, basis, billing",
+        f"select {', '.join(('series', 'basis', 'billing', *_COLUMNS))} from total",
+        f"select s.id, r.basis, r.billing, {', '.join(f'sum(r.{column})' for column in _COLUMNS)} from {_SHOWN}"
+        " group by 1, 2, 3",
+    ),
+    "failed_total": (
+        "route, credential",
+        "select route, credential, sum(requests) from failed_total group by 1, 2",
+        f"select s.route, s.credential, sum(r.failed) from {_SHOWN} group by 1, 2",
+    ),
+    "unpriced_total": (
+        "route",
+        "select route, sum(requests) from unpriced_total group by 1",
+        f"select s.route, sum(r.unpriced) from {_SHOWN} group by 1",
+    ),
+}
+"""By table of totals: its key, its rows, and what the roll-up says of them."""
+
+
+def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
+    """Check the ledger, inside the caller's transaction; whether its totals had to be made anew.
+
+    Raises LedgerCorruptError if anything is damaged that cannot be told from the rest. A file of more than
+    ``LARGEST_CHECKED_BYTES`` is not read as a whole.
+    """
+    whole = size <= LARGEST_CHECKED_BYTES
+    if whole and connection.execute("pragma integrity_check(1)").fetchone() != ("ok",):
+        raise LedgerCorruptError(damaged(path))
+    changed = changed_tables(connection)
+    if connection.execute(_FLOW).fetchone():
+        changed.add("proxy")
+    if not _births_are_known(connection):
+        changed.add("birth")
+    if changed or not whole:
+        _refuse(path, changed)
+        return False
+    before = {table: _rows(connection, table) for table in (*_TOTALS, "rollup")}
+    pruned, past = _pruned(connection), _has_past(connection)
+    connection.execute("savepoint sums")
+    for table in before:
+        connection.execute(f"delete from {table}")
+    sum_all(connection)
+    horizon = connection.execute("select coalesce(max(pruned_before_ms), 0) from proxy").fetchone()[0]
+    after = {table: _rows(connection, table) for table in before}
+    connection.execute("rollback to sums")
+    if not connection.execute(f"select 1 from proxy where history_stage = {CLAIMED}").fetchone():
+        first = horizon // BUCKET_MS + 1 if horizon else 0
+        if {row for row in before["rollup"] if row[0] >= first} != {row for row in after["rollup"] if row[0] >= first}:
+            changed.add("rollup")
+    if pruned:
+        changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
+    else:
+        changed |= {table for table in _TOTALS if before[table] != after[table]}
+    if changed == {"total"} and not pruned and not past:
+        connection.execute("delete from total")
+        marks = ", ".join("?" * 11)
+        connection.executemany(f"insert into total values ({marks})", after["total"])
+        return True
+    _refuse(path, changed)
+    return False
+
+
+def _refuse(path: Path, changed: set[str]) -> None:
+    if changed:
+        raise LedgerCorruptError(
+            damaged(path, f"is damaged: what the tables {', '.join(sorted(changed))} hold is not what was written")
+        )
+
+
+def _births_are_known(connection: sqlite3.Connection) -> bool:
+    totals = Totals(SystemClock())
+    totals.load(connection)
+    return all(totals.known(key) for key in totals.births)
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
+    return set(connection.execute(f"select * from {table}"))
+
+
+def _pruned(connection: sqlite3.Connection) -> bool:
+    """Whether live entries are missing whose sums stayed."""
+    (live,) = connection.execute("select count(*) from entry where live").fetchone()
+    (booked,) = connection.execute("select coalesce(sum(booked - backfilled), 0) from proxy").fetchone()
+    return bool(live != booked)
+
+
+def _has_past(connection: sqlite3.Connection) -> bool:
+    """Whether the roll-up has entries that are not in the totals."""
+    (past,) = connection.execute(
+        "select exists (select 1 from entry where not live)"
+        f" or exists (select 1 from proxy where backfilled or history_stage = {RESTORED})"
+    ).fetchone()
+    return bool(past)
+
+
+def _agrees(connection: sqlite3.Connection, table: str, *, past: bool) -> bool:
+    """Whether the roll-up says the same of ``table``, or with a past at least as much."""
+    key, shown, summed = _COMPARED[table]
+    width = key.count(",") + 1
+    totals = {row[:width]: row[width:] for row in connection.execute(shown)}
+    rollup = {row[:width]: row[width:] for row in connection.execute(summed)}
+    if not past:
+        return all(totals.get(each, (0,)) == values for each, values in rollup.items() if any(values)) and (
+            totals.keys() <= rollup.keys()
+        )
+    return all(
+        each in rollup and all(a <= b for a, b in zip(values, rollup[each], strict=True))
+        for each, values in totals.items()
+    )

@@ -1,0 +1,171 @@
+"""What is booked and not in the history yet: a cursor over the entries, one for each proxy.
+
+Ids are given in the order of booking and never again, so whatever is behind the cursor has been sent, in that order,
+and pruning cannot hide anything from it. The cursor moves when Supabase has confirmed; what is sent twice is known
+there.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.ledger.database import Database
+from exporter.ledger.label_store import Dictionary
+from exporter.ledger.schema import NEVER_CLAIMED
+from exporter.ledger.sync.export_state import ProxyState, read_state
+
+_STORED_EVERY = 10_000
+
+
+class Entry(NamedTuple):
+    """An entry as it stands in the ledger."""
+
+    id: int
+    ts_ms: int
+    fingerprint: int
+    series: int
+    basis: int
+    billing: int
+    live: int
+    counted: int
+    code: str
+    unpriced: str
+    latency_ms: int
+    ttft_ms: int
+    uncached: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    unclassified: int
+    nano_usd: int
+    price: int
+
+
+_ENTRIES = f"select {', '.join(f'e.{column}' for column in Entry._fields)} from entry e"
+_OF_PROXY = (
+    "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
+    " where x.name = ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """The next entries of a proxy. When they are there, the cursor moves to ``until``.
+
+    ``state`` is that of the proxy in the same moment of the ledger, if no entry is left behind these, else None.
+    """
+
+    entries: Sequence[Entry]
+    until: int
+    state: ProxyState | None
+
+
+class Backlog:
+    """Reads what is to be sent, and remembers what was. For one thread. Raises LedgerError throughout."""
+
+    def __init__(self, database: Database, dictionary: Dictionary) -> None:
+        self._database = database
+        self._dictionary = dictionary
+        self._cursors: dict[str, int] = {}
+        self._stored: dict[str, int] = {}
+
+    def read(self, proxy: str, *, limit: int) -> Outgoing:
+        """The oldest entries of ``proxy``, at most ``limit``, that have not been sent."""
+        with self._database.reading() as connection:
+            cursor = self._cursor(connection, proxy)
+            (last,) = connection.execute("select coalesce(max(id), 0) from entry").fetchone()
+            rows = connection.execute(
+                f"{_ENTRIES} where e.id > ? and {_OF_PROXY} order by e.id limit ?", (cursor, proxy, limit)
+            )
+            entries = [Entry._make(row) for row in rows]
+            if len(entries) == limit:
+                return Outgoing(entries, entries[-1].id, None)
+            state = read_state(connection, self._dictionary.proxies[proxy])
+        return Outgoing(entries, max(cursor, last), state)
+
+    def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
+        """The entries of ``proxy`` up to ``until`` are there, or were refused: entry → reason."""
+        with self._database.transaction() as connection:
+            connection.execute("update proxy set history_sent = ? where name = ?", (until, proxy))
+            connection.executemany(
+                "insert or replace into set_aside (entry, proxy, reason, at_ms) values (?, ?, ?, ?)",
+                [(entry, self._dictionary.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
+            )
+        self._cursors[proxy] = self._stored[proxy] = until
+
+    def passed(self, proxy: str, until: int) -> None:
+        """There is no entry of ``proxy`` up to ``until``. Stored now and then only: to look again costs little."""
+        if until - self._stored.get(proxy, 0) >= _STORED_EVERY:
+            self.sent(proxy, until)
+        self._cursors[proxy] = until
+
+    def set_aside(self, proxy: str, *, after: int, limit: int) -> list[Entry]:
+        """The entries that were refused, from the one behind ``after`` on, at most ``limit``."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"{_ENTRIES} join set_aside a on a.entry = e.id where {_OF_PROXY} and e.id > ? order by e.id limit ?",
+                (proxy, after, limit),
+            )
+            return [Entry._make(row) for row in rows]
+
+    def accepted(self, entries: Sequence[int]) -> None:
+        """These are no longer refused."""
+        with self._database.transaction() as connection:
+            connection.executemany("delete from set_aside where entry = ?", [(entry,) for entry in entries])
+
+    def size(self, proxy: str) -> int:
+        """How many entries of ``proxy`` wait."""
+        with self._database.reading() as connection:
+            cursor = self._cursor(connection, proxy)
+            statement = f"select count(*) from entry e where e.id > ? and {_OF_PROXY}"
+            waiting: int = connection.execute(statement, (cursor, proxy)).fetchone()[0]
+        return waiting
+
+    def refused(self) -> int:
+        """How many entries of all proxies were refused."""
+        with self._database.reading() as connection:
+            number: int = connection.execute("select count(*) from set_aside").fetchone()[0]
+        return number
+
+    def stage(self, proxy: str) -> int:
+        """How far the claim of ``proxy`` has come: one of the stages above."""
+        with self._database.reading() as connection:
+            stage: int = connection.execute("select history_stage from proxy where name = ?", (proxy,)).fetchone()[0]
+        return stage
+
+    def enter_stage(self, proxy: str, stage: int) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("update proxy set history_stage = ? where name = ?", (stage, proxy))
+
+    def enter_project(self, project: str) -> bool:
+        """Note which project the history is in; if it was another one so far, nothing counts as sent any more."""
+        with self._database.transaction() as connection:
+            (before,) = connection.execute("select history_project from installation").fetchone()
+            if before == project:
+                return False
+            connection.execute("update installation set history_project = ?", (project,))
+            if before is None:
+                return False
+            # Before all ids: what came from the last project is new to this one.
+            connection.execute(
+                "update proxy set history_sent = ?, history_stage = ?, history_restore = null",
+                (-(2**62), NEVER_CLAIMED),
+            )
+            connection.execute("delete from set_aside")
+        self._cursors.clear()
+        self._stored.clear()
+        return True
+
+    def made_ms(self) -> int | None:
+        """When this ledger was made; None if that was before it was noted."""
+        with self._database.reading() as connection:
+            made_ms: int | None = connection.execute("select made_ms from installation").fetchone()[0]
+        return made_ms
+
+    def _cursor(self, connection: sqlite3.Connection, proxy: str) -> int:
+        if proxy not in self._cursors:
+            (sent,) = connection.execute("select history_sent from proxy where name = ?", (proxy,)).fetchone()
+            self._cursors[proxy] = self._stored[proxy] = sent
+        return self._cursors[proxy]

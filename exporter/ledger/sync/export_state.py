@@ -1,0 +1,169 @@
+"""What the ledger knows of a proxy beside its entries, in one moment: what a lost ledger is restored from.
+
+Ids mean nothing in another ledger, so clients stand here under their pseudonyms, credentials under what identifies
+them, and sessions of limits under the label of whatever has a window of its own.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.ledger.label_store import LABEL
+from exporter.ledger.store.snapshots import MarkKey
+from exporter.normalize.snapshot import Mark
+
+_CLIENTS_PER_PART = 500
+
+Scope = tuple[str, str]
+"""What has a window of its own in a limit: kind and value, both empty for a limit with one window for all.
+
+The value is a credential's label, a client's pseudonym, or a model.
+"""
+
+
+class KeptCredential(NamedTuple):
+    """A credential and all that turned out to be it. ``labels`` are those under which it stands in the history.
+
+    The first one is its label now. ``keys`` and ``names`` are (kind, value): see the ledger's schema.
+    """
+
+    labels: tuple[str, ...]
+    provider: str
+    billing: int
+    openai_compatible: bool
+    keys: tuple[tuple[str, str], ...]
+    names: tuple[tuple[str, str], ...]
+
+
+class KeptClient(NamedTuple):
+    pseudonym: str
+    label: str
+
+
+class KeptSession(NamedTuple):
+    """A session of a limit: see ``exporter.ledger.views.usage_sums``."""
+
+    limit: str
+    scope: Scope
+    ended_ms: int
+    started_ms: int | None
+
+
+class KeptSnapshots(msgspec.Struct, frozen=True, kw_only=True):
+    """The last good snapshot of a proxy: see ``exporter.ledger.store.snapshots.Checkpoint``."""
+
+    snapshot_ms: int | None = None
+    counted_from_ms: int | None = None
+    counted_until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyState:
+    """State of one proxy. Equal states need not be sent twice.
+
+    ``clients`` come in parts, of which only the last one grows. ``anchors`` and ``sessions`` are of the limits of the
+    whole exporter, without the sessions of other proxies' credentials.
+    """
+
+    snapshots: KeptSnapshots
+    marks: Mapping[MarkKey, Mark]
+    credentials: tuple[KeptCredential, ...]
+    clients: Mapping[int, tuple[KeptClient, ...]]
+    anchors: Mapping[str, int]
+    sessions: tuple[KeptSession, ...]
+
+
+def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
+    """The state of a proxy, as it stands in the ledger."""
+    marks = _marks(connection, "snapshot_series", proxy) or _marks(connection, "restored_series", proxy)
+    snapshots = connection.execute(
+        "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
+        (proxy,),
+    ).fetchone()
+    roots = roots_of(connection)
+    return ProxyState(
+        snapshots=KeptSnapshots(snapshot_ms=snapshots[0], counted_from_ms=snapshots[1], counted_until_ms=snapshots[2]),
+        marks=marks,
+        credentials=_credentials(connection, proxy, roots),
+        clients=_clients(connection, proxy),
+        anchors=dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1")),
+        sessions=tuple(_sessions(connection, proxy, roots)),
+    )
+
+
+def _marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:
+    rows = connection.execute(
+        f"select client, model, requests, tokens, length, sha256 from {table} where proxy = ?", (proxy,)
+    )
+    return {(client, model): Mark(*rest) for client, model, *rest in rows}
+
+
+def roots_of(connection: sqlite3.Connection) -> dict[int, int]:
+    """Every credential → the one that it turned out to be."""
+    into = dict(connection.execute("select id, coalesce(merged_into, id) from credential"))
+
+    def root(id_: int) -> int:
+        return id_ if into[id_] == id_ else root(into[id_])
+
+    return {id_: root(id_) for id_ in into}
+
+
+def _credentials(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> tuple[KeptCredential, ...]:
+    rows = connection.execute(
+        "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
+    ).fetchall()
+    labels: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for id_, label, *_ in sorted(rows, key=lambda row: roots[row[0]] != row[0]):
+        labels[roots[id_]][label] = None
+    keys: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    for kind, value, id_ in connection.execute(
+        "select kind, value, credential from credential_key where proxy = ? order by kind, value", (proxy,)
+    ):
+        if kind == LABEL:
+            labels[roots[id_]][value] = None
+        else:
+            keys[roots[id_]].append((kind, value))
+    names: defaultdict[int, dict[tuple[str, str], None]] = defaultdict(dict)
+    for kind, value, id_ in connection.execute("select kind, value, credential from credential_name order by 1, 2, 3"):
+        names[roots[id_]][(kind, value)] = None
+    return tuple(
+        KeptCredential(tuple(labels[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
+        for id_, _, provider, billing, compatible in rows
+        if roots[id_] == id_
+    )
+
+
+def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[KeptClient, ...]]:
+    parts: defaultdict[int, list[KeptClient]] = defaultdict(list)
+    for id_, pseudonym, label in connection.execute(
+        "select id, pseudonym, label from client where id in"
+        " (select s.client from series s join route r on r.id = s.route where r.proxy = ?) order by id",
+        (proxy,),
+    ):
+        parts[id_ // _CLIENTS_PER_PART].append(KeptClient(pseudonym, label))
+    return {part: tuple(clients) for part, clients in parts.items()}
+
+
+def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> list[KeptSession]:
+    own = dict(connection.execute("select id, label from credential where proxy = ?", (proxy,)))
+    pseudonyms: dict[int, str] | None = None
+    sessions: list[KeptSession] = []
+    for limit, key, ended_ms, started_ms in connection.execute(
+        "select limit_id, scope, ended_ms, started_ms from limit_session order by limit_id, scope"
+    ):
+        kind, _, value = key.partition(":")
+        if kind == "credential":
+            label = own.get(int(value))
+            if label is None or roots[int(value)] != int(value):
+                continue  # of another proxy, or of one that turned out to be another
+            value = label
+        elif kind == "client":
+            if pseudonyms is None:
+                pseudonyms = dict(connection.execute("select id, pseudonym from client"))
+            value = pseudonyms[int(value)]
+        sessions.append(KeptSession(limit, (kind, value), ended_ms, started_ms))
+    return sessions

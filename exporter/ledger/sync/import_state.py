@@ -1,0 +1,380 @@
+"""Restoring: what the history has of a proxy is merged into a ledger that does not know it.
+
+Done while bookings go on, in small transactions, each of which notes how far it came: killed anywhere, the next run
+goes on from there. Restored entries have not been received from the proxy, so they are in no flow, and they are not
+live, so they are in no counter; they are in roll-up, periods and windows.
+
+Before a moment, the beginning of a quarter of an hour, the roll-up is taken over as it is; from that moment on it is
+made of the entries. So nothing is counted twice.
+"""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.ledger.label_store import ANONYMOUS, LABEL, OTHER, Credential, Dictionary, Route
+from exporter.ledger.schema import BUCKET_MS, RESTORED
+from exporter.ledger.store.booking import add_rollups, insert_restored
+from exporter.ledger.store.snapshots import MarkKey
+from exporter.ledger.sync.export_state import KeptClient, KeptCredential, KeptSession, KeptSnapshots
+from exporter.ledger.views.periods import Periods
+from exporter.ledger.views.quotas import Quotas
+from exporter.ledger.views.totals import Totals
+from exporter.ledger.views.usage_sums import Session, Windows
+from exporter.normalize.snapshot import Mark
+from exporter.quotas.reading import Reading
+from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
+
+_OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?)"
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a restore has come. ``from_ms`` is the moment from which on records are taken over.
+
+    ``rollups`` is the bucket up to which roll-ups have been, as the history writes it, and how many of that bucket;
+    None when that is done. ``after`` is the identity of the last record.
+    """
+
+    from_ms: int
+    rollups: tuple[str, int] | None
+    after: tuple[int, int]
+
+
+class PastSeries(NamedTuple):
+    """A label set as it stands in the history: credential and client are their labels."""
+
+    provider: str
+    model: str
+    credential: str
+    client: str
+
+
+class PastEntry(NamedTuple):
+    """An entry of the past; ``price`` is its text."""
+
+    ts_ms: int
+    fingerprint: int
+    series: PastSeries
+    price: str
+    basis: int
+    billing: int
+    counted: int
+    code: str
+    unpriced: str
+    latency_ms: int
+    ttft_ms: int
+    uncached: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    unclassified: int
+    nano_usd: int
+
+
+class PastRollup(NamedTuple):
+    """A row of the roll-up."""
+
+    bucket: int
+    series: PastSeries
+    basis: int
+    billing: int
+    requests: int
+    uncached: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    unclassified: int
+    nano_usd: int
+    failed: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastSnapshots:
+    """The last snapshot of a proxy that the history knows of."""
+
+    state: KeptSnapshots = field(default_factory=KeptSnapshots)
+    marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastState:
+    """What else there is of a proxy. ``precedes``: it was written before this ledger was made."""
+
+    anchors: Mapping[str, int] = field(default_factory=dict)
+    sessions: Sequence[KeptSession] = ()
+    precedes: bool = False
+    readings: Sequence[tuple[str, Reading]] = ()
+    """Of providers' windows, by label of the credential."""
+
+
+class Restoring:
+    """Takes over what is given. For one thread; bookings go on beside it. Raises LedgerError throughout."""
+
+    def __init__(
+        self,
+        *,
+        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        dictionary: Dictionary,
+        totals: Totals,
+        periods: Periods,
+        windows: Windows,
+        quotas: Quotas,
+    ) -> None:
+        self.steps = 0
+        """Rises with each change of the past, which no booking made."""
+        self._writing = writing
+        self._dictionary = dictionary
+        self._totals = totals
+        self._periods = periods
+        self._windows = windows
+        self._quotas = quotas
+        self._clients: dict[str, int] = {}
+        self._pseudonyms: dict[str, int] = {}
+
+    def progress(self, proxy: str) -> Progress | None:
+        """How far an earlier run came, None if there was none."""
+        with self._writing() as connection:
+            (stored,) = connection.execute("select history_restore from proxy where name = ?", (proxy,)).fetchone()
+        return None if stored is None else msgspec.json.decode(stored, type=Progress)
+
+    def take_names(
+        self, proxy: str, *, credentials: Iterable[KeptCredential], clients: Iterable[tuple[KeptClient, str]]
+    ) -> None:
+        """Make sure that what identifies them finds the same clients and credentials here as it did there.
+
+        To be called first by each run. Each client comes with its pseudonym as it is now, which is another one where
+        the hash key was lost.
+        """
+        self._clients, self._pseudonyms = {}, {}
+        with self._writing() as connection:
+            proxy_id = self._dictionary.proxies[proxy]
+            for credential in credentials:
+                _take_credential(connection, self._dictionary, proxy_id, credential)
+            for client, pseudonym in clients:
+                known = self._dictionary.client_with(pseudonym)
+                # The label of one that is new here is what it was, unless it is another pseudonym's.
+                label = client.label if pseudonym == client.pseudonym else ""
+                id_ = self._dictionary.client_id(connection, pseudonym, label=label) if known is None else known
+                self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
+
+    def begin(
+        self, proxy: str, *, since_ms: int, newest_ms: int | None, deleted_before_ms: int | None, past: PastSnapshots
+    ) -> Progress:
+        """Decide what is taken over as records and what as roll-ups, and take over the last snapshot.
+
+        Records are wanted from ``since_ms`` on. The history's newest is of ``newest_ms``, and those before
+        ``deleted_before_ms`` may have been deleted there.
+        """
+        with self._writing() as connection:
+            proxy_id = self._dictionary.proxies[proxy]
+            (pruned_ms,) = connection.execute("select pruned_before_ms from proxy where id = ?", (proxy_id,)).fetchone()
+            deleted_ms = -(-(deleted_before_ms or 0) // BUCKET_MS) * BUCKET_MS
+            if pruned_ms is not None:
+                # This ledger has a long past of its own: of what has been pruned it knows the sums.
+                progress = Progress(max(pruned_ms, deleted_ms), None, (max(pruned_ms, deleted_ms) - 1, 2**63 - 1))
+            else:
+                (oldest_ms,) = connection.execute(
+                    f"select min(ts_ms) from entry where {_OF_PROXY}", (proxy_id,)
+                ).fetchone()
+                moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
+                from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
+                self._forget(connection, proxy_id, from_ms)
+                progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
+            _take_snapshots(connection, proxy_id, past)
+            self._note(connection, proxy, progress)
+        self._changed(0)
+        return progress
+
+    def _forget(self, connection: sqlite3.Connection, proxy_id: int, before_ms: int) -> None:
+        """What a snapshot told again of times of which the history has the roll-up alone."""
+        forgotten = connection.execute(
+            f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, proxy_id)
+        ).rowcount
+        connection.execute(f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, proxy_id))
+        connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, proxy_id))
+        with self._totals.lock:
+            self._totals.entries -= forgotten
+
+    def add_rollups(self, proxy: str, rows: Sequence[PastRollup], progress: Progress) -> None:
+        """Take over rows of the roll-up; then the restore has come to ``progress``."""
+        with self._writing() as connection:
+            series = self._series(connection, proxy, {row.series for row in rows})
+            add_rollups(connection, [(row.bucket, series[row.series], *row[2:]) for row in rows])
+            self._note(connection, proxy, progress)
+        self._changed(min((row.bucket for row in rows), default=None))
+
+    def add_records(self, proxy: str, rows: Sequence[PastEntry], progress: Progress) -> None:
+        """Take over records, unless they are here; then the restore has come to ``progress``."""
+        with self._writing() as connection:
+            series = self._series(connection, proxy, {row.series for row in rows})
+            entries = [
+                (
+                    row.ts_ms,
+                    row.fingerprint,
+                    series[row.series],
+                    self._dictionary.price_id(connection, row.price),
+                    row.basis,
+                    row.billing,
+                    0,  # not live
+                    *row[6:],
+                )
+                for row in rows
+            ]
+            inserted = insert_restored(connection, entries)
+            self._note(connection, proxy, progress)
+        with self._totals.lock:
+            self._totals.entries += inserted
+        self._changed(min((row.ts_ms for row in rows), default=None), per=BUCKET_MS)
+
+    def finish(self, proxy: str, past: PastState, *, now_ms: int) -> None:
+        """Take over open windows and quotas. Then the proxy is restored."""
+        with self._windows.held(), self._writing() as connection:
+            proxy_id = self._dictionary.proxies[proxy]
+            connection.executemany(
+                "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
+                " on conflict (limit_id) do update set anchor_ms = max(anchor_ms, excluded.anchor_ms)",
+                list(past.anchors.items()),
+            )
+            self._take_sessions(connection, proxy_id, past)
+            readings = [(self._credential(connection, proxy_id, label), reading) for label, reading in past.readings]
+            quotas = self._quotas.note(connection, readings, now_ms=now_ms)
+            connection.execute(
+                "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, proxy_id)
+            )
+            connection.execute(
+                "delete from first_series where proxy = ?1"
+                " and not exists (select 1 from restored_series where proxy = ?1)",
+                (proxy_id,),
+            )
+        self._quotas.take_over(quotas)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: PastState) -> None:
+        """What this ledger opened itself came of less than all records. Of two sessions of the past the newer holds."""
+        (others,) = connection.execute(
+            "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, proxy_id)
+        ).fetchone()
+        replaces = past.precedes and not others
+        for session in past.sessions:
+            scope = self._scope(connection, proxy_id, session)
+            known = connection.execute(
+                "select ended_ms, started_ms from limit_session where limit_id = ? and scope = ?",
+                (session.limit, scope),
+            ).fetchone()
+            kept = Session(session.ended_ms, session.started_ms)
+            if replaces or known is None or _age(kept) > _age(Session(*known)):
+                connection.execute(
+                    "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms) values (?, ?, ?, ?)",
+                    (session.limit, scope, kept.ended_ms, kept.started_ms),
+                )
+
+    def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: KeptSession) -> str:
+        kind, value = session.scope
+        if kind == "credential":
+            return f"credential:{self._credential(connection, proxy_id, value)}"
+        if kind == "client":
+            known = self._pseudonyms.get(value)
+            return f"client:{self._dictionary.client_id(connection, value) if known is None else known}"
+        return f"{kind}:{value}" if kind else ""
+
+    def _series(
+        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[PastSeries]
+    ) -> dict[PastSeries, int]:
+        proxy_id = self._dictionary.proxies[proxy]
+        return {
+            series: self._dictionary.series_with(
+                connection,
+                Route(proxy_id, series.provider, series.model),
+                self._credential(connection, proxy_id, series.credential),
+                self._client(connection, series.client),
+            )
+            for series in wanted
+        }
+
+    def _credential(self, connection: sqlite3.Connection, proxy_id: int, label: str) -> int:
+        """The credential with a label of the history; one of which nothing else is known where no document tells."""
+        found = self._dictionary.find_credential(proxy_id, LABEL, label)
+        if found is None:
+            kept = KeptCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
+            return _take_credential(connection, self._dictionary, proxy_id, kept)
+        return found.id
+
+    def _client(self, connection: sqlite3.Connection, label: str) -> int:
+        if label not in self._clients:
+            self._clients |= {known: id_ for id_, known in self._dictionary.clients.items() if known == label}
+        if label not in self._clients:
+            special = {OTHER: OTHER, ANONYMOUS: ""}.get(label)
+            self._clients[label] = (
+                self._dictionary.client_labelled(connection, label)
+                if special is None
+                else self._dictionary.client_id(connection, special, label=label)
+            )
+        return self._clients[label]
+
+    def _note(self, connection: sqlite3.Connection, proxy: str, progress: Progress) -> None:
+        connection.execute(
+            "update proxy set history_restore = ? where name = ?", (msgspec.json.encode(progress).decode(), proxy)
+        )
+
+    def _changed(self, since: int | None, *, per: int = 1) -> None:
+        self.steps += 1
+        if since is not None:
+            self._periods.touched(since // per)
+            self._windows.touched(since // per)
+
+
+def _age(session: Session) -> tuple[int, int]:
+    return session.ended_ms, session.started_ms or 0
+
+
+def _take_credential(connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, kept: KeptCredential) -> int:
+    """Find the credential here, by what names it for good before its ``auth_index``, or make it; its id.
+
+    What is bound here already stays: it comes from the proxy as it is now.
+    """
+    keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
+    labels = [(LABEL, label) for label in kept.labels]
+    found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
+    found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
+    met = (*keys, *kept.names)
+    known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
+    facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
+    if known is None:
+        # What the proxy lists has been met already, or is met at the next look.
+        id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
+    else:
+        id_ = known.id
+        if not known.provider:
+            dictionary.describe_credential(connection, id_, facts)
+        dictionary.relabel_credential(connection, id_, kept.labels[0])
+    for kind, value in (*keys, *labels):
+        if dictionary.find_credential(proxy, kind, value) is None:
+            dictionary.bind(connection, proxy, kind, value, id_)
+    for kind, value in kept.names:
+        dictionary.name(connection, kind, value, id_)
+    return id_
+
+
+def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: PastSnapshots) -> None:
+    """For the next look at a snapshot: see ``exporter.ledger.store.snapshots``."""
+    state = past.state
+    connection.execute(
+        "update proxy set restored_snapshot_ms = ?1,"
+        " counted_from_ms = min(coalesce(counted_from_ms, ?2), coalesce(?2, counted_from_ms)),"
+        " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms)) where id = ?4",
+        (state.snapshot_ms, state.counted_from_ms, state.counted_until_ms, proxy),
+    )
+    connection.execute("delete from restored_series where proxy = ?", (proxy,))
+    connection.executemany(
+        "insert into restored_series (proxy, client, model, requests, tokens, length, sha256)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        [(proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256) for key, mark in past.marks.items()],
+    )

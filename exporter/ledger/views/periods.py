@@ -1,0 +1,124 @@
+"""Cost, tokens and requests of today, yesterday and this month, in the user's zone, from the roll-up.
+
+A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as a monthly limit
+has it: it counts records that a clock ahead of ours dates into a later day. What lies before today is summed anew only
+when a day begins or a late record arrives; the rest is summed anew whenever something was booked.
+"""
+
+import sqlite3
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
+
+from exporter.clock import Clock
+from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
+from exporter.ledger.database import Database
+from exporter.ledger.label_store import OTHER, Dictionary
+from exporter.ledger.schema import BUCKET_MS
+
+TODAY, YESTERDAY, MONTH = "today", "yesterday", "month"
+
+_SUM = """
+select coalesce(shown.route, own.route), r.billing, sum(r.requests),
+       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd)
+from rollup r
+join series own on own.id = r.series
+left join series shown on shown.id = own.shown
+where r.bucket >= ? and r.bucket < ?
+group by 1, 2
+"""
+
+_Sums = dict[tuple[int, int], tuple[int, int, int]]
+"""(route, billing) → requests, tokens, nano-USD"""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodTotals:
+    """Sums by (route, period), the cost by (route, billing, period) in nano-USD."""
+
+    requests: dict[tuple[int, str], int] = field(default_factory=dict)
+    tokens: dict[tuple[int, str], int] = field(default_factory=dict)
+    cost: dict[tuple[int, int, str], int] = field(default_factory=dict)
+
+
+class Periods:
+    """Keeps ``current`` up to date; call ``refresh`` at every tick, so that midnight shows without traffic."""
+
+    def __init__(self, database: Database, *, clock: Clock, zone: tzinfo) -> None:
+        self._database = database
+        self._clock = clock
+        self._zone = zone
+        self._lock = threading.Lock()
+        self._oldest_touched: int | None = None
+        self._day: date | None = None
+        self._yesterday: _Sums = {}
+        self._month_before_today: _Sums = {}
+        self.current = PeriodTotals()
+
+    def touched(self, bucket: int) -> None:
+        """Something was booked in ``bucket`` or later."""
+        with self._lock:
+            if self._oldest_touched is None or bucket < self._oldest_touched:
+                self._oldest_touched = bucket
+
+    def refresh(self) -> None:
+        """Bring ``current`` up to date. Raises LedgerError."""
+        day = local_date(int(self._clock.now() * 1000), self._zone)
+        with self._lock:
+            touched, self._oldest_touched = self._oldest_touched, None
+        if day == self._day and touched is None:
+            return
+        today = self._bucket(day)
+        try:
+            with self._database.reading() as connection:
+                if day != self._day or (touched is not None and touched < today):
+                    self._yesterday = _sum(connection, self._bucket(previous_day(day)), today)
+                    self._month_before_today = _sum(connection, self._bucket(day.replace(day=1)), today)
+                tomorrow = self._bucket(next_day(day))
+                sums = _sum(connection, today, tomorrow)
+                later = _sum(connection, tomorrow, self._bucket(next_month(day)))
+        except BaseException:
+            self._day = None  # whatever was read so far: start over at the next tick
+            raise
+        self._day = day
+        month = [self._month_before_today, sums, later]
+        self.current = _periods({TODAY: [sums], YESTERDAY: [self._yesterday], MONTH: month})
+
+    def _bucket(self, day: date) -> int:
+        return day_start_ms(day, self._zone) // BUCKET_MS
+
+
+def used_lately(periods: PeriodTotals, dictionary: Dictionary) -> dict[tuple[str, str], int]:
+    """The requests of today and yesterday by (provider, model), of those that were used at all and have a name."""
+    found: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for (id_, period), requests in periods.requests.items():
+        route = dictionary.routes[id_]
+        if requests and period in (TODAY, YESTERDAY) and route.model != OTHER:
+            found[(route.provider, route.model)] += requests
+    return dict(found)
+
+
+def _sum(connection: sqlite3.Connection, start: int, end: int) -> _Sums:
+    return {
+        (route, billing): (requests, tokens, nano_usd)
+        for route, billing, requests, tokens, nano_usd in connection.execute(_SUM, (start, end))
+    }
+
+
+def _periods(parts: dict[str, list[_Sums]]) -> PeriodTotals:
+    requests: defaultdict[tuple[int, str], int] = defaultdict(int)
+    tokens: defaultdict[tuple[int, str], int] = defaultdict(int)
+    cost: defaultdict[tuple[int, int, str], int] = defaultdict(int)
+    seen = {key for sums in parts.values() for part in sums for key in part}
+    for period, sums in parts.items():
+        for route, billing in seen:  # used in one period, not used in another: that is a known 0
+            cost[(route, billing, period)] += 0
+            requests[(route, period)] += 0
+            tokens[(route, period)] += 0
+        for part in sums:
+            for (route, billing), (some_requests, some_tokens, nano_usd) in part.items():
+                requests[(route, period)] += some_requests
+                tokens[(route, period)] += some_tokens
+                cost[(route, billing, period)] += nano_usd
+    return PeriodTotals(requests=dict(requests), tokens=dict(tokens), cost=dict(cost))

@@ -1,0 +1,160 @@
+"""The windows that providers report, by credential: the last reading of each, and how often one was reset early.
+
+Kept on disk so that a restart shows them again until they end. A window that has ended stays as a row, so that the next
+reading of it is compared with the last; it is shown no more.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from exporter.quotas.merge import is_another_answer, is_current, merge, stays_low
+from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
+
+QuotaKey = tuple[int, str, str]
+"""credential, window, scope"""
+
+_KEY = ("credential", "window", "scope")
+_DETAIL = ("ratio_inferred", "fell_from", "fell_reset_ms")
+_READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
+_TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
+_SAVES = [
+    f"insert or replace into {table} ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
+    for table, names in _TABLES.items()
+]
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaWindow:
+    """The last reading of a window, and how often it was emptied before its announced end.
+
+    ``fell`` is the share and the announced reset before a fall that the next reading has to confirm.
+    """
+
+    reading: Reading
+    early_resets: int
+    fell: tuple[float, int] | None = None
+
+
+class Quotas:
+    """All windows. Reading ``current`` is safe from any thread; changes are made inside the ledger's transactions."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: dict[QuotaKey, QuotaWindow] = {}
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read everything anew."""
+        names = ("credential", *_READ, "early_resets", *_DETAIL)
+        rows = connection.execute(
+            f"select {', '.join(names)} from quota_window left join quota_detail using ({', '.join(_KEY)})"
+        ).fetchall()
+        told = [dict(zip(names, row, strict=True)) for row in rows]
+        with self._lock:
+            self._windows = {(row["credential"], row["window"], row["scope"]): _window(row) for row in told}
+
+    def current(self, resolve: Callable[[int], int]) -> Mapping[QuotaKey, QuotaWindow]:
+        """All windows, ended ones too. ``resolve`` tells which credential one turned out to be.
+
+        A refusal of the account as a whole is over when one of its windows was read later.
+        """
+        with self._lock:
+            windows = list(self._windows.items())
+        found: dict[QuotaKey, QuotaWindow] = {}
+        for (credential, window, scope), quota in windows:
+            key = (resolve(credential), window, scope)
+            other = found.get(key)
+            if other is not None:
+                newer = max(quota, other, key=lambda each: each.reading.observed_ms)
+                quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
+            found[key] = quota
+        latest: dict[tuple[int, str], int] = {}
+        for (credential, _, scope), quota in found.items():
+            latest[credential, scope] = max(latest.get((credential, scope), 0), quota.reading.observed_ms)
+        return {
+            key: quota
+            for key, quota in found.items()
+            if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
+        }
+
+    def join(self, connection: sqlite3.Connection, resolve: Callable[[int], int]) -> None:
+        """Let the windows of a credential that turned out to be another one go on as that one's.
+
+        A new reading is compared with the last one of the account, whichever login it came by.
+        """
+        if all(resolve(credential) == credential for credential, _, _ in self._windows):
+            return
+        joined = dict(self.current(resolve))
+        rows = [_row(key[0], quota) for key, quota in joined.items()]
+        for table, save in zip(_TABLES, _SAVES, strict=True):
+            connection.execute(f"delete from {table}")
+            connection.executemany(save, rows)
+        with self._lock:
+            self._windows = joined
+
+    def note(
+        self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
+    ) -> dict[QuotaKey, QuotaWindow]:
+        """Store readings by credential inside the caller's transaction; what changed, for ``take_over``."""
+        changed: dict[QuotaKey, QuotaWindow] = {}
+        for credential, reading in readings:
+            key = (credential, reading.window, reading.scope)
+            known = changed.get(key) or self._windows.get(key)
+            if known is None and not self._has_room(connection, credential, changed, now_ms):
+                continue
+            merged = merge(known.reading if known else None, reading)
+            if merged.changed and merged.reading is not None:
+                changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
+        rows = [_row(key[0], quota) for key, quota in changed.items()]
+        for save in _SAVES:
+            connection.executemany(save, rows)
+        return changed
+
+    def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
+        """Show what was noted. Call it after the commit."""
+        with self._lock:
+            self._windows |= changed
+
+    def _has_room(
+        self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
+    ) -> bool:
+        """Whether one more window of a credential may be kept: names come from outside. Ended ones make room."""
+        own = {key: quota for key, quota in (self._windows | changed).items() if key[0] == credential}
+        if len(own) < MAX_WINDOWS:
+            return True
+        ended = [key for key, quota in own.items() if key not in changed and not is_current(quota.reading, now_ms)]
+        with self._lock:
+            for key in ended:
+                del self._windows[key]
+        for table in _TABLES:
+            connection.executemany(f"delete from {table} where credential = ? and window = ? and scope = ?", ended)
+        return bool(ended)
+
+
+def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> QuotaWindow:
+    """The window after one more reading. An early reset is counted when the lower share stays for two answers."""
+    if known is None:
+        return QuotaWindow(reading, 0)
+    early_resets, before = known.early_resets, known.fell
+    if before is not None and is_another_answer(known.reading, reading):
+        early_resets += stays_low(*before, known.reading, reading)
+        before = None
+    if before is None and fell and known.reading.resets_ms is not None:
+        before = known.reading.used_ratio, known.reading.resets_ms
+    return QuotaWindow(reading, early_resets, before)
+
+
+def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
+    fell_from, fell_reset_ms = quota.fell or (None, None)
+    told = {"credential": credential, "early_resets": quota.early_resets}
+    return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
+
+
+def _window(row: Mapping[str, Any]) -> QuotaWindow:
+    told = {name: row[name] for name in _READ} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
+    return QuotaWindow(Reading(**told), row["early_resets"], fell)

@@ -1,0 +1,200 @@
+"""The ledger's sums in memory: what a scrape shows without touching the database.
+
+Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added: memory
+cannot drift from the file. A series that was just born is shown as 0 to Prometheus until every server
+that scrapes has been told so (``births``), because ``increase()`` counts from the first value that it sees.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.clock import Clock
+from exporter.ledger.views.scrapers import Scrapers
+
+SeriesKey = tuple[str | int, ...]
+"""A family's letter and the ids of one exported series: ``("s", series)``, ``("c", series, basis, billing)``,
+``("f", route, credential, code)``, ``("u", route, reason)``, ``("l", route)``, ``("t", route)``,
+``("a", credential)``."""
+
+
+_FAMILIES = {
+    "s": "series",
+    "c": "costs",
+    "f": "failed",
+    "u": "unpriced",
+    "l": "latency",
+    "t": "ttft",
+    "a": "attempts",
+}
+
+
+@dataclass(slots=True)
+class Flow:
+    """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending.
+
+    ``missed`` is an estimate of records that the proxy counted and that never arrived; it last grew at ``missed_ms``.
+    ``retention_gaps`` is how often the proxy was not read for longer than it keeps a record, or lost the answer to a
+    pop: the last time for ``gap_seconds`` (None: a lost answer), until ``gap_ms``.
+    """
+
+    received: int = 0
+    replayed: int = 0
+    booked: int = 0
+    duplicate: int = 0
+    backfilled: int = 0
+    pending: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    missed: int = 0
+    missed_ms: int | None = None
+    retention_gaps: int = 0
+    gap_ms: int | None = None
+    gap_seconds: int | None = None
+    restarts: int = 0
+    false_starts: int = 0
+    last_success_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The proxy's own count of a credential's attempts, continued over its restarts."""
+
+    success: int
+    failed: int
+
+
+@dataclass(slots=True)
+class _Birth:
+    since: float
+    told: set[str] = field(default_factory=set)
+    """The scrapers that have been answered with it at 0."""
+
+
+class Totals:
+    """Sums over live entries, by shown series. Guarded by ``lock``: hold it while reading several of them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.lock = threading.RLock()
+        self.series: dict[int, list[int]] = {}
+        """requests, input (with cache), output (with reasoning), cache read, cache write, reasoning, unclassified"""
+        self.costs: dict[tuple[int, int, int], int] = {}
+        """nano-USD by series, basis, billing"""
+        self.failed: dict[tuple[int, int, str], int] = {}
+        self.unpriced: dict[tuple[int, str], int] = {}
+        self.latency: dict[int, tuple[int, ...]] = {}
+        """observations, sum in ms, cumulative buckets"""
+        self.ttft: dict[int, tuple[int, ...]] = {}
+        self.attempts: dict[int, Attempts] = {}
+        self.flows: dict[int, Flow] = {}
+        self.entries = 0
+        self.births: dict[SeriesKey, _Birth] = {}
+        self.scrapers = Scrapers(clock)
+        self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read everything anew; births start waiting anew, for the scrapers that were there."""
+        with self.lock:
+            self._rows, self.series, self.costs = {}, {}, {}
+            self.set_totals(connection.execute("select * from total").fetchall())
+            self.failed = {row[:3]: row[3] for row in connection.execute("select * from failed_total")}
+            self.unpriced = {row[:2]: row[2] for row in connection.execute("select * from unpriced_total")}
+            self.latency = {row[0]: row[1:] for row in connection.execute("select * from latency_histogram")}
+            self.ttft = {row[0]: row[1:] for row in connection.execute("select * from ttft_histogram")}
+            self.attempts = {
+                row[0]: Attempts(row[1], row[2])
+                for row in connection.execute(
+                    "select id, success, failed from credential where success_seen is not null"
+                )
+            }
+            self.entries = connection.execute("select count(*) from entry").fetchone()[0]
+            self.flows = {
+                proxy: read_flow(connection, proxy)
+                for (proxy,) in connection.execute("select id from proxy").fetchall()
+            }
+            now = self._clock.monotonic()
+            self.births = {
+                tuple(json.loads(row[0])): _Birth(since=now) for row in connection.execute("select key from birth")
+            }
+            self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
+
+    def set_totals(self, rows: list[tuple[int, ...]]) -> None:
+        """Take over rows of the table ``total``."""
+        for row in rows:
+            series, basis, billing = row[:3]
+            self._rows.setdefault(series, {})[(basis, billing)] = row[3:]
+            self.costs[(series, basis, billing)] = row[10]
+            parts = list(self._rows[series].values())
+            requests, uncached, read, write, output, reasoning, unclassified = (
+                parts[0][:7]
+                if len(parts) == 1
+                else (sum(column) for column in zip(*(part[:7] for part in parts), strict=True))
+            )
+            self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
+
+    # --- births ---------------------------------------------------------------------------------------------------
+
+    def known(self, key: SeriesKey) -> bool:
+        """Whether a series has been exported before (at 0 or not)."""
+        family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])
+        return (key[1] if len(key) == 2 else key[1:]) in family
+
+    def bear(self, keys: list[SeriesKey]) -> None:
+        """These series exist from now on."""
+        now = self._clock.monotonic()
+        for key in keys:
+            self.births[key] = _Birth(since=now)
+
+    def told(self, keys: list[SeriesKey], scraper: str) -> None:
+        """A scraper has been answered with these series at 0."""
+        with self.lock:
+            if self.scrapers.answered(scraper):
+                for key in keys:
+                    if (birth := self.births.get(key)) is not None:
+                        birth.told.add(scraper)
+
+    def grown_up(self, seconds: float) -> list[SeriesKey]:
+        """The series that every scraper has been shown at 0.
+
+        They were born at least ``seconds`` and the slowest scraper's interval ago.
+        """
+        now = self._clock.monotonic()
+        with self.lock:
+            lately = self.scrapers.lately()
+            born_until = now - max(seconds, self.scrapers.slowest_seconds())
+            return [
+                key
+                for key, birth in self.births.items()
+                if birth.told and birth.since <= born_until and lately <= birth.told
+            ]
+
+    def reveal(self, keys: list[SeriesKey]) -> None:
+        """From now on these series show their value. Call it only when that is on disk: see ``Ledger.reveal``."""
+        with self.lock:
+            for key in keys:
+                self.births.pop(key, None)
+
+
+def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
+    """The flow of a proxy as it stands in the ledger."""
+    columns = (
+        "received, replayed, booked, duplicate, backfilled, missed, missed_ms, retention_gaps, gap_ms,"
+        " gap_seconds, restarts, last_success_ms"
+    )
+    row = connection.execute(f"select {columns} from proxy where id = ?", (proxy,)).fetchone()
+    (false_starts,) = connection.execute("select count(*) from false_start where proxy = ?", (proxy,)).fetchone()
+    (pending,) = connection.execute("select coalesce(sum(records), 0) from batch where proxy = ?", (proxy,)).fetchone()
+    return Flow(
+        **dict(zip(columns.split(", "), row, strict=True)),
+        pending=pending,
+        rejected=dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,))),
+        false_starts=false_starts,
+    )
+
+
+def encode_key(key: SeriesKey) -> str:
+    """A key as it stands in the table ``birth``."""
+    return json.dumps(key, ensure_ascii=True, separators=(",", ":"))

@@ -1,0 +1,261 @@
+"""Reading the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
+
+The answers hold raw keys, e-mail addresses and file names. They are turned into pseudonyms here, and no other field is
+decoded, so nothing of them can stay.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from exporter.errors import BadAnswerError
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.text import without_nul
+from exporter.quotas.reading import Reading, read_signals
+from exporter.records import Billing, CredentialFacts
+
+KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
+"""Key's pseudonym → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
+
+_T = TypeVar("_T")
+_FAR_MS = 4_102_444_800_000  # the year 2100
+
+_LISTED_STATUSES = ("active", "error", "disabled")
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential as the proxy lists it.
+
+    ``identity`` is where it stands, as ``(kind, value)``: its file, or its key at its provider. ``account_id`` says
+    whose it is at its provider, over new logins; empty where the proxy does not tell. ``names`` are what people call
+    it, for aliases: an e-mail address, or the key, can be that of several. ``status`` is None for API keys, whose state
+    no CPA version tells. ``success`` and ``failed`` are the proxy's own counts since its start (CPA >= 6.9.49), None
+    where it has none. ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
+    """
+
+    facts: CredentialFacts
+    identity: tuple[str, str] | None
+    account_id: str = ""
+    names: tuple[tuple[str, str], ...] = ()
+    auth_index: str
+    auth_type: str
+    plan: str = ""
+    status: str | None = None
+    disabled: bool = False
+    unavailable: bool = False
+    retry_ms: int | None = None
+    success: int | None = None
+    failed: int | None = None
+    readings: tuple[Reading, ...] = ()
+
+    def is_up(self, now_ms: float) -> bool | None:
+        """Whether the proxy uses it at that time; None if no CPA version tells.
+
+        The proxy's flags change with events, not with time: a wait that is over no longer counts.
+        """
+        if self.status is None:
+            return None
+        blocked = self.unavailable and (self.retry_ms is None or self.waits_until(now_ms) is not None)
+        return not self.disabled and not blocked
+
+    def waits_until(self, now_ms: float) -> int | None:
+        """When the wait ends that it is in at that time, in ms; None if it is in none."""
+        return self.retry_ms if self.retry_ms is not None and self.retry_ms > now_ms else None
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list held: its accounts, and how many entries could not be read."""
+
+    accounts: list[Account]
+    unread: int
+
+
+class _IdToken(msgspec.Struct):
+    plan_type: str | None = None
+    chatgpt_account_id: str | None = None
+
+
+class _AuthFile(msgspec.Struct):
+    name: str | None = None
+    id: str | None = None
+    provider: str | None = None
+    type: str | None = None
+    email: str | None = None
+    account_type: str | None = None
+    auth_index: str | int | None = None
+    status: str | None = None
+    disabled: bool | None = None
+    unavailable: bool | None = None
+    next_retry_after: str | None = None
+    id_token: _IdToken | None = None
+    success: int | None = None
+    failed: int | None = None
+    quota: Any = None
+    model_quotas: Any = None
+
+
+class _AuthFiles(msgspec.Struct):
+    files: list[msgspec.Raw] | None = None
+
+
+class _Key(msgspec.Struct, rename="kebab"):
+    api_key: str | None = None
+    auth_index: str | None = None
+
+
+class _CompatKey(msgspec.Struct, rename="kebab"):
+    name: str | None = None
+    api_key_entries: list[_Key] | None = None
+
+
+class _KeyUse(msgspec.Struct):
+    success: int | None = None
+    failed: int | None = None
+
+
+def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> Read:
+    """The accounts of ``/auth-files`` (v8: ``/credentials``). Raises BadAnswerError for another shape."""
+    raws = _decode(body, _AuthFiles, "list of credentials").files or []
+    files = [_entry(raw, _AuthFile) for raw in raws]
+    return Read(
+        accounts=[
+            _from_file(file, pseudonym, received_ms) for file in files if file is not None and (file.name or file.id)
+        ],
+        unread=files.count(None),
+    )
+
+
+def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseudonym) -> Read:
+    """The keys of one provider key list, for example ``/claude-api-key``. ``uses`` is from ``read_key_uses``.
+
+    Raises BadAnswerError for another shape.
+    """
+    lists = _decode(body, dict[str, msgspec.Raw], "list of API keys")
+    raws = _decode(lists[endpoint], list[msgspec.Raw] | None, "list of API keys") if endpoint in lists else []
+    found: list[tuple[str, _Key]] = []
+    unread = 0
+    for raw in raws or []:
+        if endpoint == "openai-compatibility":
+            upstream = _entry(raw, _CompatKey)
+            keys = (upstream.api_key_entries or []) if upstream else []
+            provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
+            unread += upstream is None
+        else:
+            key = _entry(raw, _Key)
+            keys = [key] if key else []
+            provider = _KEY_LIST_PROVIDERS.get(endpoint, endpoint.removesuffix("-api-key"))
+            unread += key is None
+        found += [(provider, key) for key in keys if key.api_key or key.auth_index]
+    return Read(
+        accounts=[_from_key(key, provider=provider, uses=uses, pseudonym=pseudonym) for provider, key in found],
+        unread=unread,
+    )
+
+
+_KEY_LIST_PROVIDERS = {"interactions-api-key": "gemini-interactions"}
+
+
+def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
+    """``/api-key-usage``. Empty before CPA 6.9.49, which had no counts.
+
+    The inner map's keys are ``<base URL>|<raw key>``. Raises BadAnswerError for another shape.
+    """
+    providers = _decode(body, dict[str, dict[str, msgspec.Raw] | None], "use of API keys")
+    uses: dict[str, dict[str, tuple[int, int]]] = {}
+    for provider, keys in providers.items():
+        for url_and_key, raw in (keys or {}).items():
+            try:
+                use = msgspec.json.decode(raw, type=_KeyUse)
+            except msgspec.DecodeError:
+                continue  # a bare list of buckets: CPA 6.9.47 and 6.9.48
+            at = uses.setdefault(pseudonym(url_and_key.rpartition("|")[2]), {})
+            success, failed = at.get(provider, (0, 0))
+            at[provider] = (success + max(0, use.success or 0), failed + max(0, use.failed or 0))
+    return uses
+
+
+def _use(by_provider: Mapping[str, tuple[int, int]], provider: str) -> tuple[int | None, int | None]:
+    if provider in by_provider:
+        return by_provider[provider]
+    # Before CPA 7.2.26 the name of a compatible upstream was another one; a key of one provider leaves no doubt.
+    return next(iter(by_provider.values())) if len(by_provider) == 1 else (None, None)
+
+
+def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Account:
+    provider = (file.provider or file.type or "unknown").strip().lower()
+    auth_type = file.account_type if file.account_type in ("oauth", "api_key") else "oauth"
+    name = pseudonym(file.name or file.id or "")
+    status = file.status or ""
+    id_token = file.id_token or _IdToken()
+    account_id = pseudonym((id_token.chatgpt_account_id or "").strip())
+    told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
+    return Account(
+        facts=CredentialFacts(provider=provider, billing=_billing(provider, auth_type)),
+        identity=("file", name),
+        account_id=f"{account_id}/{provider}" if account_id else "",
+        names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
+        auth_index=file.auth_index if isinstance(file.auth_index, str) else "",
+        auth_type=auth_type,
+        plan=(id_token.plan_type or "")[:40],
+        status=status if status in _LISTED_STATUSES else "other",
+        disabled=bool(file.disabled),
+        unavailable=bool(file.unavailable),
+        retry_ms=_milliseconds(file.next_retry_after),
+        success=file.success,
+        failed=file.failed,
+        readings=tuple(read_signals(told, received_ms=received_ms)),
+    )
+
+
+def _billing(provider: str, auth_type: str) -> Billing:
+    # A Vertex account is a file, but a service account whose use is charged.
+    return Billing.METERED if auth_type == "api_key" or provider == "vertex" else Billing.SUBSCRIPTION
+
+
+def _from_key(key: _Key, *, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
+    hidden = pseudonym(key.api_key or "")
+    success, failed = _use(uses.get(hidden, {}), provider.removeprefix("openai-compatible-"))
+    return Account(
+        facts=CredentialFacts(
+            provider=provider,
+            billing=Billing.METERED,
+            openai_compatible=provider.startswith("openai-compatible-"),
+        ),
+        # One key at two providers (a relay's) is two credentials: its records are to be read and priced differently.
+        identity=("key", f"{hidden}/{provider}") if hidden else None,
+        names=(("key", hidden),) if hidden else (),
+        auth_index=key.auth_index or "",
+        auth_type="api_key",
+        success=success,
+        failed=failed,
+    )
+
+
+def _milliseconds(moment: str | None) -> int | None:
+    if not moment:
+        return None
+    try:
+        parsed = datetime.fromisoformat(moment)
+        milliseconds = int(parsed.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+    # Year 1 is Go's "no time"; what is centuries away is none that anybody could be told in their zone.
+    return milliseconds if parsed.tzinfo is not None and 0 < milliseconds < _FAR_MS else None
+
+
+def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:
+    """One entry of a list; None if it has a shape of its own, which must not cost the others."""
+    try:
+        return msgspec.json.decode(raw, type=type_, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
+    try:
+        return msgspec.json.decode(without_nul(bytes(body)), type=type_, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Not "from exc": msgspec's text may name a map's key, and the maps' keys are raw keys.
+        raise BadAnswerError(f"The proxy's {what} has a shape that no known CPA version sends.") from None

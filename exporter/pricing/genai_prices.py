@@ -1,0 +1,210 @@
+"""The price list in the package ``genai-prices``.
+
+Only the data of that package is used, never its updater: prices change with a release of the exporter's dependencies
+and not behind anybody's back. Its own lookup is not used either. It accepts prefixes and substrings, so a model that
+came out after the data would get the price of an older namesake. Here a row has the names that it spells out: its id,
+and the texts of its ``equals`` and ``starts_with`` clauses, and for Bedrock those of the others, too.
+
+A row gives no price when it states none per input token (audio by the hour, documents by the page, an empty row), with
+one exception: a ``:free`` row is empty because the model is free.
+
+CPA does not tell image, audio and text tokens apart. Input is priced as text. Output of a model that has a price for
+image output is priced as images, which is what such a model is asked for, and its reasoning as text. Cache writes take
+the 5-minute price, since CPA does not tell the 1-hour ones apart.
+
+A row's variants are its service tiers. A variant states what differs: a bucket that it leaves out costs what it costs
+without it, and a long-context tier holds for it only if it says so itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from exporter.pricing.cost import Tariff, Tier, pico_per_token
+from exporter.pricing.lookup import DAY_MS, Listed, Row, Rows
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+_FREE = ":free"
+
+# The package names a service tier by what is special about the request: {"service_tier": "flex"}, {"processing":
+# "batch"}, {"speed": "fast"}. Its other variants, a search type or a route, are nothing that CPA reports as a tier.
+_SERVICE_TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
+_BASE_TIER = "default"
+
+
+def load_genai_rows() -> Rows:
+    """The rows of the installed ``genai-prices``, by provider and name.
+
+    Importing the data takes about 25 MB and 0.1 s, so it is done here and not when this module is imported.
+    """
+    import genai_prices  # noqa: PLC0415 (see above)
+    from genai_prices.data import providers  # noqa: PLC0415
+
+    return genai_rows(providers, version=genai_prices.__version__)
+
+
+def genai_rows(providers: "Sequence[Provider]", *, version: str) -> Rows:
+    """Rows by provider and name. ``version`` is the package's; it becomes part of each row's origin."""
+    return {provider.id: _rows_by_name(provider, version) for provider in providers}
+
+
+def _rows_by_name(provider: "Provider", version: str) -> dict[str, Row]:
+    """Each name that a row of this provider spells out. An id outranks an alias, an alias the start of a name."""
+    rows: dict[str, Row] = {}
+    priced = [
+        (model, _GenaiRow(model, origin=f"genai-prices {version} {provider.id}/{model.id}"))
+        for model in provider.models
+        if _has_price(model)
+    ]
+    for names_of in (_id, _equal_names, _starts, _bedrock_names):
+        for model, row in priced:
+            for name in names_of(model):
+                rows.setdefault(name.lower(), row)
+    return rows
+
+
+def _id(model: "ModelInfo") -> Iterator[str]:
+    yield model.id
+
+
+def _equal_names(model: "ModelInfo") -> Iterator[str]:
+    return _clause_texts(model.match, "equals")
+
+
+def _starts(model: "ModelInfo") -> Iterator[str]:
+    return _clause_texts(model.match, "starts_with")
+
+
+def _bedrock_names(model: "ModelInfo") -> Iterator[str]:
+    """Ids of Claude's models on Bedrock, which the package spells out without their versions."""
+    if "anthropic.claude-" in model.id:
+        yield from _clause_texts(model.match, "contains")
+        yield from _clause_texts(model.match, "ends_with")
+
+
+def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
+    """The texts of the clauses of one kind, each of which is enough for a match; those under ``and`` are not."""
+    if (text := getattr(clause, kind, None)) is not None:
+        yield text
+    for alternative in getattr(clause, "or_", ()):
+        yield from _clause_texts(alternative, kind)
+
+
+class _GenaiRow:
+    """One model of the package."""
+
+    schedule = None
+
+    def __init__(self, model: "ModelInfo", *, origin: str) -> None:
+        self._model = model
+        self.origin = origin
+
+    @property
+    def dates(self) -> Sequence[int]:
+        return self._changes[0]
+
+    @property
+    def times(self) -> Sequence[int]:
+        return self._changes[1]
+
+    @cached_property
+    def _changes(self) -> tuple[list[int], list[int]]:
+        return _changes(self._model)
+
+    def at(self, at_ms: int) -> Listed | None:
+        moment = _EPOCH + at_ms * _MS
+        free = _is_free(self._model)
+        tariff = _tariff(self._model.get_prices(moment), free=free)
+        if tariff is None:
+            return None
+        service_tiers = {}
+        for name, when in _service_tiers(self._model, moment):
+            at_tier = _tariff(self._model.get_prices(moment, when), free=free)
+            if at_tier is not None:
+                service_tiers[name] = at_tier
+        return Listed(tariff=tariff, service_tiers=service_tiers)
+
+
+def _service_tiers(model: "ModelInfo", moment: datetime) -> Iterator[tuple[str, dict[str, str]]]:
+    """The service tiers that have a price at a moment, and how the package names each."""
+    for variant in model.price_variants or ():
+        [(key, value), *more] = variant.when.items()
+        active = variant.constraint is None or variant.constraint.active(moment)
+        if active and not more and key in _SERVICE_TIER_KEYS and value != _BASE_TIER:
+            yield value.lower(), variant.when
+            if key == "speed":  # Anthropic's, and what it is asked for by CPA's clients is the tier priority
+                yield "priority", variant.when
+
+
+def _changes(model: "ModelInfo") -> tuple[list[int], list[int]]:
+    """When a row's price may change: moments in ms since the epoch, and times of day in ms since midnight UTC."""
+    dates: set[int] = set()
+    times: set[int] = set()
+    dated = [*(model.prices if isinstance(model.prices, list) else ()), *(model.price_variants or ())]
+    for price in dated:
+        # Either a date from which the price holds, or a daily interval; the classes are the package's.
+        constraint: Any = price.constraint
+        if hasattr(constraint, "start_date"):
+            midnight = datetime.combine(constraint.start_date, time(), tzinfo=UTC)
+            dates.add((midnight - _EPOCH) // _MS)
+        elif constraint is not None:
+            times.add(_ms_of_day(constraint.start_time))
+            times.add(_ms_of_day(constraint.end_time))
+    return sorted(dates), sorted(times)
+
+
+def _ms_of_day(moment: time) -> int:
+    """A time of day in ms since midnight UTC; a time without a zone is UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (datetime.combine(_EPOCH, aware) - _EPOCH) // _MS % DAY_MS
+
+
+def _has_price(model: "ModelInfo") -> bool:
+    """Whether the row has a price per token at any time; a row without one leaves the name to the next row."""
+    listed = [dated.prices for dated in model.prices] if isinstance(model.prices, list) else [model.prices]
+    return _is_free(model) or any(prices.input_mtok is not None for prices in listed)
+
+
+def _is_free(model: "ModelInfo") -> bool:
+    return model.id.lower().endswith(_FREE)
+
+
+def _tariff(prices: "ModelPrice", *, free: bool) -> Tariff | None:
+    buckets = {
+        "input": prices.input_mtok,
+        "output": prices.output_image_mtok if prices.output_image_mtok is not None else prices.output_mtok,
+        "reasoning": prices.output_mtok if prices.output_image_mtok is not None else None,
+        "cache_read": prices.cache_read_mtok,
+        "cache_write": prices.cache_write_mtok,
+    }
+    if free and not any(bucket is not None for bucket in buckets.values()):
+        return Tariff(input=0, output=0, cache_read=0, cache_write=0)
+    if buckets["input"] is None:
+        return None
+    sizes = {tier.start for bucket in buckets.values() for tier in getattr(bucket, "tiers", ())}
+    return Tariff(
+        **_rates(buckets, above=None),
+        tiers=tuple(Tier(above_tokens=size, **_rates(buckets, above=size)) for size in sorted(sizes)),
+    )
+
+
+def _rates(buckets: "dict[str, Decimal | TieredPrices | None]", *, above: int | None) -> dict[str, Any]:
+    """Each bucket's price for prompts larger than ``above`` tokens, or for the smallest prompts."""
+    rates: dict[str, int | None] = {}
+    for name, listed in buckets.items():
+        usd = listed
+        if usd is not None and not isinstance(usd, Decimal):
+            reached = [tier.price for tier in usd.tiers if above is not None and tier.start <= above]
+            usd = reached[-1] if reached else usd.base
+        rates[name] = pico_per_token(usd) if usd is not None else None
+    if rates["cache_write"] is None:
+        # A provider without a price for cache writes (OpenAI, xAI, Moonshot …) charges them as any other input.
+        rates["cache_write"] = rates["input"]
+    return rates

@@ -1,0 +1,120 @@
+"""How an answer leaves the demo proxy: as it is, or as an ordered fault leaves it.
+
+Reports the queue's elements in the answer as delivered or as lost, before the client can have read the end of it.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from flask import Response, request
+
+from exporter.simulator.faults import HTML_PAGE, Fault, FaultKind
+from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.snapshot import Happening
+
+Load = Sequence[Item | Happening]
+"""What an answer holds: elements of the queue, or attempts that nobody was told of before."""
+
+_DRIP_PIECES = 20
+_LOOK_SECONDS = 0.02
+# What a half-closed answer announces beyond what it sends.
+_MISSING_BYTES = 100
+
+
+class Delivery:
+    """Sends the answers of one server. ``released`` ends all waiting."""
+
+    def __init__(self, proxy: DemoProxy, released: threading.Event) -> None:
+        self._proxy = proxy
+        self._released = released
+
+    def send(self, answer: Response, items: Load, fault: Fault | None) -> Response:
+        """The response to return to the web framework for this answer under this fault."""
+        proxy = self._proxy
+        kind = fault.kind if fault is not None else None
+        if kind in {FaultKind.TRUNCATED, FaultKind.HALF_CLOSED, FaultKind.CUT}:
+            proxy.lose(items)
+            return _broken(answer, kind)
+        if fault is not None and kind is FaultKind.HANG and not self._outlasted(fault.seconds):
+            proxy.lose(items)
+            return _hang_up(request.environ["werkzeug.socket"])
+        if fault is not None and kind is FaultKind.DRIP:
+            body = answer.get_data()
+            answer.response = self._drip(body, items, fault.seconds)
+            answer.headers["Content-Length"] = str(len(body))
+            return answer
+        proxy.delivered(items)
+        return answer
+
+    def _outlasted(self, seconds: float) -> bool:
+        """Wait; whether the client is still there at the end. Its leaving is noticed while waiting."""
+        sock: socket.socket = request.environ["werkzeug.socket"]
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._released.wait(min(left, _LOOK_SECONDS)):
+            if _has_left(sock):
+                return False
+        return not _has_left(sock)
+
+    def _drip(self, body: bytes, items: Load, seconds: float) -> Iterator[bytes]:
+        size = max(len(body) // _DRIP_PIECES, 1)
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+        complete = False
+        try:
+            for piece in pieces[:-1]:
+                yield piece
+                self._released.wait(seconds / len(pieces))
+            complete = True
+            self._proxy.delivered(items)
+            yield pieces[-1]
+        finally:
+            if not complete:
+                self._proxy.lose(items)
+
+
+def front_answer(fault: Fault) -> Response:
+    """What something in front of the proxy answers instead of it."""
+    if fault.kind is FaultKind.HTML:
+        return Response(HTML_PAGE, status=200, content_type="text/html; charset=utf-8")
+    if fault.kind is FaultKind.REDIRECT:
+        return Response(status=302, headers={"Location": fault.location})
+    return Response(fault.body, status=fault.status, content_type="text/plain; charset=utf-8")
+
+
+def huge_record(size: int) -> bytes:
+    """A JSON object that looks like a failed request and has about ``size`` bytes, nearly all in its error text."""
+    return msgspec.json.encode({"failed": True, "fail": {"status_code": 500, "body": "x" * size}})
+
+
+def _broken(answer: Response, kind: FaultKind | None) -> Response:
+    body = answer.get_data()
+    part = body[: max(len(body) // 2, 1)]
+    if kind is FaultKind.TRUNCATED:
+        answer.set_data(part)
+        return answer
+    sock: socket.socket = request.environ["werkzeug.socket"]
+    if kind is FaultKind.HALF_CLOSED:
+        announced = len(body) + _MISSING_BYTES
+        head = f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\nContent-Length: {announced}\r\n"
+        sock.sendall(head.encode() + b"\r\n" + part)
+    return _hang_up(sock)
+
+
+def _hang_up(sock: socket.socket) -> Response:
+    """Close the connection; the response that follows reaches nobody."""
+    with contextlib.suppress(OSError):  # the client may have been faster
+        sock.shutdown(socket.SHUT_RDWR)
+    return Response()
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Whether the client has closed its end."""
+    try:
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

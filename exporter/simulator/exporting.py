@@ -1,0 +1,23 @@
+"""What an exporter beside the demo proxy is given, so that a visitor sees names and limits."""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.simulator.world import CLIENTS, CREDENTIALS
+
+LIMITS_FILE = Path(__file__).parent / "limits.yaml"
+
+
+def demo_aliases() -> Aliases:
+    """The names of the demo's clients and credentials."""
+    return Aliases(
+        clients=tuple(ClientAlias(key=SecretStr(client.key), alias=client.name) for client in CLIENTS),
+        credentials=tuple(
+            CredentialAlias(key=SecretStr(credential.key), alias=credential.name)
+            if credential.key
+            else CredentialAlias(file=SecretStr(credential.file_name), alias=credential.name)
+            for credential in CREDENTIALS
+        ),
+    )

@@ -1,0 +1,453 @@
+"""The state of the demo proxy: a queue that really pops, counters, faults, and counts for whoever watches it.
+
+It plays any version of CPA from v6.0 on, and may change it while it runs. One implementation serves people who try the
+exporter and the exporter's own tests. Everything is thread-safe; time comes from the clock that is passed in: ``now``
+for what is shown, ``monotonic`` for retention and bans.
+"""
+
+import random
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from exporter.clock import Clock, SystemClock
+from exporter.simulator.accounts import Account
+from exporter.simulator.door import Door
+from exporter.simulator.faults import Fault, FaultKind
+from exporter.simulator.played import as_played, imported_attempt
+from exporter.simulator.snapshot import (
+    Details,
+    Fingerprint,
+    Happening,
+    UsageSnapshot,
+    detail_of,
+    fingerprint,
+    usage_of_export,
+)
+from exporter.simulator.traffic import Attempt, Truth
+from exporter.simulator.versions import VersionNumber, has_usage, version_number
+from exporter.simulator.wire import Shape, go_timestamp
+from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
+
+_ZONE_OF_OFFICIAL_IMAGE = "Asia/Shanghai"
+_MAX_RETENTION_SECONDS = 3600
+_DEFAULT_RETENTION_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened since the demo proxy was created; restarts of the proxy do not reset it.
+
+    ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` = ``delivered`` +
+    the length of ``lost`` + what an answer that is still being sent holds. All of these are about the queue;
+    ``counted`` attempts went into the legacy statistics, and ``shown`` of them were in an answer that was sent in full.
+    """
+
+    enqueued: int
+    popped: int
+    delivered: int
+    lost: int
+    expired: int
+    dropped: int
+    queued: int
+    discarded: int
+    refused_logins: int
+    mutating_calls: int
+    counted: int = 0
+    shown: int = 0
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An element of the queue: its bytes, what happened if it came from traffic, and when it was enqueued."""
+
+    raw: bytes
+    happening: Happening | None
+    since: float
+
+    @property
+    def attempt(self) -> Attempt | None:
+        return self.happening.attempt if self.happening is not None else None
+
+
+class DemoProxy:
+    """A simulated CPA server without its sockets.
+
+    ``version`` decides routes, record shape and answers; ``shown_version`` is what ``X-Cpa-Version`` says if that is
+    to differ (own builds say ``dev``; empty: no such header). ``zone`` is the server's, by default the official
+    image's. A fork of a version may have kept or lost a source: ``with_usage`` and ``with_queue`` decide instead of the
+    version whether ``/usage`` and ``/usage-queue`` are there.
+
+    Settings that a test may change at any time: ``publishing``, ``subscribed`` (a RESP subscriber takes all records of
+    the queue), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
+    paths are left), ``open_proxy`` (no client keys); of ``/usage``: ``details``, ``shuffle_details`` and
+    ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str = MANAGEMENT_KEY,
+        version: str = "v7.2.140",
+        shown_version: str | None = None,
+        retention_seconds: int = _DEFAULT_RETENTION_SECONDS,
+        zone: tzinfo | None = None,
+        clock: Clock | None = None,
+        with_usage: bool | None = None,
+        with_queue: bool | None = None,
+    ) -> None:
+        self.zone: tzinfo = zone or ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
+        self.clock = clock or SystemClock()
+        self.door = Door(key=key, clock=self.clock)
+        self.publishing = True
+        self.subscribed = False
+        self.management = True
+        self.without_v0 = False
+        self.open_proxy = False
+        self.details: Details = "full"
+        self.shuffle_details = False
+        self.details_cap: int | None = None
+        self.retention_seconds = retention_seconds
+        self.requests: Counter[str] = Counter()
+        self.lost: list[bytes] = []
+        self.truth = Truth()
+        self.delivered_truth = Truth()
+        self._lock = threading.RLock()
+        self._numbers: Counter[str] = Counter()
+        self._faults: list[Fault] = []
+        self._always: list[Fault] = []
+        self._queue: deque[Item] = deque()
+        self._random = random.Random(0)  # noqa: S311 the order of details
+        self._clock_shift = 0.0
+        self._happenings: dict[Fingerprint, Happening] = {}
+        self._accounts = self._fresh_accounts()
+        self._snapshot = UsageSnapshot()
+        self._become(version, shown_version, with_usage, with_queue)
+
+    # --- version ------------------------------------------------------------------------------------------------------
+
+    @property
+    def version_number(self) -> VersionNumber:
+        return version_number(self.version)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the wire records that this version writes, or of the details where those are all there is."""
+        if self.version_number < (7, 0, 0) or (self.has_usage_snapshot and not self.has_http_queue):
+            return "6.10"
+        return "7.2" if self.version_number >= (7, 2, 97) else "7.1"
+
+    @property
+    def has_http_queue(self) -> bool:
+        return self.version_number >= (6, 10, 8) if self._with_queue is None else self._with_queue
+
+    @property
+    def has_usage_snapshot(self) -> bool:
+        return has_usage(self.version) if self._with_usage is None else self._with_usage
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials that this version can send requests with."""
+        return tuple(each for each in CREDENTIALS if self.version_number >= each.first_version)
+
+    def auth_index(self, credential: Credential) -> str | int:
+        """The credential's handle in this version: before v6.6.56 a number, given out anew at each start."""
+        if self.version_number < (6, 6, 56):
+            return (CREDENTIALS.index(credential) + self._numbers["restarts"]) % len(CREDENTIALS) + 1
+        return credential.auth_index_at(self.version_number)
+
+    def upgrade(
+        self,
+        version: str,
+        *,
+        shown_version: str | None = None,
+        with_usage: bool | None = None,
+        with_queue: bool | None = None,
+    ) -> None:
+        """Replace the program by another version, older or newer, or by a fork: a restart, and other routes then."""
+        with self._lock:
+            self._become(version, shown_version, with_usage, with_queue)
+            self.restart()
+
+    def _become(
+        self, version: str, shown_version: str | None, with_usage: bool | None, with_queue: bool | None
+    ) -> None:
+        self.version = version
+        self.shown_version = version if shown_version is None else shown_version
+        self._with_usage = with_usage
+        self._with_queue = with_queue
+        self.door.bans_local = self.version_number >= (6, 9, 38)
+
+    @property
+    def effective_retention_seconds(self) -> int:
+        """The retention in force: what is not positive becomes 60, more than an hour becomes an hour."""
+        if self.retention_seconds <= 0:
+            return _DEFAULT_RETENTION_SECONDS
+        return min(self.retention_seconds, _MAX_RETENTION_SECONDS)
+
+    # --- traffic ------------------------------------------------------------------------------------------------------
+
+    def publish(self, attempts: Iterable[Attempt]) -> None:
+        """Attempts that ended: the credentials' counts always move, a record is kept only as CPA would keep it.
+
+        The record is written as this version writes it, whatever the traffic was made for; the truth says what can be
+        known from that. Whether the version can use the credential is for the traffic to know.
+        """
+        with self._lock:
+            for made in attempts:
+                index = self.auth_index(self._accounts[made.credential].credential)
+                attempt = as_played(
+                    made,
+                    version=self.version_number,
+                    shape=self.shape,
+                    zone=self.zone,
+                    auth_index=index,
+                    clock_shift=self._clock_shift,
+                    open_proxy=self.open_proxy,
+                    legacy=self.has_usage_snapshot,
+                )
+                self._accounts[attempt.credential].note(attempt)
+                self._record(attempt, index)
+
+    def _record(self, attempt: Attempt, auth_index: str | int) -> None:
+        queues = self.has_http_queue or not self.has_usage_snapshot
+        into_queue = queues and self.publishing and self.management and not self.subscribed
+        into_usage = self.has_usage_snapshot and self.publishing and self._counts(attempt)
+        if not into_queue and not into_usage:
+            self._numbers["discarded"] += 1
+            return
+        happening = Happening(attempt)
+        self.truth.add(attempt)
+        if into_queue:
+            self._append(msgspec.json.encode(attempt.record), happening)
+        if into_usage:
+            record = attempt.record
+            key = record["api_key"] or record["endpoint"] or record["provider"] or "unknown"
+            detail = detail_of(record, self.version_number, auth_index)
+            self._happenings.setdefault(fingerprint(key, record["model"], detail), happening)
+            self._snapshot.add(key, record["model"], detail, happening, cap=self._cap)
+            self._numbers["counted"] += 1
+
+    def _counts(self, attempt: Attempt) -> bool:
+        """Up to v6.2.25 only attempts with token counts were counted."""
+        return self.version_number >= (6, 2, 26) or bool(attempt.record["tokens"]["total_tokens"])
+
+    @property
+    def _cap(self) -> int | None:
+        by_version = 1000 if self.version_number == (6, 6, 96) else None
+        return by_version if self.details_cap is None else self.details_cap
+
+    def enqueue(self, records: Iterable[Mapping[str, Any] | bytes]) -> None:
+        """Put ready wire records, or raw JSON values, into the queue; no credential's count moves."""
+        with self._lock:
+            for record in records:
+                self._append(record if isinstance(record, bytes) else msgspec.json.encode(record), None)
+
+    def pop(self, count: int) -> list[Item]:
+        """Take up to ``count`` of the oldest elements out. Each must be reported as ``delivered`` or ``lose``-d."""
+        with self._lock:
+            self._expire()
+            items = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
+            self._numbers["popped"] += len(items)
+            return items
+
+    def inserted(self, raws: Iterable[bytes]) -> list[Item]:
+        """Elements that a fault adds to an answer: they count as enqueued and popped."""
+        with self._lock:
+            items = [Item(raw, None, self.clock.monotonic()) for raw in raws]
+            self._numbers["enqueued"] += len(items)
+            self._numbers["popped"] += len(items)
+            return items
+
+    def delivered(self, items: Iterable[Item | Happening]) -> None:
+        """The answer with these elements, or about these happenings, is on its way in full."""
+        with self._lock:
+            for item in items:
+                happening = item.happening if isinstance(item, Item) else item
+                self._numbers["delivered" if isinstance(item, Item) else "shown"] += 1
+                if happening is not None and not happening.delivered:
+                    happening.delivered = True
+                    self.delivered_truth.add(happening.attempt)
+
+    def lose(self, items: Iterable[Item | Happening]) -> None:
+        """The answer with these elements cannot be read by the client; what is cumulative is in the next one."""
+        with self._lock:
+            self.lost += [item.raw for item in items if isinstance(item, Item)]
+
+    def turn_clock(self, hours: float) -> None:
+        """Set the server's clock forward, or back: timestamps jump from now on, nothing else notices."""
+        with self._lock:
+            self._clock_shift += hours * 3600
+
+    def restart(self) -> None:
+        """What a restart of the process does: queue, counters, statistics and bans are gone."""
+        with self._lock:
+            self._numbers["restarts"] += 1
+            self._numbers["dropped"] += len(self._queue)
+            self._queue.clear()
+            self._accounts = self._fresh_accounts()
+            self._snapshot = UsageSnapshot()
+            self.door.forget()
+
+    # --- what the server shows ----------------------------------------------------------------------------------------
+
+    def auth_files(self) -> list[dict[str, Any]]:
+        """The entries of ``/auth-files``: OAuth accounts, sorted by file name."""
+        with self._lock:
+            now, number = self.clock.now(), self.version_number
+            entries = [
+                account.as_auth_file(now, self.zone, version=number, auth_index=self.auth_index(account.credential))
+                for account in self._accounts.values()
+                if account.credential.kind == "oauth"
+            ]
+            return sorted(entries, key=lambda entry: str(entry["name"]).lower())
+
+    def api_key_usage(self) -> dict[str, dict[str, Any]]:
+        """The body of ``/api-key-usage``: counts of the configuration's keys; raw keys are map keys, as in CPA.
+
+        Before v6.9.49 there are only the buckets.
+        """
+        counts_too = self.version_number >= (6, 9, 49)
+        body: dict[str, dict[str, Any]] = {}
+        with self._lock:
+            now = self.clock.now()
+            for account in self._accounts.values():
+                credential = account.credential
+                if credential.kind != "apikey":
+                    continue
+                of_provider = body.setdefault(credential.provider, {})
+                buckets = account.recent_requests(now, self.zone)
+                if counts_too:
+                    of_provider[f"{credential.base_url}|{credential.key}"] = {
+                        "success": account.success,
+                        "failed": account.failed,
+                        "recent_requests": buckets,
+                    }
+                else:
+                    of_provider[credential.key] = buckets
+        return body
+
+    def usage_snapshot(self) -> tuple[bytes, list[Happening]]:
+        """The body of the legacy ``/usage``, and what it tells about that no client has got yet."""
+        with self._lock:
+            body: dict[str, Any] = {"usage": self._usage()}
+            if self.version_number >= (6, 2, 26):
+                body = {"failed_requests": self._snapshot.failures} | body
+            return msgspec.json.encode(body), self._snapshot.shown(self.details)
+
+    def export_usage(self) -> dict[str, Any]:
+        """The body of ``/usage/export``, which ``import_usage`` takes."""
+        with self._lock:
+            at = go_timestamp(self.clock.now() + self._clock_shift, UTC)
+            return {"version": 1, "exported_at": at, "usage": self._usage()}
+
+    def import_usage(self, body: Any) -> dict[str, int]:
+        """Merge an export in, as ``/usage/import`` does; its answer.
+
+        What this proxy recorded itself is in its ``truth`` already; what comes from elsewhere happened there and is
+        added to it. Raises ``ValueError`` with CPA's words.
+        """
+        usage = usage_of_export(body)
+        with self._lock:
+            return self._snapshot.merge(usage, self._known, cap=self._cap)
+
+    def _known(self, key: str, model: str, detail: dict[str, Any]) -> Happening:
+        mark = fingerprint(key, model, detail)
+        if mark not in self._happenings:
+            by_index = {self.auth_index(credential): credential for credential in CREDENTIALS}
+            attempt = imported_attempt(key, model, detail, by_index.get(detail.get("auth_index", "")))
+            self._happenings[mark] = Happening(attempt)
+            self.truth.add(attempt)
+        return self._happenings[mark]
+
+    def _usage(self) -> dict[str, Any]:
+        shuffled = self._random if self.shuffle_details else None
+        return self._snapshot.usage(details=self.details, shuffled=shuffled)
+
+    def counts(self) -> Counts:
+        """All counts at one moment."""
+        with self._lock:
+            self._expire()
+            numbers = self._numbers
+            return Counts(
+                enqueued=numbers["enqueued"],
+                popped=numbers["popped"],
+                delivered=numbers["delivered"],
+                lost=len(self.lost),
+                expired=numbers["expired"],
+                dropped=numbers["dropped"],
+                queued=len(self._queue),
+                discarded=numbers["discarded"],
+                refused_logins=self.door.refused_logins,
+                mutating_calls=numbers["mutating"],
+                counted=numbers["counted"],
+                shown=numbers["shown"],
+                restarts=numbers["restarts"],
+            )
+
+    def note_request(self, name: str) -> None:
+        """Count a call to the route of that v0 name (or to a path that is none)."""
+        with self._lock:
+            self.requests[name] += 1
+
+    def note_mutating_call(self) -> None:
+        """Count a call that would change the proxy; the exporter never makes one."""
+        with self._lock:
+            self._numbers["mutating"] += 1
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def fault(self, *, path: str, kind: FaultKind | str, times: int | None = 1, **details: Any) -> None:
+        """Order a fault for the next ``times`` calls of a route (``None``: until ``clear_faults``).
+
+        ``path`` is the route's v0 name, or ``*``; ``details`` are the fields of ``Fault``.
+        """
+        order = Fault(path=path, kind=FaultKind(kind), **details)
+        with self._lock:
+            if times is None:
+                self._always.append(order)
+            else:
+                self._faults += [order] * times
+
+    def clear_faults(self) -> None:
+        """Forget all orders."""
+        with self._lock:
+            self._faults.clear()
+            self._always.clear()
+
+    def take_fault(self, name: str, *, in_front: bool) -> Fault | None:
+        """The oldest order for the route that is in front of the proxy, or behind it."""
+        with self._lock:
+            for order in self._faults:
+                if order.path in {name, "*"} and order.kind.in_front == in_front:
+                    self._faults.remove(order)
+                    return order
+            for order in self._always:
+                if order.path in {name, "*"} and order.kind.in_front == in_front:
+                    return order
+            return None
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _fresh_accounts(self) -> dict[str, Account]:
+        now = self.clock.now()
+        return {credential.name: Account(credential, now) for credential in CREDENTIALS}
+
+    def _append(self, raw: bytes, happening: Happening | None) -> None:
+        self._expire()
+        self._queue.append(Item(raw, happening, self.clock.monotonic()))
+        self._numbers["enqueued"] += 1
+
+    def _expire(self) -> None:
+        """Drop what is older than the retention in force now; CPA does so at the next append or pop."""
+        limit = self.clock.monotonic() - self.effective_retention_seconds
+        while self._queue and self._queue[0].since < limit:
+            self._queue.popleft()
+            self._numbers["expired"] += 1

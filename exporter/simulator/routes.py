@@ -1,0 +1,168 @@
+"""Which routes a version has, and what each answers: the part of the server that knows no sockets.
+
+A route is known by its v0 name, under v8 too, so that counts and faults have one name for one thing.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from flask import Request
+
+from exporter.simulator import bodies, quotas
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.versions import VersionNumber
+from exporter.simulator.world import CREDENTIALS
+
+V0 = "/v0/management/"
+V8 = "/v8/management/"
+
+USAGE_QUEUE = "usage-queue"
+USAGE = "usage"
+
+Answer = tuple[int, Any]
+"""Status and the body: a value that becomes JSON, or ready JSON bytes."""
+
+Handler = Callable[[Request], Answer]
+
+# v8 path -> the name of the same route under v0.
+_V8_NAMES = {
+    "observability/usage/queue": USAGE_QUEUE,
+    "observability/usage/api-keys": "api-key-usage",
+    "credentials": "auth-files",
+    "requests/api-call": "api-call",
+    "config": "config",
+    "server/latest-version": "latest-version",
+    "credentials/quota/providers": "quota/providers",
+    "credentials/quota/fetch": "quota/fetch",
+}
+# POST routes that change nothing.
+_READING_POSTS = {"api-call", "quota/fetch"}
+_MAX_INT64 = 2**63 - 1
+
+
+def route_name(path: str) -> tuple[str, int | None]:
+    """The v0 name of a management path and its API version (0 or 8); other paths have no version."""
+    if path.startswith(V0):
+        return path.removeprefix(V0), 0
+    if path.startswith(V8):
+        rest = path.removeprefix(V8)
+        return _V8_NAMES.get(rest, rest), 8
+    return path, None
+
+
+def is_mutating(method: str, name: str) -> bool:
+    """Whether the call would change the proxy or one of its credentials."""
+    return method not in {"GET", "HEAD", "OPTIONS"} and name not in _READING_POSTS
+
+
+def asked_count(text: str) -> int | None:
+    """The number of records asked for: 1 by default, ``None`` for what CPA refuses."""
+    text = text.strip()
+    if not text:
+        return 1
+    if not re.fullmatch(r"\+?[0-9]+", text):
+        return None
+    count = int(text)
+    return count if 0 < count <= _MAX_INT64 else None
+
+
+class Routes:
+    """The routes of one proxy, whose version may change at any time. ``usage`` and ``usage-queue`` are the server's."""
+
+    def __init__(self, proxy: DemoProxy) -> None:
+        self._proxy = proxy
+        self._v0: dict[tuple[str, str], tuple[Handler, VersionNumber]] = {}
+        self._add("usage-statistics-enabled", self._switch, since=(6, 0, 5))
+        for method in ("PUT", "PATCH"):
+            self._add("usage-statistics-enabled", self._set_switch, method=method, since=(6, 0, 5))
+        self._add("config", lambda _: (200, bodies.config(proxy)))
+        self._add("auth-files", self._auth_files)
+        self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=(6, 9, 47))
+        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
+        self._add("latest-version", lambda _: (502, bodies.LATEST_VERSION_ERROR), since=(6, 5, 42))
+        for route, provider in bodies.KEY_LISTS.items():
+            since = (6, 6, 82) if route == "vertex-api-key" else (6, 3, 2)
+            self._add(route, self._key_list(route, provider), since=since)
+        self._add("usage/export", lambda _: (200, proxy.export_usage()), since=(6, 6, 56))
+        self._add("usage/import", self._import_usage, method="POST", since=(6, 6, 56))
+        self._add("api-call", self._api_call, method="POST", since=(6, 6, 63))
+        self._add("quota/providers", lambda _: (200, {"providers": []}), since=(8, 0, 0))
+        refused = 501, {"error": "no quota provider available"}
+        self._add("quota/fetch", lambda _: refused, method="POST", since=(8, 0, 0))
+
+    def find(self, method: str, name: str, version: int) -> Handler | None:
+        """What answers a call, or ``None`` when this version has no such route."""
+        if version == 8:
+            if method == "GET" and (name == "config" or name.startswith("config/")):
+                return self._config_node(name.split("/")[1:])
+            if name not in _V8_NAMES.values():
+                return None
+        if name.startswith(f"{USAGE}/") and not self._proxy.has_usage_snapshot:
+            return None
+        handler, since = self._v0.get((method, name), (None, (0, 0, 0)))
+        return handler if self._proxy.version_number >= since else None
+
+    def _add(self, name: str, handler: Handler, *, method: str = "GET", since: VersionNumber = (0, 0, 0)) -> None:
+        self._v0[method, name] = (handler, since)
+
+    def _config_node(self, keys: list[str]) -> Handler | None:
+        node: Any = bodies.config_v8(self._proxy)
+        for key in keys:
+            if not isinstance(node, dict) or key not in node:
+                return None
+            node = node[key]
+        return lambda _: (200, node)
+
+    def _switch(self, _: Request) -> Answer:
+        return 200, {"usage-statistics-enabled": self._proxy.publishing}
+
+    def _set_switch(self, call: Request) -> Answer:
+        body = call.get_json(force=True, silent=True)
+        if not isinstance(body, dict) or not isinstance(body.get("value"), bool):
+            return 400, {"error": "invalid body"}
+        self._proxy.publishing = body["value"]
+        return 200, {"status": "ok"}
+
+    def _auth_files(self, call: Request) -> Answer:
+        entries = self._proxy.auth_files()
+        for field in ("name", "auth_index"):
+            wanted = call.args.get(field, "")
+            if wanted:
+                entries = [entry for entry in entries if entry[field] == wanted]
+        page, size = call.args.get("page", type=int), call.args.get("page_size", type=int)
+        if page and size and call.path.startswith(V8):
+            entries = entries[(page - 1) * size : page * size]
+        return 200, {"files": entries}
+
+    def _key_list(self, route: str, provider: str) -> Handler:
+        return lambda _: (200, {route: bodies.key_list(self._proxy, provider, with_auth_index=True)})
+
+    def _import_usage(self, call: Request) -> Answer:
+        try:
+            return 200, self._proxy.import_usage(call.get_json(force=True, silent=True))
+        except ValueError as error:
+            return 400, {"error": str(error)}
+
+    def _api_call(self, call: Request) -> Answer:
+        body: Any = call.get_json(force=True, silent=True)
+        problem = _api_call_problem(body)
+        if problem:
+            return 400, {"error": problem}
+        handles = {self._proxy.auth_index(credential): credential.auth_index for credential in CREDENTIALS}
+        handle = handles.get(body.get("auth_index", ""), "")
+        vendor = quotas.vendor_answer(handle, body["url"], self._proxy.clock.now())
+        if vendor is None:
+            return 502, {"error": "request failed"}
+        status, text = vendor
+        header = {"Content-Length": [str(len(text))], "Content-Type": ["application/json"]}
+        return 200, {"status_code": status, "header": header, "body": text}
+
+
+def _api_call_problem(body: Any) -> str:
+    if not isinstance(body, dict) or not isinstance(body.get("data", ""), str):
+        return "invalid body"
+    for field in ("method", "url"):
+        if not body.get(field):
+            return f"missing {field}"
+    return "" if re.match(r"https?://[^/]+", str(body["url"])) else "invalid url"

@@ -1,0 +1,230 @@
+"""The demo proxy over HTTP: refusals and headers of CPA v6 to v8, byte for byte where it matters.
+
+``DemoServer`` serves a ``DemoProxy`` on a loopback address. Faults that break a connection work on the socket itself.
+"""
+
+import socket
+import threading
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from exporter.simulator import bodies
+from exporter.simulator.control import register_control
+from exporter.simulator.delivery import Delivery, front_answer, huge_record
+from exporter.simulator.faults import Fault, FaultKind
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.routes import USAGE, USAGE_QUEUE, Routes, asked_count, is_mutating, route_name
+
+_JSON = "application/json; charset=utf-8"
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_HEADERS_READ = ("Authorization", "X-Management-Key", "X-Forwarded-For", "X-Real-IP")
+_STOP_POLL_SECONDS = 0.02
+_EXPOSED = (
+    "X-CPA-TRACE-ID, X-CPA-VERSION, X-CPA-COMMIT, X-CPA-BUILD-DATE, X-CPA-SUPPORT-PLUGIN, X-CPA-HOME-VERSION, "
+    "X-CPA-HOME-BUILD-DATE, X-SERVER-VERSION, X-SERVER-BUILD-DATE, Location, Retry-After, X-Request-Id, "
+    "OpenAI-Request-Id"
+)
+
+
+class _View:
+    """Answers the requests of one application; holds no state but the proxy's."""
+
+    def __init__(self, proxy: DemoProxy, released: threading.Event) -> None:
+        self._proxy = proxy
+        self._routes = Routes(proxy)
+        self._delivery = Delivery(proxy, released)
+
+    def answer(self) -> Response:
+        """The answer to the current request."""
+        proxy = self._proxy
+        name, version = route_name(request.path)
+        proxy.note_request(name)
+        fault = proxy.take_fault(name, in_front=True)
+        if fault is not None:
+            return front_answer(fault)
+        if request.method == "OPTIONS":
+            return self._finish(_empty(204), versioned=False)
+        if version is None:
+            return self._public()
+        if not proxy.management:
+            # Before v7.1.47 the routes are not even registered when there is no key.
+            return self._no_route() if not self._checks_first else self._finish(_empty(404), versioned=False)
+        if (version == 8 and proxy.version_number < (8, 0, 0)) or (version == 0 and proxy.without_v0):
+            return self._no_route()
+        return self._management(name, version)
+
+    @property
+    def _checks_first(self) -> bool:
+        """From v7.1.47 on, an unknown management path needs the key too."""
+        return self._proxy.version_number >= (7, 1, 47)
+
+    def _public(self) -> Response:
+        number = self._proxy.version_number
+        asked = request.method == "GET" or (request.method == "HEAD" and number >= (6, 9, 31))
+        if request.path == "/healthz" and asked and number >= (6, 9, 10):
+            return self._json(200, {"status": "ok"}, versioned=False)
+        if request.path == "/" and request.method == "GET":
+            return self._json(200, bodies.ROOT, versioned=False)
+        return self._no_route()
+
+    def _management(self, name: str, version: int) -> Response:
+        proxy = self._proxy
+        if is_mutating(request.method, name):
+            proxy.note_mutating_call()
+        pops = name == USAGE_QUEUE and request.method == "GET" and proxy.has_http_queue
+        handler = self._routes.find(request.method, name, version)
+        shows = name == USAGE and version == 0 and request.method == "GET" and proxy.has_usage_snapshot
+        known = pops or shows or handler is not None
+        if not known and not self._checks_first:
+            return self._no_route()
+        headers = {header: request.headers.get(header, "") for header in _HEADERS_READ}
+        refusal = proxy.door.check(headers, request.remote_addr or "")
+        if refusal is not None:
+            return self._json(refusal.status, {"error": refusal.error})
+        if pops:
+            return self._usage_queue()
+        if shows:
+            return self._usage()
+        if handler is None:
+            in_config = version == 8 and name.startswith("config/")
+            return self._json(404, {"error": "not_found"}) if in_config else self._finish(_empty(404))
+        status, body = handler(request)
+        answer = self._json(status, body)
+        return self._delivery.send(answer, [], proxy.take_fault(name, in_front=False))
+
+    def _usage_queue(self) -> Response:
+        proxy = self._proxy
+        count = asked_count(request.args.get("count", ""))
+        if count is None:
+            return self._json(400, {"error": "count must be a positive integer"})
+        fault = proxy.take_fault(USAGE_QUEUE, in_front=False)
+        items = proxy.inserted(_extra_elements(fault)) + proxy.pop(count)
+        body = b"[" + b",".join(item.raw for item in items) + b"]"
+        return self._delivery.send(self._json(200, body), items, fault)
+
+    def _usage(self) -> Response:
+        proxy = self._proxy
+        fault = proxy.take_fault(USAGE, in_front=False)
+        body, shown = proxy.usage_snapshot()
+        if fault is not None and fault.kind is FaultKind.HUGE:
+            body = body[:-1] + b',"padding":"' + b"x" * fault.size + b'"}'
+        return self._delivery.send(self._json(200, body), shown, fault)
+
+    # --- headers ------------------------------------------------------------------------------------------------------
+
+    def _json(self, status: int, body: Any, *, versioned: bool = True) -> Response:
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return self._finish(Response(raw, status=status, content_type=_JSON), versioned=versioned)
+
+    def _no_route(self) -> Response:
+        """The web framework's own page: no check, no version."""
+        response = Response(b"404 page not found", status=404)
+        response.headers["Content-Type"] = "text/plain"
+        return self._finish(response, versioned=False)
+
+    def _finish(self, response: Response, *, versioned: bool = True) -> Response:
+        headers, number = response.headers, self._proxy.version_number
+        headers["Access-Control-Allow-Headers"] = "*"
+        headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+        headers["Access-Control-Allow-Origin"] = "*"
+        # v7.1.0 exposes nothing and v7.2.140 does; the plugin header came with v7.1.69.
+        if number >= (7, 1, 69):
+            headers["Access-Control-Expose-Headers"] = _EXPOSED
+        if versioned and number >= (6, 3, 36):
+            headers["X-Cpa-Build-Date"] = "unknown"
+            headers["X-Cpa-Commit"] = "demo"
+            if self._proxy.shown_version:
+                headers["X-Cpa-Version"] = self._proxy.shown_version
+            if number >= (7, 1, 69):
+                headers["X-Cpa-Support-Plugin"] = "1"
+        return response
+
+
+def _empty(status: int) -> Response:
+    response = Response(status=status)
+    response.headers.pop("Content-Type", None)
+    return response
+
+
+def _extra_elements(fault: Fault | None) -> tuple[bytes, ...]:
+    if fault is not None and fault.kind is FaultKind.INSERT:
+        return fault.elements
+    if fault is not None and fault.kind is FaultKind.HUGE:
+        return (huge_record(fault.size),)
+    return ()
+
+
+def make_app(proxy: DemoProxy, *, released: threading.Event, control: bool = False) -> Flask:
+    """The Flask application over a proxy. Setting ``released`` ends all hangs and drips."""
+    app = Flask(__name__, static_folder=None)
+    view = _View(proxy, released)
+    if control:
+        register_control(app, proxy)
+    for rule in ("/", "/<path:_>"):
+        app.add_url_rule(rule, rule, lambda _="": view.answer(), methods=_METHODS, provide_automatic_options=False)
+    return app
+
+
+class _Handler(WSGIRequestHandler):
+    """Speaks HTTP/1.1, logs nothing, and sends no ``Server`` header, as CPA does not."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Nothing: the proxy counts its requests."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Server":
+            super().send_header(keyword, value)
+
+
+class DemoServer:
+    """Serves a ``DemoProxy`` on ``host``:``port`` (0: a free port, known from the start) until ``stop``.
+
+    ``control`` adds ``/demo/...`` for use from another process, for loopback peers only. Also a context manager.
+    Raises ``OSError`` when the port cannot be had.
+    """
+
+    def __init__(self, proxy: DemoProxy, *, host: str = "127.0.0.1", port: int = 0, control: bool = False) -> None:
+        self.proxy = proxy
+        self.host = host
+        self._released = threading.Event()
+        app = make_app(proxy, released=self._released, control=control)
+        # A socket of our own: werkzeug would end the whole program when the port is taken.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as listening:
+            self._server: BaseWSGIServer = make_server(
+                host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno()
+            )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_STOP_POLL_SECONDS,), name="demo-proxy", daemon=True
+        )
+        self.port: int = self._server.port
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        """Serve on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Release hanging answers and close the port. May be called twice."""
+        self._released.set()
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> "DemoServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

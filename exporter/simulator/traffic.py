@@ -1,0 +1,348 @@
+"""Seeded traffic: what a small team does with the demo proxy on a working day.
+
+The same seed and the same times give the same records. Each attempt also carries the truth about its tokens, so that
+a test can compare what the exporter booked with what really happened.
+"""
+
+import json
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+from typing import Any, TypeVar
+
+from exporter.records import Tokens
+from exporter.simulator import quotas
+from exporter.simulator.wire import Event, Shape, in_shape, visible, wire_record
+from exporter.simulator.world import CLIENTS, CREDENTIALS, Client, Credential, Model
+
+_Shared = TypeVar("_Shared", Client, Credential, Model)
+
+TruthKey = tuple[str, str, str]
+"""Client name, credential name, model."""
+
+_DAY_SWING = 0.75
+_QUIETEST_HOUR = 3.0
+_FAILURE_SHARE = 0.085
+_LONG_CONTEXT_SHARE = 0.015
+_IMAGE_SHARE = 0.02
+_PREWARM_SHARE = 0.02
+_PRIORITY_SHARE = 0.06
+_INCONSISTENT_SHARE = 0.15
+_GIVE_UP_SHARE = 0.3
+# Ways to fail and how often, relative to each other; which of them a provider knows is decided in _fails_with.
+_FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
+_MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One upstream attempt: its wire record, who and what it was, and its exclusive token buckets.
+
+    ``event`` is ``None`` for a detail that somebody imported from elsewhere.
+    """
+
+    record: dict[str, Any]
+    client: str
+    credential: str
+    auth_index: str
+    model: str
+    tokens: Tokens
+    failed: bool
+    status: int
+    error_body: str
+    ended: float
+    event: Event | None = None
+    shape: Shape = "7.2"
+    zone: tzinfo | None = None
+
+    @property
+    def key(self) -> TruthKey:
+        return (self.client, self.credential, self.model)
+
+
+def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
+    """What happened, with the record that a server of that shape and zone writes about it."""
+    event = in_shape(event, shape)
+    return Attempt(
+        record=wire_record(event, shape=shape, zone=zone),
+        client=event.client.name,
+        credential=event.credential.name,
+        auth_index=event.credential.auth_index,
+        model=event.model,
+        tokens=visible(event, shape),
+        failed=event.failed,
+        status=event.status,
+        error_body=event.error_body,
+        ended=event.ended,
+        event=event,
+        shape=shape,
+        zone=zone,
+    )
+
+
+class Truth:
+    """Sums of attempts and of their exclusive token buckets per client, credential and model."""
+
+    def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
+        self.tokens: dict[TruthKey, Tokens] = {}
+        self.attempts: dict[TruthKey, int] = {}
+        self.failed: dict[TruthKey, int] = {}
+        for attempt in attempts:
+            self.add(attempt)
+
+    def add(self, attempt: Attempt) -> None:
+        self.tokens[attempt.key] = _sum(self.tokens.get(attempt.key, Tokens()), attempt.tokens)
+        self.attempts[attempt.key] = self.attempts.get(attempt.key, 0) + 1
+        self.failed[attempt.key] = self.failed.get(attempt.key, 0) + attempt.failed
+
+    def total(self) -> Tokens:
+        """The buckets over everything."""
+        whole = Tokens()
+        for tokens in self.tokens.values():
+            whole = _sum(whole, tokens)
+        return whole
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """One JSON-ready row per client, credential and model, sorted."""
+        return [
+            {
+                "client": key[0],
+                "credential": key[1],
+                "model": key[2],
+                "attempts": self.attempts[key],
+                "failed": self.failed[key],
+                "uncached": tokens.uncached,
+                "cache_read": tokens.cache_read,
+                "cache_write": tokens.cache_write,
+                "output": tokens.output,
+                "reasoning": tokens.reasoning,
+                "unclassified": tokens.unclassified,
+            }
+            for key, tokens in sorted(self.tokens.items())
+        ]
+
+
+def load(at: float, zone: tzinfo) -> float:
+    """Relative load at a time: 0.25 in the small hours, 1.75 in the afternoon, 1 on average over a day."""
+    moment = datetime.fromtimestamp(at, zone)
+    hour = moment.hour + moment.minute / 60
+    return 1 - _DAY_SWING * math.cos((hour - _QUIETEST_HOUR) / 24 * 2 * math.pi)
+
+
+class Traffic:
+    """A seeded source of requests. Not thread-safe: one owner each.
+
+    ``credentials`` are those that get requests; it and ``shape`` may be changed at any time.
+    """
+
+    def __init__(self, *, seed: int, zone: tzinfo, shape: Shape = "7.2") -> None:
+        self._random = random.Random(seed)  # noqa: S311 repeatable invented traffic, nothing secret
+        self._zone = zone
+        self.shape: Shape = shape
+        self._serial = 0
+        self.credentials: tuple[Credential, ...] = CREDENTIALS
+
+    def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Attempt]:
+        """Exactly ``count`` attempts that ended in the span before ``ending``, in the order in which they ended.
+
+        That is the queue's order, so neighbours are often out of order by their start times, as with a real proxy.
+        """
+        attempts: list[Attempt] = []
+        while len(attempts) < count:
+            end = ending - self._spread(span_seconds, ending)
+            attempts += self.request(ending=end)
+        attempts = attempts[:count]
+        attempts.sort(key=lambda attempt: attempt.ended)
+        return attempts
+
+    def request(self, *, ending: float) -> list[Attempt]:
+        """All attempts of one client request whose last one ends at Unix time ``ending``: failover and retries."""
+        client = self._choose(CLIENTS)
+        credential = self._choose(self.credentials)
+        model = self._choose(credential.models)
+        request_id = f"{self._random.getrandbits(32):08x}"
+        events: list[Event] = []
+        while len(events) < _MAX_ATTEMPTS:
+            event = self._event(client, credential, model, request_id=request_id, ending=ending)
+            events.append(event)
+            if not event.failed or event.status not in {401, 429, 500, 529}:
+                break
+            if self._random.random() < _GIVE_UP_SHARE:
+                break
+            credential = self._next_credential(credential, model)
+        self._end_at(events, ending)
+        last = events[-1]
+        with_image = last.credential.provider == "codex" and not last.failed and last.generate
+        if with_image and self._random.random() < _IMAGE_SHARE:
+            events.append(self._image_extra(last))
+        return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
+
+    def _spread(self, span_seconds: float, ending: float) -> float:
+        """A time before ``ending``, chosen so that busy hours get more of the traffic."""
+        while True:
+            back = self._random.random() * span_seconds
+            if self._random.random() * (1 + _DAY_SWING) <= load(ending - back, self._zone):
+                return back
+
+    def _choose(self, things: tuple[_Shared, ...]) -> _Shared:
+        return self._random.choices(things, weights=[thing.share for thing in things])[0]
+
+    def _event(self, client: Client, credential: Credential, model: Model, *, request_id: str, ending: float) -> Event:
+        self._serial += 1
+        shared = {
+            "client": client,
+            "credential": credential,
+            "model": model.name,
+            "alias": model.alias,
+            "request_id": request_id,
+            "stream": self._random.random() < 0.7,
+            "serial": self._serial,
+        }
+        failure = self._failure(credential, ending)
+        if failure:
+            return self._failed_event(shared, failure)
+        return self._served_event(shared)
+
+    def _failure(self, credential: Credential, at: float) -> str:
+        """How this attempt fails, or the empty string. A full account always answers 429."""
+        chance, pick = self._random.random(), self._random.choices(list(_FAILURES), list(_FAILURES.values()))[0]
+        if quotas.is_exhausted(credential, at):
+            return "429"
+        if chance >= _FAILURE_SHARE or not _fails_with(credential, pick):
+            return ""
+        return pick
+
+    def _failed_event(self, shared: dict[str, Any], failure: str) -> Event:
+        credential: Credential = shared["credential"]
+        ttft = self._random.randint(80, 900)
+        if failure == "broken":
+            codex = credential.provider == "codex"
+            # One and the same fault: CPA says 200 or 500 at random, and 408 for Codex.
+            status = 408 if codex else self._random.choice([200, 500])
+            body = "stream error: stream closed before response.completed" if codex else "unexpected EOF"
+            latency = ttft + self._random.randint(500, 9000)
+        elif failure == "canceled":
+            # 499 exists from v7.2.124 on.
+            status, body = (499 if self.shape == "7.2" else 500), "context canceled"
+            latency = ttft + self._random.randint(200, 12000)
+        else:
+            status = int(failure)
+            body = _error_body(credential, status)
+            latency = ttft + self._random.randint(1, 40)
+        return Event(
+            **shared,
+            started=0.0,
+            latency_ms=latency,
+            ttft_ms=ttft,
+            failed=True,
+            status=status,
+            error_body=body,
+        )
+
+    def _served_event(self, shared: dict[str, Any]) -> Event:
+        credential: Credential = shared["credential"]
+        codex = credential.provider == "codex"
+        if codex and self._random.random() < _PREWARM_SHARE:
+            # A prewarm of the Responses API: no tokens, and no request of a user.
+            return Event(**shared, started=0.0, latency_ms=180, ttft_ms=150, generate=False)
+        tokens = self._tokens(credential)
+        ttft = self._random.randint(250, 2800)
+        tier = "priority" if codex and self._random.random() < _PRIORITY_SHARE else "auto"
+        return Event(
+            **shared,
+            started=0.0,
+            latency_ms=ttft + int(tokens.output * 12.5),
+            # Plain answers are not measured: CPA sends 0.
+            ttft_ms=ttft if shared["stream"] else 0,
+            tokens=tokens,
+            inconsistent=credential.provider == "openrouter"
+            and tokens.reasoning > 0
+            and self._random.random() < _INCONSISTENT_SHARE,
+            effort=self._random.choice(["", "medium", "high"]) if tokens.reasoning else "",
+            service_tier=tier,
+            response_tier="priority" if tier == "priority" else "default",
+        )
+
+    def _tokens(self, credential: Credential) -> Tokens:
+        draw = self._random
+        uncached = 1 + int(draw.lognormvariate(6.9, 1.0))
+        cache_read = int(draw.lognormvariate(9.4, 0.9)) if draw.random() < 0.65 else 0
+        cache_write = int(draw.lognormvariate(7.2, 0.9)) if draw.random() < 0.35 else 0
+        if draw.random() < _LONG_CONTEXT_SHARE:
+            cache_read += draw.randint(200_001, 600_000)
+        output = 1 + min(int(draw.lognormvariate(6.2, 0.9)), 16_000)
+        reasoning = int(output * draw.uniform(0.1, 0.8)) if draw.random() < 0.5 else 0
+        if credential.family == "gemini":
+            cache_write = 0  # Google's answers name no cache writes
+        return Tokens(
+            uncached=uncached,
+            cache_read=cache_read,
+            cache_write=cache_write,
+            output=output,
+            reasoning=reasoning,
+        )
+
+    def _next_credential(self, credential: Credential, model: Model) -> Credential:
+        """Failover to another account of the provider that has the model, else the same one again."""
+        others = [
+            other
+            for other in self.credentials
+            if other is not credential and other.provider == credential.provider and other.kind == credential.kind
+            if model.name in {served.name for served in other.models}
+        ]
+        return self._random.choice(others) if others else credential
+
+    @staticmethod
+    def _end_at(events: list[Event], ending: float) -> None:
+        """Place the attempts one after the other, the last one ending at ``ending``."""
+        for position in range(len(events) - 1, -1, -1):
+            started = round(ending - events[position].latency_ms / 1000, 6)
+            events[position] = replace(events[position], started=started)
+            ending = started - 0.001
+
+    def _image_extra(self, event: Event) -> Event:
+        """The second record of Codex' image tool: same request, start and headers, only the image model's tokens."""
+        tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
+        return replace(event, model="gpt-image-2", tokens=tokens, inconsistent=False, effort="", reports_tier=False)
+
+
+def _fails_with(credential: Credential, failure: str) -> bool:
+    if failure == "401":
+        return credential.name in {"codex-dave", "openrouter-key"}
+    if failure == "529":
+        return credential.provider == "claude"
+    if failure == "canceled":
+        return credential.provider != "codex"  # CPA leaves no record when a Codex client hangs up
+    return True
+
+
+def _error_body(credential: Credential, status: int) -> str:
+    kind = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        429: "rate_limit_error",
+        529: "overloaded_error",
+    }.get(status, "api_error")
+    text = f"the demo vendor says {status}"
+    if credential.provider == "claude":
+        return json.dumps({"type": "error", "error": {"type": kind, "message": text}})
+    if credential.family == "gemini":
+        error: dict[str, Any] = {"code": status, "message": text, "status": kind.upper()}
+        if status == 429:
+            retry = "type.googleapis.com/google.rpc.RetryInfo"
+            error["details"] = [{"@type": retry, "retryDelay": "3.9s"}]
+        return json.dumps({"error": error})
+    return json.dumps({"error": {"message": text, "type": kind, "code": str(status)}})
+
+
+def _sum(left: Tokens, right: Tokens) -> Tokens:
+    return Tokens(
+        uncached=left.uncached + right.uncached,
+        cache_read=left.cache_read + right.cache_read,
+        cache_write=left.cache_write + right.cache_write,
+        output=left.output + right.output,
+        reasoning=left.reasoning + right.reasoning,
+        unclassified=left.unclassified + right.unclassified,
+    )

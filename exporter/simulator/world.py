@@ -1,0 +1,309 @@
+"""The invented people, accounts, keys and models of the demo proxy.
+
+Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``, addresses come from the
+ranges reserved for documentation. ``secrets()`` lists what must never leave the exporter, so that a test can search
+for it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.simulator.versions import VersionNumber
+
+Family = Literal["claude", "openai", "gemini"]
+
+MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
+ORGANIZATION_ID = "0demo000-0000-4000-8000-0000000c1a0d"
+SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
+OUTGOING_PROXY_URL = "socks5://demo-user:sk-demo-proxy-password@127.0.0.1:1080"
+AUTH_DIR = "/root/.cli-proxy-api"
+
+# Token semantics on the wire and the executor that CPA names, per provider.
+_FAMILIES: dict[str, Family] = {
+    "claude": "claude",
+    "codex": "openai",
+    "xai": "openai",
+    "kimi": "openai",
+    "openrouter": "openai",
+    "gemini": "gemini",
+    "vertex": "gemini",
+    "antigravity": "gemini",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Somebody who calls the proxy, known to it by a raw API key. ``share`` is a relative amount of traffic."""
+
+    name: str
+    key: str
+    address: str
+    user_agent: str
+    forwarded: str = ""
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that a credential serves: its name upstream and the name that clients ask for."""
+
+    name: str
+    alias: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """An OAuth account (``email``, ``token``) or an API key of the configuration (``key``, ``base_url``).
+
+    ``ceiling_5h`` and ``ceiling_7d`` are the shares of the provider's windows that are used up when the window ends; a
+    value above 1 means that the account runs into its limit. ``ceiling_scoped`` is the same for the window of a single
+    model (Claude's week of Opus, Codex' 5 hours of Spark), which stays below 1: it stops nobody here.
+    """
+
+    name: str
+    provider: str
+    kind: Literal["oauth", "apikey"]
+    models: tuple[Model, ...]
+    email: str = ""
+    token: str = ""
+    key: str = ""
+    base_url: str = ""
+    account_id: str = ""
+    plan: str = ""
+    project_id: str = ""
+    share: float = 1.0
+    ceiling_5h: float = 0.6
+    ceiling_7d: float = 0.5
+    ceiling_scoped: float = 0.3
+
+    @property
+    def family(self) -> Family:
+        return _FAMILIES[self.provider]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the auth file; holds the e-mail, as CPA's own names do. Empty for an API key."""
+        if self.kind == "apikey":
+            return ""
+        return f"{self.provider}-{self.email}.json" if self.email else f"{self.name}.json"
+
+    @property
+    def auth_index(self) -> str:
+        """The stable handle of CPA: 16 hex digits over where the credential is kept."""
+        place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
+        return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
+
+    @property
+    def first_version(self) -> VersionNumber:
+        """The version from which on CPA can send requests to the provider; an older one only lists the file."""
+        return (7, 1, 0) if self.provider == "xai" else (0, 0, 0)
+
+    def auth_index_at(self, version: VersionNumber) -> str:
+        """The handle as a version computes it: v7.0.0 changed it for all, v6.8.54 for keys of the configuration."""
+        if version >= (7, 0, 0):
+            return self.auth_index
+        seed = "old" if self.kind == "oauth" or version >= (6, 8, 54) else "oldest"
+        return hashlib.sha256(f"{seed}:{self.auth_index}".encode()).hexdigest()[:16]
+
+    @property
+    def token_sha256(self) -> str:
+        return hashlib.sha256(self.token.encode()).hexdigest() if self.token else ""
+
+    def source_for(self, client: Client) -> str:
+        """The wire field ``source``: the account, else the upstream key, else (Kimi) the *client's* raw key."""
+        return self.email or self.key or client.key
+
+
+CLIENTS = (
+    Client(
+        name="maria",
+        key="sk-demo-client-maria-5b20",
+        address="192.0.2.11",
+        user_agent="claude-cli/2.1.0 (demo-maria)",
+        share=3.0,
+    ),
+    Client(
+        name="jonas",
+        key="sk-demo-client-jonas-77ac",
+        address="192.0.2.12",
+        user_agent="codex_cli_rs/0.76.0 (demo-jonas)",
+        share=2.5,
+    ),
+    Client(
+        name="ci-bot",
+        key="sk-demo-client-cibot-01fe",
+        address="192.0.2.40",
+        user_agent="demo-ci/1.4",
+        share=1.5,
+    ),
+    Client(
+        name="support-desk",
+        key="sk-demo-client-support-9d3e",
+        address="192.0.2.50",
+        user_agent="demo-support/3.0",
+        forwarded="203.0.113.77, 198.51.100.23",
+        share=2.0,
+    ),
+    Client(
+        name="notebook",
+        key="sk-demo-client-notebook-c4d8",
+        address="192.0.2.60",
+        user_agent="python-demo/3.13",
+        share=0.7,
+    ),
+    Client(
+        name="batch",
+        key="sk-demo-client-batch-2ef6",
+        address="192.0.2.70",
+        user_agent="demo-batch/0.9",
+        share=0.3,
+    ),
+)
+
+_SONNET = "claude-sonnet-4-5-20250929"
+_OPUS = "claude-opus-4-6"
+
+CREDENTIALS = (
+    Credential(
+        name="claude-alice",
+        provider="claude",
+        kind="oauth",
+        email="alice.claude@demo.example",
+        token="sk-demo-token-claude-alice",  # noqa: S106 planted, see the module docstring
+        models=(Model(name=_SONNET, alias=_SONNET, share=3.0), Model(name=_OPUS, alias=_OPUS)),
+        share=3.0,
+        ceiling_5h=0.85,
+        ceiling_7d=0.7,
+        ceiling_scoped=0.92,
+    ),
+    Credential(
+        name="claude-bob",
+        provider="claude",
+        kind="oauth",
+        email="bob.claude@demo.example",
+        token="sk-demo-token-claude-bob",  # noqa: S106 planted
+        models=(Model(name=_SONNET, alias=_SONNET), Model(name=_OPUS, alias=_OPUS)),
+        share=2.0,
+        ceiling_5h=1.12,
+        ceiling_7d=0.95,
+        ceiling_scoped=0.55,
+    ),
+    Credential(
+        name="codex-carol",
+        provider="codex",
+        kind="oauth",
+        email="carol.codex@demo.example",
+        token="sk-demo-token-codex-carol",  # noqa: S106 planted
+        account_id="acct-demo-carol-77",
+        plan="plus",
+        models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
+        share=2.5,
+        ceiling_5h=0.9,
+    ),
+    Credential(
+        name="codex-dave",
+        provider="codex",
+        kind="oauth",
+        email="dave.codex@demo.example",
+        token="sk-demo-token-codex-dave",  # noqa: S106 planted
+        account_id="acct-demo-dave-78",
+        plan="team",
+        models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
+        share=1.0,
+        ceiling_5h=0.4,
+    ),
+    Credential(
+        name="antigravity-erin",
+        provider="antigravity",
+        kind="oauth",
+        email="erin.google@demo.example",
+        token="sk-demo-token-antigravity-erin",  # noqa: S106 planted
+        project_id="demo-project-417",
+        models=(
+            Model(name="gemini-2.5-pro", alias="gemini-2.5-pro"),
+            Model(name="gemini-3-flash", alias="erin/gemini-3-flash"),
+        ),
+        share=1.0,
+    ),
+    Credential(
+        name="kimi-frank",
+        provider="kimi",
+        kind="oauth",
+        token="sk-demo-token-kimi-frank",  # noqa: S106 planted
+        models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
+        share=0.8,
+    ),
+    Credential(
+        name="xai-grace",
+        provider="xai",
+        kind="oauth",
+        email="grace.xai@demo.example",
+        token="sk-demo-token-xai-grace",  # noqa: S106 planted
+        models=(Model(name="grok-4.5", alias="grok-4.5"),),
+        share=0.8,
+    ),
+    Credential(
+        name="claude-key",
+        provider="claude",
+        kind="apikey",
+        key="sk-demo-ant-api03-key-1",
+        base_url="https://claude.demo.example",
+        models=(
+            Model(name=_SONNET, alias="claude-sonnet-latest", share=2.0),
+            Model(name=_OPUS, alias="claude-opus-latest"),
+        ),
+        share=1.5,
+    ),
+    Credential(
+        name="gemini-key",
+        provider="gemini",
+        kind="apikey",
+        key="sk-demo-AIza-gemini-key-1",
+        base_url="https://gemini.demo.example",
+        models=(Model(name="gemini-2.5-flash", alias="gemini-flash"),),
+        share=1.5,
+    ),
+    Credential(
+        name="openrouter-key",
+        provider="openrouter",
+        kind="apikey",
+        key="sk-demo-or-key-1",
+        base_url="https://openrouter.demo.example/v1",
+        models=(
+            Model(name="vendor/deepseek-v3.1", alias="deepseek", share=3.0),
+            # In no price list, so that a visitor sees what an unknown model looks like.
+            Model(name="demo-lab/experimental-7b", alias="experimental"),
+        ),
+        share=1.5,
+    ),
+    Credential(
+        name="vertex-key",
+        provider="vertex",
+        kind="apikey",
+        key="sk-demo-vk-vertex-1",
+        base_url="https://vertex.demo.example",
+        models=(Model(name="gemini-2.5-pro", alias="vertex-pro"),),
+        share=0.8,
+    ),
+)
+
+BY_AUTH_INDEX = {credential.auth_index: credential for credential in CREDENTIALS}
+
+
+def secrets() -> list[str]:
+    """Every planted value that must not reach a log, a label, the ledger or the history."""
+    values = [MANAGEMENT_KEY, ORGANIZATION_ID, "sk-demo-cookie-8841", "sk-demo-proxy-password"]
+    for client in CLIENTS:
+        values += [client.key, client.address, client.user_agent, *client.forwarded.split(", ")]
+    for credential in CREDENTIALS:
+        values += [
+            credential.email,
+            credential.token,
+            credential.token_sha256,
+            credential.key,
+            credential.account_id,
+            credential.project_id,
+        ]
+    return sorted({value for value in values if value})

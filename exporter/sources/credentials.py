@@ -1,0 +1,65 @@
+"""The inventory of a proxy's credentials: fetched now and then, list by list."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
+from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.sources.client import ProxyClient
+from exporter.sources.detect import Paths
+
+_FOUND_OR_NOT = frozenset({200, 404})
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The credentials that the proxy lists, and a sentence for each list that could not be read (as a whole)."""
+
+    accounts: list[Account]
+    problems: list[str]
+
+
+def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_ms: int) -> Inventory:
+    """Ask for all lists. One that the proxy's version does not have (404) is empty.
+
+    A list that fails is a problem and no more: records are read without it. After a list that does not answer, the
+    others are not asked for. Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
+    """
+    problems: list[str] = []
+    accounts: list[Account] = []
+
+    def fetch(path: str) -> bytes | None:
+        answer = client.get(path, accept=_FOUND_OR_NOT)
+        if answer.error is not None:
+            raise answer.error
+        return bytes(answer.body) if answer.status == 200 else None
+
+    def add(path: str, read: Callable[[bytes], Read]) -> None:
+        try:
+            body = fetch(path)
+            found = read(body) if body is not None else Read(accounts=[], unread=0)
+        except (BadAnswerError, ProxyServerError) as exc:
+            problems.append(str(exc))
+            return
+        accounts.extend(found.accounts)
+        if found.unread:
+            problems.append(f"{client.where} lists {found.unread} credentials in {path} that cannot be read.")
+
+    def fetch_uses() -> KeyUses:
+        try:
+            body = fetch(paths.api_key_usage)
+            return read_key_uses(body, pseudonym) if body is not None else {}
+        except (BadAnswerError, ProxyServerError) as exc:
+            problems.append(str(exc))
+            return {}
+
+    try:
+        uses = fetch_uses()
+        add(paths.credentials, lambda body: read_auth_files(body, pseudonym, received_ms=now_ms))
+        for path in paths.key_lists:
+            add(path, partial(read_key_list, path.rpartition("/")[2], uses=uses, pseudonym=pseudonym))
+    except ProxyUnreachableError as exc:
+        problems.append(str(exc))
+    return Inventory(accounts=accounts, problems=problems)

@@ -1,0 +1,68 @@
+"""The state of each credential in words: what the last inventory said, read at the present time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.totals import Attempts
+from exporter.metrics.collectors import shown_attempts
+from exporter.normalize.credentials import Account
+from exporter.proxy_status import ProxyStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialState:
+    """A credential as a person reads it. ``up`` is None where CPA tells no state: of API keys.
+
+    ``retry_ms`` is when a cooling down ends. ``attempts`` are the proxy's own count, None if it has none.
+    """
+
+    proxy: str
+    label: str
+    provider: str
+    plan: str
+    state: str
+    up: bool | None
+    retry_ms: int | None = None
+    attempts: Attempts | None = None
+
+
+def credential_states(
+    statuses: Iterable[ProxyStatus], *, ledger: Ledger, labels: Labels, now_ms: float
+) -> list[CredentialState]:
+    """The credentials of the last inventories, those that do not work first."""
+    found: dict[tuple[str, str, str], CredentialState] = {}
+    attempts = shown_attempts(ledger, labels)
+    for status in statuses:
+        for id_, account in status.accounts:
+            key = (status.name, labels.credential(id_), account.facts.provider)
+            state, up, retry_ms = _state(account, now_ms)
+            if key in found and (found[key].up or up is None or found[key].up == up):
+                continue  # one key listed twice, or another login of an account
+            found[key] = CredentialState(
+                proxy=status.name,
+                label=key[1],
+                provider=account.facts.provider,
+                plan=account.plan,
+                state=state,
+                up=up,
+                retry_ms=retry_ms,
+                attempts=attempts.get(key),
+            )
+    return sorted(found.values(), key=lambda each: (each.up is not False, each.proxy, each.provider, each.label))
+
+
+def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | None]:
+    """Word, whether it is up, and until when it is not."""
+    up = account.is_up(now_ms)
+    if up is None:
+        return "not told", None, None
+    if account.disabled:
+        return "disabled", False, None
+    if not up:
+        until = account.waits_until(now_ms)
+        return ("unavailable" if until is None else "cooling down"), False, until
+    # CPA says "error" of a credential that works for some models and waits for others.
+    failing = account.status == "error" and not account.unavailable
+    return ("partly failing" if failing else "up"), True, None

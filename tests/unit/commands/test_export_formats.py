@@ -1,0 +1,129 @@
+"""Exports hold what the ledger holds, in forms that other programs read."""
+
+import csv
+import io
+import json
+from datetime import UTC
+from pathlib import Path
+
+import msgspec
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from exporter.commands.export_formats import COLUMNS, Names, Span, write_csv, write_jsonl, write_openmetrics
+from exporter.ingest.queue import Intake
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.pricing.engine import Pricer
+from exporter.settings.model import Aliases
+from exporter.simulator.traffic import Traffic
+
+_NOW = 1_793_000_000.0
+_ALL = Span(since_ms=0, until_ms=2 * 10**12)
+
+
+class _Clock:
+    def now(self) -> float:
+        return _NOW
+
+    def monotonic(self) -> float:
+        return _NOW
+
+
+def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Names]:
+    pseudonym = Pseudonyms(b"k").of
+    ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
+    intake = Intake("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock())
+    for body in bodies:
+        intake.take(body, before_booking=lambda _handles: None)
+    return ledger, Names(ledger.dictionary, Labels(ledger.dictionary, Aliases(), pseudonym))
+
+
+def _traffic(count: int) -> bytes:
+    batch = Traffic(seed=5, zone=UTC).batch(count, ending=_NOW, span_seconds=7200)
+    return msgspec.json.encode([attempt.record for attempt in batch])
+
+
+def _samples(text: str) -> list[Sample]:
+    """Parsed by the library, which refuses times that go back and families that are not together."""
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call] # the library has no types here
+    return [sample for family in families for sample in family.samples]
+
+
+def test_every_entry_is_a_line_of_jsonl_and_a_row_of_csv(tmp_path: Path) -> None:
+    ledger, names = _ledger_with(tmp_path, _traffic(200))
+    as_jsonl, as_csv = io.StringIO(), io.StringIO()
+    with ledger.reading() as connection:
+        write_jsonl(connection, names, _ALL, as_jsonl)
+        write_csv(connection, names, _ALL, as_csv)
+        nano, tokens = connection.execute("select sum(nano_usd), sum(output) from entry").fetchone()
+    lines = [json.loads(line) for line in as_jsonl.getvalue().splitlines()]
+    rows = list(csv.DictReader(io.StringIO(as_csv.getvalue())))
+    assert len(lines) == len(rows) == ledger.totals.entries
+    assert sum(int(line["cost_usd"].replace(".", "")) for line in lines) == nano
+    assert sum(int(row["output_tokens"]) for row in rows) == tokens
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
+
+
+def test_a_span_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
+    ledger, names = _ledger_with(tmp_path, _traffic(50))
+    with ledger.reading() as connection:
+        moments = [row[0] for row in connection.execute("select ts_ms from entry order by ts_ms")]
+        out = io.StringIO()
+        write_jsonl(connection, names, Span(since_ms=moments[10], until_ms=moments[40]), out)
+    assert len(out.getvalue().splitlines()) == sum(moments[10] <= moment < moments[40] for moment in moments)
+
+
+def test_hostile_names_stay_one_value_and_are_not_run_by_a_spreadsheet(tmp_path: Path) -> None:
+    hostile = '=cmd|" /C calc"!A1\n<b>,"\u202e' + "x" * 10_000
+    body = msgspec.json.encode(
+        [{"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": hostile, "auth_type": "oauth"}]
+    )
+    ledger, names = _ledger_with(tmp_path, body)
+    as_csv, as_jsonl, as_om = io.StringIO(), io.StringIO(), io.StringIO()
+    with ledger.reading() as connection:
+        write_csv(connection, names, _ALL, as_csv)
+        write_jsonl(connection, names, _ALL, as_jsonl)
+        write_openmetrics(connection, names, _ALL, as_om)
+    rows = list(csv.reader(io.StringIO(as_csv.getvalue())))
+    assert [len(row) for row in rows] == [len(COLUMNS), len(COLUMNS)]
+    model = rows[1][COLUMNS.index("model")]
+    assert model.startswith("'=cmd|")
+    assert len(model) <= 201
+    assert json.loads(as_jsonl.getvalue())["model"] == model[1:]
+    samples = _samples(as_om.getvalue())
+    assert {s.labels["model"] for s in samples} == {model[1:]}
+
+
+def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
+    ledger, names = _ledger_with(tmp_path, _traffic(300))
+    out = io.StringIO()
+    with ledger.reading() as connection:
+        write_openmetrics(connection, names, _ALL, out)
+        requests, nano = connection.execute("select sum(requests), sum(nano_usd) from rollup").fetchone()
+    last: dict[tuple[str, str], float] = {}
+    first: dict[tuple[str, str], float] = {}
+    for sample in _samples(out.getvalue()):
+        key = (sample.name, str(sample.labels))
+        assert sample.value >= last.get(key, 0.0), "a counter never falls"
+        first.setdefault(key, sample.value)
+        last[key] = sample.value
+    assert set(first.values()) == {0.0}, "each series begins at 0, so that its first use is an increase"
+    assert sum(v for (name, _), v in last.items() if name == "cliproxy_requests_total") == requests
+    cost = sum(v for (name, _), v in last.items() if name == "cliproxy_cost_usd_total")
+    assert round(cost * 1e9) == nano
+
+
+def test_what_happened_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) -> None:
+    ledger, names = _ledger_with(tmp_path, _traffic(300))
+    whole, part = io.StringIO(), io.StringIO()
+    middle = int(_NOW - 3600) // 900 * 900
+    with ledger.reading() as connection:
+        write_openmetrics(connection, names, _ALL, whole)
+        write_openmetrics(connection, names, Span(since_ms=middle * 1000, until_ms=_ALL.until_ms), part)
+    part_lines = [line for line in part.getvalue().splitlines() if not line.startswith("#")]
+    assert part_lines
+    assert set(part_lines) <= set(whole.getvalue().splitlines())
+    assert all(int(line.rsplit(" ", 1)[1]) >= middle for line in part_lines)

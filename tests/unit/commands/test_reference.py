@@ -1,0 +1,41 @@
+"""The generated pages say what the code says."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.commands.reference import main, pages
+from exporter.metrics.families import HISTORY_FAMILIES, LEDGER_FAMILIES, OTHER_FAMILIES, PRICE_FEED
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+GOLDEN = ROOT / "tests" / "golden" / "metrics.txt"
+
+
+@pytest.mark.parametrize("path", pages(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_generated_page_is_up_to_date(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == pages(ROOT)[path], "run make docs"
+
+
+def test_the_command_writes_what_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    main([str(tmp_path / "docs")])
+    written = {file.relative_to(tmp_path): file.read_text(encoding="utf-8") for file in pages(tmp_path)}
+    assert written == {path.relative_to(ROOT): content for path, content in pages(ROOT).items()}
+
+
+def test_every_metric_has_one_line_on_its_page() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+        assert page.count(f"| `{family.sample_name}` |") == 1
+
+
+def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
+    samples = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    names = {line.partition("{")[0].partition(" ")[0] for line in samples}
+    names.add(PRICE_FEED.sample_name)  # there only once a list was read from the web: tests/integration/test_prices.py
+    names |= {
+        each.sample_name for each in HISTORY_FAMILIES
+    }  # with a project: tests/integration/supabase/test_metrics.py
+    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+        wanted = f"{family.name}_count" if family.kind == "histogram" else family.sample_name
+        assert wanted in names, f"{family.sample_name} is in no scrape of the whole program"

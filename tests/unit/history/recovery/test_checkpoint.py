@@ -1,0 +1,107 @@
+"""What is sent of a proxy's state: what has changed since it was sent last, and nothing that names anybody."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from exporter.history.recovery.checkpoint import Checkpoints
+from exporter.ledger.sync.export_state import ProxyState
+from exporter.ledger.views.usage_sums import Session
+from exporter.normalize.credentials import Account
+from exporter.normalize.snapshot import Mark
+from exporter.records import CredentialFacts
+from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
+from tests.fakes.snapshots import snapshot_intake
+
+_BODY = b'{"usage": {"apis": {"sk-client": {"models": {"%s": {"total_requests": %d, "total_tokens": 5}}}}}}'
+
+
+def _state(folder: Path) -> ProxyState:
+    """The state of a proxy with a client, a credential, a limit, and a snapshot of one series."""
+    ledger = open_ledger(folder)
+    take(intake_of(ledger), [GOOD])
+    ledger.windows.set_anchor("day", 5)
+    snapshot_intake(ledger).take(_BODY % (b"a", 3), taken_ms=7)
+    state = ledger.backlog.read("p", limit=10).state
+    ledger.close()
+    assert state is not None
+    return state
+
+
+def test_the_first_one_is_whole_and_then_only_changes_are_sent(tmp_path: Path) -> None:
+    checkpoints = Checkpoints("a key")
+    state = _state(tmp_path)
+    first = checkpoints.changes(state)
+    assert first is not None
+    assert first["whole"]
+    assert {"credentials", "limits", "snapshots", "hash_key", "clients/0"} == first["state"].keys()
+    assert checkpoints.changes(state) == first, "until it is there"
+    checkpoints.sent(state)
+    assert checkpoints.changes(state) is None
+
+    ((key, mark),) = state.marks.items()
+    moved = replace(state, anchors={"day": 6}, marks={key: Mark(mark.requests + 1, 9), ("c", "b"): mark})
+    assert checkpoints.changes(moved) == {
+        "state": {"limits": {"anchors": {"day": 6}, "sessions": ()}},
+        "baselines": [
+            {"client": key[0], "model": "a", "requests": 4, "tokens": 9, "length": None, "sha256": None},
+            {"client": "c", "model": "b", "requests": 3, "tokens": 5, "length": None, "sha256": None},
+        ],
+        "gone": [],
+        "whole": False,
+    }
+    checkpoints.sent(moved)
+    back = checkpoints.changes(replace(moved, marks={("c", "b"): mark}))
+    assert back is not None
+    assert (back["state"], back["baselines"], back["gone"]) == ({}, [], [{"client": key[0], "model": "a"}])
+
+
+def test_a_credential_is_kept_with_all_that_turned_out_to_be_it(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD | {"auth_index": "fedcba9876543210", "request_id": "2"}])
+    account = Account(
+        facts=CredentialFacts(provider="claude"),
+        identity=("file", PSEUDONYMS.of("a.json")),
+        names=(("email", PSEUDONYMS.of("dev@example.com")),),
+        auth_index="0123456789abcdef",
+        auth_type="oauth",
+    )
+    ledger.take_inventory("p", [account])
+    # The proxy was upgraded, and the file has another index: it is one that was met by itself.
+    ledger.take_inventory("p", [msgspec.structs.replace(account, auth_index="fedcba9876543210")])
+    state = ledger.backlog.read("p", limit=10).state
+    ledger.close()
+    assert state is not None
+    (kept,) = state.credentials
+    assert kept.labels == ("claude-0123456789", "claude-fedcba9876")
+    assert set(kept.keys) == {
+        ("file", PSEUDONYMS.of("a.json")),
+        ("auth_index", "0123456789abcdef"),
+        ("auth_index", "fedcba9876543210"),
+    }
+    assert kept.names == (("email", PSEUDONYMS.of("dev@example.com")),)
+
+
+def test_of_a_credential_that_turned_out_to_be_another_no_session_is_kept(tmp_path: Path) -> None:
+    """The account's own session is worked out over the use of both."""
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD | {"auth_index": "fedcba9876543210", "request_id": "2"}])
+    account = Account(
+        facts=CredentialFacts(provider="codex"),
+        identity=("file", "free"),
+        account_id="acc/codex",
+        auth_index="0123456789abcdef",
+        auth_type="oauth",
+    )
+    with ledger.windows.look() as look:
+        look.moved = {("limit", f"credential:{id_}"): Session(id_, id_) for id_ in (1, 2)}
+    again = msgspec.structs.replace(account, identity=("file", "pro"), auth_index="fedcba9876543210")
+    ledger.take_inventory("p", [account, again])
+    state = ledger.backlog.read("p", limit=10).state
+    ledger.close()
+    assert state is not None
+    (kept,) = state.credentials
+    assert ("account_id", "acc/codex") in kept.keys
+    assert [session.scope for session in state.sessions] == [("credential", kept.labels[0])]
+    assert state.sessions[0].started_ms == 1

@@ -1,0 +1,42 @@
+"""A restart is told at once; a proxy that flaps does not flood the log."""
+
+import pytest
+import structlog.testing
+
+from exporter.ingest.restart_log import QUIET_SECONDS, RestartLog
+from tests.fakes.guarding import TurnableClock
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        pytest.param([(0, 3)], [], id="those that were told before"),
+        pytest.param([(0, 4), (15, 4), (15, 4)], [1], id="one restart, one line"),
+        pytest.param([(0, 4), (60, 5), (60, 9), (60, 12)], [1], id="a proxy that flaps"),
+        pytest.param([(0, 4), (60, 5), (60, 9), (QUIET_SECONDS, 9)], [1, 5], id="those since the last line"),
+        pytest.param([(0, 4), (QUIET_SECONDS, 5)], [1, 1], id="two that are far apart"),
+    ],
+)
+def test_lines(steps: list[tuple[float, int]], told: list[int]) -> None:
+    clock = TurnableClock()
+    log = RestartLog("home", clock, restarts=3)
+    with structlog.testing.capture_logs() as lines:
+        for seconds, restarts in steps:
+            clock.advance(seconds)
+            log.follow(restarts, consequence="It is so.")
+    assert [line["restarts"] for line in lines] == told
+    assert all("Restart detected" in line["message"] and line["proxy"] == "home" for line in lines)
+
+
+def test_what_was_held_back_is_told_at_the_end_with_what_the_last_one_has_cost() -> None:
+    clock = TurnableClock()
+    log = RestartLog("home", clock, restarts=0)
+    with structlog.testing.capture_logs() as lines:
+        log.follow(1, consequence="First.")
+        log.follow(3, consequence="Second.")
+        clock.advance(60)
+        log.follow(3, consequence="Nothing happened.")
+        log.tell()
+        log.tell()
+    assert [line["restarts"] for line in lines] == [1, 2]
+    assert lines[1]["message"].endswith("Second.")

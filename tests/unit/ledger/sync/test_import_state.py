@@ -1,0 +1,203 @@
+"""Merging what the history has into a ledger: names in any order, windows, and what is here already."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.sync.export_state import KeptClient, KeptCredential, KeptSession
+from exporter.ledger.sync.import_state import PastEntry, PastSeries, PastSnapshots, PastState, Progress
+from exporter.ledger.views.usage_sums import Session
+from exporter.normalize.credentials import Account
+from exporter.records import CredentialFacts
+from tests.fakes.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take
+
+_FILE = ("file", PSEUDONYMS.of("a.json"))
+_INDEX = GOOD["auth_index"]
+_PSEUDONYM = PSEUDONYMS.of("sk-client")
+_CLIENT = KeptClient(_PSEUDONYM, f"client-{_PSEUDONYM[:10]}")
+_KEPT = KeptCredential(("claude-old", "claude-older"), "claude", 2, False, (("auth_index", _INDEX), _FILE), ())
+_ACCOUNT = Account(
+    facts=CredentialFacts(provider="claude"), identity=_FILE, auth_index=_INDEX, auth_type="oauth", names=()
+)
+
+
+def _restore_names(ledger: Ledger) -> None:
+    ledger.restoring.take_names("p", credentials=[_KEPT], clients=[(_CLIENT, _CLIENT.pseudonym)])
+
+
+def _take_record(ledger: Ledger) -> None:
+    take(intake_of(ledger), [GOOD])
+
+
+def _take_inventory(ledger: Ledger) -> None:
+    ledger.take_inventory("p", [_ACCOUNT])
+
+
+def _past(n: int, label: str) -> PastEntry:
+    series = PastSeries("claude", "claude-sonnet-4-5", label, _CLIENT.label)
+    return PastEntry(1_759_000_000_000 + n, n, series, "a price", 0, 2, 1, "", "", 0, 0, 1, 0, 0, 0, 0, 0, 5)
+
+
+def _begin(ledger: Ledger) -> Progress:
+    return ledger.restoring.begin("p", since_ms=0, newest_ms=None, deleted_before_ms=None, past=PastSnapshots())
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_a_credential_is_one_whatever_comes_first(order: tuple[int, ...], tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    steps = (_restore_names, _take_record, _take_inventory)
+    for step in order:
+        steps[step](ledger)
+    ledger.restoring.add_records("p", [_past(1, "claude-old"), _past(2, "claude-older")], _begin(ledger))
+
+    roots = {ledger.dictionary.resolved(series.credential).label for series in ledger.dictionary.series.values()}
+    assert roots == {"claude-old"}, "it keeps the label that it has in the history"
+    assert len({series.client for series in ledger.dictionary.series.values()}) == 1
+    ledger.close()
+
+
+@pytest.mark.parametrize("restored_first", [True, False])
+def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_history(
+    restored_first: bool, tmp_path: Path
+) -> None:
+    """Meanwhile it has another file, and its old file is another account's."""
+    email = ("email", PSEUDONYMS.of("dev@example.com"))
+    kept = [
+        KeptCredential((f"codex-{n}",), "codex", 2, False, (("account_id", f"{n}/codex"), ("file", n)), (email,))
+        for n in ("1", "2")
+    ]
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    accounts = [
+        Account(
+            facts=CredentialFacts(provider="codex"),
+            identity=("file", file),
+            account_id=f"{id_}/codex",
+            auth_index=file,
+            auth_type="oauth",
+            names=(email,),
+        )
+        for file, id_ in (("1", "3"), ("new", "1"))
+    ]
+    steps: list[Callable[[], object]] = [
+        lambda: ledger.restoring.take_names("p", credentials=kept, clients=[]),
+        lambda: ledger.take_inventory("p", accounts),
+    ]
+    for step in steps if restored_first else steps[::-1]:
+        step()
+    (third, _), (first, _) = ledger.take_inventory("p", accounts)
+    labels = {
+        label: ledger.dictionary.credential_labelled(ledger.dictionary.proxies["p"], label)
+        for label in ("codex-1", "codex-2")
+    }
+    assert labels["codex-1"] is not None
+    assert labels["codex-1"].id == first
+    assert labels["codex-2"] is not None
+    assert labels["codex-2"].retired
+    assert len({third, first, labels["codex-2"].id}) == 3
+    ledger.close()
+
+
+def test_what_is_restored_is_in_no_flow_no_counter_and_is_never_sent(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _take_record(ledger)
+    before = ledger.backlog.size("p")
+    _restore_names(ledger)
+    progress = _begin(ledger)
+    for _ in range(2):  # the second time it is here
+        ledger.restoring.add_records("p", [_past(n, "claude-old") for n in range(5)], progress)
+    ledger.restoring.finish("p", PastState(), now_ms=0)
+
+    assert ledger.totals.entries == 6
+    assert (flow_of(ledger).booked, flow_of(ledger).received, adds_up(flow_of(ledger))) == (1, 1, True)
+    assert sum(sums[0] for sums in ledger.totals.series.values()) == 1
+    assert ledger.backlog.size("p") == before == 1
+    assert len(ledger.backlog.read("p", limit=10).entries) == 1
+    with ledger.reading() as connection:
+        assert connection.execute("select sum(requests) from rollup").fetchone() == (6,)
+    ledger.close()
+
+
+def test_a_ledger_that_has_pruned_keeps_the_roll_up_that_it_has(tmp_path: Path) -> None:
+    """It was at another project in between, and comes back."""
+    ledger = open_ledger(tmp_path)
+    _take_record(ledger)
+    ledger.prune(entries_before_ms=2**60, rejected_before_ms=0, stopping=lambda: False)
+    progress = _begin(ledger)
+    assert progress.rollups is None
+    assert progress.from_ms == 2**60
+    with ledger.reading() as connection:
+        assert connection.execute("select sum(requests) from rollup").fetchone() == (1,)
+    ledger.close()
+
+
+def _sessions(ledger: Ledger) -> set[tuple[object, ...]]:
+    with ledger.reading() as connection:
+        return set(connection.execute("select * from limit_session"))
+
+
+@pytest.mark.parametrize(
+    ("precedes", "here", "there", "kept"),
+    [
+        (True, (0, 500), (100, 200), (100, 200)),  # this ledger saw the first record after the loss only
+        (True, (900, 950), (100, 200), (100, 200)),  # it took long; what followed is found anew from there
+        (False, (900, 950), (100, 200), (900, 950)),  # this ledger's own, of before it was at another project
+        (False, (100, None), (100, 200), (100, 200)),
+    ],
+)
+def test_sessions_of_before_the_loss_replace_what_followed(
+    precedes: bool,
+    here: tuple[int, int | None],
+    there: tuple[int, int | None],
+    kept: tuple[int, int | None],
+    tmp_path: Path,
+) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    _restore_names(ledger)
+    credential = ledger.dictionary.find_credential(ledger.dictionary.proxies["p"], *_FILE)
+    assert credential is not None
+    scope = f"credential:{credential.id}"
+    _begin(ledger)
+    with ledger.windows.look() as look:
+        look.moved["s", scope] = Session(*here)
+    past = PastState(
+        sessions=[
+            KeptSession("s", ("credential", "claude-older"), *there),
+            KeptSession("t", ("client", _PSEUDONYM), 1, 2),
+            KeptSession("u", ("model", "m"), 1, 2),
+            KeptSession("v", ("", ""), 1, None),
+        ],
+        anchors={"a": 5},
+        precedes=precedes,
+    )
+    ledger.windows.set_anchor("a", 9)
+    ledger.restoring.finish("p", past, now_ms=0)
+
+    client = ledger.dictionary.client_with(_PSEUDONYM)
+    expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
+    assert _sessions(ledger) == expected
+    assert ledger.windows.anchors() == {"a": 9}, "the newer reset"
+    state = ledger.backlog.read("p", limit=10).state
+    assert state is not None
+    assert {session.scope for session in state.sessions} == {
+        ("credential", "claude-old"),
+        ("client", _PSEUDONYM),
+        ("model", "m"),
+        ("", ""),
+    }
+    ledger.close()
+
+
+def test_of_two_proxies_the_newer_session_of_the_past_holds(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for proxy, ended_ms in (("p", 500), ("q", 100)):
+        ledger.register(proxy)
+        ledger.restoring.take_names(proxy, credentials=[], clients=[])
+        past = PastState(sessions=[KeptSession("s", ("", ""), ended_ms, None)], precedes=True)
+        ledger.restoring.finish(proxy, past, now_ms=0)
+    assert _sessions(ledger) == {("s", "", 500, None)}
+    ledger.close()

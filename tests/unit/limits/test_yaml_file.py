@@ -1,0 +1,300 @@
+"""The limits file: what it may say, and what a person is told who got it wrong."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.limits.model import Per, Strategy, Unit
+from exporter.limits.windows import Thresholds
+from exporter.limits.yaml_file import LimitFile, read_limit_file
+from tests.fakes.limits import limits_of
+
+_GOOD = "limits:\n- id: a\n  tokens: 5\n  strategy: daily\n"
+_BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def _read(folder: Path, content: str | bytes) -> LimitFile | list[str]:
+    path = folder / "limits.yaml"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    read = read_limit_file(path, setting="EXPORTER_LIMITS_FILE", zone=UTC)
+    return [str(problem) for problem in read] if isinstance(read, list) else read
+
+
+def _problems(folder: Path, content: str | bytes) -> list[str]:
+    problems = _read(folder, content)
+    assert isinstance(problems, list), "it was taken for good"
+    return problems
+
+
+def _file(folder: Path, content: str) -> LimitFile:
+    file = _read(folder, content)
+    assert isinstance(file, LimitFile), file
+    return file
+
+
+# --- what may be written ----------------------------------------------------------------------------------------------
+
+
+def test_everything_that_a_limit_can_say_is_read(tmp_path: Path) -> None:
+    first, second = limits_of(
+        tmp_path,
+        """\
+        defaults: {warning: 0.5, critical: 0.7}
+        limits:
+          - id: team
+            name: Our team
+            provider: Claude
+            proxy: office
+            models: [claude-opus-*, "model[1m]"]
+            model_pattern: opus
+            credential: claude-ab*
+            client: alice
+            tokens: 5_000_000
+            requests: 100
+            usd: 12.50
+            strategy: session
+            window_minutes: 300
+            per: credential
+            warning: 0.6
+            critical: 1
+            timezone: Asia/Kathmandu
+            reset_anchor_timestamp: 2026-11-24T18:30:00.123+01:00
+          - id: a.b-c_1
+            usd: 0.000000001
+            strategy: MONTHLY
+        """,
+        zone=_BERLIN,
+    )
+    assert (first.id, first.name, first.provider, first.proxy) == ("team", "Our team", "claude", "office")
+    assert (first.models, first.model_pattern) == (("claude-opus-*", "model[1m]"), "opus")
+    assert (first.credential, first.client, first.per) == ("claude-ab*", "alice", Per.CREDENTIAL)
+    assert first.budgets == ((Unit.TOKENS, 5_000_000), (Unit.REQUESTS, 100), (Unit.USD, 12_500_000_000))
+    assert (first.strategy, first.window_ms, first.window) == (Strategy.SESSION, 18_000_000, "5h")
+    assert (first.thresholds, str(first.zone)) == (Thresholds(warning=0.6, critical=1.0), "Asia/Kathmandu")
+    assert first.anchor_ms == int(datetime(2026, 11, 24, 17, 30, tzinfo=UTC).timestamp()) * 1000 + 123
+    assert (second.name, second.strategy, second.window) == ("a.b-c_1", Strategy.MONTHLY, "month")
+    assert (second.budgets, second.zone) == (((Unit.USD, 1),), _BERLIN)
+    assert second.thresholds == Thresholds(warning=0.5, critical=0.7)
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 1000, 37))
+def test_an_anchor_keeps_its_milliseconds(tmp_path: Path, milliseconds: int) -> None:
+    file = _file(tmp_path, f"{_GOOD}  reset_anchor_timestamp: 2026-11-24T17:30:00.{milliseconds:03}Z\n")
+    anchor_ms = file.limits[0].anchor_ms
+    assert anchor_ms is not None
+    assert anchor_ms % 1000 == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("minutes", "window"),
+    [(1, "1m"), (90, "90m"), (60, "1h"), (300, "5h"), (1440, "1d"), (10080, "7d"), (527040, "366d")],
+)
+def test_a_window_is_named_by_its_length(tmp_path: Path, minutes: int, window: str) -> None:
+    text = f"limits: [{{id: a, requests: 1, strategy: rolling, window_minutes: {minutes}}}]"
+    assert _file(tmp_path, text).limits[0].window == window
+
+
+@pytest.mark.parametrize(
+    ("given", "thresholds"),
+    [
+        ("", (0.8, 0.95)),
+        ("  warning: 0.5\n", (0.5, 0.95)),
+        ("  warning: 0.97\n", (0.97, 0.97)),
+        ("  critical: 0.5\n", (0.5, 0.5)),
+        ("  warning: 0.9\n  critical: 0.9\n", (0.9, 0.9)),
+        ("  warning: 1\n", (1.0, 1.0)),
+    ],
+)
+def test_of_one_threshold_the_other_follows(tmp_path: Path, given: str, thresholds: tuple[float, float]) -> None:
+    found = _file(tmp_path, _GOOD + given).limits[0].thresholds
+    assert (found.warning, found.critical) == thresholds
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_problem(tmp_path: Path) -> None:
+    assert _file(tmp_path, "\ufeff" + _GOOD.replace("\n", "\r\n")).limits[0].id == "a"
+
+
+def test_a_file_may_hold_thresholds_alone_or_no_limit_yet(tmp_path: Path) -> None:
+    file = _file(tmp_path, "defaults:\n  warning: 0.6\n")
+    assert (file.limits, file.thresholds) == ((), Thresholds(warning=0.6, critical=0.95))
+    assert _file(tmp_path, "limits: []\n") == LimitFile()
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("tokns: 5", "'tokns' is unknown here. Did you mean tokens?"),
+        ("window_minute: 5", "'window_minute' is unknown here. Did you mean window_minutes?"),
+        ("zzz: 5", "'zzz' is unknown here. Known here: id, name,"),
+        ("requests: 0", "'0' is no budget of requests. Give a number above 0, for example 5_000_000."),
+        ("requests: -3", "'-3' is no budget of requests. Give a number above 0"),
+        ("requests: 1.5", "'1.5' is no budget of requests. Give a number above 0"),
+        ("requests: many", "'many' is no budget of requests. Give a number above 0"),
+        ("requests: [1]", "requests is not a text. Give requests a text, or leave it out."),
+        ("requests:", "requests is not a text. Give requests a text, or leave it out."),
+        ("requests: 99999999999999999999", "is no budget of requests. Give a number above 0"),
+        ("usd: 0", "'0' is no budget of usd. Give a number above 0, for example 12.50."),
+        ("usd: 0.0000000001", "'0.0000000001' is no budget of usd."),
+        ("usd: -1", "'-1' is no budget of usd."),
+        ("usd: $5", "'$5' is no budget of usd."),
+        ("usd: 1e400", "'1e400' is no budget of usd."),
+        ("usd: .nan", "'.nan' is no budget of usd."),
+        ("window_minutes: 5", "A daily limit has the calendar's windows. Remove window_minutes, or use the strategy"),
+        ("warning: 1.2", "'1.2' is no threshold. Give a share of the budget above 0 and not above 1"),
+        ("warning: 80%", "'80%' is no threshold. Give a share"),
+        ("warning: 0", "'0' is no threshold. Give a share"),
+        ("critical: nan", "'nan' is no threshold. Give a share"),
+        ("critical: .inf", "'.inf' is no threshold. Give a share"),
+        ("critical: -0.5", "'-0.5' is no threshold. Give a share"),
+        (
+            "timezone: Europe/Berln",
+            "'Europe/Berln' is not a time zone of the IANA database. Did you mean Europe/Berlin?",
+        ),
+        ("timezone: ../../etc/passwd", "is not a time zone of the IANA database. "),
+        ("timezone: Europe", "'Europe' is not a time zone of the IANA database. "),
+        ("per: clients", "'clients' is no per. Did you mean client?"),
+        ("per: key", "'key' is no per. Use one of: credential, client, model."),
+        ("models: []", "models is no list of names. Write exact names or globs such as claude-*"),
+        ("models: [a, {b: c}]", "models is no list of names. Write exact names or globs"),
+        ("models: [a, '']", "models is no list of names. Write exact names or globs"),
+        ("name: [x]", "name is not a text. Give name a text, or leave it out."),
+        (r'name: "a\nb"', "name holds a line break or control character. Remove it."),
+        (f"client: {'x' * 201}", "client is longer than 200 characters. Shorten it."),
+        ("reset_anchor_timestamp: yesterday", "'yesterday' is no moment. Write it with its distance from UTC, as"),
+        ("reset_anchor_timestamp: 2026-11-24T18:30:00", "is no moment. Write it with its distance from UTC"),
+    ],
+)
+def test_each_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, field: str, told: str) -> None:
+    (problem,) = _problems(tmp_path, f"{_GOOD}  {field}\n")
+    assert problem.startswith("EXPORTER_LIMITS_FILE (limits.yaml:5): ")
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "told"),
+    [
+        ("", 1, "The file has no list of limits. Write limits: and below it"),
+        ("# nothing but this\n", 1, "The file has no list of limits."),
+        ("limits:\n", 1, "The file has no list of limits."),
+        ("limits: {}\n", 1, "The file has no list of limits."),
+        ("- a\n", 1, "The file is not a mapping."),
+        ("limit: []\n", 1, "'limit' is unknown here. Did you mean limits?"),
+        ("limits:\n- just a word\n", 2, "A limit is not a mapping. Write its fields as name: value."),
+        ("limits: []\ndefaults: 0.8\n", 2, "defaults is not a mapping. Write warning: and critical: below it."),
+        ("limits: []\ndefaults:\n  warnin: 0.8\n", 3, "'warnin' is unknown here. Did you mean warning?"),
+        ("limits: []\ndefaults:\n  warning: 2\n", 3, "'2' is no threshold."),
+        (
+            "limits:\n- tokens: 5\n  strategy: daily\n",
+            2,
+            "The limit has no id. Add id: a short name that never changes",
+        ),
+        ("limits:\n- id: a b\n  tokens: 5\n  strategy: daily\n", 2, "'a b' is no id. Use up to 64 letters, digits"),
+        (f"limits:\n- id: {'a' * 65}\n  tokens: 5\n  strategy: daily\n", 2, "a text of 65 characters is no id."),
+        (
+            "limits:\n- id: a\n  strategy: daily\n",
+            2,
+            "The limit has no budget. Add one or more of tokens, requests, usd.",
+        ),
+        (
+            "limits:\n- id: a\n  tokens: 5\n",
+            2,
+            "The limit has no strategy. Add strategy: one of daily, weekly, monthly",
+        ),
+        ("limits:\n- id: a\n  tokens: 5\n  strategy: fixed\n", 4, "'fixed' is no strategy. "),
+        ("limits:\n- id: a\n  tokens: 5\n  strategy: rolling\n", 2, "A rolling limit needs window_minutes. Add it"),
+        (
+            "limits:\n- id: a\n  tokens: 5\n  strategy: session\n  window_minutes: 0\n",
+            5,
+            "'0' is no length of a window. Give minutes, from 1 to 527040 (366 days).",
+        ),
+        (
+            "limits:\n- id: a\n  tokens: 5\n  strategy: rolling\n  window_minutes: 527041\n",
+            5,
+            "'527041' is no length of a window.",
+        ),
+        (
+            "limits:\n- id: a\n  tokens: 5\n  strategy: rolling\n  window_minutes: -5\n",
+            5,
+            "'-5' is no length of a window.",
+        ),
+        (
+            f"{_GOOD}  warning: 0.9\n  critical: 0.5\n",
+            5,
+            "The threshold warning is above critical. Give warning the smaller share.",
+        ),
+        (f"{_GOOD}  tokens: 6\n", 5, "The same name stands in line 3 already. Keep one of the two."),
+        (
+            f"{_GOOD}- id: a\n  usd: 1\n  strategy: daily\n",
+            5,
+            "'a' is the id of the limit in line 2 already. Give each limit its own id.",
+        ),
+        (
+            "limits: [{id: a, usd: 1, strategy: daily}, {id: a, usd: 1, strategy: daily}]",
+            1,
+            "'a' is the id of the limit in line 1 already.",
+        ),
+        (f"{_GOOD}\ttokens: 7\n", 5, "This is not YAML: a tab stands where only spaces may indent."),
+        (f"{_GOOD}  name: 'open\n", 6, "This is not YAML: found unexpected end of stream. Put quotes"),
+        (f"{_GOOD}  name: !!python/object:os.system x\n", 5, "The value has a tag"),
+        ("limits: " + "[" * 3000 + "]" * 3000, 1, "nested too deeply. Write it flat."),
+        ("limits: &a [*a]\n", 1, "A value contains itself. Remove the alias."),
+    ],
+)
+def test_each_mistake_of_the_whole_file_is_told_with_its_line(
+    tmp_path: Path, content: str, line: int, told: str
+) -> None:
+    problems = _problems(tmp_path, content)
+    assert problems[0].startswith(f"EXPORTER_LIMITS_FILE (limits.yaml:{line}): "), problems
+    assert told in problems[0]
+
+
+def test_a_file_that_is_no_text_or_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, b"limits:\n- id: \xff\xfe\n")
+    assert problem == "EXPORTER_LIMITS_FILE (limits.yaml): The file is not UTF-8 text. Save it as UTF-8."
+    gone = read_limit_file(tmp_path / "none.yaml", setting="EXPORTER_LIMITS_FILE", zone=UTC)
+    assert isinstance(gone, list)
+    assert "The file does not exist. Create it, or correct the path in EXPORTER_LIMITS_FILE." in str(gone[0])
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    problems = _problems(
+        tmp_path,
+        "defaults:\n"
+        "  critical: 7\n"
+        "extra: 1\n"
+        "limits:\n"
+        "- id: a\n"
+        "  strategy: dayly\n"
+        "  tokens: -5\n"
+        "  requests: none\n"
+        "  timezone: Mars\n"
+        "- id: b\n"
+        "  tokns: 5\n"
+        "  wndow_minutes: 5\n"
+        "  strategy: rolling\n"
+        "- 17\n"
+        "- id: a\n"
+        "  usd: 1\n"
+        "  strategy: daily\n",
+    )
+    places = [problem.split("limits.yaml:")[1].split(")")[0] for problem in problems]
+    assert places == ["2", "3", "6", "7", "8", "9", "10", "10", "11", "12", "14", "15"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("{0}: 5", "id: {0}", "tokens: {0}", "strategy: {0}", "per: {0}", "warning: {0}", "timezone: {0}"),
+        *("window_minutes: {0}", "reset_anchor_timestamp: {0}", "usd: '{0}", "models: {{{0}: {0}}}", "name: !{0} x"),
+        *("? [{0}]\n  : 5", "{0}"),
+    ],
+)
+def test_what_looks_like_a_secret_is_never_repeated(tmp_path: Path, field: str) -> None:
+    secret = "sk-ant-api03-Zq8vT2xLw9Rk4Hn7Bd1Fy6Jc3"
+    problems = _problems(tmp_path, "limits:\n- " + field.format(secret) + "\n")
+    assert "Zq8vT2" not in "\n".join(problems)
