@@ -58,7 +58,8 @@ class Pricer:
         text = price.text(record.service_tier)
         tokens = record.tokens
         if not (tokens.prompt or tokens.output or tokens.unclassified):
-            return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_usage" if record.counted and not record.code else "")
+            is_success = record.counted and not record.code
+            return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_usage" if is_success else "")
         tariff = price.at(record.service_tier)
         if tariff is None and not record.tier_only_asked:
             return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_tier_price")

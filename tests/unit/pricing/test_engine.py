@@ -249,14 +249,14 @@ def test_cache_writes_cost_twice_the_input_where_the_cache_lives_an_hour(genai: 
     assert pricer.price(record("claude", "gpt-5.4", Tokens(cache_write=10))).nano_usd == 10 * 2_500
 
 
-@pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
-@pytest.mark.parametrize("service_tier", ["", "priority"])
-@pytest.mark.parametrize(("code", "reason"), [("", "no_usage"), ("429", "")])
 def test_a_prewarm_without_tokens_is_no_request_whose_usage_is_missing(pricer: Pricer) -> None:
     prewarm = msgspec.structs.replace(record("codex", "gpt-5.4", Tokens()), counted=0)
     assert pricer.price(prewarm).unpriced == ""
 
 
+@pytest.mark.parametrize(("model", "basis"), [("gpt-5.4", Basis.EXACT), ("house-model-7b", Basis.DEFAULT)])
+@pytest.mark.parametrize("service_tier", ["", "priority"])
+@pytest.mark.parametrize(("code", "reason"), [("", "no_usage"), ("429", "")])
 def test_a_success_without_tokens_is_told_and_a_failure_costs_nothing(
     pricer: Pricer, *, model: str, basis: Basis, service_tier: str, code: str, reason: str
 ) -> None:
