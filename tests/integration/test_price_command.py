@@ -36,6 +36,8 @@ output                    93 x           25 =       $0.002325000000
 cost                                                $0.036009500
 """
 
+_FLEX = ("price", "gpt-5.4", "--tier", "flex", "--at", "2026-11-24")
+
 
 def test_the_sum_is_written_out(tmp_path: Path) -> None:
     said = run_command(
@@ -55,7 +57,7 @@ def test_the_sum_is_written_out(tmp_path: Path) -> None:
     ],
 )
 def test_a_service_tier_and_a_long_prompt_are_shown(tmp_path: Path, tokens: str, line: str) -> None:
-    said = run_command("price", "gpt-5.4", "--tier", "flex", "--input", tokens, cwd=tmp_path)
+    said = run_command(*_FLEX, "--input", tokens, cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "service tier flex" in said.stdout
     assert "up to 272,000   above 272,000" in said.stdout
