@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.queue import Item
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.auth_guard import RETRY_SECONDS

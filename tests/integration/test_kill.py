@@ -20,7 +20,8 @@ import pytest
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
-from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
 from tests.stack.forks import Forks
