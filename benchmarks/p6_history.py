@@ -23,8 +23,8 @@ from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.sender import Sender
 from exporter.ledger.labels import Labels
 from exporter.settings.model import Aliases
-from tests.supabase.api import SupabaseApi
-from tests.supabase.postgres import NEWEST, Database, Postgres
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.postgres import NEWEST, Database, Postgres
 
 _OWNER = "a benchmark"
 _BATCH = 1000

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.report import Section
-from tests.stack import Stack, record_of_now, running_stack
-from tests.waiting import wait_until
+from tests.stack.shipped import Stack, record_of_now, running_stack
+from tests.stack.waiting import wait_until
 
 _LIMITS = "limits: [{id: once, per: client, strategy: daily, requests: 1}]"
 _REQUESTS = 20

@@ -1,6 +1,7 @@
 """What CPA keeps about each credential: its own counts, ten-minute buckets and the state after the last result."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from exporter.simulator.traffic import Attempt
 from exporter.simulator.versions import VersionNumber
 from exporter.simulator.wire import go_timestamp
-from exporter.simulator.world import AUTH_DIR, Credential
+from exporter.simulator.world import AUTH_DIR, CREDENTIALS, Credential
 
 _BUCKET_SECONDS = 600
 _BUCKETS = 20
@@ -129,6 +130,49 @@ class Account:
             "unavailable": self.retry_at is not None,
             "updated_at": go_timestamp(max(self.updated, self.created), zone),
         }
+
+
+class Accounts:
+    """All credentials of a proxy since it started. Not thread-safe."""
+
+    def __init__(self, started: float) -> None:
+        self._of = {credential.name: Account(credential, started) for credential in CREDENTIALS}
+
+    def __getitem__(self, name: str) -> Account:
+        return self._of[name]
+
+    def auth_files(
+        self, now: float, zone: tzinfo, *, version: VersionNumber, auth_index: Callable[[Credential], str | int]
+    ) -> list[dict[str, Any]]:
+        """The entries of ``/auth-files``: OAuth accounts, sorted by file name."""
+        entries = [
+            account.as_auth_file(now, zone, version=version, auth_index=auth_index(account.credential))
+            for account in self._of.values()
+            if account.credential.kind == "oauth"
+        ]
+        return sorted(entries, key=lambda entry: str(entry["name"]).lower())
+
+    def api_key_usage(self, now: float, zone: tzinfo, *, version: VersionNumber) -> dict[str, dict[str, Any]]:
+        """The body of ``/api-key-usage``: counts of the configuration's keys; raw keys are map keys, as in CPA.
+
+        Before v6.9.49 there are only the buckets.
+        """
+        body: dict[str, dict[str, Any]] = {}
+        for account in self._of.values():
+            credential = account.credential
+            if credential.kind != "apikey":
+                continue
+            of_provider = body.setdefault(credential.provider, {})
+            buckets = account.recent_requests(now, zone)
+            if version >= (6, 9, 49):
+                of_provider[f"{credential.base_url}|{credential.key}"] = {
+                    "success": account.success,
+                    "failed": account.failed,
+                    "recent_requests": buckets,
+                }
+            else:
+                of_provider[credential.key] = buckets
+        return body
 
 
 def _hour(bucket: int, zone: tzinfo) -> str:

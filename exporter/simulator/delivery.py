@@ -13,7 +13,8 @@ import msgspec
 from flask import Response, request
 
 from exporter.simulator.faults import HTML_PAGE, Fault, FaultKind
-from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.queue import Item
 from exporter.simulator.snapshot import Happening
 
 Load = Sequence[Item | Happening]

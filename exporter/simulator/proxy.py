@@ -7,7 +7,7 @@ for what is shown, ``monotonic`` for retention and bans.
 
 import random
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -17,10 +17,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from exporter.clock import Clock, SystemClock
-from exporter.simulator.accounts import Account
+from exporter.simulator.accounts import Accounts
 from exporter.simulator.door import Door
 from exporter.simulator.faults import Fault, FaultKind
 from exporter.simulator.played import as_played, imported_attempt
+from exporter.simulator.queue import Item, RecordQueue
 from exporter.simulator.snapshot import (
     Details,
     Fingerprint,
@@ -62,19 +63,6 @@ class Counts:
     counted: int = 0
     shown: int = 0
     restarts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An element of the queue: its bytes, what happened if it came from traffic, and when it was enqueued."""
-
-    raw: bytes
-    happening: Happening | None
-    since: float
-
-    @property
-    def attempt(self) -> Attempt | None:
-        return self.happening.attempt if self.happening is not None else None
 
 
 class DemoProxy:
@@ -123,11 +111,11 @@ class DemoProxy:
         self._numbers: Counter[str] = Counter()
         self._faults: list[Fault] = []
         self._always: list[Fault] = []
-        self._queue: deque[Item] = deque()
+        self._queue = RecordQueue(self.clock)
         self._random = random.Random(0)  # noqa: S311 the order of details
         self._clock_shift = 0.0
         self._happenings: dict[Fingerprint, Happening] = {}
-        self._accounts = self._fresh_accounts()
+        self._accounts = Accounts(self.clock.now())
         self._snapshot = UsageSnapshot()
         self._become(version, shown_version, with_usage, with_queue)
 
@@ -253,18 +241,12 @@ class DemoProxy:
     def pop(self, count: int) -> list[Item]:
         """Take up to ``count`` of the oldest elements out. Each must be reported as ``delivered`` or ``lose``-d."""
         with self._lock:
-            self._expire()
-            items = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
-            self._numbers["popped"] += len(items)
-            return items
+            return self._queue.pop(count, retention=self.effective_retention_seconds)
 
     def inserted(self, raws: Iterable[bytes]) -> list[Item]:
         """Elements that a fault adds to an answer: they count as enqueued and popped."""
         with self._lock:
-            items = [Item(raw, None, self.clock.monotonic()) for raw in raws]
-            self._numbers["enqueued"] += len(items)
-            self._numbers["popped"] += len(items)
-            return items
+            return self._queue.pass_through(list(raws))
 
     def delivered(self, items: Iterable[Item | Happening]) -> None:
         """The answer with these elements, or about these happenings, is on its way in full."""
@@ -290,9 +272,8 @@ class DemoProxy:
         """What a restart of the process does: queue, counters, statistics and bans are gone."""
         with self._lock:
             self._numbers["restarts"] += 1
-            self._numbers["dropped"] += len(self._queue)
-            self._queue.clear()
-            self._accounts = self._fresh_accounts()
+            self._queue.drop()
+            self._accounts = Accounts(self.clock.now())
             self._snapshot = UsageSnapshot()
             self.door.forget()
 
@@ -301,38 +282,14 @@ class DemoProxy:
     def auth_files(self) -> list[dict[str, Any]]:
         """The entries of ``/auth-files``: OAuth accounts, sorted by file name."""
         with self._lock:
-            now, number = self.clock.now(), self.version_number
-            entries = [
-                account.as_auth_file(now, self.zone, version=number, auth_index=self.auth_index(account.credential))
-                for account in self._accounts.values()
-                if account.credential.kind == "oauth"
-            ]
-            return sorted(entries, key=lambda entry: str(entry["name"]).lower())
+            return self._accounts.auth_files(
+                self.clock.now(), self.zone, version=self.version_number, auth_index=self.auth_index
+            )
 
     def api_key_usage(self) -> dict[str, dict[str, Any]]:
-        """The body of ``/api-key-usage``: counts of the configuration's keys; raw keys are map keys, as in CPA.
-
-        Before v6.9.49 there are only the buckets.
-        """
-        counts_too = self.version_number >= (6, 9, 49)
-        body: dict[str, dict[str, Any]] = {}
+        """The body of ``/api-key-usage``."""
         with self._lock:
-            now = self.clock.now()
-            for account in self._accounts.values():
-                credential = account.credential
-                if credential.kind != "apikey":
-                    continue
-                of_provider = body.setdefault(credential.provider, {})
-                buckets = account.recent_requests(now, self.zone)
-                if counts_too:
-                    of_provider[f"{credential.base_url}|{credential.key}"] = {
-                        "success": account.success,
-                        "failed": account.failed,
-                        "recent_requests": buckets,
-                    }
-                else:
-                    of_provider[credential.key] = buckets
-        return body
+            return self._accounts.api_key_usage(self.clock.now(), self.zone, version=self.version_number)
 
     def usage_snapshot(self) -> tuple[bytes, list[Happening]]:
         """The body of the legacy ``/usage``, and what it tells about that no client has got yet."""
@@ -374,16 +331,16 @@ class DemoProxy:
     def counts(self) -> Counts:
         """All counts at one moment."""
         with self._lock:
-            self._expire()
-            numbers = self._numbers
+            queue, numbers = self._queue, self._numbers
+            queue.expire(self.effective_retention_seconds)
             return Counts(
-                enqueued=numbers["enqueued"],
-                popped=numbers["popped"],
+                enqueued=queue.enqueued,
+                popped=queue.popped,
                 delivered=numbers["delivered"],
                 lost=len(self.lost),
-                expired=numbers["expired"],
-                dropped=numbers["dropped"],
-                queued=len(self._queue),
+                expired=queue.expired,
+                dropped=queue.dropped,
+                queued=len(queue),
                 discarded=numbers["discarded"],
                 refused_logins=self.door.refused_logins,
                 mutating_calls=numbers["mutating"],
@@ -436,18 +393,5 @@ class DemoProxy:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _fresh_accounts(self) -> dict[str, Account]:
-        now = self.clock.now()
-        return {credential.name: Account(credential, now) for credential in CREDENTIALS}
-
     def _append(self, raw: bytes, happening: Happening | None) -> None:
-        self._expire()
-        self._queue.append(Item(raw, happening, self.clock.monotonic()))
-        self._numbers["enqueued"] += 1
-
-    def _expire(self) -> None:
-        """Drop what is older than the retention in force now; CPA does so at the next append or pop."""
-        limit = self.clock.monotonic() - self.effective_retention_seconds
-        while self._queue and self._queue[0].since < limit:
-            self._queue.popleft()
-            self._numbers["expired"] += 1
+        self._queue.append(raw, happening, retention=self.effective_retention_seconds)

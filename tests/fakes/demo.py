@@ -14,7 +14,7 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
+from tests.stack import loopback
 
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
 Start = Callable[..., tuple[DemoProxy, httpx.Client]]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
 from exporter.normalize.pseudonyms import Pseudonyms
-from tests.fakes.booking import PSEUDONYMS
+from tests.benches.booking import PSEUDONYMS
 
 SeriesName = tuple[str, str]
 """Client key and model."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from tests.waiting import wait_until
+from tests.stack.waiting import wait_until
 
 _STEP_SECONDS = 0.02
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose import CHECKOUT, DEMO_ENV, resolved
 from tests.image.engine import IMAGE, PYTHON, Engine
-from tests.monitoring import binaries_of
+from tests.stack.compose import CHECKOUT, DEMO_ENV, resolved
+from tests.stack.monitoring import binaries_of
 
 collect_ignore_glob = [] if "TEST_IMAGE" in os.environ else ["test_*.py"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.compose import compose
-from tests.waiting import wait_until
+from tests.stack.compose import compose
+from tests.stack.waiting import wait_until
 
 IMAGE = "docker.io/library/cliproxy-exporter:latest"
 """The name by which Compose knows it, in full."""

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from tests.image.engine import Engine
-from tests.waiting import wait_until
+from tests.stack.waiting import wait_until
 
 # As docker-compose.yml confines it.
 _CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges")

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.compose import DEMO_ENV
 from tests.image.engine import Engine
-from tests.running import environment, metric_in
-from tests.waiting import wait_until
+from tests.stack.compose import DEMO_ENV
+from tests.stack.running import environment, metric_in
+from tests.stack.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("image", "stand_ins")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from supabase import Client
 
-from tests.supabase.api import SupabaseApi
-from tests.supabase.postgres import NEWEST, Database, Postgres
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.postgres import NEWEST, Database, Postgres
 
 
 @pytest.fixture(scope="session")

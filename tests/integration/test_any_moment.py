@@ -28,7 +28,7 @@ from exporter.metrics.ledger_text import LedgerText
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Attempt, Traffic
-from tests.fakes.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
+from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 
 _REVEAL_SECONDS = 60

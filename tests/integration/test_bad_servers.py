@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.queue import Item
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.auth_guard import RETRY_SECONDS
-from tests import loopback
-from tests.fakes.bench import WRONG_KEY, bench_of, served_at
+from tests.benches.polling import WRONG_KEY, bench_of, served_at
+from tests.benches.program import metrics_of
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of
-from tests.running import flow_in, ledger_file, metric_in
+from tests.stack import loopback
+from tests.stack.running import flow_in, ledger_file, metric_in
 
 # --- faults of single answers -----------------------------------------------------------------------------------------
 

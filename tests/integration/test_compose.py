@@ -21,11 +21,11 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
-from tests.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
-from tests.monitoring import Monitoring, binaries_of
-from tests.running import Process, environment, exporter_process, metric_in
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
+from tests.stack.monitoring import Monitoring, binaries_of
+from tests.stack.running import Process, environment, exporter_process, metric_in
+from tests.stack.waiting import wait_until
 
 MANUAL = (CHECKOUT / "docs" / "docker.md").read_text()
 
@@ -95,7 +95,7 @@ def test_every_service_is_confined_restarted_and_rotates_its_log() -> None:
 
 def test_no_service_runs_as_root() -> None:
     for name, service in _services(env_file=DEMO_ENV).items():
-        # Ours has its user in the image: tests/unit/test_dockerfile.py.
+        # Ours has its user in the image: tests/unit/repository/test_dockerfile.py.
         if "build" not in service:
             assert int(service["user"].split(":")[0]) > 0, name
 

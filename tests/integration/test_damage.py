@@ -22,7 +22,7 @@ from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Traffic
-from tests.fakes.booking import intake_of
+from tests.benches.booking import intake_of
 from tests.fakes.guarding import TurnableClock
 
 _PROMETHEUS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.dashboards import Query, filled, load, metrics_in
-from tests.fakes.past import book_past, export_past, import_past
-from tests.fakes.program import HASH_KEY
-from tests.monitoring import VERSION_LINES, Prometheus, Sample, Series, binaries_of, run_prometheus
-from tests.running import exporter_process
-from tests.waiting import wait_until
+from tests.benches.dashboards import Query, filled, load, metrics_in
+from tests.benches.past import book_past, export_past, import_past
+from tests.benches.program import HASH_KEY
+from tests.stack.monitoring import VERSION_LINES, Prometheus, Sample, Series, binaries_of, run_prometheus
+from tests.stack.running import exporter_process
+from tests.stack.waiting import wait_until
 
 
 def _queries() -> Iterator[tuple[Query, dict[str, str]]]:

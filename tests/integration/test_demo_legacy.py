@@ -15,11 +15,11 @@ import pytest
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.traffic import Attempt, Traffic
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY
-from tests import loopback
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
-from tests.recordings import recorded
-from tests.waiting import wait_until
+from tests.fakes.recordings import recorded
+from tests.stack import loopback
+from tests.stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1795503600.0

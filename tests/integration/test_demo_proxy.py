@@ -19,9 +19,9 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
-from tests import loopback
 from tests.fakes.demo import KEY, Start, demo_starter
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "fixtures" / "cpa"

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
-from tests.running import environment, exporter_process
+from tests.stack.running import environment, exporter_process
 
 
 def _check(**settings: str) -> subprocess.CompletedProcess[str]:

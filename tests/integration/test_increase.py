@@ -22,10 +22,10 @@ from exporter.app import Exporter
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
-from tests.waiting import wait_until
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack import loopback
+from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
+from tests.stack.waiting import wait_until
 
 BIRTH_SECONDS = 2
 FIRST, SECOND, THIRD = "claude-sonnet-4-5", "claude-opus-4-6", "claude-haiku-4-5"

@@ -20,12 +20,13 @@ import pytest
 from exporter.normalize.queue import normalize
 from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
-from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
-from tests.fakes.forks import Forks
-from tests.running import exporter_process, flow_in, ledger_file
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.stack.forks import Forks
+from tests.stack.running import exporter_process, flow_in, ledger_file
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 Identity = tuple[int, int]
 

@@ -20,14 +20,14 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
-from tests import loopback
 from tests.fakes.guarding import KEY
 from tests.fakes.replay import FIXTURES, Recording, ReplayProxy
-from tests.running import Process, exporter_process, flow_in, run_command, secrets_found
-from tests.supabase.api import SupabaseApi
-from tests.supabase.comparison import waiting
-from tests.supabase.postgres import Database
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.running import Process, exporter_process, flow_in, run_command, secrets_found
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.comparison import waiting
+from tests.stack.supabase.postgres import Database
+from tests.stack.waiting import wait_until
 
 TOKEN = "planted-exporter-token-5f0c"
 HASH_KEY = "planted-exporter-hash-key-93aa"

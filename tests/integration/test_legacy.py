@@ -16,13 +16,13 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.client import ProxyClient
-from tests.fakes.bench import bench_of, served_at
-from tests.fakes.booking import PSEUDONYMS, intake_of, open_ledger
+from tests.benches.booking import PSEUDONYMS, intake_of, open_ledger
+from tests.benches.polling import bench_of, served_at
+from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.replay import Recording, ReplayProxy
-from tests.fakes.snapshots import snapshot_intake
-from tests.running import exporter_process, flow_in, ledger_file, run_command
-from tests.waiting import wait_until
+from tests.stack.running import exporter_process, flow_in, ledger_file, run_command
+from tests.stack.waiting import wait_until
 
 OLD = "v6.9.49"
 

@@ -11,9 +11,9 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
-from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.running import Process, exporter_process, flow_in, ledger_file, run_command
+from tests.stack.waiting import wait_until
 
 _RECORDS = 200
 _LIMITS = f"""\

@@ -15,11 +15,11 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
+from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import metric_in
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.running import metric_in
+from tests.stack.waiting import wait_until
 
 _MISSED = "cliproxy_exporter_missed_records_estimate"
 _GAPS = "cliproxy_exporter_retention_gaps_total"

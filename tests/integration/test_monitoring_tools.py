@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitoring import (
+from tests.stack.monitoring import (
     VERSION_LINES,
     binaries_of,
     prometheus_binaries,

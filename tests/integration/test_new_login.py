@@ -17,9 +17,9 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.wire import go_timestamp
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import metric_in
-from tests.waiting import wait_until
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack.running import metric_in
+from tests.stack.waiting import wait_until
 
 _EMAIL = "dev@invented.example"
 _LIMITS = "limits:\n  - {id: acct-day, provider: codex, %s, strategy: rolling, window_minutes: 1440, tokens: 10000}\n"

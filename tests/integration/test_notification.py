@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests import loopback
-from tests.monitoring import VERSION_LINES, Prometheus
-from tests.stack import Stack, record_of_now, running_stack
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.monitoring import VERSION_LINES, Prometheus
+from tests.stack.shipped import Stack, record_of_now, running_stack
+from tests.stack.waiting import wait_until
 
 LIMITS = """
 limits:

@@ -9,9 +9,9 @@ from exporter.app import Exporter
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
-from tests.fakes.program import running, settings_for
-from tests.waiting import wait_until
+from tests.benches.program import running, settings_for
+from tests.stack import loopback
+from tests.stack.waiting import wait_until
 
 
 def _page(exporter: Exporter) -> str:

@@ -29,11 +29,11 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, secrets
-from tests import loopback
+from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.pages.browser import opened, picture, run_chromium, serious_findings
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
+from tests.stack.waiting import wait_until
 
 _RECORDS = 1500
 _ZONE = ZoneInfo("Europe/Berlin")

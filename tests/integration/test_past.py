@@ -16,7 +16,7 @@ from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.engine import Pricer
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Traffic
-from tests.monitoring import prometheus_binaries
+from tests.stack.monitoring import prometheus_binaries
 
 
 def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:

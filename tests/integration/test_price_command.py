@@ -11,8 +11,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.price_feed import FeedPrice
 from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import tariff_text
-from tests.fakes.books import TurnedClock
-from tests.running import run_command
+from tests.benches.books import TurnedClock
+from tests.stack.running import run_command
 
 EXACT_SUM = f"""\
 model     claude-opus-4-6 of claude at 2026-11-24T12:00:00+00:00

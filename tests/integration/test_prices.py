@@ -18,8 +18,8 @@ from exporter.settings.model import Settings
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.waiting import wait_until
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack.waiting import wait_until
 
 TOKENS = 1_000
 

@@ -20,8 +20,8 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import (
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack.running import (
     Process,
     environment,
     exporter_process,
@@ -30,7 +30,7 @@ from tests.running import (
     metric_in,
     run_command,
 )
-from tests.waiting import wait_until
+from tests.stack.waiting import wait_until
 
 _GAPS = "cliproxy_exporter_retention_gaps_total"
 STOPPING = [signal.SIGTERM, signal.SIGINT]

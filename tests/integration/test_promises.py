@@ -21,7 +21,7 @@ from exporter.normalize.wire import read_batch
 from exporter.records import Tokens
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Attempt, Traffic, Truth
-from tests.fakes.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
+from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
 from tests.fakes.guarding import TurnableClock
 
 _RUBBISH = (b'"text"', b"5", b"null", b'{"timestamp": 5}', b'{"timestamp": "never"}', b'{"tokens": [1]}', b"{}")

@@ -34,12 +34,12 @@ from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
+from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import KEY, TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for
 from tests.fakes.replay import Recording, ReplayProxy
-from tests.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
+from tests.stack.waiting import wait_until
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "metrics.txt"
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}

@@ -13,8 +13,8 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.raw import RawServer, hang
-from tests.running import Process, exporter_process, flow_in, ledger_file, run_command
-from tests.waiting import wait_until
+from tests.stack.running import Process, exporter_process, flow_in, ledger_file, run_command
+from tests.stack.waiting import wait_until
 
 POLLS = "cliproxy_exporter_polls_total"
 UP = "cliproxy_up"

@@ -10,7 +10,7 @@ import pytest
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.bench import Bench, bench_of
+from tests.benches.polling import Bench, bench_of
 from tests.fakes.guarding import TurnableClock
 
 OLD, NEW = "v6.9.49", "v7.2.140"

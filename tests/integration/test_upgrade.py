@@ -18,11 +18,11 @@ from exporter.simulator.live import LiveTraffic
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
-from tests.running import metric_in
-from tests.waiting import wait_until
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack import loopback
+from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
+from tests.stack.running import metric_in
+from tests.stack.waiting import wait_until
 
 MODELS = ("claude-sonnet-4-5-20250929", "gemini-2.5-flash", "grok-4.5", "kimi-k2.5")
 """Those whose records are a request each in every version (Codex has records that are none)."""

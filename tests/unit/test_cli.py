@@ -13,8 +13,8 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.running import environment, exporter_process, flow_in, run_command
-from tests.waiting import wait_until
+from tests.stack.running import environment, exporter_process, flow_in, run_command
+from tests.stack.waiting import wait_until
 
 COMMANDS = sorted(cli.COMMANDS)
 

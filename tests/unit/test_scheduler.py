@@ -12,7 +12,7 @@ import pytest
 
 from exporter.logs import configure_logging
 from exporter.scheduler import Loop, Worker
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 
 class _Job:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitoring import VERSION_LINES, Monitoring, binaries_of
+from tests.stack.monitoring import VERSION_LINES, Monitoring, binaries_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMETHEUS = ROOT / "prometheus"

@@ -11,8 +11,8 @@ import pytest
 
 from tests.fakes.receivers import WebReceiver, web_receiver
 from tests.integration.monitoring.conftest import ALERTMANAGER, EXAMPLES, installed, receiver_of
-from tests.monitoring import Alertmanager, Monitoring, run_alertmanager
-from tests.waiting import wait_until
+from tests.stack.monitoring import Alertmanager, Monitoring, run_alertmanager
+from tests.stack.waiting import wait_until
 
 # One receiver in the place of all examples, in a form that the oldest Alertmanager knows, too.
 TELLING = {"    # Nothing here: the examples differ in this receiver only.": "    webhook_configs: [{url: %s}]"}

@@ -11,8 +11,8 @@ import pytest
 
 from tests.fakes.receivers import Posted, mail_receiver, web_receiver
 from tests.integration.monitoring.conftest import ALERTMANAGER, installed
-from tests.monitoring import Monitoring, run_alertmanager
-from tests.waiting import wait_until
+from tests.stack.monitoring import Monitoring, run_alertmanager
+from tests.stack.waiting import wait_until
 
 SINCE = datetime.now(tz=UTC) - timedelta(minutes=5)
 STAMP = SINCE.strftime("%Y-%m-%d %H:%M UTC")

@@ -10,8 +10,8 @@ import pytest
 
 from tests.fakes.receivers import web_receiver
 from tests.integration.monitoring.conftest import ALERTMANAGER, ROOT, installed, receiver_of
-from tests.monitoring import Alertmanager, Monitoring, run_alertmanager
-from tests.waiting import wait_until
+from tests.stack.monitoring import Alertmanager, Monitoring, run_alertmanager
+from tests.stack.waiting import wait_until
 
 MANUAL = (ROOT / "docs" / "alerting.md").read_text()
 INSIDE = "docker compose exec alertmanager amtool --alertmanager.url=http://127.0.0.1:9093 "

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.integration.monitoring.conftest import ALERTMANAGER, PROMETHEUS
-from tests.monitoring import Monitoring, run_alertmanager, run_prometheus_with
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.stack.monitoring import Monitoring, run_alertmanager, run_prometheus_with
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))

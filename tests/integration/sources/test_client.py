@@ -21,7 +21,7 @@ from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect
-from tests.waiting import PATIENCE_SECONDS
+from tests.stack.waiting import PATIENCE_SECONDS
 
 PATH = "/v0/management/usage-statistics-enabled"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.history import HistoryBench, Start
-from tests.supabase.api import SupabaseApi
-from tests.supabase.gate import Gate
+from tests.benches.history import HistoryBench, Start
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.gate import Gate
 
 
 @pytest.fixture

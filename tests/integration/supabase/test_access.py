@@ -6,9 +6,9 @@ import pytest
 from postgrest.exceptions import APIError
 from supabase import Client
 
-from tests.supabase import eras
-from tests.supabase.api import SupabaseApi
-from tests.supabase.postgres import CHECKOUT, Database, Postgres, SqlError
+from tests.stack.supabase import eras
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.postgres import CHECKOUT, Database, Postgres, SqlError
 
 _OPTIONAL = CHECKOUT / "supabase" / "optional"
 _ANON_READ = (_OPTIONAL / "anon_read.sql").read_text(encoding="utf-8")

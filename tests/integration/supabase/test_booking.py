@@ -12,10 +12,10 @@ import pytest
 from postgrest.exceptions import APIError
 from supabase import Client
 
-from tests import loopback
-from tests.supabase.api import SupabaseApi
-from tests.supabase.postgres import Database, SqlError
-from tests.supabase.records import DAY, OWNER, Row, at, record
+from tests.stack import loopback
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.postgres import Database, SqlError
+from tests.stack.supabase.records import DAY, OWNER, Row, at, record
 
 _SUMMED = "requests, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
 

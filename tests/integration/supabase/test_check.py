@@ -18,14 +18,14 @@ from exporter.ledger.schema import RESTORED
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.booking import open_ledger
+from tests.benches.booking import open_ledger
 from tests.fakes.guarding import TurnableClock
-from tests.running import run_command
-from tests.supabase import eras
-from tests.supabase.api import SupabaseApi
-from tests.supabase.eras import RAW_KEY
-from tests.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres, free_port
-from tests.supabase.records import OWNER, at, record
+from tests.stack.running import run_command
+from tests.stack.supabase import eras
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.eras import RAW_KEY
+from tests.stack.supabase.postgres import CHECKOUT, MIGRATIONS, Database, Postgres, free_port
+from tests.stack.supabase.records import OWNER, at, record
 
 _SWITCH = "2026-11-01"
 _SIGNS = {"home": "the sign of this proxy"}

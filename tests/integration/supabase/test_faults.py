@@ -16,13 +16,13 @@ import pytest
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
-from tests.fakes.forks import Forks
-from tests.running import flow_in
-from tests.supabase.api import SupabaseApi
-from tests.supabase.comparison import assert_equal, waiting
-from tests.supabase.gate import FAULTS, Gate
-from tests.supabase.postgres import NEWEST, Database, Postgres
-from tests.waiting import wait_until
+from tests.stack.forks import Forks
+from tests.stack.running import flow_in
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.comparison import assert_equal, waiting
+from tests.stack.supabase.gate import FAULTS, Gate
+from tests.stack.supabase.postgres import NEWEST, Database, Postgres
+from tests.stack.waiting import wait_until
 
 _FAULTS = int(os.environ.get("TEST_FAULTS", "700"))
 _RECORDS = 10

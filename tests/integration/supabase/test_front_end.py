@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from supabase import Client
 
-from tests.fakes.booking import PSEUDONYMS
+from tests.benches.booking import PSEUDONYMS
+from tests.benches.history import HistoryBench
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.history import HistoryBench
-from tests.supabase import eras
-from tests.supabase.api import SupabaseApi
-from tests.supabase.eras import RAW_KEY
-from tests.supabase.postgres import CHECKOUT, Postgres
+from tests.stack.supabase import eras
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.eras import RAW_KEY
+from tests.stack.supabase.postgres import CHECKOUT, Postgres
 
 _ANON_READ = (CHECKOUT / "supabase" / "optional" / "anon_read.sql").read_text(encoding="utf-8")
 _DAY, _HOUR = 86_400, 3600

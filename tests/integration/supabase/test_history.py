@@ -10,12 +10,12 @@ from pydantic import SecretStr
 
 from exporter.history.sync import SCHEMA_VERSION
 from exporter.settings.model import Aliases, ClientAlias
-from tests.fakes.booking import GOOD
-from tests.fakes.history import Start
-from tests.supabase.api import SupabaseApi
-from tests.supabase.comparison import assert_equal, records
-from tests.supabase.gate import FAULTS, Gate
-from tests.supabase.postgres import Database, free_port
+from tests.benches.booking import GOOD
+from tests.benches.history import Start
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.comparison import assert_equal, records
+from tests.stack.supabase.gate import FAULTS, Gate
+from tests.stack.supabase.postgres import Database, free_port
 
 # --- written ----------------------------------------------------------------------------------------------------------
 

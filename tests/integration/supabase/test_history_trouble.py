@@ -9,10 +9,10 @@ from exporter.errors import HistoryAwayError
 from exporter.history import client as remote_module
 from exporter.history.sync import Task
 from exporter.normalize.pseudonyms import Pseudonyms
-from tests.fakes.history import Start
-from tests.supabase.api import SupabaseApi
-from tests.supabase.comparison import assert_equal, records
-from tests.supabase.gate import Gate
+from tests.benches.history import Start
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.comparison import assert_equal, records
+from tests.stack.supabase.gate import Gate
 
 _ANOTHER_KEY = Pseudonyms(b"the hash key of another installation")
 

@@ -9,10 +9,10 @@ import pytest
 
 from exporter.limits.supabase_row import anchor_text
 from exporter.records import Tokens
+from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.limits import Use
-from tests.supabase.api import SupabaseApi
-from tests.supabase.limit_project import PASS_SECONDS, LimitProject
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.limit_project import PASS_SECONDS, LimitProject
 
 _HOURS = 7
 _ZONE = timezone(timedelta(hours=_HOURS))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from exporter.limits.supabase_row import anchor_text
+from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.limits import Use
-from tests.supabase import eras
-from tests.supabase.api import SupabaseApi
-from tests.supabase.limit_project import PASS_SECONDS, LimitProject
-from tests.supabase.postgres import Postgres
+from tests.stack.supabase import eras
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.limit_project import PASS_SECONDS, LimitProject
+from tests.stack.supabase.postgres import Postgres
 
 _NOON_MS = int(datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp()) * 1000  # a Wednesday
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000

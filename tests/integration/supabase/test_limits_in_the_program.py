@@ -14,13 +14,13 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests import loopback
+from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import metric_in, run_command
-from tests.supabase.api import SupabaseApi
-from tests.supabase.limit_project import PASS_SECONDS
-from tests.waiting import wait_until
+from tests.stack import loopback
+from tests.stack.running import metric_in, run_command
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.limit_project import PASS_SECONDS
+from tests.stack.waiting import wait_until
 
 _RECORDS = 50
 _COLUMNS = "provider, tier_name, model_pattern, token_limit, request_limit, reset_strategy"

@@ -12,9 +12,9 @@ from exporter.metrics.families import HISTORY_FAMILIES
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.supabase.api import SupabaseApi
-from tests.waiting import wait_until
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.waiting import wait_until
 
 
 def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.supabase import eras
-from tests.supabase.postgres import MIGRATIONS, NEWEST, VERSIONS, Database, Postgres
+from tests.stack.supabase import eras
+from tests.stack.supabase.postgres import MIGRATIONS, NEWEST, VERSIONS, Database, Postgres
 
 _OLD_TABLES = (
     "usage_snapshots",

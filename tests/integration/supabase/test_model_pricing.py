@@ -9,10 +9,10 @@ import pytest
 
 from exporter.errors import HistoryAwayError
 from exporter.history.client import Remote
+from tests.benches.limits import Use
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.limits import Use
-from tests.supabase.api import SupabaseApi
-from tests.supabase.limit_project import LimitProject
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.limit_project import LimitProject
 
 _DAY_MS = 86_400_000
 _PRICES = "prices:\n- {{model: house, input: {input}, output: 2.5}}\n- {{model: hall, input: 3, output: 4}}\n"

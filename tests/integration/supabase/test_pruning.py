@@ -16,13 +16,13 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
-from tests.fakes.booking import GOOD, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, intake_of, open_ledger, take
+from tests.benches.program import running, settings_for
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.program import running, settings_for
-from tests.supabase.api import SupabaseApi
-from tests.supabase.postgres import Database
-from tests.supabase.records import OWNER, Row, record
-from tests.waiting import wait_until
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.supabase.postgres import Database
+from tests.stack.supabase.records import OWNER, Row, record
+from tests.stack.waiting import wait_until
 
 _NOW = datetime(2026, 11, 24, 15, 50, tzinfo=UTC)
 _SUMS = ("usage_rollups", "usage_totals", "daily_stats")

@@ -30,10 +30,10 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.snapshot import Details
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
-from tests.fakes.program import metrics_of, running, settings_for
-from tests.running import flow_in, ledger_file, metric_in
-from tests.supabase.api import SupabaseApi
-from tests.waiting import wait_until
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack.running import flow_in, ledger_file, metric_in
+from tests.stack.supabase.api import SupabaseApi
+from tests.stack.waiting import wait_until
 
 _POLLS = "cliproxy_exporter_poll_duration_seconds_count"
 _HOUR = 3600.0

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.supabase import eras
-from tests.supabase.eras import RAW_KEY
-from tests.supabase.postgres import CHECKOUT, Database, Postgres
-from tests.supabase.records import OWNER, Row, at, record
+from tests.stack.supabase import eras
+from tests.stack.supabase.eras import RAW_KEY
+from tests.stack.supabase.postgres import CHECKOUT, Database, Postgres
+from tests.stack.supabase.records import OWNER, Row, at, record
 
 _SWITCH = "2026-11-01"
 _LAST_POLL = f"{_SWITCH} 10:15"

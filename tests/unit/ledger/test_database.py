@@ -24,7 +24,7 @@ from exporter.ledger import database
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.store.restarts import Witness, note_look
-from tests.fakes.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
 
 
 def _used(folder: Path) -> Path:
@@ -96,7 +96,7 @@ def test_files_are_private(tmp_path: Path) -> None:
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from tests.fakes.booking import open_ledger
+from tests.benches.booking import open_ledger
 from exporter.ledger.database import DataDirectoryLock
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)

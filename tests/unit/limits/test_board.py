@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from exporter.errors import LedgerError
 from exporter.limits.model import Unit
 from exporter.settings.model import Aliases, ClientAlias
+from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
-from tests.fakes.limits import LimitBench, Use
 
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 _NOON_MS = int(datetime(2026, 11, 25, 12, 0, tzinfo=UTC).timestamp()) * 1000  # a Wednesday

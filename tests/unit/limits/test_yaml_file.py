@@ -9,7 +9,7 @@ import pytest
 from exporter.limits.model import Per, Strategy, Unit
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
-from tests.fakes.limits import limits_of
+from tests.benches.limits import limits_of
 
 _GOOD = "limits:\n- id: a\n  tokens: 5\n  strategy: daily\n"
 _BERLIN = ZoneInfo("Europe/Berlin")

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.limits.windows import Thresholds
-from tests.fakes.limits import LimitBench, Use
+from tests.benches.limits import LimitBench, Use
 
 _DAY = "limits:\n- {id: day, tokens: 1000, strategy: daily}\n"
 _MORE = """\

@@ -18,7 +18,7 @@ from exporter.ledger.store.price_feed import read_price_feed
 from exporter.pricing.cost import Price
 from exporter.pricing.feed import PriceFeed
 from exporter.pricing.lookup import PriceList
-from tests.fakes.books import TurnedClock
+from tests.benches.books import TurnedClock
 
 DAY_MS = 86_400_000
 

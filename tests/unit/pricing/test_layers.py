@@ -16,7 +16,7 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.feed_format import tariff_text
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
-from tests.fakes.books import TurnedClock
+from tests.benches.books import TurnedClock
 
 AT_MS = 1_795_521_600_000  # 2026-11-24T12:00Z
 

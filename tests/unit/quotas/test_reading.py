@@ -25,7 +25,7 @@ from exporter.quotas.reading import (
     slugged,
     window_name,
 )
-from tests.recordings import ROOT, batch_bodies, batches, recorded, secrets
+from tests.fakes.recordings import ROOT, batch_bodies, batches, recorded, secrets
 
 _NOW_MS = 1_787_306_405_000  # 2026-08-21 10:00:05 UTC
 _NOW = _NOW_MS // 1000

@@ -14,8 +14,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account, read_auth_files, read_key_list, read_key_uses
 from exporter.records import Billing
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
-from tests.fakes.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
-from tests.recordings import ROOT, body_of, recorded, secrets
+from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
+from tests.fakes.recordings import ROOT, body_of, recorded, secrets
 
 _KEY_LISTS = ("gemini-api-key", "claude-api-key", "codex-api-key", "openai-compatibility", "vertex-api-key")
 

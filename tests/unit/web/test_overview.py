@@ -16,7 +16,7 @@ from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing
 from exporter.web.page import Page, add_filters
-from tests.fakes.books import Books
+from tests.benches.books import Books
 
 _HOUR = 3600
 

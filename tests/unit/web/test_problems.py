@@ -15,7 +15,7 @@ from exporter.records import Billing, CredentialFacts
 from exporter.web.credential_states import CredentialState, credential_states
 from exporter.web.overview import MOST_REJECTED, Figures, Spark
 from exporter.web.problems import Problem, find_problems
-from tests.fakes.books import Books
+from tests.benches.books import Books
 
 _NOW_MS = 1_793_000_000_000
 _WELL = ProxyStatus(name="home", state="ok", sentence="It is read.")

@@ -11,8 +11,8 @@ from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.normalize.snapshot import Mark
 from exporter.records import CredentialFacts
-from tests.fakes.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
-from tests.fakes.snapshots import snapshot_intake
+from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
+from tests.benches.snapshots import snapshot_intake
 
 _BODY = b'{"usage": {"apis": {"sk-client": {"models": {"%s": {"total_requests": %d, "total_tokens": 5}}}}}}'
 

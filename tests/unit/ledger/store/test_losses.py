@@ -10,7 +10,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import losses
 from exporter.normalize.credentials import Account, read_auth_files
 from exporter.sources.loss_detection import SILENT_LOOKS, Watch
-from tests.fakes.booking import GOOD, PSEUDONYMS, flow_of, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, PSEUDONYMS, flow_of, intake_of, open_ledger, take
 
 _NOW_MS = 1_795_000_000_000
 _IMAGE = {"provider": "codex", "executor_type": "CodexExecutor", "model": "gpt-image-2", "alias": "gpt-5"}

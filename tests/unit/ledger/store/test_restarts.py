@@ -8,7 +8,7 @@ import pytest
 
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.restarts import Witness, note_look
-from tests.fakes.booking import open_ledger
+from tests.benches.booking import open_ledger
 
 LOOKS: dict[str, tuple[Witness, bool]] = {
     "i": ("inventory", False),

@@ -11,7 +11,7 @@ from exporter.ledger.sync.import_state import PastEntry, PastSeries, PastSnapsho
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts
-from tests.fakes.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of, open_ledger, take
 
 _FILE = ("file", PSEUDONYMS.of("a.json"))
 _INDEX = GOOD["auth_index"]

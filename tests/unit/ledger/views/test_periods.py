@@ -11,7 +11,7 @@ from exporter.days import day_start_ms, local_date, next_day
 from exporter.ledger.ledger import Ledger
 from exporter.limits.model import Strategy
 from exporter.limits.strategies import calendar_window
-from tests.fakes.booking import GOOD, intake_of, open_ledger, take
+from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 
 _ZONES: list[tzinfo] = [

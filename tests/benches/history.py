@@ -1,0 +1,88 @@
+"""A ledger that tests book into, and its history in Supabase, worked on when the test says so."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from exporter.history.client import Remote
+from exporter.history.sync import History, Task
+from exporter.history.tasks import prune_task, snapshot_task
+from exporter.ledger.labels import Labels
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.settings.model import Aliases
+from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
+from tests.fakes.guarding import TurnableClock
+
+_DAY_MS = 86_400_000
+
+
+class HistoryBench:
+    """One exporter's ledger in ``folder``/data and its history. Time passes only when ``clock`` is turned."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        url: str,
+        key: str,
+        proxy: str = "default",
+        clock: TurnableClock | None = None,
+        answer_seconds: float = 20.0,
+        aliases: Aliases | None = None,
+        polled: Collection[str] = (),
+        tasks: Sequence[Task] = (),
+        history_days: int = 0,
+        pseudonym: Pseudonym = PSEUDONYMS.of,
+        sign: str = "the same proxy",
+    ) -> None:
+        self.data_dir = folder / "data"
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.clock = clock or TurnableClock()
+        self.ledger = open_ledger(self.data_dir, clock=self.clock)
+        self.ledger.register(proxy)
+        self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), pseudonym)
+        self.remote = Remote(url, key, answer_seconds=answer_seconds)
+        self.history = History(
+            remote=self.remote,
+            ledger=self.ledger,
+            labels=self.labels,
+            pseudonym=pseudonym,
+            clock=self.clock,
+            zone=UTC,
+            retention_ms=90 * _DAY_MS,
+            polled=polled or self.ledger.dictionary.proxies,
+            sign_of=lambda _proxy: sign,
+            tasks=[snapshot_task(self.remote, self.clock), *tasks, *self._prune_tasks(history_days)],
+        )
+        self._number = 0
+
+    def _prune_tasks(self, days: int) -> list[Task]:
+        if not days:
+            return []
+        return [prune_task(self.remote, self.ledger, self.clock, zone=UTC, days=days, stopping=lambda: False)]
+
+    def book(self, number: int = 1, *, proxy: str = "default", **changes: Any) -> None:
+        """Book that many requests of now, each a little different."""
+        records = [self._record(changes) for _ in range(number)]
+        take(intake_of(self.ledger, proxy, clock=self.clock), records)
+
+    def _record(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        self._number += 1
+        moment = datetime.fromtimestamp(self.clock.now() + self._number / 1000, UTC).isoformat()
+        return {**GOOD, "timestamp": moment, "latency_ms": self._number, **changes}
+
+    def work(self, seconds: float = 0.0) -> str:
+        """Let so much time pass, and work; the state afterwards."""
+        self.clock.advance(seconds)
+        self.history.work()
+        return self.history.status.state
+
+    def close(self) -> None:
+        self.history.stop()
+        self.ledger.close()
+        self.remote.close()
+
+
+Start = Callable[..., HistoryBench]
+"""Starts an exporter on the test's API, or at another ``url``; the first argument names its folder."""

@@ -1,0 +1,58 @@
+"""A past for Prometheus: a ledger as the demo leaves it behind after a day, and its export as blocks."""
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+from pydantic import SecretStr
+
+from exporter.app import open_ledger, open_price_layers, open_pseudonyms
+from exporter.clock import SystemClock
+from exporter.ingest.queue import Intake
+from exporter.settings.model import Settings
+from exporter.simulator.traffic import Traffic
+from tests.benches.program import HASH_KEY
+from tests.stack.monitoring import Monitoring
+from tests.stack.running import run_command
+
+
+def book_past(data_dir: Path, *, requests: int, ending: float, span_seconds: float) -> None:
+    """Fill the ledger of the demo below ``data_dir`` with traffic of this span, priced and booked as a poll would."""
+    folder = data_dir / "demo"
+    folder.mkdir(parents=True)
+    settings = Settings(exporter_data_dir=folder, exporter_hash_key=SecretStr(HASH_KEY), exporter_prices_refresh=False)
+    clock = SystemClock()
+    ledger = open_ledger(settings, clock)
+    intake = Intake(
+        "demo",
+        ledger=ledger,
+        pricer=open_price_layers(settings, ledger, clock).pricer,
+        pseudonym=open_pseudonyms(settings).of,
+        clock=clock,
+    )
+    batch = Traffic(seed=1, zone=settings.zone).batch(requests, ending=ending, span_seconds=span_seconds)
+    intake.take(msgspec.json.encode([attempt.record for attempt in batch]), before_booking=lambda _handles: None)
+    ledger.close()
+
+
+def export_past(data_dir: Path, file: Path) -> None:
+    """What ``cliproxy-exporter export --format openmetrics`` says of the demo's ledger below ``data_dir``."""
+    done = run_command(
+        "export",
+        "--format",
+        "openmetrics",
+        cwd=data_dir,
+        EXPORTER_DATA_DIR=str(data_dir / "demo"),
+        EXPORTER_HASH_KEY=HASH_KEY,
+    )
+    assert done.returncode == 0, done.stderr
+    file.write_text(done.stdout, encoding="utf-8")
+
+
+def import_past(tools: Monitoring, file: Path, workdir: Path) -> None:
+    """Make a file of OpenMetrics the past of the Prometheus that will be run in ``workdir``."""
+    subprocess.run(
+        [tools.promtool, "tsdb", "create-blocks-from", "openmetrics", str(file), str(workdir / "tsdb")],
+        check=True,
+        capture_output=True,
+    )

@@ -1,0 +1,101 @@
+"""One program and one demo proxy, polled when a test says so, and what holds whatever the proxy does."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.app import Exporter
+from exporter.clock import Clock
+from exporter.logs import configure_logging
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY, secrets
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack import loopback
+from tests.stack.running import flow_in, metric_in, secrets_found
+from tests.stack.waiting import wait_until
+
+WRONG_KEY = "sk-planted-wrong-key-77f1"
+
+
+class Bench:
+    """One program and one demo proxy, polled when the test says so."""
+
+    def __init__(self, exporter: Exporter, proxy: DemoProxy, data_dir: Path, log: io.StringIO) -> None:
+        self.exporter = exporter
+        self.proxy = proxy
+        self.data_dir = data_dir
+        self._log = log
+        self._traffic = Traffic(seed=3, zone=proxy.zone, shape=proxy.shape)
+        self._polls_done(1)
+
+    def publish(self, records: int) -> None:
+        self.proxy.publish(self._traffic.batch(records, ending=self.proxy.clock.now()))
+
+    def poll(self, times: int = 1) -> None:
+        """So many whole polls, one after the other."""
+        for _ in range(times):
+            self.exporter.trigger()
+            self._polls_done(1 + self._polls)
+
+    def _polls_done(self, number: float) -> None:
+        name = "cliproxy_exporter_poll_duration_seconds_count"
+        self._polls = wait_until(lambda: self.metric(name), lambda done: done >= number)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return metric_in(metrics_of(self.exporter), name, **labels) or 0.0
+
+    @property
+    def state(self) -> str:
+        (status,) = self.exporter.statuses()
+        return status.state
+
+    @property
+    def page(self) -> str:
+        return loopback.get(f"{self.exporter.web.url}/").text
+
+    @property
+    def states(self) -> list[str]:
+        """The states that were logged, in their order."""
+        lines = [line for line in self._log.getvalue().splitlines() if "event=proxy_state" in line]
+        return [line.partition(" state=")[2].split()[0] for line in lines]
+
+    def logged(self, *words: str) -> list[str]:
+        return [line for line in self._log.getvalue().splitlines() if all(word in line for word in words)]
+
+    def check(self) -> None:
+        """What holds whatever the proxy does."""
+        assert flow_in(self.data_dir).adds_up
+        assert self.proxy.counts().mutating_calls == 0
+        found = secrets_found(
+            [*secrets(), WRONG_KEY],
+            texts={"log": self._log.getvalue(), "metrics": metrics_of(self.exporter), "page": self.page},
+            data_dir=self.data_dir,
+        )
+        assert found == []
+        assert not self.logged("level=error")
+
+
+@contextmanager
+def bench_of(
+    directory: Path, proxy: DemoProxy, *, url: str, key: str = MANAGEMENT_KEY, clock: Clock | None = None
+) -> Iterator[Bench]:
+    log = io.StringIO()
+    configure_logging("debug", "logfmt", stream=log)
+    data_dir = directory / "data"
+    try:
+        with running(settings_for(data_dir, proxy_url=url, key=key), clock=clock) as exporter:
+            bench = Bench(exporter, proxy, data_dir, log)
+            yield bench
+            bench.check()
+    finally:
+        configure_logging("info", "logfmt", stream=io.StringIO())
+
+
+@contextmanager
+def served_at(port: int, proxy: DemoProxy) -> Iterator[str]:
+    """The proxy on a port where another one was before."""
+    with DemoServer(proxy, port=port) as server:
+        yield server.url

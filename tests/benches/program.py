@@ -1,0 +1,51 @@
+"""The whole program on a thread of the test: all of it but the command line and the signals."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from exporter.app import Exporter
+from exporter.clock import Clock
+from exporter.settings.model import ProxySettings, Settings
+from tests.stack import loopback
+from tests.stack.waiting import PATIENCE_SECONDS
+
+HASH_KEY = "planted-hash-key-0123456789"
+
+
+def settings_for(data_dir: Path, *, proxy_url: str, key: str, name: str = "default", **more: Any) -> Settings:
+    """Settings of an exporter of one proxy on a free port. ``more`` are further fields of ``Settings``."""
+    data_dir.mkdir(exist_ok=True)
+    return Settings(
+        proxies=(ProxySettings(name=name, url=proxy_url, management_key=SecretStr(key)),),
+        exporter_data_dir=data_dir,
+        exporter_port=0,
+        exporter_hash_key=SecretStr(HASH_KEY),
+        **{"exporter_prices_refresh": False, **more},  # no test asks the web
+    )
+
+
+@contextmanager
+def running(settings: Settings, *, clock: Clock | None = None) -> Iterator[Exporter]:
+    """An exporter that serves and polls until the end of the ``with`` block, and is then stopped as SIGTERM does."""
+    exporter = Exporter(settings, clock=clock)
+    stop = threading.Event()
+    thread = threading.Thread(target=exporter.run, args=(stop,))
+    thread.start()
+    try:
+        yield exporter
+    finally:
+        stop.set()
+        thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive(), "the exporter does not stop"
+
+
+def metrics_of(exporter: Exporter, *, accept: str = "*/*") -> str:
+    """What a script reads that asks for ``/metrics``."""
+    answer = loopback.get(f"{exporter.web.url}/metrics", headers={"Accept": accept}, timeout=PATIENCE_SECONDS)
+    assert answer.status_code == 200, answer.text
+    return answer.text

@@ -1,0 +1,58 @@
+"""Docker Compose itself reads ``docker-compose.yml`` for the tests: what it makes of the file, or what it objects to.
+
+``scripts/fetch-compose`` fetches it; ``TEST_COMPOSE`` names another one. It needs no engine for that.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack.running import environment
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FILE = CHECKOUT / "docker-compose.yml"
+DEMO_ENV = CHECKOUT / ".env.demo"
+
+_READ_BY_COMPOSE = ("ALERTMANAGER_", "COMPOSE_", "DOCKER_", "GRAFANA_", "PROMETHEUS_")
+
+
+def compose_program() -> Path:
+    """Docker Compose; fails the test without one."""
+    program = Path(os.environ.get("TEST_COMPOSE") or CHECKOUT / ".tools" / "compose" / "docker-compose")
+    if not program.exists():
+        pytest.fail(
+            f"This test needs Docker Compose, not found at {program}: run make test (or scripts/fetch-compose), or set "
+            "TEST_COMPOSE.",
+            pytrace=False,
+        )
+    return program
+
+
+def compose(*arguments: str, env_file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Docker Compose over the project's file, with no variables but those of ``env_file`` and ``variables``."""
+    kept = {name: value for name, value in environment({}).items() if not name.startswith(_READ_BY_COMPOSE)}
+    return subprocess.run(
+        [compose_program(), "--project-directory", CHECKOUT, "--file", FILE, "--env-file", env_file, *arguments],
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def resolved(*, env_file: Path, **variables: str) -> dict[str, Any]:
+    """What Compose makes of the file: names filled in, anchors merged, all forms written out."""
+    done = compose("config", "--format", "json", env_file=env_file, **variables)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def passed_on(service: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that the service's container gets from the file."""
+    return {name: value for name, value in service.get("environment", {}).items() if value is not None}

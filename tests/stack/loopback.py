@@ -1,0 +1,30 @@
+"""HTTP to servers on loopback: without the environment's proxies, without certificate authorities, and with patience.
+
+httpx reads a few hundred certificates for each client it makes, which takes longer than most of what tests ask for.
+"""
+
+import ssl
+from typing import Any
+
+import httpx
+
+from tests.stack.waiting import PATIENCE_SECONDS
+
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def client(**options: Any) -> httpx.Client:
+    """A client for ``http://`` addresses. ``options`` are those of ``httpx.Client``."""
+    return httpx.Client(**{"verify": _NO_AUTHORITIES, "trust_env": False, "timeout": PATIENCE_SECONDS, **options})
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """The answer to one GET. ``options`` are those of ``httpx.get``."""
+    with client() as asking:
+        return asking.get(url, **options)
+
+
+def post(url: str, **options: Any) -> httpx.Response:
+    """The answer to one POST. ``options`` are those of ``httpx.post``."""
+    with client() as asking:
+        return asking.post(url, **options)

@@ -1,0 +1,106 @@
+"""A real Chromium for tests: where it is, and pages that report what the browser complains about.
+
+Tests that need it fail without it, and say what to do. ``scripts/fetch-chromium`` fetches it; ``TEST_CHROMIUM`` names
+another executable.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+_TOOLS = Path(__file__).resolve().parents[3] / ".tools"
+_AXE = _TOOLS / "pages" / "node_modules" / "axe-core" / "axe.min.js"
+# As root there is no sandbox, and a container has no graphics.
+_ARGUMENTS = ["--no-sandbox", "--no-zygote", "--disable-gpu"]
+
+
+@contextmanager
+def run_chromium() -> Iterator[Browser]:
+    """A headless Chromium; fails the test if there is none."""
+    given = os.environ.get("TEST_CHROMIUM")
+    packaged = _TOOLS / "chromium"
+    executable = Path(given) if given else packaged / "chromium"
+    if not executable.exists() or not _AXE.exists():
+        pytest.fail(
+            f"This test needs Chromium and axe-core, not found at {executable} and {_AXE}: run make test (or"
+            " scripts/fetch-chromium), or set TEST_CHROMIUM.",
+            pytrace=False,
+        )
+    environment: dict[str, str | float | bool] = dict(os.environ)
+    if not given:
+        environment |= {
+            "LD_LIBRARY_PATH": str(packaged / "al2023" / "lib"),
+            "FONTCONFIG_PATH": str(packaged / "fonts"),
+        }
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS, env=environment)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Seen:
+    """An open page and everything that it complained about: console errors and warnings, exceptions, other hosts."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def opened(
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1280,
+    scheme: Literal["light", "dark"] = "light",
+    javascript: bool = True,
+) -> Iterator[Seen]:
+    """``url`` in a fresh profile, loaded."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript
+    )
+    try:
+        seen = Seen(context.new_page())
+        seen.page.on(
+            "console",
+            lambda message: seen.complaints.append(message.text) if message.type in ("error", "warning") else None,
+        )
+        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        seen.page.on(
+            "request",
+            lambda request: None if request.url.startswith(url) else seen.complaints.append(f"asks {request.url}"),
+        )
+        seen.page.goto(url)
+        yield seen
+    finally:
+        context.close()
+
+
+def serious_findings(page: Page) -> list[str]:
+    """What axe-core finds serious or critical about the accessibility of a page, with the elements concerned."""
+    page.evaluate(_AXE.read_text(encoding="utf-8"))  # evaluated by the debugger, which no policy of the page forbids
+    results: dict[str, Any] = page.evaluate("axe.run(document)")
+    assert len(results["passes"]) > 10, "axe-core has not looked at the page"
+    return [
+        f"{found['id']}: {node['html'][:200]}"
+        for found in results["violations"]
+        if found["impact"] in ("serious", "critical")
+        for node in found["nodes"]
+    ]
+
+
+def picture(page: Page, path: Path, *, full_page: bool = False) -> None:
+    """Take a picture of a page. On a busy machine the packaged browser now and then cannot at the first attempt."""
+    try:
+        page.screenshot(path=path, full_page=full_page)
+    except Error:
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=path, full_page=full_page)

