@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST_FIRST
+
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "exporter"
 UNIT = ROOT / "tests" / "unit"
@@ -106,6 +108,10 @@ def test_helpers_of_tests_stand_in_their_rooms() -> None:
     loose = [path.name for path in (ROOT / "tests").glob("*.py") if path.name != "conftest.py"]
 
     assert loose == []
+
+
+def test_the_files_that_are_begun_first_exist() -> None:
+    assert [name for name in LONGEST_FIRST if not (ROOT / "tests" / name).is_file()] == []
 
 
 @pytest.mark.parametrize(
