@@ -197,9 +197,11 @@ def run_prometheus(
 
 
 @contextmanager
-def run_prometheus_with(binary: Monitoring, *, config: Path, workdir: Path) -> Iterator[Prometheus]:
+def run_prometheus_with(
+    binary: Monitoring, *, config: Path, workdir: Path, arguments: Sequence[str] = ()
+) -> Iterator[Prometheus]:
     """A Prometheus on a free loopback port with a configuration of the test's own; data and log go to ``workdir``."""
-    command = [str(binary.prometheus), f"--config.file={config}", f"--storage.tsdb.path={workdir / 'tsdb'}"]
+    command = [str(binary.prometheus), f"--config.file={config}", f"--storage.tsdb.path={workdir / 'tsdb'}", *arguments]
     with _serving("Prometheus", command, log=workdir / "prometheus.log") as url:
         server = Prometheus(url)
         try:

@@ -9,7 +9,7 @@ import yaml
 
 from tests.integration.monitoring.conftest import ALERTMANAGER, PROMETHEUS
 from tests.stack.monitoring import Monitoring, run_alertmanager, run_prometheus_with
-from tests.stack.waiting import PATIENCE_SECONDS, wait_until
+from tests.stack.waiting import wait_until
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))
@@ -66,15 +66,15 @@ def test_the_links_of_alerts_lead_to_grafana(
     shutil.copytree(PROMETHEUS, tmp_path / "etc")
     config = tmp_path / "etc/prometheus.yml"
     with run_alertmanager(newest, config=ALERTMANAGER / "alertmanager.yml", workdir=tmp_path) as alertmanager:
+        text = config.read_text().replace("evaluation_interval: 15s", "evaluation_interval: 1s", 1)
         config.write_text(
-            config.read_text().replace(
-                "targets: [alertmanager:9093]", f"targets: [{alertmanager.url.removeprefix('http://')}]", 1
-            )
+            text.replace("targets: [alertmanager:9093]", f"targets: [{alertmanager.url.removeprefix('http://')}]", 1)
         )
-        with run_prometheus_with(newest, config=config, workdir=tmp_path):
+        # At first Prometheus knows no Alertmanager; as shipped it sends again after a minute.
+        again = ["--rules.alert.resend-delay=1s"]
+        with run_prometheus_with(newest, config=config, workdir=tmp_path, arguments=again):
             (watchdog,) = wait_until(
                 lambda: [each for each in alertmanager.alerts() if each["labels"]["alertname"] == "CliproxyWatchdog"],
-                seconds=2 * PATIENCE_SECONDS,  # sent again after a minute if Prometheus knew no Alertmanager at first
             )
 
     assert watchdog["annotations"]["dashboard_url"] == f"{base}/d/cliproxy-overview?from=now-6h&to=now"

@@ -152,6 +152,20 @@ def test_all_checks_run_and_each_failure_is_named(checkout: Path, failing: list[
     assert done.returncode == bool(blamed)
 
 
+def test_what_the_type_check_finds_is_shown_after_the_tests(checkout: Path) -> None:
+    for name in ["fetch-monitoring", "fetch-chromium", "fetch-compose", "fetch-supabase"]:
+        _program(checkout / "scripts" / name, "")
+    _program(checkout / ".tools/venv/bin/ruff", "")
+    _program(checkout / ".tools/venv/bin/mypy", "touch begun; echo 'app.py:1: error: a text is no number'; exit 1")
+    # The tests of this checkout end when the type check has begun beside them.
+    _program(checkout / ".tools/venv/bin/python", "until [ -f begun ]; do sleep 0.01; done; echo 1 passed")
+
+    done = _run(["scripts/check"], cwd=checkout)
+
+    assert done.stdout.splitlines()[-2:] == ["1 passed", "app.py:1: error: a text is no number"]
+    assert done.stderr == "failed: mypy\n"
+
+
 @pytest.mark.parametrize(
     ("ci", "code", "says"),
     [
