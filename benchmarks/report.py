@@ -59,7 +59,7 @@ To measure on your machine:
 ```
 make bench                             # everything; a quarter of an hour, 1 GB in the temporary directory
 python -m benchmarks P1 P3 --quick     # some of it, on less input
-python -m benchmarks --write           # everything, and this page anew
+python -m benchmarks --write           # everything, and this page again
 ```
 
 The input is invented traffic in the shape of CPA 7.2 with response headers (`benchmarks/records.py`). Nothing leaves
