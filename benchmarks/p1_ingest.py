@@ -30,10 +30,9 @@ def measure(directory: Path, quick: bool) -> Section:
     number = 20 if quick else 100
     section = Section(
         "P1: taking in records",
-        f"{number} bodies of 1,000 records each, from bytes to the second commit: read and redacted, stored with a"
-        " sync, normalized, priced, booked as entries, totals, roll-up and histograms. The peer is a stand-in written"
-        " for this comparison (`benchmarks/peer.py`): `json.loads`, a dataclass for each record, counters of"
-        " prometheus_client; nothing on disk. A poll of one record is everything but HTTP.",
+        f"{number} bodies of 1,000 records each, from bytes to the second commit. The peer (`benchmarks/peer.py`) only"
+        " does `json.loads`, a dataclass per record and counters of prometheus_client, with nothing on disk. A poll of"
+        " one record is everything but HTTP.",
     )
     real = _compare(Stream(real_labels(), records=number * 1000).bodies(number), directory)
     _report(section, "real labels", real)

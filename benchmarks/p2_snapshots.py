@@ -71,14 +71,12 @@ def measure(directory: Path, quick: bool) -> Section:
     """Run it with ledgers below ``directory``."""
     section = Section(
         "P2: snapshots",
-        "A proxy of CPA 6.9 with so many details in its `/usage`, polled again while nothing has changed, and after 100"
-        " more requests: from the body in memory to the commit. Beside it the same body decoded by `json.loads`, and by"
-        " msgspec into typed objects and nothing else. CPU time by turns, best of five. *Memory*: the most that a"
-        " process had above what it had before, while it fetched the body over HTTP and took it in, divided by the"
-        " body; also where all details are of one client and model, at the first contact, and when they come in another"
-        " order, so that all of them are read again. *The older collector* fetched the body with each poll, decoded it"
-        " by `.json()` and wrote the whole of it into a column `raw_data` by the `supabase` client; beside it our poll"
-        " that finds nothing new, both with servers in another process, CPU time by turns.",
+        "CPA 6.9 with this many details in its `/usage`, polled again unchanged, and after 100 more requests: from the"
+        " body in memory to the commit, best of five. For comparison, the same body decoded by `json.loads`, and by"
+        " msgspec into typed objects. *Memory*: the peak above the start while the body is fetched and taken in,"
+        " divided by the body; also when all details share one client and model, at first contact, and reordered so"
+        " that all are read again. *The predecessor* decoded the body with `.json()` and wrote all of it to Supabase at"
+        " each poll; it is compared with our poll that finds nothing new, both with servers in another process.",
     )
     for details in (10_000, 100_000) if quick else (10_000, 100_000, 300_000):
         _measure_size(section, details, directory / str(details))
@@ -176,7 +174,7 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     section.add("first contact, µs per detail", first / details * 1e6, "{:.1f}")
     if of_size:
         share = _older_collector_by_ours(now["body"], directory)
-        section.add_floor("with fetch: the older collector ÷ ours", share, "{:.1f}", at_least=10)
+        section.add_floor("with fetch: the predecessor ÷ ours", share, "{:.1f}", at_least=10)
     section.add("memory ÷ body", _memory(now["body"], directory), "{:.2f}", at_most=1.2 if of_size else None)
     in_one = directory / "one-series"
     first_body, second_body = (make_body(details, in_one_series=True, reordered=each) for each in (False, True))
@@ -208,7 +206,7 @@ def _memory(body: bytes, directory: Path) -> float:
 
 
 def _older_collector_by_ours(body: bytes, directory: Path) -> float:
-    """CPU time of a poll that finds nothing new: the older collector's divided by ours."""
+    """CPU time of a poll that finds nothing new: the predecessor's divided by ours."""
     return _in_child(_cost_of_a_poll, body, directory)
 
 

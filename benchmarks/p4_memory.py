@@ -36,9 +36,9 @@ def measure(directory: Path, quick: bool) -> Section:
     program.close()
     section = Section(
         "P4: memory",
-        f"`cliproxy-exporter run` as a process of its own, on SQLite alone, with a ledger of {entries:,} entries in"
-        f" {label_sets:,} label sets (10,000 series), polling a demo proxy that is another process. Resident memory"
-        f" after the first scrape, then after {_POLLS} polls, {_SCRAPES} scrapes with gzip and one status page. MiB.",
+        f"`cliproxy-exporter run` without Supabase, with a ledger of {entries:,} entries in {label_sets:,} label sets"
+        " (10,000 series), polling a demo proxy in another process. Resident memory in MiB after the first scrape, then"
+        f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip and one status page.",
     )
     with _started(["-m", "exporter.simulator", "--port", "0", "--print-port"], directory, {}) as demo:
         settings = {

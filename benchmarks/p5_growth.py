@@ -25,12 +25,11 @@ def measure(directory: Path, quick: bool) -> Section:
     """Run it with ledgers below ``directory``."""
     section = Section(
         "P5: the ledger",
-        "A ledger filled through the whole intake by bodies of 1,000 records, a record every"
-        f" {SECONDS_BETWEEN_RECORDS} s. *On disk*: the whole file divided by entries; the quieter a proxy, the more of"
-        " its roll-up is in there. *Written*: what the process handed to write calls, log and checkpoints included. The"
-        " cost of a grown ledger is that of the same bodies, taken in by turns by it and by a new one, best of"
-        f" {_ROUNDS} times {_BODIES} bodies. *Limits*: all 50, with three units each, looked at once after a booking;"
-        " checked equal to the plain sum.",
+        f"A ledger filled by bodies of 1,000 records, one record every {SECONDS_BETWEEN_RECORDS} s. *On disk*: the"
+        " whole file divided by entries; a quiet proxy has more roll-up per entry. *Written*: all write calls,"
+        " including log and checkpoints. *Cost*: the same bodies, taken in by turns by the grown ledger and a new one,"
+        f" best of {_ROUNDS} times {_BODIES} bodies. *Limits*: all of them, with three units each, evaluated once after"
+        " a booking and checked against the plain sum.",
     )
     sizes = [_MILLION] if quick else [_MILLION, 10 * _MILLION]
     stream = Stream(real_labels(), records=sizes[-1] + len(sizes) * _ROUNDS * (_BODIES + _WARM_UP) * 1000)

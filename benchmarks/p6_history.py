@@ -36,12 +36,10 @@ def measure(directory: Path, quick: bool) -> Section:
     """Run it with ledgers below ``directory``."""
     section = Section(
         "P6: history",
-        "A backlog drained by calls of 1,000 records. *Stand-in*: a server in another process that reads a call and"
-        " answers at once, so that nothing but the exporter is measured: CPU time of reading the ledger, making the"
-        " rows, JSON, the `supabase` client and moving the cursor, best of five. *Memory*: what a process had at most"
-        " while it drained, above what it had after its first ten calls. *Real server*: PostgreSQL with the"
-        " test suite's API in front, records of one per 0.7 s; beside it a bare loop that posts the same bodies to an"
-        " emptied database there.",
+        "A backlog sent in calls of 1,000 records. *CPU*: against a server in another process that answers at once, so"
+        " that only the exporter is measured, best of five. *Memory*: the peak above what the process had after its"
+        " first ten calls. *Real server*: PostgreSQL behind the test suite's API; for comparison, a bare loop posts the"
+        " same bodies to an empty database there.",
     )
     few, many = (20_000, 100_000) if quick else (100_000, 1_000_000)
     with _stand_in() as (url, counted):

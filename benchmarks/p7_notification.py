@@ -25,8 +25,8 @@ def measure(directory: Path, quick: bool) -> Section:
     section = Section(
         "P7: from a request to a notification",
         "Seconds from the end of a request that uses up a limit until the webhook has the alert, with the shipped"
-        " intervals: the proxy is polled every 15 s, limits are looked at every 5 s, the exporter is scraped and the"
-        f" rule evaluated every 10 s. {_REQUESTS} requests at random moments, wall time.",
+        " intervals: polls every 15 s, limits every 5 s, scrapes and rules every 10 s."
+        f" {_REQUESTS} requests at random moments.",
     )
     with running_stack("3.x", directory, limits=_LIMITS) as stack:
         stack.prometheus.wait_for("cliproxy_up == 1", timeout=60)

@@ -11,6 +11,7 @@ from exporter.errors import ProxyError
 from exporter.history.client import REASONS as HISTORY_REASONS
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.ingest import poller as pipeline
+from exporter.ledger.schema import MIGRATIONS
 from exporter.metrics.collectors import REJECTION_REASONS
 from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
 from exporter.proxy_status import ProxyStatus
@@ -153,6 +154,26 @@ def test_every_state_of_the_history_and_every_reason_is_explained_and_no_other()
     explained = _first_column(ROOT / "docs" / "supabase.md", "When something is wrong")
 
     assert explained == {*HISTORY_STATES, *HISTORY_REASONS}
+
+
+def test_the_architecture_page_names_every_module_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = dict(re.findall(r"^### `(exporter/(?:\w+/)?)`\n(.*?)(?=^##)", page, flags=re.MULTILINE | re.DOTALL))
+    first_columns = {room: re.findall(r"^\|([^|]+)\|", text, flags=re.MULTILINE) for room, text in rooms.items()}
+    named = {
+        room + module
+        for room, column in first_columns.items()
+        for module in re.findall(r"`([\w/]+\.py)`", "".join(column))
+    }
+
+    modules = (path for path in (ROOT / "exporter").rglob("*.py") if path.name != "__init__.py")
+    assert named == {path.relative_to(ROOT).as_posix() for path in modules}
+
+
+def test_the_architecture_page_explains_every_table_of_the_ledger_and_no_other() -> None:
+    tables = set(re.findall(r"create table (\w+)", "".join(MIGRATIONS)))
+
+    assert _first_column(ROOT / "docs" / "architecture.md", "Tables") == tables
 
 
 # --- examples ---------------------------------------------------------------------------------------------------------
