@@ -1,7 +1,7 @@
 """Families that are built anew at each scrape from what is known in memory: a vanished account vanishes here, too."""
 
 import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,20 +14,17 @@ from exporter.history.state import HistoryStatus
 from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.periods import used_lately
-from exporter.ledger.views.totals import Attempts, SeriesKey
+from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
 from exporter.metrics import families as f
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import STATES, ProxyStatus
+from exporter.proxy_status import STATES, Statuses
 from exporter.records import Billing
 
 _log = structlog.get_logger("exporter.metrics")
 _STATUSES = ("active", "error", "disabled", "other")
-
-Statuses = Callable[[], Iterable[ProxyStatus]]
-HistoryState = Callable[[], HistoryStatus | None]
-"""Tells how the history is doing; None without one."""
 
 
 class SafeCollector(Collector):
@@ -174,23 +171,6 @@ def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) ->
         attempts.add_metric([*shown, "success"], count.success)
         attempts.add_metric([*shown, "failed"], count.failed)
     return [attempts], young
-
-
-def shown_attempts(
-    ledger: Ledger, labels: Labels, *, hidden: Collection[object] = ()
-) -> dict[tuple[str, str, str], Attempts]:
-    """The proxy's own counts of attempts by (proxy, shown credential, provider); those of ``hidden`` ids count as 0."""
-    names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
-    sums: dict[tuple[str, str, str], Attempts] = {}
-    with ledger.totals.lock:
-        for id_, count in ledger.totals.attempts.items():
-            credential = ledger.dictionary.resolved(id_)
-            key = (names[credential.proxy], labels.credential(id_), credential.provider)
-            sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
-            if id_ not in hidden:
-                sum_.success += count.success
-                sum_.failed += count.failed
-    return sums
 
 
 def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:

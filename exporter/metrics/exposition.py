@@ -5,8 +5,6 @@ than all the rest of a large scrape.
 """
 
 import gzip
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 from prometheus_client import CollectorRegistry, Metric
@@ -15,28 +13,22 @@ from prometheus_client.openmetrics import exposition as openmetrics_format
 from werkzeug.http import parse_accept_header
 
 from exporter.clock import Clock
+from exporter.history.state import HistoryState
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
 from exporter.metrics import collectors
 from exporter.metrics.ledger_text import LedgerText
 from exporter.pricing.layers import PriceLayers
+from exporter.proxy_status import Statuses
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _EOF = b"# EOF\n"
 
 _log = structlog.get_logger("exporter.metrics")
-
-
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """A rendered scrape. Call ``answered`` once it has been sent."""
-
-    body: bytes
-    headers: dict[str, str]
-    answered: Callable[[], None]
 
 
 class Exposition:
@@ -47,12 +39,12 @@ class Exposition:
         *,
         ledger: Ledger,
         labels: Labels,
-        statuses: collectors.Statuses,
+        statuses: Statuses,
         prices: PriceLayers,
         limits: LimitBoard,
         clock: Clock,
         registry: CollectorRegistry,
-        history: collectors.HistoryState = lambda: None,
+        history: HistoryState = lambda: None,
     ) -> None:
         """``registry`` holds the exporter's own direct metrics; families made at each scrape are added around it."""
         self._ledger = ledger
