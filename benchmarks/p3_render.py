@@ -2,37 +2,24 @@
 
 import gzip
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 from benchmarks.measure import by_turns, cpu_seconds
-from benchmarks.program import PROXY, Program
+from benchmarks.program import Program
 from benchmarks.records import Stream, every_label_set
 from benchmarks.report import Section
 from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.families import (
-    COST,
-    FAILED_REQUESTS,
-    LATENCY,
-    LATENCY_BOUNDS,
-    LEDGER_FAMILIES,
-    TTFT,
-    TTFT_BOUNDS,
-    UNPRICED_REQUESTS,
-    Family,
-)
-from exporter.metrics.ledger_text import LedgerText
+from exporter.metrics.usage import LedgerText
 from exporter.pricing.layers import open_prices
-from exporter.records import Basis, Billing
 from exporter.settings.model import Aliases
+from tests.fakes.client_library import ClientLibrary
 
 SERIES_PER_LABEL_SET = 8
 """Seven families of counters and the cost; what belongs to a route or a failure is few beside them."""
@@ -63,9 +50,9 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
     ledger.reveal(after_seconds=0)
     ledger.periods.refresh()
     labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
-    text = LedgerText(ledger.totals, ledger.dictionary, labels)
+    text = LedgerText(ledger.totals, labels)
     reference = CollectorRegistry(auto_describe=False)
-    reference.register(_Reference(program, labels))
+    reference.register(ClientLibrary(ledger, labels))
     exposition = Exposition(
         ledger=ledger,
         labels=labels,
@@ -120,58 +107,3 @@ def _check_equal(ours: bytes, theirs: bytes) -> int:
 def _samples(text: bytes) -> Counter[tuple[str, tuple[tuple[str, str], ...], float]]:
     families = text_string_to_metric_families(text.decode())
     return Counter((s.name, tuple(sorted(s.labels.items())), s.value) for each in families for s in each.samples)
-
-
-class _Reference(Collector):
-    """The totals as prometheus_client's own families, made anew at each scrape."""
-
-    def __init__(self, program: Program, labels: Labels) -> None:
-        dictionary, totals = program.ledger.dictionary, program.ledger.totals
-
-        def route(id_: int) -> list[str]:
-            found = dictionary.routes[id_]
-            return [PROXY, found.provider, found.model]
-
-        def series(id_: int) -> list[str]:
-            found = dictionary.series[id_]
-            return [*route(found.route), labels.credential(found.credential), labels.client(found.client)]
-
-        self._series = [(series(id_), numbers) for id_, numbers in totals.series.items()]
-        self._costs = [
-            ([*series(id_), Basis(basis).label, Billing(billing).label], nano_usd / 1e9)
-            for (id_, basis, billing), nano_usd in totals.costs.items()
-        ]
-        self._failed = [
-            ([*route(id_), labels.credential(credential), code], number)
-            for (id_, credential, code), number in totals.failed.items()
-        ]
-        self._unpriced = [([*route(id_), reason], number) for (id_, reason), number in totals.unpriced.items()]
-        self._latency = [(route(id_), numbers) for id_, numbers in totals.latency.items()]
-        self._ttft = [(route(id_), numbers) for id_, numbers in totals.ttft.items()]
-
-    def describe(self) -> Iterable[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        for index, family in enumerate(LEDGER_FAMILIES[:7]):
-            yield _counter(family, ((labels, numbers[index]) for labels, numbers in self._series))
-        yield _counter(COST, self._costs)
-        yield _counter(FAILED_REQUESTS, self._failed)
-        yield _counter(UNPRICED_REQUESTS, self._unpriced)
-        yield _histogram(LATENCY, LATENCY_BOUNDS, self._latency)
-        yield _histogram(TTFT, TTFT_BOUNDS, self._ttft)
-
-
-def _counter(family: Family, rows: Iterable[tuple[list[str], float]]) -> Metric:
-    made = CounterMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, value in rows:
-        made.add_metric(labels, value)
-    return made
-
-
-def _histogram(family: Family, bounds: Sequence[str], rows: Iterable[tuple[list[str], tuple[int, ...]]]) -> Metric:
-    made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, (observations, sum_ms, *buckets) in rows:
-        pairs = [*zip(bounds, buckets, strict=True), ("+Inf", observations)]
-        made.add_metric(labels, pairs, sum_ms / 1000)
-    return made

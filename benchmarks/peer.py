@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from exporter.metrics.families import LATENCY_BOUNDS, TTFT_BOUNDS
+from exporter.metrics.usage import LATENCY_BOUNDS, TTFT_BOUNDS
 
 _ROUTE = ("provider", "model")
 _SERIES = (*_ROUTE, "credential", "client")

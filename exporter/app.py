@@ -18,7 +18,6 @@ from exporter.history.predecessor.rate_limit_status import status_task
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.history.tasks import prune_task, snapshot_task
-from exporter.ingest.poll_metrics import PollMetrics
 from exporter.ingest.poller import Pipeline
 from exporter.ingest.queue import Intake
 from exporter.ingest.snapshot import SnapshotIntake
@@ -32,6 +31,7 @@ from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.limits.yaml_source import UserLimits
 from exporter.metrics.exposition import Exposition
+from exporter.metrics.polls import PollMetrics
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices

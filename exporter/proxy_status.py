@@ -3,6 +3,7 @@
 Each poll replaces the whole value, so a reader never sees half of a change.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from exporter.normalize.credentials import Account
@@ -54,3 +55,7 @@ class ProxyStatus:
     @property
     def is_well(self) -> bool:
         return self.state == "ok"
+
+
+Statuses = Callable[[], Iterable[ProxyStatus]]
+"""Tells the state of each proxy that is polled."""

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from exporter.ledger.label_store import Dictionary
-from exporter.ledger.labels import Labels
+from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.schema import BUCKET_MS
-from exporter.metrics.families import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, Family
-from exporter.metrics.ledger_text import escape
+from exporter.metrics.family import Family
+from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, usd
 from exporter.records import Basis, Billing
 
 
@@ -36,11 +35,7 @@ class Span:
 
 COLUMNS = (
     "time",
-    "proxy",
-    "provider",
-    "model",
-    "credential",
-    "client",
+    *SeriesLabels._fields,
     "billing",
     "counted",
     "code",
@@ -66,38 +61,17 @@ where e.ts_ms >= ? and e.ts_ms < ? order by e.ts_ms, e.id
 """
 
 
-class Names:
-    """Label values of a series as they are shown."""
-
-    def __init__(self, dictionary: Dictionary, labels: Labels) -> None:
-        self._dictionary = dictionary
-        self._labels = labels
-        self._proxies = {id_: name for name, id_ in dictionary.proxies.items()}
-
-    def of(self, series: int) -> tuple[str, str, str, str, str]:
-        """Proxy, provider, model, credential, client."""
-        found = self._dictionary.series[series]
-        route = self._dictionary.routes[found.route]
-        return (
-            self._proxies[route.proxy],
-            route.provider,
-            route.model,
-            self._labels.credential(found.credential),
-            self._labels.client(found.client),
-        )
-
-
-def write_jsonl(connection: sqlite3.Connection, names: Names, span: Span, out: Writer) -> None:
+def write_jsonl(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
     """One JSON object a line for each entry, oldest first. Money is text: no float holds it exactly."""
-    for row in _entries(connection, names, span):
+    for row in _entries(connection, labels, span):
         out.write(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n")
 
 
-def write_csv(connection: sqlite3.Connection, names: Names, span: Span, out: Writer) -> None:
+def write_csv(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
     """A line for each entry, oldest first, with a header. A text that a spreadsheet would run is made harmless."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in _entries(connection, names, span):
+    for row in _entries(connection, labels, span):
         writer.writerow([_harmless(value) if isinstance(value, str) else value for value in row])
 
 
@@ -107,14 +81,14 @@ def _harmless(text: str) -> str:
 
 
 def _entries(
-    connection: sqlite3.Connection, names: Names, span: Span
+    connection: sqlite3.Connection, labels: Labels, span: Span
 ) -> Iterator[tuple[str | int | float | bool, ...]]:
     for row in connection.execute(_ENTRIES, (span.since_ms, span.until_ms)):
         (ts_ms, series, billing, counted, code, latency_ms, ttft_ms, uncached, read, write, *rest) = row
         output, reasoning, unclassified, nano_usd, basis, unpriced, price = rest
         yield (
             datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            *names.of(series),
+            *labels.series(series),
             Billing(billing).label,
             bool(counted),
             code,
@@ -126,15 +100,11 @@ def _entries(
             output,
             reasoning,
             unclassified,
-            _usd(nano_usd),
+            usd(nano_usd),
             Basis(basis).label,
             unpriced,
             price,
         )
-
-
-def _usd(nano: int) -> str:
-    return f"{nano // 10**9}.{nano % 10**9:09d}"
 
 
 # --- OpenMetrics ---------------------------------------------------------------------------------------------------
@@ -157,16 +127,16 @@ _EXPORTED: tuple[tuple[Family, str, str], ...] = (
 )
 
 
-def write_openmetrics(connection: sqlite3.Connection, names: Names, span: Span, out: Writer) -> None:
+def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
     """The roll-up as counters over time, for ``promtool tsdb create-blocks-from openmetrics``.
 
     A sample for each quarter of an hour in which something was used, at its end; before its first use a series is 0.
     Counters start where the roll-up does, so a later ``--since`` shows the same values.
     """
     for family, keys, value in _EXPORTED:
-        out.write(f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n")
+        out.write(family.head(openmetrics=True))
         rows = connection.execute(_ROLLUP.format(keys=keys, value=value), (span.until_ms // BUCKET_MS,))
-        for block, samples in _summed(rows, names, family):
+        for block, samples in _summed(rows, labels, family):
             total = 0
             before: int | None = None
             for bucket, number in samples:
@@ -181,20 +151,20 @@ def write_openmetrics(connection: sqlite3.Connection, names: Names, span: Span, 
 
 
 def _summed(
-    rows: Iterable[tuple[int, ...]], names: Names, family: Family
+    rows: Iterable[tuple[int, ...]], labels: Labels, family: Family
 ) -> Iterable[tuple[str, list[tuple[int, int]]]]:
     """Label block → (bucket, increase) in time order; series with the same labels are added up."""
     blocks: dict[str, dict[int, int]] = {}
     for series, *keys, bucket, number in rows:
-        values = [*names.of(series)]
+        values = labels.series(series)._asdict()
         if keys:
-            values += [Basis(keys[0]).label, Billing(keys[1]).label]
-        block = ",".join(f'{label}="{escape(text)}"' for label, text in zip(family.labels, values, strict=True))
+            values |= {"basis": Basis(keys[0]).label, "billing": Billing(keys[1]).label}
+        block = family.block(values)
         increases = blocks.setdefault(block, {})
         increases[bucket] = increases.get(bucket, 0) + number
     return ((block, sorted(increases.items())) for block, increases in blocks.items())
 
 
 def _sample(family: Family, block: str, total: int, at_ms: int) -> str:
-    value = _usd(total) if family is COST else str(total)
+    value = usd(total) if family is COST else str(total)
     return f"{family.sample_name}{{{block}}} {value} {at_ms // 1000}\n"

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES, Family
+from exporter.metrics.exposition import FAMILIES
+from exporter.metrics.family import Family
 from exporter.settings.reference import env_example, settings_markdown
 
 
@@ -21,7 +22,7 @@ def metrics_markdown() -> str:
         "",
         "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",
-        *(_row(family) for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES)),
+        *map(_row, FAMILIES),
         "",
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """How the history is doing: the words for the page, the values for the metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 STATES = (
@@ -37,3 +37,7 @@ class HistoryStatus:
     @property
     def is_well(self) -> bool:
         return self.state in ("ok", "catching_up", "restoring", "starting")
+
+
+HistoryState = Callable[[], HistoryStatus | None]
+"""Tells how the history is doing; None without one."""

@@ -7,13 +7,13 @@ counted by reason, and is logged when it changes, not when it repeats.
 import contextlib
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import structlog
 
 from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
-from exporter.ingest.poll_metrics import PollMetrics
 from exporter.ingest.pop_watch import PopWatch
 from exporter.ingest.queue import Intake
 from exporter.ingest.restart_log import RestartLog
@@ -40,6 +40,16 @@ _REFRESH_SECONDS = 60.0
 _log = structlog.get_logger("exporter.pipeline")
 
 
+class PollCounts(Protocol):
+    """Counts polls, failures by reason, and how long polls take."""
+
+    def started(self, proxy: str) -> None: ...
+
+    def failed(self, proxy: str, reason: str) -> None: ...
+
+    def finished(self, proxy: str, seconds: float) -> None: ...
+
+
 class Pipeline:
     """Polls one proxy. ``status`` may be read by any thread."""
 
@@ -52,7 +62,7 @@ class Pipeline:
         snapshots: SnapshotIntake,
         pseudonym: Pseudonym,
         clock: Clock,
-        metrics: PollMetrics,
+        metrics: PollCounts,
         longest_interval_seconds: float | None = None,
     ) -> None:
         self.name = client.name

@@ -5,10 +5,37 @@ was first met. So an alias can come, change and go without splitting a total.
 """
 
 import threading
+from typing import NamedTuple
 
 from exporter.ledger.label_store import Dictionary
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.settings.model import Aliases, CredentialAlias
+
+
+class RouteLabels(NamedTuple):
+    """The labels of a route: the names that the metrics have for them, and their values."""
+
+    proxy: str
+    provider: str
+    model: str
+
+
+class SeriesLabels(NamedTuple):
+    """The labels of a series, as ``RouteLabels``."""
+
+    proxy: str
+    provider: str
+    model: str
+    credential: str
+    client: str
+
+
+class CredentialLabels(NamedTuple):
+    """The labels of a credential, as ``RouteLabels``."""
+
+    proxy: str
+    credential: str
+    provider: str
 
 
 class Labels:
@@ -20,12 +47,31 @@ class Labels:
         self._credential_aliases = [(*_handle(alias, pseudonym), alias.alias) for alias in aliases.credentials]
         self._lock = threading.Lock()
         self._seen = -1
+        self._proxies: dict[int, str] = {}
         self._credentials: dict[int, str] = {}
         self._clients: dict[int, str] = {}
 
     @property
     def version(self) -> int:
         return self._dictionary.labels_version
+
+    def proxy(self, id_: int) -> str:
+        """The name of a proxy."""
+        if id_ not in self._proxies:
+            self._proxies = {id_: name for name, id_ in self._dictionary.proxies.items()}
+        return self._proxies[id_]
+
+    def route(self, id_: int) -> RouteLabels:
+        """The labels of a route."""
+        found = self._dictionary.routes[id_]
+        return RouteLabels(proxy=self.proxy(found.proxy), provider=found.provider, model=found.model)
+
+    def series(self, id_: int) -> SeriesLabels:
+        """The labels of a series."""
+        found = self._dictionary.series[id_]
+        return SeriesLabels(
+            *self.route(found.route), credential=self.credential(found.credential), client=self.client(found.client)
+        )
 
     def client(self, id_: int) -> str:
         """The label of a client."""

@@ -11,7 +11,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource
-from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, ProviderWindow, Thresholds
 from exporter.quotas.merge import is_current
 
 _log = structlog.get_logger("exporter.limits")
@@ -22,14 +22,14 @@ class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
     ``measured`` is what the configured limits have used. ``unmatched`` are the ids of limits against which nothing that
-    was ever used counts. ``early_resets`` counts by the labels of ``cliproxy_limit_early_resets_total``.
+    was ever used counts. ``early_resets`` is how often each window of a provider was emptied before its end.
     """
 
     at_ms: int | None = None
     windows: tuple[LimitWindow, ...] = ()
     measured: tuple[Measured, ...] = ()
     unmatched: tuple[str, ...] = ()
-    early_resets: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    early_resets: Mapping[ProviderWindow, int] = field(default_factory=dict)
 
     def nearest_first(self) -> list[LimitWindow]:
         """The windows, nearest to exhaustion first."""
@@ -129,10 +129,10 @@ class LimitBoard:
             early_resets=early_resets,
         )
 
-    def _provider_windows(self, now_ms: int) -> tuple[list[LimitWindow], dict[tuple[str, ...], int]]:
+    def _provider_windows(self, now_ms: int) -> tuple[list[LimitWindow], dict[ProviderWindow, int]]:
         """What the providers themselves report, as long as it holds, and how often a window was reset early."""
         windows: list[LimitWindow] = []
-        early_resets: dict[tuple[str, ...], int] = {}
+        early_resets: dict[ProviderWindow, int] = {}
         dictionary = self._ledger.dictionary
         proxies = {id_: name for name, id_ in dictionary.proxies.items()}
         thresholds = self._provider_thresholds()
@@ -140,7 +140,9 @@ class LimitBoard:
             reading, credential = quota.reading, dictionary.credentials[id_]
             proxy, label = proxies[credential.proxy], self._labels.credential(id_)
             provider = credential.provider or self._recorded_provider(id_)
-            counted = (proxy, provider, label, reading.scope, reading.window)
+            counted = ProviderWindow(
+                proxy=proxy, provider=provider, credential=label, scope=reading.scope, window=reading.window
+            )
             early_resets[counted] = early_resets.get(counted, 0) + quota.early_resets
             if not is_current(reading, now_ms):
                 continue

@@ -1,9 +1,13 @@
 """The one form in which both kinds of limits reach metrics, page and command line."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 CONFIGURED, PROVIDER = "configured", "provider"
 SHARE = "share"
+
+LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
+"""The fields of a ``LimitWindow`` that tell it from others: the labels of its metrics."""
 
 _LEAST_ELAPSED = 0.02
 """Share of a window that must have passed before its pace says anything."""
@@ -18,6 +22,16 @@ class Thresholds:
 
 
 DEFAULT_THRESHOLDS = Thresholds()
+
+
+class ProviderWindow(NamedTuple):
+    """Which window of a provider: the labels of what is counted of it, by name."""
+
+    proxy: str
+    provider: str
+    credential: str
+    scope: str
+    window: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +67,8 @@ class LimitWindow:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Values of the labels of ``cliproxy_limit_used_ratio``, in their order."""
-        return (
-            self.proxy,
-            self.limit,
-            self.kind,
-            self.provider,
-            self.credential,
-            self.scope,
-            self.window,
-            self.unit,
-        )
+        """The values of ``LIMIT_LABELS``."""
+        return tuple(getattr(self, label) for label in LIMIT_LABELS)
 
     def elapsed_share(self, now_ms: int) -> float | None:
         """How much of the window has passed, 0 to 1; None where it has no end."""

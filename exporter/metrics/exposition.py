@@ -5,38 +5,31 @@ than all the rest of a large scrape.
 """
 
 import gzip
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
-import structlog
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics_format
+from prometheus_client.registry import Collector
 from werkzeug.http import parse_accept_header
 
 from exporter.clock import Clock
+from exporter.history.state import HistoryState
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import collectors
-from exporter.metrics.ledger_text import LedgerText
+from exporter.metrics import credentials, exporter, history, ledger, limits, periods, polls, proxies, usage
+from exporter.metrics.family import families_of
 from exporter.pricing.layers import PriceLayers
+from exporter.proxy_status import Statuses
+
+FAMILIES = families_of(usage, periods, credentials, limits, proxies, polls, ledger, history, exporter)
+"""All there are, in the order of their page."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-_EOF = b"# EOF\n"
-
-_log = structlog.get_logger("exporter.metrics")
-
-
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """A rendered scrape. Call ``answered`` once it has been sent."""
-
-    body: bytes
-    headers: dict[str, str]
-    answered: Callable[[], None]
 
 
 class Exposition:
@@ -47,14 +40,14 @@ class Exposition:
         *,
         ledger: Ledger,
         labels: Labels,
-        statuses: collectors.Statuses,
+        statuses: Statuses,
         prices: PriceLayers,
         limits: LimitBoard,
         clock: Clock,
         registry: CollectorRegistry,
-        history: collectors.HistoryState = lambda: None,
+        history: HistoryState = lambda: None,
     ) -> None:
-        """``registry`` holds the exporter's own direct metrics; families made at each scrape are added around it."""
+        """``registry`` holds the exporter's own direct metrics, which are the last ones of a scrape."""
         self._ledger = ledger
         self._labels = labels
         self._statuses = statuses
@@ -63,21 +56,28 @@ class Exposition:
         self._clock = clock
         self._registry = registry
         self._history = history
-        self._text = LedgerText(ledger.totals, ledger.dictionary, labels)
+        self._text = usage.LedgerText(ledger.totals, labels)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str) -> Scrape:
         """The answer to a request with these headers; ``scraper`` says whose it is: see ``scraper_id``."""
         openmetrics, for_prometheus = _wants_openmetrics(accept), _is_prometheus(accept)
+        text = ""
         shown_at_zero: list[SeriesKey] = []
-        text = self._totals(openmetrics=openmetrics, for_prometheus=for_prometheus, shown_at_zero=shown_at_zero)
-        made = CollectorRegistry(auto_describe=False)
-        made.register(
-            self._collector(totals=text is not None, for_prometheus=for_prometheus, shown_at_zero=shown_at_zero)
-        )
-        parts = [(text or "").encode()]
-        for registry in (made, self._registry):
-            parts.append(_generate_openmetrics(registry) if openmetrics else generate_latest(registry))
-        body = b"".join(part.removesuffix(_EOF) for part in parts) + (_EOF if openmetrics else b"")
+
+        def totals() -> list[Metric]:
+            nonlocal text
+            text, young = self._text.render(openmetrics=openmetrics, for_prometheus=for_prometheus)
+            shown_at_zero.extend(young)
+            return []
+
+        def attempts() -> list[Metric]:
+            made, young = credentials.attempt_families(self._ledger, self._labels, for_prometheus=for_prometheus)
+            shown_at_zero.extend(young)
+            return made
+
+        made = exporter.families_by_part({"totals": totals, **self._parts(attempts)})
+        others = _Made([*made, *self._registry.collect()])
+        body = text.encode() + (_generate_openmetrics(others) if openmetrics else generate_latest(others))
         headers = {
             "Content-Type": _OPENMETRICS_TYPE if openmetrics else _TEXT_TYPE,
             "Vary": "Accept, Accept-Encoding",
@@ -92,45 +92,38 @@ class Exposition:
 
         return Scrape(body=body, headers=headers, answered=answered)
 
-    def _totals(self, *, openmetrics: bool, for_prometheus: bool, shown_at_zero: list[SeriesKey]) -> str | None:
-        try:
-            text, young = self._text.render(openmetrics=openmetrics, for_prometheus=for_prometheus)
-        except Exception:  # noqa: BLE001 - as any other part: it must not cost the whole scrape
-            _log.exception("collector_failed", collector="totals")
-            return None
-        shown_at_zero += young
-        return text
-
-    def _collector(
-        self, *, totals: bool, for_prometheus: bool, shown_at_zero: list[SeriesKey]
-    ) -> collectors.SafeCollector:
-        ledger, labels, statuses = self._ledger, self._labels, self._statuses
-
-        def attempts() -> list[Metric]:
-            families, young = collectors.attempt_families(ledger, labels, for_prometheus=for_prometheus)
-            shown_at_zero.extend(young)
-            return families
-
-        return collectors.SafeCollector(
-            {
-                "periods": lambda: collectors.period_families(ledger),
-                "prices": lambda: collectors.price_families(ledger, self._prices, self._clock),
-                "reload": lambda: collectors.reload_families(self._prices, self._limits),
-                "limits": lambda: collectors.limit_families(self._limits),
-                "proxies": lambda: collectors.proxy_families(statuses),
-                "credentials": lambda: collectors.credential_families(labels, statuses, self._clock),
-                "attempts": attempts,
-                "flow": lambda: collectors.flow_families(ledger, statuses),
-                "ledger": lambda: collectors.ledger_families(ledger),
-                "history": lambda: collectors.history_families(self._history()),
-                "build": collectors.build_families,
-            },
-            outside={"totals": totals},
-        )
+    def _parts(self, attempts: Callable[[], list[Metric]]) -> dict[str, Callable[[], list[Metric]]]:
+        book, labels, statuses, prices = self._ledger, self._labels, self._statuses, self._prices
+        return {
+            "periods": lambda: periods.period_families(book, labels),
+            "prices": lambda: [
+                *periods.price_families(book, prices, self._clock),
+                *exporter.feed_families(prices),
+            ],
+            "reload": lambda: exporter.reload_families(prices, self._limits),
+            "limits": lambda: limits.limit_families(self._limits),
+            "proxies": lambda: proxies.proxy_families(statuses),
+            "credentials": lambda: credentials.credential_families(labels, statuses, self._clock),
+            "attempts": attempts,
+            "flow": lambda: proxies.flow_families(book, labels, statuses),
+            "ledger": lambda: ledger.ledger_families(book, labels),
+            "history": lambda: history.history_families(self._history()),
+            "build": exporter.build_families,
+        }
 
 
-def _generate_openmetrics(registry: CollectorRegistry) -> bytes:
-    text: bytes = openmetrics_format.generate_latest(registry)  # type: ignore[no-untyped-call] # it has no types
+class _Made(Collector):
+    """Metrics that are made already."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _generate_openmetrics(made: Collector) -> bytes:
+    text: bytes = openmetrics_format.generate_latest(made)  # type: ignore[no-untyped-call] # it has no types
     return text
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporter.ledger.labels import Labels
+from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import Attempts
-from exporter.metrics.collectors import shown_attempts
 from exporter.normalize.credentials import Account
 from exporter.proxy_status import ProxyStatus
 
@@ -32,18 +32,18 @@ def credential_states(
     statuses: Iterable[ProxyStatus], *, ledger: Ledger, labels: Labels, now_ms: float
 ) -> list[CredentialState]:
     """The credentials of the last inventories, those that do not work first."""
-    found: dict[tuple[str, str, str], CredentialState] = {}
+    found: dict[CredentialLabels, CredentialState] = {}
     attempts = shown_attempts(ledger, labels)
     for status in statuses:
         for id_, account in status.accounts:
-            key = (status.name, labels.credential(id_), account.facts.provider)
+            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
             state, up, retry_ms = _state(account, now_ms)
             if key in found and (found[key].up or up is None or found[key].up == up):
                 continue  # one key listed twice, or another login of an account
             found[key] = CredentialState(
                 proxy=status.name,
-                label=key[1],
-                provider=account.facts.provider,
+                label=key.credential,
+                provider=key.provider,
                 plan=account.plan,
                 state=state,
                 up=up,

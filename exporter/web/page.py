@@ -16,13 +16,14 @@ from flask import Flask, Response, make_response, render_template
 from exporter import __version__, formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError
+from exporter.history.state import HistoryState
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
-from exporter.metrics.collectors import HistoryState, Statuses
 from exporter.pricing.layers import PriceLayers
+from exporter.proxy_status import Statuses
 from exporter.records import Billing
 from exporter.web.credential_states import credential_states
 from exporter.web.overview import Figures, Overview, Spark

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -10,14 +11,19 @@ from werkzeug.exceptions import HTTPException
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.history.predecessor.remaining import label_after_reset
-from exporter.ledger.views.scrapers import scraper_id
+from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.limits.board import LimitBoard
-from exporter.metrics.exposition import Exposition, Scrape
 from exporter.web.access import Access, Refusal
 from exporter.web.page import Page, add_filters
 
 _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 """Names of the functions that ask for no token: health checks have nowhere to keep one."""
+
+
+class Exposition(Protocol):
+    """Renders ``/metrics`` for a request with these headers; ``scraper`` says whose it is: see ``scraper_id``."""
+
+    def scrape(self, *, accept: str, accept_encoding: str, scraper: str) -> Scrape: ...
 
 
 @dataclass(frozen=True, slots=True)

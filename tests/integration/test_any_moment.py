@@ -24,7 +24,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow, read_flow
-from exporter.metrics.ledger_text import LedgerText
+from exporter.metrics.usage import LedgerText
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Attempt, Traffic
@@ -99,7 +99,7 @@ class _Process:
             ledger.register(proxy)
         intakes = {proxy: intake_of(ledger, proxy, clock=clock) for proxy in _PROXIES}
         labels = Labels(ledger.dictionary, Aliases(), PSEUDONYMS.of)
-        return cls(ledger, intakes, LedgerText(ledger.totals, ledger.dictionary, labels))
+        return cls(ledger, intakes, LedgerText(ledger.totals, labels))
 
     def counters(self, *, for_prometheus: bool) -> dict[str, float]:
         """What a scrape shows. Prometheus has then been told."""

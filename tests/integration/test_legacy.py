@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.ingest.poll_metrics import PollMetrics
 from exporter.ingest.poller import Pipeline
+from exporter.metrics.polls import PollMetrics
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic

@@ -16,7 +16,7 @@ from exporter.errors import LedgerFullError
 from exporter.ingest.queue import Intake
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.ledger_text import LedgerText
+from exporter.metrics.usage import LedgerText
 from exporter.normalize.wire import read_batch
 from exporter.records import Tokens
 from exporter.settings.model import Aliases
@@ -132,9 +132,7 @@ class Life:
 
     def check_that_no_counter_falls(self, *, prometheus: bool) -> None:
         labels = Labels(self.ledger.dictionary, Aliases(), PSEUDONYMS.of)
-        text, _ = LedgerText(self.ledger.totals, self.ledger.dictionary, labels).render(
-            openmetrics=True, for_prometheus=prometheus
-        )
+        text, _ = LedgerText(self.ledger.totals, labels).render(openmetrics=True, for_prometheus=prometheus)
         for line in text.splitlines():
             if not line.startswith("#"):
                 name, _, value = line.rpartition(" ")

@@ -6,7 +6,7 @@ known by a hash of both, which bounds what a client can make us keep. It counts 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from exporter.clock import Clock
@@ -14,6 +14,15 @@ from exporter.clock import Clock
 LATELY_SECONDS = 600.0
 MOST_SCRAPERS = 16
 """Further ones are not waited for until one of these has gone: otherwise a client could invent any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """The answer to a scraper. Call ``answered`` once it has been sent."""
+
+    body: bytes
+    headers: dict[str, str]
+    answered: Callable[[], None]
 
 
 def scraper_id(address: str, user_agent: str) -> str:

@@ -20,6 +20,8 @@ SeriesKey = tuple[str | int, ...]
 ``("f", route, credential, code)``, ``("u", route, reason)``, ``("l", route)``, ``("t", route)``,
 ``("a", credential)``."""
 
+SERIES_NUMBERS = ("requests", "input", "output", "cache_read", "cache_write", "reasoning", "unclassified")
+"""What the numbers in ``Totals.series`` are: input with cache, output with reasoning."""
 
 _FAMILIES = {
     "s": "series",
@@ -80,7 +82,7 @@ class Totals:
         self._clock = clock
         self.lock = threading.RLock()
         self.series: dict[int, list[int]] = {}
-        """requests, input (with cache), output (with reasoning), cache read, cache write, reasoning, unclassified"""
+        """See ``SERIES_NUMBERS``."""
         self.costs: dict[tuple[int, int, int], int] = {}
         """nano-USD by series, basis, billing"""
         self.failed: dict[tuple[int, int, str], int] = {}

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from exporter.history.client import REASONS
 from exporter.history.state import STATES
-from exporter.metrics.families import HISTORY_FAMILIES
+from exporter.metrics import history
+from exporter.metrics.family import families_of
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
@@ -34,7 +35,7 @@ def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(
 
     shown = {family.name: family for family in text_string_to_metric_families(text)}
     samples: dict[tuple[str, ...], float] = {}
-    for family in HISTORY_FAMILIES:
+    for family in families_of(history):
         found = shown[family.name]
         assert (found.type, found.documentation) == (family.kind, family.help)
         assert {frozenset(each.labels) for each in found.samples} == {frozenset(family.labels)}

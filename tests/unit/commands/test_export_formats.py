@@ -10,7 +10,7 @@ import msgspec
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from exporter.commands.export_formats import COLUMNS, Names, Span, write_csv, write_jsonl, write_openmetrics
+from exporter.commands.export_formats import COLUMNS, Span, write_csv, write_jsonl, write_openmetrics
 from exporter.ingest.queue import Intake
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -32,13 +32,13 @@ class _Clock:
         return _NOW
 
 
-def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Names]:
+def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     pseudonym = Pseudonyms(b"k").of
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
     intake = Intake("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock())
     for body in bodies:
         intake.take(body, before_booking=lambda _handles: None)
-    return ledger, Names(ledger.dictionary, Labels(ledger.dictionary, Aliases(), pseudonym))
+    return ledger, Labels(ledger.dictionary, Aliases(), pseudonym)
 
 
 def _traffic(count: int) -> bytes:
@@ -53,11 +53,11 @@ def _samples(text: str) -> list[Sample]:
 
 
 def test_every_entry_is_a_line_of_jsonl_and_a_row_of_csv(tmp_path: Path) -> None:
-    ledger, names = _ledger_with(tmp_path, _traffic(200))
+    ledger, labels = _ledger_with(tmp_path, _traffic(200))
     as_jsonl, as_csv = io.StringIO(), io.StringIO()
     with ledger.reading() as connection:
-        write_jsonl(connection, names, _ALL, as_jsonl)
-        write_csv(connection, names, _ALL, as_csv)
+        write_jsonl(connection, labels, _ALL, as_jsonl)
+        write_csv(connection, labels, _ALL, as_csv)
         nano, tokens = connection.execute("select sum(nano_usd), sum(output) from entry").fetchone()
     lines = [json.loads(line) for line in as_jsonl.getvalue().splitlines()]
     rows = list(csv.DictReader(io.StringIO(as_csv.getvalue())))
@@ -68,11 +68,11 @@ def test_every_entry_is_a_line_of_jsonl_and_a_row_of_csv(tmp_path: Path) -> None
 
 
 def test_a_span_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
-    ledger, names = _ledger_with(tmp_path, _traffic(50))
+    ledger, labels = _ledger_with(tmp_path, _traffic(50))
     with ledger.reading() as connection:
         moments = [row[0] for row in connection.execute("select ts_ms from entry order by ts_ms")]
         out = io.StringIO()
-        write_jsonl(connection, names, Span(since_ms=moments[10], until_ms=moments[40]), out)
+        write_jsonl(connection, labels, Span(since_ms=moments[10], until_ms=moments[40]), out)
     assert len(out.getvalue().splitlines()) == sum(moments[10] <= moment < moments[40] for moment in moments)
 
 
@@ -81,12 +81,12 @@ def test_hostile_names_stay_one_value_and_are_not_run_by_a_spreadsheet(tmp_path:
     body = msgspec.json.encode(
         [{"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": hostile, "auth_type": "oauth"}]
     )
-    ledger, names = _ledger_with(tmp_path, body)
+    ledger, labels = _ledger_with(tmp_path, body)
     as_csv, as_jsonl, as_om = io.StringIO(), io.StringIO(), io.StringIO()
     with ledger.reading() as connection:
-        write_csv(connection, names, _ALL, as_csv)
-        write_jsonl(connection, names, _ALL, as_jsonl)
-        write_openmetrics(connection, names, _ALL, as_om)
+        write_csv(connection, labels, _ALL, as_csv)
+        write_jsonl(connection, labels, _ALL, as_jsonl)
+        write_openmetrics(connection, labels, _ALL, as_om)
     rows = list(csv.reader(io.StringIO(as_csv.getvalue())))
     assert [len(row) for row in rows] == [len(COLUMNS), len(COLUMNS)]
     model = rows[1][COLUMNS.index("model")]
@@ -98,10 +98,10 @@ def test_hostile_names_stay_one_value_and_are_not_run_by_a_spreadsheet(tmp_path:
 
 
 def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
-    ledger, names = _ledger_with(tmp_path, _traffic(300))
+    ledger, labels = _ledger_with(tmp_path, _traffic(300))
     out = io.StringIO()
     with ledger.reading() as connection:
-        write_openmetrics(connection, names, _ALL, out)
+        write_openmetrics(connection, labels, _ALL, out)
         requests, nano = connection.execute("select sum(requests), sum(nano_usd) from rollup").fetchone()
     last: dict[tuple[str, str], float] = {}
     first: dict[tuple[str, str], float] = {}
@@ -117,12 +117,12 @@ def test_the_past_as_openmetrics_rises_to_the_totals(tmp_path: Path) -> None:
 
 
 def test_what_happened_before_the_span_is_in_the_counters_of_the_span(tmp_path: Path) -> None:
-    ledger, names = _ledger_with(tmp_path, _traffic(300))
+    ledger, labels = _ledger_with(tmp_path, _traffic(300))
     whole, part = io.StringIO(), io.StringIO()
     middle = int(_NOW - 3600) // 900 * 900
     with ledger.reading() as connection:
-        write_openmetrics(connection, names, _ALL, whole)
-        write_openmetrics(connection, names, Span(since_ms=middle * 1000, until_ms=_ALL.until_ms), part)
+        write_openmetrics(connection, labels, _ALL, whole)
+        write_openmetrics(connection, labels, Span(since_ms=middle * 1000, until_ms=_ALL.until_ms), part)
     part_lines = [line for line in part.getvalue().splitlines() if not line.startswith("#")]
     assert part_lines
     assert set(part_lines) <= set(whole.getvalue().splitlines())

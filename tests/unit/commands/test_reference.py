@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.reference import main, pages
-from exporter.metrics.families import HISTORY_FAMILIES, LEDGER_FAMILIES, OTHER_FAMILIES, PRICE_FEED
+from exporter.metrics import history
+from exporter.metrics.exporter import PRICE_FEED
+from exporter.metrics.exposition import FAMILIES
+from exporter.metrics.family import families_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "metrics.txt"
@@ -25,7 +28,7 @@ def test_the_command_writes_what_is_compared(tmp_path: Path) -> None:
 
 def test_every_metric_has_one_line_on_its_page() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+    for family in FAMILIES:
         assert page.count(f"| `{family.sample_name}` |") == 1
 
 
@@ -34,8 +37,8 @@ def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
     names = {line.partition("{")[0].partition(" ")[0] for line in samples}
     names.add(PRICE_FEED.sample_name)  # there only once a list was read from the web: tests/integration/test_prices.py
     names |= {
-        each.sample_name for each in HISTORY_FAMILIES
+        each.sample_name for each in families_of(history)
     }  # with a project: tests/integration/supabase/test_metrics.py
-    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+    for family in FAMILIES:
         wanted = f"{family.name}_count" if family.kind == "histogram" else family.sample_name
         assert wanted in names, f"{family.sample_name} is in no scrape of the whole program"

@@ -13,7 +13,7 @@ import pytest
 from exporter.ledger.database import FILE_NAME
 from exporter.limits.present import LimitRow
 from exporter.limits.windows import LimitWindow
-from exporter.metrics.collectors import limit_families
+from exporter.metrics.limits import limit_families
 from exporter.normalize.credentials import read_auth_files
 from exporter.quotas.reading import MAX_WINDOWS
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of

@@ -12,9 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.errors import LedgerError
-from exporter.metrics import collectors
-from exporter.metrics.families import LEDGER_FAMILIES
-from exporter.metrics.ledger_text import LedgerText
+from exporter.metrics import credentials, exporter, ledger, periods, proxies, usage
+from exporter.metrics.family import families_of
+from exporter.metrics.usage import LedgerText
 from exporter.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench, account
 
@@ -105,7 +105,7 @@ def test_each_family_and_each_sample_is_there_once(
     assert len(names) == len(set(names))
     samples = [(each.name, tuple(sorted(each.labels.items()))) for family in families for each in family.samples]
     assert len(samples) == len(set(samples))
-    assert {family.name for family in LEDGER_FAMILIES} <= {name.removesuffix("_total") for name in names}
+    assert {family.name for family in families_of(usage)} <= {name.removesuffix("_total") for name in names}
 
 
 # --- parts that fail --------------------------------------------------------------------------------------------------
@@ -119,13 +119,13 @@ def _fail(*_: Any, **__: Any) -> Any:
     ("part", "owner", "function", "lost", "kept"),
     [
         ("totals", LedgerText, "render", "cliproxy_requests_total", "cliproxy_period_requests"),
-        ("periods", collectors, "period_families", "cliproxy_period_requests", "cliproxy_requests_total"),
-        ("proxies", collectors, "proxy_families", "cliproxy_proxy_info", "cliproxy_requests_total"),
-        ("credentials", collectors, "credential_families", "cliproxy_credential_up", "cliproxy_credential_attempts"),
-        ("attempts", collectors, "attempt_families", "cliproxy_credential_attempts", "cliproxy_credential_up"),
-        ("flow", collectors, "flow_families", "cliproxy_exporter_records_booked", "cliproxy_requests_total"),
-        ("ledger", collectors, "ledger_families", "cliproxy_exporter_ledger_bytes", "cliproxy_requests_total"),
-        ("build", collectors, "build_families", "cliproxy_exporter_build_info", "cliproxy_requests_total"),
+        ("periods", periods, "period_families", "cliproxy_period_requests", "cliproxy_requests_total"),
+        ("proxies", proxies, "proxy_families", "cliproxy_proxy_info", "cliproxy_requests_total"),
+        ("credentials", credentials, "credential_families", "cliproxy_credential_up", "cliproxy_credential_attempts"),
+        ("attempts", credentials, "attempt_families", "cliproxy_credential_attempts", "cliproxy_credential_up"),
+        ("flow", proxies, "flow_families", "cliproxy_exporter_records_booked", "cliproxy_requests_total"),
+        ("ledger", ledger, "ledger_families", "cliproxy_exporter_ledger_bytes", "cliproxy_requests_total"),
+        ("build", exporter, "build_families", "cliproxy_exporter_build_info", "cliproxy_requests_total"),
     ],
 )
 def test_a_part_that_fails_costs_only_its_own_families(
@@ -154,7 +154,7 @@ def test_a_part_that_failed_has_told_nobody_of_its_young_series(bench: Bench, mo
     bench.book()
     with monkeypatch.context() as broken:
         broken.setattr(LedgerText, "render", _fail)
-        broken.setattr(collectors, "attempt_families", _fail)
+        broken.setattr(credentials, "attempt_families", _fail)
         bench.scrape(PROMETHEUS)
     bench.clock.advance(60)
     assert bench.ledger.reveal(after_seconds=60) == 0
@@ -280,7 +280,7 @@ def test_every_kind_of_series_is_born_at_0(bench: Bench) -> None:
     assert sorted(young.pop(attempts)) == [0, 0, 4, 4], "the first inventory of a proxy is a start, not news"
     assert sorted(real.pop(attempts)) == [4, 4, 7, 8]
     assert not any(value for numbers in young.values() for value in numbers)
-    shown = {family.sample_name for family in LEDGER_FAMILIES if family.kind == "counter"}
+    shown = {family.sample_name for family in families_of(usage) if family.kind == "counter"}
     assert shown <= set(real)
     assert {"cliproxy_request_duration_seconds_sum", "cliproxy_time_to_first_token_seconds_count"} <= set(real)
     bench.clock.advance(60)

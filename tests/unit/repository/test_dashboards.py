@@ -16,7 +16,7 @@ import promql_parser
 import pytest
 import yaml
 
-from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
+from exporter.metrics.exposition import FAMILIES
 from tests.benches.dashboards import BUILT_IN, FILES, ROOT, Dashboard, Query, filled, load, selectors, variables_in
 
 SCHEMA = ROOT / "tests" / "fixtures" / "grafana" / "schema-13.2.3.json.gz"
@@ -226,10 +226,10 @@ def test_an_override_is_for_a_column_or_line_that_there_is(panel: dict[str, Any]
 
 # --- queries ----------------------------------------------------------------------------------------------------------
 
-_FAMILIES = {family.sample_name: family for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES)}
+_FAMILIES = {family.sample_name: family for family in FAMILIES}
 _COUNTERS = {name for name, family in _FAMILIES.items() if family.kind == "counter"}
 _LABELS = {name: {*family.labels} for name, family in _FAMILIES.items() if family.kind != "histogram"}
-for _family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+for _family in FAMILIES:
     if _family.kind == "histogram":
         _LABELS |= {f"{_family.name}_{part}": {*_family.labels} for part in ("count", "sum")}
         _LABELS[f"{_family.name}_bucket"] = {*_family.labels, "le"}

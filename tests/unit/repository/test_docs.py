@@ -12,8 +12,8 @@ from exporter.history.client import REASONS as HISTORY_REASONS
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.ingest import poller as pipeline
 from exporter.ledger.schema import MIGRATIONS
-from exporter.metrics.collectors import REJECTION_REASONS
-from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
+from exporter.metrics.exposition import FAMILIES
+from exporter.metrics.proxies import REJECTION_REASONS
 from exporter.proxy_status import ProxyStatus
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
@@ -92,7 +92,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def _sample_names() -> Iterator[str]:
-    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+    for family in FAMILIES:
         yield family.sample_name
         if family.kind == "histogram":
             yield from (f"{family.name}_{part}" for part in ("bucket", "sum", "count"))
@@ -107,8 +107,8 @@ def test_every_metric_that_a_page_names_exists(page: Path) -> None:
 
 @each_page
 def test_every_label_in_a_query_is_one_of_its_metric(page: Path) -> None:
-    labels = {family.sample_name: {*family.labels} for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES)}
-    labels |= {f"{family.name}_bucket": {*family.labels, "le"} for family in LEDGER_FAMILIES}
+    labels = {family.sample_name: {*family.labels} for family in FAMILIES}
+    labels |= {f"{family.name}_bucket": {*family.labels, "le"} for family in FAMILIES}
 
     for query in _examples(page, "promql"):
         metrics = set(re.findall(r"\bcliproxy_\w+", query))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from exporter.history.state import STATES as HISTORY_STATES
-from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
+from exporter.metrics.exposition import FAMILIES
 from exporter.proxy_status import STATES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ _STATES = {"cliproxy_proxy_state": STATES, "cliproxy_exporter_history_state": HI
 def _known_labels() -> dict[str, set[str]]:
     """Label names by metric, for all metrics that a rule may name."""
     known = {name: set(labels) for name, labels in _OTHERS.items()}
-    for family in (*LEDGER_FAMILIES, *OTHER_FAMILIES):
+    for family in FAMILIES:
         known[family.sample_name] = {*family.labels, *_SCRAPED}
         if family.kind == "histogram":
             known |= {f"{family.name}_{part}": {*family.labels, *_SCRAPED} for part in ("sum", "count")}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exporter.ingest.poll_metrics import FAILURE_REASONS
 from exporter.ledger.views.totals import Flow
+from exporter.metrics.polls import FAILURE_REASONS
 from exporter.normalize.credentials import Account
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Billing, CredentialFacts

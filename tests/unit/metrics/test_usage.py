@@ -5,26 +5,16 @@ from collections.abc import Callable, Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from prometheus_client.registry import Collector
 
-from exporter.metrics.families import (
-    COST,
-    FAILED_REQUESTS,
-    LATENCY,
-    LATENCY_BOUNDS,
-    LEDGER_FAMILIES,
-    TTFT,
-    TTFT_BOUNDS,
-    UNPRICED_REQUESTS,
-    Family,
-)
-from exporter.metrics.ledger_text import LedgerText
-from exporter.records import Basis, Billing, Tokens
+from exporter.metrics import usage
+from exporter.metrics.family import families_of
+from exporter.metrics.usage import LedgerText
+from exporter.records import Billing, Tokens
+from tests.fakes.client_library import ClientLibrary
 from tests.unit.metrics.conftest import Bench, account, aliased
 
 HOSTILE = [
@@ -57,66 +47,8 @@ def _heads(families: Iterable[Metric]) -> list[tuple[str, str, str]]:
     return [(each.name, each.type, each.documentation) for each in families]
 
 
-class _Reference(Collector):
-    """The same samples through prometheus_client's own classes, straight from the totals."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-
-    def describe(self) -> Iterable[Metric]:
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        totals = self._bench.ledger.totals
-        for index, family in enumerate(LEDGER_FAMILIES[:7]):
-            yield _counter(family, [(self._series(id_), numbers[index]) for id_, numbers in totals.series.items()])
-        yield _counter(
-            COST,
-            [
-                ([*self._series(id_), Basis(basis).label, Billing(billing).label], nano / 1e9)
-                for (id_, basis, billing), nano in totals.costs.items()
-            ],
-        )
-        yield _counter(
-            FAILED_REQUESTS,
-            [
-                ([*self._route(route), self._bench.labels.credential(credential), code], number)
-                for (route, credential, code), number in totals.failed.items()
-            ],
-        )
-        yield _counter(
-            UNPRICED_REQUESTS,
-            [([*self._route(route), reason], number) for (route, reason), number in totals.unpriced.items()],
-        )
-        yield self._histogram(LATENCY, LATENCY_BOUNDS, totals.latency)
-        yield self._histogram(TTFT, TTFT_BOUNDS, totals.ttft)
-
-    def _histogram(self, family: Family, bounds: Iterable[str], rows: dict[int, tuple[int, ...]]) -> Metric:
-        made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-        for route, (observations, sum_ms, *buckets) in rows.items():
-            pairs = [*zip(bounds, buckets, strict=True), ("+Inf", observations)]
-            made.add_metric(self._route(route), pairs, sum_ms / 1000)
-        return made
-
-    def _route(self, id_: int) -> list[str]:
-        route = self._bench.ledger.dictionary.routes[id_]
-        return ["p", route.provider, route.model]
-
-    def _series(self, id_: int) -> list[str]:
-        series = self._bench.ledger.dictionary.series[id_]
-        labels = self._bench.labels
-        return [*self._route(series.route), labels.credential(series.credential), labels.client(series.client)]
-
-
-def _counter(family: Family, rows: Iterable[tuple[list[str], float]]) -> Metric:
-    made = CounterMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, value in rows:
-        made.add_metric(labels, value)
-    return made
-
-
 def _render(bench: Bench, *, open_metrics: bool = False) -> str:
-    text = LedgerText(bench.ledger.totals, bench.ledger.dictionary, bench.labels)
+    text = LedgerText(bench.ledger.totals, bench.labels)
     return text.render(openmetrics=open_metrics, for_prometheus=False)[0]
 
 
@@ -154,7 +86,7 @@ def test_it_equals_prometheus_client_sample_by_sample(
 ) -> None:
     _book_a_bit_of_everything(bench)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reference(bench))
+    registry.register(ClientLibrary(bench.ledger, bench.labels))
     ours = list(parse(_render(bench, open_metrics=open_metrics) + ("# EOF\n" if open_metrics else "")))
     theirs = list(parse(reference(registry).decode()))
     assert _samples(ours) == _samples(theirs)
@@ -165,7 +97,7 @@ def test_it_equals_prometheus_client_sample_by_sample(
 
 def test_help_and_type_are_the_lines_of_prometheus_client(bench: Bench) -> None:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reference(bench))
+    registry.register(ClientLibrary(bench.ledger, bench.labels))
     assert _render(bench) == generate_latest(registry).decode()
     assert _render(bench, open_metrics=True) + "# EOF\n" == _openmetrics(registry).decode()
 
@@ -196,7 +128,7 @@ def test_a_merge_takes_effect_at_the_next_scrape_of_the_same_renderer(bench: Ben
     bench.list_accounts(account("a.json", auth_index="old"))
     bench.book(auth_index="old", times=3)
     bench.book(auth_index="new", times=2)
-    text = LedgerText(bench.ledger.totals, bench.ledger.dictionary, bench.labels)
+    text = LedgerText(bench.ledger.totals, bench.labels)
 
     def requests() -> list[float]:
         families = parse_text(text.render(openmetrics=False, for_prometheus=False)[0])
@@ -234,5 +166,5 @@ def test_an_alias_is_shown_from_the_first_record_of_whom_it_names(bench: Bench) 
 
 def test_an_empty_ledger_shows_every_family_without_a_sample(bench: Bench) -> None:
     families = list(parse_text(_render(bench)))
-    assert len(families) == len(LEDGER_FAMILIES)
+    assert len(families) == len(families_of(usage))
     assert not _samples(families)

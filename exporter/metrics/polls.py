@@ -2,7 +2,15 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from exporter.metrics.families import POLL_DURATION, POLL_FAILURES, POLLS
+from exporter.metrics.family import counter, histogram
+
+POLLS = counter("cliproxy_exporter_polls", ("proxy",), "Polls of the proxy that were begun.")
+POLL_FAILURES = counter(
+    "cliproxy_exporter_poll_failures", ("proxy", "reason"), "Polls of the proxy that failed, by reason."
+)
+POLL_DURATION = histogram(
+    "cliproxy_exporter_poll_duration_seconds", ("proxy",), "Duration of a poll: reading, storing and booking."
+)
 
 FAILURE_REASONS = (
     "unreachable",

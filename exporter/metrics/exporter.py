@@ -1,0 +1,68 @@
+"""The exporter itself: its version, whether what it reads again is in use, and whether each part could be made."""
+
+import platform
+from collections.abc import Callable, Mapping
+
+import structlog
+from prometheus_client import Metric
+
+from exporter import __version__
+from exporter.limits.board import LimitBoard
+from exporter.metrics.family import gauge, samples_of
+from exporter.pricing.layers import PriceLayers
+
+_log = structlog.get_logger("exporter.metrics")
+
+CONFIG_RELOAD = gauge(
+    "cliproxy_exporter_config_reload_success",
+    (),
+    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase)"
+    " is in use as it is now, 0 if the last edit is wrong and not in use.",
+)
+PRICE_FEED = gauge(
+    "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
+)
+BUILD_INFO = gauge("cliproxy_exporter_build_info", ("version", "python"), "Version of the exporter, always 1.")
+COLLECTOR_UP = gauge(
+    "cliproxy_exporter_collector_success",
+    ("collector",),
+    "1 if this part of the scrape could be made, 0 if its families are missing.",
+)
+
+
+def reload_families(prices: PriceLayers, limits: LimitBoard) -> list[Metric]:
+    """Whether the files that are read again are in use as they are now."""
+    (reload,) = made = samples_of(CONFIG_RELOAD)
+    reload.add((prices.user is None or prices.user.status.ok) and not limits.problems)
+    return [*made]
+
+
+def feed_families(prices: PriceLayers) -> list[Metric]:
+    """When the price list was read."""
+    (feed,) = made = samples_of(PRICE_FEED)
+    if prices.feed is not None and prices.feed.status.fetched_ms is not None:
+        feed.add(prices.feed.status.fetched_ms / 1000)
+    return [*made]
+
+
+def build_families() -> list[Metric]:
+    """The version."""
+    (info,) = made = samples_of(BUILD_INFO)
+    info.add(1, version=__version__, python=platform.python_version())
+    return [*made]
+
+
+def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Metric]:
+    """What these parts of a scrape make; one that fails costs its own families and shows in a metric."""
+    (success,) = samples_of(COLLECTOR_UP)
+    found: list[Metric] = []
+    for name, make in parts.items():
+        try:
+            made = make()
+        except Exception:  # noqa: BLE001 - whatever it is, it must not cost the whole scrape
+            _log.exception("collector_failed", collector=name)
+            success.add(0, collector=name)
+        else:
+            success.add(1, collector=name)
+            found += made
+    return [*found, success]

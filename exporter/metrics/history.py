@@ -1,0 +1,43 @@
+"""The history in Supabase."""
+
+from prometheus_client import Metric
+
+from exporter.history.state import STATES, HistoryStatus
+from exporter.metrics.family import counter, gauge, samples_of
+
+HISTORY_STATE = gauge(
+    "cliproxy_exporter_history_state",
+    ("state",),
+    "1 for the state in which the history in Supabase is, 0 for the others. Absent without SUPABASE_URL, as are all"
+    " metrics of the history.",
+)
+HISTORY_BACKLOG = gauge("cliproxy_exporter_history_backlog_records", (), "Booked records that are not in Supabase yet.")
+HISTORY_REFUSED = gauge(
+    "cliproxy_exporter_history_refused_records",
+    (),
+    "Booked records that the database of the history refuses; they are tried again when the exporter starts.",
+)
+HISTORY_LAST_SUCCESS = gauge(
+    "cliproxy_exporter_history_last_success_timestamp_seconds",
+    (),
+    "When the history in Supabase was last complete. Absent if it was not since the exporter started.",
+)
+HISTORY_ERRORS = counter("cliproxy_exporter_history_errors", ("reason",), "Calls to Supabase that failed, by reason.")
+
+
+def history_families(status: HistoryStatus | None) -> list[Metric]:
+    """How the history in Supabase is doing; nothing without one."""
+    if status is None:
+        return []
+    state, backlog, refused, success, errors = made = samples_of(
+        HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS, HISTORY_ERRORS
+    )
+    for each in STATES:
+        state.add(status.state == each, state=each)
+    backlog.add(status.waiting)
+    refused.add(status.refused)
+    if status.last_success_ms is not None:
+        success.add(status.last_success_ms / 1000)
+    for reason, number in status.errors.items():
+        errors.add(number, reason=reason)
+    return [*made]

@@ -1,0 +1,55 @@
+"""Sums of calendar periods, and the prices of what was used lately."""
+
+from prometheus_client import Metric
+
+from exporter.clock import Clock
+from exporter.ledger.labels import Labels, RouteLabels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.periods import used_lately
+from exporter.metrics.family import gauge, samples_of
+from exporter.pricing.layers import PriceLayers
+from exporter.records import Billing
+
+_ROUTE = RouteLabels._fields
+
+PERIOD_COST = gauge(
+    "cliproxy_period_cost_usd",
+    (*_ROUTE, "billing", "period"),
+    "Cost in US dollars of a calendar period in the configured time zone: today, yesterday, or this month,"
+    " which includes what a clock that is ahead dates into a later day of it.",
+)
+PERIOD_TOKENS = gauge(
+    "cliproxy_period_tokens",
+    (*_ROUTE, "period"),
+    "All tokens (input, output, unclassified) of a calendar period in the configured time zone.",
+)
+PERIOD_REQUESTS = gauge(
+    "cliproxy_period_requests", (*_ROUTE, "period"), "Requests of a calendar period in the configured time zone."
+)
+PRICE = gauge(
+    "cliproxy_price_usd_per_million_tokens",
+    ("provider", "model", "bucket"),
+    "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
+    " input, cache_read, cache_write, output; reasoning where it costs something else. What has no price is absent.",
+)
+
+
+def period_families(ledger: Ledger, labels: Labels) -> list[Metric]:
+    """Cost, tokens and requests of today, yesterday and this month."""
+    cost, tokens, requests = made = samples_of(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS)
+    current = ledger.periods.current
+    for (route, billing, period), nano_usd in current.cost.items():
+        cost.add(nano_usd / 1e9, **labels.route(route)._asdict(), billing=Billing(billing).label, period=period)
+    for samples, numbers in ((tokens, current.tokens), (requests, current.requests)):
+        for (route, period), number in numbers.items():
+            samples.add(number, **labels.route(route)._asdict(), period=period)
+    return [*made]
+
+
+def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Metric]:
+    """What is charged now for what was used today or yesterday."""
+    (price,) = made = samples_of(PRICE)
+    for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
+        for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
+            price.add(float(usd), provider=provider, model=model, bucket=bucket)
+    return [*made]

@@ -1,0 +1,141 @@
+"""The proxies: their state, and what became of their records."""
+
+from prometheus_client import Metric
+
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.metrics.family import counter, gauge, samples_of
+from exporter.proxy_status import STATES, Statuses
+
+_PROXY = ("proxy",)
+
+UP = gauge("cliproxy_up", _PROXY, "1 if the last poll could read the proxy's usage, else 0.")
+PROXY_STATE = gauge(
+    "cliproxy_proxy_state",
+    ("proxy", "state"),
+    "1 for the state that the proxy is in as the exporter sees it, 0 for the others. ok is read; publishing_off and"
+    " another_consumer are read, but their records do not arrive.",
+)
+PROXY_INFO = gauge(
+    "cliproxy_proxy_info",
+    ("proxy", "version", "commit", "source"),
+    "Facts about a proxy, always 1. source is the interface that its usage is read from.",
+)
+PUBLISHING = gauge(
+    "cliproxy_usage_publishing_enabled",
+    _PROXY,
+    "1 if the proxy records usage at all (its setting usage-statistics-enabled), else 0.",
+)
+RETENTION = gauge(
+    "cliproxy_queue_retention_seconds",
+    _PROXY,
+    "How long the proxy keeps a usage record that nobody reads. Longer gaps between polls lose records.",
+)
+
+
+def proxy_families(statuses: Statuses) -> list[Metric]:
+    """State of the proxies. What a proxy does not tell is absent."""
+    up, state, info, publishing, retention = made = samples_of(UP, PROXY_STATE, PROXY_INFO, PUBLISHING, RETENTION)
+    for status in statuses():
+        proxy = status.name
+        up.add(status.up, proxy=proxy)
+        for each in STATES:
+            state.add(status.state == each, proxy=proxy, state=each)
+        info.add(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
+        publishing.add(status.publishing_enabled, proxy=proxy)
+        retention.add(status.retention_seconds, proxy=proxy)
+    return [*made]
+
+
+RECEIVED = counter("cliproxy_exporter_records_received", _PROXY, "Usage records read from the proxy.", shows="received")
+REPLAYED = counter(
+    "cliproxy_exporter_records_replayed", _PROXY, "Rejected records that were tried again.", shows="replayed"
+)
+BOOKED = counter("cliproxy_exporter_records_booked", _PROXY, "Usage records booked in the ledger.", shows="booked")
+DUPLICATE = counter(
+    "cliproxy_exporter_records_duplicate",
+    _PROXY,
+    "Details of snapshots that had been booked, counted or rejected before; each time that a snapshot repeats one"
+    " counts. A queue hands out each record once, so none of its records is a duplicate.",
+    shows="duplicate",
+)
+BACKFILLED = counter(
+    "cliproxy_exporter_records_backfilled",
+    _PROXY,
+    "Booked records of the past, which count in periods and history, but not in counters.",
+    shows="backfilled",
+)
+REJECTED = counter(
+    "cliproxy_exporter_records_rejected",
+    ("proxy", "reason"),
+    "Records that could not be booked; they are kept in the ledger.",
+)
+REJECTION_REASONS = (
+    "bad_timestamp",
+    "home_result",
+    "impossible_time",
+    "impossible_tokens",
+    "internal_error",
+    "malformed_json",
+    "malformed_record",
+    "missing_timestamp",
+    "not_an_object",
+    "spoilt_batch",
+)
+"""Shown at 0 from the start, so that the first rise is seen."""
+
+PENDING = gauge(
+    "cliproxy_exporter_records_pending",
+    _PROXY,
+    "Records on disk that are not booked yet. received + replayed = booked + duplicate + rejected + pending.",
+)
+MISSED = gauge(
+    "cliproxy_exporter_missed_records_estimate",
+    _PROXY,
+    "Records that the proxy counted and that never arrived, since the exporter met it: an estimate, explained in"
+    " docs/proxies.md. Absent while the proxy has told no counts.",
+)
+RETENTION_GAPS = counter(
+    "cliproxy_exporter_retention_gaps",
+    _PROXY,
+    "Times that the proxy was not read for longer than it keeps a record, or that the answer to a read of its queue did"
+    " not arrive as a whole, so that records may be lost.",
+    shows="retention_gaps",
+)
+RESTARTS = counter(
+    "cliproxy_exporter_restarts_detected",
+    _PROXY,
+    "Restarts of the proxy that were noticed: its counts began anew, or its usage is in another kind of source.",
+    shows="restarts",
+)
+FALSE_STARTS = counter(
+    "cliproxy_exporter_false_starts",
+    _PROXY,
+    "Sudden first values of a proxy without details that were not believed; cliproxy-exporter false-starts lists them.",
+    shows="false_starts",
+)
+LAST_SUCCESS = gauge(
+    "cliproxy_exporter_last_success_timestamp_seconds", _PROXY, "When the proxy was last polled with success."
+)
+
+
+def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> list[Metric]:
+    """What became of the records of each proxy. Of one that is not polled any more no last success is told."""
+    counters = samples_of(RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
+    rejected, pending, missed, success = others = samples_of(REJECTED, PENDING, MISSED, LAST_SUCCESS)
+    polled = {status.name for status in statuses()}
+    with_totals = {status.name for status in statuses() if status.source.startswith("snapshot")}
+    with ledger.totals.lock:  # one moment for all of them, so that they add up
+        can_miss = {labels.proxy(ledger.dictionary.credentials[each].proxy) for each in ledger.totals.attempts}
+        for id_, flow in ledger.totals.flows.items():
+            proxy = labels.proxy(id_)
+            for each in counters:
+                each.add(getattr(flow, each.family.shows), proxy=proxy)
+            for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
+                rejected.add(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
+            pending.add(flow.pending, proxy=proxy)
+            if flow.missed or proxy in can_miss | with_totals:
+                missed.add(flow.missed, proxy=proxy)
+            if flow.last_success_ms is not None and proxy in polled:
+                success.add(flow.last_success_ms / 1000, proxy=proxy)
+    return [*counters, *others]

@@ -1,0 +1,222 @@
+"""Usage since the ledger began, written directly as text: these are the many series, and this is 25 times faster.
+
+The output is what prometheus_client would write of the same samples. All lines are made anew at each scrape; only the
+label blocks are kept, because a label changes rarely and escaping it is the dear part.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from exporter.ledger.labels import Labels, RouteLabels, SeriesLabels
+from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey, Totals
+from exporter.metrics.family import counter, histogram
+from exporter.records import Basis, Billing
+
+_ROUTE, _SERIES = RouteLabels._fields, SeriesLabels._fields
+
+REQUESTS = counter(
+    "cliproxy_requests",
+    _SERIES,
+    "Requests that the proxy sent to a provider, failed ones included; a retry on another credential is one more.",
+    shows="requests",
+)
+INPUT_TOKENS = counter(
+    "cliproxy_input_tokens", _SERIES, "Input tokens, including those read from and written to a cache.", shows="input"
+)
+OUTPUT_TOKENS = counter("cliproxy_output_tokens", _SERIES, "Output tokens, including reasoning tokens.", shows="output")
+CACHE_READ_TOKENS = counter(
+    "cliproxy_cache_read_tokens",
+    _SERIES,
+    "Input tokens read from the provider's cache: a subset of cliproxy_input_tokens_total, do not add.",
+    shows="cache_read",
+)
+CACHE_WRITE_TOKENS = counter(
+    "cliproxy_cache_write_tokens",
+    _SERIES,
+    "Input tokens written to the provider's cache: a subset of cliproxy_input_tokens_total, do not add.",
+    shows="cache_write",
+)
+REASONING_TOKENS = counter(
+    "cliproxy_reasoning_tokens",
+    _SERIES,
+    "Output tokens spent on reasoning: a subset of cliproxy_output_tokens_total, do not add.",
+    shows="reasoning",
+)
+UNCLASSIFIED_TOKENS = counter(
+    "cliproxy_unclassified_tokens",
+    _SERIES,
+    "Tokens that the proxy could not tell as input or output; in no other token metric, and without a cost.",
+    shows="unclassified",
+)
+COST = counter(
+    "cliproxy_cost_usd",
+    (*_SERIES, "basis", "billing"),
+    "Cost in US dollars. basis: exact is the model's own price, default a stand-in for a model without one. billing:"
+    " metered is money spent on an API key, subscription the value that the same use would have had there.",
+)
+FAILED_REQUESTS = counter(
+    "cliproxy_failed_requests",
+    (*_ROUTE, "credential", "code"),
+    "Failed requests: a subset of cliproxy_requests_total. code is the HTTP status, broken_stream for an answer that"
+    " broke off without one, other for the rest.",
+)
+UNPRICED_REQUESTS = counter(
+    "cliproxy_unpriced_requests",
+    (*_ROUTE, "reason"),
+    "Requests whose cost is not exact, by reason: tokens without a price or without a kind, a success that reports no"
+    " tokens, or a service tier that was only asked for and is charged at the base price.",
+)
+LATENCY = histogram(
+    "cliproxy_request_duration_seconds",
+    _ROUTE,
+    "Duration of successful requests, as the proxy measured it; unmeasured ones are left out.",
+)
+LATENCY_BOUNDS = ("0.5", "1.0", "2.5", "5.0", "10.0", "20.0", "30.0", "60.0", "120.0", "300.0", "600.0")
+TTFT = histogram(
+    "cliproxy_time_to_first_token_seconds",
+    _ROUTE,
+    "Time until the first byte of the answer of successful requests; unmeasured ones are left out.",
+)
+TTFT_BOUNDS = ("0.1", "0.25", "0.5", "1.0", "2.0", "4.0", "8.0", "15.0", "30.0", "60.0")
+
+OF_SERIES = (
+    REQUESTS,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    CACHE_READ_TOKENS,
+    CACHE_WRITE_TOKENS,
+    REASONING_TOKENS,
+    UNCLASSIFIED_TOKENS,
+)
+"""What ``Totals.series`` has the numbers of."""
+
+_Row = TypeVar("_Row", bound="int | tuple[int | str, ...]")
+_Numbers = TypeVar("_Numbers", int, Sequence[int])
+
+
+class LedgerText:
+    """Renders the totals. Safe to call from several threads."""
+
+    def __init__(self, totals: Totals, labels: Labels) -> None:
+        self._totals = totals
+        self._labels = labels
+        self._version = -1
+        self._blocks: dict[str, _Blocks] = {}
+
+    def render(self, *, openmetrics: bool, for_prometheus: bool) -> tuple[str, list[SeriesKey]]:
+        """The families as text, and the series that it shows at 0 because they are young.
+
+        ``for_prometheus``: whether young series are shown at 0; people always see the value. When the text has been
+        sent, hand the keys to ``Totals.told``.
+        """
+        totals = self._totals
+        with totals.lock:
+            if self._version != self._labels.version:
+                self._version = self._labels.version
+                self._blocks = {letter: _Blocks() for letter in "scfult"}
+            young = [key for key in totals.births if key[0] in self._blocks] if for_prometheus else []
+            series = self._lines("s", totals.series, lambda id_: REQUESTS.block(self._series(id_)), young)
+            costs = self._lines("c", totals.costs, self._cost_block, young)
+            failed = self._lines("f", totals.failed, self._failed_block, young)
+            unpriced = self._lines("u", totals.unpriced, self._unpriced_block, young)
+            latency = self._lines("l", totals.latency, lambda id_: LATENCY.block(self._route(id_)), young)
+            ttft = self._lines("t", totals.ttft, lambda id_: TTFT.block(self._route(id_)), young)
+        out: list[str] = []
+        for family in OF_SERIES:
+            name, index = family.sample_name, SERIES_NUMBERS.index(family.shows)
+            out.append(family.head(openmetrics=openmetrics))
+            out += [f"{name}{{{block}}} {numbers[index]}\n" for block, numbers in series]
+        out.append(COST.head(openmetrics=openmetrics))
+        out += [f"{COST.sample_name}{{{block}}} {usd(nano)}\n" for block, nano in costs]
+        for family, lines in ((FAILED_REQUESTS, failed), (UNPRICED_REQUESTS, unpriced)):
+            name = family.sample_name
+            out.append(family.head(openmetrics=openmetrics))
+            out += [f"{name}{{{block}}} {number}\n" for block, number in lines]
+        for family, bounds, observed in ((LATENCY, LATENCY_BOUNDS, latency), (TTFT, TTFT_BOUNDS, ttft)):
+            out.append(family.head(openmetrics=openmetrics))
+            _append_histograms(out, family.name, bounds, observed)
+        return "".join(out), young
+
+    def _lines(
+        self,
+        letter: str,
+        rows: Mapping[_Row, _Numbers],
+        make_block: Callable[[_Row], str],
+        young: Iterable[SeriesKey],
+    ) -> list[tuple[str, _Numbers]]:
+        """Label block and numbers of each row; young ones at 0."""
+        blocks = self._blocks[letter]
+        if missing := rows.keys() - blocks.of_row.keys():
+            for row in missing:
+                blocks.of_row[row] = make_block(row)
+            blocks.repeat = len(set(blocks.of_row.values())) < len(blocks.of_row)
+        hidden = {key[1] if len(key) == 2 else key[1:] for key in young if key[0] == letter}
+        of_row = blocks.of_row
+        if hidden:
+            lines = [(of_row[row], _zero(numbers) if row in hidden else numbers) for row, numbers in rows.items()]
+        else:
+            lines = [(of_row[row], numbers) for row, numbers in rows.items()]
+        return _added_up(lines) if blocks.repeat else lines
+
+    # --- label blocks ----------------------------------------------------------------------------------------------
+
+    def _route(self, id_: int) -> dict[str, str]:
+        return self._labels.route(id_)._asdict()
+
+    def _series(self, id_: int) -> dict[str, str]:
+        return self._labels.series(id_)._asdict()
+
+    def _cost_block(self, row: tuple[int, int, int]) -> str:
+        series, basis, billing = row
+        return COST.block({**self._series(series), "basis": Basis(basis).label, "billing": Billing(billing).label})
+
+    def _failed_block(self, row: tuple[int, int, str]) -> str:
+        route, credential, code = row
+        return FAILED_REQUESTS.block(
+            {**self._route(route), "credential": self._labels.credential(credential), "code": code}
+        )
+
+    def _unpriced_block(self, row: tuple[int, str]) -> str:
+        route, reason = row
+        return UNPRICED_REQUESTS.block({**self._route(route), "reason": reason})
+
+
+class _Blocks:
+    """Label blocks by row of one kind; ``repeat`` if two rows have the same one (merged credentials, an alias)."""
+
+    def __init__(self) -> None:
+        self.of_row: dict[Any, str] = {}
+        self.repeat = False
+
+
+def usd(nano: int) -> str:
+    """An amount of nano-USD as text in dollars: no float holds it exactly."""
+    return f"{nano // 10**9}.{nano % 10**9:09d}"
+
+
+def _zero(numbers: Any) -> Any:
+    return 0 if isinstance(numbers, int) else (0,) * len(numbers)
+
+
+def _added_up(lines: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    sums: dict[str, Any] = {}
+    for block, numbers in lines:
+        known = sums.get(block)
+        if known is None:
+            sums[block] = numbers
+        elif isinstance(numbers, int):
+            sums[block] = known + numbers
+        else:
+            sums[block] = tuple(map(sum, zip(known, numbers, strict=True)))
+    return list(sums.items())
+
+
+def _append_histograms(
+    out: list[str], name: str, bounds: Sequence[str], lines: Iterable[tuple[str, Sequence[int]]]
+) -> None:
+    for block, (observations, sum_ms, *buckets) in lines:
+        out += [
+            f'{name}_bucket{{{block},le="{bound}"}} {count}\n' for bound, count in zip(bounds, buckets, strict=True)
+        ]
+        out.append(f'{name}_bucket{{{block},le="+Inf"}} {observations}\n')
+        out.append(f"{name}_count{{{block}}} {observations}\n{name}_sum{{{block}}} {sum_ms / 1000}\n")

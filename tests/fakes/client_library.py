@@ -1,0 +1,80 @@
+"""The ledger's totals through prometheus_client's own classes: what our text is compared with, in content and cost."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.totals import SERIES_NUMBERS
+from exporter.metrics.family import Family
+from exporter.metrics.usage import (
+    COST,
+    FAILED_REQUESTS,
+    LATENCY,
+    LATENCY_BOUNDS,
+    OF_SERIES,
+    TTFT,
+    TTFT_BOUNDS,
+    UNPRICED_REQUESTS,
+)
+from exporter.records import Basis, Billing
+
+
+class ClientLibrary(Collector):
+    """Looks up all label values at once; the families are made anew at each scrape."""
+
+    def __init__(self, ledger: Ledger, labels: Labels) -> None:
+        dictionary, totals = ledger.dictionary, ledger.totals
+        proxies = {id_: name for name, id_ in dictionary.proxies.items()}
+
+        def route(id_: int) -> list[str]:
+            found = dictionary.routes[id_]
+            return [proxies[found.proxy], found.provider, found.model]
+
+        def series(id_: int) -> list[str]:
+            found = dictionary.series[id_]
+            return [*route(found.route), labels.credential(found.credential), labels.client(found.client)]
+
+        self._series = [(series(id_), numbers) for id_, numbers in totals.series.items()]
+        self._costs = [
+            ([*series(id_), Basis(basis).label, Billing(billing).label], nano_usd / 1e9)
+            for (id_, basis, billing), nano_usd in totals.costs.items()
+        ]
+        self._failed = [
+            ([*route(id_), labels.credential(credential), code], number)
+            for (id_, credential, code), number in totals.failed.items()
+        ]
+        self._unpriced = [([*route(id_), reason], number) for (id_, reason), number in totals.unpriced.items()]
+        self._latency = [(route(id_), numbers) for id_, numbers in totals.latency.items()]
+        self._ttft = [(route(id_), numbers) for id_, numbers in totals.ttft.items()]
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        for family in OF_SERIES:
+            index = SERIES_NUMBERS.index(family.shows)
+            yield _counter(family, ((labels, numbers[index]) for labels, numbers in self._series))
+        yield _counter(COST, self._costs)
+        yield _counter(FAILED_REQUESTS, self._failed)
+        yield _counter(UNPRICED_REQUESTS, self._unpriced)
+        yield _histogram(LATENCY, LATENCY_BOUNDS, self._latency)
+        yield _histogram(TTFT, TTFT_BOUNDS, self._ttft)
+
+
+def _counter(family: Family, rows: Iterable[tuple[list[str], float]]) -> Metric:
+    made = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, value in rows:
+        made.add_metric(labels, value)
+    return made
+
+
+def _histogram(family: Family, bounds: Sequence[str], rows: Iterable[tuple[list[str], tuple[int, ...]]]) -> Metric:
+    made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, (observations, sum_ms, *buckets) in rows:
+        pairs = [*zip(bounds, buckets, strict=True), ("+Inf", observations)]
+        made.add_metric(labels, pairs, sum_ms / 1000)
+    return made
