@@ -5,19 +5,28 @@ from pathlib import Path
 import pytest
 
 LONGEST_FIRST = (
+    "integration/monitoring/test_rules.py",
     "integration/test_kill.py",
+    "integration/test_process.py",
     "integration/test_notification.py",
     "integration/supabase/test_faults.py",
-    "integration/test_increase.py",
-    "integration/test_any_moment.py",
-    "integration/test_dashboards.py",
-    "integration/test_upgrade.py",
-    "integration/test_limits_command.py",
-    "integration/test_prices.py",
-    "integration/test_process.py",
-    "integration/supabase/test_limits.py",
-    "integration/supabase/test_limit_status.py",
+    "integration/supabase/test_check.py",
+    "integration/supabase/test_history.py",
     "integration/supabase/test_restore.py",
+    "integration/supabase/test_migrations.py",
+    "integration/supabase/test_history_trouble.py",
+    "integration/test_bad_servers.py",
+    "integration/test_page_browser.py",
+    "integration/test_dashboards.py",
+    "integration/test_any_moment.py",
+    "integration/supabase/test_switch.py",
+    "integration/supabase/test_limits.py",
+    "integration/test_limits_command.py",
+    "integration/supabase/test_limit_status.py",
+    "integration/test_increase.py",
+    "integration/monitoring/test_alertmanager.py",
+    "integration/test_prices.py",
+    "integration/test_upgrade.py",
 )
 
 
