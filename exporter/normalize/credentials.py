@@ -13,7 +13,8 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.text import without_nul
-from exporter.quotas.reading import Reading, read_signals
+from exporter.quotas.headers import read_signals
+from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]

@@ -19,6 +19,7 @@ import msgspec
 
 from exporter.normalize.text import without_nul
 from exporter.quotas.header_allowlist import allowed_headers, response_identity, takes_windows, tells_of_quota
+from exporter.quotas.providers import PROVIDERS
 
 _MAX_TEXT = 300
 """Longest text kept of a field that a client or an upstream can fill. A record can be megabytes; a name cannot."""
@@ -186,8 +187,7 @@ def _redact(wire: Wire, pseudonym: Callable[[str], str]) -> None:
         wire.fail.body = None
 
 
-_REPORTING = frozenset({"claude", "codex"})
-"""Providers that report windows in headers."""
+_REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)
 _MOST_LOOKS = 3
 """Records of one credential and model that are looked at for headers with a quota: most have them, or none has."""
 

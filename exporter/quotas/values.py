@@ -16,6 +16,10 @@ _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+# Words of providers are in lower case; keys and ids hardly ever are.
+is_word = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
+is_title = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{0,31}").fullmatch
+
 
 def first(values: object) -> str:
     """The first value that is not empty; header maps hold lists, auth-files hold single texts."""
@@ -26,6 +30,18 @@ def first(values: object) -> str:
             if isinstance(value, str) and (stripped := value.strip()):
                 return stripped
     return ""
+
+
+def is_flag(text: str) -> bool:
+    return text.lower() in ("true", "false")
+
+
+def is_number(text: str) -> bool:
+    return number(text) is not None
+
+
+def is_instant(text: str) -> bool:
+    return instant(text) is not None
 
 
 def number(text: str) -> float | None:
