@@ -15,7 +15,6 @@ MAX_HEADERS = 128
 MAX_BYTES = 8192
 """Bounds of what ``allowed_headers`` returns: names and values together. Real responses need about 1,000 bytes."""
 MAX_NAME = 100
-_MAX_IDENTITY = 512
 
 _PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
 _USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values()})
@@ -57,35 +56,3 @@ def tells_of_quota(allowed: Mapping[str, str]) -> bool:
     return any(name.endswith(_USE_SUFFIXES) for name in allowed) or any(
         provider.refuses(allowed) for provider in PROVIDERS.values()
     )
-
-
-def response_identity(headers: Mapping[str, Any]) -> str:
-    """A text that tells one upstream response from another; empty if nothing does. Never to be stored as it is.
-
-    A proxy that retries may show an answer of the first account again in the record of the second: the same identity
-    under two accounts is the sign of it.
-    """
-    ids: dict[str, str] = {}
-    for given, values in headers.items():
-        if isinstance(given, str) and len(given) <= MAX_NAME:
-            name = given.lower()
-            if name in ("request-id", "x-request-id", "cf-ray"):
-                ids.setdefault(name, first(values))
-    for name in ("request-id", "x-request-id", "cf-ray"):
-        value = ids.get(name, "")
-        if value and len(value) <= _MAX_IDENTITY:
-            return f"{name}: {value}"
-    allowed = allowed_headers(headers)
-    date = allowed.pop("date", "")
-    if not date or not allowed:
-        return ""  # a second is shared by many responses; it takes the numbers beside it
-    return "\n".join([f"date: {date}", *(f"{name}: {allowed[name]}" for name in sorted(allowed))])
-
-
-def takes_windows(failed: bool, status_code: int) -> bool:
-    """Whether the headers of a record are those of its own attempt.
-
-    An attempt that dies before an answer is recorded with the headers of the attempt before it, which may have been
-    another account's, and with a status that the proxy made up. These three come from upstreams only.
-    """
-    return not failed or status_code in (402, 403, 429)

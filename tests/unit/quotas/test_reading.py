@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.quotas.header_allowlist import (
-    MAX_BYTES,
-    MAX_HEADERS,
-    allowed_headers,
-    response_identity,
-    takes_windows,
-)
+from exporter.normalize.redact import response_identity, takes_windows
+from exporter.quotas.header_allowlist import MAX_BYTES, MAX_HEADERS, allowed_headers
 from exporter.quotas.headers import read_headers, read_signals
 from exporter.quotas.reading import MAX_SLUG, MAX_WINDOWS, Reading, slugged, window_name
 from tests.recordings import ROOT, batch_bodies, batches, recorded, secrets
