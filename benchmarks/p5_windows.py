@@ -12,7 +12,8 @@ from benchmarks.report import Section
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.limits.evaluate import Evaluator
-from exporter.limits.model import Limit, Strategy, Unit
+from exporter.limits.model import Limit, Unit
+from exporter.limits.strategies import Strategy
 from exporter.settings.model import Aliases
 
 _ROUNDS = 7

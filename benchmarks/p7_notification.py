@@ -10,9 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.stack.shipped import Stack, record_of_now, running_stack
-
 from benchmarks.report import Section
+from tests.stack.shipped import Stack, record_of_now, running_stack
 from tests.stack.waiting import wait_until
 
 _LIMITS = "limits: [{id: once, per: client, strategy: daily, requests: 1}]"

@@ -2,6 +2,14 @@
 
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def epoch_ms(moment: datetime) -> int:
+    """A moment with a zone in ms since the epoch, rounded down. In integers: a float would be off by one at times."""
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+
 
 def local_date(ms: int, zone: tzinfo) -> date:
     """The day, in ``zone``, in which the moment ``ms`` (since the epoch) falls."""

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from exporter.normalize.wire import NO_HEADERS, Wire
-from exporter.quotas.reading import Reading, read_headers
+from exporter.quotas.headers import read_headers
+from exporter.quotas.reading import Reading
 from exporter.records import UsageRecord
 
 _MOST_RESPONSES = 2_000

@@ -14,10 +14,11 @@ from exporter.errors import LedgerError
 from exporter.ingest.header_readings import HeaderReadings
 from exporter.ledger.ledger import Ledger, StoredBatch
 from exporter.logs import TellOnce
+from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import normalize_detail
-from exporter.normalize.wire import NO_HEADERS, Batch, LineError, Wire, decode_line, read_batch
+from exporter.normalize.wire import NO_HEADERS, LineError, Wire, decode_line
 from exporter.pricing.engine import Pricer
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord

@@ -47,8 +47,8 @@ from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.views.usage_sums import Windows
+from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
-from exporter.normalize.wire import Batch
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.sources.loss_detection import Watch

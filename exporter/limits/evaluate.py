@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from exporter.ledger.label_store import Dictionary
 from exporter.ledger.labels import Labels
 from exporter.ledger.views.usage_sums import WindowLook, WindowSums
-from exporter.limits.model import Limit, Per, Strategy, Unit, Usage
-from exporter.limits.strategies import calendar_window
+from exporter.limits.model import Limit, Per, Unit, Usage
+from exporter.limits.strategies import open_window
 from exporter.limits.windows import CONFIGURED, LimitWindow
 
 MOST_WINDOWS = 200
@@ -146,7 +146,15 @@ class Evaluator:
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
-    start_ms, reset_ms = _span(limit, group, look, now_ms)
+    start_ms, reset_ms = open_window(
+        limit.strategy,
+        now_ms,
+        zone=limit.zone,
+        length_ms=limit.window_ms,
+        session_start=lambda length_ms: look.session_start(
+            (limit.id, group.key), length_ms=length_ms, series=group.series, now_ms=now_ms
+        ),
+    )
     if start_ms is not None and anchor_ms is not None and anchor_ms > start_ms:
         start_ms = anchor_ms
     requests, tokens, nano_usd = (0, 0, 0) if start_ms is None else _add_up(look.sums(start_ms, reset_ms), group.series)
@@ -178,18 +186,6 @@ def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterable[Limi
             reset_ms=measured.reset_ms,
             observed_ms=now_ms,
         )
-
-
-def _span(limit: Limit, group: _Group, look: WindowLook, now_ms: int) -> tuple[int | None, int | None]:
-    """Natural start and end of the window that is open at ``now_ms``; both None for a session that is not open."""
-    if limit.window_ms is None:
-        return calendar_window(limit.strategy, now_ms, limit.zone)
-    if limit.strategy is Strategy.ROLLING:
-        return now_ms - limit.window_ms, None
-    started_ms = look.session_start(
-        (limit.id, group.key), length_ms=limit.window_ms, series=group.series, now_ms=now_ms
-    )
-    return started_ms, None if started_ms is None else started_ms + limit.window_ms
 
 
 def _add_up(sums: WindowSums, series: set[int]) -> tuple[int, int, int]:

@@ -3,34 +3,15 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Protocol
 
+from exporter.days import epoch_ms
+from exporter.limits.strategies import Strategy, window_name
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-
-_MINUTE_MS = 60_000
-
-
-class Strategy(StrEnum):
-    """When a window begins.
-
-    ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
-    ``session`` opens with the first request after the one before has ended.
-    """
-
-    DAILY = "daily"
-    WEEKLY = "weekly"
-    MONTHLY = "monthly"
-    ROLLING = "rolling"
-    SESSION = "session"
-
-    @property
-    def has_length(self) -> bool:
-        """Whether its windows have a length of their own instead of the calendar's."""
-        return self in (Strategy.ROLLING, Strategy.SESSION)
 
 
 class Per(StrEnum):
@@ -65,7 +46,7 @@ class Limit:
     """One limit. Empty texts match everything.
 
     ``provider`` is matched by its exact name, in any case; ``proxy``, ``credential``, ``client`` and ``models`` (one of
-    them) by exact name or glob. ``model_pattern`` is a pattern of the earlier collector: anywhere in the name, in any
+    them) by exact name or glob. ``model_pattern`` is a pattern of the predecessor: anywhere in the name, in any
     case, with ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A
     budget in USD is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
 
@@ -114,9 +95,7 @@ class Limit:
     @cached_property
     def window(self) -> str:
         """The window's name in metrics: ``day``, ``week``, ``month``, or its length as ``5h``."""
-        if self.window_ms is not None:
-            return duration_name(self.window_ms // _MINUTE_MS)
-        return {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}[self.strategy]
+        return window_name(self.strategy, self.window_ms)
 
 
 class LimitSource(Protocol):
@@ -137,12 +116,14 @@ class LimitSource(Protocol):
         ...
 
 
-def duration_name(minutes: int) -> str:
-    """A length in the largest unit that divides it: ``90m``, ``5h``, ``7d``."""
-    for size, unit in ((24 * 60, "d"), (60, "h")):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"
+def moment_ms(text: str, *, default_zone: tzinfo | None = None) -> int | None:
+    """An ISO 8601 moment in ms since the epoch; one that names no zone is in ``default_zone``. None if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    zone = moment.tzinfo or default_zone
+    return None if zone is None else epoch_ms(moment.replace(tzinfo=zone))
 
 
 def _is_like(wanted: str, name: str) -> bool:

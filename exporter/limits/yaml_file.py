@@ -6,7 +6,7 @@ Everything that is wrong is reported at once, with its line; a file with a probl
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import tzinfo
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
-from exporter.limits.model import Limit, Per, Strategy, Unit
+from exporter.limits.model import Limit, Per, Unit, moment_ms
+from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.settings import checks, yaml_file
 from exporter.settings.problems import Problem, nearest, shown
 from exporter.settings.yaml_rows import Wrong, refuse_unknown, text_of, unknown_fields
-
-LONGEST_WINDOW_MINUTES = 366 * 24 * 60
 
 _THRESHOLDS = ("warning", "critical")
 _TEXTS = ("name", "proxy", "provider", "model_pattern", "credential", "client")
@@ -44,7 +43,6 @@ _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 200
 _Choice = TypeVar("_Choice", Strategy, Per)
 _Value = TypeVar("_Value")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,14 +261,14 @@ def _window_ms(node: yaml_file.Mapping, strategy: Strategy) -> int | None:
         raise Wrong(
             node.line, f"A {strategy} limit needs window_minutes.", "Add it, for example window_minutes: 300 for 5 h."
         )
-    minutes = _count(text) or 0
-    if not 1 <= minutes <= LONGEST_WINDOW_MINUTES:
+    length_ms = window_length_ms(_count(text) or 0)
+    if length_ms is None:
         raise Wrong(
             node.key_lines["window_minutes"],
             f"{shown(text)} is no length of a window.",
             f"Give minutes, from 1 to {LONGEST_WINDOW_MINUTES} (366 days).",
         )
-    return minutes * 60_000
+    return length_ms
 
 
 def _models(node: yaml_file.Mapping) -> tuple[str, ...]:
@@ -324,14 +322,11 @@ def _anchor_ms(node: yaml_file.Mapping) -> int | None:
     text = text_of(node, "reset_anchor_timestamp")
     if text is None:
         return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    anchor_ms = moment_ms(text)
+    if anchor_ms is None:
         raise Wrong(
             node.key_lines["reset_anchor_timestamp"],
             f"{shown(text)} is no moment.",
             "Write it with its distance from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
         )
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return anchor_ms

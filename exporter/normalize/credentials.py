@@ -13,7 +13,9 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.text import without_nul
-from exporter.quotas.reading import Reading, read_signals
+from exporter.normalize.wire import UNDECODABLE
+from exporter.quotas.headers import read_signals
+from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -249,13 +251,13 @@ def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:
     """One entry of a list; None if it has a shape of its own, which must not cost the others."""
     try:
         return msgspec.json.decode(raw, type=type_, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return None
 
 
 def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
     try:
         return msgspec.json.decode(without_nul(bytes(body)), type=type_, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         # Not "from exc": msgspec's text may name a map's key, and the maps' keys are raw keys.
         raise BadAnswerError(f"The proxy's {what} has a shape that no known CPA version sends.") from None

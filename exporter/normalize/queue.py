@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from exporter.days import epoch_ms
 from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.tokens import Family, ImpossibleTokensError, family_of, tokens_of
 from exporter.normalize.wire import Wire
 from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, UsageRecord
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _FUTURE_MS = 2 * 86_400_000
 """How far ahead of ours a proxy's clock may be: a whole day is seen with a wrong zone or a wrong date."""
@@ -81,8 +81,7 @@ def milliseconds(timestamp: str | None) -> int | Rejected:
         return Rejected(reason="bad_timestamp", detail="the timestamp is not an RFC 3339 time")
     if moment.tzinfo is None:
         return Rejected(reason="bad_timestamp", detail="the timestamp has no zone")
-    since = moment - _EPOCH  # in integers: a float would be off by one now and then
-    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    return epoch_ms(moment)
 
 
 def duration(value: int | None) -> int:

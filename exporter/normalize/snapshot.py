@@ -10,24 +10,19 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated
 
 import msgspec
 
 from exporter.errors import BadAnswerError
 from exporter.normalize.fingerprint import fingerprint_of
+from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import milliseconds, normalize
 from exporter.normalize.text import without_nul
-from exporter.normalize.wire import Wire, WireTokens
+from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens
 from exporter.records import CredentialFacts, Rejected, UsageRecord
 
-Pseudonym = Callable[[str], str]
-
-_MAX_TEXT = 300
-_Text = Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
 _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
 _FRACTION = re.compile(r"\.(\d{1,9})")
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _MOST_COUNTED = 10**13
@@ -37,16 +32,16 @@ _AT_ONCE = 1_000
 
 
 class _Detail(msgspec.Struct, gc=False):
-    timestamp: _Text | None = None
+    timestamp: Text | None = None
     latency_ms: int | None = None
     source: str | None = None
-    auth_index: _Text | int | None = None
+    auth_index: Text | int | None = None
     tokens: WireTokens | None = None
     failed: bool | None = None
 
 
 class _Moment(msgspec.Struct, gc=False):
-    timestamp: _Text | None = None
+    timestamp: Text | None = None
 
 
 class _Model(msgspec.Struct):
@@ -103,7 +98,7 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
     """The series of a snapshot. Raises BadAnswerError for any other shape; the text quotes nothing."""
     try:
         usage = _decode_body(without_nul(body)).usage
-    except _UNDECODABLE:
+    except UNDECODABLE:
         raise BadAnswerError(
             "The proxy's usage snapshot has a shape that no known CPA version sends, or broke off."
         ) from None
@@ -194,7 +189,7 @@ def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym:
     for piece in _pieces(details):
         try:
             found = _decode_details(_joined(piece))
-        except _UNDECODABLE:
+        except UNDECODABLE:
             yield from (_read_one(raw, series, pseudonym) for raw in piece)
         else:
             yield from (_wire(detail, series, pseudonym) for detail in found)
@@ -205,7 +200,7 @@ def read_moments(details: memoryview) -> Iterator[int]:
     for piece in _pieces(details):
         try:
             found = [detail.timestamp for detail in _decode_moments(_joined(piece))]
-        except _UNDECODABLE:
+        except UNDECODABLE:
             found = [detail.timestamp for raw in piece if (detail := _decoded(raw)) is not None]
         yield from (ts_ms for timestamp in found if not isinstance(ts_ms := milliseconds(timestamp), Rejected))
 
@@ -213,7 +208,7 @@ def read_moments(details: memoryview) -> Iterator[int]:
 def _pieces(details: bytes | memoryview) -> Iterator[list[msgspec.Raw]]:
     try:
         elements = _decode_elements(details)
-    except _UNDECODABLE:  # a bare number that has grown by some digits: what was added to it is nothing by itself
+    except UNDECODABLE:  # a bare number that has grown by some digits: what was added to it is nothing by itself
         elements = [msgspec.Raw(details)]
     for begin in range(0, len(elements), _AT_ONCE):
         yield elements[begin : begin + _AT_ONCE]
@@ -231,7 +226,7 @@ def _read_one(raw: msgspec.Raw, series: SnapshotSeries, pseudonym: Pseudonym) ->
 def _decoded(raw: msgspec.Raw) -> _Detail | None:
     try:
         return _decode_detail(raw)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return None
 
 
@@ -259,7 +254,7 @@ def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire
 
 def identity_model(series: SnapshotSeries) -> str:
     """The model as it stands in the identity of a detail: equal details have the same."""
-    return series.model[:_MAX_TEXT]
+    return series.model[:MAX_TEXT]
 
 
 def rejected_line(wire: Wire) -> bytes:

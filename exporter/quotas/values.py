@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime
 from math import isfinite
 
+from exporter.days import epoch_ms
+
 MAX_VALUE = 64
 _MILLISECONDS_FROM = 1e12
 """An epoch from here on is in milliseconds: as seconds it would be 30,000 years ahead."""
@@ -14,7 +16,10 @@ _HTTP_DATE = re.compile(
 ).fullmatch
 _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Words of providers are in lower case; keys and ids hardly ever are.
+is_word = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
+is_title = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{0,31}").fullmatch
 
 
 def first(values: object) -> str:
@@ -26,6 +31,18 @@ def first(values: object) -> str:
             if isinstance(value, str) and (stripped := value.strip()):
                 return stripped
     return ""
+
+
+def is_flag(text: str) -> bool:
+    return text.lower() in ("true", "false")
+
+
+def is_number(text: str) -> bool:
+    return number(text) is not None
+
+
+def is_instant(text: str) -> bool:
+    return instant(text) is not None
 
 
 def number(text: str) -> float | None:
@@ -49,13 +66,8 @@ def instant(text: str) -> int | None:
         if http is not None:
             day, month, year, *clock = http.groups()
             hour, minute, second = map(int, clock)
-            return _milliseconds(datetime(int(year), _MONTHS[month], int(day), hour, minute, second, tzinfo=UTC))
+            return epoch_ms(datetime(int(year), _MONTHS[month], int(day), hour, minute, second, tzinfo=UTC))
         moment = datetime.fromisoformat(text)
-        return None if moment.tzinfo is None else _milliseconds(moment)
+        return None if moment.tzinfo is None else epoch_ms(moment)
     except (ValueError, KeyError, OverflowError):
         return None
-
-
-def _milliseconds(moment: datetime) -> int:
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000

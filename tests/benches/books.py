@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.wire import read_batch
+from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord
 from exporter.settings.model import Aliases
 from exporter.web.overview import Overview

@@ -14,7 +14,7 @@ from exporter.limits.model import Limit
 from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
 from exporter.limits.yaml_file import read_limit_file
 from exporter.limits.yaml_source import SETTING, UserLimits
-from exporter.normalize.wire import read_batch
+from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.model import Aliases
 from tests.fakes.guarding import TurnableClock

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stack.shipped import Stack, record_of_now, running_stack
 
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus
+from tests.stack.shipped import Stack, record_of_now, running_stack
 from tests.stack.waiting import wait_until
 
 LIMITS = """

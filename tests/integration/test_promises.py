@@ -17,7 +17,7 @@ from exporter.ingest.queue import Intake
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.usage import LedgerText
-from exporter.normalize.wire import read_batch
+from exporter.normalize.batch import read_batch
 from exporter.records import Tokens
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Attempt, Traffic, Truth

@@ -7,7 +7,7 @@ from exporter.history.client import Remote, Row
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.limits.supabase_row import COLUMNS, TABLE, anchor_of, anchor_text
+from exporter.limits.supabase_source import COLUMNS, TABLE, anchor_of, anchor_text
 
 _READ_EVERY_SECONDS = 15.0
 """So that it is done in every second of the history's passes, which are 10 s apart: a change is in force in time."""

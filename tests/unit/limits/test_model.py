@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.model import Limit, Strategy, Unit, Usage
+from exporter.limits.model import Limit, Unit, Usage
+from exporter.limits.strategies import Strategy
 
 _USAGE = Usage(
     proxy="office", provider="claude", model="claude-opus-4-6[1m]", credential="claude-ab12cd34ef", client="alice"

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.limits.model import Per, Strategy, Unit
+from exporter.limits.model import Per, Unit
+from exporter.limits.strategies import Strategy
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
 from tests.benches.limits import limits_of

@@ -13,9 +13,9 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
+from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.normalize.wire import Batch
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord

@@ -9,22 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.quotas.header_allowlist import (
-    MAX_BYTES,
-    MAX_HEADERS,
-    MAX_SLUG,
-    allowed_headers,
-    response_identity,
-    takes_windows,
-)
-from exporter.quotas.reading import (
-    MAX_WINDOWS,
-    Reading,
-    read_headers,
-    read_signals,
-    slugged,
-    window_name,
-)
+from exporter.normalize.redact import response_identity, takes_windows
+from exporter.quotas.header_allowlist import MAX_BYTES, MAX_HEADERS, allowed_headers
+from exporter.quotas.headers import read_headers, read_signals
+from exporter.quotas.reading import MAX_SLUG, MAX_WINDOWS, Reading, slugged, window_name
 from tests.fakes.recordings import ROOT, batch_bodies, batches, recorded, secrets
 
 _NOW_MS = 1_787_306_405_000  # 2026-08-21 10:00:05 UTC

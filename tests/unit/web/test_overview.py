@@ -11,7 +11,7 @@ from flask import Flask
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
-from exporter.normalize.wire import read_batch
+from exporter.normalize.batch import read_batch
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing

@@ -8,7 +8,8 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.limits.board import Board
-from exporter.limits.model import Limit, Per, Strategy, Unit
+from exporter.limits.model import Limit, Per, Unit
+from exporter.limits.strategies import Strategy
 from exporter.limits.windows import LimitWindow, Thresholds
 from tests.unit.web.conftest import WebBench
 from tests.unit.web.test_page import HOSTILE

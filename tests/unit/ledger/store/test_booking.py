@@ -8,7 +8,7 @@ import pytest
 from exporter.errors import LedgerFullError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.wire import read_batch
+from exporter.normalize.batch import read_batch
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.recordings import batch_bodies, batches

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.model import Limit, Strategy, Unit, Usage
-from exporter.limits.supabase_row import COLUMNS, anchor_of, anchor_text, limit_of
+from exporter.limits.model import Limit, Unit, Usage
+from exporter.limits.strategies import Strategy
+from exporter.limits.supabase_source import COLUMNS, anchor_of, anchor_text, limit_of
 from exporter.limits.windows import Thresholds
 
 _SEED = {

@@ -1,0 +1,202 @@
+"""Bodies that do not decode as a whole: every element that arrived, redacted, so that one costs no other. Pure.
+
+Of an element that does not fit ``Wire`` only what has an allowed name and a harmless type is kept; of what is no JSON
+object at all, only its length and hash.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.redact import failure_cause, redact
+from exporter.normalize.wire import (
+    MAX_TEXT,
+    UNDECODABLE,
+    Wire,
+    WireBreakdown,
+    WireInput,
+    WireOutput,
+    WireTokens,
+    decode_record,
+)
+
+_TEXT_FIELDS = (
+    "timestamp",
+    "provider",
+    "executor_type",
+    "model",
+    "alias",
+    "endpoint",
+    "auth_type",
+    "request_id",
+    "service_tier",
+    "response_service_tier",
+)
+
+_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Unreadable(msgspec.Struct, frozen=True, gc=False):
+    """Something in a body that cannot be redacted, so only its length and hash are kept."""
+
+    reason: str
+    length: int
+    sha256: bytes
+
+
+def salvage(body: bytes, pseudonym: Pseudonym) -> Iterator[tuple[bytes, Wire | None] | Unreadable]:
+    """Each element of a body as a redacted line and its record (None where it does not fit), or as unreadable.
+
+    What stands behind the last whole element of a body that broke off is one more that cannot be read.
+    """
+    elements, rest = _split(body)
+    for raw in elements:
+        yield _read_element(raw, pseudonym)
+    if rest is not None:
+        yield _unreadable("malformed_json", rest)
+
+
+def _read_element(raw: bytes, pseudonym: Pseudonym) -> tuple[bytes, Wire | None] | Unreadable:
+    try:
+        wire = decode_record(raw)
+    except UNDECODABLE:
+        return _read_misfit(raw, pseudonym)
+    redact([wire], pseudonym)
+    return _encode(wire), wire
+
+
+def _read_misfit(raw: bytes, pseudonym: Pseudonym) -> tuple[bytes, Wire | None] | Unreadable:
+    """An element that does not fit ``Wire``: keep, redacted, what has an allowed name and a harmless type."""
+    try:
+        value = json.loads(raw.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return _unreadable("malformed_json", raw)
+    if not isinstance(value, dict):
+        return _unreadable("not_an_object", raw)
+    line = json.dumps(_redact_misfit(value, pseudonym), ensure_ascii=True).encode()
+    try:
+        return line, decode_record(line)
+    except UNDECODABLE:
+        return line, None
+
+
+_PSEUDONYMIZED = ("source", "api_key")
+_TEXTS = {"auth_index", *_TEXT_FIELDS}
+_NUMBERS = {"latency_ms", "ttft_ms"}
+_FLAGS = {"failed", "generate"}
+_NESTED: dict[str, type[msgspec.Struct]] = {"tokens": WireTokens, "token_breakdown": WireBreakdown}
+
+
+def _redact_misfit(value: dict[str, Any], pseudonym: Pseudonym) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name in _TEXTS & value.keys():
+        item = value[name]
+        # A list is no text either, so what was no text stays a misfit.
+        kept[name] = _clean(item)[:MAX_TEXT] if isinstance(item, str) else item if item is None else [_what(item)]
+    for name in _NUMBERS & value.keys():
+        kept[name] = _number(value[name])
+    for name in _FLAGS & value.keys():
+        item = value[name]
+        kept[name] = item if isinstance(item, bool) or item is None else [_what(item)]
+    for name in _PSEUDONYMIZED:
+        # Not a string: nothing sensible to keep, and its text might hold what it should not.
+        if isinstance(value.get(name), str):
+            kept[name] = pseudonym(_clean(value[name]))
+    for name, shape in _NESTED.items():
+        if name in value:
+            kept[name] = _numbers(value[name], shape)
+    fail = value.get("fail")
+    if isinstance(fail, dict):
+        body = fail.get("body")
+        kept["fail"] = {"cause": failure_cause(_clean(body) if isinstance(body, str) else "")}
+        if (status := _number(fail.get("status_code"))) is not None:
+            kept["fail"]["status_code"] = status
+    return kept
+
+
+def _numbers(value: Any, shape: type[msgspec.Struct]) -> Any:
+    if not isinstance(value, dict):
+        return _number(value)
+    kept: dict[str, Any] = {}
+    for field in msgspec.structs.fields(shape):
+        if field.name not in value:
+            continue
+        item = value[field.name]
+        if field.name == "quality" and isinstance(item, str):
+            kept[field.name] = _clean(item)[:20]
+        elif field.name in ("input", "output"):
+            kept[field.name] = _numbers(item, WireInput if field.name == "input" else WireOutput)
+        elif field.name == "cache_read_tokens_present" and isinstance(item, bool):
+            kept[field.name] = item
+        else:
+            kept[field.name] = _number(item)
+    return kept
+
+
+_NUMERIC = re.compile(r"-?[0-9]{1,25}(\.[0-9]{1,25})?")
+
+
+def _number(value: Any) -> int | float | str | None:
+    """A number, or a text that is one; of anything else only what it was, so that the record stays a misfit."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63):
+        return value
+    if isinstance(value, str) and _NUMERIC.fullmatch(value):
+        return value
+    return _what(value)
+
+
+def _what(value: Any) -> str:
+    return f"<{type(value).__name__}>"
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which no UTF-8 text can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+def _unreadable(reason: str, raw: bytes) -> Unreadable:
+    return Unreadable(reason=reason, length=len(raw), sha256=hashlib.sha256(raw).digest())
+
+
+def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
+    """The whole elements of a JSON array, and what stands behind the last of them if the array is not closed there.
+
+    Decodes with the standard library, which takes what a strict reader refuses (lone surrogates, NaN), so that one odd
+    element never costs its neighbours.
+    """
+    try:
+        return [bytes(raw) for raw in _decode_elements(body)], None
+    except UNDECODABLE:
+        pass
+    text = body.decode("utf-8", "surrogateescape")
+    decoder = json.JSONDecoder(parse_int=str)  # the values are dropped, and int() refuses more than 4,300 digits
+    elements: list[bytes] = []
+    position = _skip_space(text, 0)
+    if text.strip() in ("", "null"):
+        return [], None  # a list without elements, as Go writes it at times
+    if not text.startswith("[", position):
+        return [], body
+    position = _skip_space(text, position + 1)
+    while position < len(text) and not text.startswith("]", position):
+        try:
+            _, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            return elements, text[position:].encode("utf-8", "surrogateescape")
+        elements.append(text[position:end].encode("utf-8", "surrogateescape"))
+        position = _skip_space(text, end)
+        if text.startswith(",", position):
+            position = _skip_space(text, position + 1)
+    # Closed, or broken off between two elements: unread is only what follows the end.
+    return elements, text[position + 1 :].strip().encode("utf-8", "surrogateescape") or None
+
+
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position

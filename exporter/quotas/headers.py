@@ -1,0 +1,87 @@
+"""The readings in the headers of a usage record, and in the signals that newer proxies list of a credential. Pure."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from exporter.quotas.header_allowlist import allowed_headers
+from exporter.quotas.providers import PROVIDERS
+from exporter.quotas.reading import DAY, LATEST_RESET_MS, Answer, Reading, bounded, fullest, header
+from exporter.quotas.values import MAX_VALUE, instant
+
+_MOST_AHEAD_MS = 300_000
+"""By how much a clock may be ahead of ours: until then a reading of such a moment shuts out all others."""
+_MAX_MODELS = 256
+
+
+def read_headers(
+    headers: Mapping[str, str],
+    *,
+    provider: str,
+    model: str,
+    started_ms: int,
+    ttft_ms: int,
+    latency_ms: int,
+    received_ms: int,
+) -> list[Reading]:
+    """The windows in the allowed headers of one record of ``provider``, for which ``model`` answered.
+
+    Of two windows with the same name and scope the fuller one is kept. A window that is not mentioned is "not said".
+    Never raises.
+    """
+    observed_ms = _plausible(header(headers, "date"), received_ms)
+    if observed_ms is None:
+        # The request's start is by the proxy's clock, which can be wrong; a moment ahead of us would shut out
+        # all readings until then.
+        observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
+    return _readings(headers, provider, Answer(model, observed_ms, "header"))
+
+
+def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
+    """The windows that newer proxies keep for a credential themselves: an entry of auth-files. Never raises.
+
+    These are the same headers, with the time at which the proxy saw them. Signals without a time are left out: they
+    would look new at every poll.
+    """
+    provider = entry.get("provider") or entry.get("type")
+    if not isinstance(provider, str):
+        return []
+    found: dict[tuple[str, str], Reading] = {}
+    for model, block in _blocks(entry):
+        signals = block.get("signals")
+        if not isinstance(signals, Mapping):
+            continue
+        allowed = allowed_headers(signals)
+        observed_ms = _plausible(block.get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
+        if observed_ms is None:
+            observed_ms = _plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
+        if observed_ms is None:
+            continue
+        for reading in _readings(allowed, provider, Answer(model, observed_ms, "auth_files")):
+            before = found.get((reading.window, reading.scope))
+            if before is None or (before.observed_ms, before.used_ratio) < (observed_ms, reading.used_ratio):
+                found[reading.window, reading.scope] = reading
+    return bounded(found)
+
+
+def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> list[Reading]:
+    reads = PROVIDERS.get(provider)
+    return bounded(fullest(reads.read_headers(headers, answer))) if reads else []
+
+
+def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The model ("" for none) and the block of signals, of the account and of each model."""
+    account = entry.get("quota")
+    if isinstance(account, Mapping):
+        yield "", account
+    models = entry.get("model_quotas")
+    if isinstance(models, Mapping):
+        for model, block in islice(models.items(), _MAX_MODELS):
+            if isinstance(model, str) and isinstance(block, Mapping):
+                yield model, block
+
+
+def _plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
+    """A moment of observation, if it is one: hardly ahead of us, and not older than ``oldest_ms``."""
+    moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
+    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None

@@ -1,0 +1,29 @@
+"""Meta's windows: a short one, whose length it tells, and the week. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from exporter.quotas.reading import Answer, QuotaProvider, Reading, header, percent, reset, window_seconds
+from exporter.quotas.values import is_instant, is_number
+
+_PREFIX = "x-meta-"
+
+
+def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
+    for stem, minutes in (("window", header(headers, f"{_PREFIX}window-minutes")), ("weekly", "10080")):
+        seconds = window_seconds(minutes)
+        used_ratio = percent(header(headers, f"{_PREFIX}{stem}-used-percent"))
+        if seconds is not None and used_ratio is not None:
+            resets_ms = reset(header(headers, f"{_PREFIX}{stem}-reset-at"), answer.observed_ms)
+            yield answer.reading(seconds, "", used_ratio, resets_ms)
+
+
+META = QuotaProvider(
+    prefixes=(_PREFIX,),
+    stored={
+        rf"{_PREFIX}(?:window|weekly)-reset-at": is_instant,
+        rf"{_PREFIX}(?:window-minutes|(?:window|weekly)-used-percent)": is_number,
+    },
+    use_suffix="-used-percent",
+    read_headers=_read_headers,
+    in_records=False,
+)
