@@ -3,32 +3,138 @@
 Each poll replaces the whole value, so a reader never sees half of a change.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.normalize.credentials import Account
 
-STATES = (
-    "starting",
-    "ok",
-    "publishing_off",
-    "another_consumer",
-    "key_refused",
-    "banned",
-    "remote_disabled",
-    "no_key_set",
-    "management_off",
-    "unreachable",
-    "server_error",
-    "bad_answer",
-    "resp_only",
-    "unknown_server",
-    "source_gone",
-    "unsupported",
-    "ledger",
-    "internal_error",
-    "other",
-)
-"""All states: the reasons of ``ProxyError`` and its like, and what a poll that succeeded can find."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a state means, in words.
+
+    ``headline`` follows the proxy's name on the page. ``meaning`` and ``advice`` are Markdown for ``docs/proxies.md``;
+    the sentence of a ``ProxyStatus`` says the same about one proxy. ``is_failure``: the poll failed, and is counted
+    under the state's name.
+    """
+
+    headline: str
+    meaning: str
+    advice: str
+    is_failure: bool = True
+
+
+STATES: Mapping[str, State] = {
+    "starting": State(
+        headline="has not been asked yet",
+        meaning="It was not asked yet.",
+        advice="Wait a few seconds.",
+        is_failure=False,
+    ),
+    "ok": State(
+        headline="",
+        meaning="Its queue, or its snapshot, is read.",
+        advice="Nothing.",
+        is_failure=False,
+    ),
+    "publishing_off": State(
+        headline="does not record usage",
+        meaning="It is reachable but records no usage.",
+        advice=(
+            "Set `usage-statistics-enabled: true`. It takes effect at once; the state changes within a minute or so."
+        ),
+        is_failure=False,
+    ),
+    "another_consumer": State(
+        headline="gives its records to somebody else, it seems",
+        meaning="It counts attempts, and no record of them arrives, or too few: [the conditions](#how-a-loss-is-told).",
+        advice=(
+            "Stop the other program that reads its queue: a dashboard that subscribes, a script that polls, a second"
+            " exporter. See [one reader only](#one-reader-only)."
+        ),
+        is_failure=False,
+    ),
+    "unreachable": State(
+        headline="cannot be reached",
+        meaning="No connection, no answer in time, or the answer broke off.",
+        advice="Start CPA; check host, port and `http` or `https` in `CLIPROXY_URL`; the sentence names the cause.",
+    ),
+    "server_error": State(
+        headline="answers with an error",
+        meaning="It answered with a status that makes no sense here, such as 500 or 503.",
+        advice="Look into CPA's log. The next poll tries again.",
+    ),
+    "bad_answer": State(
+        headline="answers with something else than CPA's data",
+        meaning="Something answered, but not as CPA does: a web page, a redirect, no JSON, too large.",
+        advice=(
+            "Usually a reverse proxy with a login of its own. Let it pass `/v0/management`, or use CPA's own address."
+        ),
+    ),
+    "key_refused": State(
+        headline="refuses the management key",
+        meaning="It does not accept the management key. Calls have stopped.",
+        advice="Set the right key and restart the exporter. See below.",
+    ),
+    "banned": State(
+        headline="has banned this address",
+        meaning="It has banned this address after too many failed logins, by this or another program.",
+        advice=(
+            "Find the program that logs in with a wrong key. The exporter waits as long as CPA says and goes on by"
+            " itself."
+        ),
+    ),
+    "remote_disabled": State(
+        headline="does not allow management from here",
+        meaning="It lets only its own machine manage it.",
+        advice="Set `allow-remote: true`, or `MANAGEMENT_PASSWORD`.",
+    ),
+    "no_key_set": State(
+        headline="has no management key",
+        meaning="It has no management key at all.",
+        advice="Set `secret-key`, or `MANAGEMENT_PASSWORD`.",
+    ),
+    "management_off": State(
+        headline="has no Management API",
+        meaning=(
+            "It has no Management API (404), is a node of a Home cluster or older than 6.0.5, or something else"
+            " answers there."
+        ),
+        advice="Set a key, which switches the API on; check the URL, which ends before `/v0/management`.",
+    ),
+    "resp_only": State(
+        headline="is too old: its usage queue is not reachable over HTTP",
+        meaning="CPA 6.10.0 to 6.10.7, whose queue is not reachable over HTTP.",
+        advice="Upgrade it to 6.10.8 or newer.",
+    ),
+    "unknown_server": State(
+        headline="is no CPA that is known here",
+        meaning=(
+            "It takes the key but does not answer as any known CPA does. Its queue is not touched, because a wrong"
+            " guess would lose records."
+        ),
+        advice="Use a released CPA; look whether the exporter has a newer version.",
+    ),
+    "source_gone": State(
+        headline="has lost its usage queue",
+        meaning="A queue that was there answers 404: another version, or management was switched off.",
+        advice="Nothing; it is examined anew at the next poll.",
+    ),
+    "ledger": State(
+        headline="is not read: the ledger cannot be written",
+        meaning="The proxy is well, but the exporter's own ledger cannot be written.",
+        advice="See [a full disk](operations.md#a-full-disk). Nothing more is read until it can.",
+    ),
+    "internal_error": State(
+        headline="is not read: the exporter has a fault",
+        meaning="The exporter itself failed.",
+        advice="Please report it, with the line `poll_failed` of the log. The next poll tries again.",
+    ),
+}
+"""All states by name: the reasons of ``ProxyError``, and what a poll that succeeds can find."""
+
+FAILURE_REASONS = tuple(name for name, state in STATES.items() if state.is_failure)
+"""All values of the label ``reason`` of ``cliproxy_exporter_poll_failures_total``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,22 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.metrics.families import POLL_DURATION, POLL_FAILURES, POLLS
-
-FAILURE_REASONS = (
-    "unreachable",
-    "server_error",
-    "bad_answer",
-    "key_refused",
-    "banned",
-    "remote_disabled",
-    "no_key_set",
-    "management_off",
-    "resp_only",
-    "unknown_server",
-    "source_gone",
-    "ledger",
-    "internal_error",
-)
+from exporter.proxy_status import FAILURE_REASONS
 
 
 class PollMetrics:
