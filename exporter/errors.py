@@ -4,6 +4,8 @@ The text of an error is a sentence for the operator: what is wrong, and what to 
 an e-mail address or anything else that a proxy or a client sent.
 """
 
+from typing import ClassVar
+
 
 class ExporterError(Exception):
     """Base class of all errors that the exporter raises on purpose."""
@@ -50,11 +52,10 @@ class LedgerCorruptError(LedgerError):
 class ProxyError(ExporterError):
     """A call to a proxy's Management API failed.
 
-    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_poll_failures_total``: one of a fixed set of
-    snake_case words, one per class below.
+    ``reason`` is the state that the proxy is in then, a key of ``exporter.proxy_status.STATES``: one per class below.
     """
 
-    reason = "other"
+    reason: ClassVar[str]
     answer_lost = False
     """Whether the request was sent and its answer did not arrive as a whole."""
 
@@ -112,9 +113,25 @@ class ManagementOffError(ProxyError):
 
 
 class UnsupportedProxyError(ProxyError):
-    """The proxy answers, but has no usage source that this version can read."""
+    """The proxy answers, but has no usage source that this version can read: one of the next three."""
 
-    reason = "unsupported"
+
+class RespOnlyError(UnsupportedProxyError):
+    """The proxy has only the RESP queue (CPA 6.10.0 to 6.10.7)."""
+
+    reason = "resp_only"
+
+
+class UnknownServerError(UnsupportedProxyError):
+    """The server takes the key and answers, but not as any known CPA does; popping blindly could lose records."""
+
+    reason = "unknown_server"
+
+
+class SourceGoneError(UnsupportedProxyError):
+    """A source that was there answers 404: the proxy was replaced, or its management switched off. Detect again."""
+
+    reason = "source_gone"
 
 
 # --- the history in Supabase ------------------------------------------------------------------------------------------
@@ -123,8 +140,8 @@ class UnsupportedProxyError(ProxyError):
 class HistoryError(ExporterError):
     """A call to Supabase failed. Booking, limits and metrics go on without it.
 
-    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: one of a fixed set of
-    snake_case words.
+    ``reason`` is the value of the label ``reason`` of ``cliproxy_exporter_history_errors_total``: a key of
+    ``exporter.history.state.REASONS``.
     """
 
     def __init__(self, message: str, *, reason: str) -> None:

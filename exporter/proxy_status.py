@@ -3,33 +3,131 @@
 Each poll replaces the whole value, so a reader never sees half of a change.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.normalize.credentials import Account
 
-STATES = (
-    "starting",
-    "ok",
-    "publishing_off",
-    "another_consumer",
-    "key_refused",
-    "banned",
-    "remote_disabled",
-    "no_key_set",
-    "management_off",
-    "unreachable",
-    "server_error",
-    "bad_answer",
-    "resp_only",
-    "unknown_server",
-    "source_gone",
-    "unsupported",
-    "ledger",
-    "internal_error",
-    "other",
-)
-"""All states: the reasons of ``ProxyError`` and its like, and what a poll that succeeded can find."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a state means, in words.
+
+    ``headline`` follows the proxy's name on the page. ``meaning`` and ``advice`` are Markdown for ``docs/proxies.md``;
+    the sentence of a ``ProxyStatus`` says the same about one proxy. ``is_failure``: the poll failed, and is counted
+    under the state's name.
+    """
+
+    headline: str
+    meaning: str
+    advice: str
+    is_failure: bool = True
+
+
+STATES: Mapping[str, State] = {
+    "starting": State(
+        headline="has not been asked yet",
+        meaning="It has not been polled yet.",
+        advice="Wait a few seconds.",
+        is_failure=False,
+    ),
+    "ok": State(
+        headline="",
+        meaning="Its queue or snapshot is read.",
+        advice="Nothing.",
+        is_failure=False,
+    ),
+    "publishing_off": State(
+        headline="does not record usage",
+        meaning="It is reachable but records no usage.",
+        advice=("Set `usage-statistics-enabled: true`. The state changes within about a minute."),
+        is_failure=False,
+    ),
+    "another_consumer": State(
+        headline="gives its records to somebody else, it seems",
+        meaning="It counts attempts, but too few records arrive, or none.",
+        advice=(
+            "Stop the other [reader](#one-reader-only): a dashboard that subscribes, a script that polls, a "
+            "second exporter."
+        ),
+        is_failure=False,
+    ),
+    "unreachable": State(
+        headline="cannot be reached",
+        meaning="No connection, no answer in time, or the answer broke off.",
+        advice="Start CPA; check host, port and `http` or `https` in `CLIPROXY_URL`. The sentence names the cause.",
+    ),
+    "server_error": State(
+        headline="answers with an error",
+        meaning="An unexpected status such as 500 or 503.",
+        advice="Check CPA's log. The next poll tries again.",
+    ),
+    "bad_answer": State(
+        headline="answers with something else than CPA's data",
+        meaning="Something answers, but not as CPA does: a web page, a redirect, no JSON, too large.",
+        advice=("Usually a reverse proxy with its own login. Let it pass `/v0/management`, or use CPA's own address."),
+    ),
+    "key_refused": State(
+        headline="refuses the management key",
+        meaning="It does not accept the management key. Calls have stopped.",
+        advice="Set the right key and restart the exporter. See [below](#what-a-refused-key-does-and-why).",
+    ),
+    "banned": State(
+        headline="has banned this address",
+        meaning="It has banned this address after too many failed logins, by this or another program.",
+        advice=("Find the program that uses a wrong key. The exporter waits as long as CPA says, then continues."),
+    ),
+    "remote_disabled": State(
+        headline="does not allow management from here",
+        meaning="Only its own machine may manage it.",
+        advice="Set `allow-remote: true`, or `MANAGEMENT_PASSWORD`.",
+    ),
+    "no_key_set": State(
+        headline="has no management key",
+        meaning="It has no management key.",
+        advice="Set `secret-key`, or `MANAGEMENT_PASSWORD`.",
+    ),
+    "management_off": State(
+        headline="has no Management API",
+        meaning=(
+            "No Management API (404): a node of a Home cluster, older than 6.0.5, no key set, or something "
+            "else answers."
+        ),
+        advice="Set a key, which switches the API on; check the URL, which ends before `/v0/management`.",
+    ),
+    "resp_only": State(
+        headline="is too old: its usage queue is not reachable over HTTP",
+        meaning="CPA 6.10.0 to 6.10.7, whose queue HTTP does not reach.",
+        advice="Upgrade to 6.10.8 or newer.",
+    ),
+    "unknown_server": State(
+        headline="is no CPA that is known here",
+        meaning=(
+            "It takes the key but answers like no known CPA. Its queue is not touched: a wrong guess would "
+            "lose records."
+        ),
+        advice="Use a released CPA; check for a newer exporter.",
+    ),
+    "source_gone": State(
+        headline="has lost its usage queue",
+        meaning="A queue that was there answers 404: another version, or management was switched off.",
+        advice="Nothing; the next poll examines it again.",
+    ),
+    "ledger": State(
+        headline="is not read: the ledger cannot be written",
+        meaning="The exporter cannot write its own ledger, so it reads nothing more.",
+        advice="See [a full disk](operations.md#a-full-disk).",
+    ),
+    "internal_error": State(
+        headline="is not read: the exporter has a fault",
+        meaning="The exporter itself failed.",
+        advice="Please report it with the log line `poll_failed`. The next poll tries again.",
+    ),
+}
+"""All states by name: the reasons of ``ProxyError``, and what a poll that succeeds can find."""
+
+FAILURE_REASONS = tuple(name for name, state in STATES.items() if state.is_failure)
+"""All values of the label ``reason`` of ``cliproxy_exporter_poll_failures_total``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

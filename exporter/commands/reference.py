@@ -1,10 +1,14 @@
-"""``python -m exporter.commands.reference DIR``: writes the reference pages that are made from the code."""
+"""``python -m exporter.commands.reference DIR``: writes the pages and tables that are made from the code."""
 
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
+from exporter.proxy_status import STATES
 from exporter.settings.reference import env_example, settings_markdown
 
 
@@ -33,9 +37,35 @@ def _row(family: Family) -> str:
     return f"| `{family.sample_name}` | {family.kind} | {labels} | {family.help.replace('|', chr(92) + '|')} |"
 
 
+def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
+    """The page with these rows in its table of this head."""
+    begin = f"{_line(head)}{_line('---' for _ in head)}"
+    whole = begin + "".join(map(_line, rows))
+    return re.sub(rf"^{re.escape(begin)}(?:\|.*\n)*", lambda _: whole, page, flags=re.MULTILINE)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _proxies_markdown(page: str) -> str:
+    rows = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
+    return _with_table(page, ("state", "what it means", "what to do"), rows)
+
+
+def _supabase_markdown(page: str) -> str:
+    states = [(f"`{name}`", meaning) for name, meaning in history.STATES.items()]
+    reasons = [(f"`{name}`", *words) for name, words in history.REASONS.items()]
+    page = _with_table(page, ("state", "what it means"), states)
+    return _with_table(page, ("reason", "what it is", "what to do"), reasons)
+
+
 def pages(root: Path) -> dict[Path, str]:
-    """File → content, below the repository's ``root``."""
+    """File → content, below the repository's ``root``. Of pages written by hand only the tables of states change."""
+    proxies, supabase = root / "docs" / "proxies.md", root / "docs" / "supabase.md"
     return {
+        proxies: _proxies_markdown(proxies.read_text(encoding="utf-8")),
+        supabase: _supabase_markdown(supabase.read_text(encoding="utf-8")),
         root / "docs" / "metrics.md": metrics_markdown(),
         root / "docs" / "settings.md": settings_markdown(),
         root / ".env.example": env_example(),

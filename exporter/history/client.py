@@ -24,20 +24,6 @@ _T = TypeVar("_T")
 PAGE_ROWS = 1000
 """Rows that one answer has at most: what a hosted project allows."""
 
-REASONS = (
-    "unreachable",
-    "server_error",
-    "too_many_requests",
-    "key_refused",
-    "no_grant",
-    "not_migrated",
-    "name_taken",
-    "wrong_address",
-    "bad_data",
-    "other",
-)
-"""All values of ``HistoryError.reason``."""
-
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 20.0
 """A hosted project gives up after 8 s; the rest is for the way and for a body of a thousand records."""

@@ -15,12 +15,12 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, claimant_of
-from exporter.history.client import REASONS, Remote, expect_number
+from exporter.history.client import Remote, expect_number
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
 from exporter.history.recovery.restore import Restore
 from exporter.history.sender import Sender
-from exporter.history.state import HistoryStatus
+from exporter.history.state import REASONS, HistoryStatus
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED

@@ -13,7 +13,7 @@ import structlog
 
 from exporter import formats
 from exporter.clock import Clock
-from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, UnsupportedProxyError
+from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
 from exporter.ingest.pop_watch import PopWatch
 from exporter.ingest.queue import Intake
 from exporter.ingest.restart_log import RestartLog
@@ -24,7 +24,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.proxy_status import ProxyStatus
 from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
-from exporter.sources.detect import MAX_RETENTION_SECONDS, Flags, Source, SourceGoneError, detect, read_flags
+from exporter.sources.detect import MAX_RETENTION_SECONDS, Flags, Source, detect, read_flags
 from exporter.sources.loss_detection import Watch
 from exporter.sources.usage_queue import Drained, drain
 from exporter.sources.usage_snapshot import fetch_snapshot

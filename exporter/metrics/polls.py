@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.metrics.family import counter, histogram
+from exporter.proxy_status import FAILURE_REASONS
 
 POLLS = counter("cliproxy_exporter_polls", ("proxy",), "Polls of the proxy that were begun.")
 POLL_FAILURES = counter(
@@ -10,22 +11,6 @@ POLL_FAILURES = counter(
 )
 POLL_DURATION = histogram(
     "cliproxy_exporter_poll_duration_seconds", ("proxy",), "Duration of a poll: reading, storing and booking."
-)
-
-FAILURE_REASONS = (
-    "unreachable",
-    "server_error",
-    "bad_answer",
-    "key_refused",
-    "banned",
-    "remote_disabled",
-    "no_key_set",
-    "management_off",
-    "resp_only",
-    "unknown_server",
-    "source_gone",
-    "ledger",
-    "internal_error",
 )
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from exporter.errors import BadAnswerError, ProxyError
+from exporter.errors import BadAnswerError, ProxyError, SourceGoneError
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Source, SourceGoneError
+from exporter.sources.detect import Source
 
 POP_COUNT = 500
 """Records per call: 1.2 MB as CPA 7.2 writes them, far below the limit of a body even with long error texts."""

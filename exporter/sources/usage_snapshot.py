@@ -4,8 +4,9 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from exporter.errors import SourceGoneError
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Source, SourceGoneError
+from exporter.sources.detect import Source
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """One detail takes 260 bytes: two million of them, months without a restart of the proxy."""

@@ -11,28 +11,11 @@ from typing import Literal
 from exporter import formats
 from exporter.history.state import HistoryStatus
 from exporter.ledger.views.totals import Flow
-from exporter.proxy_status import ProxyStatus
+from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing
 from exporter.web.credential_states import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures
 
-_HEADLINES = {
-    "unreachable": "cannot be reached",
-    "server_error": "answers with an error",
-    "bad_answer": "answers with something else than CPA's data",
-    "key_refused": "refuses the management key",
-    "banned": "has banned this address",
-    "remote_disabled": "does not allow management from here",
-    "no_key_set": "has no management key",
-    "management_off": "has no Management API",
-    "resp_only": "is too old: its usage queue is not reachable over HTTP",
-    "unknown_server": "is no CPA that is known here",
-    "source_gone": "has lost its usage queue",
-    "publishing_off": "does not record usage",
-    "another_consumer": "gives its records to somebody else, it seems",
-    "ledger": "is not read: the ledger cannot be written",
-    "internal_error": "is not read: the exporter has a fault",
-}
 _TOLD_FOR_MS = 86_400_000
 _WHY_MISSED = "Either another program read them, or nobody did in time, or an answer was lost on its way."
 _WHY_MISSED_IN_SNAPSHOT = (
@@ -152,7 +135,7 @@ def _of_proxy(status: ProxyStatus) -> Problem:
         severity="problem",
         kind="Proxy",
         subject=status.name,
-        title=_HEADLINES.get(status.state, "cannot be read"),
+        title=STATES[status.state].headline,
         text=status.sentence,
     )
 
@@ -162,7 +145,7 @@ def _starting(status: ProxyStatus) -> Problem:
         severity="note",
         kind="Proxy",
         subject=status.name,
-        title="has not been asked yet",
+        title=STATES[status.state].headline,
         text="The first poll is on its way.",
     )
 

@@ -12,14 +12,10 @@ from exporter.errors import (
     ProxyError,
     ProxyServerError,
     RemoteDisabledError,
-)
-from exporter.sources.detect import (
-    Flags,
     RespOnlyError,
     UnknownServerError,
-    detect,
-    read_flags,
 )
+from exporter.sources.detect import Flags, detect, read_flags
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import Connect

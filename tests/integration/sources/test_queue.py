@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError
-from exporter.sources.detect import Flags, Paths, Source, SourceGoneError
+from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError, SourceGoneError
+from exporter.sources.detect import Flags, Paths, Source
 from exporter.sources.usage_queue import drain, pop
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy

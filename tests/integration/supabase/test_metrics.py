@@ -6,8 +6,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from exporter.history.client import REASONS
-from exporter.history.state import STATES
+from exporter.history.state import REASONS, STATES
 from exporter.metrics import history
 from exporter.metrics.family import families_of
 from exporter.simulator.proxy import DemoProxy

@@ -5,8 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from exporter.metrics.polls import FAILURE_REASONS
-from exporter.proxy_status import ProxyStatus
+from exporter.proxy_status import STATES, ProxyStatus
 from tests.unit.web.conftest import WebBench
 
 HOSTILE = [
@@ -83,9 +82,6 @@ def test_without_a_proxy_it_says_so(web: WebBench) -> None:
     page = _page(web)
     _assert_is_a_page(page)
     assert "No proxy is configured." in page.text
-
-
-STATES = ["starting", "ok", "publishing_off", "another_consumer", *FAILURE_REASONS]
 
 
 def test_every_state_of_a_proxy_is_shown_with_its_sentence(web: WebBench) -> None:
