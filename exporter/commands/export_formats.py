@@ -15,7 +15,7 @@ from typing import Protocol
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.schema import BUCKET_MS
 from exporter.metrics.family import Family
-from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, usd
+from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS
 from exporter.records import Basis, Billing
 
 
@@ -100,11 +100,15 @@ def _entries(
             output,
             reasoning,
             unclassified,
-            usd(nano_usd),
+            _usd(nano_usd),
             Basis(basis).label,
             unpriced,
             price,
         )
+
+
+def _usd(nano: int) -> str:
+    return f"{nano // 10**9}.{nano % 10**9:09d}"
 
 
 # --- OpenMetrics ---------------------------------------------------------------------------------------------------
@@ -166,5 +170,5 @@ def _summed(
 
 
 def _sample(family: Family, block: str, total: int, at_ms: int) -> str:
-    value = usd(total) if family is COST else str(total)
+    value = _usd(total) if family is COST else str(total)
     return f"{family.sample_name}{{{block}}} {value} {at_ms // 1000}\n"

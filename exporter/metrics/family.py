@@ -39,7 +39,7 @@ class Family:
 
     def block(self, values: Mapping[str, str]) -> str:
         """The labels of a sample as they stand in its line, without the braces; ``values`` by label."""
-        return ",".join(f'{label}="{_escape(values[label])}"' for label in self.labels)
+        return ",".join([f'{label}="{_escape(values[label])}"' for label in self.labels])
 
 
 counter, gauge, histogram = partial(Family, "counter"), partial(Family, "gauge"), partial(Family, "histogram")

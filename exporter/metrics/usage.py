@@ -127,7 +127,8 @@ class LedgerText:
             out.append(family.head(openmetrics=openmetrics))
             out += [f"{name}{{{block}}} {numbers[index]}\n" for block, numbers in series]
         out.append(COST.head(openmetrics=openmetrics))
-        out += [f"{COST.sample_name}{{{block}}} {usd(nano)}\n" for block, nano in costs]
+        name = COST.sample_name
+        out += [f"{name}{{{block}}} {nano // 10**9}.{nano % 10**9:09d}\n" for block, nano in costs]
         for family, lines in ((FAILED_REQUESTS, failed), (UNPRICED_REQUESTS, unpriced)):
             name = family.sample_name
             out.append(family.head(openmetrics=openmetrics))
@@ -187,11 +188,6 @@ class _Blocks:
     def __init__(self) -> None:
         self.of_row: dict[Any, str] = {}
         self.repeat = False
-
-
-def usd(nano: int) -> str:
-    """An amount of nano-USD as text in dollars: no float holds it exactly."""
-    return f"{nano // 10**9}.{nano % 10**9:09d}"
 
 
 def _zero(numbers: Any) -> Any:
