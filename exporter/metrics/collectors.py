@@ -78,7 +78,7 @@ def period_families(ledger: Ledger) -> list[Metric]:
 def reload_families(prices: PriceLayers, limits: LimitBoard) -> list[Metric]:
     """Whether the files that are read again are in use as they are now."""
     reload = _gauge(f.CONFIG_RELOAD)
-    reload.add_metric([], float((prices.user is None or prices.user.status.ok) and not limits.problems))
+    reload.add_metric([], float(not (prices.user and prices.user.problem) and not limits.problems))
     return [reload]
 
 
