@@ -1,5 +1,6 @@
 """The user's price file: read at the start, and again when it has changed."""
 
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ SETTING = "EXPORTER_PRICES_FILE"
 _log = structlog.get_logger("exporter.pricing")
 
 
-def check_prices_file(path: Path) -> list[Problem]:
+def check_prices_file(path: Path, *, zone: tzinfo) -> list[Problem]:  # noqa: ARG001 - rows without a zone are in UTC
     """All that is wrong with a price file, each with its line."""
     file = read_price_file(path, setting=SETTING)
     return file if isinstance(file, list) else []

@@ -6,14 +6,12 @@ where it was read and with what to do. Nothing is opened but the named files, an
 
 import datetime
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from exporter.errors import SettingsError
-from exporter.limits.yaml_source import check_limits_file
-from exporter.pricing.user_prices import check_prices_file
 from exporter.settings import checks
 from exporter.settings.environment import Read, read_dotenv, read_environment
 from exporter.settings.given import Given, checked, one_secret
@@ -45,6 +43,12 @@ class Loaded:
         return self.settings
 
 
+class FileCheck(Protocol):
+    """Tells all that is wrong with a file whose path is a setting; ``zone`` is the zone of its days."""
+
+    def __call__(self, path: Path, *, zone: datetime.tzinfo) -> list[Problem]: ...
+
+
 def no_proxy_sentence() -> str:
     """What to tell somebody who configured no proxy."""
     return (
@@ -54,8 +58,13 @@ def no_proxy_sentence() -> str:
     )
 
 
-def load_settings(environ: Mapping[str, str], *, cwd: Path, for_demo: bool = False) -> Loaded:
+def load_settings(
+    environ: Mapping[str, str], *, cwd: Path, file_checks: Mapping[str, FileCheck] | None = None, for_demo: bool = False
+) -> Loaded:
     """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file.
+
+    ``file_checks`` are, by the setting's name in YAML, the checks of the files that settings name: their problems are
+    told with all others.
 
     ``for_demo``: as if nothing were said of proxies and Supabase. The demo has a proxy of its own, and half of what is
     said, such as the URL that docker-compose.yml always sets, must not stop it.
@@ -69,6 +78,7 @@ def load_settings(environ: Mapping[str, str], *, cwd: Path, for_demo: bool = Fal
         yaml = replace(yaml, proxies=[])
     return _Loader(layers, cwd).load(
         yaml,
+        file_checks or {},
         problems=[*environment.problems, *dotenv.problems, *yaml.problems],
         warnings=[*environment.warnings, *dotenv.warnings],
         notes=[*environment.notes, *dotenv.notes],
@@ -104,7 +114,13 @@ class _Loader:
         self._sources: dict[str, str] = {}
 
     def load(
-        self, yaml: YamlSettings, *, problems: list[Problem], warnings: list[Problem], notes: list[Problem]
+        self,
+        yaml: YamlSettings,
+        file_checks: Mapping[str, FileCheck],
+        *,
+        problems: list[Problem],
+        warnings: list[Problem],
+        notes: list[Problem],
     ) -> Loaded:
         given: dict[str, Given] = {}
         for setting in declared():
@@ -121,9 +137,9 @@ class _Loader:
         if isinstance(settings, Settings):
             self._compare_zones(settings)
             settings = self._with_whole_paths(settings, own)
-        self._check_file(own.get("exporter_prices_file"), check_prices_file)
         zone = settings.zone if isinstance(settings, Settings) else datetime.UTC
-        self._check_file(own.get("exporter_limits_file"), partial(check_limits_file, zone=zone))
+        for name, check in file_checks.items():
+            self._check_file(own.get(name), check, zone)
         all_problems = [*problems, *self._problems]
         return Loaded(
             settings=None if all_problems or isinstance(settings, list) else settings,
@@ -213,11 +229,11 @@ class _Loader:
         elif url is None and key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
 
-    def _check_file(self, given: Given | None, check: Callable[[Path], list[Problem]]) -> None:
+    def _check_file(self, given: Given | None, check: FileCheck, zone: datetime.tzinfo) -> None:
         """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
-            self._problems.extend(check(given.base / path))
+            self._problems.extend(check(given.base / path, zone=zone))
 
     def _compare_zones(self, settings: Settings) -> None:
         offset = self._first("TIMEZONE_OFFSET_HOURS")

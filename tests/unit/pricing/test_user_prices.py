@@ -174,12 +174,12 @@ def test_a_mistake_at_the_start_is_an_error_with_all_problems(path: Path) -> Non
     path.write_text("prices:\n  - {model: a, input: x}\n  - {input: 1}\n")
     with pytest.raises(SettingsError) as raised:
         UserPrices(path)
-    assert str(raised.value).splitlines() == [str(problem) for problem in check_prices_file(path)]
-    assert len(check_prices_file(path)) == 2
+    assert str(raised.value).splitlines() == [str(problem) for problem in check_prices_file(path, zone=UTC)]
+    assert len(check_prices_file(path, zone=UTC)) == 2
 
 
 def test_a_good_file_has_no_problems(path: Path) -> None:
-    assert check_prices_file(path) == []
+    assert check_prices_file(path, zone=UTC) == []
 
 
 def test_a_file_that_is_still_being_written_is_not_taken_over(path: Path, prices: UserPrices) -> None:
