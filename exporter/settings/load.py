@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.errors import SettingsError
-from exporter.settings import checks
-from exporter.settings.environment import Read, read_dotenv, read_environment
-from exporter.settings.given import Given, checked, one_secret
+from exporter.settings import validators
 from exporter.settings.model import DEFAULT_PROXY, Declared, DefaultProxy, ProxySettings, Settings, declared
 from exporter.settings.problems import Problem
+from exporter.settings.sources import RawValue, Read, checked, one_secret, read_dotenv, read_environment
 from exporter.settings.yaml_file import read_yaml
 from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, interpret
 
@@ -96,16 +95,16 @@ def _read_config(environment: Read, dotenv: Read) -> YamlSettings:
     if named is None or named.text.startswith("~"):  # the latter is reported when the setting itself is checked
         return YamlSettings()
     path = named.base / named.text
-    mapping = read_yaml(path, shown_as=path.name)
+    mapping = read_yaml(path, setting="EXPORTER_CONFIG")
     if isinstance(mapping, Problem):
         return YamlSettings(problems=[mapping])
-    return interpret(mapping, shown_as=path.name, base=path.parent)
+    return interpret(mapping, path)
 
 
 class _Loader:
     """Resolves each setting from its sources (first one wins) and collects what is wrong."""
 
-    def __init__(self, layers: list[dict[str, Given]], cwd: Path) -> None:
+    def __init__(self, layers: list[dict[str, RawValue]], cwd: Path) -> None:
         self._layers = layers
         self._cwd = cwd
         self._problems: list[Problem] = []
@@ -122,7 +121,7 @@ class _Loader:
         warnings: list[Problem],
         notes: list[Problem],
     ) -> Loaded:
-        given: dict[str, Given] = {}
+        given: dict[str, RawValue] = {}
         for setting in declared():
             value = self._resolve(setting)
             self._sources[setting.env_name] = value.place if value else "default"
@@ -149,12 +148,12 @@ class _Loader:
             sources=self._sources,
         )
 
-    def _first(self, name: str) -> Given | None:
+    def _first(self, name: str) -> RawValue | None:
         return next((layer[name] for layer in self._layers if name in layer), None)
 
-    def _resolve(self, setting: Declared) -> Given | None:
+    def _resolve(self, setting: Declared) -> RawValue | None:
         value = self._first(setting.env_name)
-        older = self._first(setting.about.also)
+        older = self._first(setting.meta.also)
         if value is not None and older is not None and value.text != older.text:
             self._problems.append(
                 older.problem(
@@ -168,7 +167,7 @@ class _Loader:
             return None
         return secret
 
-    def _proxies(self, given: dict[str, Given], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
+    def _proxies(self, given: dict[str, RawValue], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
         found = [*self._default_proxy(given, others=bool(listed)), *listed]
         names: dict[str, str] = {}
         servers: dict[tuple[str, str, int, str], str] = {}
@@ -183,7 +182,7 @@ class _Loader:
                         fix="Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY.",
                     ),
                 )
-            server = checks.same_server(proxy.settings.url)
+            server = validators.same_server(proxy.settings.url)
             if server in servers:
                 self._problems.append(
                     Problem(
@@ -198,7 +197,7 @@ class _Loader:
             self._sources[f"proxies.{name}"] = proxy.place
         return tuple(proxy.settings for proxy in found)
 
-    def _default_proxy(self, given: dict[str, Given], *, others: bool) -> list[PlacedProxy]:
+    def _default_proxy(self, given: dict[str, RawValue], *, others: bool) -> list[PlacedProxy]:
         url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
         proxy = checked(
             DefaultProxy, {name: value for name, value in given.items() if name in DefaultProxy.model_fields}
@@ -221,7 +220,7 @@ class _Loader:
         )
         return [PlacedProxy(settings=settings, place=key.place)]
 
-    def _check_supabase(self, given: dict[str, Given]) -> None:
+    def _check_supabase(self, given: dict[str, RawValue]) -> None:
         url, key = given.get("supabase_url"), given.get("supabase_secret_key")
         file = self._first("SUPABASE_SECRET_KEY_FILE")
         if url is not None and key is None and file is None:
@@ -229,7 +228,7 @@ class _Loader:
         elif url is None and key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
 
-    def _check_file(self, given: Given | None, check: FileCheck, zone: datetime.tzinfo) -> None:
+    def _check_file(self, given: RawValue | None, check: FileCheck, zone: datetime.tzinfo) -> None:
         """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
@@ -247,7 +246,7 @@ class _Loader:
                 offset.problem(f"It differs from TIMEZONE, {settings.timezone}, which is used.", "Remove it."),
             )
 
-    def _with_whole_paths(self, settings: Settings, given: dict[str, Given]) -> Settings:
+    def _with_whole_paths(self, settings: Settings, given: dict[str, RawValue]) -> Settings:
         paths = {
             "exporter_data_dir": settings.exporter_data_dir,
             "exporter_config": settings.exporter_config,

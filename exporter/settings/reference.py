@@ -142,7 +142,7 @@ _FOR_COMPOSE = (
 def settings_markdown() -> str:
     """The page ``docs/settings.md``."""
     parts = [_INTRODUCTION]
-    for section, settings in groupby(declared(), key=lambda setting: setting.about.section):
+    for section, settings in groupby(declared(), key=lambda setting: setting.meta.section):
         rows = [_row(setting) for setting in settings]
         parts.append(
             "\n".join(
@@ -153,15 +153,15 @@ def settings_markdown() -> str:
 
 
 def _row(setting: Declared) -> str:
-    about = setting.about
+    meta = setting.meta
     names = f"`{setting.env_name}`"
-    if about.secret:
+    if meta.secret:
         names += f"<br>`{setting.file_name}`"
-    if about.also:
-        names += f"<br>`{about.also}` (older name)"
-    default = f"`{setting.default}`" if setting.default else about.unset
-    meaning = about.help + (" Secret." if about.secret else "") + ("" if about.in_yaml else " Not in the YAML file.")
-    return f"| {names} | {about.kind} | {default} | {meaning} |"
+    if meta.also:
+        names += f"<br>`{meta.also}` (older name)"
+    default = f"`{setting.default}`" if setting.default else meta.unset
+    meaning = meta.help + (" Secret." if meta.secret else "") + ("" if meta.in_yaml else " Not in the YAML file.")
+    return f"| {names} | {meta.kind} | {default} | {meaning} |"
 
 
 def env_example() -> str:
@@ -170,16 +170,16 @@ def env_example() -> str:
         "# Copy to .env and fill in CLIPROXY_MANAGEMENT_KEY, and for Docker Compose GRAFANA_ADMIN_PASSWORD; everything",
         "# else may stay as it is. Generated from the program. docs/settings.md and docs/docker.md say more.",
     ]
-    for section, settings in groupby(declared(), key=lambda setting: setting.about.section):
+    for section, settings in groupby(declared(), key=lambda setting: setting.meta.section):
         lines += ["", f"# --- {section}"]
         for setting in settings:
-            about = setting.about
+            meta = setting.meta
             lines += _example(
                 setting.env_name,
-                help_text=about.help,
-                kind=about.kind,
+                help_text=meta.help,
+                kind=meta.kind,
                 default=setting.default,
-                unset=f"unset ({about.unset})",
+                unset=f"unset ({meta.unset})",
                 required=setting.env_name == "CLIPROXY_MANAGEMENT_KEY",
             )
     lines += ["", "# --- Only for docker-compose.yml"]

@@ -131,7 +131,7 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
             _PROXY + "- {name: b, url: 'http://b', management_key: planted, management_key_file: x}",
             3,
             "proxies[1].management_key_file",
-            "proxies[1].management_key (c.yaml:3) is set too",
+            "management_key (c.yaml:3) is set too. Set only one of the two.",
             id="key and file",
         ),
         pytest.param(

@@ -1,4 +1,4 @@
-"""Read settings from the environment and from the file ``.env``.
+"""Raw values of settings, and how they are read from the environment and from the file ``.env``.
 
 The environment belongs to many programs, so names that are not ours are left alone; names that look like ours and are
 not known are warned about, because a misspelt setting would otherwise be ignored without a word. Empty values count as
@@ -6,19 +6,24 @@ not set: that is what Compose and many ``.env`` files make of a setting that was
 """
 
 import io
+import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from dotenv.parser import parse_stream
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
-from exporter.settings.given import Given
 from exporter.settings.model import declared
-from exporter.settings.problems import Problem, nearest
+from exporter.settings.problems import Problem, nearest, problem_of, read_text
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
 _INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
@@ -30,10 +35,56 @@ _EARLIER_FRONT_END = "VITE_"
 
 
 @dataclass(frozen=True, kw_only=True)
+class RawValue:
+    """The text of a setting before it is checked. ``name`` is the one that was used: an older one, or ``<NAME>_FILE``.
+
+    Paths in it are relative to ``base``. The text may be a secret, so it is not part of this object's own text.
+    """
+
+    name: str
+    text: str = field(repr=False)
+    place: str
+    base: Path
+
+    def problem(self, why: str, fix: str = "") -> Problem:
+        """A problem with what was given here."""
+        return Problem(setting=self.name, place=self.place, why=why, fix=fix)
+
+
+def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | Problem | None:
+    """The secret that was given either as it is or as the name of a file; None without either.
+
+    Line breaks at the end of the file are no part of it.
+    """
+    if file is None:
+        return plain
+    if plain is not None:
+        return file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two.")
+    try:
+        text = read_text(file.base / file.text, setting=file.name).rstrip("\r\n")
+    except PydanticCustomError as error:
+        return problem_of(error.context, setting=file.name, place=file.place)
+    return replace(file, text=text) if text.strip() else file.problem("The file is empty.", "Put the secret into it.")
+
+
+def checked(
+    model: type[_Model], given: Mapping[str, RawValue], **ready: BaseModel | tuple[BaseModel, ...]
+) -> _Model | list[Problem]:
+    """An object of ``model`` from texts (by field name) and fields that are ready, or all that is wrong with them."""
+    try:
+        return model.model_validate({name: value.text for name, value in given.items()} | ready)
+    except ValidationError as error:
+        return [
+            given[str(each["loc"][0])].problem(each["ctx"]["why"], each["ctx"]["fix"])
+            for each in error.errors(include_url=False, include_input=False)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Read:
     """What one source held: the settings by name, and what is wrong or worth knowing."""
 
-    given: dict[str, Given] = field(default_factory=dict)
+    given: dict[str, RawValue] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
@@ -43,13 +94,13 @@ def read_environment(environ: Mapping[str, str], *, cwd: Path) -> Read:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     found = Read()
     known = _known_names()
-    values: dict[str, Given] = {}
+    values: dict[str, RawValue] = {}
     for name, text in environ.items():
         injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
         if injected and name in known:
             found.warnings.append(_injected(name))
         if not injected and not _INJECTED_NAME.fullmatch(name):
-            values[name] = Given(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
+            values[name] = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
     _sort(values.values(), found, known)
     return found
 
@@ -59,19 +110,14 @@ def read_dotenv(cwd: Path) -> Read:
     found = Read()
     path = cwd / DOTENV
 
-    def wrong(why: str, fix: str) -> Read:
-        return Read(problems=[Problem(setting=DOTENV, place=str(path), why=why, fix=fix)])
-
+    # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
+    if not os.path.isfile(path):
+        return found
     try:
-        if not path.is_file():
-            # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
-            return found
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return wrong("The file is not UTF-8 text.", "Save it as UTF-8.")
-    except OSError as error:
-        return wrong(f"The file cannot be read: {error.strerror}.", "Let the exporter's user read it, or remove it.")
-    values: dict[str, Given] = {}
+        text = read_text(path, setting=DOTENV)
+    except PydanticCustomError as error:
+        return Read(problems=[problem_of(error.context, setting=DOTENV, place=str(path))])
+    values: dict[str, RawValue] = {}
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
         blank = original[: len(original) - len(original.lstrip())]
@@ -86,7 +132,7 @@ def read_dotenv(cwd: Path) -> Read:
                 ),
             )
         elif binding.key and binding.value is not None:
-            values[binding.key] = Given(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
+            values[binding.key] = RawValue(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
     _sort(values.values(), found, _known_names())
     return found
 
@@ -95,7 +141,7 @@ def _known_names() -> frozenset[str]:
     return frozenset(name for setting in declared() for name in setting.names)
 
 
-def _sort(values: Iterable[Given], found: Read, known: frozenset[str]) -> None:
+def _sort(values: Iterable[RawValue], found: Read, known: frozenset[str]) -> None:
     for given in values:
         name = given.name
         if name in known:
