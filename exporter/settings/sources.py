@@ -80,91 +80,77 @@ def checked(
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Read:
-    """What one source held: the settings by name, and what is wrong or worth knowing."""
+@dataclass(kw_only=True)
+class Findings:
+    """What is wrong (``problems``), worth a look (``warnings``), or was ignored on purpose (``notes``)."""
 
-    given: dict[str, RawValue] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
 
 
-def read_environment(environ: Mapping[str, str], *, cwd: Path) -> Read:
+def read_environment(environ: Mapping[str, str], findings: Findings, *, cwd: Path) -> dict[str, RawValue]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
-    found = Read()
     known = _known_names()
     values: dict[str, RawValue] = {}
     for name, text in environ.items():
         injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
         if injected and name in known:
-            found.warnings.append(_injected(name))
+            findings.warnings.append(_injected(name))
         if not injected and not _INJECTED_NAME.fullmatch(name):
             values[name] = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
-    _sort(values.values(), found, known)
-    return found
+    return _settings_in(values.values(), findings)
 
 
-def read_dotenv(cwd: Path) -> Read:
+def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
     """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
-    found = Read()
     path = cwd / DOTENV
 
     # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
     if not os.path.isfile(path):
-        return found
+        return {}
     try:
         text = read_text(path, setting=DOTENV)
     except PydanticCustomError as error:
-        return Read(problems=[problem_of(error.context, setting=DOTENV, place=str(path))])
+        findings.problems.append(problem_of(error.context, setting=DOTENV, place=str(path)))
+        return {}
     values: dict[str, RawValue] = {}
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
         blank = original[: len(original) - len(original.lstrip())]
         place = f"{DOTENV}:{binding.original.line + blank.count(chr(10))}"
         if binding.error:
-            found.warnings.append(
-                Problem(
-                    setting=DOTENV,
-                    place=place,
-                    why="The line is not NAME=value and was skipped.",
-                    fix="Correct it; a value with quotes needs a closing quote.",
-                ),
+            why, fix = (
+                "The line is not NAME=value and was skipped.",
+                "Correct it; a value with quotes needs a closing quote.",
             )
+            findings.warnings.append(Problem(setting=DOTENV, place=place, why=why, fix=fix))
         elif binding.key and binding.value is not None:
             values[binding.key] = RawValue(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
-    _sort(values.values(), found, _known_names())
-    return found
+    return _settings_in(values.values(), findings)
 
 
 def _known_names() -> frozenset[str]:
     return frozenset(name for setting in declared() for name in setting.names)
 
 
-def _sort(values: Iterable[RawValue], found: Read, known: frozenset[str]) -> None:
+def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, RawValue]:
+    """Those of the values that are settings and not empty, by name."""
+    found: dict[str, RawValue] = {}
+    known = _known_names()
     for given in values:
         name = given.name
         if name in known:
             if given.text:
-                found.given[name] = given
+                found[name] = given
         elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
-            found.notes.append(
-                Problem(
-                    setting=name,
-                    place=given.place,
-                    why="It belongs to the earlier collector and has no use here; it is ignored.",
-                ),
-            )
+            why = "It belongs to the earlier collector and has no use here; it is ignored."
+            findings.notes.append(given.problem(why))
         elif _OURS.match(name):
             guess = nearest(name, known)
-            found.warnings.append(
-                Problem(
-                    setting=name,
-                    place=given.place,
-                    why="It is not a setting of this version and is ignored.",
-                    fix=f"Did you mean {guess}?" if guess else "If it belongs to another program, all is well.",
-                ),
-            )
+            fix = f"Did you mean {guess}?" if guess else "If it belongs to another program, all is well."
+            findings.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
+    return found
 
 
 def _injected(name: str) -> Problem:
