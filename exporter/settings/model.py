@@ -25,13 +25,14 @@ DEFAULT_PROXY = "default"
 class SettingMeta:
     """What the reference page says of a setting, and what the loader needs to know besides its type.
 
-    ``kind`` says in words what a value looks like, ``unset`` what holds without one, ``also`` is an older name of the
-    same setting. A secret may also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
+    ``section`` begins a part of the page, to which the settings after this one belong too. ``kind`` says in words what
+    a value looks like, ``unset`` what holds without one, ``also`` is an older name of the same setting. A secret may
+    also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
     """
 
-    section: str
     help: str
     kind: str
+    section: str = ""
     unset: str = ""
     also: str = ""
     secret: bool = False
@@ -96,7 +97,6 @@ class DefaultProxy(Row):
     cliproxy_management_key: Annotated[
         _ManagementKey | None,
         SettingMeta(
-            section="Proxy",
             kind="text",
             secret=True,
             unset="no proxy named default",
@@ -126,7 +126,6 @@ class Settings(Row):
         float,
         BeforeValidator(validators.amount),
         SettingMeta(
-            section="Polling",
             kind="US dollars, 0 or more",
             help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
             " appears at once with a value above this is a false start. It is listed, and not counted.",
@@ -145,7 +144,6 @@ class Settings(Row):
     timezone_offset_hours: Annotated[
         Annotated[float, BeforeValidator(validators.offset_hours)] | None,
         SettingMeta(
-            section="Time",
             kind="hours, -12 to 14, in steps of 0.25",
             unset="not used",
             help="Fixed distance from UTC, without daylight saving, as the earlier collector had it. "
@@ -166,7 +164,6 @@ class Settings(Row):
         int,
         BeforeValidator(validators.whole_number(0, 65535)),
         SettingMeta(
-            section="Web",
             kind="port number",
             also="COLLECTOR_TRIGGER_PORT",
             help="Port of the status page, /metrics and the API. 0 takes any free port.",
@@ -175,7 +172,6 @@ class Settings(Row):
     exporter_token: Annotated[
         _Secret | None,
         SettingMeta(
-            section="Web",
             kind="text",
             secret=True,
             unset="no token is asked for; only this machine may POST",
@@ -187,7 +183,6 @@ class Settings(Row):
         tuple[str, ...],
         BeforeValidator(validators.host_list),
         SettingMeta(
-            section="Web",
             kind="host names, separated by commas",
             is_list=True,
             unset="none",
@@ -210,7 +205,6 @@ class Settings(Row):
         int,
         BeforeValidator(validators.whole_number(1, 36_500)),
         SettingMeta(
-            section="Storage",
             kind="days, 1 to 36500",
             help="How long single usage records stay in the ledger. "
             "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
@@ -219,7 +213,6 @@ class Settings(Row):
     exporter_hash_key: Annotated[
         Annotated[SecretStr, BeforeValidator(validators.hash_key)] | None,
         SettingMeta(
-            section="Storage",
             kind="text of 16 characters or more",
             secret=True,
             unset="hash.key in the data directory, made at the first start",
@@ -241,7 +234,6 @@ class Settings(Row):
         bool,
         BeforeValidator(validators.switch),
         SettingMeta(
-            section="Prices",
             kind="true or false",
             help="Whether a list of prices is fetched once a day. "
             "It prices models that came out after this version, and no others. "
@@ -252,7 +244,6 @@ class Settings(Row):
         str,
         BeforeValidator(validators.list_url),
         SettingMeta(
-            section="Prices",
             kind="URL",
             help="Where that list is fetched; a mirror has to have the same form.",
         ),
@@ -281,7 +272,6 @@ class Settings(Row):
         int,
         BeforeValidator(validators.whole_number(0)),
         SettingMeta(
-            section="Metrics",
             kind="seconds, 0 or more",
             help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
             "so that increase() sees the first request. "
@@ -301,7 +291,6 @@ class Settings(Row):
     supabase_secret_key: Annotated[
         Annotated[SecretStr, BeforeValidator(validators.supabase_key)] | None,
         SettingMeta(
-            section="History",
             kind="text",
             secret=True,
             unset="no history outside the data directory",
@@ -312,7 +301,6 @@ class Settings(Row):
         int,
         BeforeValidator(validators.whole_number(1, 36_500)),
         SettingMeta(
-            section="History",
             kind="days, 1 to 36500",
             help="How long single usage records stay in Supabase. "
             "Days, quarters of an hour and totals are kept for ever there.",
@@ -370,6 +358,7 @@ class Declared:
 
     yaml_name: str
     default: str
+    section: str
     meta: SettingMeta
 
     @property
@@ -389,11 +378,13 @@ class Declared:
 
 def declared() -> Iterator[Declared]:
     """All settings that have a name in the environment, in the order of the reference page."""
+    section = ""
     for model in (DefaultProxy, Settings):
         for name, field in model.model_fields.items():
             for meta in field.metadata:
                 if isinstance(meta, SettingMeta):
+                    section = meta.section or section
                     default = "" if field.default in (None, ()) else str(field.default)
                     if isinstance(field.default, bool):
                         default = default.lower()
-                    yield Declared(yaml_name=name, default=default, meta=meta)
+                    yield Declared(yaml_name=name, default=default, section=section, meta=meta)
