@@ -147,7 +147,7 @@ def _models(value: object) -> tuple[str, ...]:
             "models is no list of names.",
             "Write exact names or globs such as claude-*, one after each dash, or leave it out for all models.",
         )
-    return tuple(names)
+    return tuple(map(str, names))
 
 
 def _share(value: object, info: ValidationInfo) -> float:

@@ -105,7 +105,6 @@ def read_environment(environ: Mapping[str, str], findings: Findings, *, cwd: Pat
 def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
     """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
     path = cwd / DOTENV
-
     # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
     if not os.path.isfile(path):
         return {}
@@ -120,10 +119,8 @@ def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
         blank = original[: len(original) - len(original.lstrip())]
         place = f"{DOTENV}:{binding.original.line + blank.count(chr(10))}"
         if binding.error:
-            why, fix = (
-                "The line is not NAME=value and was skipped.",
-                "Correct it; a value with quotes needs a closing quote.",
-            )
+            why = "The line is not NAME=value and was skipped."
+            fix = "Correct it; a value with quotes needs a closing quote."
             findings.warnings.append(Problem(setting=DOTENV, place=place, why=why, fix=fix))
         elif binding.key and binding.value is not None:
             values[binding.key] = RawValue(name=binding.key, text=binding.value.strip(), place=place, base=cwd)

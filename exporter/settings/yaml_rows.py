@@ -55,7 +55,7 @@ def text(value: object, info: ValidationInfo) -> str:
     if not isinstance(value, str) or not value:
         name = (info.field_name or "").rstrip("_")
         raise wrong(f"{name} is not a text.", f"Give {name} a text, or leave it out.")
-    return value
+    return str(value)
 
 
 def problems_of(

@@ -251,3 +251,32 @@ def test_unreadable_file_is_a_problem(tmp_path: Path, content: bytes | None, say
     path.write_bytes(content) if content is not None else path.mkdir()
     (problem,) = load_settings({"EXPORTER_CONFIG": "c.yaml"}, cwd=tmp_path).problems
     assert says in str(problem)
+
+
+def test_all_mistakes_in_rows_are_told_at_once_beside_what_is_right(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path,
+        """
+proxies:
+- {name: a, url: "http://a", management_key: planted}
+- {name: "b/c", url: "planted", management_key_file: gone, colour: planted}
+- {name: a, url: "http://d", management_key: planted}
+aliases:
+  clients:
+  - {key_file: gone, alias: laptop}
+  - {key: planted, alias: laptop}
+  credentials:
+  - {email: planted@example.com, file: , alias: laptop}
+  - {email: planted@example.com}
+""",
+    )
+    assert [(problem.setting, problem.place) for problem in loaded.problems] == [
+        ("proxies[1].name", "c.yaml:4"),
+        ("proxies[1].url", "c.yaml:4"),
+        ("proxies[1].management_key_file", "c.yaml:4"),
+        ("proxies[1].unknown name", "c.yaml:4"),
+        ("aliases.clients[0].key_file", "c.yaml:8"),
+        ("aliases.credentials[1].alias", "c.yaml:12"),
+        ("proxies", "c.yaml:5"),
+    ]
+    assert "planted" not in str(loaded)
