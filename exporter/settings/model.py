@@ -42,7 +42,9 @@ class SettingMeta:
 
 _ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
 _Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
-_Alias = Annotated[str, BeforeValidator(validators.alias)]
+_Alias = Annotated[
+    str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
+]
 
 
 class ProxySettings(Row):
@@ -50,13 +52,16 @@ class ProxySettings(Row):
 
     name: Annotated[str, BeforeValidator(validators.proxy_name)]
     url: Annotated[str, BeforeValidator(validators.proxy_url)]
-    management_key: Annotated[_ManagementKey, Missing("It is missing.", "Add management_key or management_key_file.")]
+    management_key: Annotated[
+        _ManagementKey,
+        Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
+    ]
 
 
 class ClientAlias(Row):
     """The name shown for the client that calls the proxy with ``key``."""
 
-    key: Annotated[_Secret, Missing("It is missing.", "Add key or key_file.")]
+    key: Annotated[_Secret, Missing("It is missing.", "Add key or key_file.", instead="key_file")]
     alias: _Alias
 
 

@@ -44,7 +44,7 @@ def _text(value: object) -> str:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if not isinstance(value, str):
-        raise wrong("It is not a text.", "Give a text.")
+        raise wrong("It is not a single value.", "Write it as name: value.")
     return value.strip()
 
 

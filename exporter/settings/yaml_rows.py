@@ -24,10 +24,14 @@ NOT_EMPTY = BeforeValidator(lambda value: value or None)
 
 @dataclass(frozen=True)
 class Missing:
-    """Beside the type of a field: what is said if it is not there, or is not the list or mapping that it has to be."""
+    """Beside the type of a field: what is said if it is not there, or is not the list or mapping that it has to be.
+
+    ``instead`` is another name under which it may be given.
+    """
 
     why: str
     fix: str
+    instead: str = ""
 
 
 class Row(BaseModel):
@@ -118,7 +122,11 @@ def _known(row: type[BaseModel]) -> str:
 
 
 def _names(row: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in row.model_fields.items()]
+    names = [field.alias or name for name, field in row.model_fields.items()]
+    others = [
+        each.instead for field in row.model_fields.values() for each in field.metadata if isinstance(each, Missing)
+    ]
+    return [*names, *filter(None, others)]
 
 
 def _declaration(model: type[BaseModel], loc: _Loc) -> tuple[type[BaseModel], Sequence[object]]:

@@ -100,8 +100,11 @@ def _with_secret(name: str) -> BeforeValidator:
 
     def read(value: Any, info: ValidationInfo) -> object:
         row, reading = _without_empty(value), cast("_Reading", info.context)
-        if not isinstance(row, dict) or not isinstance(row.get(f"{name}_file"), Text):
+        if not isinstance(row, dict) or f"{name}_file" not in row:
             return row
+        others = {field: node for field, node in row.items() if field != f"{name}_file"}
+        if not all(isinstance(row[each], Text) for each in (name, f"{name}_file") if each in row):
+            return others | {name: wrong("It is not a single value.", f"Write it as {name}_file: value.")}
         plain, file = (
             RawValue(name=each, text=row[each], place=reading.place(value.key_lines[each]), base=reading.base)
             if each in row
@@ -110,7 +113,7 @@ def _with_secret(name: str) -> BeforeValidator:
         )
         secret = one_secret(plain, file)
         error_or_text = wrong(secret.why, secret.fix) if isinstance(secret, Problem) else secret and secret.text
-        return {field: node for field, node in row.items() if field != f"{name}_file"} | {name: error_or_text}
+        return others | {name: error_or_text}
 
     return BeforeValidator(read)
 

@@ -142,6 +142,20 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
             id="a misspelt field",
         ),
         pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', management_key_file: [planted]}",
+            3,
+            "proxies[1].management_key_file",
+            "It is not a single value. Write it as management_key_file: value.",
+            id="a list as the name of a key's file",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', management_key: planted, management_key_fil: planted}",
+            3,
+            "proxies[1].management_key_fil",
+            "Did you mean management_key_file?",
+            id="a misspelt name of a key's file",
+        ),
+        pytest.param(
             _PROXY + "- {name: a, url: 'http://b', management_key: planted}",
             3,
             "proxies",
