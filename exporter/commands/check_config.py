@@ -1,17 +1,14 @@
 """``cliproxy-exporter check-config``: the settings, and with ``--connect`` the proxies and Supabase."""
 
-import os
-from pathlib import Path
-
 import click
 
 from exporter.app import connect, open_ledger, open_remote, proxy_signs
 from exporter.clock import Clock, SystemClock
-from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes
+from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
 from exporter.errors import ProxyError
 from exporter.history.preflight import check_project
 from exporter.ledger.ledger import Ledger
-from exporter.settings.load import load_settings, no_proxy_sentence
+from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
 
@@ -27,7 +24,7 @@ from exporter.sources.detect import detect
 def check_config(also_connect: bool) -> None:
     """Check the settings and print all problems at once, each with what to do."""
     with exit_codes():
-        loaded = load_settings(os.environ, cwd=Path.cwd())
+        loaded = load()
         for note in (*loaded.notes, *loaded.warnings):
             click.echo(f"warning: {note}" if note in loaded.warnings else f"note: {note}")
         for problem in loaded.problems:

@@ -9,11 +9,23 @@ from pathlib import Path
 import click
 
 from exporter.errors import ExporterError, SettingsError
+from exporter.limits.yaml_source import check_limits_file
 from exporter.logs import add_secrets, configure_logging
-from exporter.settings.load import load_settings
+from exporter.pricing.user_prices import check_prices_file
+from exporter.settings.load import FileCheck, Loaded, load_settings
 from exporter.settings.model import Settings
 
 FAILED, WRONG_SETTINGS = 1, 2
+
+_FILE_CHECKS: dict[str, FileCheck] = {
+    "exporter_prices_file": check_prices_file,
+    "exporter_limits_file": check_limits_file,
+}
+
+
+def load(*, for_demo: bool = False) -> Loaded:
+    """The settings of this process, with all that is wrong with them and with the files that they name."""
+    return load_settings(os.environ, cwd=Path.cwd(), file_checks=_FILE_CHECKS, for_demo=for_demo)
 
 
 def ready_settings(*, for_demo: bool = False) -> Settings:
@@ -21,7 +33,7 @@ def ready_settings(*, for_demo: bool = False) -> Settings:
 
     ``for_demo``: see ``load_settings``.
     """
-    loaded = load_settings(os.environ, cwd=Path.cwd(), for_demo=for_demo)
+    loaded = load(for_demo=for_demo)
     settings = loaded.require()
     add_secrets(settings.secret_values())
     configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)

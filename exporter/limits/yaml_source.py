@@ -1,20 +1,16 @@
-"""The user's limits file: read at the start, and again when it has changed. See ``LimitSource``.
-
-At the start a mistake is an error. Later the exporter goes on with the limits that it has: between two attempts at an
-edit, somebody wants to be told about the limits, too.
-"""
+"""The user's limits file: read at the start, and again when it has changed. See ``LimitSource``."""
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from exporter.errors import SettingsError
 from exporter.limits.model import Limit
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
-from exporter.settings.problems import Problem, first_of
+from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_LIMITS_FILE"
@@ -33,42 +29,25 @@ class UserLimits:
 
     def __init__(self, path: Path, *, zone: tzinfo) -> None:
         """Read the file. Raises SettingsError with all problems, one a line."""
-        self._path = path
-        self._zone = zone
-        self._watched = WatchedFile(path)
-        file = read_limit_file(path, setting=SETTING, zone=zone)
-        if isinstance(file, list):
-            raise SettingsError("\n".join(map(str, file)))
-        self._file: LimitFile = file
-        self._problem = ""
+        read = partial(read_limit_file, setting=SETTING, zone=zone)
+        self._file: WatchedFile[LimitFile] = WatchedFile(path, read, kind="limits file", name="limits", log=_log)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The last good set."""
-        return self._file.limits
+        return self._file.content.limits
 
     @property
     def thresholds(self) -> Thresholds:
         """What holds for the windows that providers report."""
-        return self._file.thresholds
+        return self._file.content.thresholds
 
     @property
     def problems(self) -> Sequence[str]:
         """A sentence if the last edit is not in use, else nothing."""
-        return [self._problem] if self._problem else []
+        return [self._file.problem] if self._file.problem else []
 
     def reload(self) -> None:
         """Read the file again if it has changed."""
-        if not self._watched.changed():
-            return
-        file = read_limit_file(self._path, setting=SETTING, zone=self._zone)
-        if isinstance(file, list):
-            self._keep(file)
-            return
-        self._file = file
-        self._problem = ""
-        _log.info("limits_reloaded", file=self._path.name, limits=len(file.limits))
-
-    def _keep(self, problems: Sequence[Problem]) -> None:
-        self._problem = f"The last edit of the limits file is not used; the limits before it are. {first_of(problems)}"
-        _log.error("limits_not_reloaded", message=self._problem)
+        if self._file.reload() and not self._file.problem:
+            _log.info("limits_reloaded", file=self._file.path.name, limits=len(self.limits))

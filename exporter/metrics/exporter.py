@@ -33,7 +33,7 @@ COLLECTOR_UP = gauge(
 def reload_families(prices: PriceLayers, limits: LimitBoard) -> list[Metric]:
     """Whether the files that are read again are in use as they are now."""
     (reload,) = made = samples_of(CONFIG_RELOAD)
-    reload.add((prices.user is None or prices.user.status.ok) and not limits.problems)
+    reload.add(not (prices.user and prices.user.problem) and not limits.problems)
     return [*made]
 
 

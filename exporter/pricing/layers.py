@@ -23,8 +23,8 @@ class PriceLayers:
     def problems(self) -> list[str]:
         """What is wrong with the lists, a sentence each. The last good ones are in use."""
         wrong = []
-        if self.user is not None and not self.user.status.ok:
-            wrong.append(self.user.status.sentence)
+        if self.user is not None and self.user.problem:
+            wrong.append(self.user.problem)
         if self.feed is not None and self.feed.status.state == "failed":
             wrong.append(self.feed.status.sentence)
         return wrong
@@ -36,7 +36,7 @@ def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, cl
     Raises SettingsError for a wrong price file, and LedgerError if ``store`` cannot be read.
     """
     catalogue = load_catalogue()
-    user = UserPrices(file, clock=clock) if file is not None else None
+    user = UserPrices(file) if file is not None else None
     feed = PriceFeed(url=feed_url, store=store, known=catalogue.knows, clock=clock) if feed_url is not None else None
     layers: list[Catalogue | None] = [user, catalogue, feed]
     return PriceLayers(

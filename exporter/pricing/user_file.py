@@ -6,34 +6,29 @@ used at all, because half of a price list is a wrong one.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, time, tzinfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self, cast
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.pricing.cost import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import ANY_PROVIDER, Listed
 from exporter.pricing.model_names import clean
-from exporter.pricing.schedule import FIELDS, MINUTE_MS, Schedule, read_schedule, read_zone, to_day
+from exporter.pricing.schedule import MINUTE_MS, Schedule, read_day, read_hours, read_weekday, read_zone
 from exporter.records import BASE_TIERS
-from exporter.settings import yaml_file
-from exporter.settings.problems import Problem, shown
-from exporter.settings.yaml_rows import Wrong, refuse_unknown, text_of
+from exporter.settings.problems import Problem, shown, wrong
+from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
 
 DEFAULT_MODEL = "_default"
 """The name of the row that prices every model that has no row anywhere."""
 
 _BUCKETS = ("input", "cache_read", "cache_write", "output")
-_ABOUT = ("model", "provider", "aliases", "from", "to", "source", "checked")
-_ROW = (*_ABOUT, *FIELDS, *_BUCKETS, "tiers", "service_tiers")
-_OVERLAY_ROW = (*_ROW, "corrects")
-_SAME_ROW = (*_ABOUT, "same_as")
-_TIERS_ONLY_ROW = (*_ABOUT, "service_tiers")
-_SERVICE_TIER = (*_BUCKETS, "tiers")
-_TIER = ("above", *_BUCKETS)
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
 _SIZE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
@@ -97,12 +92,36 @@ def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> Price
     ``overlay`` allows what only a list over another one needs: rows that price service tiers only,
     corrections, and further names of its rows.
     """
-    read = yaml_file.read_yaml(path, shown_as=path.name, setting=setting)
-    if isinstance(read, Problem):
-        return [read]
-    reader = _Reader(setting=setting, name=path.name, overlay=overlay)
-    file = reader.file(read)
-    return reader.problems or file
+    reading = _Reading()
+    file = read_rows(path, _OverlayFile if overlay else _File, setting=setting, context=reading)
+    if isinstance(file, list):
+        return file
+    one_hour_writes = frozenset(name.lower() for name, ttl in file.cache_write_ttl.items() if ttl == "1h")
+    return PriceFile(rows=tuple(reading.rows), default=reading.default, one_hour_writes=one_hour_writes)
+
+
+@dataclass
+class _Reading:
+    """What the rows so far have said, beside which each further row must make sense."""
+
+    rows: list[FileRow] = field(default_factory=list)
+    default: Tariff | None = None
+
+    def add(self, row: FileRow) -> None:
+        """Raises the error of a row that contradicts one before it."""
+        if row.names[0] == DEFAULT_MODEL:
+            if self.default is not None:
+                raise wrong(f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
+            self.default = _default(row)
+            return
+        for other in self.rows:
+            same = [name for name in row.names if name in other.names]
+            if same and row.provider == other.provider and row.overlaps(other):
+                raise wrong(
+                    f"{same[0]} has a price for the same time in line {other.line} already.",
+                    "Separate the two with from and to, or keep one of them.",
+                )
+        self.rows.append(row)
 
 
 class DatedRow:
@@ -150,135 +169,15 @@ def by_name(rows: tuple[FileRow, ...], *, list_name: str) -> dict[str, dict[str,
     return sections
 
 
-class _Reader:
-    """Reads the rows of one file and collects what is wrong with them."""
-
-    def __init__(self, *, setting: str, name: str, overlay: bool) -> None:
-        self.problems: list[Problem] = []
-        self._setting = setting
-        self._name = name
-        self._overlay = overlay
-
-    def file(self, root: yaml_file.Mapping) -> PriceFile:
-        try:
-            one_hour_writes = _one_hour_writes(root)
-            listed = _list_of_prices(root)
-        except Wrong as wrong:
-            self._report(wrong)
-            return PriceFile()
-        rows: list[FileRow] = []
-        default: Tariff | None = None
-        for node in listed.values:
-            try:
-                row = self._row(node)
-                if row.names[0] == DEFAULT_MODEL:
-                    default = _default(row, again=default is not None)
-                else:
-                    _refuse_overlap(row, rows)
-                    rows.append(row)
-            except Wrong as wrong:
-                self._report(wrong)
-        return PriceFile(rows=tuple(rows), default=default, one_hour_writes=one_hour_writes)
-
-    def _report(self, wrong: Wrong) -> None:
-        self.problems.append(wrong.problem(setting=self._setting, file=self._name))
-
-    def _row(self, node: yaml_file.Node) -> FileRow:
-        if not isinstance(node, yaml_file.Mapping):
-            raise Wrong(node.line, "A row of prices is not a mapping.", "Write its fields as name: value.")
-        service_tiers = dict(self._service_tiers(node))
-        only_tiers = self._overlay and service_tiers and not any(bucket in node.values for bucket in _BUCKETS)
-        same_as = (text_of(node, "same_as") or "") if self._overlay else ""
-        known = _OVERLAY_ROW if self._overlay else _ROW
-        refuse_unknown(node, _SAME_ROW if same_as else _TIERS_ONLY_ROW if only_tiers else known)
-        tariff = None if only_tiers or same_as else _tariff(node)
-        for name, other in service_tiers.items():
-            if tariff is not None:
-                _same_buckets(other, tariff, node.key_lines["service_tiers"], f"The service tier {name}")
-        zone = read_zone(node)
-        from_ms, until_ms = _midnight(node, "from", zone), _midnight(node, "to", zone)
-        if from_ms is not None and until_ms is not None and until_ms <= from_ms:
-            raise Wrong(node.key_lines["to"], "The row ends before it begins.", "Give a day after from.")
-        checked = _day(node, "checked")
-        return FileRow(
-            provider=(text_of(node, "provider") or ANY_PROVIDER).lower(),
-            names=tuple(dict.fromkeys(_names(node))),
-            from_ms=from_ms,
-            until_ms=until_ms,
-            schedule=read_schedule(node, zone),
-            corrects="corrects" in node.values,
-            same_as=same_as,
-            tariff=tariff,
-            service_tiers=service_tiers,
-            source=text_of(node, "source") or "",
-            checked=checked,
-            line=node.line,
-        )
-
-    def _service_tiers(self, node: yaml_file.Mapping) -> Iterator[tuple[str, Tariff]]:
-        listed = node.values.get("service_tiers")
-        if listed is None:
-            return
-        if not isinstance(listed, yaml_file.Mapping):
-            raise Wrong(
-                listed.line, "service_tiers is not a mapping.", "Write one service tier a line, as name: prices."
-            )
-        for name, prices in listed.values.items():
-            line = listed.key_lines[name]
-            if name in BASE_TIERS:
-                raise Wrong(line, f"{name} is the base tier.", "Its prices stand in the row itself.")
-            if not _WORD.fullmatch(name):
-                raise Wrong(line, f"{shown(name)} is no service tier.", "Write it in lower case, for example priority.")
-            if not isinstance(prices, yaml_file.Mapping):
-                raise Wrong(line, f"The service tier {name} has no prices.", "Write input: and output: below it.")
-            refuse_unknown(prices, _SERVICE_TIER)
-            yield name, _tariff(prices)
-
-
-def _one_hour_writes(root: yaml_file.Mapping) -> frozenset[str]:
-    refuse_unknown(root, ("prices", "cache_write_ttl"))
-    listed = root.values.get("cache_write_ttl")
-    if listed is None:
-        return frozenset()
-    if not isinstance(listed, yaml_file.Mapping):
-        raise Wrong(listed.line, "cache_write_ttl is not a mapping.", "Write one provider a line, as claude: 1h.")
-    lives = {provider.lower(): text_of(listed, provider) for provider in listed.values}
-    for provider, lived in lives.items():
-        if lived not in ("5m", "1h"):
-            raise Wrong(listed.line, f"The cache_write_ttl of {shown(provider)} is not known.", "Write 5m or 1h.")
-    return frozenset(provider for provider, lived in lives.items() if lived == "1h")
-
-
-def _list_of_prices(root: yaml_file.Mapping) -> yaml_file.Items:
-    listed = root.values.get("prices")
-    if listed is None and "cache_write_ttl" in root.values:
-        return yaml_file.Items(line=root.line, values=())
-    if not isinstance(listed, yaml_file.Items):
-        raise Wrong(root.line, "The file has no list of prices.", "Write prices: and below it one row a model.")
-    return listed
-
-
-def _default(row: FileRow, *, again: bool) -> Tariff:
+def _default(row: FileRow) -> Tariff:
     """The default price: for every model and every time, so that there always is one."""
-    if again:
-        raise Wrong(row.line, f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
     tariff = row.tariff
-    if (
-        row.provider
-        or len(row.names) > 1
-        or row.from_ms
-        or row.until_ms
-        or row.schedule
-        or row.service_tiers
-        or tariff is None
-    ):
-        raise Wrong(
-            row.line,
-            f"{DEFAULT_MODEL} is for every provider, time and service tier.",
-            "Give it prices and tiers only.",
-        )
+    limited = row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.schedule or row.service_tiers
+    if limited or tariff is None:
+        why = f"{DEFAULT_MODEL} is for every provider, time and service tier."
+        raise wrong(why, "Give it prices and tiers only.")
     if tariff.output is None:
-        raise Wrong(row.line, f"{DEFAULT_MODEL} has no price for output.", "Add output.")
+        raise wrong(f"{DEFAULT_MODEL} has no price for output.", "Add output.")
     return Tariff(
         **_with_cache(tariff),
         tiers=tuple(Tier(above_tokens=tier.above_tokens, **_with_cache(tier)) for tier in tariff.tiers),
@@ -295,97 +194,198 @@ def _with_cache(rates: Rates) -> dict[str, Any]:
     }
 
 
-def _refuse_overlap(row: FileRow, rows: list[FileRow]) -> None:
-    for other in rows:
-        same = [name for name in row.names if name in other.names]
-        if same and row.provider == other.provider and row.overlaps(other):
-            raise Wrong(
-                row.line,
-                f"{same[0]} has a price for the same time in line {other.line} already.",
-                "Separate the two with from and to, or keep one of them.",
-            )
+# --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _names(node: yaml_file.Mapping) -> Iterator[str]:
-    own = text_of(node, "model")
-    if own is None:
-        raise Wrong(node.line, "The row names no model.", "Add model: and the name that the metrics show.")
-    aliases = node.values.get("aliases")
-    if aliases is not None and not isinstance(aliases, yaml_file.Items):
-        raise Wrong(aliases.line, "aliases is not a list.", "Write one name a line, each after a dash.")
-    yield _name(own, node.key_lines["model"])
-    for each in aliases.values if aliases is not None else ():
-        if not isinstance(each, yaml_file.Scalar) or each.text is None:
-            raise Wrong(each.line, "An alias is not a name.", "Write one name a line, each after a dash.")
-        yield _name(each.text, each.line)
+def _price(value: object, info: ValidationInfo) -> int:
+    price = text(value, info)
+    if not _PRICE.fullmatch(price):
+        raise wrong(
+            f"{shown(price)} is no price.",
+            "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
+        )
+    return pico_per_token(Decimal(price))
 
 
-def _name(text: str, line: int) -> str:
-    name = clean(text)
+def _name(value: object, info: ValidationInfo) -> str:
+    if info.field_name == "aliases" and not (isinstance(value, str) and value):
+        raise wrong("An alias is not a name.", "Write one name a line, each after a dash.")
+    name = clean(text(value, info))
     if not name:
-        raise Wrong(line, f"{shown(text)} can be no model's name.", "Write the name that the metrics show.")
+        raise wrong(f"{shown(str(value))} can be no model's name.", "Write the name that the metrics show.")
     return name
 
 
-def _day(node: yaml_file.Mapping, field: str) -> date | None:
-    text = text_of(node, field)
-    return None if text is None else to_day(text, node.key_lines[field])
+def _size(value: object) -> int:
+    if not isinstance(value, str) or not _SIZE.fullmatch(value):
+        raise wrong(_NO_SIZE.why, _NO_SIZE.fix)
+    return int(value)
 
 
-def _midnight(node: yaml_file.Mapping, field: str, zone: tzinfo) -> int | None:
-    day = _day(node, field)
-    return None if day is None else int(datetime.combine(day, time(), tzinfo=zone).timestamp()) * 1000
+def _service_tier(name: str) -> str:
+    if name in BASE_TIERS:
+        raise wrong(f"{name} is the base tier.", "Its prices stand in the row itself.")
+    if not _WORD.fullmatch(name):
+        raise wrong(f"{shown(name)} is no service tier.", "Write it in lower case, for example priority.")
+    return name
 
 
-def _tariff(node: yaml_file.Mapping) -> Tariff:
-    rates = _rates(node)
-    base = Tariff(**rates)
-    listed = node.values.get("tiers")
-    if listed is not None and not isinstance(listed, yaml_file.Items):
-        raise Wrong(listed.line, "tiers is not a list.", "Write one tier after a dash, with above and its prices.")
-    tiers: list[Tier] = []
-    for each in listed.values if listed is not None else ():
-        if not isinstance(each, yaml_file.Mapping):
-            raise Wrong(each.line, "A tier is not a mapping.", "Write above: and the prices below one dash.")
-        refuse_unknown(each, _TIER)
-        above = text_of(each, "above") or ""
-        if not _SIZE.fullmatch(above):
-            raise Wrong(each.line, "The tier does not say above how many tokens.", "Add above: 200000, for example.")
-        tier = Tier(above_tokens=int(above), **_rates(each))
-        _same_buckets(tier, base, each.line, "The tier")
-        tiers.append(tier)
-    sizes = [tier.above_tokens for tier in tiers]
-    if sizes != sorted(set(sizes)):
-        raise Wrong(node.key_lines["tiers"], "The tiers do not rise.", "List each size once, the smallest first.")
-    return Tariff(**rates, tiers=tuple(tiers))
+def _lifetime(value: object) -> str:
+    if value not in ("5m", "1h"):
+        raise wrong("This lifetime of cache writes is not known.", "Write 5m or 1h.")
+    return str(value)
 
 
-def _rates(node: yaml_file.Mapping) -> dict[str, Any]:
-    rates = {bucket: _price(node, bucket) for bucket in _BUCKETS}
-    if rates["input"] is None:
-        raise Wrong(node.line, "There is no price for input.", "Add input: and USD per million tokens.")
-    if rates["cache_write"] is None:
-        rates["cache_write"] = rates["input"]  # as in the package's rows: see genai.py
-    return rates
+_NO_SIZE = Missing("The tier does not say above how many tokens.", "Add above: 200000, for example.")
+_NO_INPUT = Missing("There is no price for input.", "Add input: and USD per million tokens.")
+_NO_LIST = Missing("The file has no list of prices.", "Write prices: and below it one row a model.")
+
+_Text = Annotated[str, PlainValidator(text)]
+_Name = Annotated[str, PlainValidator(_name)]
+_Price = Annotated[int, PlainValidator(_price)]
+_Day = Annotated[date, PlainValidator(read_day)]
+_Zone = Annotated[ZoneInfo, PlainValidator(read_zone)]
+_Weekday = Annotated[int, PlainValidator(read_weekday)]
+_Hours = Annotated[tuple[int, int], PlainValidator(read_hours)]
+_ServiceTier = Annotated[str, PlainValidator(_service_tier)]
+_Lifetime = Annotated[str, PlainValidator(_lifetime)]
+
+# --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _price(node: yaml_file.Mapping, bucket: str) -> int | None:
-    text = text_of(node, bucket)
-    if text is None:
-        return None
-    if not _PRICE.fullmatch(text):
-        raise Wrong(
-            node.key_lines[bucket],
-            f"{shown(text)} is no price.",
-            "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
+class _Rates(Row):
+    input: Annotated[_Price, _NO_INPUT]
+    cache_read: _Price | None = None
+    cache_write: _Price | None = None
+    output: _Price | None = None
+
+    def rates(self) -> dict[str, Any]:
+        """By bucket. What is written to the cache costs as much as input, as in the package's rows."""
+        cache_write = self.input if self.cache_write is None else self.cache_write
+        return {
+            "input": self.input,
+            "cache_read": self.cache_read,
+            "cache_write": cache_write,
+            "output": self.output,
+        }
+
+
+class _Tier(_Rates, title="A tier"):
+    above: Annotated[int, PlainValidator(_size), _NO_SIZE]
+
+
+class _Prices(_Rates):
+    tiers: tuple[_Tier, ...] = ()
+
+    def tariff(self) -> Tariff:
+        """Raises the error of tiers that do not fit."""
+        base = Tariff(**self.rates())
+        tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
+        for index, tier in enumerate(tiers):
+            _refuse_other_buckets(tier, base, "The tier", "tiers", index)
+        sizes = [tier.above_tokens for tier in tiers]
+        if sizes != sorted(set(sizes)):
+            raise wrong("The tiers do not rise.", "List each size once, the smallest first.", "tiers")
+        return replace(base, tiers=tiers)
+
+
+class _PriceRow(_Prices, title="A row of prices"):
+    model: Annotated[_Name, Missing("The row names no model.", "Add model: and the name that the metrics show.")]
+    provider: _Text = ANY_PROVIDER
+    aliases: tuple[_Name, ...] = ()
+    from_: Annotated[_Day | None, Field(alias="from")] = None
+    to: _Day | None = None
+    source: _Text = ""
+    checked: _Day | None = None
+    zone: _Zone = ZoneInfo("UTC")
+    days: Annotated[tuple[_Weekday, ...], NOT_EMPTY] = ()
+    hours: Annotated[tuple[_Hours, ...], NOT_EMPTY] = ()
+    holidays: Annotated[tuple[_Day, ...], NOT_EMPTY] = ()
+    service_tiers: dict[_ServiceTier, _Prices] = Field(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _add(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        row = handler(data)
+        cast("_Reading", info.context).add(row._file_row(data.line))
+        return row
+
+    def _tariff(self) -> Tariff | None:
+        return self.tariff()
+
+    def _file_row(self, line: int) -> FileRow:
+        """Raises the error of fields that do not fit together."""
+        tariff = self._tariff()
+        service_tiers = {name: prices.tariff() for name, prices in self.service_tiers.items()}
+        for name, other in service_tiers.items():
+            if tariff is not None:
+                _refuse_other_buckets(other, tariff, f"The service tier {name}", "service_tiers")
+        if self.from_ is not None and self.to is not None and self.to <= self.from_:
+            raise wrong("The row ends before it begins.", "Give a day after from.", "to")
+        if self.holidays and not (self.days or self.hours):
+            raise wrong("The row has holidays, and no days or hours.", "Add days or hours.", "holidays")
+        return FileRow(
+            provider=self.provider.lower(),
+            names=tuple(dict.fromkeys((self.model, *self.aliases))),
+            from_ms=self._midnight_ms(self.from_),
+            until_ms=self._midnight_ms(self.to),
+            schedule=self._schedule(),
+            tariff=tariff,
+            service_tiers=service_tiers,
+            source=self.source,
+            checked=self.checked,
+            line=line,
         )
-    return pico_per_token(Decimal(text))
+
+    def _midnight_ms(self, day: date | None) -> int | None:
+        return None if day is None else int(datetime.combine(day, time(), tzinfo=self.zone).timestamp()) * 1000
+
+    def _schedule(self) -> Schedule | None:
+        if not self.days and not self.hours:
+            return None
+        return Schedule(
+            zone=self.zone,
+            days=frozenset(self.days or range(7)),
+            hours=self.hours or ((0, 24 * 60),),
+            holidays=frozenset(self.holidays),
+        )
 
 
-def _same_buckets(rates: Rates, base: Rates, line: int, what: str) -> None:
+class _OverlayRow(_PriceRow, title="A row of prices"):
+    input: _Price | None = None  # type: ignore[assignment]  # a row may say something else than prices
+    corrects: _Text = ""
+    same_as: _Text = ""
+
+    def _file_row(self, line: int) -> FileRow:
+        return replace(super()._file_row(line), corrects=bool(self.corrects), same_as=self.same_as)
+
+    def _tariff(self) -> Tariff | None:
+        given = self.model_fields_set
+        if "input" in given:
+            return self.tariff()
+        if given & {*_BUCKETS, "tiers"} or ("same_as" in given) == ("service_tiers" in given):
+            raise wrong(_NO_INPUT.why, _NO_INPUT.fix)
+        return None
+
+
+class _File(Row):
+    cache_write_ttl: dict[str, _Lifetime] = Field(default_factory=dict)
+    prices: Annotated[tuple[_PriceRow, ...], _NO_LIST] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_something(cls, data: dict[str, object]) -> dict[str, object]:
+        return data or {"prices": None}
+
+
+class _OverlayFile(_File):
+    prices: Annotated[tuple[_OverlayRow, ...], _NO_LIST] = ()
+
+
+def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) -> None:
     """Whether a tier leaves a bucket out by mistake or because it costs the same is not for us to guess."""
     for bucket in _BUCKETS:
         price = rates.by_bucket()[bucket]
         if (price is None) != (base.by_bucket()[bucket] is None):
             lacks, has = ("it", "the row") if price is None else ("the row", "it")
-            raise Wrong(line, f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.")
+            raise wrong(f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.", *at)

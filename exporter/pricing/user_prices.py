@@ -1,23 +1,17 @@
-"""The user's price file: read at the start, and again when it has changed.
+"""The user's price file: read at the start, and again when it has changed."""
 
-At the start a mistake is an error. Later the exporter goes on with the prices that it has: an edit is rarely perfect at
-the first attempt, and between two attempts requests are priced too. ``status`` says so until the file is right.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from exporter.clock import Clock
-from exporter.errors import SettingsError
 from exporter.pricing.cost import MatchedBy, Price
 from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.lookup import PriceList, override_ways
 from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
-from exporter.settings.problems import Problem, first_of
+from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_PRICES_FILE"
@@ -25,20 +19,7 @@ SETTING = "EXPORTER_PRICES_FILE"
 _log = structlog.get_logger("exporter.pricing")
 
 
-@dataclass(frozen=True, kw_only=True)
-class UserPricesStatus:
-    """How the last reading of the file went. ``ok``: its prices are in use.
-
-    ``sentence`` is for the operator, ``since_ms`` is when it became true, ``rows`` is the number of rows in use.
-    """
-
-    ok: bool
-    sentence: str
-    since_ms: int
-    rows: int
-
-
-def check_prices_file(path: Path) -> list[Problem]:
+def check_prices_file(path: Path, *, zone: tzinfo) -> list[Problem]:  # noqa: ARG001 - rows without a zone are in UTC
     """All that is wrong with a price file, each with its line."""
     file = read_price_file(path, setting=SETTING)
     return file if isinstance(file, list) else []
@@ -51,15 +32,16 @@ class UserPrices:
     ``one_hour_writes`` what it says of cache writes.
     """
 
-    def __init__(self, path: Path, *, clock: Clock) -> None:
+    def __init__(self, path: Path) -> None:
         """Read the file. Raises SettingsError with all problems, one a line."""
-        self._path = path
-        self._clock = clock
-        self._watched = WatchedFile(path)
-        file = read_price_file(path, setting=SETTING)
-        if isinstance(file, list):
-            raise SettingsError("\n".join(map(str, file)))
-        self._take(file)
+        read = partial(read_price_file, setting=SETTING)
+        self._file: WatchedFile[PriceFile] = WatchedFile(path, read, kind="price file", name="prices", log=_log)
+        self._take()
+
+    @property
+    def problem(self) -> str:
+        """A sentence if the last edit is not in use, else empty."""
+        return self._file.problem
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``."""
@@ -71,39 +53,19 @@ class UserPrices:
 
     def one_hour_writes(self, provider: str) -> bool:
         """Whether the file says that a provider's cache writes live for an hour. CPA's name may have its prefix."""
-        name = provider.strip().lower()
-        return name in self._one_hour_writes or name.removeprefix(OPENAI_COMPATIBLE) in self._one_hour_writes
+        name, found = provider.strip().lower(), self._file.content.one_hour_writes
+        return name in found or name.removeprefix(OPENAI_COMPATIBLE) in found
 
     def reload(self) -> None:
         """Read the file again if it has changed."""
-        if not self._watched.changed():
-            return
-        file = read_price_file(self._path, setting=SETTING)
-        if isinstance(file, list):
-            self._keep(file)
-        else:
-            self._take(file)
-            _log.info("prices_reloaded", file=self._path.name, rows=len(file.rows))
+        if self._file.reload() and not self.problem:
+            self._take()
+            _log.info("prices_reloaded", file=self._file.path.name, rows=len(self._file.content.rows))
 
-    def _take(self, file: PriceFile) -> None:
-        name = self._path.name
+    def _take(self) -> None:
+        name, file = self._file.path.name, self._file.content
         self._list = PriceList(by_name(file.rows, list_name=name), ways=override_ways)
-        self._one_hour_writes = file.one_hour_writes
         self._default = DEFAULT_PRICE
         if file.default is not None:
             origin = f"{name} {DEFAULT_MODEL}"
             self._default = Price(origin=origin, matched_by=MatchedBy.DEFAULT, tariff=file.default)
-        self.status = UserPricesStatus(
-            ok=True,
-            sentence=f"The price file {name} is in use with {len(file.rows)} rows.",
-            since_ms=self._now_ms(),
-            rows=len(file.rows),
-        )
-
-    def _keep(self, problems: Sequence[Problem]) -> None:
-        sentence = f"The last edit of the price file is not used; the prices before it are. {first_of(problems)}"
-        self.status = UserPricesStatus(ok=False, sentence=sentence, since_ms=self._now_ms(), rows=self.status.rows)
-        _log.error("prices_not_reloaded", message=sentence)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)

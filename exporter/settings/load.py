@@ -6,36 +6,29 @@ where it was read and with what to do. Nothing is opened but the named files, an
 
 import datetime
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from exporter.errors import SettingsError
-from exporter.limits.yaml_source import check_limits_file
-from exporter.pricing.user_prices import check_prices_file
-from exporter.settings import checks
-from exporter.settings.environment import Read, read_dotenv, read_environment
-from exporter.settings.given import Given, checked, one_secret
+from exporter.settings import validators
 from exporter.settings.model import DEFAULT_PROXY, Declared, DefaultProxy, ProxySettings, Settings, declared
 from exporter.settings.problems import Problem
+from exporter.settings.sources import Findings, RawValue, checked, one_secret, read_dotenv, read_environment
 from exporter.settings.yaml_file import read_yaml
 from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, interpret
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
+@dataclass(kw_only=True)
+class Loaded(Findings):
     """The outcome of loading.
 
-    ``settings`` is None if there are problems. ``warnings`` are worth a look, ``notes`` only say what was ignored on
-    purpose. ``sources`` tells for each setting (by its name in the environment, and ``proxies.<name>``) where its value
-    came from.
+    ``settings`` is None if there are problems. ``sources`` tells for each setting (by its name in the environment, and
+    ``proxies.<name>``) where its value came from.
     """
 
-    settings: Settings | None
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
+    settings: Settings | None = None
     sources: dict[str, str] = field(default_factory=dict)
 
     def require(self) -> Settings:
@@ -43,6 +36,12 @@ class Loaded:
         if self.settings is None:
             raise SettingsError("\n".join(map(str, self.problems)))
         return self.settings
+
+
+class FileCheck(Protocol):
+    """Tells all that is wrong with a file whose path is a setting; ``zone`` is the zone of its days."""
+
+    def __call__(self, path: Path, *, zone: datetime.tzinfo) -> list[Problem]: ...
 
 
 def no_proxy_sentence() -> str:
@@ -54,25 +53,27 @@ def no_proxy_sentence() -> str:
     )
 
 
-def load_settings(environ: Mapping[str, str], *, cwd: Path, for_demo: bool = False) -> Loaded:
+def load_settings(
+    environ: Mapping[str, str], *, cwd: Path, file_checks: Mapping[str, FileCheck] | None = None, for_demo: bool = False
+) -> Loaded:
     """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file.
+
+    ``file_checks`` are, by the setting's name in YAML, the checks of the files that settings name: their problems are
+    told with all others.
 
     ``for_demo``: as if nothing were said of proxies and Supabase. The demo has a proxy of its own, and half of what is
     said, such as the URL that docker-compose.yml always sets, must not stop it.
     """
-    environment = read_environment(environ, cwd=cwd)
-    dotenv = read_dotenv(cwd)
-    yaml = _read_config(environment, dotenv)
-    layers = [environment.given, dotenv.given, yaml.given]
+    loaded = Loaded()
+    layers = [read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded)]
+    yaml = _read_config(layers)
+    loaded.problems += yaml.problems
+    layers.append(yaml.given)
     if for_demo:
         layers = [{name: given for name, given in layer.items() if not _is_of_the_user(name)} for layer in layers]
         yaml = replace(yaml, proxies=[])
-    return _Loader(layers, cwd).load(
-        yaml,
-        problems=[*environment.problems, *dotenv.problems, *yaml.problems],
-        warnings=[*environment.warnings, *dotenv.warnings],
-        notes=[*environment.notes, *dotenv.notes],
-    )
+    _Loader(layers, cwd, loaded).load(yaml, file_checks or {})
+    return loaded
 
 
 def _is_of_the_user(name: str) -> bool:
@@ -81,108 +82,87 @@ def _is_of_the_user(name: str) -> bool:
     )
 
 
-def _read_config(environment: Read, dotenv: Read) -> YamlSettings:
-    named = environment.given.get("EXPORTER_CONFIG") or dotenv.given.get("EXPORTER_CONFIG")
+def _read_config(layers: list[dict[str, RawValue]]) -> YamlSettings:
+    named = _first(layers, "EXPORTER_CONFIG")
     if named is None or named.text.startswith("~"):  # the latter is reported when the setting itself is checked
         return YamlSettings()
     path = named.base / named.text
-    mapping = read_yaml(path, shown_as=path.name)
+    mapping = read_yaml(path, setting="EXPORTER_CONFIG")
     if isinstance(mapping, Problem):
         return YamlSettings(problems=[mapping])
-    return interpret(mapping, shown_as=path.name, base=path.parent)
+    return interpret(mapping, path)
+
+
+def _first(layers: list[dict[str, RawValue]], name: str) -> RawValue | None:
+    return next((layer[name] for layer in layers if name in layer), None)
 
 
 class _Loader:
     """Resolves each setting from its sources (first one wins) and collects what is wrong."""
 
-    def __init__(self, layers: list[dict[str, Given]], cwd: Path) -> None:
+    def __init__(self, layers: list[dict[str, RawValue]], cwd: Path, loaded: Loaded) -> None:
         self._layers = layers
         self._cwd = cwd
-        self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
-        self._notes: list[Problem] = []
-        self._sources: dict[str, str] = {}
+        self._loaded = loaded
+        self._problems = loaded.problems
 
-    def load(
-        self, yaml: YamlSettings, *, problems: list[Problem], warnings: list[Problem], notes: list[Problem]
-    ) -> Loaded:
-        given: dict[str, Given] = {}
+    def load(self, yaml: YamlSettings, file_checks: Mapping[str, FileCheck]) -> None:
+        given: dict[str, RawValue] = {}
         for setting in declared():
             value = self._resolve(setting)
-            self._sources[setting.env_name] = value.place if value else "default"
+            self._loaded.sources[setting.env_name] = value.place if value else "default"
             if value is not None:
                 given[setting.yaml_name] = value
         proxies = self._proxies(given, yaml.proxies)
         own = {name: value for name, value in given.items() if name in Settings.model_fields}
         settings = checked(Settings, own, proxies=proxies, aliases=yaml.aliases)
+        zone: datetime.tzinfo = datetime.UTC
         if isinstance(settings, list):
-            self._problems.extend(settings)
-        self._check_supabase(given)
-        if isinstance(settings, Settings):
+            self._problems += settings
+        else:
+            zone = settings.zone
             self._compare_zones(settings)
-            settings = self._with_whole_paths(settings, own)
-        self._check_file(own.get("exporter_prices_file"), check_prices_file)
-        zone = settings.zone if isinstance(settings, Settings) else datetime.UTC
-        self._check_file(own.get("exporter_limits_file"), partial(check_limits_file, zone=zone))
-        all_problems = [*problems, *self._problems]
-        return Loaded(
-            settings=None if all_problems or isinstance(settings, list) else settings,
-            problems=all_problems,
-            warnings=[*warnings, *self._warnings],
-            notes=[*notes, *self._notes],
-            sources=self._sources,
-        )
+        self._check_supabase(given)
+        for name, check in file_checks.items():
+            self._check_file(own.get(name), check, zone)
+        if isinstance(settings, Settings) and not self._problems:
+            self._loaded.settings = self._with_whole_paths(settings, own)
 
-    def _first(self, name: str) -> Given | None:
-        return next((layer[name] for layer in self._layers if name in layer), None)
+    def _first(self, name: str) -> RawValue | None:
+        return _first(self._layers, name)
 
-    def _resolve(self, setting: Declared) -> Given | None:
+    def _resolve(self, setting: Declared) -> RawValue | None:
         value = self._first(setting.env_name)
-        older = self._first(setting.about.also)
+        older = self._first(setting.meta.also)
         if value is not None and older is not None and value.text != older.text:
-            self._problems.append(
-                older.problem(
-                    f"It is the older name of {value.name} ({value.place}), which has another value.",
-                    "Set only one of the two.",
-                ),
-            )
+            why = f"It is the older name of {value.name} ({value.place}), which has another value."
+            self._problems.append(older.problem(why, "Set only one of the two."))
         secret = one_secret(value or older, self._first(setting.file_name))
         if isinstance(secret, Problem):
             self._problems.append(secret)
             return None
         return secret
 
-    def _proxies(self, given: dict[str, Given], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
+    def _proxies(self, given: dict[str, RawValue], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
         found = [*self._default_proxy(given, others=bool(listed)), *listed]
         names: dict[str, str] = {}
         servers: dict[tuple[str, str, int, str], str] = {}
         for proxy in found:
-            name = proxy.settings.name
+            name, server = proxy.settings.name, validators.same_server(proxy.settings.url)
             if name in names:
-                self._problems.append(
-                    Problem(
-                        setting="proxies",
-                        place=proxy.place,
-                        why=f"The name {name} is used by another proxy ({names[name]}) already.",
-                        fix="Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY.",
-                    ),
-                )
-            server = checks.same_server(proxy.settings.url)
+                why = f"The name {name} is used by another proxy ({names[name]}) already."
+                fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
+                self._problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
             if server in servers:
-                self._problems.append(
-                    Problem(
-                        setting="proxies",
-                        place=proxy.place,
-                        why=f"It has the URL of another proxy ({servers[server]}); a queue can have one reader only.",
-                        fix="Configure each server once.",
-                    ),
-                )
+                why = f"It has the URL of another proxy ({servers[server]}); a queue can have one reader only."
+                fix = "Configure each server once."
+                self._problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
             names.setdefault(name, proxy.place)
             servers.setdefault(server, proxy.place)
-            self._sources[f"proxies.{name}"] = proxy.place
+            self._loaded.sources[f"proxies.{name}"] = proxy.place
         return tuple(proxy.settings for proxy in found)
 
-    def _default_proxy(self, given: dict[str, Given], *, others: bool) -> list[PlacedProxy]:
+    def _default_proxy(self, given: dict[str, RawValue], *, others: bool) -> list[PlacedProxy]:
         url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
         proxy = checked(
             DefaultProxy, {name: value for name, value in given.items() if name in DefaultProxy.model_fields}
@@ -194,18 +174,16 @@ class _Loader:
             if url is not None and self._first("CLIPROXY_MANAGEMENT_KEY_FILE") is None:
                 why = "It is set without CLIPROXY_MANAGEMENT_KEY."
                 if others:  # docker-compose.yml always sets it, also for those who list their proxies in a file
-                    self._notes.append(url.problem(f"{why} Only the proxies of the file are used."))
+                    self._loaded.notes.append(url.problem(f"{why} Only the proxies of the file are used."))
                 else:
                     self._problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
             return []
         settings = ProxySettings(
-            name=DEFAULT_PROXY,
-            url=proxy.cliproxy_url,
-            management_key=proxy.cliproxy_management_key,
+            name=DEFAULT_PROXY, url=proxy.cliproxy_url, management_key=proxy.cliproxy_management_key
         )
         return [PlacedProxy(settings=settings, place=key.place)]
 
-    def _check_supabase(self, given: dict[str, Given]) -> None:
+    def _check_supabase(self, given: dict[str, RawValue]) -> None:
         url, key = given.get("supabase_url"), given.get("supabase_secret_key")
         file = self._first("SUPABASE_SECRET_KEY_FILE")
         if url is not None and key is None and file is None:
@@ -213,11 +191,11 @@ class _Loader:
         elif url is None and key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
 
-    def _check_file(self, given: Given | None, check: Callable[[Path], list[Problem]]) -> None:
+    def _check_file(self, given: RawValue | None, check: FileCheck, zone: datetime.tzinfo) -> None:
         """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
-            self._problems.extend(check(given.base / path))
+            self._problems.extend(check(given.base / path, zone=zone))
 
     def _compare_zones(self, settings: Settings) -> None:
         offset = self._first("TIMEZONE_OFFSET_HOURS")
@@ -227,20 +205,14 @@ class _Loader:
         fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
         # One year stands for all: what counts is whether the zone has another offset in some month (daylight saving).
         if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
-            self._warnings.append(
+            self._loaded.warnings.append(
                 offset.problem(f"It differs from TIMEZONE, {settings.timezone}, which is used.", "Remove it."),
             )
 
-    def _with_whole_paths(self, settings: Settings, given: dict[str, Given]) -> Settings:
-        paths = {
-            "exporter_data_dir": settings.exporter_data_dir,
-            "exporter_config": settings.exporter_config,
-            "exporter_prices_file": settings.exporter_prices_file,
-            "exporter_limits_file": settings.exporter_limits_file,
-        }
+    def _with_whole_paths(self, settings: Settings, given: dict[str, RawValue]) -> Settings:
         whole = {
-            name: (given[name].base if name in given else self._cwd) / path
-            for name, path in paths.items()
-            if path is not None
+            name: (given[name].base if name in given else self._cwd) / value
+            for name, value in settings
+            if isinstance(value, Path)
         }
         return settings.model_copy(update=whole)

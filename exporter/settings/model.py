@@ -12,25 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import BeforeValidator, SecretStr
 
-from exporter.settings import checks
+from exporter.settings import validators
+from exporter.settings.yaml_rows import Missing, Row
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class SettingMeta:
     """What the reference page says of a setting, and what the loader needs to know besides its type.
 
-    ``kind`` says in words what a value looks like, ``unset`` what holds without one, ``also`` is an older name of the
-    same setting. A secret may also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
+    ``section`` begins a part of the page, to which the settings after this one belong too. ``kind`` says in words what
+    a value looks like, ``unset`` what holds without one, ``also`` is an older name of the same setting. A secret may
+    also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
     """
 
-    section: str
     help: str
     kind: str
+    section: str = ""
     unset: str = ""
     also: str = ""
     secret: bool = False
@@ -38,31 +40,32 @@ class About:
     in_yaml: bool = True
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+_ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
+_Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
+_Alias = Annotated[
+    str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
+]
 
 
-_ManagementKey = Annotated[SecretStr, BeforeValidator(checks.management_key)]
-_Secret = Annotated[SecretStr, BeforeValidator(checks.secret)]
-_Alias = Annotated[str, BeforeValidator(checks.alias)]
-
-
-class ProxySettings(_Frozen):
+class ProxySettings(Row):
     """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key."""
 
-    name: Annotated[str, BeforeValidator(checks.proxy_name)]
-    url: Annotated[str, BeforeValidator(checks.proxy_url)]
-    management_key: _ManagementKey
+    name: Annotated[str, BeforeValidator(validators.proxy_name)]
+    url: Annotated[str, BeforeValidator(validators.proxy_url)]
+    management_key: Annotated[
+        _ManagementKey,
+        Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
+    ]
 
 
-class ClientAlias(_Frozen):
+class ClientAlias(Row):
     """The name shown for the client that calls the proxy with ``key``."""
 
-    key: _Secret
+    key: Annotated[_Secret, Missing("It is missing.", "Add key or key_file.", instead="key_file")]
     alias: _Alias
 
 
-class CredentialAlias(_Frozen):
+class CredentialAlias(Row):
     """The name shown for a credential of the proxy; exactly one of the other fields says which one.
 
     ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
@@ -72,24 +75,24 @@ class CredentialAlias(_Frozen):
     key: _Secret | None = None
     email: _Secret | None = None
     file: _Secret | None = None
-    auth_index: Annotated[str, BeforeValidator(checks.alias)] | None = None
+    auth_index: Annotated[str, BeforeValidator(validators.alias)] | None = None
     alias: _Alias
 
 
-class Aliases(_Frozen):
+class Aliases(Row):
     """Names shown instead of masked labels; unique among clients, and among credentials."""
 
     clients: tuple[ClientAlias, ...] = ()
     credentials: tuple[CredentialAlias, ...] = ()
 
 
-class DefaultProxy(_Frozen):
+class DefaultProxy(Row):
     """The proxy that is configured by two settings, as in the earlier collector."""
 
     cliproxy_url: Annotated[
         str,
-        BeforeValidator(checks.proxy_url),
-        About(
+        BeforeValidator(validators.proxy_url),
+        SettingMeta(
             section="Proxy",
             kind="URL",
             help="Base URL of the CLIProxyAPI server, without /v0/management. "
@@ -98,8 +101,7 @@ class DefaultProxy(_Frozen):
     ] = "http://localhost:8317"
     cliproxy_management_key: Annotated[
         _ManagementKey | None,
-        About(
-            section="Proxy",
+        SettingMeta(
             kind="text",
             secret=True,
             unset="no proxy named default",
@@ -109,15 +111,15 @@ class DefaultProxy(_Frozen):
     ] = None
 
 
-class Settings(_Frozen):
+class Settings(Row):
     """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
 
     proxies: tuple[ProxySettings, ...] = ()
     aliases: Aliases = Aliases()
 
     collector_interval_seconds: Annotated[
-        Annotated[int, BeforeValidator(checks.whole_number(1))] | None,
-        About(
+        Annotated[int, BeforeValidator(validators.whole_number(1))] | None,
+        SettingMeta(
             section="Polling",
             kind="seconds, 1 or more",
             unset="automatic",
@@ -127,17 +129,16 @@ class Settings(_Frozen):
     ] = None
     false_start_cost_usd: Annotated[
         float,
-        BeforeValidator(checks.amount),
-        About(
-            section="Polling",
+        BeforeValidator(validators.amount),
+        SettingMeta(
             kind="US dollars, 0 or more",
             help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
             " appears at once with a value above this is a false start. It is listed, and not counted.",
         ),
     ] = 10.0
     timezone: Annotated[
-        Annotated[str, BeforeValidator(checks.zone_name)] | None,
-        About(
+        Annotated[str, BeforeValidator(validators.zone_name)] | None,
+        SettingMeta(
             section="Time",
             kind="IANA time zone",
             unset="UTC",
@@ -146,9 +147,8 @@ class Settings(_Frozen):
         ),
     ] = None
     timezone_offset_hours: Annotated[
-        Annotated[float, BeforeValidator(checks.offset_hours)] | None,
-        About(
-            section="Time",
+        Annotated[float, BeforeValidator(validators.offset_hours)] | None,
+        SettingMeta(
             kind="hours, -12 to 14, in steps of 0.25",
             unset="not used",
             help="Fixed distance from UTC, without daylight saving, as the earlier collector had it. "
@@ -157,8 +157,8 @@ class Settings(_Frozen):
     ] = None
     exporter_host: Annotated[
         str,
-        BeforeValidator(checks.listen_host),
-        About(
+        BeforeValidator(validators.listen_host),
+        SettingMeta(
             section="Web",
             kind="IP address or host name",
             help="Address to listen on. The default is reachable from this machine only; "
@@ -167,9 +167,8 @@ class Settings(_Frozen):
     ] = "127.0.0.1"
     exporter_port: Annotated[
         int,
-        BeforeValidator(checks.whole_number(0, 65535)),
-        About(
-            section="Web",
+        BeforeValidator(validators.whole_number(0, 65535)),
+        SettingMeta(
             kind="port number",
             also="COLLECTOR_TRIGGER_PORT",
             help="Port of the status page, /metrics and the API. 0 takes any free port.",
@@ -177,8 +176,7 @@ class Settings(_Frozen):
     ] = 9317
     exporter_token: Annotated[
         _Secret | None,
-        About(
-            section="Web",
+        SettingMeta(
             kind="text",
             secret=True,
             unset="no token is asked for; only this machine may POST",
@@ -188,9 +186,8 @@ class Settings(_Frozen):
     ] = None
     exporter_allowed_hosts: Annotated[
         tuple[str, ...],
-        BeforeValidator(checks.host_list),
-        About(
-            section="Web",
+        BeforeValidator(validators.host_list),
+        SettingMeta(
             kind="host names, separated by commas",
             is_list=True,
             unset="none",
@@ -202,8 +199,8 @@ class Settings(_Frozen):
     ] = ()
     exporter_data_dir: Annotated[
         Path,
-        BeforeValidator(checks.path),
-        About(
+        BeforeValidator(validators.path),
+        SettingMeta(
             section="Storage",
             kind="directory",
             help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0.",
@@ -211,18 +208,16 @@ class Settings(_Frozen):
     ] = Path("data")
     exporter_retention_days: Annotated[
         int,
-        BeforeValidator(checks.whole_number(1, 36_500)),
-        About(
-            section="Storage",
+        BeforeValidator(validators.whole_number(1, 36_500)),
+        SettingMeta(
             kind="days, 1 to 36500",
             help="How long single usage records stay in the ledger. "
             "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
         ),
     ] = 90
     exporter_hash_key: Annotated[
-        Annotated[SecretStr, BeforeValidator(checks.hash_key)] | None,
-        About(
-            section="Storage",
+        Annotated[SecretStr, BeforeValidator(validators.hash_key)] | None,
+        SettingMeta(
             kind="text of 16 characters or more",
             secret=True,
             unset="hash.key in the data directory, made at the first start",
@@ -231,8 +226,8 @@ class Settings(_Frozen):
         ),
     ] = None
     exporter_prices_file: Annotated[
-        Annotated[Path, BeforeValidator(checks.path)] | None,
-        About(
+        Annotated[Path, BeforeValidator(validators.path)] | None,
+        SettingMeta(
             section="Prices",
             kind="file",
             unset="no file",
@@ -242,9 +237,8 @@ class Settings(_Frozen):
     ] = None
     exporter_prices_refresh: Annotated[
         bool,
-        BeforeValidator(checks.switch),
-        About(
-            section="Prices",
+        BeforeValidator(validators.switch),
+        SettingMeta(
             kind="true or false",
             help="Whether a list of prices is fetched once a day. "
             "It prices models that came out after this version, and no others. "
@@ -253,16 +247,15 @@ class Settings(_Frozen):
     ] = True
     exporter_prices_url: Annotated[
         str,
-        BeforeValidator(checks.list_url),
-        About(
-            section="Prices",
+        BeforeValidator(validators.list_url),
+        SettingMeta(
             kind="URL",
             help="Where that list is fetched; a mirror has to have the same form.",
         ),
     ] = "https://www.llm-prices.com/current-v1.json"
     exporter_limits_file: Annotated[
-        Annotated[Path, BeforeValidator(checks.path)] | None,
-        About(
+        Annotated[Path, BeforeValidator(validators.path)] | None,
+        SettingMeta(
             section="Limits",
             kind="file",
             unset="no limits of your own; the providers' windows are shown all the same",
@@ -272,8 +265,8 @@ class Settings(_Frozen):
     ] = None
     exporter_max_label_sets: Annotated[
         int,
-        BeforeValidator(checks.whole_number(1)),
-        About(
+        BeforeValidator(validators.whole_number(1)),
+        SettingMeta(
             section="Metrics",
             kind="number, 1 or more",
             help="How many combinations of labels are exported at most. "
@@ -282,9 +275,8 @@ class Settings(_Frozen):
     ] = 5000
     exporter_series_birth_seconds: Annotated[
         int,
-        BeforeValidator(checks.whole_number(0)),
-        About(
-            section="Metrics",
+        BeforeValidator(validators.whole_number(0)),
+        SettingMeta(
             kind="seconds, 0 or more",
             help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
             "so that increase() sees the first request. "
@@ -292,8 +284,8 @@ class Settings(_Frozen):
         ),
     ] = 60
     supabase_url: Annotated[
-        Annotated[str, BeforeValidator(checks.supabase_url)] | None,
-        About(
+        Annotated[str, BeforeValidator(validators.supabase_url)] | None,
+        SettingMeta(
             section="History",
             kind="URL",
             unset="no history outside the data directory",
@@ -302,9 +294,8 @@ class Settings(_Frozen):
         ),
     ] = None
     supabase_secret_key: Annotated[
-        Annotated[SecretStr, BeforeValidator(checks.supabase_key)] | None,
-        About(
-            section="History",
+        Annotated[SecretStr, BeforeValidator(validators.supabase_key)] | None,
+        SettingMeta(
             kind="text",
             secret=True,
             unset="no history outside the data directory",
@@ -313,17 +304,16 @@ class Settings(_Frozen):
     ] = None
     exporter_history_days: Annotated[
         int,
-        BeforeValidator(checks.whole_number(1, 36_500)),
-        About(
-            section="History",
+        BeforeValidator(validators.whole_number(1, 36_500)),
+        SettingMeta(
             kind="days, 1 to 36500",
             help="How long single usage records stay in Supabase. "
             "Days, quarters of an hour and totals are kept for ever there.",
         ),
     ] = 365
     exporter_config: Annotated[
-        Annotated[Path, BeforeValidator(checks.path)] | None,
-        About(
+        Annotated[Path, BeforeValidator(validators.path)] | None,
+        SettingMeta(
             section="Files",
             kind="file",
             unset="no file",
@@ -334,14 +324,18 @@ class Settings(_Frozen):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         BeforeValidator(
-            checks.choice("debug", "info", "warning", "error", synonyms={"warn": "warning", "critical": "error"}),
+            validators.choice("debug", "info", "warning", "error", synonyms={"warn": "warning", "critical": "error"}),
         ),
-        About(section="Log", kind="debug, info, warning or error", help="The least important events that are logged."),
+        SettingMeta(
+            section="Log", kind="debug, info, warning or error", help="The least important events that are logged."
+        ),
     ] = "info"
     log_format: Annotated[
         Literal["logfmt", "json"],
-        BeforeValidator(checks.choice("logfmt", "json")),
-        About(section="Log", kind="logfmt or json", help="One event is one line, in this format, on standard error."),
+        BeforeValidator(validators.choice("logfmt", "json")),
+        SettingMeta(
+            section="Log", kind="logfmt or json", help="One event is one line, in this format, on standard error."
+        ),
     ] = "logfmt"
 
     @property
@@ -365,11 +359,12 @@ class Settings(_Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """One setting as declared above: its name in YAML, its default as text (empty if it has none), and `About` it."""
+    """One setting as declared above. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none."""
 
     yaml_name: str
     default: str
-    about: About
+    section: str
+    meta: SettingMeta
 
     @property
     def env_name(self) -> str:
@@ -378,21 +373,23 @@ class Declared:
     @property
     def file_name(self) -> str:
         """Name of the setting that names a file with the secret; empty if this one is not a secret."""
-        return f"{self.env_name}_FILE" if self.about.secret else ""
+        return f"{self.env_name}_FILE" if self.meta.secret else ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names in the environment."""
-        return tuple(name for name in (self.env_name, self.about.also, self.file_name) if name)
+        return tuple(name for name in (self.env_name, self.meta.also, self.file_name) if name)
 
 
 def declared() -> Iterator[Declared]:
     """All settings that have a name in the environment, in the order of the reference page."""
+    section = ""
     for model in (DefaultProxy, Settings):
         for name, field in model.model_fields.items():
-            for about in field.metadata:
-                if isinstance(about, About):
+            for meta in field.metadata:
+                if isinstance(meta, SettingMeta):
+                    section = meta.section or section
                     default = "" if field.default in (None, ()) else str(field.default)
                     if isinstance(field.default, bool):
                         default = default.lower()
-                    yield Declared(yaml_name=name, default=default, about=about)
+                    yield Declared(yaml_name=name, default=default, section=section, meta=meta)

@@ -5,8 +5,12 @@ are short, because a long one is likely to be a secret that went into the wrong 
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticCustomError
 
 _LONGEST_SHOWN_VALUE = 32
 
@@ -45,3 +49,30 @@ def shown(value: str) -> str:
     if len(value) > _LONGEST_SHOWN_VALUE:
         return f"a text of {len(value)} characters"
     return repr(value)
+
+
+def wrong(why: str, fix: str, *at: str | int) -> PydanticCustomError:
+    """The error of a validator: why the value is wrong, and what to do.
+
+    ``at`` leads from the value to the part of it that is wrong, such as a field of a row.
+    """
+    return PydanticCustomError("setting", "{why} {fix}", {"why": why, "fix": fix, "at": at})
+
+
+def read_text(path: Path, *, setting: str) -> str:
+    """The text of a file whose path ``setting`` gave, without byte order mark. Raises what ``wrong`` makes."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise wrong("The file does not exist.", f"Create it, or correct the path in {setting}.") from None
+    except UnicodeDecodeError:
+        raise wrong("The file is not UTF-8 text.", "Save it as UTF-8.") from None
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or "not a path"
+        raise wrong(f"The file cannot be read: {cause}.", "Let the exporter's user read it.") from None
+
+
+def problem_of(context: Mapping[str, Any] | None, *, setting: str, place: str) -> Problem:
+    """The problem that the context of an error made by ``wrong`` tells."""
+    told = context or {}
+    return Problem(setting=setting, place=place, why=told["why"], fix=told["fix"])

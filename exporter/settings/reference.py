@@ -1,10 +1,9 @@
 """The reference page and ``.env.example``, written from the declarations so that they cannot differ from them."""
 
 import textwrap
-from dataclasses import dataclass
 from itertools import groupby
 
-from exporter.settings.model import Declared, declared
+from exporter.settings.model import Declared, SettingMeta, declared
 
 _INTRODUCTION = """\
 # Settings
@@ -67,74 +66,68 @@ at UTC+7; here the default is UTC.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class _ForCompose:
+def _for_compose(name: str, *, text: str, kind: str, default: str = "") -> Declared:
     """A variable that only ``docker-compose.yml`` reads; the exporter knows nothing of it."""
-
-    name: str
-    help: str
-    kind: str
-    default: str = ""
-    required: bool = False
+    meta = SettingMeta(help=text, kind=kind)
+    return Declared(yaml_name=name.lower(), default=default, section="Only for docker-compose.yml", meta=meta)
 
 
 _FOR_COMPOSE = (
-    _ForCompose(
-        name="ALERTMANAGER_CONFIG",
+    _for_compose(
+        "ALERTMANAGER_CONFIG",
         kind="file",
         default="alertmanager.yml",
-        help="Alertmanager's configuration, a file in the folder alertmanager/. git ignores those that begin with my-.",
+        text="Alertmanager's configuration, a file in the folder alertmanager/. git ignores those that begin with my-.",
     ),
-    _ForCompose(
-        name="CONFIG_DIR",
+    _for_compose(
+        "CONFIG_DIR",
         kind="directory",
         default="./config",
-        help="Folder with your YAML files and keys. In the container it is /app/config, so a file in it is named, for "
+        text="Folder with your YAML files and keys. In the container it is /app/config, so a file in it is named, for "
         "example, EXPORTER_CONFIG=config/exporter.yaml.",
     ),
-    _ForCompose(
-        name="GRAFANA_ADMIN_PASSWORD",
+    _for_compose(
+        "GRAFANA_ADMIN_PASSWORD",
         kind="text",
-        required=True,
-        help="Password of Grafana's user admin. Only the first start of the stack reads it; docs/docker.md says how to "
+        text="Password of Grafana's user admin. Only the first start of the stack reads it; docs/docker.md says how to "
         "change it later. With $ or # in it, put it into single quotes.",
     ),
-    _ForCompose(
-        name="GRAFANA_ANONYMOUS",
+    _for_compose(
+        "GRAFANA_ANONYMOUS",
         kind="true or false",
         default="false",
-        help="Whether everybody who reaches Grafana may look at the dashboards without a login.",
+        text="Whether everybody who reaches Grafana may look at the dashboards without a login.",
     ),
-    _ForCompose(
-        name="GRAFANA_PORT",
+    _for_compose(
+        "GRAFANA_PORT",
         kind="port number",
         default="3000",
-        help="Port of Grafana on this machine. It can be reached from this machine only.",
+        text="Port of Grafana on this machine. It can be reached from this machine only.",
     ),
-    _ForCompose(
-        name="GRAFANA_URL",
+    _for_compose(
+        "GRAFANA_URL",
         kind="URL",
         default="http://localhost:3000",
-        help="Where a browser finds Grafana, if that is another address: that of a reverse proxy, for example. "
+        text="Where a browser finds Grafana, if that is another address: that of a reverse proxy, for example. "
         "The links of notifications lead there.",
     ),
-    _ForCompose(
-        name="PROMETHEUS_CONFIG",
+    _for_compose(
+        "PROMETHEUS_CONFIG",
         kind="file",
         default="prometheus.yml",
-        help="Prometheus' configuration, a file in the folder prometheus/. git ignores those that begin with my-.",
+        text="Prometheus' configuration, a file in the folder prometheus/. git ignores those that begin with my-.",
     ),
-    _ForCompose(
-        name="PROMETHEUS_RETENTION",
+    _for_compose(
+        "PROMETHEUS_RETENTION",
         kind="Prometheus' duration",
         default="400d",
-        help="How long Prometheus keeps its data.",
+        text="How long Prometheus keeps its data.",
     ),
-    _ForCompose(
-        name="STACK_COMMAND",
+    _for_compose(
+        "STACK_COMMAND",
         kind="command",
         default="run",
-        help="The exporter's command, with its options. That of .env.demo reads the simulated proxy and nothing else.",
+        text="The exporter's command, with its options. That of .env.demo reads the simulated proxy and nothing else.",
     ),
 )
 
@@ -142,7 +135,7 @@ _FOR_COMPOSE = (
 def settings_markdown() -> str:
     """The page ``docs/settings.md``."""
     parts = [_INTRODUCTION]
-    for section, settings in groupby(declared(), key=lambda setting: setting.about.section):
+    for section, settings in groupby(declared(), key=lambda setting: setting.section):
         rows = [_row(setting) for setting in settings]
         parts.append(
             "\n".join(
@@ -153,15 +146,15 @@ def settings_markdown() -> str:
 
 
 def _row(setting: Declared) -> str:
-    about = setting.about
+    meta = setting.meta
     names = f"`{setting.env_name}`"
-    if about.secret:
+    if meta.secret:
         names += f"<br>`{setting.file_name}`"
-    if about.also:
-        names += f"<br>`{about.also}` (older name)"
-    default = f"`{setting.default}`" if setting.default else about.unset
-    meaning = about.help + (" Secret." if about.secret else "") + ("" if about.in_yaml else " Not in the YAML file.")
-    return f"| {names} | {about.kind} | {default} | {meaning} |"
+    if meta.also:
+        names += f"<br>`{meta.also}` (older name)"
+    default = f"`{setting.default}`" if setting.default else meta.unset
+    meaning = meta.help + (" Secret." if meta.secret else "") + ("" if meta.in_yaml else " Not in the YAML file.")
+    return f"| {names} | {meta.kind} | {default} | {meaning} |"
 
 
 def env_example() -> str:
@@ -170,34 +163,19 @@ def env_example() -> str:
         "# Copy to .env and fill in CLIPROXY_MANAGEMENT_KEY, and for Docker Compose GRAFANA_ADMIN_PASSWORD; everything",
         "# else may stay as it is. Generated from the program. docs/settings.md and docs/docker.md say more.",
     ]
-    for section, settings in groupby(declared(), key=lambda setting: setting.about.section):
+    for section, settings in groupby((*declared(), *_FOR_COMPOSE), key=lambda setting: setting.section):
         lines += ["", f"# --- {section}"]
         for setting in settings:
-            about = setting.about
-            lines += _example(
-                setting.env_name,
-                help_text=about.help,
-                kind=about.kind,
-                default=setting.default,
-                unset=f"unset ({about.unset})",
-                required=setting.env_name == "CLIPROXY_MANAGEMENT_KEY",
-            )
-    lines += ["", "# --- Only for docker-compose.yml"]
-    for each in _FOR_COMPOSE:
-        lines += _example(
-            each.name,
-            help_text=each.help,
-            kind=each.kind,
-            default=each.default,
-            unset="none, it has to be set",
-            required=each.required,
-        )
+            lines += _example(setting)
     return "\n".join([*lines, ""])
 
 
-def _example(name: str, *, help_text: str, kind: str, default: str, unset: str, required: bool) -> list[str]:
+def _example(setting: Declared) -> list[str]:
+    meta = setting.meta
+    unset = f"unset ({meta.unset})" if meta.unset else "none, it has to be set"
+    required = setting.env_name in ("CLIPROXY_MANAGEMENT_KEY", "GRAFANA_ADMIN_PASSWORD")
     return [
-        *textwrap.wrap(help_text, width=100, initial_indent="# ", subsequent_indent="# "),
-        f"# {kind}; default: {default or unset}",
-        f"{'' if required else '#'}{name}={default}",
+        *textwrap.wrap(meta.help, width=100, initial_indent="# ", subsequent_indent="# "),
+        f"# {meta.kind}; default: {setting.default or unset}",
+        f"{'' if required else '#'}{setting.env_name}={setting.default}",
     ]

@@ -1,23 +1,58 @@
-"""A file that is read again when it has changed."""
+"""A file of the user that is read at the start, and again when it has changed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from exporter.errors import SettingsError
+from exporter.settings.problems import Problem, first_of
 
 _Version = tuple[int, int, int, int]
+_Content = TypeVar("_Content")
 
 
-class WatchedFile:
-    """Tells whether a file has changed. Ask it now and then, from one thread; take it from ``path`` when it says so."""
+class WatchedFile(Generic[_Content]):
+    """The last good content of a file. One thread calls ``reload`` now and then; any thread may read.
 
-    def __init__(self, path: Path) -> None:
-        """As it is now counts as read."""
+    A mistake at the start is an error. Later the content before it stays in use, because an edit is rarely perfect at
+    the first attempt. Until the file is right, ``problem`` says so; it is empty otherwise.
+    """
+
+    def __init__(
+        self, path: Path, read: Callable[[Path], _Content | list[Problem]], *, kind: str, name: str, log: Any
+    ) -> None:
+        """Read the file. Raises SettingsError with all problems, one a line.
+
+        ``kind`` and ``name`` are what sentences call the file and its content; log events begin with ``name``.
+        """
         self.path = path
+        self.problem = ""
+        self._read_file, self._kind, self._name, self._log = read, kind, name, log
         self._read = self._seen = _version(path)
+        content = read(path)
+        if isinstance(content, list):
+            raise SettingsError("\n".join(map(str, content)))
+        self.content: _Content = content
 
-    def changed(self) -> bool:
-        """Whether it has changed since it was read last, and not since the last look: then it counts as read.
+    def reload(self) -> bool:
+        """Read the file again if it has changed. Whether ``content`` or ``problem`` is new."""
+        if not self._changed():
+            return False
+        content = self._read_file(self.path)
+        if isinstance(content, list):
+            self.problem = (
+                f"The last edit of the {self._kind} is not used; the {self._name} before it are. {first_of(content)}"
+            )
+            self._log.error(f"{self._name}_not_reloaded", message=self.problem)
+        else:
+            self.content, self.problem = content, ""
+        return True
 
-        Half of a file that is being written may be valid.
+    def _changed(self) -> bool:
+        """Whether the file has changed since it was read last, and not since the last look.
+
+        A file that is being written is left alone: half of it may be valid.
         """
         version, seen = _version(self.path), self._seen
         self._seen = version

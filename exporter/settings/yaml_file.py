@@ -7,98 +7,69 @@ which may hold keys.
 """
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from pydantic_core import PydanticCustomError
 
-from exporter.settings.problems import Problem
+from exporter.settings.problems import Problem, problem_of, read_text, wrong
 
 _PLAIN = "tag:yaml.org,2002:"
-_SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "timestamp", "value")}
+_SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "null")}
 
 
-@dataclass(frozen=True)
-class Scalar:
-    """One value as it was written; None for an empty one or ``null``."""
+class Text(str):
+    """One value as it was written, without spaces around it; empty for ``null``, too."""
 
-    text: str | None = field(repr=False)
     line: int
 
 
-@dataclass(frozen=True)
-class Items:
+class Items(list["Node"]):
     """A list."""
 
-    values: tuple["Node", ...]
     line: int
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(dict[str, "Node"]):
     """Names and their values. ``line`` is where it begins; ``key_lines`` is where each name stands."""
 
-    values: dict[str, "Node"]
-    key_lines: dict[str, int]
     line: int
+    key_lines: dict[str, int]
 
 
-Node = Scalar | Items | Mapping
+Node = Text | Items | Mapping
 
 
-class _FileError(Exception):
-    def __init__(self, line: int, why: str, fix: str) -> None:
-        super().__init__(why)
-        self.line = line
-        self.why = why
-        self.fix = fix
-
-
-def read_yaml(path: Path, *, shown_as: str, setting: str = "EXPORTER_CONFIG") -> Mapping | Problem:
-    """The file's mapping (empty for an empty file), or what is wrong.
-
-    ``shown_as`` is the file's name in texts, ``setting`` is where its path was given.
-    """
-
-    def wrong(place: str, why: str, fix: str) -> Problem:
-        return Problem(setting=setting, place=place, why=why, fix=fix)
-
+def read_yaml(path: Path, *, setting: str) -> Mapping | Problem:
+    """The file's mapping (empty for an empty file), or what is wrong. ``setting`` is where its path was given."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        return wrong(shown_as, "The file does not exist.", f"Create it, or correct the path in {setting}.")
-    except UnicodeDecodeError:
-        return wrong(shown_as, "The file is not UTF-8 text.", "Save it as UTF-8.")
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or "not a path"
-        return wrong(shown_as, f"The file cannot be read: {cause}.", "Let the exporter's user read it.")
-    try:
-        return _compose(text)
-    except _FileError as error:
-        return wrong(f"{shown_as}:{error.line}", error.why, error.fix)
+        return _compose(read_text(path, setting=setting))
+    except PydanticCustomError as error:
+        at = (error.context or {})["at"]
+        return problem_of(error.context, setting=setting, place=":".join(map(str, (path.name, *at))))
 
 
 def _compose(text: str) -> Mapping:
+    """Errors are told ``at`` their line."""
     try:
         loader = yaml.SafeLoader(text)
         try:
             root = loader.get_single_node()
             if root is None or root.tag == _PLAIN + "null":
-                return Mapping({}, {}, 1)
+                root = yaml.compose("{}", Loader=yaml.SafeLoader)
             if not isinstance(root, yaml.MappingNode):
-                raise _FileError(1, "The file is not a mapping.", "Write one setting a line, as name: value.")
-            mapping = _mapping(loader, root, ())
+                raise wrong("The file is not a mapping.", "Write one setting a line, as name: value.", 1)
+            return _mapping(loader, root, ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _FileError(mark.line + 1 if mark else 1, f"This is not YAML: {_cause(error)}.", _hint(error)) from None
+        raise wrong(f"This is not YAML: {_cause(error)}.", _hint(error), mark.line + 1 if mark else 1) from None
     except RecursionError:
-        raise _FileError(1, "Lists or mappings are nested too deeply.", "Write it flat.") from None
+        raise wrong("Lists or mappings are nested too deeply.", "Write it flat.", 1) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _FileError(line, "There is a control character.", "Remove it.") from None
-    return mapping
+        raise wrong("There is a control character.", "Remove it.", line) from None
 
 
 def _cause(error: yaml.MarkedYAMLError) -> str:
@@ -117,12 +88,10 @@ def _hint(error: yaml.MarkedYAMLError) -> str:
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
     _refuse_duplicates(node)
     loader.flatten_mapping(node)
-    values: dict[str, Node] = {}
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        values[key.value] = _convert(loader, value, (*above, node))
-        lines[key.value] = key.start_mark.line + 1
-    return Mapping(values, lines, node.start_mark.line + 1)
+    found = Mapping((key.value, _convert(loader, value, (*above, node))) for key, value in node.value)
+    found.line = node.start_mark.line + 1
+    found.key_lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
+    return found
 
 
 def _refuse_duplicates(node: yaml.MappingNode) -> None:
@@ -130,28 +99,25 @@ def _refuse_duplicates(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise _FileError(line, "A name is not a plain text.", "Write name: value.")
+            raise wrong("A name is not a plain text.", "Write name: value.", line)
         if key.value in seen:
-            raise _FileError(
-                line,
-                f"The same name stands in line {seen[key.value]} already.",
-                "Keep one of the two.",
-            )
+            raise wrong(f"The same name stands in line {seen[key.value]} already.", "Keep one of the two.", line)
         seen[key.value] = line
 
 
 def _convert(loader: yaml.SafeLoader, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
     line = node.start_mark.line + 1
+    found: Node
     if any(node is parent for parent in above):
-        raise _FileError(line, "A value contains itself.", "Remove the alias.")
+        raise wrong("A value contains itself.", "Remove the alias.", line)
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
-        return _mapping(loader, node, above)
-    if isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
-        return Items(tuple(_convert(loader, item, (*above, node)) for item in node.value), line)
-    if isinstance(node, yaml.ScalarNode) and node.tag == _PLAIN + "null":
-        return Scalar(None, line)
-    if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
-        return Scalar(node.value, line)
-    raise _FileError(
-        line, "The value has a tag (a word after !), which is not supported.", "Write the value plainly, in quotes."
-    )
+        found = _mapping(loader, node, above)
+    elif isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
+        found = Items(_convert(loader, item, (*above, node)) for item in node.value)
+    elif isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
+        found = Text("" if node.tag == _PLAIN + "null" else node.value.strip())
+    else:
+        why = "The value has a tag (a word after !), which is not supported."
+        raise wrong(why, "Write the value plainly, in quotes.", line)
+    found.line = line
+    return found

@@ -1,43 +1,166 @@
-"""What the formats of our own YAML files share: one thing that is wrong with a row, and how fields are read."""
+"""Our own YAML files as pydantic models: whatever is wrong is told at once, each with its line and with what to do.
 
-from collections.abc import Iterator
+A file is a ``Row`` whose fields are texts, mappings and lists of further rows. Pydantic finds what is wrong; this
+module says it in a sentence and finds the line. Validators get the text as it was written, so that no YAML type and no
+binary float comes in between.
+"""
 
-from exporter.settings.problems import Problem, nearest, shown
-from exporter.settings.yaml_file import Mapping, Scalar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-class Wrong(Exception):  # noqa: N818 - it never leaves the reader of a file, which collects it as a Problem
-    """One thing that is wrong, and where."""
+from exporter.settings.problems import Problem, nearest, shown, wrong
+from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
-    def __init__(self, line: int, why: str, fix: str) -> None:
-        super().__init__(why)
-        self.line, self.why, self.fix = line, why, fix
+_Model = TypeVar("_Model", bound=BaseModel)
+_Loc = tuple[str | int, ...]
 
-    def problem(self, *, setting: str, file: str) -> Problem:
-        """As it is reported. ``setting`` is where the path of ``file`` was given."""
-        return Problem(setting=setting, place=f"{file}:{self.line}", why=self.why, fix=self.fix)
-
-
-def refuse_unknown(node: Mapping, known: tuple[str, ...]) -> None:
-    """Raises Wrong for a field that is none of ``known``."""
-    for wrong in unknown_fields(node, known):
-        raise wrong
+NOT_EMPTY = BeforeValidator(lambda value: value or None)
+"""Beside the type of a list: an empty one is none."""
 
 
-def unknown_fields(node: Mapping, known: tuple[str, ...]) -> Iterator[Wrong]:
-    """What is wrong with each field that is none of ``known``."""
-    for name in node.values:
-        if name not in known:
-            guess = nearest(name, known)
-            fix = f"Did you mean {guess}?" if guess else f"Known here: {', '.join(known)}."
-            yield Wrong(node.key_lines[name], f"{shown(name)} is unknown here.", fix)
+@dataclass(frozen=True)
+class Missing:
+    """Beside the type of a field: what is said if it is not there, or is not the list or mapping that it has to be.
+
+    ``instead`` is another name under which it may be given.
+    """
+
+    why: str
+    fix: str
+    instead: str = ""
 
 
-def text_of(node: Mapping, field: str) -> str | None:
-    """The text of a field, None without the field. Raises Wrong if it holds anything else."""
-    value = node.values.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, Scalar) or not (value.text or "").strip():
-        raise Wrong(node.key_lines[field], f"{field} is not a text.", f"Give {field} a text, or leave it out.")
-    return (value.text or "").strip()
+class Row(BaseModel):
+    """A mapping in a file. Its ``title`` names one in sentences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def read_rows(path: Path, model: type[_Model], *, setting: str, context: object = None) -> _Model | list[Problem]:
+    """The content of a file, or all that is wrong with it, in the order of its lines.
+
+    ``setting`` is where its path was given, ``context`` is for the validators.
+    """
+    tree = read_yaml(path, setting=setting)
+    if isinstance(tree, Problem):
+        return [tree]
+    try:
+        return model.model_validate(tree, context=context)
+    except ValidationError as error:
+        return problems_of(error, tree, model, file=path.name, setting=setting)
+
+
+def text(value: object, info: ValidationInfo) -> str:
+    """A validator: the text of a field."""
+    if not isinstance(value, str) or not value:
+        name = (info.field_name or "").rstrip("_")
+        raise wrong(f"{name} is not a text.", f"Give {name} a text, or leave it out.")
+    return str(value)
+
+
+def problems_of(
+    error: ValidationError, tree: Mapping, model: type[BaseModel], *, file: str, setting: str = ""
+) -> list[Problem]:
+    """All that pydantic found wrong with ``tree``, in the order of its lines.
+
+    Without ``setting``, each problem is one of the setting at its place, such as ``proxies[0].url``.
+    """
+    found = []
+    for each in error.errors(include_url=False, include_input=False):
+        row, field = _declaration(model, each["loc"])
+        loc, line = _place(tree, (*each["loc"], *each.get("ctx", {}).get("at", ())))
+        label, subject = setting, str(next((part for part in reversed(loc) if isinstance(part, str)), ""))
+        if not setting:
+            label, subject = label_of(loc), "It"
+        why, fix = _sentences(each, row, field, subject)
+        if each["type"] == "extra_forbidden" and not setting:
+            label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
+        found.append((line, Problem(setting=label, place=f"{file}:{line}", why=why, fix=fix)))
+    return [problem for _, problem in sorted(found, key=lambda numbered: numbered[0])]
+
+
+def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:
+    """The label, why and fix of a name in the file of settings that is none of ``known``."""
+    guess = nearest(name.lower(), known)
+    if guess:
+        return f"{prefix}{name}", "There is no such setting.", f"Did you mean {guess}?"
+    # A name that resembles nothing is not shown: it may be a key that was written on the wrong side of the colon.
+    return f"{prefix}unknown name", "There is no such setting.", "Remove it; docs/settings.md lists what there is."
+
+
+def label_of(loc: _Loc) -> str:
+    """A place in a file as people write it: ``proxies[0].url``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
+def _sentences(error: Any, row: type[BaseModel], field: Sequence[object], subject: str) -> tuple[str, str]:
+    kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
+    missing = next((each for each in field if isinstance(each, Missing)), None)
+    if kind == "setting":
+        return error["ctx"]["why"], error["ctx"]["fix"]
+    if kind == "extra_forbidden":
+        guess = nearest(name, _names(row))
+        return f"{shown(name)} is unknown here.", f"Did you mean {guess}?" if guess else _known(row)
+    if missing is not None or kind == "missing":
+        said = missing or Missing("It is missing.", f"Add {name}.")
+        return said.why, said.fix
+    if kind == "model_type":
+        in_list = isinstance(error["loc"][-1], int)
+        title = row.model_config.get("title") if in_list else None
+        return f"{title or subject} is not a mapping.", "Write its fields as name: value." if title else _known(row)
+    if kind == "dict_type":
+        return f"{subject} is not a mapping.", "Write one a line, as name: value."
+    return f"{subject} is not a list.", "Begin each entry with a dash."
+
+
+def _known(row: type[BaseModel]) -> str:
+    return f"Known here: {', '.join(_names(row))}."
+
+
+def _names(row: type[BaseModel]) -> list[str]:
+    names = [field.alias or name for name, field in row.model_fields.items()]
+    others = [
+        each.instead for field in row.model_fields.values() for each in field.metadata if isinstance(each, Missing)
+    ]
+    return [*names, *filter(None, others)]
+
+
+def _declaration(model: type[BaseModel], loc: _Loc) -> tuple[type[BaseModel], Sequence[object]]:
+    """The innermost model at a place, and what stands beside the type of its field there."""
+    metadata: Sequence[object] = ()
+    for part in loc:
+        field = next((field for name, field in model.model_fields.items() if part == (field.alias or name)), None)
+        if field is not None:
+            metadata = field.metadata
+            model = _model_in(field.annotation) or model
+        elif isinstance(part, int):
+            metadata = ()
+    return model, metadata
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _place(tree: object, loc: _Loc) -> tuple[_Loc, int]:
+    """The place as the file has it, and its line: that of the innermost part that is there.
+
+    A secret may stand in a file of its own, named by ``<name>_file``.
+    """
+    line, found = 1, list(loc)
+    for index, part in enumerate(loc):
+        if isinstance(tree, Mapping):
+            name = f"{part}_file" if f"{part}_file" in tree else str(part)
+            if name not in tree:
+                break
+            found[index], line, tree = name, tree.key_lines[name], tree[name]
+        elif isinstance(tree, Items) and isinstance(part, int):
+            tree = tree[part]
+            line = tree.line if isinstance(tree, Mapping | Items | Text) else line
+    return tuple(found), line

@@ -1,17 +1,23 @@
 """What the names in the YAML file mean: the settings of the environment in lower case, the proxies, and the aliases."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, cast
 
-from exporter.settings.given import Given, checked, one_secret
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias, Declared, ProxySettings, declared
-from exporter.settings.problems import Problem, nearest
-from exporter.settings.yaml_file import Items, Mapping, Node, Scalar
-
-_Alias = TypeVar("_Alias", ClientAlias, CredentialAlias)
-_IDENTIFIERS = ("key", "email", "file", "auth_index")
+from exporter.settings.problems import Problem, wrong
+from exporter.settings.sources import RawValue, one_secret
+from exporter.settings.yaml_file import Items, Mapping, Node, Text
+from exporter.settings.yaml_rows import Row, problems_of, unknown_setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,205 +32,144 @@ class PlacedProxy:
 class YamlSettings:
     """All that the file said. ``given`` has the names of the environment."""
 
-    given: dict[str, Given] = field(default_factory=dict)
+    given: dict[str, RawValue] = field(default_factory=dict)
     proxies: list[PlacedProxy] = field(default_factory=list)
     aliases: Aliases = field(default_factory=Aliases)
     problems: list[Problem] = field(default_factory=list)
 
 
-def interpret(mapping: Mapping, *, shown_as: str, base: Path) -> YamlSettings:
-    """The settings in ``mapping``. Paths are relative to ``base``; ``shown_as`` is the file's name in texts."""
-    return _Reader(shown_as, base).read(mapping)
+def interpret(tree: Mapping, path: Path) -> YamlSettings:
+    """The settings in ``tree``, the content of the file ``path``. Paths in it are relative to its directory."""
+    reading = _Reading(file=path.name, base=path.parent)
+    settings = {name.lower(): setting for setting in declared() for name in setting.names}
+    given: dict[str, RawValue] = {}
+    problems: list[Problem] = []
+    for name, node in tree.items():
+        if name in _Rows.model_fields:
+            continue
+        place = f"{path.name}:{tree.key_lines[name]}"
+        label, why, fix = name, "", ""
+        if name not in settings:
+            label, why, fix = unknown_setting(name, (*settings, *_Rows.model_fields))
+        elif not settings[name].meta.in_yaml:
+            why, fix = "It cannot be set in this file.", f"Set {name.upper()} in the environment."
+        elif (text := _text_of(node, settings[name])) is None:
+            why, fix = "It is not a single value.", f"Write it as {name}: value."
+        elif text:
+            given[name.upper()] = RawValue(name=name, text=text, place=place, base=path.parent)
+        if why:
+            problems.append(Problem(setting=label, place=place, why=why, fix=fix))
+    aliases = Aliases()
+    try:
+        rows = _Rows.model_validate({name: tree[name] for name in tree if name in _Rows.model_fields}, context=reading)
+        aliases = Aliases(clients=rows.aliases.clients, credentials=rows.aliases.credentials)
+    except ValidationError as error:
+        problems += problems_of(error, tree, _Rows, file=path.name)
+    return YamlSettings(given=given, proxies=reading.proxies, aliases=aliases, problems=problems)
 
 
-class _Reader:
-    """Collects problems while it walks through one file."""
+def _text_of(node: Node, setting: Declared) -> str | None:
+    """The text of a setting; of a list as the environment has it. None if it is neither."""
+    if isinstance(node, Items) and setting.meta.is_list and all(isinstance(item, Text) and item for item in node):
+        return ",".join(map(str, node))
+    return str(node) if isinstance(node, Text) else None
 
-    def __init__(self, shown_as: str, base: Path) -> None:
-        self._file = shown_as
-        self._base = base
-        self._problems: list[Problem] = []
 
-    def read(self, mapping: Mapping) -> YamlSettings:
-        settings = {name.lower(): setting for setting in declared() for name in setting.names}
-        given: dict[str, Given] = {}
-        for name, node in mapping.values.items():
-            line = mapping.key_lines[name]
-            if name in settings:
-                value = self._setting(settings[name], name, node, line)
-                if value is not None:
-                    given[name.upper()] = value
-            elif name not in ("proxies", "aliases"):
-                self._unknown("", name, line, (*settings, "proxies", "aliases"))
-        return YamlSettings(
-            given=given,
-            proxies=self._proxies(mapping),
-            aliases=self._aliases(mapping.values.get("aliases")),
-            problems=self._problems,
+# --- proxies and aliases ----------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class _Reading:
+    """The file that is read, its valid proxies, and what its aliases name so far, each with its place."""
+
+    file: str
+    base: Path
+    proxies: list[PlacedProxy] = field(default_factory=list)
+    seen: dict[object, str] = field(default_factory=dict)
+
+    def place(self, line: int) -> str:
+        return f"{self.file}:{line}"
+
+
+def _without_empty(value: object) -> object:
+    return {name: node for name, node in value.items() if node != ""} if isinstance(value, Mapping) else value
+
+
+def _with_secret(name: str) -> BeforeValidator:
+    """Replaces the field ``<name>_file`` by the secret in the file, or by the error that says why there is none."""
+
+    def read(value: Any, info: ValidationInfo) -> object:
+        row, reading = _without_empty(value), cast("_Reading", info.context)
+        if not isinstance(row, dict) or f"{name}_file" not in row:
+            return row
+        others = {field: node for field, node in row.items() if field != f"{name}_file"}
+        if not all(isinstance(row[each], Text) for each in (name, f"{name}_file") if each in row):
+            return others | {name: wrong("It is not a single value.", f"Write it as {name}_file: value.")}
+        plain, file = (
+            RawValue(name=each, text=row[each], place=reading.place(value.key_lines[each]), base=reading.base)
+            if each in row
+            else None
+            for each in (name, f"{name}_file")
         )
+        secret = one_secret(plain, file)
+        error_or_text = wrong(secret.why, secret.fix) if isinstance(secret, Problem) else secret and secret.text
+        return others | {name: error_or_text}
 
-    def _place(self, line: int) -> str:
-        return f"{self._file}:{line}"
+    return BeforeValidator(read)
 
-    def _wrong(self, setting: str, line: int, why: str, fix: str) -> None:
-        self._problems.append(Problem(setting=setting, place=self._place(line), why=why, fix=fix))
 
-    def _unknown(self, prefix: str, name: str, line: int, known: Iterable[str]) -> None:
-        guess = nearest(name.lower(), known)
-        # A name that resembles nothing is not shown: it may be a key that was written on the wrong side of the colon.
-        self._wrong(
-            f"{prefix}{name if guess else 'unknown name'}",
-            line,
-            "There is no such setting.",
-            f"Did you mean {guess}?" if guess else "Remove it; docs/settings.md lists what there is.",
+def _collect(value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> ProxySettings:
+    proxy, reading = cast("ProxySettings", validate(value)), cast("_Reading", info.context)
+    reading.proxies.append(PlacedProxy(settings=proxy, place=reading.place(cast("Mapping", value).line)))
+    return proxy
+
+
+def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+    """Refuses an alias that, or whose client or credential, occurred before."""
+    row, reading = validate(value), cast("_Reading", info.context)
+    lines = cast("Mapping", value).key_lines
+    for name, held in row:
+        if held is None:
+            continue
+        place = reading.place(lines.get(name) or lines[f"{name}_file"])
+        before = reading.seen.setdefault((type(row), name, held), place)
+        if before is not place:
+            raise wrong(f"The same {name} is used by {before} already.", "Use each once.", name)
+    return row
+
+
+def _names_one(alias: CredentialAlias) -> CredentialAlias:
+    given = [name for name, held in alias if held is not None and name != "alias"]
+    if len(given) != 1:
+        raise wrong(
+            f"It has {' and '.join(given)}." if given else "It names its credential not at all.",
+            "Give exactly one of key, email, file and auth_index.",
         )
+    return alias
 
-    def _setting(self, setting: Declared, name: str, node: Node, line: int) -> Given | None:
-        if not setting.about.in_yaml:
-            self._wrong(name, line, "It cannot be set in this file.", f"Set {name.upper()} in the environment.")
-            return None
-        if isinstance(node, Items) and setting.about.is_list:
-            texts = [item.text for item in node.values if isinstance(item, Scalar) and item.text]
-            if len(texts) == len(node.values):
-                return self._given(name, ",".join(texts), line)
-        if not isinstance(node, Scalar):
-            self._wrong(name, line, "It is not a single value.", f"Write it as {name}: value.")
-            return None
-        return self._given(name, node.text, line) if node.text and node.text.strip() else None
 
-    def _given(self, name: str, text: str, line: int) -> Given:
-        return Given(name=name, text=text.strip(), place=self._place(line), base=self._base)
+def _empty_is_none(value: object) -> object:
+    return {} if value == "" else value
 
-    def _list(self, label: str, node: Node | None) -> list[Mapping]:
-        """The mappings in the list ``node``; problems for what is no mapping."""
-        if node is None or (isinstance(node, Scalar) and node.text is None):
-            return []
-        if not isinstance(node, Items):
-            self._wrong(label, node.line, "It is not a list.", "Begin each entry with a dash.")
-            return []
-        found = []
-        for index, item in enumerate(node.values):
-            if isinstance(item, Mapping):
-                found.append(item)
-            else:
-                self._wrong(
-                    f"{label}[{index}]", item.line, "It is not a mapping.", "Write name: value pairs below the dash."
-                )
-        return found
 
-    def _fields(self, label: str, mapping: Mapping, known: tuple[str, ...]) -> dict[str, Given]:
-        found: dict[str, Given] = {}
-        for name, node in mapping.values.items():
-            line = mapping.key_lines[name]
-            if name not in known:
-                self._unknown(f"{label}.", name, line, known)
-            elif not isinstance(node, Scalar):
-                self._wrong(f"{label}.{name}", line, "It is not a single value.", f"Write it as {name}: value.")
-            elif node.text and node.text.strip():
-                found[name] = self._given(f"{label}.{name}", node.text, line)
-        return found
+def _refuse_empty(value: object) -> object:
+    if value in ("", []):
+        raise wrong("The list is empty.", "Add a proxy, or remove the line.")
+    return value
 
-    def _secret(self, label: str, name: str, fields: dict[str, Given], line: int) -> bool:
-        """Replace the field ``<name>_file`` by the secret in the file; false if that is not possible."""
-        file = fields.pop(f"{name}_file", None)
-        secret = one_secret(fields.get(name), file)
-        if isinstance(secret, Problem):
-            self._problems.append(secret)
-        elif secret is None:
-            self._wrong(f"{label}.{name}", line, "It is missing.", f"Add {name} or {name}_file.")
-        else:
-            fields[name] = secret
-            return True
-        return False
 
-    def _proxies(self, mapping: Mapping) -> list[PlacedProxy]:
-        node = mapping.values.get("proxies")
-        if node is not None and (node == Items((), node.line) or node == Scalar(None, node.line)):
-            self._wrong(
-                "proxies", mapping.key_lines["proxies"], "The list is empty.", "Add a proxy, or remove the line."
-            )
-            return []
-        found: list[PlacedProxy] = []
-        for index, item in enumerate(self._list("proxies", node)):
-            label = f"proxies[{index}]"
-            fields = self._fields(label, item, ("name", "url", "management_key", "management_key_file"))
-            complete = self._secret(label, "management_key", fields, item.line)
-            for name in ("name", "url"):
-                if name not in fields:
-                    self._wrong(f"{label}.{name}", item.line, "It is missing.", f"Add {name}.")
-                    complete = False
-            if not complete:
-                continue
-            proxy = checked(ProxySettings, fields)
-            if isinstance(proxy, ProxySettings):
-                found.append(PlacedProxy(settings=proxy, place=self._place(item.line)))
-            else:
-                self._problems.extend(proxy)
-        return found
+_Proxy = Annotated[ProxySettings, _with_secret("management_key"), WrapValidator(_collect)]
+_Client = Annotated[ClientAlias, _with_secret("key"), WrapValidator(_unique)]
+_Credential = Annotated[
+    CredentialAlias, BeforeValidator(_without_empty), AfterValidator(_names_one), WrapValidator(_unique)
+]
 
-    def _aliases(self, node: Node | None) -> Aliases:
-        if node is None or (isinstance(node, Scalar) and node.text is None):
-            return Aliases()
-        if not isinstance(node, Mapping):
-            self._wrong("aliases", node.line, "It is not a mapping.", "Write clients: and credentials: below it.")
-            return Aliases()
-        for name in node.values:
-            if name not in ("clients", "credentials"):
-                self._unknown("aliases.", name, node.key_lines[name], ("clients", "credentials"))
-        return Aliases(
-            clients=tuple(self._clients(node.values.get("clients"))),
-            credentials=tuple(self._credentials(node.values.get("credentials"))),
-        )
 
-    def _clients(self, node: Node | None) -> list[ClientAlias]:
-        found: list[ClientAlias] = []
-        seen: dict[tuple[str, str], str] = {}
-        for index, item in enumerate(self._list("aliases.clients", node)):
-            label = f"aliases.clients[{index}]"
-            fields = self._fields(label, item, ("key", "key_file", "alias"))
-            if not self._secret(label, "key", fields, item.line) or not self._named(label, fields, item.line):
-                continue
-            self._add(ClientAlias, fields, found, seen)
-        return found
+class _Aliases(Row):
+    clients: tuple[_Client, ...] = ()
+    credentials: tuple[_Credential, ...] = ()
 
-    def _credentials(self, node: Node | None) -> list[CredentialAlias]:
-        found: list[CredentialAlias] = []
-        seen: dict[tuple[str, str], str] = {}
-        for index, item in enumerate(self._list("aliases.credentials", node)):
-            label = f"aliases.credentials[{index}]"
-            fields = self._fields(label, item, (*_IDENTIFIERS, "alias"))
-            given = [name for name in _IDENTIFIERS if name in fields]
-            if len(given) != 1:
-                self._wrong(
-                    label,
-                    item.line,
-                    "It names its credential not at all." if not given else f"It has {' and '.join(given)}.",
-                    "Give exactly one of key, email, file and auth_index.",
-                )
-            elif self._named(label, fields, item.line):
-                self._add(CredentialAlias, fields, found, seen)
-        return found
 
-    def _named(self, label: str, fields: dict[str, Given], line: int) -> bool:
-        if "alias" not in fields:
-            self._wrong(f"{label}.alias", line, "It is missing.", "Add alias, the name to be shown.")
-        return "alias" in fields
-
-    def _add(
-        self, model: type[_Alias], fields: dict[str, Given], found: list[_Alias], seen: dict[tuple[str, str], str]
-    ) -> None:
-        """Check an entry and add it to ``found``, unless its alias or what it names occurred before (``seen``)."""
-        alias = checked(model, fields)
-        if isinstance(alias, list):
-            self._problems.extend(alias)
-            return
-        again = [name for name in fields if (name, fields[name].text) in seen]
-        for name in again:
-            before = seen[name, fields[name].text]
-            self._problems.append(
-                fields[name].problem(f"The same {name} is used by {before} already.", "Use each once.")
-            )
-        for name, given in fields.items():
-            seen.setdefault((name, given.text), given.place)
-        if not again:
-            found.append(alias)
+class _Rows(Row):
+    proxies: Annotated[tuple[_Proxy, ...], BeforeValidator(_refuse_empty)] = ()
+    aliases: Annotated[_Aliases, BeforeValidator(_without_empty), BeforeValidator(_empty_is_none)] = _Aliases()

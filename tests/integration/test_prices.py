@@ -88,7 +88,7 @@ def test_an_edit_of_the_price_file_counts_for_later_requests_and_changes_no_book
             assert wait_until(lambda: costs(exporter, "house"), [("exact", expected)].__eq__)
 
         path.write_text("prices:\n  - {model: house, input: dear}\n")
-        wait_until(lambda: not user.status.ok)
+        wait_until(lambda: user.problem)
         proxy.enqueue([used("house")])
         exporter.trigger()
         wait_until(lambda: costs(exporter, "house"), [("exact", expected + usd("4"))].__eq__)

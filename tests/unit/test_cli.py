@@ -63,6 +63,7 @@ def test_help_shows_the_first_sentence_of_each_command() -> None:
         ("import exporter.cli", "exporter.commands"),
         ("import exporter.commands.price", "exporter.app exporter.ledger.ledger exporter.history flask supabase"),
         ("import exporter.commands.healthcheck", "click pydantic exporter.settings"),
+        ("import exporter.settings.load", "exporter.limits exporter.pricing"),
     ],
 )
 def test_a_small_command_imports_a_small_part_of_the_program(code: str, needless: str, tmp_path: Path) -> None:

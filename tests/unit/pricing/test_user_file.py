@@ -269,7 +269,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         pytest.param(ROW + "cache_write_ttl:\n  claude: 2h\n", 5, "5m or 1h", id="another lifetime"),
         pytest.param(ROW + "    service_tiers: [flex]\n", 4, "not a mapping", id="service tiers that are a list"),
         pytest.param(ROW + "    service_tiers:\n      Flex: {input: 2}\n", 5, "lower case", id="a tier in capitals"),
-        pytest.param(ROW + "    service_tiers:\n      flex: 2\n", 5, "has no prices", id="a tier that is a number"),
+        pytest.param(
+            ROW + "    service_tiers:\n      flex: 2\n",
+            5,
+            "flex is not a mapping. Known here: input, ",
+            id="a tier that is a number",
+        ),
         pytest.param(
             "prices:\n  - model: m\n    service_tiers:\n      flex: {input: 2}\n",
             2,

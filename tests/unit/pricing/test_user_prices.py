@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.clock import SystemClock
 from exporter.errors import SettingsError
 from exporter.pricing.cost import MatchedBy
 from exporter.pricing.engine import DEFAULT_PRICE
@@ -29,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def prices(path: Path) -> UserPrices:
-    return UserPrices(path, clock=SystemClock())
+    return UserPrices(path)
 
 
 def input_of(prices: UserPrices, model: str = "house", provider: str = "p", at_ms: int = AT_MS) -> int | None:
@@ -54,7 +53,7 @@ def test_the_file_is_an_override_and_says_so(prices: UserPrices) -> None:
     price = prices.find("p", " HOUSE ", at_ms=AT_MS)
     assert price is not None
     assert (price.origin, price.matched_by) == ("prices.yaml house", MatchedBy.OVERRIDE)
-    assert (prices.status.ok, prices.status.rows) == (True, 1)
+    assert prices.problem == ""
 
 
 @pytest.mark.parametrize("model", ["house-20260101", "house(high)", "vendor/house", "hous", "house-2"])
@@ -70,7 +69,7 @@ def test_a_row_for_the_provider_goes_before_one_for_any(path: Path) -> None:
         "  - {model: house, provider: mine, input: 3}\n"
         "  - {model: house, provider: openai-compatible-yours, input: 4}\n"
     )
-    prices = UserPrices(path, clock=SystemClock())
+    prices = UserPrices(path)
     asked = ["claude", "codex", "Codex", "mine", "openai-compatible-mine", "openai-compatible-yours", "yours"]
     found = [input_of(prices, provider=provider) for provider in asked]
     assert found == [1_000_000, 2_000_000, 2_000_000, 3_000_000, 3_000_000, 4_000_000, 1_000_000]
@@ -94,14 +93,14 @@ def test_a_row_holds_from_its_first_day_until_before_its_last(path: Path, moment
         "  - {model: house, input: 1, from: 2026-05-01, to: 2026-06-01}\n"
     )
     at_ms = round(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp() * 1000)
-    assert input_of(UserPrices(path, clock=SystemClock()), at_ms=at_ms) == input_pico
+    assert input_of(UserPrices(path), at_ms=at_ms) == input_pico
 
 
 def test_a_good_edit_is_taken_over(path: Path, prices: UserPrices) -> None:
     edit(path, BETTER)
     look(prices)
     assert input_of(prices) == 7_000_000
-    assert prices.status.ok
+    assert not prices.problem
 
 
 def test_an_edit_in_place_is_taken_over(path: Path, prices: UserPrices) -> None:
@@ -127,15 +126,15 @@ def test_a_bad_edit_keeps_the_prices_before_it_until_it_is_right(
         look(prices)
         look(prices)
     assert input_of(prices) == 1_000_000
-    assert (prices.status.ok, prices.status.rows) == (False, 1)
-    assert "prices.yaml" in prices.status.sentence
+    assert "The last edit of the price file is not used; the prices before it are." in prices.problem
+    assert "prices.yaml" in prices.problem
     assert [event["event"] for event in events] == ["prices_not_reloaded"], "once for each edit"
 
     edit(path, BETTER)
     with capture_logs() as events:
         look(prices)
     assert input_of(prices) == 7_000_000
-    assert prices.status.ok
+    assert not prices.problem
     assert [event["event"] for event in events] == ["prices_reloaded"]
 
 
@@ -145,15 +144,13 @@ def test_a_file_that_is_moved_away_and_back_is_used_again(path: Path, prices: Us
     for place in (away, path):
         away = away.rename(place)
         look(prices)
-        seen.append(prices.status.ok)
+        seen.append(not prices.problem)
     assert seen == [False, True]
 
 
 def test_an_untouched_file_is_not_read_again(prices: UserPrices) -> None:
-    before = prices.status
     with capture_logs() as events:
         look(prices)
-    assert prices.status is before
     assert events == []
 
 
@@ -176,13 +173,13 @@ def test_the_file_may_set_the_default_price(path: Path, prices: UserPrices) -> N
 def test_a_mistake_at_the_start_is_an_error_with_all_problems(path: Path) -> None:
     path.write_text("prices:\n  - {model: a, input: x}\n  - {input: 1}\n")
     with pytest.raises(SettingsError) as raised:
-        UserPrices(path, clock=SystemClock())
-    assert str(raised.value).splitlines() == [str(problem) for problem in check_prices_file(path)]
-    assert len(check_prices_file(path)) == 2
+        UserPrices(path)
+    assert str(raised.value).splitlines() == [str(problem) for problem in check_prices_file(path, zone=UTC)]
+    assert len(check_prices_file(path, zone=UTC)) == 2
 
 
 def test_a_good_file_has_no_problems(path: Path) -> None:
-    assert check_prices_file(path) == []
+    assert check_prices_file(path, zone=UTC) == []
 
 
 def test_a_file_that_is_still_being_written_is_not_taken_over(path: Path, prices: UserPrices) -> None:
@@ -192,6 +189,6 @@ def test_a_file_that_is_still_being_written_is_not_taken_over(path: Path, prices
     edit(path, "prices:\n  - {model: house, input: 12, output: 12}\n")
     prices.reload()
     assert input_of(prices) == before
-    assert prices.status.ok
+    assert not prices.problem
     prices.reload()
     assert input_of(prices) == 12_000_000

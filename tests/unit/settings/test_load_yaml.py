@@ -131,7 +131,7 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
             _PROXY + "- {name: b, url: 'http://b', management_key: planted, management_key_file: x}",
             3,
             "proxies[1].management_key_file",
-            "proxies[1].management_key (c.yaml:3) is set too",
+            "management_key (c.yaml:3) is set too. Set only one of the two.",
             id="key and file",
         ),
         pytest.param(
@@ -140,6 +140,20 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
             "proxies[1].managment_key",
             "Did you mean management_key?",
             id="a misspelt field",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', management_key_file: [planted]}",
+            3,
+            "proxies[1].management_key_file",
+            "It is not a single value. Write it as management_key_file: value.",
+            id="a list as the name of a key's file",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', management_key: planted, management_key_fil: planted}",
+            3,
+            "proxies[1].management_key_fil",
+            "Did you mean management_key_file?",
+            id="a misspelt name of a key's file",
         ),
         pytest.param(
             _PROXY + "- {name: a, url: 'http://b', management_key: planted}",
@@ -251,3 +265,32 @@ def test_unreadable_file_is_a_problem(tmp_path: Path, content: bytes | None, say
     path.write_bytes(content) if content is not None else path.mkdir()
     (problem,) = load_settings({"EXPORTER_CONFIG": "c.yaml"}, cwd=tmp_path).problems
     assert says in str(problem)
+
+
+def test_all_mistakes_in_rows_are_told_at_once_beside_what_is_right(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path,
+        """
+proxies:
+- {name: a, url: "http://a", management_key: planted}
+- {name: "b/c", url: "planted", management_key_file: gone, colour: planted}
+- {name: a, url: "http://d", management_key: planted}
+aliases:
+  clients:
+  - {key_file: gone, alias: laptop}
+  - {key: planted, alias: laptop}
+  credentials:
+  - {email: planted@example.com, file: , alias: laptop}
+  - {email: planted@example.com}
+""",
+    )
+    assert [(problem.setting, problem.place) for problem in loaded.problems] == [
+        ("proxies[1].name", "c.yaml:4"),
+        ("proxies[1].url", "c.yaml:4"),
+        ("proxies[1].management_key_file", "c.yaml:4"),
+        ("proxies[1].unknown name", "c.yaml:4"),
+        ("aliases.clients[0].key_file", "c.yaml:8"),
+        ("aliases.credentials[1].alias", "c.yaml:12"),
+        ("proxies", "c.yaml:5"),
+    ]
+    assert "planted" not in str(loaded)

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
-from exporter.settings.problems import nearest, shown
+from exporter.settings.problems import nearest, shown, wrong
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -38,16 +38,13 @@ _SHORTEST_HASH_KEY = 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def wrong(why: str, fix: str) -> PydanticCustomError:
-    """The error of a check: why the value is wrong, and what to do."""
-    return PydanticCustomError("setting", "{why} {fix}", {"why": why, "fix": fix})
-
-
 def _text(value: object) -> str:
+    if isinstance(value, PydanticCustomError):  # why the file of a secret cannot be read
+        raise value
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if not isinstance(value, str):
-        raise wrong("It is not a text.", "Give a text.")
+        raise wrong("It is not a single value.", "Write it as name: value.")
     return value.strip()
 
 

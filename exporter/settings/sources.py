@@ -1,0 +1,160 @@
+"""Raw values of settings, and how they are read from the environment and from the file ``.env``.
+
+The environment belongs to many programs, so names that are not ours are left alone; names that look like ours and are
+not known are warned about, because a misspelt setting would otherwise be ignored without a word. Empty values count as
+not set: that is what Compose and many ``.env`` files make of a setting that was left out.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from dotenv.parser import parse_stream
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from exporter.settings.model import declared
+from exporter.settings.problems import Problem, nearest, problem_of, read_text
+
+ENVIRONMENT = "environment"
+DOTENV = ".env"
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
+_INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
+_INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")
+_EARLIER_NAMES = frozenset(
+    {"SUPABASE_PUBLISHABLE_KEY", "SUPABASE_KEY", "SUPABASE_SERVICE_KEY", "OAUTH_SYNC_INTERVAL_SECONDS"},
+)
+_EARLIER_FRONT_END = "VITE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawValue:
+    """The text of a setting before it is checked. ``name`` is the one that was used: an older one, or ``<NAME>_FILE``.
+
+    Paths in it are relative to ``base``. The text may be a secret, so it is not part of this object's own text.
+    """
+
+    name: str
+    text: str = field(repr=False)
+    place: str
+    base: Path
+
+    def problem(self, why: str, fix: str = "") -> Problem:
+        """A problem with what was given here."""
+        return Problem(setting=self.name, place=self.place, why=why, fix=fix)
+
+
+def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | Problem | None:
+    """The secret that was given either as it is or as the name of a file; None without either.
+
+    Line breaks at the end of the file are no part of it.
+    """
+    if file is None:
+        return plain
+    if plain is not None:
+        return file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two.")
+    try:
+        text = read_text(file.base / file.text, setting=file.name).rstrip("\r\n")
+    except PydanticCustomError as error:
+        return problem_of(error.context, setting=file.name, place=file.place)
+    return replace(file, text=text) if text.strip() else file.problem("The file is empty.", "Put the secret into it.")
+
+
+def checked(
+    model: type[_Model], given: Mapping[str, RawValue], **ready: BaseModel | tuple[BaseModel, ...]
+) -> _Model | list[Problem]:
+    """An object of ``model`` from texts (by field name) and fields that are ready, or all that is wrong with them."""
+    try:
+        return model.model_validate({name: value.text for name, value in given.items()} | ready)
+    except ValidationError as error:
+        return [
+            given[str(each["loc"][0])].problem(each["ctx"]["why"], each["ctx"]["fix"])
+            for each in error.errors(include_url=False, include_input=False)
+        ]
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What is wrong (``problems``), worth a look (``warnings``), or was ignored on purpose (``notes``)."""
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+
+
+def read_environment(environ: Mapping[str, str], findings: Findings, *, cwd: Path) -> dict[str, RawValue]:
+    """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
+    known = _known_names()
+    values: dict[str, RawValue] = {}
+    for name, text in environ.items():
+        injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
+        if injected and name in known:
+            findings.warnings.append(_injected(name))
+        if not injected and not _INJECTED_NAME.fullmatch(name):
+            values[name] = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
+    return _settings_in(values.values(), findings)
+
+
+def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
+    """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
+    path = cwd / DOTENV
+    # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
+    if not os.path.isfile(path):
+        return {}
+    try:
+        text = read_text(path, setting=DOTENV)
+    except PydanticCustomError as error:
+        findings.problems.append(problem_of(error.context, setting=DOTENV, place=str(path)))
+        return {}
+    values: dict[str, RawValue] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        original = binding.original.string
+        blank = original[: len(original) - len(original.lstrip())]
+        place = f"{DOTENV}:{binding.original.line + blank.count(chr(10))}"
+        if binding.error:
+            why = "The line is not NAME=value and was skipped."
+            fix = "Correct it; a value with quotes needs a closing quote."
+            findings.warnings.append(Problem(setting=DOTENV, place=place, why=why, fix=fix))
+        elif binding.key and binding.value is not None:
+            values[binding.key] = RawValue(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
+    return _settings_in(values.values(), findings)
+
+
+def _known_names() -> frozenset[str]:
+    return frozenset(name for setting in declared() for name in setting.names)
+
+
+def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, RawValue]:
+    """Those of the values that are settings and not empty, by name."""
+    found: dict[str, RawValue] = {}
+    known = _known_names()
+    for given in values:
+        name = given.name
+        if name in known:
+            if given.text:
+                found[name] = given
+        elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
+            why = "It belongs to the earlier collector and has no use here; it is ignored."
+            findings.notes.append(given.problem(why))
+        elif _OURS.match(name):
+            guess = nearest(name, known)
+            fix = f"Did you mean {guess}?" if guess else "If it belongs to another program, all is well."
+            findings.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
+    return found
+
+
+def _injected(name: str) -> Problem:
+    service = name.removesuffix("_PORT").lower().replace("_", "-")
+    return Problem(
+        setting=name,
+        place=ENVIRONMENT,
+        why=f"Kubernetes injects this value because there is a Service named {service}; it is ignored.",
+        fix="Set enableServiceLinks: false in the pod's spec, or rename the Service.",
+    )

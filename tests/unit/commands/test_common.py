@@ -1,0 +1,67 @@
+"""The files that settings name are checked with the settings, wherever their path was given."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.commands.common import load
+from exporter.settings.load import Loaded
+
+GOOD = "prices:\n  - {model: house, input: 1, output: 2}\n"
+BAD = "prices:\n  - {model: house, input: cheap}\n  - {model: other, input: 1, form: 2026-01-01}\n"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def load_from(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> Loaded:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    return load()
+
+
+def test_the_path_is_below_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text(GOOD)
+    settings = load_from(monkeypatch, {"EXPORTER_PRICES_FILE": "prices.yaml"}).require()
+    assert settings.exporter_prices_file == tmp_path / "prices.yaml"
+
+
+def test_the_path_in_the_configuration_file_is_below_that_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "prices.yaml").write_text(GOOD)
+    (tmp_path / "conf" / "exporter.yaml").write_text("exporter_prices_file: prices.yaml\nexporter_prices_refresh: no\n")
+    settings = load_from(monkeypatch, {"EXPORTER_CONFIG": "conf/exporter.yaml"}).require()
+    assert settings.exporter_prices_file == tmp_path / "conf" / "prices.yaml"
+    assert settings.exporter_prices_refresh is False
+
+
+def test_its_mistakes_are_reported_with_all_others_each_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "prices.yaml").write_text(BAD)
+    loaded = load_from(monkeypatch, {"EXPORTER_PRICES_FILE": "prices.yaml", "EXPORTER_PORT": "many"})
+    assert loaded.settings is None
+    assert {(problem.setting, problem.place) for problem in loaded.problems} == {
+        ("EXPORTER_PORT", "environment"),
+        ("EXPORTER_PRICES_FILE", "prices.yaml:2"),
+        ("EXPORTER_PRICES_FILE", "prices.yaml:3"),
+    }
+    assert any("Did you mean from?" in str(problem) for problem in loaded.problems)
+
+
+def test_a_file_that_is_not_there_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = load_from(monkeypatch, {"EXPORTER_PRICES_FILE": "none.yaml"}).problems
+    assert str(problem) == (
+        "EXPORTER_PRICES_FILE (none.yaml): The file does not exist."
+        " Create it, or correct the path in EXPORTER_PRICES_FILE."
+    )
+
+
+def test_mistakes_in_limits_and_prices_are_reported_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text(BAD)
+    (tmp_path / "limits.yaml").write_text("limits:\n- {id: a, tokens: 5, strategy: dayly}\n")
+    environ = {"EXPORTER_PRICES_FILE": "prices.yaml", "EXPORTER_LIMITS_FILE": "limits.yaml", "TIMEZONE": "Asia/Tokyo"}
+    loaded = load_from(monkeypatch, environ)
+    assert [problem.place for problem in loaded.problems] == ["prices.yaml:2", "prices.yaml:3", "limits.yaml:2"]
