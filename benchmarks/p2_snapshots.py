@@ -27,8 +27,8 @@ from exporter.ingest.snapshot import SnapshotIntake
 from exporter.normalize.wire import WireTokens
 from exporter.settings.model import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
+from exporter.sources.base import Receiver
 from exporter.sources.detect import detect
-from exporter.sources.usage_snapshot import fetch_snapshot
 
 _MIB = 2**20
 _ROUNDS = 5
@@ -235,9 +235,10 @@ def _child(
     client = connect(proxy, program.ledger, program.clock)
     source = detect(client)
 
+    receiver = Receiver(records=lambda _body: 0, snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms))
+
     def poll() -> None:
-        fetched = fetch_snapshot(client, source, now_ms=_now_ms())
-        intake.take(fetched.body, taken_ms=fetched.taken_ms)
+        source.poll(receiver, _now_ms())
 
     results.put(measure(poll, url))
     client.close()

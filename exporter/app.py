@@ -1,5 +1,6 @@
 """Wiring: which object gets which. Reads top to bottom; nothing else in the package makes these objects."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ from exporter.history.predecessor.rate_limit_status import status_task
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.history.tasks import prune_task, snapshot_task
-from exporter.ingest.poll_metrics import PollMetrics
 from exporter.ingest.poller import Pipeline
 from exporter.ingest.queue import Intake
 from exporter.ingest.snapshot import SnapshotIntake
@@ -32,6 +32,7 @@ from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.limits.yaml_source import UserLimits
 from exporter.metrics.exposition import Exposition
+from exporter.metrics.polls import PollMetrics
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
@@ -99,8 +100,8 @@ class Exporter:
                 ),
                 pseudonym=pseudonyms.of,
                 clock=clock,
-                metrics=polls,
-                longest_interval_seconds=settings.collector_interval_seconds,
+                observer=polls,
+                longest_interval_seconds=settings.collector_interval_seconds or math.inf,
             )
             for client in self._clients
         ]

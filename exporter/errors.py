@@ -117,6 +117,24 @@ class UnsupportedProxyError(ProxyError):
     reason = "unsupported"
 
 
+class RespOnlyError(UnsupportedProxyError):
+    """The proxy has only the RESP queue (CPA 6.10.0 to 6.10.7)."""
+
+    reason = "resp_only"
+
+
+class UnknownServerError(UnsupportedProxyError):
+    """The server takes the key and answers, but not as any known CPA does; popping blindly could lose records."""
+
+    reason = "unknown_server"
+
+
+class SourceGoneError(UnsupportedProxyError):
+    """A source that was there answers 404: the proxy was replaced, or its management switched off. Detect again."""
+
+    reason = "source_gone"
+
+
 # --- the history in Supabase ------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import keep_rejected, reject_line, reject_unreadable
 from exporter.ledger.store.replay import queue_rejected
-from exporter.ledger.store.restarts import SourceKind, note_look, note_source
+from exporter.ledger.store.restarts import note_look, note_source
 from exporter.ledger.store.retention import Pruned, prune
 from exporter.ledger.store.snapshots import (
     Counted,
@@ -99,7 +99,7 @@ class Ledger:
         self._dictionary_is_stale = False
         self._last_success_ms: dict[int, int] = {}
         self._stored_success_ms: dict[int, int] = {}
-        self._noted_sources: dict[int, tuple[SourceKind, int]] = {}
+        self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
@@ -348,7 +348,7 @@ class Ledger:
         with self.totals.lock:
             return self.totals.flows[self.dictionary.proxies[proxy]]
 
-    def note_source(self, proxy: str, kind: SourceKind) -> SourceKind | None:
+    def note_source(self, proxy: str, kind: str) -> str | None:
         """Usage was read from a source of this kind: see ``exporter.ledger.store.restarts``. Raises LedgerError.
 
         Returns the kind that was read before, None if none was. A change of it is a restart of the proxy.

@@ -200,7 +200,7 @@ def flow_families(ledger: Ledger, statuses: Statuses) -> list[Metric]:
     pending, missed, success = _gauge(f.PENDING), _gauge(f.MISSED), _gauge(f.LAST_SUCCESS)
     names = {id_: name for name, id_ in ledger.dictionary.proxies.items()}
     polled = {status.name for status in statuses()}
-    with_totals = {status.name for status in statuses() if status.source.startswith("snapshot")}
+    with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
         can_miss = {names[ledger.dictionary.credentials[each].proxy] for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.ingest.poll_metrics import PollMetrics
 from exporter.ingest.poller import Pipeline
+from exporter.metrics.polls import PollMetrics
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
@@ -244,7 +244,7 @@ def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tm
             snapshots=snapshot_intake(ledger, clock=clock),
             pseudonym=PSEUDONYMS.of,
             clock=clock,
-            metrics=PollMetrics(CollectorRegistry()),
+            observer=PollMetrics(CollectorRegistry()),
         )
         show("auth-files", {"files": without})
         show_details()

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from exporter.ingest.poll_metrics import FAILURE_REASONS
+from exporter.metrics.polls import FAILURE_REASONS
 from exporter.proxy_status import ProxyStatus
 from tests.unit.web.conftest import WebBench
 
