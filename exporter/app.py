@@ -207,12 +207,12 @@ class Exporter:
         self._await_workers(began + _PATIENCE_SECONDS)
         for pipeline, client in zip(self._pipelines, self._clients, strict=True):
             if not pipeline.is_popping:
-                client.cut()
+                client.cancel()
         if self._remote is not None:
             self._remote.cut()  # what was sent without an answer is sent again at the next start
         self._await_workers(began + _PATIENCE_WITH_POPS_SECONDS)
         for client in self._clients:
-            client.cut()  # what has arrived of a pop is still stored and booked
+            client.cancel()  # what has arrived of a pop is still stored and booked
         all_ended = self._await_workers(began + _STOP_SECONDS)
         if all_ended:
             for pipeline, client in zip(self._pipelines, self._clients, strict=True):

@@ -26,7 +26,7 @@ from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect, source_of_kind
 from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
-from exporter.sources.loss_detection import Watch
+from exporter.sources.loss_detection import LossDetector
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
@@ -85,9 +85,9 @@ class Pipeline:
             may_take=self._pops.begin,
             taken=lambda answer_lost: self._pops.end(cut=answer_lost),
         )
-        self._watch: Watch | None = None
+        self._losses: LossDetector | None = None
         self._comparable = False
-        self._torn = self._pops.tell_marked()
+        self._may_have_lost = self._pops.tell_marked()
         self._read_at: float | None = None
         self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
@@ -174,12 +174,12 @@ class Pipeline:
         try:
             is_emptied = source.poll(self._receiver, self._now_ms())
         except ProxyError:
-            self._torn = True  # what was taken for an answer that did not arrive is lost
+            self._may_have_lost = True  # what was taken for an answer that did not arrive is lost
             raise
         before = self._ledger.note_source(self.name, source.kind) or source.kind
         if before != source.kind:
             # It is another server: what it keeps is younger than the last look, so nothing of it has expired.
-            self._watch, self._torn, self._read_at = None, False, self._clock.monotonic()
+            self._losses, self._may_have_lost, self._read_at = None, False, self._clock.monotonic()
         if not source.is_cumulative:
             self._look_for_gap()
             if is_emptied:  # so the records of what the inventory before it counted have been read
@@ -235,7 +235,7 @@ class Pipeline:
         self._read_at = now
         if retention is None or seconds <= retention or self.status.publishing_enabled is False:
             return
-        self._torn = True
+        self._may_have_lost = True
         self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
         _log.warning(
             "retention_gap",
@@ -255,13 +255,13 @@ class Pipeline:
         if not self._comparable:
             return
         self._comparable = False
-        self._watch = self._ledger.compare_counts(
+        self._losses = self._ledger.compare_counts(
             self.name,
-            torn=self._torn,
+            may_have_lost=self._may_have_lost,
             publishing=self.status.publishing_enabled is not False,
             now_ms=self._now_ms(),
         )
-        self._torn = False
+        self._may_have_lost = False
 
     def _follow_restarts(self, source: Source, before: str) -> None:
         """Tell of restarts. What each has cost depends on the source that was read ``before``."""
@@ -297,9 +297,9 @@ class Pipeline:
                 " (it takes effect at once).",
                 up=True,
             )
-        elif self._watch is not None and self._watch.suspicion:
-            share = formats.share(self._watch.share)
-            arrives = "no record" if self._watch.suspicion == "silence" else f"only {share} of the records"
+        elif self._losses is not None and self._losses.suspicion:
+            share = formats.share(self._losses.share)
+            arrives = "no record" if self._losses.suspicion == "silence" else f"only {share} of the records"
             self._enter(
                 "another_consumer",
                 f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"

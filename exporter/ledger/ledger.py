@@ -51,7 +51,7 @@ from exporter.normalize.credentials import Account
 from exporter.normalize.wire import Batch
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
-from exporter.sources.loss_detection import Watch
+from exporter.sources.loss_detection import LossDetector
 
 _SUCCESS_STORED_EVERY_MS = 60_000
 _log = structlog.get_logger("exporter")
@@ -387,11 +387,13 @@ class Ledger:
         self._show_flow(proxy_id, flow)
         return found
 
-    def compare_counts(self, proxy: str, *, torn: bool, publishing: bool, now_ms: int) -> Watch | None:
+    def compare_counts(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
         """Compare what ``proxy`` counted with what arrived: see ``ledger.store.losses``. Raises LedgerError."""
         with self._writing() as connection:
             proxy_id = self.dictionary.proxies[proxy]
-            watch = compare_counts(connection, proxy_id, torn=torn, publishing=publishing, now_ms=now_ms)
+            watch = compare_counts(
+                connection, proxy_id, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
+            )
             flow = read_flow(connection, proxy_id)
         self._show_flow(proxy_id, flow)
         return watch
