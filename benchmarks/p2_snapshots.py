@@ -23,7 +23,7 @@ from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program, pricer
 from benchmarks.report import Section
 from exporter.app import connect
-from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ingest.snapshot import SnapshotIngest
 from exporter.normalize.wire import WireTokens
 from exporter.settings.model import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
@@ -184,8 +184,8 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     section.add("memory ÷ body, reordered, one series", _memory(second_body, in_one), "{:.2f}")
 
 
-def _intake(program: Program) -> SnapshotIntake:
-    return SnapshotIntake(
+def _intake(program: Program) -> SnapshotIngest:
+    return SnapshotIngest(
         PROXY,
         ledger=program.ledger,
         pricer=pricer(),

@@ -1,6 +1,6 @@
-"""One proxy, polled: detect its source, take inventory of its credentials, take in its queue or its snapshot.
+"""Polls one proxy: detects its source, takes inventory of its credentials, stores and books what the source delivers.
 
-A pipeline is used by one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
+A poller belongs to one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
 counted by reason, and is logged when it changes, not when it repeats.
 """
 
@@ -15,9 +15,9 @@ from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
 from exporter.ingest.pop_watch import PopWatch
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ingest.restart_log import RestartLog
-from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.proxy_status import ProxyStatus
@@ -34,7 +34,7 @@ _STORES_PER_RETENTION = 10
 _REFRESH_SECONDS = 60.0
 """How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
 
-_log = structlog.get_logger("exporter.pipeline")
+_log = structlog.get_logger("exporter.poller")
 
 
 class PollObserver(Protocol):
@@ -47,7 +47,7 @@ class PollObserver(Protocol):
     def finished(self, proxy: str, seconds: float) -> None: ...
 
 
-class Pipeline:
+class Poller:
     """Polls one proxy. ``status`` may be read by any thread."""
 
     def __init__(
@@ -55,8 +55,8 @@ class Pipeline:
         *,
         client: ProxyClient,
         ledger: Ledger,
-        intake: Intake,
-        snapshots: SnapshotIntake,
+        queue: QueueIngest,
+        snapshots: SnapshotIngest,
         pseudonym: Pseudonym,
         clock: Clock,
         observer: PollObserver,
@@ -66,7 +66,7 @@ class Pipeline:
         self.status = ProxyStatus(name=client.name, since_ms=int(clock.now() * 1000))
         self._client = client
         self._ledger = ledger
-        self._intake = intake
+        self._queue = queue
         self._pseudonym = pseudonym
         self._clock = clock
         self._observer = observer
@@ -78,7 +78,7 @@ class Pipeline:
         ledger.register(self.name)
         self._pops = PopWatch(self.name, ledger=ledger, clock=clock)
         self._receiver = Receiver(
-            records=lambda body: intake.take(body, before_booking=self._know_credentials),
+            records=lambda body: queue.take(body, before_booking=self._know_credentials),
             snapshot=lambda body, taken_ms: snapshots.take(
                 body, taken_ms=taken_ms, before_booking=self._know_credentials
             ),
@@ -100,11 +100,11 @@ class Pipeline:
         return max(1.0, min(usual, by_retention, self._longest_interval))
 
     def poll(self) -> None:
-        """Read all that the proxy has. Never raises."""
+        """Read everything that the proxy has. Never raises."""
         started = self._clock.monotonic()
         self._observer.started(self.name)
         try:
-            self._intake.work_off()
+            self._queue.work_off()
             self._read()
             self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
@@ -125,7 +125,7 @@ class Pipeline:
             self._observer.finished(self.name, self._clock.monotonic() - started)
 
     def stop(self) -> None:
-        """End a drain after the call under way, which is marked on disk in case it is cut. From any thread."""
+        """End a poll after the pop under way, which is marked on disk in case its answer is lost. From any thread."""
         self._pops.stop()
 
     @property
@@ -136,10 +136,10 @@ class Pipeline:
     def finish(self) -> None:
         """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
         try:
-            self._intake.work_off()
+            self._queue.work_off()
         except LedgerError as exc:
-            if self._intake.unsaved:
-                _log.error("records_lost", proxy=self.name, records=self._intake.unsaved, message=str(exc))
+            if self._queue.unsaved:
+                _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
         self._restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._read_at is not None and last_ms is not None:

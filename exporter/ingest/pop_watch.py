@@ -12,7 +12,7 @@ from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 
-_log = structlog.get_logger("exporter.pipeline")
+_log = structlog.get_logger("exporter.poller")
 
 
 class PopWatch:

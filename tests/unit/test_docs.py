@@ -10,7 +10,7 @@ import pytest
 from exporter.errors import ProxyError
 from exporter.history.client import REASONS as HISTORY_REASONS
 from exporter.history.state import STATES as HISTORY_STATES
-from exporter.ingest import poller as pipeline
+from exporter.ingest import poller
 from exporter.metrics.collectors import REJECTION_REASONS
 from exporter.metrics.families import LEDGER_FAMILIES, OTHER_FAMILIES
 from exporter.proxy_status import ProxyStatus
@@ -139,7 +139,7 @@ def _reasons(error: type[ProxyError]) -> set[str]:
 
 
 def test_every_state_of_a_proxy_is_explained_and_no_other() -> None:
-    entered = set(re.findall(r'_enter\(\s*"(\w+)"', inspect.getsource(pipeline)))
+    entered = set(re.findall(r'_enter\(\s*"(\w+)"', inspect.getsource(poller)))
     known = _reasons(ProxyError) | entered | {ProxyStatus(name="any").state}
 
     assert _first_column(ROOT / "docs" / "proxies.md", "States") == known
