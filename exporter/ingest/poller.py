@@ -83,7 +83,7 @@ class Poller:
                 body, taken_ms=taken_ms, before_booking=self._know_credentials
             ),
             may_take=self._pops.begin,
-            taken=lambda answer_lost: self._pops.end(cut=answer_lost),
+            taken=self._pops.end,
         )
         self._losses: LossDetector | None = None
         self._comparable = False

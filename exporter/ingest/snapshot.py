@@ -3,7 +3,8 @@
 ``snapshot_details`` says what is new of a snapshot with details, ``snapshot_deltas`` of one without (forks strip them).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -11,10 +12,9 @@ from exporter.clock import Clock
 from exporter.ingest.snapshot_deltas import count_deltas, has_restarted
 from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, Counted, FalseStart, MarkKey, SnapshotEnd
+from exporter.ledger.store.snapshots import Checkpoint, Counted, FalseStart, SnapshotEnd
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import (
-    Mark,
     SnapshotSeries,
     compare,
     read_snapshot,
@@ -42,10 +42,9 @@ class SnapshotIngest:
         """``false_start_usd``: what a sudden first value without details may cost and still be believed."""
         self._proxy = proxy
         self._ledger = ledger
-        self._pricer = pricer
         self._pseudonym = pseudonym
         self._clock = clock
-        self._false_start_nano = round(false_start_usd * 1e9)
+        self._count = partial(count_deltas, proxy=proxy, pricer=pricer, false_start_nano=round(false_start_usd * 1e9))
         self._details = DetailIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
 
     def take(
@@ -112,19 +111,6 @@ class SnapshotIngest:
             counted = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
         self._ledger.join_restored(self._proxy, counted)
         self._tell_false_starts(counted.false_starts)
-
-    def _count(
-        self, snapshot: Sequence[SnapshotSeries], marks: Mapping[MarkKey, Mark], *, restarted: bool, at_ms: int
-    ) -> Counted:
-        return count_deltas(
-            snapshot,
-            marks,
-            restarted=restarted,
-            proxy=self._proxy,
-            pricer=self._pricer,
-            false_start_nano=self._false_start_nano,
-            at_ms=at_ms,
-        )
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         if not false_starts:

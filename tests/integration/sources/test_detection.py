@@ -114,7 +114,8 @@ def test_an_older_version_is_read_by_its_snapshots(connect: Connect, version: st
         replay.answer(f"{V0}/usage", Recording.read(f"{version}/usage/usage-2.json"))
         source = detect(connect(replay.url))
         assert (source.kind, source.paths.api, source.version) == ("snapshot", "v0", version)
-        assert source.read_flags().retention_seconds is None, "nothing waits there to be read in time"
+        replay.answer(f"{V0}/config", _json({ENABLED: True, RETENTION: 300}))
+        assert source.read_flags() == Flags(True, None), "nothing waits there to be read in time"
 
 
 def test_an_unknown_version_with_snapshots_is_looked_at_by_its_first_bytes_only(connect: Connect) -> None:
