@@ -23,12 +23,12 @@ from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program, pricer
 from benchmarks.report import Section
 from exporter.app import connect
-from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ingest.snapshot import SnapshotIngest
 from exporter.normalize.wire import WireTokens
 from exporter.settings.model import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
+from exporter.sources.base import Receiver
 from exporter.sources.detect import detect
-from exporter.sources.usage_snapshot import fetch_snapshot
 
 _MIB = 2**20
 _ROUNDS = 5
@@ -182,8 +182,8 @@ def _measure_size(section: Section, details: int, directory: Path) -> None:
     section.add("memory ÷ body, reordered, one series", _memory(second_body, in_one), "{:.2f}")
 
 
-def _intake(program: Program) -> SnapshotIntake:
-    return SnapshotIntake(
+def _intake(program: Program) -> SnapshotIngest:
+    return SnapshotIngest(
         PROXY,
         ledger=program.ledger,
         pricer=pricer(),
@@ -233,9 +233,10 @@ def _child(
     client = connect(proxy, program.ledger, program.clock)
     source = detect(client)
 
+    receiver = Receiver(records=lambda _body: 0, snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms))
+
     def poll() -> None:
-        fetched = fetch_snapshot(client, source, now_ms=_now_ms())
-        intake.take(fetched.body, taken_ms=fetched.taken_ms)
+        source.poll(receiver, _now_ms())
 
     results.put(measure(poll, url))
     client.close()

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from exporter.clock import SystemClock
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account
@@ -30,15 +30,17 @@ class Program:
         self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
         self.ledger.register(PROXY)
         self.ledger.take_inventory(PROXY, _accounts())
-        self._intake = Intake(PROXY, ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock)
+        self._ingest = QueueIngest(
+            PROXY, ledger=self.ledger, pricer=pricer(), pseudonym=self.pseudonym, clock=self.clock
+        )
 
     def take(self, body: bytes) -> None:
         """Read, redact, store with a sync, normalize, price and book the records of ``body``."""
-        self._intake.take(body, before_booking=self._know_credentials)
+        self._ingest.take(body, before_booking=self._know_credentials)
 
     def poll(self, body: bytes) -> None:
         """All that a poll does with its records and the ledger: everything but HTTP."""
-        self._intake.work_off()
+        self._ingest.work_off()
         self.take(body)
         self.ledger.polled(PROXY, at_ms=int(self.clock.now() * 1000))
 

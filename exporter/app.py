@@ -1,5 +1,6 @@
 """Wiring: which object gets which. Reads top to bottom; nothing else in the package makes these objects."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +19,9 @@ from exporter.history.predecessor.rate_limit_status import status_task
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.history.tasks import prune_task, snapshot_task
-from exporter.ingest.poller import Pipeline
-from exporter.ingest.queue import Intake
-from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ingest.poller import Poller
+from exporter.ingest.queue import QueueIngest
+from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -78,18 +79,18 @@ class Exporter:
         pricer = self.prices.pricer
         self._clients = [connect(proxy, self._ledger, clock) for proxy in settings.proxies]
 
-        def intake(proxy: str) -> Intake:
-            return Intake(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
+        def queue_ingest(proxy: str) -> QueueIngest:
+            return QueueIngest(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
 
         polled = {proxy.name for proxy in settings.proxies}
         # Of a proxy that was taken out of the settings, records may still wait to be booked, or to be tried again.
-        self._left = [intake(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
-        self._pipelines = [
-            Pipeline(
+        self._left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
+        self._pollers = [
+            Poller(
                 client=client,
                 ledger=self._ledger,
-                intake=intake(client.name),
-                snapshots=SnapshotIntake(
+                queue=queue_ingest(client.name),
+                snapshots=SnapshotIngest(
                     client.name,
                     ledger=self._ledger,
                     pricer=pricer,
@@ -99,12 +100,12 @@ class Exporter:
                 ),
                 pseudonym=pseudonyms.of,
                 clock=clock,
-                metrics=polls,
-                longest_interval_seconds=settings.collector_interval_seconds,
+                observer=polls,
+                longest_interval_seconds=settings.collector_interval_seconds or math.inf,
             )
             for client in self._clients
         ]
-        self._pollers = [_poller(pipeline) for pipeline in self._pipelines]
+        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
         self._birth_seconds = float(settings.exporter_series_birth_seconds)
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
@@ -131,7 +132,7 @@ class Exporter:
             )
         )
         self._historians = _history_workers(self._history)
-        self._writers = [upkeep, retention, *self._pollers, *self._historians]
+        self._writers = [upkeep, retention, *self._poll_workers, *self._historians]
         self._workers = [*self._writers, *_price_workers(self.prices)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
@@ -169,7 +170,7 @@ class Exporter:
 
     def statuses(self) -> Sequence[ProxyStatus]:
         """The state of each proxy, in the order of the configuration."""
-        return [pipeline.status for pipeline in self._pipelines]
+        return [poller.status for poller in self._pollers]
 
     def history_status(self) -> HistoryStatus | None:
         """How the history is doing, None if there is none."""
@@ -179,7 +180,7 @@ class Exporter:
         """Poll all proxies now, and try to bring the history up to date, in the background."""
         if self._history is not None:
             self._history.ask()
-        for worker in (*self._pollers, *self._historians):
+        for worker in (*self._poll_workers, *self._historians):
             worker.ask()
 
     def run(self, stop: threading.Event) -> None:
@@ -187,7 +188,7 @@ class Exporter:
         for worker in self._workers:
             worker.start()
         self.web.start()
-        _log.info("started", version=__version__, url=self.web.url, proxies=len(self._pipelines))
+        _log.info("started", version=__version__, url=self.web.url, proxies=len(self._pollers))
         self._loop.run(stop)
         self._stop()
 
@@ -196,26 +197,26 @@ class Exporter:
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
-        for pipeline in self._pipelines:
-            pipeline.stop()
+        for poller in self._pollers:
+            poller.stop()
         if self.prices.feed is not None:
             self.prices.feed.stop()
         if self._history is not None:
             self._history.stop()
         self.web.stop()  # takes up to 2 s, in which the pops go on
         self._await_workers(began + _PATIENCE_SECONDS)
-        for pipeline, client in zip(self._pipelines, self._clients, strict=True):
-            if not pipeline.is_popping:
-                client.cut()
+        for poller, client in zip(self._pollers, self._clients, strict=True):
+            if not poller.is_popping:
+                client.cancel()
         if self._remote is not None:
             self._remote.cut()  # what was sent without an answer is sent again at the next start
         self._await_workers(began + _PATIENCE_WITH_POPS_SECONDS)
         for client in self._clients:
-            client.cut()  # what has arrived of a pop is still stored and booked
+            client.cancel()  # what has arrived of a pop is still stored and booked
         all_ended = self._await_workers(began + _STOP_SECONDS)
         if all_ended:
-            for pipeline, client in zip(self._pipelines, self._clients, strict=True):
-                pipeline.finish()
+            for poller, client in zip(self._pollers, self._clients, strict=True):
+                poller.finish()
                 client.close()
             self._ledger.close()
             if self._remote is not None:
@@ -234,8 +235,8 @@ class Exporter:
             self._ledger.reveal(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()
             self.limits.refresh()
-            for intake in self._left:
-                intake.work_off()
+            for queue in self._left:
+                queue.work_off()
             self._ledger.measure()
         except LedgerError as exc:
             self._tell_ledger(str(exc))
@@ -390,5 +391,5 @@ def _history_workers(history: History | None) -> list[Worker]:
     return [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
 
 
-def _poller(pipeline: Pipeline) -> Worker:
-    return Worker(f"poll-{pipeline.name}", pipeline.poll, lambda: pipeline.interval_seconds)
+def _poll_worker(poller: Poller) -> Worker:
+    return Worker(f"poll-{poller.name}", poller.poll, lambda: poller.interval_seconds)

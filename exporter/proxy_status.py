@@ -134,6 +134,7 @@ FAILURE_REASONS = tuple(name for name, state in STATES.items() if state.is_failu
 class ProxyStatus:
     """State of one proxy. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
+    ``source_is_cumulative`` is whether its source counts all usage itself: see ``exporter.sources.base.Source``.
     ``up`` is whether the last poll could read usage, None before the first. ``accounts`` are the credentials of the
     last inventory with their ids in the ledger.
     """
@@ -144,6 +145,7 @@ class ProxyStatus:
     since_ms: int = 0
     up: bool | None = None
     source: str = ""
+    source_is_cumulative: bool = False
     version: str = ""
     commit: str = ""
     publishing_enabled: bool | None = None

@@ -59,22 +59,23 @@ def _check_proxy(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> bool:
         click.echo(f"proxy {proxy.name}: {sentence}")
     try:
         source = detect(client)
+        flags = source.read_flags()
     except ProxyError as exc:
         click.echo(f"problem: {exc}")
         return False
     finally:
         client.close()
-    click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.api})")
-    if source.flags.publishing_enabled is False:
+    click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.paths.api})")
+    if flags.publishing_enabled is False:
         click.echo(
             f"problem: proxy {proxy.name} does not record usage: set usage-statistics-enabled: true in its config.yaml."
         )
-    if source.flags.retention_seconds is not None:
+    if flags.retention_seconds is not None:
         click.echo(
-            f"proxy {proxy.name}: keeps unread records for {source.flags.retention_seconds} s"
+            f"proxy {proxy.name}: keeps unread records for {flags.retention_seconds} s"
             " (redis-usage-queue-retention-seconds; 3600 is the most, and survives a longer restart)"
         )
-    return source.flags.publishing_enabled is not False
+    return flags.publishing_enabled is not False
 
 
 def _check_history(settings: Settings, ledger: Ledger, clock: Clock) -> bool:

@@ -7,7 +7,7 @@ from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import LedgerLockedError
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import DataDirectoryLock
 from exporter.settings.model import Settings
 
@@ -47,7 +47,7 @@ def _book(settings: Settings, proxies: list[str]) -> None:
     for proxy in proxies:
         proxy_id = ledger.register(proxy)
         before = ledger.totals.flows[proxy_id]
-        Intake(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock).work_off()
+        QueueIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock).work_off()
         after = ledger.totals.flows[proxy_id]
         rejected = sum(after.rejected.values()) - sum(before.rejected.values())
         click.echo(f"proxy {proxy}: {after.booked - before.booked} booked, {rejected} rejected again")

@@ -13,7 +13,7 @@ import httpx
 
 from exporter import __version__
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError
-from exporter.sources.cancellation import Cutter
+from exporter.sources.cancellation import Cancellation
 
 if TYPE_CHECKING:
     from supabase import Client
@@ -84,19 +84,19 @@ class Remote:
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             event_hooks={"request": [self._prepare]},
         )
-        self._cutter = Cutter()
+        self._cancellation = Cancellation()
         self._made: Client | None = None
 
     def cut(self) -> None:
         """End a call under way, in whichever thread. Later calls fail."""
-        self._cutter.close()
+        self._cancellation.cancel()
 
     def close(self) -> None:
         """Drop the connection. Nothing may be under way any more."""
         self._http.close()
 
     def _prepare(self, request: httpx.Request) -> None:
-        request.extensions["trace"] = self._cutter.trace
+        request.extensions["trace"] = self._cancellation.trace
 
     def call(self, function: str, **parameters: object) -> Any:
         """What a function of the database answers. Raises HistoryError."""
@@ -190,10 +190,10 @@ class Remote:
         self._run(ask)
 
     def _run(self, ask: "Callable[[Client], _T]") -> _T:
-        if self._cutter.closed:
+        if self._cancellation.cancelled:
             raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
         client = self._client()
-        with _explained(), self._cutter.limited(_WHOLE_SECONDS):
+        with _explained(), self._cancellation.limited(_WHOLE_SECONDS):
             return ask(client)
 
     def _client(self) -> "Client":

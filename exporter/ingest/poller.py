@@ -1,12 +1,12 @@
-"""One proxy, polled: detect its source, take inventory of its credentials, take in its queue or its snapshot.
+"""Polls one proxy: detects its source, takes inventory of its credentials, stores and books what the source delivers.
 
-A pipeline is used by one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
+A poller belongs to one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
 counted by reason, and is logged when it changes, not when it repeats.
 """
 
 import contextlib
+import math
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -15,33 +15,30 @@ from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
 from exporter.ingest.pop_watch import PopWatch
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ingest.restart_log import RestartLog
-from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.restarts import SourceKind
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.proxy_status import ProxyStatus
+from exporter.sources.base import POLL_SECONDS, Receiver, Source
 from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
-from exporter.sources.detect import MAX_RETENTION_SECONDS, Flags, Source, detect, read_flags
-from exporter.sources.loss_detection import Watch
-from exporter.sources.usage_queue import Drained, drain
-from exporter.sources.usage_snapshot import fetch_snapshot
+from exporter.sources.detect import detect, source_of_kind
+from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
+from exporter.sources.loss_detection import LossDetector
 
-_POLL_SECONDS = 15.0
-_SNAPSHOT_SECONDS = 60.0
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
 """How exactly the last success is known after a crash, as a share of the retention."""
 _REFRESH_SECONDS = 60.0
 """How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
 
-_log = structlog.get_logger("exporter.pipeline")
+_log = structlog.get_logger("exporter.poller")
 
 
-class PollCounts(Protocol):
-    """Counts polls, failures by reason, and how long polls take."""
+class PollObserver(Protocol):
+    """Counts polls of proxies, by the proxy's name. Each that ``started`` is ``finished``, a failed one too."""
 
     def started(self, proxy: str) -> None: ...
 
@@ -50,7 +47,7 @@ class PollCounts(Protocol):
     def finished(self, proxy: str, seconds: float) -> None: ...
 
 
-class Pipeline:
+class Poller:
     """Polls one proxy. ``status`` may be read by any thread."""
 
     def __init__(
@@ -58,72 +55,77 @@ class Pipeline:
         *,
         client: ProxyClient,
         ledger: Ledger,
-        intake: Intake,
-        snapshots: SnapshotIntake,
+        queue: QueueIngest,
+        snapshots: SnapshotIngest,
         pseudonym: Pseudonym,
         clock: Clock,
-        metrics: PollCounts,
-        longest_interval_seconds: float | None = None,
+        observer: PollObserver,
+        longest_interval_seconds: float = math.inf,
     ) -> None:
         self.name = client.name
         self.status = ProxyStatus(name=client.name, since_ms=int(clock.now() * 1000))
         self._client = client
         self._ledger = ledger
-        self._intake = intake
-        self._snapshots = snapshots
+        self._queue = queue
         self._pseudonym = pseudonym
         self._clock = clock
-        self._metrics = metrics
-        self._longest_interval = longest_interval_seconds or _POLL_SECONDS
-        self._longest_snapshot_interval = longest_interval_seconds or _SNAPSHOT_SECONDS
+        self._observer = observer
+        self._longest_interval = longest_interval_seconds
         self._source: Source | None = None
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
         ledger.register(self.name)
         self._pops = PopWatch(self.name, ledger=ledger, clock=clock)
-        self._watch: Watch | None = None
+        self._receiver = Receiver(
+            records=lambda body: queue.take(body, before_booking=self._know_credentials),
+            snapshot=lambda body, taken_ms: snapshots.take(
+                body, taken_ms=taken_ms, before_booking=self._know_credentials
+            ),
+            may_take=self._pops.begin,
+            taken=self._pops.end,
+        )
+        self._losses: LossDetector | None = None
         self._comparable = False
-        self._torn = self._pops.tell_marked()
+        self._may_have_lost = self._pops.tell_marked()
         self._read_at: float | None = None
         self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
     @property
     def interval_seconds(self) -> float:
         """Time between two polls: short against the retention, within which a record must be read or is lost."""
-        if self._source is not None and self._source.kind == "snapshot":
-            return max(1.0, min(_SNAPSHOT_SECONDS, self._longest_snapshot_interval))
+        usual = POLL_SECONDS if self._source is None else self._source.poll_seconds
         retention = self.status.retention_seconds
-        by_retention = retention / _POLLS_PER_RETENTION if retention else _POLL_SECONDS
-        return max(1.0, min(_POLL_SECONDS, by_retention, self._longest_interval))
+        by_retention = retention / _POLLS_PER_RETENTION if retention else usual
+        return max(1.0, min(usual, by_retention, self._longest_interval))
 
     def poll(self) -> None:
-        """Read all that the proxy has. Never raises."""
+        """Read everything that the proxy has. Never raises."""
         started = self._clock.monotonic()
-        self._metrics.started(self.name)
+        self._observer.started(self.name)
         try:
-            self._intake.work_off()
+            self._queue.work_off()
             self._read()
             self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
-            self._metrics.failed(self.name, exc.reason)
+            self._observer.failed(self.name, exc.reason)
             if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
                 self._source = None  # it may be another version, or another server, when it is back
             self._enter(exc.reason, str(exc), up=False)
         except LedgerError as exc:
-            self._metrics.failed(self.name, "ledger")
+            self._observer.failed(self.name, "ledger")
             self._enter("ledger", str(exc), up=False)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it must show, and must not end the polling
-            self._metrics.failed(self.name, "internal_error")
+            self._observer.failed(self.name, "internal_error")
             if self.status.state != "internal_error":
                 _log.exception("poll_failed", proxy=self.name)
             sentence = f"The exporter failed ({type(exc).__name__}): please report it, with the log's poll_failed."
             self._enter("internal_error", sentence, up=False)
         finally:
-            self._metrics.finished(self.name, self._clock.monotonic() - started)
+            self._observer.finished(self.name, self._clock.monotonic() - started)
 
     def stop(self) -> None:
-        """End a drain after the call under way, which is marked on disk in case it is cut. From any thread."""
+        """End a poll after the pop under way, which is marked on disk in case its answer is lost. From any thread."""
         self._pops.stop()
 
     @property
@@ -134,10 +136,10 @@ class Pipeline:
     def finish(self) -> None:
         """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
         try:
-            self._intake.work_off()
+            self._queue.work_off()
         except LedgerError as exc:
-            if self._intake.unsaved:
-                _log.error("records_lost", proxy=self.name, records=self._intake.unsaved, message=str(exc))
+            if self._queue.unsaved:
+                _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
         self._restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._read_at is not None and last_ms is not None:
@@ -161,55 +163,31 @@ class Pipeline:
         source = self._source
         if source is None:
             source = self._source = detect(self._client)
-            self._note_flags(source.flags)
+            self._note_flags(source.read_flags())
             self._refreshed_at = None
         if self._refreshed_at is None:
             self._take_inventory(source)
         elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
-            self._note_flags(read_flags(self._client, source))
+            self._note_flags(source.read_flags())
             self._take_inventory(source)
 
-        drained: Drained | None = None
-        if source.kind == "snapshot":
-            self._take_snapshot(source)
-        else:
-            drained = self._drain(source)
+        try:
+            is_emptied = source.poll(self._receiver, self._now_ms())
+        except ProxyError:
+            self._may_have_lost = True  # what was taken for an answer that did not arrive is lost
+            raise
         before = self._ledger.note_source(self.name, source.kind) or source.kind
         if before != source.kind:
             # It is another server: what it keeps is younger than the last look, so nothing of it has expired.
-            self._watch, self._torn, self._read_at = None, False, self._clock.monotonic()
-        if drained is not None:
+            self._losses, self._may_have_lost, self._read_at = None, False, self._clock.monotonic()
+        if not source.is_cumulative:
             self._look_for_gap()
-            self._compare_counts(drained)
+            if is_emptied:  # so the records of what the inventory before it counted have been read
+                self._compare_counts()
         self._follow_restarts(source, before)
         if self._client.version != source.version:
             self._source = None
         self._note_success(source)
-
-    def _take_snapshot(self, source: Source) -> None:
-        fetched = fetch_snapshot(self._client, source, now_ms=self._now_ms())
-        if self._client.version != source.version:
-            # A server that has a queue and a snapshot tells the same records twice.
-            raise SourceGoneError(f"{self._client.where} has changed its version; its source is looked for anew.")
-        self._snapshots.take(
-            fetched.body,
-            taken_ms=fetched.taken_ms,
-            before_booking=partial(self._know_credentials, source=source),
-        )
-
-    def _drain(self, source: Source) -> Drained:
-        know_credentials = partial(self._know_credentials, source=source)
-        try:
-            return drain(
-                self._client,
-                source,
-                handle=lambda body, _complete: self._intake.take(body, before_booking=know_credentials),
-                may_pop=self._pops.begin,
-                ended=lambda cut: self._pops.end(cut=cut),
-            )
-        except ProxyError:
-            self._torn = True  # what was popped for an answer that did not arrive is lost
-            raise
 
     def _take_inventory(self, source: Source) -> None:
         self._refreshed_at = self._clock.monotonic()
@@ -222,15 +200,18 @@ class Pipeline:
             for problem in inventory.problems:
                 _log.warning("inventory_incomplete", proxy=self.name, problem=problem)
         taken = self._ledger.take_inventory(
-            self.name, inventory.accounts, whole=whole, counts_restarts=source.kind == "queue"
+            self.name, inventory.accounts, whole=whole, counts_restarts=not source.is_cumulative
         )
         self._comparable = whole
         if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
             self.status = replace(self.status, accounts=tuple(taken))
 
-    def _know_credentials(self, handles: set[str], source: Source) -> None:
+    def _know_credentials(self, handles: set[str]) -> None:
         """Look once for credentials that no inventory has named, so that their first records are labelled right."""
-        if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < _POLL_SECONDS / 2:
+        source = self._source
+        if source is None or self._refreshed_at is None:
+            return
+        if self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
             return
         new = {handle for handle in handles - self._unlisted if handle}
         if any(not self._ledger.knows_credential(self.name, handle) for handle in new):
@@ -254,7 +235,7 @@ class Pipeline:
         self._read_at = now
         if retention is None or seconds <= retention or self.status.publishing_enabled is False:
             return
-        self._torn = True
+        self._may_have_lost = True
         self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
         _log.warning(
             "retention_gap",
@@ -270,28 +251,23 @@ class Pipeline:
             ),
         )
 
-    def _compare_counts(self, drained: Drained) -> None:
-        """After a drain that emptied the queue: the records of what the inventory before it counted have been read."""
-        if not (self._comparable and drained.emptied):
+    def _compare_counts(self) -> None:
+        if not self._comparable:
             return
         self._comparable = False
-        self._watch = self._ledger.compare_counts(
+        self._losses = self._ledger.compare_counts(
             self.name,
-            torn=self._torn,
+            may_have_lost=self._may_have_lost,
             publishing=self.status.publishing_enabled is not False,
             now_ms=self._now_ms(),
         )
-        self._torn = False
+        self._may_have_lost = False
 
-    def _follow_restarts(self, source: Source, before: SourceKind) -> None:
+    def _follow_restarts(self, source: Source, before: str) -> None:
         """Tell of restarts. What each has cost depends on the source that was read ``before``."""
         change = "" if before == source.kind else f"Its usage is in a {source.kind} now, it was in a {before}. "
-        loss = (
-            "What was waiting in its queue is lost."
-            if before == "queue"
-            else f"What it counted between the last look, {formats.span(self._seconds_since_success())} ago, and the"
-            " restart is lost."
-        )
+        unread = formats.span(self._seconds_since_success())
+        loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)
         self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=change + loss)
 
     def _seconds_since_success(self) -> float:
@@ -309,7 +285,8 @@ class Pipeline:
     def _note_success(self, source: Source) -> None:
         self.status = replace(
             self.status,
-            source=f"{source.kind}-{source.api}",
+            source=f"{source.kind}-{source.paths.api}",
+            source_is_cumulative=source.is_cumulative,
             version=self._client.version,
             commit=self._client.commit,
         )
@@ -320,9 +297,9 @@ class Pipeline:
                 " (it takes effect at once).",
                 up=True,
             )
-        elif self._watch is not None and self._watch.suspicion:
-            share = formats.share(self._watch.share)
-            arrives = "no record" if self._watch.suspicion == "silence" else f"only {share} of the records"
+        elif self._losses is not None and self._losses.suspicion:
+            share = formats.share(self._losses.share)
+            arrives = "no record" if self._losses.suspicion == "silence" else f"only {share} of the records"
             self._enter(
                 "another_consumer",
                 f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"
@@ -331,8 +308,7 @@ class Pipeline:
                 up=True,
             )
         else:
-            kind = "queue" if source.kind == "queue" else "snapshot"
-            self._enter("ok", f"{self._client.where} is read from its usage {kind}.", up=True)
+            self._enter("ok", f"{self._client.where} is read from its usage {source.kind}.", up=True)
 
     # --- state -----------------------------------------------------------------------------------------------------
 

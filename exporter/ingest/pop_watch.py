@@ -12,7 +12,7 @@ from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 
-_log = structlog.get_logger("exporter.pipeline")
+_log = structlog.get_logger("exporter.poller")
 
 
 class PopWatch:
@@ -41,14 +41,14 @@ class PopWatch:
             self.under_way = not self._stopping
             return self.under_way
 
-    def end(self, *, cut: bool) -> None:
-        """The pop is over and what arrived of it is stored; ``cut`` if its answer is not whole. Raises LedgerError."""
+    def end(self, answer_lost: bool) -> None:
+        """The pop is over and what arrived of it is stored; ``answer_lost`` if not all did. Raises LedgerError."""
         with self._lock:
             self.under_way = False
-            if cut and not self._marked:
+            if answer_lost and not self._marked:
                 self._ledger.note_gap(self._proxy, ended_ms=self._now_ms(), seconds=None)
                 self._tell()
-            elif self._marked and not cut:
+            elif self._marked and not answer_lost:
                 self._ledger.mark_pop(self._proxy, at_ms=None)
 
     def stop(self) -> None:

@@ -23,11 +23,11 @@ from exporter.pricing.engine import Pricer
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
-_log = structlog.get_logger("exporter.intake")
+_log = structlog.get_logger("exporter.ingest")
 
 
-class Intake:
-    """Takes in the records of one proxy. For one thread at a time."""
+class QueueIngest:
+    """Stores and books the records of one proxy. For one thread at a time."""
 
     def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
         self._proxy = proxy

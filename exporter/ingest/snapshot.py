@@ -1,41 +1,33 @@
 """From the body of a snapshot to entries in the ledger: what of it is new, normalized, priced, booked.
 
-With details: see ``snapshot_details``.
-
-Without details (forks that strip them): arithmetic on counts that only rise while the proxy lives. A count that falls,
-or a series that vanishes, means that the whole proxy restarted, so every count is new. A first value that is too dear
-to be true is a false start: it is kept apart, and what comes after it counts.
+``snapshot_details`` says what is new of a snapshot with details, ``snapshot_deltas`` of one without (forks strip them).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-import msgspec
 import structlog
 
 from exporter.clock import Clock
-from exporter.ingest.snapshot_details import DetailIntake
+from exporter.ingest.snapshot_deltas import count_deltas, has_restarted
+from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, Counted, FalseStart, MarkKey, SnapshotEnd
-from exporter.normalize.fingerprint import fingerprint_of
+from exporter.ledger.store.snapshots import Checkpoint, Counted, FalseStart, SnapshotEnd
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import (
-    Mark,
     SnapshotSeries,
     compare,
-    has_restarted,
-    model_family,
     read_snapshot,
 )
 from exporter.pricing.engine import Pricer
-from exporter.records import Billing, Cost, Tokens, UsageRecord
 
 _MODELS_TOLD = 5
 
-_log = structlog.get_logger("exporter.intake")
+_log = structlog.get_logger("exporter.ingest")
 
 
-class SnapshotIntake:
-    """Takes in the snapshots of one proxy. For one thread at a time."""
+class SnapshotIngest:
+    """Books the snapshots of one proxy. For one thread at a time."""
 
     def __init__(
         self,
@@ -50,11 +42,10 @@ class SnapshotIntake:
         """``false_start_usd``: what a sudden first value without details may cost and still be believed."""
         self._proxy = proxy
         self._ledger = ledger
-        self._pricer = pricer
         self._pseudonym = pseudonym
         self._clock = clock
-        self._false_start_nano = round(false_start_usd * 1e9)
-        self._details = DetailIntake(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
+        self._count = partial(count_deltas, proxy=proxy, pricer=pricer, false_start_nano=round(false_start_usd * 1e9))
+        self._details = DetailIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
 
     def take(
         self,
@@ -121,26 +112,6 @@ class SnapshotIntake:
         self._ledger.join_restored(self._proxy, counted)
         self._tell_false_starts(counted.false_starts)
 
-    def _count(
-        self, snapshot: Sequence[SnapshotSeries], marks: Mapping[MarkKey, Mark], *, restarted: bool, at_ms: int
-    ) -> Counted:
-        """What was counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``."""
-        increments: list[tuple[UsageRecord, Cost]] = []
-        false_starts: list[FalseStart] = []
-        for series in snapshot:
-            mark = None if restarted else marks.get((series.key, series.model))
-            requests = series.requests - (mark.requests if mark else 0)
-            tokens = series.tokens - (mark.tokens if mark else 0)
-            if requests <= 0 and tokens <= 0:
-                continue
-            record = self._increment(series, requests, tokens, at_ms)
-            worth = self._worth(record)
-            if mark is None and not restarted and worth > self._false_start_nano:
-                false_starts.append(FalseStart(at_ms, series.client, record.model, requests, tokens, nano_usd=worth))
-            else:
-                increments.append((record, self._pricer.price(record)))
-        return Counted(increments=increments, false_starts=false_starts, restarted=restarted)
-
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         if not false_starts:
             return
@@ -155,24 +126,3 @@ class SnapshotIntake:
             " kept apart, see cliproxy-exporter false-starts; what follows counts.",
             models=[each.model for each in dearest],
         )
-
-    def _increment(self, series: SnapshotSeries, requests: int, tokens: int, at_ms: int) -> UsageRecord:
-        provider, _ = model_family(series.model)
-        return UsageRecord(
-            ts_ms=at_ms,
-            fingerprint=fingerprint_of(("increment/1", self._proxy, series.key, series.model, at_ms)),
-            provider=provider,
-            model=series.model[:200],
-            alias="",
-            auth_index="",
-            source="",
-            client=series.client,
-            billing=Billing.UNKNOWN,
-            tokens=Tokens(unclassified=max(0, tokens)),
-            counted=max(0, requests),
-        )
-
-    def _worth(self, record: UsageRecord) -> int:
-        """What an increment would cost in nano-USD if all its tokens were input: nobody told what they were."""
-        as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
-        return self._pricer.price(as_input).nano_usd

@@ -108,7 +108,7 @@ class _Times:
         return True
 
 
-class DetailIntake:
+class DetailIngest:
     """Books the details of one proxy's snapshots. For one thread at a time."""
 
     def __init__(self, proxy: str, *, ledger: Ledger, pricer: Pricer, pseudonym: Pseudonym, clock: Clock) -> None:
@@ -118,7 +118,7 @@ class DetailIntake:
         self._pseudonym = pseudonym
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
-        self._tell_once = TellOnce(structlog.get_logger("exporter.intake"), proxy=proxy)
+        self._tell_once = TellOnce(structlog.get_logger("exporter.ingest"), proxy=proxy)
 
     def take(
         self,
@@ -131,7 +131,7 @@ class DetailIntake:
     ) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``. ``restarted``: its counts tell so.
 
-        See ``SnapshotIntake.take`` for the rest. Raises LedgerError.
+        See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
         """
         parts: list[_Part] = []
         marks: dict[MarkKey, Mark] = {}

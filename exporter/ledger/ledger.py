@@ -28,7 +28,7 @@ from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import keep_rejected, reject_line, reject_unreadable
 from exporter.ledger.store.replay import queue_rejected
-from exporter.ledger.store.restarts import SourceKind, note_look, note_source
+from exporter.ledger.store.restarts import note_look, note_source
 from exporter.ledger.store.retention import Pruned, prune
 from exporter.ledger.store.snapshots import (
     Counted,
@@ -51,7 +51,7 @@ from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
-from exporter.sources.loss_detection import Watch
+from exporter.sources.loss_detection import LossDetector
 
 _SUCCESS_STORED_EVERY_MS = 60_000
 _log = structlog.get_logger("exporter")
@@ -99,7 +99,7 @@ class Ledger:
         self._dictionary_is_stale = False
         self._last_success_ms: dict[int, int] = {}
         self._stored_success_ms: dict[int, int] = {}
-        self._noted_sources: dict[int, tuple[SourceKind, int]] = {}
+        self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
@@ -348,7 +348,7 @@ class Ledger:
         with self.totals.lock:
             return self.totals.flows[self.dictionary.proxies[proxy]]
 
-    def note_source(self, proxy: str, kind: SourceKind) -> SourceKind | None:
+    def note_source(self, proxy: str, kind: str) -> str | None:
         """Usage was read from a source of this kind: see ``exporter.ledger.store.restarts``. Raises LedgerError.
 
         Returns the kind that was read before, None if none was. A change of it is a restart of the proxy.
@@ -387,11 +387,13 @@ class Ledger:
         self._show_flow(proxy_id, flow)
         return found
 
-    def compare_counts(self, proxy: str, *, torn: bool, publishing: bool, now_ms: int) -> Watch | None:
+    def compare_counts(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
         """Compare what ``proxy`` counted with what arrived: see ``ledger.store.losses``. Raises LedgerError."""
         with self._writing() as connection:
             proxy_id = self.dictionary.proxies[proxy]
-            watch = compare_counts(connection, proxy_id, torn=torn, publishing=publishing, now_ms=now_ms)
+            watch = compare_counts(
+                connection, proxy_id, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
+            )
             flow = read_flow(connection, proxy_id)
         self._show_flow(proxy_id, flow)
         return watch

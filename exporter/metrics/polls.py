@@ -15,7 +15,7 @@ POLL_DURATION = histogram(
 
 
 class PollMetrics:
-    """Counters of the pipelines. Every known reason is there at 0 from the start, so that its first rise is seen."""
+    """Counters of polls. Every known reason is there at 0 from the start, so that its first rise is seen."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._polls = Counter(POLLS.name, POLLS.help, POLLS.labels, registry=registry)

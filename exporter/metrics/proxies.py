@@ -124,7 +124,7 @@ def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> list[Me
     counters = samples_of(RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
     rejected, pending, missed, success = others = samples_of(REJECTED, PENDING, MISSED, LAST_SUCCESS)
     polled = {status.name for status in statuses()}
-    with_totals = {status.name for status in statuses() if status.source.startswith("snapshot")}
+    with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
         can_miss = {labels.proxy(ledger.dictionary.credentials[each].proxy) for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():

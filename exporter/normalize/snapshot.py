@@ -8,7 +8,7 @@ not be decoded again. The client keys are raw and leave here as pseudonyms; so d
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -353,12 +353,3 @@ def model_family(model: str) -> tuple[str, str]:
         if pattern.search(name):
             return provider, executor
     return "unknown", "OpenAICompatExecutor"
-
-
-def has_restarted(series: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
-    """Whether a count fell or a series vanished since ``marks``: the proxy has started anew."""
-    now = {(each.key, each.model): each for each in series}
-    return any(
-        mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
-        for key, mark in marks.items()
-    )

@@ -11,26 +11,27 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 
-class Cutter:
-    """The socket that a client with one connection uses. Give ``trace`` to each request as its extension ``trace``."""
+class Cancellation:
+    """Cancels the call of a client with one connection. Give ``trace`` to each request as its extension ``trace``."""
 
     def __init__(self) -> None:
-        self.late = False
-        """Whether the last call was cut because it took too long."""
-        self._closed = False
+        self.timed_out = False
+        """Whether the last call was cancelled because it took too long."""
+        self.cancelled = False
+        """Whether every call from now on fails."""
         self._socket: socket.socket | None = None
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Keep the socket in use. Called by httpx."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
-            if self._closed or self.late:
-                self._cut()
+            if self.cancelled or self.timed_out:
+                self._shut_down()
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """The call in this block is cut after ``seconds``."""
-        self.late = False
+        """The call in this block is cancelled after ``seconds``."""
+        self.timed_out = False
         # A timer and not the clock between two chunks: headers may drip as well, inside the library.
         timer = threading.Timer(seconds, self._expire)
         timer.daemon = True
@@ -40,20 +41,16 @@ class Cutter:
         finally:
             timer.cancel()
 
-    def close(self) -> None:
-        """Cut the call under way, and every later one."""
-        self._closed = True
-        self._cut()
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
+    def cancel(self) -> None:
+        """Cancel the call under way, and every later one."""
+        self.cancelled = True
+        self._shut_down()
 
     def _expire(self) -> None:
-        self.late = True
-        self._cut()
+        self.timed_out = True
+        self._shut_down()
 
-    def _cut(self) -> None:
+    def _shut_down(self) -> None:
         if self._socket is not None:
             # The plain socket's method: that of a TLS socket drops its TLS state while the other thread still writes.
             with suppress(OSError):

@@ -1,7 +1,7 @@
 """Calls a proxy's Management API: GET only, one call at a time, and every way to fail has an error of ours.
 
 What was popped from a queue is gone from the proxy, so a body that breaks off is kept as far as it came. No call holds
-its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``cut`` ends a call from another thread.
+its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``cancel`` ends a call from another thread.
 The key goes out as a bearer token in ``Authorization``, which CPA reads before any other header.
 
 Environment proxies (HTTP_PROXY …) are used for public hosts only: a key for loopback, a compose service or another
@@ -32,7 +32,7 @@ from exporter.errors import (
     SettingsError,
 )
 from exporter.sources.auth_guard import KeyGuard
-from exporter.sources.cancellation import Cutter
+from exporter.sources.cancellation import Cancellation
 from exporter.sources.responses import Answer, failure, transport_failure
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -81,7 +81,7 @@ class ProxyClient:
         self._timeouts = timeouts or Timeouts()
         self._authorization = {b"Authorization": _bearer(key, name)}
         self._lock = threading.Lock()
-        self._cutter = Cutter()
+        self._cancellation = Cancellation()
         self._version = ""
         self._commit = ""
         try:
@@ -166,13 +166,13 @@ class ProxyClient:
         """What is to be said before the key is tried: see ``KeyGuard.before_first_call``."""
         return self._guard.before_first_call()
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End a call in progress, in whichever thread. Later calls fail."""
-        self._cutter.close()
+        self._cancellation.cancel()
 
     def close(self) -> None:
-        """Cut, and close the connection."""
-        self.cut()
+        """Cancel, and close the connection."""
+        self.cancel()
         # Only a look-up of the host name or a connection in the making can keep the lock now.
         if self._lock.acquire(timeout=self._timeouts.connect + 1.0):
             try:
@@ -181,16 +181,16 @@ class ProxyClient:
                 self._lock.release()
 
     def _fetch(self, path: str, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
-        if self._cutter.closed:
+        if self._cancellation.cancelled:
             raise _NotSentError(self._stopped())
         body = bytearray()
         response: httpx.Response | None = None
         error: ProxyError | None = None
         try:
             with (
-                self._cutter.limited(self._timeouts.total),
+                self._cancellation.limited(self._timeouts.total),
                 self._client.stream(
-                    "GET", self._base + path, headers=headers, extensions={"trace": self._cutter.trace}
+                    "GET", self._base + path, headers=headers, extensions={"trace": self._cancellation.trace}
                 ) as response,
             ):
                 for chunk in response.iter_bytes():
@@ -209,9 +209,9 @@ class ProxyClient:
         return Answer(status=response.status_code, headers=_lower(response.headers), body=body, error=error)
 
     def _explain(self, exc: httpx.HTTPError | httpx.StreamError) -> ProxyError:
-        if self._cutter.closed:
+        if self._cancellation.cancelled:
             return self._stopped()
-        if self._cutter.late:
+        if self._cancellation.timed_out:
             return ProxyUnreachableError(
                 f"{self._where} did not finish its answer within {self._timeouts.total:g} seconds."
             )

@@ -8,7 +8,7 @@ from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableEr
 from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Paths
+from exporter.sources.paths import Paths
 
 _FOUND_OR_NOT = frozenset({200, 404})
 

@@ -1,10 +1,10 @@
-"""Does somebody else read a proxy's queue? And how many records did we miss? A comparison of two counts. Pure.
+"""Detects another reader of a proxy's queue, and estimates how many records it took: a comparison of two counts. Pure.
 
 The proxy counts the attempts on its credentials, and each attempt should leave a record. Some leave none
-(``count_tokens``, streams that break in certain ways), so a shortfall alone proves nothing. What tells a rival reader
-from them: it takes of everything and all the time, while calls without a record belong to some clients and come in
-bursts. So the comparison counts *bundles* of attempts that came up short, not missing records, and no credential may be
-well. docs/proxies.md says how the numbers below were chosen, and what they cannot see.
+(``count_tokens``, streams that break in certain ways), so a shortfall alone proves nothing. Another reader takes
+records of every credential all the time, while calls without a record belong to some clients and come in bursts. So
+the comparison counts *bundles* of attempts that came up short rather than missing records, and one credential that
+misses nothing clears all others. docs/proxies.md says how the numbers below were chosen, and what they cannot see.
 """
 
 from collections.abc import Iterable
@@ -13,23 +13,23 @@ from typing import Literal
 import msgspec
 
 TOLERANCE = 0.25
-"""The share of attempts without a record that is believed of honest traffic."""
+"""The share of attempts without a record that traffic without another reader may have."""
 BUNDLE_ATTEMPTS = 10
 WINDOW_BUNDLES = 24
 SHORT_BUNDLES = 17
-"""So many short bundles of the last ``WINDOW_BUNDLES`` make a suspicion."""
+"""This many short bundles among the last ``WINDOW_BUNDLES`` make a suspicion."""
 HEALING_BUNDLES = 12
 HEALING_SHORT = 1
-"""At most so many short ones among the last ``HEALING_BUNDLES`` end it."""
+"""At most this many short ones among the last ``HEALING_BUNDLES`` end it."""
 WELL_ATTEMPTS = 40
 WELL_SHARE = TOLERANCE / 2
-"""A credential with so many attempts in the window that misses less than this share clears everybody."""
+"""A credential with this many attempts in the window that misses less than this share clears all credentials."""
 SILENT_LOOKS = 4
 SILENT_ATTEMPTS = 20
-"""So many looks in a row with new attempts, and this number of them, without a single record make a suspicion."""
+"""This many comparisons in a row with new attempts, this many in all, and no record at all make a suspicion."""
 HEALING_ATTEMPTS = 10
-TORN_RECORDS = 5
-"""Where records were certainly in danger, fewer missing ones are believed."""
+MISSING_AFTER_LOSS = 5
+"""Where records were certainly in danger, this many missing ones are enough to count them."""
 _CREDENTIALS_KEPT = 8
 
 
@@ -46,7 +46,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct):
-    """Attempts of one or more looks, at least ``BUNDLE_ATTEMPTS`` when it is closed."""
+    """Attempts of one or more comparisons, at least ``BUNDLE_ATTEMPTS`` when it is closed."""
 
     attempts: int = 0
     records: int = 0
@@ -70,8 +70,8 @@ class Bundle(msgspec.Struct):
             self.credentials[id_] = (known[0] + step[0], known[1] + step[1])
 
 
-class Watch(msgspec.Struct):
-    """What is remembered from look to look. It is stored with every look, so that a restart changes nothing."""
+class LossDetector(msgspec.Struct):
+    """What one comparison remembers for the next. The ledger stores it each time, so that a restart changes nothing."""
 
     last: Counts
     part: Bundle = msgspec.field(default_factory=Bundle)
@@ -91,42 +91,44 @@ class Watch(msgspec.Struct):
         return 1.0 if not attempts else 1 - missing / attempts
 
 
-def look(watch: Watch | None, counts: Counts, *, torn: bool, publishing: bool) -> tuple[Watch, int]:
-    """Compare anew: what to remember, and how many more records are believed to be missing.
+def compare(
+    detector: LossDetector | None, counts: Counts, *, may_have_lost: bool, publishing: bool
+) -> tuple[LossDetector, int]:
+    """Compare the counts again: what to remember, and how many more records are probably missing.
 
-    ``counts`` are the proxy's attempts, and our records once its queue was emptied after that. ``torn``: since the look
-    before, records may have been lost on the way or have expired. ``publishing`` is false while the proxy records
-    nothing, which is no loss. ``watch`` may be changed and must not be used any more.
+    ``counts`` are the proxy's attempts, and our records once its queue was emptied after that. ``may_have_lost``:
+    records may have been lost on the way, or have expired, since the comparison before. ``publishing`` is false while
+    the proxy records nothing, which is no loss. ``detector`` may be changed and must not be used any more.
     """
-    if watch is None or not publishing:
-        return Watch(last=counts), 0
-    last, watch.last = watch.last, counts
+    if detector is None or not publishing:
+        return LossDetector(last=counts), 0
+    last, detector.last = detector.last, counts
     if counts.restarts != last.restarts:
-        # The counts began anew, and what was in the queue is gone with what was counted of it.
-        watch.silent_looks = watch.silent_attempts = 0
-        return watch, 0
+        # The proxy began to count from 0, and what was in its queue is gone.
+        detector.silent_looks = detector.silent_attempts = 0
+        return detector, 0
     steps = _steps(last, counts)
     attempts = sum(step[0] for step in steps.values())
     records = max(0, counts.received - last.received)
-    if torn:
-        watch.silent_looks = watch.silent_attempts = 0
+    if may_have_lost:
+        detector.silent_looks = detector.silent_attempts = 0
         missing = attempts - records
-        return watch, missing if missing >= max(TORN_RECORDS, TOLERANCE * attempts) else 0
+        return detector, missing if missing >= max(MISSING_AFTER_LOSS, TOLERANCE * attempts) else 0
     if records:
-        watch.silent_looks = watch.silent_attempts = 0
+        detector.silent_looks = detector.silent_attempts = 0
     elif attempts:
-        watch.silent_looks += 1
-        watch.silent_attempts += attempts
-    watch.part.take(attempts, records, steps)
-    if watch.part.attempts >= BUNDLE_ATTEMPTS:
-        _close(watch)
-    if watch.suspicion and _healed(watch, attempts, records):
-        return Watch(last=counts), 0
-    return watch, _judge(watch)
+        detector.silent_looks += 1
+        detector.silent_attempts += attempts
+    detector.part.take(attempts, records, steps)
+    if detector.part.attempts >= BUNDLE_ATTEMPTS:
+        _close(detector)
+    if detector.suspicion and _healed(detector, attempts, records):
+        return LossDetector(last=counts), 0
+    return detector, _judge(detector)
 
 
 def _steps(last: Counts, counts: Counts) -> dict[int, tuple[int, int]]:
-    """What is new of each credential. One that was not there before has counted for who knows how long."""
+    """What is new of each credential. For how long one that was not there before has counted is not known."""
     steps: dict[int, tuple[int, int]] = {}
     for id_, (attempts, records) in counts.credentials.items():
         if (before := last.credentials.get(id_)) is not None and before != (attempts, records):
@@ -134,28 +136,30 @@ def _steps(last: Counts, counts: Counts) -> dict[int, tuple[int, int]]:
     return steps
 
 
-def _close(watch: Watch) -> None:
-    part = watch.part
+def _close(detector: LossDetector) -> None:
+    part = detector.part
     surplus = max(0, part.records - part.attempts)
-    part.records += watch.carry
-    watch.carry = surplus
+    part.records += detector.carry
+    detector.carry = surplus
     if len(part.credentials) > _CREDENTIALS_KEPT:
         busiest = sorted(part.credentials.items(), key=lambda item: -item[1][0])
         part.credentials = dict(busiest[:_CREDENTIALS_KEPT])
-    watch.bundles = [*watch.bundles, part][-WINDOW_BUNDLES:]
-    watch.part = Bundle()
+    detector.bundles = [*detector.bundles, part][-WINDOW_BUNDLES:]
+    detector.part = Bundle()
 
 
-def _judge(watch: Watch) -> int:
-    """Suspect if there is reason to; returns what is missing in the bundles that this condemns."""
-    if sum(bundle.short for bundle in watch.bundles) >= SHORT_BUNDLES and not _somebody_is_well(watch.bundles):
-        if watch.suspicion != "share":
-            watch.suspicion = "share"
-            return _count(watch.bundles)
-    elif not watch.suspicion and watch.silent_looks >= SILENT_LOOKS and watch.silent_attempts >= SILENT_ATTEMPTS:
-        watch.suspicion = "silence"
-        return _count(_silent_end(watch.bundles))
-    return _count(watch.bundles[-1:]) if watch.suspicion else 0
+def _judge(detector: LossDetector) -> int:
+    """Suspect another reader if there is reason to; returns how many records it took of the bundles in question."""
+    if sum(bundle.short for bundle in detector.bundles) >= SHORT_BUNDLES and not _somebody_is_well(detector.bundles):
+        if detector.suspicion != "share":
+            detector.suspicion = "share"
+            return _count(detector.bundles)
+    elif (
+        not detector.suspicion and detector.silent_looks >= SILENT_LOOKS and detector.silent_attempts >= SILENT_ATTEMPTS
+    ):
+        detector.suspicion = "silence"
+        return _count(_silent_end(detector.bundles))
+    return _count(detector.bundles[-1:]) if detector.suspicion else 0
 
 
 def _silent_end(bundles: list[Bundle]) -> Iterable[Bundle]:
@@ -175,7 +179,7 @@ def _count(bundles: Iterable[Bundle]) -> int:
 
 
 def _somebody_is_well(bundles: list[Bundle]) -> bool:
-    """Whether there is a credential that was much used and whose records all but all arrived."""
+    """Whether nearly all records of a much used credential arrived."""
     whole = Bundle()
     for bundle in bundles:
         whole.take(0, 0, bundle.credentials)
@@ -185,10 +189,10 @@ def _somebody_is_well(bundles: list[Bundle]) -> bool:
     )
 
 
-def _healed(watch: Watch, attempts: int, records: int) -> bool:
-    if watch.suspicion == "silence":
+def _healed(detector: LossDetector, attempts: int, records: int) -> bool:
+    if detector.suspicion == "silence":
         if attempts or records:
-            watch.healing = watch.healing + attempts if records >= (1 - TOLERANCE) * attempts else 0
-        return watch.healing >= HEALING_ATTEMPTS
-    recent = watch.bundles[-HEALING_BUNDLES:]
+            detector.healing = detector.healing + attempts if records >= (1 - TOLERANCE) * attempts else 0
+        return detector.healing >= HEALING_ATTEMPTS
+    recent = detector.bundles[-HEALING_BUNDLES:]
     return sum(bundle.short for bundle in recent) <= HEALING_SHORT

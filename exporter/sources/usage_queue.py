@@ -5,93 +5,83 @@ even after an error, and whatever arrived of an answer is handed over before any
 all, its records are lost, and only the proxy's own counts can tell.
 """
 
-from collections.abc import Callable
+from typing import ClassVar
 
-import msgspec
-
-from exporter.errors import BadAnswerError, ProxyError, SourceGoneError
+from exporter.errors import BadAnswerError, ProxyError, SourceGoneError, UnknownServerError
+from exporter.sources.base import Receiver, Source, Version
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Source
-
-POP_COUNT = 500
-"""Records per call: 1.2 MB as CPA 7.2 writes them, far below the limit of a body even with long error texts."""
-
-MAX_POPS = 10_000
-"""Pops per drain, so that it ends, and its thread can do something else, under traffic that never does."""
+from exporter.sources.paths import Paths
+from exporter.sources.responses import Answer
 
 _ANSWERS = frozenset({200, 404})
+_PROBED = frozenset({200, 204, 400, 404, 405})
+_PROBE_BYTES = 1024
 
 
-class Popped(msgspec.Struct, frozen=True):
-    """What came of one pop: a JSON array as the proxy sent it.
+class UsageQueue(Source):
+    """The queue of CPA from 6.10.8 on."""
 
-    ``complete`` is false if the body ends early; ``error`` then says why, and the records behind its end are lost.
-    """
+    kind = "queue"
+    is_cumulative = False
+    restart_cost = "What was waiting in its queue is lost."
 
-    body: bytes
-    complete: bool
-    error: ProxyError | None
+    pop_count: ClassVar[int] = 500
+    """Records per call: 1.2 MB as CPA 7.2 writes them, far below the limit of a body even with long error texts."""
+    max_pops: ClassVar[int] = 10_000
+    """Pops per poll, so that it ends, and its thread can do something else, under traffic that never does."""
 
-
-class Drained(msgspec.Struct, frozen=True):
-    """What came of a drain. ``emptied`` is false if it ended with more records waiting, at its limit or at a stop."""
-
-    pops: int
-    elements: int
-    emptied: bool
-
-
-def pop(client: ProxyClient, source: Source, count: int = POP_COUNT) -> Popped:
-    """Take up to ``count`` records, the oldest first.
-
-    Raises SourceGoneError on a 404, BadAnswerError if the answer was not a queue's, and the errors of ``client``.
-    """
-    answer = client.get(f"{source.paths.queue}?count={count}", accept=_ANSWERS)
-    if answer.status == 404:
-        raise SourceGoneError(
-            f"{client.where} has no usage queue any more (404): its version changed, or its management is off."
+    @classmethod
+    def is_offered(cls, client: ProxyClient, paths: Paths, _version: Version | None, /) -> bool:
+        """Told by ``count=0``, which every CPA that has a queue answers with 400 before it pops anything."""
+        answer = client.get(f"{paths.queue}?count=0", accept=_PROBED, max_bytes=_PROBE_BYTES)
+        if answer.status == 400 and "positive integer" in answer.error_text:
+            return True
+        if answer.status == 404:
+            return False
+        raise UnknownServerError(
+            f"{client.where} answered {answer.status} to a question that every known CPA refuses with 400, so its queue"
+            " is not touched. Is it a fork, or a server in between? Use CPA 6.10.8 or newer."
         )
-    # Whatever CPA itself sends here is records that it has forgotten, even if it cannot be read.
-    if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
-        raise BadAnswerError(
-            f"{client.where} answered its usage queue with something that is no list. Is there a server in between?"
-        )
-    return Popped(body=bytes(answer.body), complete=answer.complete, error=answer.error)
 
+    def poll(self, receiver: Receiver, _now_ms: int, /) -> bool:
+        """Pop until fewer than ``pop_count`` records come, at most ``max_pops`` times, and while it may.
 
-def drain(
-    client: ProxyClient,
-    source: Source,
-    *,
-    handle: Callable[[bytes, bool], int],
-    count: int = POP_COUNT,
-    max_pops: int = MAX_POPS,
-    may_pop: Callable[[], bool] = lambda: True,
-    ended: Callable[[bool], None] = lambda _cut: None,
-) -> Drained:
-    """Pop until fewer than ``count`` records come, at most ``max_pops`` times, and while ``may_pop()``.
-
-    ``handle`` gets each body and whether it is complete, stores it durably before it returns, and returns the number of
-    its elements. A body that breaks off is handed over, and then its error is raised. ``ended`` follows each pop and
-    ``handle``; it gets whether the answer to a request that was sent is not whole. Raises as ``pop`` does.
-    """
-    elements = pops = 0
-    while pops < max_pops and may_pop():
-        pops += 1
-        cut = False
-        try:
+        A body that breaks off is handed over, and then its error is raised.
+        """
+        for _ in range(self.max_pops):
+            if not receiver.may_take():
+                break
+            answer_lost = False
             try:
-                popped = pop(client, source, count)
-            except ProxyError as exc:
-                cut = exc.answer_lost
-                raise
-            cut = popped.error is not None
-            seen = handle(popped.body, popped.complete) if popped.body else 0
-        finally:
-            ended(cut)
-        elements += seen
-        if popped.error is not None:
-            raise popped.error
-        if seen < count:
-            return Drained(pops=pops, elements=elements, emptied=True)
-    return Drained(pops=pops, elements=elements, emptied=False)
+                try:
+                    answer = self.pop()
+                except ProxyError as exc:
+                    answer_lost = exc.answer_lost
+                    raise
+                answer_lost = not answer.complete
+                seen = receiver.records(bytes(answer.body)) if answer.body else 0
+            finally:
+                receiver.taken(answer_lost)
+            if answer.error is not None:
+                raise answer.error
+            if seen < self.pop_count:
+                return True
+        return False
+
+    def pop(self) -> Answer:
+        """Take up to ``pop_count`` records, the oldest first: a JSON array as the proxy sent it, as far as it came.
+
+        Raises SourceGoneError on a 404, BadAnswerError if the answer was not a queue's, and the errors of the client.
+        """
+        where = self.client.where
+        answer = self.client.get(f"{self.paths.queue}?count={self.pop_count}", accept=_ANSWERS)
+        if answer.status == 404:
+            raise SourceGoneError(
+                f"{where} has no usage queue any more (404): its version changed, or its management is off."
+            )
+        # Whatever CPA itself sends here is records that it has forgotten, even if it cannot be read.
+        if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
+            raise BadAnswerError(
+                f"{where} answered its usage queue with something that is no list. Is there a server in between?"
+            )
+        return answer

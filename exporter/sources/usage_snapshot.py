@@ -1,44 +1,66 @@
 """Fetches the cumulative ``/usage`` of CPA up to 6.9 and of forks. Reading changes nothing on the proxy."""
 
+import re
 from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from exporter.errors import SourceGoneError
+from exporter.sources.base import Receiver, Source, Version
 from exporter.sources.client import ProxyClient
-from exporter.sources.detect import Source
+from exporter.sources.flags import Flags
+from exporter.sources.paths import Paths
+from exporter.sources.responses import Answer
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """One detail takes 260 bytes: two million of them, months without a restart of the proxy."""
 
+_FIRST_WITHOUT = Version(6, 10, 0)
+_BEGINNING = re.compile(rb'\s*\{.*?"usage"\s*:\s*\{', re.DOTALL)
+_PROBE_BYTES = 1024
 _ANSWERS = frozenset({200, 404})
 
 
-class FetchedSnapshot(msgspec.Struct, frozen=True):
-    """A whole body, and when the proxy sent it, by its own clock (ours where it does not tell)."""
+class UsageSnapshot(Source):
+    """The statistics of CPA up to 6.9. From 6.9.38 to 6.9.49 there is a RESP queue of the same records beside them."""
 
-    body: bytes | bytearray
-    taken_ms: int
+    kind = "snapshot"
+    is_cumulative = True
+    restart_cost = "What it counted between the last look, {unread} ago, and the restart is lost."
+    poll_seconds = 60.0
+
+    @classmethod
+    def is_offered(cls, client: ProxyClient, paths: Paths, version: Version | None, /) -> bool:
+        """Told by the first bytes: the whole may be tens of megabytes."""
+        if not paths.usage or (version is not None and version >= _FIRST_WITHOUT):
+            return False
+        answer = client.get(paths.usage, accept=_ANSWERS, max_bytes=_PROBE_BYTES)
+        return answer.status == 200 and _BEGINNING.match(answer.body) is not None
+
+    def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
+        """Deliver the snapshot as it is now, none that broke off: half a snapshot would look like a restart."""
+        answer = self.client.get(self.paths.usage, accept=_ANSWERS, max_bytes=MAX_SNAPSHOT_BYTES)
+        if answer.status == 404:
+            raise SourceGoneError(
+                f"{self.client.where} has no usage snapshot any more (404): its version changed, or its management is"
+                " off."
+            )
+        if answer.error is not None:
+            raise answer.error
+        if self.client.version != self.version:
+            # A server that has a queue and a snapshot tells the same records twice.
+            raise SourceGoneError(f"{self.client.where} has changed its version; its source is looked for anew.")
+        receiver.snapshot(answer.body, _date_ms(answer) or now_ms)
+        return True
+
+    def read_flags(self) -> Flags:
+        """Without a retention: nothing waits to be read in time."""
+        return msgspec.structs.replace(super().read_flags(), retention_seconds=None)
 
 
-def fetch_snapshot(client: ProxyClient, source: Source, *, now_ms: int) -> FetchedSnapshot:
-    """The snapshot as it is now.
-
-    Raises SourceGoneError on a 404, and the errors of ``client``, also for a body that broke off: half a snapshot would
-    look like a restart.
-    """
-    answer = client.get(source.paths.usage, accept=_ANSWERS, max_bytes=MAX_SNAPSHOT_BYTES)
-    if answer.status == 404:
-        raise SourceGoneError(
-            f"{client.where} has no usage snapshot any more (404): its version changed, or its management is off."
-        )
-    if answer.error is not None:
-        raise answer.error
-    return FetchedSnapshot(body=answer.body, taken_ms=_date_ms(answer.headers.get("date", "")) or now_ms)
-
-
-def _date_ms(text: str) -> int | None:
+def _date_ms(answer: Answer) -> int | None:
+    """When the proxy sent an answer, by its own clock; None if it does not tell."""
     try:
-        return int(parsedate_to_datetime(text).timestamp() * 1000)
+        return int(parsedate_to_datetime(answer.headers.get("date", "")).timestamp() * 1000)
     except ValueError:
         return None

@@ -78,9 +78,9 @@ def find_problems(
         for name, flow in flows.items()
         if flow.pending
     ]
-    snapshots = {status.name for status in statuses if status.source.startswith("snapshot")}
+    cumulative = {status.name for status in statuses if status.source_is_cumulative}
     for name, flow in flows.items():
-        found += _of_losses(name, flow, moment, now_ms, is_snapshot=name in snapshots)
+        found += _of_losses(name, flow, moment, now_ms, is_cumulative=name in cumulative)
     found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
     found += [
         Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
@@ -173,7 +173,7 @@ def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Pr
 
 
 def _of_losses(
-    proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, is_snapshot: bool
+    proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, is_cumulative: bool
 ) -> Iterable[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
     gap_ms = flow.gap_ms if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS else None
@@ -196,7 +196,7 @@ def _of_losses(
             " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows.",
         )
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
-        why = _WHY_MISSED_IN_SNAPSHOT if is_snapshot else _WHY_MISSED
+        why = _WHY_MISSED_IN_SNAPSHOT if is_cumulative else _WHY_MISSED
         yield Problem(
             severity="note",
             kind="Proxy",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
@@ -37,12 +37,12 @@ def open_ledger(folder: Path, *, clock: Clock | None = None, zone: tzinfo = UTC,
     return Ledger(folder / FILE_NAME, clock=clock or TurnableClock(), zone=zone, max_label_sets=max_label_sets)
 
 
-def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -> Intake:
+def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -> QueueIngest:
     """An intake that prices everything by the default price."""
-    return Intake(proxy, ledger=ledger, pricer=Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
+    return QueueIngest(proxy, ledger=ledger, pricer=Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
 
 
-def take(intake: Intake, records: Iterable[Mapping[str, Any] | object]) -> int:
+def take(intake: QueueIngest, records: Iterable[Mapping[str, Any] | object]) -> int:
     """Take in records as one body."""
     return intake.take(json.dumps(list(records)).encode(), before_booking=lambda _handles: None)
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from exporter.app import open_ledger, open_price_layers, open_pseudonyms
 from exporter.clock import SystemClock
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.settings.model import Settings
 from exporter.simulator.traffic import Traffic
 from tests.benches.program import HASH_KEY
@@ -23,7 +23,7 @@ def book_past(data_dir: Path, *, requests: int, ending: float, span_seconds: flo
     settings = Settings(exporter_data_dir=folder, exporter_hash_key=SecretStr(HASH_KEY), exporter_prices_refresh=False)
     clock = SystemClock()
     ledger = open_ledger(settings, clock)
-    intake = Intake(
+    intake = QueueIngest(
         "demo",
         ledger=ledger,
         pricer=open_price_layers(settings, ledger, clock).pricer,

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from exporter.clock import Clock
 from exporter.ingest.restart_log import RestartLog
-from exporter.ingest.snapshot import SnapshotIntake
+from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files, read_key_list
@@ -30,9 +30,9 @@ KEY_LISTS = ("gemini-api-key", "claude-api-key", "codex-api-key", "openai-compat
 
 def snapshot_intake(
     ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None, pricer: Pricer | None = None, usd: float = 10.0
-) -> SnapshotIntake:
+) -> SnapshotIngest:
     """An intake that prices everything by the default price."""
-    return SnapshotIntake(
+    return SnapshotIngest(
         proxy,
         ledger=ledger,
         pricer=pricer or Pricer([]),
@@ -85,7 +85,7 @@ class SnapshotBench:
     clock: TurnableClock = field(default_factory=lambda: TurnableClock(now=NOON))
     proxy: LegacyProxy = field(default_factory=LegacyProxy)
     ledger: Ledger = field(init=False)
-    intake: SnapshotIntake = field(init=False)
+    intake: SnapshotIngest = field(init=False)
     restarts: RestartLog = field(init=False)
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from exporter.sources.loss_detection import Counts, Watch, look
+from exporter.sources.loss_detection import Counts, LossDetector, compare
 
 POLL_SECONDS = 15
 LOOK_EVERY = 4
@@ -81,9 +81,9 @@ class Queue:
         self.attempts[credential] += 1
 
 
-def watched(proxy: Queue, *, polls: int) -> Iterator[tuple[float, Watch, int]]:
+def watched(proxy: Queue, *, polls: int) -> Iterator[tuple[float, LossDetector, int]]:
     """Poll ``proxy``: after each look the minutes that passed, the watch and the estimate so far."""
-    watch: Watch | None = None
+    watch: LossDetector | None = None
     records: Counter[int] = Counter(dict.fromkeys(range(proxy.credentials), 0))
     missed = 0
     for poll in range(polls):
@@ -96,7 +96,7 @@ def watched(proxy: Queue, *, polls: int) -> Iterator[tuple[float, Watch, int]]:
             continue
         both = {credential: (attempts.get(credential, 0), records[credential]) for credential in records}
         counts = Counts(received=records.total(), restarts=0, credentials=both)
-        watch, more = look(watch, counts, torn=False, publishing=True)
+        watch, more = compare(watch, counts, may_have_lost=False, publishing=True)
         missed += more
         yield proxy.second / 60, watch, missed
 

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from exporter.errors import LedgerFullError
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -89,7 +89,7 @@ class _Process:
     """The exporter between two of its starts."""
 
     ledger: Ledger
-    intakes: dict[str, Intake]
+    intakes: dict[str, QueueIngest]
     text: LedgerText
 
     @classmethod

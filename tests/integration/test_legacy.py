@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from exporter.ingest.poller import Pipeline
+from exporter.ingest.poller import Poller
 from exporter.metrics.polls import PollMetrics
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
@@ -237,23 +237,23 @@ def test_the_first_record_of_a_new_credential_has_the_provider_of_its_account(tm
             show("usage", {"usage": {"apis": {"sk-planted-client": {"models": {"gpt-5.4": series}}}}})
 
         client = ProxyClient(name="p", url=replay.url, key=KEY, guard=make_guard(clock=clock, url=replay.url))
-        pipeline = Pipeline(
+        poller = Poller(
             client=client,
             ledger=ledger,
-            intake=intake_of(ledger, clock=clock),
+            queue=intake_of(ledger, clock=clock),
             snapshots=snapshot_intake(ledger, clock=clock),
             pseudonym=PSEUDONYMS.of,
             clock=clock,
-            metrics=PollMetrics(CollectorRegistry()),
+            observer=PollMetrics(CollectorRegistry()),
         )
         show("auth-files", {"files": without})
         show_details()
-        pipeline.poll()
-        assert pipeline.status.state == "ok", pipeline.status
+        poller.poll()
+        assert poller.status.state == "ok", poller.status
         clock.advance(30)
         show("auth-files", {"files": listed})
         show_details({**detail, "auth_index": carol})
-        pipeline.poll()
+        poller.poll()
         client.close()
         assert [(route.provider, route.model) for route in ledger.dictionary.routes.values()] == [("codex", "gpt-5.4")]
         assert replay.requests["/v0/management/auth-files"] == 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import LedgerFullError
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.usage import LedgerText
@@ -43,7 +43,7 @@ class Life:
     def start(self) -> None:
         """A process begins, whatever became of the one before: its files are all that is left of it."""
         self.ledger: Ledger = open_ledger(self.folder, clock=self.clock, max_label_sets=40)
-        self.intake: Intake = intake_of(self.ledger, clock=self.clock)
+        self.intake: QueueIngest = intake_of(self.ledger, clock=self.clock)
         self.ledger.register("p")
 
     def body(self) -> tuple[bytes, list[Attempt], int]:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
@@ -30,8 +30,8 @@ def _open(path: Path) -> Ledger:
     return Ledger(path / FILE_NAME, clock=SystemClock(), zone=UTC)
 
 
-def _intake(ledger: Ledger) -> Intake:
-    return Intake("p", ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=SystemClock())
+def _intake(ledger: Ledger) -> QueueIngest:
+    return QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=SystemClock())
 
 
 def _flow(ledger: Ledger) -> Flow:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from exporter.clock import Clock
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import Pruned
@@ -38,8 +38,8 @@ def _open(path: Path, clock: Clock) -> Ledger:
     return Ledger(path / FILE_NAME, clock=clock, zone=ZoneInfo("Europe/Berlin"))
 
 
-def _intake(ledger: Ledger, clock: Clock) -> Intake:
-    return Intake(
+def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
+    return QueueIngest(
         "p", ledger=ledger, pricer=Pricer([load_genai_catalogue()]), pseudonym=Pseudonyms(b"k").of, clock=clock
     )
 

@@ -8,13 +8,13 @@ import sqlite3
 import msgspec
 
 from exporter.ledger.sync.export_state import roots_of
-from exporter.sources.loss_detection import Counts, Watch, look
+from exporter.sources.loss_detection import Counts, LossDetector, compare
 
 
 def compare_counts(
-    connection: sqlite3.Connection, proxy: int, *, torn: bool, publishing: bool, now_ms: int
-) -> Watch | None:
-    """Compare, inside the caller's transaction: see ``exporter.sources.loss_detection.look``.
+    connection: sqlite3.Connection, proxy: int, *, may_have_lost: bool, publishing: bool, now_ms: int
+) -> LossDetector | None:
+    """Compare, inside the caller's transaction: see ``exporter.sources.loss_detection.compare``.
 
     Call it after a whole inventory and a drain that emptied the queue. None if the proxy has never told any counts.
     """
@@ -22,7 +22,7 @@ def compare_counts(
     if counts is None:
         return None
     (stored,) = connection.execute("select watch from proxy where id = ?", (proxy,)).fetchone()
-    watch, missed = look(_decoded(stored), counts, torn=torn, publishing=publishing)
+    watch, missed = compare(_decoded(stored), counts, may_have_lost=may_have_lost, publishing=publishing)
     text = msgspec.json.encode(watch).decode()
     if text != stored:
         connection.execute(
@@ -69,8 +69,8 @@ def _counts(connection: sqlite3.Connection, proxy: int) -> Counts | None:
     return Counts(received=received, restarts=restarts, credentials=credentials)
 
 
-def _decoded(stored: str | None) -> Watch | None:
+def _decoded(stored: str | None) -> LossDetector | None:
     try:
-        return None if stored is None else msgspec.json.decode(stored, type=Watch)
+        return None if stored is None else msgspec.json.decode(stored, type=LossDetector)
     except msgspec.DecodeError:
         return None  # of another version of the exporter: look anew

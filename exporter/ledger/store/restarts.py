@@ -10,7 +10,6 @@ import sqlite3
 from typing import Literal
 
 Witness = Literal["inventory", "snapshot", "source"]
-SourceKind = Literal["queue", "snapshot"]
 
 
 def note_look(connection: sqlite3.Connection, proxy: int, witness: Witness, *, restarted: bool) -> None:
@@ -29,12 +28,12 @@ def note_look(connection: sqlite3.Connection, proxy: int, witness: Witness, *, r
         )
 
 
-def note_source(connection: sqlite3.Connection, proxy: int, kind: SourceKind) -> SourceKind | None:
+def note_source(connection: sqlite3.Connection, proxy: int, kind: str) -> str | None:
     """Usage was read from a source of this kind. Returns the kind that was read before, None if none was.
 
     The watch over the queue's losses ends with the queue: what a snapshot counts is in the snapshot.
     """
-    before: SourceKind | None = connection.execute("select source from proxy where id = ?", (proxy,)).fetchone()[0]
+    before: str | None = connection.execute("select source from proxy where id = ?", (proxy,)).fetchone()[0]
     if before != kind:
         connection.execute("update proxy set source = ?, watch = null where id = ?", (kind, proxy))
     note_look(connection, proxy, "source", restarted=before is not None and before != kind)

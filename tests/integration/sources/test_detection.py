@@ -15,7 +15,8 @@ from exporter.errors import (
     RespOnlyError,
     UnknownServerError,
 )
-from exporter.sources.detect import Flags, detect, read_flags
+from exporter.sources.detect import detect
+from exporter.sources.flags import Flags
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import Connect
@@ -60,10 +61,10 @@ def _popping_or_bulky(requests: Iterable[str]) -> list[str]:
 @pytest.mark.parametrize("version", ["v7.1.0", "v7.2.140"])
 def test_a_queue_of_v0(connect: Connect, version: str) -> None:
     with _recorded(version) as replay:
-        source = detect(connect(replay.url))
-        assert (source.kind, source.api, source.version, source.commit) == ("queue", "v0", version, "real")
+        source = detect(client := connect(replay.url))
+        assert (source.kind, source.paths.api, source.version, client.commit) == ("queue", "v0", version, "real")
         assert source.paths.queue == QUEUE
-        assert source.flags == Flags(publishing_enabled=True, retention_seconds=3600)
+        assert source.read_flags() == Flags(publishing_enabled=True, retention_seconds=3600)
         assert dict(replay.requests) == {FLAG: 1, f"{QUEUE}?count=0": 1, f"{V0}/config": 1}
         assert {method for method, _, _ in replay.received} == {"GET"}
 
@@ -72,21 +73,21 @@ def test_a_queue_of_v0(connect: Connect, version: str) -> None:
 def test_a_queue_of_v8(connect: Connect, version: str) -> None:
     with _v8(version) as replay:
         source = detect(connect(replay.url))
-        assert (source.api, source.paths.queue, source.paths.credentials) == ("v8", V8_QUEUE, f"{V8}/credentials")
-        assert source.flags == Flags(publishing_enabled=True, retention_seconds=None)
+        assert (source.paths.api, source.paths.queue, source.paths.credentials) == ("v8", V8_QUEUE, f"{V8}/credentials")
+        assert source.read_flags() == Flags(publishing_enabled=True, retention_seconds=None)
         assert _popping_or_bulky(replay.requests) == []
 
 
 def test_a_proxy_that_has_dropped_the_v0_paths(connect: Connect) -> None:
     with ReplayProxy([Recording.read("v8-constructed/usage-queue-count-0.json")]) as replay:
         source = detect(connect(replay.url))
-        assert (source.api, source.version) == ("v8", "v8.0.3")
+        assert (source.paths.api, source.version) == ("v8", "v8.0.3")
 
 
 def test_v8_without_its_own_queue_path_falls_back_to_v0(connect: Connect) -> None:
     with ReplayProxy([Recording.read("v7.2.140/usage-queue/count-0.json")]) as replay:
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version="v8.1.0"))
-        assert detect(connect(replay.url)).api == "v0"
+        assert detect(connect(replay.url)).paths.api == "v0"
 
 
 @pytest.mark.parametrize("stated", ["dev", "unknown", None])
@@ -95,7 +96,7 @@ def test_an_unknown_version_with_a_queue_is_read(connect: Connect, stated: str |
         replay.answer(FLAG, _json({"usage-statistics-enabled": True}, version=stated))
         replay.answer(f"{QUEUE}?count=0", _json({"error": "count must be a positive integer"}, status=400))
         source = detect(connect(replay.url))
-        assert (source.api, source.flags.retention_seconds) == ("v0", 3600)
+        assert (source.paths.api, source.read_flags().retention_seconds) == ("v0", 3600)
 
 
 def test_a_version_whose_queue_http_does_not_reach_is_told_to_upgrade(connect: Connect) -> None:
@@ -112,8 +113,9 @@ def test_an_older_version_is_read_by_its_snapshots(connect: Connect, version: st
     with _recorded(version) as replay:
         replay.answer(f"{V0}/usage", Recording.read(f"{version}/usage/usage-2.json"))
         source = detect(connect(replay.url))
-        assert (source.kind, source.api, source.version) == ("snapshot", "v0", version)
-        assert source.flags.retention_seconds is None, "nothing waits there to be read in time"
+        assert (source.kind, source.paths.api, source.version) == ("snapshot", "v0", version)
+        replay.answer(f"{V0}/config", _json({ENABLED: True, RETENTION: 300}))
+        assert source.read_flags() == Flags(True, None), "nothing waits there to be read in time"
 
 
 def test_an_unknown_version_with_snapshots_is_looked_at_by_its_first_bytes_only(connect: Connect) -> None:
@@ -244,11 +246,10 @@ ENABLED = "usage-statistics-enabled"
 )
 def test_flags_are_read_anew(connect: Connect, config: object, flags: Flags) -> None:
     with _recorded("v7.2.140") as replay:
-        client = connect(replay.url)
-        source = detect(client)
+        source = detect(connect(replay.url))
         replay.answer(f"{V0}/config", _json(config))
         replay.requests.clear()
-        assert read_flags(client, source) == flags
+        assert source.read_flags() == flags
         assert replay.requests.total() <= 2
 
 
@@ -258,9 +259,10 @@ def test_a_configuration_that_cannot_be_read_does_not_keep_the_queue_from_being_
 ) -> None:
     with _recorded("v7.2.140") as replay:
         replay.answer(f"{V0}/config", _json({"error": "x"}, status=status))
-        assert detect(connect(replay.url)).flags == Flags(publishing_enabled=True, retention_seconds=None)
+        assert detect(connect(replay.url)).read_flags() == Flags(publishing_enabled=True, retention_seconds=None)
 
 
 def test_nothing_secret_of_the_configuration_is_kept(connect: Connect) -> None:
     with _recorded("v7.2.140") as replay:
-        assert "planted" not in repr(detect(connect(replay.url)))
+        source = detect(connect(replay.url))
+        assert "planted" not in repr([source.read_flags(), vars(source)])

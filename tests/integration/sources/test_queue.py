@@ -1,25 +1,20 @@
 """Popping and draining: every record that arrived is handed over, and nothing is asked for twice."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from exporter.errors import BadAnswerError, ProxyError, ProxyServerError, ProxyUnreachableError, SourceGoneError
-from exporter.sources.detect import Flags, Paths, Source
-from exporter.sources.usage_queue import drain, pop
+from exporter.sources.base import Receiver
+from exporter.sources.client import ProxyClient
+from exporter.sources.paths import V0
+from exporter.sources.usage_queue import UsageQueue
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect
 
 QUEUE = "/v0/management/usage-queue"
-SOURCE = Source(
-    kind="queue",
-    api="v0",
-    paths=Paths(queue=QUEUE, usage="", credentials="", api_key_usage="", config="", publishing="", key_lists=()),
-    flags=Flags(publishing_enabled=True, retention_seconds=60),
-    version="v7.2.140",
-    commit="",
-)
 
 
 class PoppingProxy(ReplayProxy):
@@ -40,11 +35,26 @@ class Kept:
     """Stores bodies as the ledger does, and says how many elements each has."""
 
     def __init__(self) -> None:
-        self.bodies: list[tuple[bytes, bool]] = []
+        self.bodies: list[bytes] = []
+        self.answers_lost: list[bool] = []
 
-    def __call__(self, body: bytes, complete: bool) -> int:
-        self.bodies.append((body, complete))
-        return len(json.loads(body)) if complete else 1
+    def __call__(self, body: bytes) -> int:
+        self.bodies.append(body)
+        try:
+            return len(json.loads(body))
+        except ValueError:
+            return 1
+
+
+def _poll(client: ProxyClient, kept: Callable[[bytes], int]) -> bool:
+    """Whether the queue was emptied."""
+
+    def note(answer_lost: bool) -> None:
+        if isinstance(kept, Kept):
+            kept.answers_lost.append(answer_lost)
+
+    receiver = Receiver(records=kept, snapshot=lambda *_: pytest.fail("A queue has no snapshot."), taken=note)
+    return UsageQueue(client, V0).poll(receiver, 0)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +64,19 @@ class Kept:
 def test_a_drain_takes_everything_in_order_and_ends(connect: Connect, records: int, pops: int) -> None:
     kept = Kept()
     with PoppingProxy(records) as replay:
-        drained = drain(connect(replay.url), SOURCE, handle=kept)
-        assert (drained.pops, drained.elements, drained.emptied) == (pops, records, True)
-        assert [r["record"] for body, _ in kept.bodies for r in json.loads(body)] == list(range(records))
+        assert _poll(connect(replay.url), kept) is True
+        assert [r["record"] for body in kept.bodies for r in json.loads(body)] == list(range(records))
+        assert kept.answers_lost == [False] * pops
         assert dict(replay.requests) == {f"{QUEUE}?count=500": pops}
 
 
-def test_a_drain_ends_at_its_limit_though_traffic_does_not(connect: Connect) -> None:
+def test_a_drain_ends_at_its_limit_though_traffic_does_not(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UsageQueue, "pop_count", 10)
+    monkeypatch.setattr(UsageQueue, "max_pops", 3)
+    kept = Kept()
     with PoppingProxy(1000) as replay:
-        drained = drain(connect(replay.url), SOURCE, handle=Kept(), count=10, max_pops=3)
-        assert (drained.pops, drained.elements, drained.emptied) == (3, 30, False)
+        assert _poll(connect(replay.url), kept) is False
+        assert (len(kept.bodies), sum(len(json.loads(body)) for body in kept.bodies)) == (3, 30)
         assert len(replay.waiting) == 970
 
 
@@ -71,18 +84,18 @@ def test_a_recorded_batch(connect: Connect) -> None:
     recording = Recording.read("v7.2.140/usage-queue/claude-apikey.json")
     with ReplayProxy() as replay:
         replay.answer(f"{QUEUE}?count=500", recording)
-        popped = pop(connect(replay.url), SOURCE)
+        popped = UsageQueue(connect(replay.url), V0).pop()
         assert popped.body == recording.body
         assert popped.complete
 
 
 def test_nothing_is_popped_while_a_handler_fails(connect: Connect) -> None:
-    def full(_body: bytes, _complete: bool) -> int:
+    def full(_body: bytes) -> int:
         raise OSError("The disk is full.")
 
     with PoppingProxy(1000) as replay:
         with pytest.raises(OSError, match="full"):
-            drain(connect(replay.url), SOURCE, handle=full)
+            _poll(connect(replay.url), full)
         assert len(replay.waiting) == 500
 
 
@@ -100,12 +113,11 @@ def test_what_arrived_is_handed_over_before_the_error_is_raised(
     kept = Kept()
     with RawServer(script) as server:
         with pytest.raises(error, match=sentence):
-            drain(connect(server.url, timeouts=QUICK), SOURCE, handle=kept)
+            _poll(connect(server.url, timeouts=QUICK), kept)
         assert server.connections_after(1) == 1, "a pop is never repeated"
-    assert len(kept.bodies) == 1
-    body, complete = kept.bodies[0]
+    (body,) = kept.bodies
     assert body.startswith(b"[{")
-    assert not complete
+    assert kept.answers_lost == [True]
 
 
 def _answer(body: bytes, *, status: int = 200, **headers: str) -> Recording:
@@ -128,7 +140,7 @@ def test_an_answer_without_records(connect: Connect, answer: Recording, error: t
     with ReplayProxy() as replay:
         replay.answer(f"{QUEUE}?count=500", answer)
         with pytest.raises(error):
-            drain(connect(replay.url), SOURCE, handle=kept)
+            _poll(connect(replay.url), kept)
         assert replay.requests.total() == 1
     assert kept.bodies == []
 
@@ -137,4 +149,4 @@ def test_an_answer_without_records(connect: Connect, answer: Recording, error: t
 def test_whatever_cpa_itself_popped_is_handed_over(connect: Connect, body: bytes) -> None:
     with ReplayProxy() as replay:
         replay.answer(f"{QUEUE}?count=500", _answer(body, X_CPA_VERSION="v7.2.140"))
-        assert pop(connect(replay.url), SOURCE).body == body
+        assert UsageQueue(connect(replay.url), V0).pop().body == body

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from exporter.commands.export_formats import COLUMNS, Span, write_csv, write_jsonl, write_openmetrics
-from exporter.ingest.queue import Intake
+from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -35,7 +35,7 @@ class _Clock:
 def _ledger_with(path: Path, *bodies: bytes) -> tuple[Ledger, Labels]:
     pseudonym = Pseudonyms(b"k").of
     ledger = Ledger(path / FILE_NAME, clock=_Clock(), zone=UTC)
-    intake = Intake("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock())
+    intake = QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=_Clock())
     for body in bodies:
         intake.take(body, before_booking=lambda _handles: None)
     return ledger, Labels(ledger.dictionary, Aliases(), pseudonym)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ProxyError
-from exporter.ingest import poller as pipeline
+from exporter.ingest import poller
 from exporter.ledger.schema import MIGRATIONS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
@@ -138,7 +138,7 @@ def _reasons(error: type[ProxyError]) -> set[str]:
 
 
 def test_every_state_that_a_proxy_can_reach_is_declared_and_no_other() -> None:
-    entered = set(re.findall(r'_enter\(\s*"(\w+)"', inspect.getsource(pipeline)))
+    entered = set(re.findall(r'_enter\(\s*"(\w+)"', inspect.getsource(poller)))
 
     assert _reasons(ProxyError) | entered | {ProxyStatus(name="any").state} == set(STATES)
 

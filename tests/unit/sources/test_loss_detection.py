@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.sources.loss_detection import Counts, Watch, look
+from exporter.sources.loss_detection import Counts, LossDetector, compare
 from tests.fakes.rivalry import Queue, every, of_polls, watched
 
 Step = tuple[int, int]
@@ -18,13 +18,19 @@ class _Looks:
     """One look after the other at a proxy with two credentials, which share all evenly."""
 
     def __init__(self) -> None:
-        self.watch: Watch | None = None
+        self.watch: LossDetector | None = None
         self.missed = 0
         self._attempts = self._records = self._restarts = 0
         self.look(0, 0)
 
     def look(
-        self, attempts: int, records: int, *, torn: bool = False, publishing: bool = True, restarted: bool = False
+        self,
+        attempts: int,
+        records: int,
+        *,
+        may_have_lost: bool = False,
+        publishing: bool = True,
+        restarted: bool = False,
     ) -> None:
         self._attempts += attempts
         self._records += records
@@ -33,8 +39,8 @@ class _Looks:
         rest = (self._attempts - half[0], self._records - half[1])
         counts = Counts(received=self._records, restarts=self._restarts, credentials={1: half, 2: rest})
         if self.watch is not None:  # what is remembered is what was stored
-            self.watch = msgspec.json.decode(msgspec.json.encode(self.watch), type=Watch)
-        self.watch, more = look(self.watch, counts, torn=torn, publishing=publishing)
+            self.watch = msgspec.json.decode(msgspec.json.encode(self.watch), type=LossDetector)
+        self.watch, more = compare(self.watch, counts, may_have_lost=may_have_lost, publishing=publishing)
         assert more >= 0
         self.missed += more
 
@@ -116,7 +122,7 @@ def test_a_silence_with_a_record_now_and_then_stays_until_it_is_over() -> None:
 def test_what_is_missing_after_a_gap_is_believed_at_once(attempts: int, records: int, missed: int) -> None:
     looks = _Looks()
     looks.look(20, 20)
-    looks.look(attempts, records, torn=True)
+    looks.look(attempts, records, may_have_lost=True)
     assert looks.missed == missed
     for _ in range(40):
         looks.look(20, 20)
@@ -126,7 +132,7 @@ def test_what_is_missing_after_a_gap_is_believed_at_once(attempts: int, records:
 def test_gaps_alone_are_no_rival() -> None:
     looks = _Looks()
     for _ in range(100):
-        looks.look(20, 0, torn=True)
+        looks.look(20, 0, may_have_lost=True)
     assert (looks.suspicion, looks.missed) == ("", 2000)
 
 
@@ -155,16 +161,21 @@ def test_a_credential_whose_records_all_arrive_clears_everybody() -> None:
             restarts=0,
             credentials={1: (20 * minute, 6 * minute), 2: (8 * minute, 8 * minute)},
         )
-        watch, more = look(watch, counts, torn=False, publishing=True)
+        watch, more = compare(watch, counts, may_have_lost=False, publishing=True)
         missed += more
         assert watch.suspicion == ""
     assert missed == 0
 
 
 def test_what_an_account_did_before_it_was_met_is_not_missing() -> None:
-    watch, _ = look(None, Counts(received=5, restarts=0, credentials={1: (5, 5)}), torn=False, publishing=True)
-    watch, missed = look(
-        watch, Counts(received=5, restarts=0, credentials={1: (5, 5), 2: (9000, 0)}), torn=True, publishing=True
+    watch, _ = compare(
+        None, Counts(received=5, restarts=0, credentials={1: (5, 5)}), may_have_lost=False, publishing=True
+    )
+    watch, missed = compare(
+        watch,
+        Counts(received=5, restarts=0, credentials={1: (5, 5), 2: (9000, 0)}),
+        may_have_lost=True,
+        publishing=True,
     )
     assert missed == 0
 

@@ -11,6 +11,9 @@ from exporter.ledger.views.totals import Flow
 from exporter.normalize.credentials import Account
 from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing, CredentialFacts
+from exporter.sources.base import Source
+from exporter.sources.usage_queue import UsageQueue
+from exporter.sources.usage_snapshot import UsageSnapshot
 from exporter.web.credential_states import CredentialState, credential_states
 from exporter.web.overview import MOST_REJECTED, Figures, Spark
 from exporter.web.problems import Problem, find_problems
@@ -76,10 +79,10 @@ def test_missed_records_are_told_for_a_day_after_the_last_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "why"), [("queue-v0", "another program read them"), ("snapshot-v0", "COLLECTOR_INTERVAL_SECONDS")]
+    ("source", "why"), [(UsageQueue, "another program read them"), (UsageSnapshot, "COLLECTOR_INTERVAL_SECONDS")]
 )
-def test_why_records_are_missing_depends_on_the_source(source: str, why: str) -> None:
-    status = ProxyStatus(name="home", state="ok", sentence="It is read.", source=source)
+def test_why_records_are_missing_depends_on_the_source(source: type[Source], why: str) -> None:
+    status = ProxyStatus(name="home", state="ok", sentence="Read.", source_is_cumulative=source.is_cumulative)
     [missed] = _find(statuses=[status], flows={"home": Flow(missed=5, missed_ms=_NOW_MS)}, now_ms=_NOW_MS)
     assert why in missed.text
 

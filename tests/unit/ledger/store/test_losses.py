@@ -9,7 +9,7 @@ import pytest
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import losses
 from exporter.normalize.credentials import Account, read_auth_files
-from exporter.sources.loss_detection import SILENT_LOOKS, Watch
+from exporter.sources.loss_detection import SILENT_LOOKS, LossDetector
 from tests.benches.booking import GOOD, PSEUDONYMS, flow_of, intake_of, open_ledger, take
 
 _NOW_MS = 1_795_000_000_000
@@ -53,11 +53,16 @@ class _Proxy:
             take(intake_of(self.ledger), records)
 
     def look(
-        self, *attempts: int | None, records: int = 0, whole: bool = True, torn: bool = False, publishing: bool = True
-    ) -> Watch | None:
+        self,
+        *attempts: int | None,
+        records: int = 0,
+        whole: bool = True,
+        may_have_lost: bool = False,
+        publishing: bool = True,
+    ) -> LossDetector | None:
         self.ledger.take_inventory("p", _accounts(*attempts), whole=whole)
         self.records(records)
-        return self.ledger.compare_counts("p", torn=torn, publishing=publishing, now_ms=_NOW_MS)
+        return self.ledger.compare_counts("p", may_have_lost=may_have_lost, publishing=publishing, now_ms=_NOW_MS)
 
     @property
     def missed(self) -> int:
@@ -88,14 +93,14 @@ def test_a_suspicion_and_the_estimate_go_on_over_restarts(proxy: _Proxy) -> None
 
 def test_what_breaks_off_counts_nothing(proxy: _Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.look(100)
-    monkeypatch.setattr(losses, "look", _fail)
+    monkeypatch.setattr(losses, "compare", _fail)
     with pytest.raises(RuntimeError):
-        proxy.look(200, torn=True)
+        proxy.look(200, may_have_lost=True)
     monkeypatch.undo()
     assert proxy.missed == 0
-    proxy.look(200, torn=True)
+    proxy.look(200, may_have_lost=True)
     assert proxy.missed == 100
-    proxy.look(200, torn=True)
+    proxy.look(200, may_have_lost=True)
     assert proxy.missed == 100
 
 
@@ -112,17 +117,17 @@ def test_without_counts_nothing_is_known(proxy: _Proxy) -> None:
 def test_a_part_of_an_inventory_is_not_compared(proxy: _Proxy) -> None:
     proxy.look(100, 500)
     proxy.look(100, whole=False)
-    proxy.look(900, 500, torn=True, whole=False)
+    proxy.look(900, 500, may_have_lost=True, whole=False)
     assert proxy.missed == 0
 
 
 def test_an_account_that_was_removed_and_added_again(proxy: _Proxy) -> None:
     proxy.look(100, 500)
-    proxy.look(100, torn=True)
-    watch = proxy.look(110, 0, records=10, torn=True)
+    proxy.look(100, may_have_lost=True)
+    watch = proxy.look(110, 0, records=10, may_have_lost=True)
     assert watch is not None
     assert (proxy.missed, flow_of(proxy.ledger).restarts) == (0, 0)
-    proxy.look(120, 10, records=10, torn=True)
+    proxy.look(120, 10, records=10, may_have_lost=True)
     assert proxy.missed == 10, "ten of the twenty are missing"
 
 
@@ -158,9 +163,9 @@ def test_after_a_restart_every_count_is_new(proxy: _Proxy) -> None:
 
 def test_what_was_queued_when_the_proxy_restarted_is_not_guessed(proxy: _Proxy) -> None:
     proxy.look(100)
-    proxy.look(60, torn=True)
+    proxy.look(60, may_have_lost=True)
     assert proxy.missed == 0
-    proxy.look(80, torn=True)
+    proxy.look(80, may_have_lost=True)
     assert proxy.missed == 20
 
 
@@ -173,7 +178,7 @@ def test_a_restart_that_another_source_tells_of_is_not_counted_here(proxy: _Prox
 def test_the_image_tools_extra_record_stands_for_no_attempt(proxy: _Proxy) -> None:
     proxy.look(100)
     proxy.records(30, **_IMAGE)
-    proxy.look(130, torn=True)
+    proxy.look(130, may_have_lost=True)
     assert proxy.missed == 30
 
 
@@ -181,7 +186,7 @@ def test_prewarms_and_rejected_records_stand_for_attempts(proxy: _Proxy) -> None
     proxy.look(100)
     proxy.records(20, generate=False)
     proxy.records(20, timestamp="yesterday")
-    proxy.look(140, torn=True)
+    proxy.look(140, may_have_lost=True)
     assert flow_of(proxy.ledger).rejected == {"bad_timestamp": 20}
     assert proxy.missed == 0
 
@@ -191,7 +196,7 @@ def test_a_replay_brings_nothing_that_was_missing(proxy: _Proxy) -> None:
     proxy.records(20, timestamp="yesterday")
     proxy.look(120)
     proxy.ledger.queue_rejected(reason=None, now_ms=_NOW_MS)
-    proxy.look(140, torn=True)
+    proxy.look(140, may_have_lost=True)
     assert proxy.missed == 20
 
 
@@ -205,14 +210,14 @@ def test_gaps_are_counted_and_the_last_one_is_remembered(proxy: _Proxy) -> None:
 
 def test_a_watch_of_another_version_is_begun_anew(proxy: _Proxy) -> None:
     proxy.look(100)
-    _write_watch(proxy.ledger, '{"something": "else"}')
-    assert proxy.look(500, torn=True) is not None
+    _write_losses(proxy.ledger, '{"something": "else"}')
+    assert proxy.look(500, may_have_lost=True) is not None
     assert proxy.missed == 0
-    proxy.look(520, torn=True)
+    proxy.look(520, may_have_lost=True)
     assert proxy.missed == 20
 
 
-def _write_watch(ledger: Ledger, text: str) -> None:
+def _write_losses(ledger: Ledger, text: str) -> None:
     with ledger._writing() as connection:
         connection.execute("update proxy set watch = ?", (text,))
 
@@ -220,7 +225,7 @@ def _write_watch(ledger: Ledger, text: str) -> None:
 def test_two_logins_of_one_account_are_compared_as_one(proxy: _Proxy) -> None:
     """Its records are the account's, while the proxy counts the attempts of each file."""
 
-    def look(free: int, pro: int, *, records: int = 0) -> Watch:
+    def look(free: int, pro: int, *, records: int = 0) -> LossDetector:
         files = [{"provider": "claude", "email": "dev@example.com", "status": "active", "failed": 0}] * 2
         told = [
             file | {"name": f"{n}.json", "auth_index": str(n) * 16, "success": attempts}
@@ -229,7 +234,7 @@ def test_two_logins_of_one_account_are_compared_as_one(proxy: _Proxy) -> None:
         accounts = read_auth_files(json.dumps({"files": told}).encode(), PSEUDONYMS.of, received_ms=0).accounts
         proxy.ledger.take_inventory("p", accounts)
         proxy.records(records, auth_index="1" * 16)
-        watch = proxy.ledger.compare_counts("p", torn=False, publishing=True, now_ms=_NOW_MS)
+        watch = proxy.ledger.compare_counts("p", may_have_lost=False, publishing=True, now_ms=_NOW_MS)
         assert watch is not None
         return watch
 

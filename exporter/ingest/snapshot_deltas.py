@@ -1,0 +1,79 @@
+"""The arithmetic of snapshots without details: what was counted between two of them. Pure.
+
+Counts only rise while the proxy lives. One that falls, or a series that vanishes, means that the whole proxy restarted,
+so every count is new. The first value of a series beside known ones is a *false start* if it is too dear to be true: it
+is kept apart, and what comes after it counts.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from exporter.ledger.store.snapshots import Counted, FalseStart, MarkKey
+from exporter.normalize.fingerprint import fingerprint_of
+from exporter.normalize.snapshot import Mark, SnapshotSeries, model_family
+from exporter.pricing.engine import Pricer
+from exporter.records import Billing, Cost, Tokens, UsageRecord
+
+
+def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[MarkKey, Mark]) -> bool:
+    """Whether a count fell or a series vanished since ``marks``: the proxy has started anew."""
+    now = {(each.key, each.model): each for each in snapshot}
+    return any(
+        mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
+        for key, mark in marks.items()
+    )
+
+
+def count_deltas(
+    snapshot: Iterable[SnapshotSeries],
+    marks: Mapping[MarkKey, Mark],
+    *,
+    restarted: bool,
+    proxy: str,
+    pricer: Pricer,
+    false_start_nano: int,
+    at_ms: int,
+) -> Counted:
+    """What ``proxy`` counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``.
+
+    ``false_start_nano``: what a sudden first value may cost, in nano-USD, and still be believed.
+    """
+    increments: list[tuple[UsageRecord, Cost]] = []
+    false_starts: list[FalseStart] = []
+    for series in snapshot:
+        mark = None if restarted else marks.get((series.key, series.model))
+        requests = series.requests - (mark.requests if mark else 0)
+        tokens = series.tokens - (mark.tokens if mark else 0)
+        if requests <= 0 and tokens <= 0:
+            continue
+        record = _increment(proxy, series, requests, tokens, at_ms)
+        worth = _worth(record, pricer)
+        if mark is None and not restarted and worth > false_start_nano:
+            false_starts.append(FalseStart(at_ms, series.client, record.model, requests, tokens, nano_usd=worth))
+        else:
+            increments.append((record, pricer.price(record)))
+    return Counted(increments=increments, false_starts=false_starts, restarted=restarted)
+
+
+def _increment(proxy: str, series: SnapshotSeries, requests: int, tokens: int, at_ms: int) -> UsageRecord:
+    provider, _ = model_family(series.model)
+    return UsageRecord(
+        ts_ms=at_ms,
+        fingerprint=fingerprint_of(("increment/1", proxy, series.key, series.model, at_ms)),
+        provider=provider,
+        model=series.model[:200],
+        alias="",
+        auth_index="",
+        source="",
+        client=series.client,
+        billing=Billing.UNKNOWN,
+        tokens=Tokens(unclassified=max(0, tokens)),
+        counted=max(0, requests),
+    )
+
+
+def _worth(record: UsageRecord, pricer: Pricer) -> int:
+    """What an increment would cost in nano-USD if all its tokens were input: the proxy does not say what they were."""
+    as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
+    return pricer.price(as_input).nano_usd

@@ -1,0 +1,81 @@
+"""What a usage source is: one of the ways in which a proxy hands out its usage.
+
+Each way is a subclass in a file of its own, and a line in ``exporter.sources.detect.SOURCES``. Everything that differs
+between them is said here, so that nothing outside asks which one it is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from exporter.sources.client import ProxyClient
+from exporter.sources.flags import Flags, read_flags
+from exporter.sources.paths import Paths
+
+POLL_SECONDS = 15.0
+
+
+class Version(NamedTuple):
+    """A CPA release; what follows the three numbers (commits on top, the suffix of a fork) does not count."""
+
+    major: int
+    minor: int
+    patch: int
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Where a source delivers. A source calls these from its ``poll`` and lets their errors pass.
+
+    ``records`` gets a JSON array of records, stores it durably before it returns, and returns the number of its
+    elements. ``snapshot`` gets a whole ``/usage`` and when the proxy sent it, in ms. A source that takes records away
+    asks ``may_take`` before each request that does, and calls ``taken`` after it and ``records``, with whether records
+    were lost because the answer to a request that was sent is not whole.
+    """
+
+    records: Callable[[bytes], int]
+    snapshot: Callable[[bytes | bytearray, int], None]
+    may_take: Callable[[], bool] = lambda: True
+    taken: Callable[[bool], None] = lambda _answer_lost: None
+
+
+class Source(ABC):
+    """The usage source of one proxy. For one thread at a time.
+
+    ``kind`` is its name in the ledger, in the label ``source`` and in sentences ("read from its usage queue"); it never
+    changes. A *cumulative* source keeps and counts everything since the proxy's start, so it can be read at any time,
+    and its counts give away restarts and what it does not show. Any other one forgets what it hands out and what is not
+    read within the retention, so losses are looked for. ``restart_cost`` is a sentence: what is lost when the proxy
+    restarts; its ``{unread}`` is the time since the last poll. ``poll_seconds`` is the longest pause between two polls.
+    """
+
+    kind: ClassVar[str]
+    is_cumulative: ClassVar[bool]
+    restart_cost: ClassVar[str]
+    poll_seconds: ClassVar[float] = POLL_SECONDS
+
+    def __init__(self, client: ProxyClient, paths: Paths) -> None:
+        self.client = client
+        self.paths = paths
+        self.version = client.version
+
+    @classmethod
+    @abstractmethod
+    def is_offered(cls, client: ProxyClient, paths: Paths, version: Version | None, /) -> bool:
+        """Whether the proxy has this source at ``paths``, asked without taking any record.
+
+        ``version`` is None if it is unknown. Raises UnknownServerError for an answer that no CPA gives, and the errors
+        of ``client``.
+        """
+
+    @abstractmethod
+    def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
+        """Deliver all that is new; whether nothing is left to be read.
+
+        Raises SourceGoneError if the source is not there any more, and the errors of the client and of ``receiver``.
+        """
+
+    def read_flags(self) -> Flags:
+        """The proxy's settings now: see ``exporter.sources.flags``."""
+        return read_flags(self.client, self.paths)
