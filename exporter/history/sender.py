@@ -14,9 +14,10 @@ from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfig
 from exporter.history.client import PAGE_ROWS, Remote, Row, expect_object
 from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.rows import LabelRows, QuotaRows, Rows
+from exporter.ledger.columns import Entry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.cursor import Entry, Outgoing
+from exporter.ledger.sync.cursor import Outgoing
 
 _FEWEST_ROWS = 50
 _SUSPICIOUS = 8

@@ -42,7 +42,7 @@ from exporter.ledger.store.snapshots import (
 )
 from exporter.ledger.store.verification import LARGEST_CHECKED_BYTES, verify
 from exporter.ledger.sync.cursor import Backlog
-from exporter.ledger.sync.import_state import Restoring
+from exporter.ledger.sync.import_state import LedgerImporter
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
@@ -103,7 +103,7 @@ class Ledger:
         self.totals = Totals(clock)
         self.dictionary = Dictionary(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
-        self.restoring = Restoring(
+        self.restoring = LedgerImporter(
             writing=self._writing,
             dictionary=self.dictionary,
             totals=self.totals,

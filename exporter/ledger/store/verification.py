@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.clock import SystemClock
 from exporter.errors import LedgerCorruptError
+from exporter.ledger.columns import SUMS, TOTAL, insert, listed
 from exporter.ledger.database import damaged
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
 from exporter.ledger.store.booking import sum_all
@@ -26,13 +27,12 @@ _FLOW = (
     " + (select coalesce(sum(records), 0) from rejected_total where proxy = p.id)"
     " + (select coalesce(sum(records), 0) from batch where proxy = p.id)"
 )
-_COLUMNS = ("requests", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
 _SHOWN = "rollup r join series i on i.id = r.series join series s on s.id = coalesce(i.shown, i.id)"
 _COMPARED = {
     "total": (
         "series, basis, billing",
-        f"select {', '.join(('series', 'basis', 'billing', *_COLUMNS))} from total",
-        f"select s.id, r.basis, r.billing, {', '.join(f'sum(r.{column})' for column in _COLUMNS)} from {_SHOWN}"
+        f"select {listed(TOTAL)} from total",
+        f"select s.id, r.basis, r.billing, {', '.join(f'sum(r.{column})' for column in SUMS)} from {_SHOWN}"
         " group by 1, 2, 3",
     ),
     "failed_total": (
@@ -85,8 +85,7 @@ def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
         changed |= {table for table in _TOTALS if before[table] != after[table]}
     if changed == {"total"} and not pruned and not past:
         connection.execute("delete from total")
-        marks = ", ".join("?" * 11)
-        connection.executemany(f"insert into total values ({marks})", after["total"])
+        connection.executemany(insert("total", TOTAL), after["total"])
         return True
     _refuse(path, changed)
     return False

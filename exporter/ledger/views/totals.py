@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.clock import Clock
+from exporter.ledger.columns import TOTAL, listed
 from exporter.ledger.views.scrapers import Scrapers
 
 SeriesKey = tuple[str | int, ...]
@@ -99,7 +100,7 @@ class Totals:
         """Read everything anew; births start waiting anew, for the scrapers that were there."""
         with self.lock:
             self._rows, self.series, self.costs = {}, {}, {}
-            self.set_totals(connection.execute("select * from total").fetchall())
+            self.set_totals(connection.execute(f"select {listed(TOTAL)} from total").fetchall())
             self.failed = {row[:3]: row[3] for row in connection.execute("select * from failed_total")}
             self.unpriced = {row[:2]: row[2] for row in connection.execute("select * from unpriced_total")}
             self.latency = {row[0]: row[1:] for row in connection.execute("select * from latency_histogram")}

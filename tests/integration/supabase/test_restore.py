@@ -448,7 +448,7 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         site.publish(60, hours_ago=30)  # more label sets in a bucket than a page has rows
         _fill(site, first)
     site.lose()
-    for module in ("restore", "remote"):
+    for module in ("recovery.restore", "client"):
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
     clock = SystemClock()
