@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
-from exporter.history.claims import sign_of_proxy
+from exporter.history.claims import proxy_fingerprint
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limit_configs import config_task
@@ -231,7 +231,7 @@ class Exporter:
     def _keep_up(self) -> None:
         """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
         try:
-            self._ledger.reveal(after_seconds=self._birth_seconds)
+            self._ledger.publish(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()
             self.limits.refresh()
             for intake in self._left:
@@ -313,7 +313,7 @@ def proxy_signs(settings: Settings) -> dict[str, str]:
     if key is None:
         return {}
     return {
-        proxy.name: management_key and sign_of_proxy(management_key, project_key=key.get_secret_value())
+        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
         for proxy in settings.proxies
         for management_key in [proxy.management_key.get_secret_value()]
     }

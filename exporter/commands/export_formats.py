@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 from exporter.ledger.schema import BUCKET_MS
 from exporter.metrics.families import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS, Family
@@ -69,7 +69,7 @@ where e.ts_ms >= ? and e.ts_ms < ? order by e.ts_ms, e.id
 class Names:
     """Label values of a series as they are shown."""
 
-    def __init__(self, dictionary: Dictionary, labels: Labels) -> None:
+    def __init__(self, dictionary: LabelStore, labels: Labels) -> None:
         self._dictionary = dictionary
         self._labels = labels
         self._proxies = {id_: name for name, id_ in dictionary.proxies.items()}

@@ -9,7 +9,7 @@ import msgspec
 from exporter.days import local_date
 from exporter.history.client import Row
 from exporter.ledger.columns import Entry, Rollup
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
@@ -32,7 +32,7 @@ _MOST_DAYS = 10_000
 class Rows:
     """Makes rows. Clients and credentials stand under their stable labels; aliases are sent apart."""
 
-    def __init__(self, dictionary: Dictionary, zone: tzinfo) -> None:
+    def __init__(self, dictionary: LabelStore, zone: tzinfo) -> None:
         self._dictionary = dictionary
         self._zone = zone
         self._version = -1
@@ -111,7 +111,7 @@ def _enums(row: Row) -> dict[str, int]:
 class LabelRows:
     """How the clients and credentials of a proxy are shown: what ``exporter_book`` takes as labels."""
 
-    def __init__(self, dictionary: Dictionary, labels: Labels, proxy: str) -> None:
+    def __init__(self, dictionary: LabelStore, labels: Labels, proxy: str) -> None:
         self._dictionary = dictionary
         self._labels = labels
         self._proxy = proxy

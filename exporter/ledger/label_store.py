@@ -61,7 +61,7 @@ class Series:
     shown: int
 
 
-class Dictionary:
+class LabelStore:
     """Ids of proxies, clients, credentials, routes, series and prices.
 
     Methods that may add take the connection of the running transaction. After a rollback the caller must ``load``.

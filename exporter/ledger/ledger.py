@@ -17,7 +17,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.ledger.database import Database, explained_opening
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.booking import Booked, book_entries, take_over
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
@@ -28,7 +28,7 @@ from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import keep_rejected, reject_line, reject_unreadable
 from exporter.ledger.store.replay import queue_rejected
-from exporter.ledger.store.restarts import SourceKind, note_look, note_source
+from exporter.ledger.store.restarts import SourceKind, note_source, record_observation
 from exporter.ledger.store.retention import Pruned, prune
 from exporter.ledger.store.snapshots import (
     Counted,
@@ -101,7 +101,7 @@ class Ledger:
         self._stored_success_ms: dict[int, int] = {}
         self._noted_sources: dict[int, tuple[SourceKind, int]] = {}
         self.totals = Totals(clock)
-        self.dictionary = Dictionary(max_label_sets=max_label_sets)
+        self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
         self.restoring = LedgerImporter(
             writing=self._writing,
@@ -410,7 +410,7 @@ class Ledger:
         """Take over what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
 
         Returns each account with the id of its credential. A restart that the counts give away is counted, unless
-        ``counts_restarts`` is false because the source itself is a better witness.
+        ``counts_restarts`` is false because the source itself is a better detector.
         """
         with self._writing() as connection:
             proxy_id = self.dictionary.proxy_id(connection, proxy)
@@ -419,18 +419,18 @@ class Ledger:
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
             quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
             if whole:
-                note_look(connection, proxy_id, "inventory", restarted=taken.restarted and counts_restarts)
+                record_observation(connection, proxy_id, "inventory", restarted=taken.restarted and counts_restarts)
             flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
         with self.totals.lock:
             self._show_flow(proxy_id, flow)
-            self.totals.bear(taken.births)
+            self.totals.register(taken.new_series)
             self.totals.attempts.update(taken.attempts)
         return taken.credentials
 
-    # --- births ---------------------------------------------------------------------------------------------------
+    # --- series that begin at 0 -----------------------------------------------------------------------------------
 
-    def reveal(self, *, after_seconds: float) -> int:
+    def publish(self, *, after_seconds: float) -> int:
         """Let the series show their value that have been shown at 0 for long enough. Returns their number.
 
         The scrapers are stored, too: after a restart a slow one may be the last to ask.
@@ -439,7 +439,7 @@ class Ledger:
         Prometheus would read the way back up as new usage.
         """
         with self.totals.lock:
-            keys = self.totals.grown_up(after_seconds)
+            keys = self.totals.shown_at_zero(after_seconds)
             scrapers = self.totals.scrapers.lately()
         if keys or scrapers != self.totals.scrapers.stored:
             with self._database.transaction() as connection:
@@ -447,7 +447,7 @@ class Ledger:
                 connection.execute("delete from scraper")
                 connection.executemany("insert into scraper (id) values (?)", [(id_,) for id_ in scrapers])
             self.totals.scrapers.stored = scrapers
-            self.totals.reveal(keys)
+            self.totals.publish(keys)
         return len(keys)
 
     # --- what is done now and then ---------------------------------------------------------------------------------

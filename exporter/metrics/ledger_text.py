@@ -7,7 +7,7 @@ label blocks are kept, because a label changes rarely and escaping it is the dea
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 from exporter.ledger.views.totals import SeriesKey, Totals
 from exporter.metrics.families import (
@@ -47,7 +47,7 @@ _Numbers = TypeVar("_Numbers", int, Sequence[int])
 class LedgerText:
     """Renders the totals. Safe to call from several threads."""
 
-    def __init__(self, totals: Totals, dictionary: Dictionary, labels: Labels) -> None:
+    def __init__(self, totals: Totals, dictionary: LabelStore, labels: Labels) -> None:
         self._totals = totals
         self._dictionary = dictionary
         self._labels = labels
@@ -67,7 +67,7 @@ class LedgerText:
                 self._version = self._labels.version
                 self._proxies = {id_: name for name, id_ in self._dictionary.proxies.items()}
                 self._blocks = {letter: _Blocks() for letter in "scfult"}
-            young = [key for key in totals.births if key[0] in self._blocks] if for_prometheus else []
+            young = [key for key in totals.pending_zero if key[0] in self._blocks] if for_prometheus else []
             series = self._lines("s", totals.series, self._series_block, young)
             costs = self._lines("c", totals.costs, self._cost_block, young)
             failed = self._lines("f", totals.failed, self._failed_block, young)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, listed
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.views.totals import SeriesKey, Totals, encode_key
 from exporter.records import Cost, UsageRecord
@@ -92,13 +92,13 @@ class Booked:
     unpriced: list[tuple[int, str, int]] = field(default_factory=list)
     latency: list[tuple[int, ...]] = field(default_factory=list)
     ttft: list[tuple[int, ...]] = field(default_factory=list)
-    births: list[SeriesKey] = field(default_factory=list)
+    new_series: list[SeriesKey] = field(default_factory=list)
     extra: int = 0
 
 
 def book_entries(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     totals: Totals,
     *,
     proxy: int,
@@ -140,8 +140,8 @@ def book_entries(
         extra=sum(record.extra for record, _ in records) if live else 0,
     )
     connection.execute(_ADD_ROLLUP, (before + 1, _LAST_ID))
-    booked.births = [key for key in _keys(booked) if not totals.known(key)]
-    store_births(connection, booked.births)
+    booked.new_series = [key for key in _keys(booked) if not totals.known(key)]
+    store_pending_zero(connection, booked.new_series)
     return booked
 
 
@@ -171,7 +171,7 @@ def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
 
 def _count_by_credential(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     series: Sequence[int],
     records: Sequence[tuple[UsageRecord, Cost]],
 ) -> None:
@@ -184,16 +184,16 @@ def _count_by_credential(
     )
 
 
-def store_births(connection: sqlite3.Connection, births: list[SeriesKey]) -> None:
+def store_pending_zero(connection: sqlite3.Connection, new: list[SeriesKey]) -> None:
     """Remember, inside the caller's transaction, that these series have not been shown at 0 yet."""
     connection.executemany(
-        "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in births]
+        "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in new]
     )
 
 
 def take_over(booked: Booked, totals: Totals) -> None:
     """Show what was booked. Call it after the commit, holding ``totals.lock``."""
-    totals.bear(booked.births)
+    totals.register(booked.new_series)
     totals.set_totals(booked.totals)
     totals.failed.update({(route, credential, code): requests for route, credential, code, requests in booked.failed})
     totals.unpriced.update({(route, reason): requests for route, reason, requests in booked.unpriced})

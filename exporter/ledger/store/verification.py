@@ -61,7 +61,7 @@ def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    if not _births_are_known(connection):
+    if not _new_series_are_known(connection):
         changed.add("birth")
     if changed or not whole:
         _refuse(path, changed)
@@ -98,10 +98,10 @@ def _refuse(path: Path, changed: set[str]) -> None:
         )
 
 
-def _births_are_known(connection: sqlite3.Connection) -> bool:
+def _new_series_are_known(connection: sqlite3.Connection) -> bool:
     totals = Totals(SystemClock())
     totals.load(connection)
-    return all(totals.known(key) for key in totals.births)
+    return all(totals.known(key) for key in totals.pending_zero)
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:

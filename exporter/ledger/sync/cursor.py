@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from exporter.ledger.columns import Entry, listed
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.ledger.sync.export_state import ProxyState, read_state
 
@@ -40,7 +40,7 @@ class Outgoing:
 class Backlog:
     """Reads what is to be sent, and remembers what was. For one thread. Raises LedgerError throughout."""
 
-    def __init__(self, database: Database, dictionary: Dictionary) -> None:
+    def __init__(self, database: Database, dictionary: LabelStore) -> None:
         self._database = database
         self._dictionary = dictionary
         self._cursors: dict[str, int] = {}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.ledger.columns import Entry, Rollup
-from exporter.ledger.label_store import ANONYMOUS, LABEL, OTHER, Credential, Dictionary, Route
+from exporter.ledger.label_store import ANONYMOUS, LABEL, OTHER, Credential, LabelStore, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, insert_restored
 from exporter.ledger.store.snapshots import MarkKey
@@ -95,7 +95,7 @@ class LedgerImporter:
         self,
         *,
         writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        dictionary: Dictionary,
+        dictionary: LabelStore,
         totals: Totals,
         periods: Periods,
         windows: Windows,
@@ -309,7 +309,7 @@ def _age(session: Session) -> tuple[int, int]:
 
 
 def _take_credential(
-    connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, kept: ExportedCredential
+    connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, kept: ExportedCredential
 ) -> int:
     """Find the credential here, by what names it for good before its ``auth_index``, or make it; its id.
 

@@ -14,7 +14,7 @@ from datetime import date, tzinfo
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import OTHER, Dictionary
+from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.schema import BUCKET_MS
 
 TODAY, YESTERDAY, MONTH = "today", "yesterday", "month"
@@ -89,7 +89,7 @@ class Periods:
         return day_start_ms(day, self._zone) // BUCKET_MS
 
 
-def used_lately(periods: PeriodTotals, dictionary: Dictionary) -> dict[tuple[str, str], int]:
+def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:
     """The requests of today and yesterday by (provider, model), of those that were used at all and have a name."""
     found: defaultdict[tuple[str, str], int] = defaultdict(int)
     for (id_, period), requests in periods.requests.items():
