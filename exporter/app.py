@@ -255,7 +255,7 @@ class Exporter:
         if newest_ms is None:
             return
         now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
-        pruned = self._ledger.prune(
+        pruned = self._ledger.retention.prune(
             entries_before_ms=now_ms - self._retention_ms,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
             stopping=self._stopping.is_set,

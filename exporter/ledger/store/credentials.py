@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from exporter.ledger.label_store import ACCOUNT_ID, EMAIL, LABEL, Credential, LabelStore, shared_handle
+from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.booking import store_pending_zero
 from exporter.ledger.views.totals import Attempts, SeriesKey
 from exporter.normalize.credentials import Account

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
+from exporter.ledger.views.totals import Totals
 
 _CLOCK_DOUBT_MS = 3 * 86_400_000
 _ROWS_PER_STEP = 5_000
@@ -41,42 +42,51 @@ def believable_now_ms(now_ms: int, newest_entry_ms: int) -> int:
     return min(now_ms, newest_entry_ms + _CLOCK_DOUBT_MS)
 
 
-def prune(
-    database: Database,
-    *,
-    entries_before_ms: int,
-    rejected_before_ms: int,
-    deleted_entries: Callable[[int], None],
-    stopping: Callable[[], bool],
-    sent_only: bool = False,
-) -> Pruned:
-    """Delete entries that happened, and rejected records that were received, before these times. Raises LedgerError.
+class Retention:
+    """Deletes what is old."""
 
-    ``sent_only``: what is not in the history yet stays.
+    def __init__(self, database: Database, totals: Totals) -> None:
+        self._database = database
+        self._totals = totals
 
-    ``deleted_entries`` is told the number of each step. Ends early when ``stopping`` says so; the next call goes on.
-    """
-    entries = _delete(
-        database,
-        f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
-        entries_before_ms,
-        deleted=deleted_entries,
-        stopping=stopping,
-        # From the first step on, a snapshot that still shows such a record must not book it again.
-        remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
-        # One whose past has not come back from the history yet has lost nothing by this.
-        + (f" where history_stage = {RESTORED}" if sent_only else ""),
-    )
-    rejected = _delete(
-        database,
-        "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
-        rejected_before_ms,
-        deleted=lambda _rows: None,
-        stopping=stopping,
-    )
-    if entries or rejected:
-        _shrink(database, stopping)
-    return Pruned(entries=entries, rejected=rejected)
+    def prune(
+        self,
+        *,
+        entries_before_ms: int,
+        rejected_before_ms: int,
+        stopping: Callable[[], bool],
+        sent_only: bool = False,
+    ) -> Pruned:
+        """Delete entries that happened, and rejected records that were received, before these times.
+
+        ``sent_only``: what is not in the history yet stays. Ends early when ``stopping`` says so; the next call goes
+        on. Raises LedgerError.
+        """
+        entries = _delete(
+            self._database,
+            f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
+            entries_before_ms,
+            deleted=self._count_deleted,
+            stopping=stopping,
+            # From the first step on, a snapshot that still shows such a record must not book it again.
+            remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
+            # One whose past has not come back from the history yet has lost nothing by this.
+            + (f" where history_stage = {RESTORED}" if sent_only else ""),
+        )
+        rejected = _delete(
+            self._database,
+            "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
+            rejected_before_ms,
+            deleted=lambda _rows: None,
+            stopping=stopping,
+        )
+        if entries or rejected:
+            _shrink(self._database, stopping)
+        return Pruned(entries=entries, rejected=rejected)
+
+    def _count_deleted(self, entries: int) -> None:
+        with self._totals.lock:
+            self._totals.entries -= entries
 
 
 def _delete(

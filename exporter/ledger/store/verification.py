@@ -9,10 +9,12 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from exporter.clock import SystemClock
+import structlog
+
+from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.columns import SUMS, TOTAL, insert, listed
-from exporter.ledger.database import damaged
+from exporter.ledger.database import Database, damaged, explained_opening
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
@@ -48,8 +50,25 @@ _COMPARED = {
 }
 """By table of totals: its key, its rows, and what the roll-up says of them."""
 
+_log = structlog.get_logger("exporter")
 
-def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
+
+def examine(database: Database, clock: Clock) -> None:
+    """Check an open ledger, and log what was found. Raises LedgerError and its subclasses."""
+    began = clock.monotonic()
+    size = database.bytes_on_disk()
+    with explained_opening(database.path), database.transaction() as connection:
+        rebuilt = _verify(connection, database.path, size)
+    _log.info("ledger_checked", seconds=round(clock.monotonic() - began, 1), sums_checked=size <= LARGEST_CHECKED_BYTES)
+    if rebuilt:
+        _log.warning(
+            "ledger_rebuilt",
+            message="The ledger was damaged: its totals were not what was written. They were made anew from the"
+            " entries, which the roll-up confirms, so they are right again. Check the disk.",
+        )
+
+
+def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     """Check the ledger, inside the caller's transaction; whether its totals had to be made anew.
 
     Raises LedgerCorruptError if anything is damaged that cannot be told from the rest. A file of more than

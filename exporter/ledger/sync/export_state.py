@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.ledger.label_store import LABEL
+from exporter.ledger.credential_store import LABEL
 from exporter.ledger.store.snapshots import MarkKey
 from exporter.normalize.snapshot import Mark
 

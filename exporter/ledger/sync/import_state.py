@@ -17,7 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.ledger.columns import Entry, Rollup
-from exporter.ledger.label_store import ANONYMOUS, LABEL, OTHER, Credential, LabelStore, Route
+from exporter.ledger.credential_store import LABEL, Credential
+from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, insert_restored
 from exporter.ledger.store.snapshots import MarkKey

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.initial_schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.metrics.families import (
     LATENCY_BOUNDS,
     LEDGER_FAMILIES,

@@ -129,7 +129,7 @@ def test_a_ledger_that_has_pruned_keeps_the_roll_up_that_it_has(tmp_path: Path) 
     """It was at another project in between, and comes back."""
     ledger = open_ledger(tmp_path)
     _take_record(ledger)
-    ledger.prune(entries_before_ms=2**60, rejected_before_ms=0, stopping=lambda: False)
+    ledger.retention.prune(entries_before_ms=2**60, rejected_before_ms=0, stopping=lambda: False)
     progress = _begin(ledger)
     assert progress.rollups is None
     assert progress.from_ms == 2**60
