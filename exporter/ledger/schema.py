@@ -209,6 +209,13 @@ alter table credential add column retired integer not null default 0;
 update proxy set watch = null;
 """
 
+_ENTRIES = """
+-- How many entries there are beyond those that were booked: those from the history, less those that were deleted.
+alter table installation add column unbooked_entries integer not null default 0;
+update installation set unbooked_entries
+    = (select count(*) from entry) - (select coalesce(sum(booked), 0) from proxy);
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -223,5 +230,6 @@ MIGRATIONS = (
     _POP_MARK,
     _CHECKSUMS,
     _IDENTITY,
+    _ENTRIES,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

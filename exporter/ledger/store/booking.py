@@ -155,7 +155,13 @@ def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) ->
     numbered = [entry._replace(id=lowest - place) for place, entry in enumerate(entries, 1)]
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     connection.execute(_ADD_ROLLUP, (lowest - len(numbered), lowest - 1))
+    count_unbooked(connection, inserted)
     return inserted
+
+
+def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
+    """Count entries that came (or, negative, went) by no booking, inside the caller's transaction."""
+    connection.execute("update installation set unbooked_entries = unbooked_entries + ?", (entries,))
 
 
 def sum_all(connection: sqlite3.Connection) -> None:

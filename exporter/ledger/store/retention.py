@@ -4,11 +4,13 @@ In small transactions, so that booking never waits long, and with the file shrun
 roll-up and periods are untouched: they are sums of their own.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
+from exporter.ledger.store.booking import count_unbooked
 from exporter.ledger.views.totals import Totals
 
 _CLOCK_DOUBT_MS = 3 * 86_400_000
@@ -62,16 +64,22 @@ class Retention:
         ``sent_only``: what is not in the history yet stays. Ends early when ``stopping`` says so; the next call goes
         on. Raises LedgerError.
         """
+        # From the first step on, a snapshot that still shows such a record must not book it again.
+        pruned = "update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
+        if sent_only:  # one whose past has not come back from the history yet has lost nothing by this
+            pruned += f" where history_stage = {RESTORED}"
+
+        def remember(connection: sqlite3.Connection, rows: int) -> None:
+            connection.execute(pruned, (entries_before_ms,))
+            count_unbooked(connection, -rows)
+
         entries = _delete(
             self._database,
             f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
             entries_before_ms,
             deleted=self._count_deleted,
             stopping=stopping,
-            # From the first step on, a snapshot that still shows such a record must not book it again.
-            remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
-            # One whose past has not come back from the history yet has lost nothing by this.
-            + (f" where history_stage = {RESTORED}" if sent_only else ""),
+            remember=remember,
         )
         rejected = _delete(
             self._database,
@@ -96,15 +104,15 @@ def _delete(
     *,
     deleted: Callable[[int], None],
     stopping: Callable[[], bool],
-    remember: str = "",
+    remember: Callable[[sqlite3.Connection, int], None] = lambda _connection, _rows: None,
 ) -> int:
-    """``remember``: a statement about ``before_ms``, run in each transaction that deletes something."""
+    """``remember`` is called in each transaction that deletes something, with the number of rows."""
     total = 0
     while not stopping():
         with database.transaction() as connection:
             rows = connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
-            if rows and remember:
-                connection.execute(remember, (before_ms,))
+            if rows:
+                remember(connection, rows)
         deleted(rows)
         total += rows
         if rows < _ROWS_PER_STEP:
