@@ -46,8 +46,8 @@ def _measure_size(section: Section, label_sets: int, directory: Path) -> None:
     program = Program(directory)
     program.take(Stream(every_label_set(label_sets), records=label_sets).body(label_sets))
     ledger = program.ledger
-    ledger.totals.told(list(ledger.totals.births), "a scraper")
-    ledger.reveal(after_seconds=0)
+    ledger.totals.told(list(ledger.totals.pending_zero), "a scraper")
+    ledger.publish(after_seconds=0)
     ledger.periods.refresh()
     labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
     text = LedgerText(ledger.totals, labels)

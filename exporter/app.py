@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
-from exporter.history.claims import sign_of_proxy
+from exporter.history.claims import proxy_fingerprint
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limit_configs import config_task
@@ -232,7 +232,7 @@ class Exporter:
     def _keep_up(self) -> None:
         """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
         try:
-            self._ledger.reveal(after_seconds=self._birth_seconds)
+            self._ledger.publish(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()
             self.limits.refresh()
             for queue in self._left:
@@ -256,7 +256,7 @@ class Exporter:
         if newest_ms is None:
             return
         now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
-        pruned = self._ledger.prune(
+        pruned = self._ledger.retention.prune(
             entries_before_ms=now_ms - self._retention_ms,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
             stopping=self._stopping.is_set,
@@ -314,7 +314,7 @@ def proxy_signs(settings: Settings) -> dict[str, str]:
     if key is None:
         return {}
     return {
-        proxy.name: management_key and sign_of_proxy(management_key, project_key=key.get_secret_value())
+        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
         for proxy in settings.proxies
         for management_key in [proxy.management_key.get_secret_value()]
     }

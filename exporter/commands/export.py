@@ -11,7 +11,7 @@ from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.commands.export_formats import Span, write_csv, write_jsonl, write_openmetrics
 from exporter.days import day_start_ms
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 
 _END_MS = 2**62
@@ -49,7 +49,7 @@ def export(since: str | None, until: str | None, format_: str) -> None:
         )
         with ledger.reading() as connection:
             # The names of the same moment as the entries: a running exporter adds to both.
-            dictionary = Dictionary(max_label_sets=settings.exporter_max_label_sets)
+            dictionary = LabelStore(max_label_sets=settings.exporter_max_label_sets)
             dictionary.load(connection)
             labels = Labels(dictionary, settings.aliases, pseudonym)
             _FORMATS[format_](connection, labels, span, sys.stdout)

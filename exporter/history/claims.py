@@ -1,7 +1,7 @@
 """The claim of a proxy's name in a project: two exporters must not write under one name.
 
 A name belongs to the ledger that claimed it first, until it is given back. There is one exception, so that a lost data
-directory can be replaced without a hand: a ledger that was made after the other's last sign of life, and reads the same
+directory can be replaced without a hand: a ledger that was made after the other's last heartbeat, and reads the same
 proxy, takes the name over.
 """
 
@@ -18,7 +18,7 @@ STALE_SECONDS = 900
 
 
 @dataclass(frozen=True, slots=True)
-class Claimant:
+class LeaseOwner:
     """Who claims: the id of the ledger, and when that was made, in ms (None: long ago)."""
 
     owner: str
@@ -30,12 +30,12 @@ def owner_of(ledger: Ledger) -> str:
     return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
 
 
-def claimant_of(ledger: Ledger) -> Claimant:
+def lease_owner_of(ledger: Ledger) -> LeaseOwner:
     """The exporter with this ledger. Raises LedgerError."""
-    return Claimant(owner_of(ledger), ledger.backlog.made_ms())
+    return LeaseOwner(owner_of(ledger), ledger.backlog.made_ms())
 
 
-def sign_of_proxy(management_key: str, *, project_key: str) -> str:
+def proxy_fingerprint(management_key: str, *, project_key: str) -> str:
     """What tells in a project that two exporters read the same proxy: they have the same management key.
 
     The secret key of the project goes into it, which is nowhere in there, so that nobody who reads the project's tables
@@ -45,7 +45,7 @@ def sign_of_proxy(management_key: str, *, project_key: str) -> str:
     return hashlib.blake2b(management_key.encode(), key=secret, digest_size=16).hexdigest()
 
 
-def claim(remote: Remote, proxy: str, claimant: Claimant, *, sign: str | None, is_first: bool) -> date | None:
+def claim(remote: Remote, proxy: str, lease_owner: LeaseOwner, *, sign: str | None, is_first: bool) -> date | None:
     """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
 
     Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
@@ -54,12 +54,12 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, sign: str | None, i
     not, only a name that nobody else has had is claimed.
     ``is_first``: this ledger never had the claim, so it may be the successor of one that was lost.
     """
-    asked = {"p_proxy": proxy, "p_owner": claimant.owner, "p_own_only": sign is None, "p_sign": sign or None}
+    asked = {"p_proxy": proxy, "p_owner": lease_owner.owner, "p_own_only": sign is None, "p_sign": sign or None}
     answer = expect_object(remote.call("exporter_claim", **asked))
     if answer["claimed"]:
         return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
-    is_successor = is_first and may_succeed(claimant, sign, seen_at=seen_at, seen_sign=answer["sign"])
+    is_successor = is_first and may_succeed(lease_owner, sign, seen_at=seen_at, seen_sign=answer["sign"])
     if is_successor:
         answer = expect_object(remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
         if answer["claimed"]:
@@ -67,12 +67,12 @@ def claim(remote: Remote, proxy: str, claimant: Claimant, *, sign: str | None, i
     raise name_taken(proxy, seen_at, is_successor=is_successor)
 
 
-def may_succeed(claimant: Claimant, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
-    """Whether the claimant, with this sign of its proxy, may stand in for the ledger that was last seen with that sign.
+def may_succeed(lease_owner: LeaseOwner, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
+    """Whether ``lease_owner``, with this sign of its proxy, may succeed the ledger that was last seen with that sign.
 
     Two clocks are compared, ours and the database's, which may differ by as long as the other has to be silent anyway.
     """
-    is_younger = claimant.made_ms is not None and claimant.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
+    is_younger = lease_owner.made_ms is not None and lease_owner.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
     return is_younger and bool(sign) and sign == seen_sign
 
 

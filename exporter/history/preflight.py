@@ -7,7 +7,7 @@ from functools import partial
 
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError, HistoryError
-from exporter.history.claims import STALE_SECONDS, Claimant, claimant_of, in_utc, may_succeed, name_taken
+from exporter.history.claims import STALE_SECONDS, LeaseOwner, in_utc, lease_owner_of, may_succeed, name_taken
 from exporter.history.client import MIGRATE, Remote
 from exporter.history.predecessor.raw_key_scan import find_old_keys
 from exporter.history.sync import check_schema
@@ -77,10 +77,10 @@ def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mappin
         access = _check_access(remote)
         yield access
         if access.severity == "fine":
-            claimant = claimant_of(ledger)
+            lease_owner = lease_owner_of(ledger)
             for proxy, sign in signs.items():
                 is_first = ledger.backlog.stage(proxy) == NEVER_CLAIMED
-                yield _check_name(remote, claimant, proxy, sign, clock, is_first=is_first)
+                yield _check_name(remote, lease_owner, proxy, sign, clock, is_first=is_first)
             yield from _check_old_rows(remote)
     except HistoryError as exc:
         yield Finding("problem", f"{exc}{_ADVICE.get(exc.reason, '')}")
@@ -143,15 +143,17 @@ def _can_be_read(remote: Remote, name: str) -> bool:
     return True
 
 
-def _check_name(remote: Remote, claimant: Claimant, proxy: str, sign: str, clock: Clock, *, is_first: bool) -> Finding:
+def _check_name(
+    remote: Remote, lease_owner: LeaseOwner, proxy: str, sign: str, clock: Clock, *, is_first: bool
+) -> Finding:
     """Whether the name is free, ours, or another exporter's."""
     found = remote.first("exporter_proxies", "owner,given_back,seen_at,sign", newest="seen_at", where={"name": proxy})
     if found is None or found["given_back"]:
         return Finding("fine", f"the proxy name {proxy} is free")
     seen_at = datetime.fromisoformat(str(found["seen_at"]))
-    if found["owner"] == claimant.owner:
+    if found["owner"] == lease_owner.owner:
         return Finding("fine", f"the proxy name {proxy} is this exporter's, last used at {in_utc(seen_at)}")
-    is_successor = is_first and may_succeed(claimant, sign, seen_at=seen_at, seen_sign=found["sign"])
+    is_successor = is_first and may_succeed(lease_owner, sign, seen_at=seen_at, seen_sign=found["sign"])
     if is_successor and clock.now() - seen_at.timestamp() > STALE_SECONDS:
         return Finding(
             "warning",

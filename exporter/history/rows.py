@@ -1,95 +1,66 @@
 """What the ledger holds, as the rows that the functions in Supabase take. Nothing in them names a person."""
 
 from collections.abc import Iterable
-from datetime import tzinfo
+from datetime import datetime, tzinfo
+from operator import attrgetter
 
 import msgspec
 
 from exporter.days import local_date
 from exporter.history.client import Row
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.columns import Entry, Rollup
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.sync.cursor import Entry
+from exporter.ledger.sync.import_state import RestoredEntry, RestoredRollup, RestoredSeries
 from exporter.records import Basis, Billing
 
 _BASIS = {int(basis): basis.label for basis in Basis}
 _BILLING = {int(billing): billing.label for billing in Billing}
+_BASIS_NUMBERS = {label: number for number, label in _BASIS.items()}
+_BILLING_NUMBERS = {label: number for number, label in _BILLING.items()}
+_OTHERS = ("id", "fingerprint", "series", "price", "basis", "billing", "live", "counted")
+_SAME = tuple(name for name in Entry._fields if name not in _OTHERS)
+"""The columns of an entry that the history has as they are."""
+_same = attrgetter(*_SAME)
+_NOT_YET = {"id": 0, "series": 0, "price": 0, "live": 0}
+"""What a ledger decides when it takes an entry from the history."""
 _MOST_DAYS = 10_000
-
-
-class _BookRow(msgspec.Struct, gc=False):
-    """What ``exporter_book`` takes for one record, in the order of ``Rows._row``."""
-
-    ts_ms: int
-    fingerprint: str
-    """Has more digits than a number in JSON may have."""
-    day: str
-    provider: str
-    model: str
-    credential: str
-    client: str
-    price: str
-    basis: str
-    billing: str
-    live: bool
-    requests: int
-    code: str
-    unpriced: str
-    latency_ms: int
-    ttft_ms: int
-    uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    unclassified: int
-    nano_usd: int
 
 
 class Rows:
     """Makes rows. Clients and credentials stand under their stable labels; aliases are sent apart."""
 
-    def __init__(self, dictionary: Dictionary, zone: tzinfo) -> None:
+    def __init__(self, dictionary: LabelStore, zone: tzinfo) -> None:
         self._dictionary = dictionary
         self._zone = zone
         self._version = -1
-        self._names: dict[int, tuple[str, str, str, str]] = {}
+        self._label_sets: dict[int, dict[str, str]] = {}
         self._days: dict[int, str] = {}
 
     def of(self, entries: Iterable[Entry]) -> str:
         """One row for each entry, as a JSON text."""
         if self._version != self._dictionary.labels_version:
             self._version = self._dictionary.labels_version
-            self._names.clear()
+            self._label_sets.clear()
         return msgspec.json.encode([self._row(entry) for entry in entries]).decode()
 
-    def _row(self, entry: Entry) -> _BookRow:
-        names = self._names.get(entry.series)
-        if names is None:
-            names = self._names[entry.series] = self._names_of(entry.series)
-        return _BookRow(
-            entry.ts_ms,
-            str(entry.fingerprint),
-            self.day(entry.ts_ms),
-            *names,
-            self._dictionary.prices[entry.price],
-            _BASIS[entry.basis],
-            _BILLING[entry.billing],
-            bool(entry.live),
-            entry.counted,
-            entry.code,
-            entry.unpriced,
-            entry.latency_ms,
-            entry.ttft_ms,
-            entry.uncached,
-            entry.cache_read,
-            entry.cache_write,
-            entry.output,
-            entry.reasoning,
-            entry.unclassified,
-            entry.nano_usd,
+    def _row(self, entry: Entry) -> Row:
+        """What ``exporter_book`` takes for one record."""
+        labels = self._label_sets.get(entry.series)
+        if labels is None:
+            labels = self._label_sets[entry.series] = self._labels_of(entry.series)
+        return dict(
+            zip(_SAME, _same(entry), strict=True),
+            fingerprint=str(entry.fingerprint),  # has more digits than a number in JSON may have
+            day=self.day(entry.ts_ms),
+            price=self._dictionary.prices[entry.price],
+            basis=_BASIS[entry.basis],
+            billing=_BILLING[entry.billing],
+            live=bool(entry.live),
+            requests=entry.counted,
+            **labels,
         )
 
     def day(self, ts_ms: int) -> str:
@@ -102,17 +73,45 @@ class Rows:
             day = self._days[bucket] = local_date(bucket * BUCKET_MS, self._zone).isoformat()
         return day
 
-    def _names_of(self, id_: int) -> tuple[str, str, str, str]:
+    def _labels_of(self, id_: int) -> dict[str, str]:
         series = self._dictionary.series[id_]
         route = self._dictionary.routes[series.route]
         credential = self._dictionary.resolved(series.credential)
-        return route.provider, route.model, credential.label, self._dictionary.clients[series.client]
+        client = self._dictionary.clients[series.client]
+        return RestoredSeries(route.provider, route.model, credential.label, client)._asdict()
+
+
+def restored_entry(row: Row) -> RestoredEntry:
+    """What ``exporter_records`` answers with for one record."""
+    known = {name: row[name] for name in Entry._fields if name in row}
+    given = {"fingerprint": int(row["fingerprint"]), "counted": row["requests"], **_enums(row)}
+    return RestoredEntry(_series(row), row["price"], Entry(**known | _NOT_YET | given))
+
+
+def restored_rollup(row: Row) -> RestoredRollup:
+    """A row of ``usage_rollups``."""
+    known = {name: row[name] for name in Rollup._fields if name in row}
+    bucket = moment_ms(row["bucket"]) // BUCKET_MS
+    return RestoredRollup(_series(row), Rollup(**known | {"bucket": bucket, "series": 0, **_enums(row)}))
+
+
+def moment_ms(moment: str) -> int:
+    """A moment as Supabase writes it."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _series(row: Row) -> RestoredSeries:
+    return RestoredSeries(row["provider"], row["model"], row["credential"], row["client"])
+
+
+def _enums(row: Row) -> dict[str, int]:
+    return {"basis": _BASIS_NUMBERS[row["basis"]], "billing": _BILLING_NUMBERS[row["billing"]]}
 
 
 class LabelRows:
     """How the clients and credentials of a proxy are shown: what ``exporter_book`` takes as labels."""
 
-    def __init__(self, dictionary: Dictionary, labels: Labels, proxy: str) -> None:
+    def __init__(self, dictionary: LabelStore, labels: Labels, proxy: str) -> None:
         self._dictionary = dictionary
         self._labels = labels
         self._proxy = proxy

@@ -14,14 +14,15 @@ from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfig
 from exporter.history.client import PAGE_ROWS, Remote, Row, expect_object
 from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.rows import LabelRows, QuotaRows, Rows
+from exporter.ledger.columns import Entry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.cursor import Entry, Outgoing
+from exporter.ledger.sync.cursor import Outgoing
 
 _FEWEST_ROWS = 50
 _SUSPICIOUS = 8
 """After so many records one after the other that are all refused, some from all over the batch are tried."""
-_SIGN_OF_LIFE_SECONDS = 240.0
+_HEARTBEAT_SECONDS = 240.0
 
 _log = structlog.get_logger("exporter.history")
 
@@ -159,7 +160,7 @@ class Sender:
         self._frozen += answer["frozen"]
 
     def _send_apart(self, labels: list[Row], checkpoint: Row | None) -> None:
-        if labels or checkpoint is None:  # either call is a sign of life
+        if labels or checkpoint is None:  # either call is a heartbeat
             self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if checkpoint is not None:
             try:
@@ -208,8 +209,8 @@ class Sender:
         self._too_late = self._frozen = 0
 
     def _is_quiet(self) -> bool:
-        """Whether it is time for a sign of life, without which another exporter could take the claim."""
-        return self._called is None or self._clock.monotonic() - self._called >= _SIGN_OF_LIFE_SECONDS
+        """Whether it is time for a heartbeat, without which another exporter could take the claim."""
+        return self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
 
     def _call(self, function: str, **parameters: object) -> object:
         answer = self._remote.call(function, p_proxy=self.name, p_owner=self._owner, **parameters)

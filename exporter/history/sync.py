@@ -14,7 +14,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
-from exporter.history.claims import claim, claimant_of
+from exporter.history.claims import claim, lease_owner_of
 from exporter.history.client import Remote, expect_number
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
@@ -98,8 +98,8 @@ class History:
         self._sign_of = sign_of
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._claimant = claimant_of(ledger)
-        self._owner = self._claimant.owner
+        self._lease_owner = lease_owner_of(ledger)
+        self._owner = self._lease_owner.owner
         self._stopping = threading.Event()
         self._knows_schema = False
         self._problem: HistoryError | None = None
@@ -221,7 +221,7 @@ class History:
             if exc.reason != "name_taken":
                 raise
             name = f"{proxy}-{self._owner[:8]}"
-            claim(self._remote, name, self._claimant, sign=None, is_first=False)
+            claim(self._remote, name, self._lease_owner, sign=None, is_first=False)
             self._senders[proxy] = self._sender(proxy, name)
             _log.warning(
                 "history_name_changed",
@@ -240,7 +240,7 @@ class History:
         deleted_before = claim(
             self._remote,
             proxy,
-            self._claimant,
+            self._lease_owner,
             sign=self._sign_of(proxy) if proxy in self._polled else None,
             is_first=backlog.stage(proxy) == NEVER_CLAIMED,
         )

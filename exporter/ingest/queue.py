@@ -12,7 +12,8 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ingest.header_readings import HeaderReadings
-from exporter.ledger.ledger import Ledger, StoredBatch
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import StoredBatch
 from exporter.logs import TellOnce
 from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.pseudonyms import Pseudonym

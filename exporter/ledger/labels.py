@@ -7,7 +7,7 @@ was first met. So an alias can come, change and go without splitting a total.
 import threading
 from typing import NamedTuple
 
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.settings.model import Aliases, CredentialAlias
 
@@ -41,7 +41,7 @@ class CredentialLabels(NamedTuple):
 class Labels:
     """Looks up shown labels. ``version`` rises whenever one that was given out may have changed."""
 
-    def __init__(self, dictionary: Dictionary, aliases: Aliases, pseudonym: Pseudonym) -> None:
+    def __init__(self, dictionary: LabelStore, aliases: Aliases, pseudonym: Pseudonym) -> None:
         self._dictionary = dictionary
         self._client_aliases = {pseudonym(alias.key.get_secret_value()): alias.alias for alias in aliases.clients}
         self._credential_aliases = [(*_handle(alias, pseudonym), alias.alias) for alias in aliases.credentials]

@@ -5,31 +5,28 @@ forgotten it; ``book`` interprets it and deletes it in the transaction that make
 behind is a stored batch, and booking it later is the same call.
 """
 
-import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 
-import structlog
-
 from exporter.clock import Clock
-from exporter.ledger.database import Database, explained_opening
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.database import Database
+from exporter.ledger.label_store import LabelStore
+from exporter.ledger.store.batches import StoredBatch, store_batch, take_stored
 from exporter.ledger.store.booking import Booked, book_entries, take_over
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
-from exporter.ledger.store.packing import SpoiltError, pack, unpack
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.rejections import keep_rejected, reject_line, reject_unreadable
+from exporter.ledger.store.rejections import reject_line
 from exporter.ledger.store.replay import queue_rejected
-from exporter.ledger.store.restarts import note_look, note_source
-from exporter.ledger.store.retention import Pruned, prune
+from exporter.ledger.store.restarts import note_source, record_observation
+from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import (
     Counted,
     Identity,
@@ -40,9 +37,9 @@ from exporter.ledger.store.snapshots import (
     join_restored,
     known_details,
 )
-from exporter.ledger.store.verification import LARGEST_CHECKED_BYTES, verify
+from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.cursor import Backlog
-from exporter.ledger.sync.import_state import Restoring
+from exporter.ledger.sync.import_state import LedgerImporter
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
@@ -54,18 +51,15 @@ from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.sources.loss_detection import LossDetector
 
 _SUCCESS_STORED_EVERY_MS = 60_000
-_log = structlog.get_logger("exporter")
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBatch:
-    """A batch that is on disk and not booked yet."""
+class _Change:
+    """A transaction that changes a proxy; ``booked`` are the bookings to be shown after its commit."""
 
-    id: int
-    proxy: str
-    received_ms: int
-    lines: list[bytes]
-    replayed: bool = False
+    connection: sqlite3.Connection
+    proxy: int
+    booked: list[Booked] = field(default_factory=list)
 
 
 class Ledger:
@@ -78,13 +72,13 @@ class Ledger:
 
         ``alone``: no other process has it open, so it is checked, unless it is what it was at its last clean end.
         """
-        as_it_ended = not alone or not path.exists() or is_as_it_ended(path)
+        trusted = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path)
         self._clock = clock
         self._alone = alone
-        if not as_it_ended:
+        if not trusted:
             try:
-                self._examine()
+                examine(self._database, clock)
             except BaseException:
                 self._database.close()
                 raise
@@ -101,9 +95,10 @@ class Ledger:
         self._stored_success_ms: dict[int, int] = {}
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
-        self.dictionary = Dictionary(max_label_sets=max_label_sets)
+        self.retention = Retention(self._database, self.totals)
+        self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
-        self.restoring = Restoring(
+        self.restoring = LedgerImporter(
             writing=self._writing,
             dictionary=self.dictionary,
             totals=self.totals,
@@ -126,92 +121,23 @@ class Ledger:
         if self._alone:
             note_end(self._database.path)
 
-    def _examine(self) -> None:
-        began = self._clock.monotonic()
-        size = self._database.bytes_on_disk()
-        with explained_opening(self._database.path), self._database.transaction() as connection:
-            rebuilt = verify(connection, self._database.path, size)
-        _log.info(
-            "ledger_checked",
-            seconds=round(self._clock.monotonic() - began, 1),
-            sums_checked=size <= LARGEST_CHECKED_BYTES,
-        )
-        if rebuilt:
-            _log.warning(
-                "ledger_rebuilt",
-                message="The ledger was damaged: its totals were not what was written. They were made anew from the"
-                " entries, which the roll-up confirms, so they are right again. Check the disk.",
-            )
-
     def register(self, proxy: str) -> int:
         """The id of a proxy, made if it is new. Afterwards its flow is in ``totals.flows``."""
-        with self._writing() as connection:
-            id_ = self.dictionary.proxy_id(connection, proxy)
-            flow = read_flow(connection, id_)
-        self._show_flow(id_, flow)
-        return id_
-
-    # --- store and book -------------------------------------------------------------------------------------------
+        with self._changing(proxy) as change:
+            return change.proxy
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
-        """Put a redacted batch on disk; None if nothing in it can be booked.
-
-        What could not be read is counted as received and rejected at once: there is nothing of it to try again.
-        """
+        """Put a redacted batch on disk; None if nothing in it can be booked."""
         if not batch.received:
             return None
-        id_: int | None = None
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, proxy)
-            # The last snapshot is not the last look any more: another source has been read.
-            connection.execute(
-                "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy_id)
-            )
-            for unreadable in batch.unreadable:
-                reject_unreadable(connection, proxy_id, received_ms, unreadable)
-            if batch.lines:
-                id_ = connection.execute(
-                    "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
-                    (proxy_id, received_ms, len(batch.lines), pack(batch.lines)),
-                ).lastrowid
-            flow = read_flow(connection, proxy_id)
-        self._show_flow(proxy_id, flow)
+        with self._changing(proxy) as change:
+            id_ = store_batch(change.connection, change.proxy, batch, received_ms=received_ms)
         return None if id_ is None else StoredBatch(id_, proxy, received_ms, batch.lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
-        batches: list[StoredBatch] = []
-        for id_, received_ms, packed, replayed, records in self._packed(proxy):
-            try:
-                lines = unpack(packed)
-            except SpoiltError:
-                lines = []
-            if len(lines) != records:
-                self._reject_spoilt(id_, packed)
-            else:
-                batches.append(StoredBatch(id_, proxy, received_ms, lines, replayed=bool(replayed)))
-        return batches
-
-    def _packed(self, proxy: str) -> list[tuple[int, int, bytes, int, int]]:
-        with self._database.transaction() as connection:
-            return connection.execute(
-                "select b.id, b.received_ms, b.lines, b.replayed, b.records from batch b"
-                " join proxy p on p.id = b.proxy where p.name = ? order by b.id",
-                (proxy,),
-            ).fetchall()
-
-    def _reject_spoilt(self, batch: int, packed: bytes) -> None:
-        with self._writing() as connection:
-            (proxy_id, received_ms, records) = connection.execute(
-                "delete from batch where id = ? returning proxy, received_ms, records", (batch,)
-            ).fetchone()
-            why = Rejected(
-                reason="spoilt_batch", detail=f"{records} stored records cannot be read back: a damaged disk?"
-            )
-            digest = hashlib.sha256(packed).digest()
-            keep_rejected(connection, proxy_id, received_ms, why, (None, len(packed), digest), records=records)
-            flow = read_flow(connection, proxy_id)
-        self._show_flow(proxy_id, flow)
+        with self._changing(proxy) as change:
+            return take_stored(change.connection, proxy, change.proxy)
 
     def book(
         self,
@@ -229,38 +155,35 @@ class Ledger:
 
         Raises LedgerError if the ledger cannot be written; the batch then stays stored.
         """
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, batch.proxy)
+        with self._changing(batch.proxy) as change:
+            connection = change.connection
             if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
                 return  # booked already
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
-            known = known_details(connection, proxy_id, list(by_identity)) if by_identity else set()
+            known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
             booked = book_entries(
                 connection,
                 self.dictionary,
                 self.totals,
-                proxy=proxy_id,
+                proxy=change.proxy,
                 records=[*records, *new],
                 live=not batch.replayed,
             )
+            change.booked.append(booked)
             quotas = self.quotas.note(
                 connection,
-                [(self._credential_of(connection, proxy_id, record), reading) for record, reading in readings],
+                [(self._credential_of(connection, change.proxy, record), reading) for record, reading in readings],
                 now_ms=batch.received_ms,
             )
             for line, why in rejected:
-                reject_line(connection, proxy_id, batch.received_ms, line, why)
+                reject_line(connection, change.proxy, batch.received_ms, line, why)
             connection.execute(
                 "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, duplicate = duplicate + ?3,"
                 " extra = extra + ?4 where id = ?5",
-                (booked.entries, batch.replayed, len(details) - len(new), booked.extra, proxy_id),
+                (booked.entries, batch.replayed, len(details) - len(new), booked.extra, change.proxy),
             )
-            flow = read_flow(connection, proxy_id)
         self.quotas.take_over(quotas)
-        self._show_booked(proxy_id, [booked], flow)
-
-    # --- snapshots ------------------------------------------------------------------------------------------------
 
     def book_details(
         self,
@@ -275,59 +198,43 @@ class Ledger:
         ``duplicates`` are further ones that were not looked up. Returns the identities that were known. Raises
         LedgerError if the ledger cannot be written; then nothing of it is booked.
         """
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, proxy)
+        with self._changing(proxy) as change:
             known, booked = book_details(
-                connection,
+                change.connection,
                 self.dictionary,
                 self.totals,
-                proxy=proxy_id,
+                proxy=change.proxy,
                 records=records,
                 rejected=rejected,
                 duplicates=duplicates,
                 now_ms=int(self._clock.now() * 1000),
             )
-            flow = read_flow(connection, proxy_id)
-        self._show_booked(proxy_id, booked, flow)
+            change.booked.extend(booked)
         return known
 
     def close_snapshot(self, proxy: str, end: SnapshotEnd) -> None:
         """End the booking of a snapshot, in one transaction. Raises LedgerError."""
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, proxy)
-            booked = close_snapshot(
-                connection, self.dictionary, self.totals, proxy=proxy_id, end=end, now_ms=int(self._clock.now() * 1000)
+        now_ms = int(self._clock.now() * 1000)
+        with self._changing(proxy) as change:
+            change.booked.append(
+                close_snapshot(
+                    change.connection, self.dictionary, self.totals, proxy=change.proxy, end=end, now_ms=now_ms
+                )
             )
-            flow = read_flow(connection, proxy_id)
-        self._show_booked(proxy_id, [booked], flow)
 
     def join_restored(self, proxy: str, counted: Counted) -> None:
         """Go on from what was restored of the last snapshot of a proxy, and book what was ``counted`` after that.
 
         Raises LedgerError.
         """
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, proxy)
-            booked = join_restored(connection, self.dictionary, self.totals, proxy=proxy_id, counted=counted)
-            flow = read_flow(connection, proxy_id)
-        self._show_booked(proxy_id, [booked], flow)
-
-    def _show_booked(self, proxy: int, booked: Sequence[Booked], flow: Flow) -> None:
-        """Bring memory up to date after the commit of a booking."""
-        with self.totals.lock:
-            for each in booked:
-                take_over(each, self.totals)
-            self._show_flow(proxy, flow)
-        for each in booked:
-            if each.oldest_bucket is not None:
-                self.periods.touched(each.oldest_bucket)
-                self.windows.touched(each.oldest_bucket)
+        with self._changing(proxy) as change:
+            change.booked.append(
+                join_restored(change.connection, self.dictionary, self.totals, proxy=change.proxy, counted=counted)
+            )
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
         return self.dictionary.resolved(series.credential).id
-
-    # --- state of a proxy -----------------------------------------------------------------------------------------
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
         """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``.
@@ -356,20 +263,15 @@ class Ledger:
         proxy_id = self.dictionary.proxies[proxy]
         if self._noted_sources.get(proxy_id) == (kind, self.flow(proxy).restarts):
             return kind
-        with self._writing() as connection:
-            before = note_source(connection, proxy_id, kind)
-            flow = read_flow(connection, proxy_id)
-        self._noted_sources[proxy_id] = (kind, flow.restarts)
-        self._show_flow(proxy_id, flow)
+        with self._changing(proxy) as change:
+            before = note_source(change.connection, proxy_id, kind)
+        self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
         return before
 
     def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
         """``proxy`` was not read for longer than it keeps a record, or (None) a pop was cut. Raises LedgerError."""
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxies[proxy]
-            note_gap(connection, proxy_id, ended_ms=ended_ms, seconds=seconds)
-            flow = read_flow(connection, proxy_id)
-        self._show_flow(proxy_id, flow)
+        with self._changing(proxy) as change:
+            note_gap(change.connection, change.proxy, ended_ms=ended_ms, seconds=seconds)
 
     def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
         """Mark the pop under way as one that may be cut, or (None) take the mark away. Raises LedgerError."""
@@ -380,23 +282,15 @@ class Ledger:
 
     def settle_pop_mark(self, proxy: str) -> bool:
         """Count the pop that an earlier process left marked, as a gap; whether there was one. Raises LedgerError."""
-        proxy_id = self.dictionary.proxies[proxy]
-        with self._writing() as connection:
-            found = settle_pop_mark(connection, proxy_id)
-            flow = read_flow(connection, proxy_id)
-        self._show_flow(proxy_id, flow)
-        return found
+        with self._changing(proxy) as change:
+            return settle_pop_mark(change.connection, change.proxy)
 
     def compare_counts(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
         """Compare what ``proxy`` counted with what arrived: see ``ledger.store.losses``. Raises LedgerError."""
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxies[proxy]
-            watch = compare_counts(
-                connection, proxy_id, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
+        with self._changing(proxy) as change:
+            return compare_counts(
+                change.connection, change.proxy, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
             )
-            flow = read_flow(connection, proxy_id)
-        self._show_flow(proxy_id, flow)
-        return watch
 
     def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about the credential of a record."""
@@ -412,27 +306,23 @@ class Ledger:
         """Take over what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
 
         Returns each account with the id of its credential. A restart that the counts give away is counted, unless
-        ``counts_restarts`` is false because the source itself is a better witness.
+        ``counts_restarts`` is false because the source itself is a better detector.
         """
-        with self._writing() as connection:
-            proxy_id = self.dictionary.proxy_id(connection, proxy)
-            taken = take_inventory(connection, self.dictionary, accounts, proxy=proxy_id, whole=whole)
+        with self._changing(proxy) as change:
+            connection = change.connection
+            taken = take_inventory(connection, self.dictionary, accounts, proxy=change.proxy, whole=whole)
             self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
             quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
             if whole:
-                note_look(connection, proxy_id, "inventory", restarted=taken.restarted and counts_restarts)
-            flow = read_flow(connection, proxy_id)
+                record_observation(connection, change.proxy, "inventory", restarted=taken.restarted and counts_restarts)
         self.quotas.take_over(quotas)
         with self.totals.lock:
-            self._show_flow(proxy_id, flow)
-            self.totals.bear(taken.births)
+            self.totals.register(taken.new_series)
             self.totals.attempts.update(taken.attempts)
         return taken.credentials
 
-    # --- births ---------------------------------------------------------------------------------------------------
-
-    def reveal(self, *, after_seconds: float) -> int:
+    def publish(self, *, after_seconds: float) -> int:
         """Let the series show their value that have been shown at 0 for long enough. Returns their number.
 
         The scrapers are stored, too: after a restart a slow one may be the last to ask.
@@ -441,7 +331,7 @@ class Ledger:
         Prometheus would read the way back up as new usage.
         """
         with self.totals.lock:
-            keys = self.totals.grown_up(after_seconds)
+            keys = self.totals.shown_at_zero(after_seconds)
             scrapers = self.totals.scrapers.lately()
         if keys or scrapers != self.totals.scrapers.stored:
             with self._database.transaction() as connection:
@@ -449,33 +339,8 @@ class Ledger:
                 connection.execute("delete from scraper")
                 connection.executemany("insert into scraper (id) values (?)", [(id_,) for id_ in scrapers])
             self.totals.scrapers.stored = scrapers
-            self.totals.reveal(keys)
+            self.totals.publish(keys)
         return len(keys)
-
-    # --- what is done now and then ---------------------------------------------------------------------------------
-
-    def prune(
-        self,
-        *,
-        entries_before_ms: int,
-        rejected_before_ms: int,
-        stopping: Callable[[], bool],
-        sent_only: bool = False,
-    ) -> Pruned:
-        """Delete what is old: see ``exporter.ledger.store.retention``. Raises LedgerError."""
-
-        def count(deleted: int) -> None:
-            with self.totals.lock:
-                self.totals.entries -= deleted
-
-        return prune(
-            self._database,
-            entries_before_ms=entries_before_ms,
-            rejected_before_ms=rejected_before_ms,
-            deleted_entries=count,
-            stopping=stopping,
-            sent_only=sent_only,
-        )
 
     def newest_entry_ms(self) -> int | None:
         """When the newest entry happened, by its proxy's clock."""
@@ -501,8 +366,6 @@ class Ledger:
         """A connection that only reads, for exports and pages. Raises LedgerError."""
         return self._database.reading()
 
-    # --- inside ---------------------------------------------------------------------------------------------------
-
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
@@ -517,7 +380,19 @@ class Ledger:
         self.dictionary.load(connection)
         self._dictionary_is_stale = False
 
-    def _show_flow(self, proxy: int, flow: Flow) -> None:
-        flow.last_success_ms = self._last_success_ms.get(proxy, flow.last_success_ms)
+    @contextmanager
+    def _changing(self, proxy: str) -> Iterator[_Change]:
+        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did."""
+        with self._writing() as connection:
+            change = _Change(connection, self.dictionary.proxy_id(connection, proxy))
+            yield change
+            flow = read_flow(connection, change.proxy)
         with self.totals.lock:
-            self.totals.flows[proxy] = flow
+            for booked in change.booked:
+                take_over(booked, self.totals)
+            flow.last_success_ms = self._last_success_ms.get(change.proxy, flow.last_success_ms)
+            self.totals.flows[change.proxy] = flow
+        for booked in change.booked:
+            if booked.oldest_bucket is not None:
+                self.periods.touched(booked.oldest_bucket)
+                self.windows.touched(booked.oldest_bucket)

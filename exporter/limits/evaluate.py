@@ -7,7 +7,7 @@ limits or the labels change.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 from exporter.ledger.views.usage_sums import WindowLook, WindowSums
 from exporter.limits.model import Limit, Per, Unit, Usage
@@ -62,7 +62,7 @@ class Evaluation:
 class Evaluator:
     """Evaluates limits. For one thread at a time."""
 
-    def __init__(self, dictionary: Dictionary, labels: Labels) -> None:
+    def __init__(self, dictionary: LabelStore, labels: Labels) -> None:
         self._dictionary = dictionary
         self._labels = labels
         self._version = (-1, -1)

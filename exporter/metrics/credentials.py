@@ -77,7 +77,7 @@ def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) ->
     """The proxy's own counts of attempts, and the credentials that are shown at 0 because they are young."""
     (attempts,) = made = samples_of(CREDENTIAL_ATTEMPTS)
     with ledger.totals.lock:
-        young = [key for key in ledger.totals.births if key[0] == "a"] if for_prometheus else []
+        young = [key for key in ledger.totals.pending_zero if key[0] == "a"] if for_prometheus else []
         sums = shown_attempts(ledger, labels, hidden={key[1] for key in young})
     for shown, count in sums.items():
         attempts.add(count.success, **shown._asdict(), result="success")

@@ -114,7 +114,7 @@ class LedgerText:
             if self._version != self._labels.version:
                 self._version = self._labels.version
                 self._blocks = {letter: _Blocks() for letter in "scfult"}
-            young = [key for key in totals.births if key[0] in self._blocks] if for_prometheus else []
+            young = [key for key in totals.pending_zero if key[0] in self._blocks] if for_prometheus else []
             series = self._lines("s", totals.series, lambda id_: REQUESTS.block(self._series(id_)), young)
             costs = self._lines("c", totals.costs, self._cost_block, young)
             failed = self._lines("f", totals.failed, self._failed_block, young)

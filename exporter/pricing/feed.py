@@ -17,9 +17,8 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, PriceFeedError
-from exporter.ledger.store.price_feed import FeedPrice, StoredFeed
 from exporter.pricing.cost import Price, Tariff
-from exporter.pricing.feed_format import Feed, read_feed, read_tariff, tariff_text
+from exporter.pricing.feed_format import Feed, FeedPrice, StoredFeed, read_feed, read_tariff, tariff_text
 from exporter.pricing.lookup import Listed, PriceList, Rows, catalogue_ways
 
 _DAY_SECONDS = 86_400.0

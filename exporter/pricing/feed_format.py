@@ -66,6 +66,22 @@ Feed = dict[_Key, Tariff]
 """The price of each model, by section and name."""
 
 
+class FeedPrice(msgspec.Struct, frozen=True):
+    """A price of the feed: ``tariff`` is text, ``since_ms`` is when it was first seen, 0 for a model's first price."""
+
+    section: str
+    model: str
+    since_ms: int
+    tariff: str
+
+
+class StoredFeed(msgspec.Struct, frozen=True):
+    """Everything that was kept; ``fetched_ms`` is when the feed was last read, ``None`` if it never was."""
+
+    fetched_ms: int | None = None
+    prices: tuple[FeedPrice, ...] = ()
+
+
 class _Row(msgspec.Struct):
     id: str
     vendor: str

@@ -1,12 +1,11 @@
 """The figures of the status page: periods, models, clients, credentials, and the last 24 hours.
 
-Totals and models are the numbers of ``Periods.current``, so the page and the gauges of ``/metrics`` cannot differ at
-any moment. All else is read from the ledger in one transaction, once per change of ``Periods.current`` or in
-``_FRESH_SECONDS``, however many people look. What lies before today is summed anew only when a day begins or a late
-record arrives. Kinds of billing stay apart: money spent and the value of what a subscription covers have no sum.
+All but the last 24 hours is made of the rows of ``Periods.current``, as the gauges of ``/metrics`` are, so the page and
+the gauges cannot differ at any moment. The rest is read from the ledger once per change of ``Periods.current`` or in
+``_FRESH_SECONDS``, however many people look. Kinds of billing stay apart: money spent and the value of what a
+subscription covers have no sum.
 """
 
-import sqlite3
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -14,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 
 from exporter.clock import Clock
-from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
+from exporter.days import local_date
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY, PeriodTotals
+from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY, PeriodRow, PeriodTotals
 from exporter.records import Basis, Billing
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS
@@ -28,46 +27,27 @@ MOST_REJECTED = 10_000
 _FRESH_SECONDS = 10.0
 _PERIODS = (TODAY, YESTERDAY, MONTH)
 
-_SUM = """
-select coalesce(s.shown, s.id), r.billing, r.basis, sum(r.requests),
-       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd),
-       sum(r.failed), sum(r.unpriced)
-from rollup r join series s on s.id = r.series
-where r.bucket >= ? and r.bucket < ?
-group by 1, 2, 3
-"""
 _SPARK = "select bucket, billing, sum(requests), sum(nano_usd) from rollup where bucket >= ? group by 1, 2"
-_NEWEST_ENTRY = "select coalesce(max(id), 0) from entry"
-# "+" keeps SQLite on the ids: by time it would walk through all that is older.
-_LATE = "select exists (select 1 from entry where id > ? and +ts_ms < ?)"
 _REJECTED = """
 select p.name, r.reason, count(*)
 from (select proxy, reason from rejected order by id desc limit ?) r join proxy p on p.id = r.proxy
 group by 1, 2
 """
 
-_Rows = list[tuple[int, int, int, int, int, int, int, int]]
-"""shown series, billing, basis, requests, tokens, nano-USD, failed, unpriced"""
-
 
 @dataclass(slots=True)
 class Sums:
-    """Sums of one period. ``cost`` is nano-USD by billing; a billing that never occurred is not in it.
-
-    ``failed`` of ``attempted`` requests failed: the two were read at one moment, which may be later than that of
-    ``requests``.
-    """
+    """Sums of one period. ``cost`` is nano-USD by billing; a billing that never occurred is not in it."""
 
     requests: int = 0
     tokens: int = 0
     cost: Counter[int] = field(default_factory=Counter)
     failed: int = 0
-    attempted: int = 0
 
     @property
     def error_share(self) -> float | None:
         """Between 0 and 1, None without requests."""
-        return self.failed / self.attempted if self.attempted else None
+        return self.failed / self.requests if self.requests else None
 
 
 @dataclass(slots=True)
@@ -118,10 +98,6 @@ class Overview:
         self._labels = labels
         self._clock = clock
         self._lock = threading.Lock()
-        self._newest_entry = 0
-        self._restored = 0
-        self._day: date | None = None
-        self._past: dict[str, _Rows] = {}
         self._figures: Figures | None = None
         self._periods: PeriodTotals | None = None
         self._read_at = 0.0
@@ -141,39 +117,10 @@ class Overview:
         now_ms = int(self._clock.now() * 1000)
         day = local_date(now_ms, self.zone)
         first_bucket = now_ms // BUCKET_MS - SPARK_BUCKETS + 1
-        try:
-            with self._ledger.reading() as connection:
-                rows = self._sums(connection, day)
-                spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
-                rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
-        except BaseException:
-            self._day = None  # whatever was read so far: start over at the next view
-            raise
-        return self._figures_of(day, periods, rows, _spark(spark, first_bucket), rejected)
-
-    def _sums(self, connection: sqlite3.Connection, day: date) -> dict[str, _Rows]:
-        today = self._bucket(day)
-        yesterday, month = self._bucket(previous_day(day)), self._bucket(day.replace(day=1))
-        restored = self._ledger.restoring.steps
-        if day != self._day or restored != self._restored or self._is_late(connection, today):
-            self._past = {
-                YESTERDAY: connection.execute(_SUM, (yesterday, today)).fetchall(),
-                MONTH: connection.execute(_SUM, (month, today)).fetchall(),
-            }
-            self._day, self._restored = day, restored
-        (self._newest_entry,) = connection.execute(_NEWEST_ENTRY).fetchone()
-        tomorrow = self._bucket(next_day(day))
-        rows: _Rows = connection.execute(_SUM, (today, tomorrow)).fetchall()
-        later: _Rows = connection.execute(_SUM, (tomorrow, self._bucket(next_month(day)))).fetchall()
-        return {TODAY: rows, YESTERDAY: self._past[YESTERDAY], MONTH: self._past[MONTH] + rows + later}
-
-    def _is_late(self, connection: sqlite3.Connection, today: int) -> bool:
-        """Whether something was booked since the last view that happened before today."""
-        late: int = connection.execute(_LATE, (self._newest_entry, today * BUCKET_MS)).fetchone()[0]
-        return bool(late)
-
-    def _bucket(self, day: date) -> int:
-        return day_start_ms(day, self.zone) // BUCKET_MS
+        with self._ledger.reading() as connection:
+            spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
+            rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
+        return self._figures_of(day, periods, _spark(spark, first_bucket), rejected)
 
     # --- adding up -------------------------------------------------------------------------------------------------
 
@@ -181,7 +128,6 @@ class Overview:
         self,
         day: date,
         periods: PeriodTotals,
-        rows: dict[str, _Rows],
         spark: Spark,
         rejected: Iterable[tuple[str, str, int]],
     ) -> Figures:
@@ -201,21 +147,17 @@ class Overview:
             note = names[routes[found.route].proxy] if len(names) > 1 else ""
             return self._labels.credential(found.credential), note
 
+        rows = periods.rows
         models = _table(rows, model)
-        everything = _fresh_sums()
-        for line in models.values():
-            for period, sums in line.items():
-                everything[period].attempted += sums.attempted
-                everything[period].failed += sums.failed
-        self._take_periods(periods, everything, models)
+        everything = _table(rows, lambda _: ("", "")).get(("", ""), _fresh_sums())
         used = {billing for (_, billing, _) in periods.cost}
         by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)
         unpriced: Counter[str] = Counter()
-        for shown, billing, basis, _, _, nano_usd, _, without_price in rows[MONTH]:
-            if basis == Basis.DEFAULT and nano_usd:
-                by_default[model(shown)[0]][billing] += nano_usd
-            if without_price:
-                unpriced[model(shown)[0]] += without_price
+        for row in rows[MONTH]:
+            if row.basis == Basis.DEFAULT and row.nano_usd:
+                by_default[model(row.series)[0]][row.billing] += row.nano_usd
+            if row.unpriced:
+                unpriced[model(row.series)[0]] += row.unpriced
         by_proxy: dict[str, dict[str, int]] = {}
         for proxy, reason, number in rejected:
             by_proxy.setdefault(proxy, {})[reason] = number
@@ -236,38 +178,14 @@ class Overview:
             rejected=by_proxy,
         )
 
-    def _take_periods(
-        self, periods: PeriodTotals, everything: dict[str, Sums], models: dict[tuple[str, str], dict[str, Sums]]
-    ) -> None:
-        """Put the gauges' own numbers in place of what was just read, which may be a few seconds newer."""
-        routes = self._ledger.dictionary.routes
-        targets = [everything, *models.values()]
-        for target in targets:
-            for sums in target.values():
-                sums.requests, sums.tokens, sums.cost = 0, 0, Counter()
-
-        def both(route: int, period: str) -> Iterable[Sums]:
-            found = routes[route]
-            yield everything[period]
-            if (sums := models.get((found.model, found.provider))) is not None:
-                yield sums[period]
-
-        for (route, period), number in periods.requests.items():
-            for sums in both(route, period):
-                sums.requests += number
-        for (route, period), number in periods.tokens.items():
-            for sums in both(route, period):
-                sums.tokens += number
-        for (route, billing, period), nano_usd in periods.cost.items():
-            for sums in both(route, period):
-                sums.cost[billing] += nano_usd
-
 
 def _fresh_sums() -> dict[str, Sums]:
     return {period: Sums() for period in _PERIODS}
 
 
-def _table(rows: Mapping[str, _Rows], key: Callable[[int], tuple[str, str]]) -> dict[tuple[str, str], dict[str, Sums]]:
+def _table(
+    rows: Mapping[str, list[PeriodRow]], key: Callable[[int], tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, Sums]]:
     lines: dict[tuple[str, str], dict[str, Sums]] = {}
     keys: dict[int, dict[str, Sums]] = {}
 
@@ -281,13 +199,12 @@ def _table(rows: Mapping[str, _Rows], key: Callable[[int], tuple[str, str]]) -> 
         return found
 
     for period, some in rows.items():
-        for shown, billing, _, requests, tokens, nano_usd, failed, _ in some:
-            sums = line(shown)[period]
-            sums.requests += requests
-            sums.attempted += requests
-            sums.tokens += tokens
-            sums.cost[billing] += nano_usd
-            sums.failed += failed
+        for row in some:
+            sums = line(row.series)[period]
+            sums.requests += row.requests
+            sums.tokens += row.tokens
+            sums.cost[row.billing] += row.nano_usd
+            sums.failed += row.failed
     return lines
 
 

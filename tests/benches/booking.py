@@ -67,6 +67,8 @@ def check_sums(ledger: Ledger) -> None:
         entries = connection.execute(
             "select e.*, coalesce(s.shown, s.id) as shown_series from entry e join series s on s.id = e.series"
         ).fetchall()
+        kept = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries from installation"
+        assert connection.execute(kept).fetchone()[0] == len(entries) == ledger.totals.entries
         shown = {row["id"]: row for row in connection.execute("select * from series")}
         totals: dict[tuple[Any, ...], list[int]] = {}
         rollup: dict[tuple[Any, ...], list[int]] = {}

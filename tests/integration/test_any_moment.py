@@ -250,7 +250,7 @@ class _Life:
 
     def _time_passes(self, statement: int | None) -> None:
         self._clock.advance(self._chance.choice([1, _REVEAL_SECONDS + 1]))
-        self._do(lambda process: process.ledger.reveal(after_seconds=_REVEAL_SECONDS), statement)
+        self._do(lambda process: process.ledger.publish(after_seconds=_REVEAL_SECONDS), statement)
 
     def _prometheus_scrapes(self) -> None:
         shown = self._process.counters(for_prometheus=True)

@@ -8,9 +8,8 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.price_feed import FeedPrice
 from exporter.pricing.cost import Tariff
-from exporter.pricing.feed_format import tariff_text
+from exporter.pricing.feed_format import FeedPrice, tariff_text
 from tests.benches.books import TurnedClock
 from tests.stack.running import run_command
 

@@ -101,9 +101,9 @@ class Life:
             self.start()
 
     def reveal(self) -> None:
-        self.ledger.totals.told(list(self.ledger.totals.births), "a scraper")
+        self.ledger.totals.told(list(self.ledger.totals.pending_zero), "a scraper")
         self.clock.advance(61)
-        self.ledger.reveal(after_seconds=60)
+        self.ledger.publish(after_seconds=60)
 
     def check_equation(self) -> None:
         flow = flow_of(self.ledger)

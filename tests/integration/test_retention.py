@@ -45,7 +45,7 @@ def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
 
 
 def _prune(ledger: Ledger, *, before: float) -> Pruned:
-    return ledger.prune(
+    return ledger.retention.prune(
         entries_before_ms=int(before * 1000), rejected_before_ms=int(before * 1000), stopping=lambda: False
     )
 

@@ -1,14 +1,14 @@
 """The older collector's counters, taken over once, so that the cumulative rows of ``model_usage`` go on from them."""
 
 from exporter.history.client import Remote, Row
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.normalize.pseudonyms import Pseudonym
 
 _CLEANED = "old-"
 _NO_KEY = "unknown"
 
 
-def take_over(remote: Remote, dictionary: Dictionary, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
+def take_over(remote: Remote, dictionary: LabelStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
     """Take over the rows of the older collector's last snapshot, unless that has been done. Raises HistoryError.
 
     They stand under the client's raw key there, and under its label from now on.
@@ -34,7 +34,7 @@ def take_over(remote: Remote, dictionary: Dictionary, pseudonym: Pseudonym, *, p
         remote.call("exporter_take_over", p_proxy=proxy, p_owner=owner, p_rows=rows)
 
 
-def _label(key: str, dictionary: Dictionary, pseudonym: Pseudonym) -> str:
+def _label(key: str, dictionary: LabelStore, pseudonym: Pseudonym) -> str:
     if key == _NO_KEY or key.startswith(_CLEANED):
         return key
     return dictionary.client_label(pseudonym(key))

@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.history.client import Row
 from exporter.ledger.store.snapshots import MarkKey
-from exporter.ledger.sync.export_state import KeptSession, ProxyState
+from exporter.ledger.sync.export_state import ExportedSession, ProxyState
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
 from exporter.normalize.text import without_nul
@@ -23,7 +23,7 @@ class LimitState(msgspec.Struct, frozen=True):
     """Manual resets by limit in ms, and sessions."""
 
     anchors: dict[str, int] = {}
-    sessions: tuple[KeptSession, ...] = ()
+    sessions: tuple[ExportedSession, ...] = ()
 
 
 def sign_of_key(pseudonym: Pseudonym) -> str:

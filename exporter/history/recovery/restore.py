@@ -19,18 +19,15 @@ from exporter.history.recovery.checkpoint import (
     LimitState,
     sign_of_key,
 )
+from exporter.history.rows import moment_ms, restored_entry, restored_rollup
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.sync.export_state import KeptClient, KeptCredential, KeptSnapshots
-from exporter.ledger.sync.import_state import PastEntry, PastRollup, PastSeries, PastSnapshots, PastState, Progress
+from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSnapshots
+from exporter.ledger.sync.import_state import Progress, RestoredSnapshots, RestoredState
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
-from exporter.records import Basis, Billing
 
-_BASIS = {basis.label: int(basis) for basis in Basis}
-_BILLING = {billing.label: int(billing) for billing in Billing}
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
 _LATEST_DAY = timedelta(hours=12)
 """How long after midnight UTC the day begins in the last of all time zones."""
@@ -73,7 +70,7 @@ class Restore:
         rolled = self._remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
         quotas = list(self._remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self._ledger.restoring.finish(self._proxy, PastState(), now_ms=now_ms)
+            self._ledger.restoring.finish(self._proxy, RestoredState(), now_ms=now_ms)
             return True
 
         tell(self._sentence())
@@ -84,7 +81,7 @@ class Restore:
             progress = self._ledger.restoring.begin(
                 self._proxy,
                 since_ms=since_ms,
-                newest_ms=None if newest is None else _ms(newest["ts"]),
+                newest_ms=None if newest is None else moment_ms(newest["ts"]),
                 deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
                 past=self._snapshots(),
             )
@@ -113,11 +110,11 @@ class Restore:
             client
             for kind in self._documents
             if kind.startswith(CLIENTS)
-            for client in self._document(kind, tuple[KeptClient, ...], ())
+            for client in self._document(kind, tuple[ExportedClient, ...], ())
         ]
         self._ledger.restoring.take_names(
             self._proxy,
-            credentials=self._document(CREDENTIALS, tuple[KeptCredential, ...], ()),
+            credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
             clients=self._renamed(clients),
         )
 
@@ -125,7 +122,7 @@ class Restore:
     def _has_same_key(self) -> bool:
         return self._document(HASH_KEY, str, "") in ("", sign_of_key(self._pseudonym))
 
-    def _renamed(self, clients: Iterable[KeptClient]) -> list[tuple[KeptClient, str]]:
+    def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
         """Clients with the pseudonyms of today.
 
         Those of before the loss of the hash key are known again by the alias that one of today has.
@@ -141,13 +138,13 @@ class Restore:
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
-    def _snapshots(self) -> PastSnapshots:
-        state = self._document(SNAPSHOTS, KeptSnapshots, KeptSnapshots())
+    def _snapshots(self) -> RestoredSnapshots:
+        state = self._document(SNAPSHOTS, ExportedSnapshots, ExportedSnapshots())
         if not self._has_same_key:
             # The series stand there under pseudonyms that nobody can tell from each other any more.
-            return PastSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
+            return RestoredSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
         rows = self._remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self._proxy})
-        return PastSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
+        return RestoredSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
         """The next page. Those of a bucket can be on several pages, so it is remembered how many of it are here."""
@@ -160,14 +157,14 @@ class Restore:
             since=("bucket", bucket) if bucket else None,
             start=skipped,
         )
-        rows = [row for row in page if _ms(row["bucket"]) < progress.from_ms]
+        rows = [row for row in page if moment_ms(row["bucket"]) < progress.from_ms]
         rollups = None
         # A page may be shorter than asked for: projects have a limit of their own.
         if rows and len(rows) == len(page):
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self._ledger.restoring.add_rollups(self._proxy, [_rollup(row) for row in rows], progress)
+        self._ledger.restoring.add_rollups(self._proxy, [restored_rollup(row) for row in rows], progress)
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
@@ -182,17 +179,18 @@ class Restore:
         )
         rows = expect_rows(answer)
         if rows:
-            entries = [_entry(row) for row in rows]
-            progress = msgspec.structs.replace(progress, after=(entries[-1].ts_ms, entries[-1].fingerprint))
+            entries = [restored_entry(row) for row in rows]
+            last = entries[-1].entry
+            progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
             self._ledger.restoring.add_records(self._proxy, entries, progress)
             self._records += len(rows)
         return progress, bool(rows)
 
-    def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> PastState:
+    def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> RestoredState:
         limits = self._document(LIMITS, LimitState, LimitState())
-        written = [_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
+        written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
         made_ms = self._ledger.backlog.made_ms()
-        return PastState(
+        return RestoredState(
             anchors=limits.anchors,
             sessions=limits.sessions,
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
@@ -212,10 +210,6 @@ class Restore:
             ) from exc
 
 
-def _ms(moment: str) -> int:
-    return round(datetime.fromisoformat(moment).timestamp() * 1000)
-
-
 def _every_zones_start_ms(day: date) -> int:
     """When a day has begun everywhere: the zone of those who wrote the history may have been another one."""
     return round((datetime(day.year, day.month, day.day, tzinfo=UTC) + _LATEST_DAY).timestamp() * 1000)
@@ -226,22 +220,6 @@ def _mark(row: Row) -> Mark:
     return Mark(row["requests"], row["tokens"], row["length"], None if sha256 is None else bytes.fromhex(sha256))
 
 
-def _series(row: Row) -> PastSeries:
-    return PastSeries(row["provider"], row["model"], row["credential"], row["client"])
-
-
-def _rollup(row: Row) -> PastRollup:
-    told = {name: row[name] for name in PastRollup._fields if name in row}
-    told |= {"bucket": _ms(row["bucket"]) // BUCKET_MS, "series": _series(row)}
-    return PastRollup(**told | {"basis": _BASIS[row["basis"]], "billing": _BILLING[row["billing"]]})
-
-
-def _entry(row: Row) -> PastEntry:
-    told = {name: row[name] for name in PastEntry._fields if name in row}
-    told |= {"fingerprint": int(row["fingerprint"]), "series": _series(row), "counted": row["requests"]}
-    return PastEntry(**told | {"basis": _BASIS[row["basis"]], "billing": _BILLING[row["billing"]]})
-
-
 def _reading(row: Row) -> Reading:
     resets_at = row["resets_at"]
     return Reading(
@@ -249,9 +227,9 @@ def _reading(row: Row) -> Reading:
         scope=row["scope"],
         window_seconds=row["window_seconds"],
         used_ratio=row["used_ratio"],
-        resets_ms=None if resets_at is None else _ms(resets_at),
+        resets_ms=None if resets_at is None else moment_ms(resets_at),
         status=row["status"],
-        observed_ms=_ms(row["observed_at"]),
+        observed_ms=moment_ms(row["observed_at"]),
         source=row["source"],
         inferred=row["inferred"],
         ratio_inferred=row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,

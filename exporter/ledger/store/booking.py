@@ -9,31 +9,30 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
-from exporter.ledger.label_store import Dictionary
-from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, listed
+from exporter.ledger.initial_schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.label_store import LabelStore
+from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.totals import SeriesKey, Totals, encode_key
 from exporter.records import Cost, UsageRecord
 
-_ENTRY_COLUMNS = (
-    "ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms, ttft_ms,"
-    " uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd"
-)
-_SERIES_COLUMN = _ENTRY_COLUMNS.split(", ").index("series")
-_INSERT_ENTRY = (
-    f"insert into entry ({_ENTRY_COLUMNS}) values ({', '.join('?' * 19)})"
-    " on conflict (ts_ms, fingerprint) do nothing"  # not "or ignore", which would swallow every constraint
-)
-_INSERT_RESTORED = (
-    f"insert into entry (id, {_ENTRY_COLUMNS}) values ({', '.join('?' * 20)})"
-    " on conflict (ts_ms, fingerprint) do nothing"
-)
+_OF_RECORD = ("ts_ms", "fingerprint", "code", "latency_ms", "ttft_ms")
+_OF_TOKENS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified")
+_OF_COST = ("unpriced", "nano_usd")
+"""What entries take as it is from a record, its tokens and its cost."""
+_LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
+FILLED = (*_LOOKED_UP, *_OF_RECORD, *_OF_TOKENS, *_OF_COST)
+"""The columns of an entry that booking fills: all but its id."""
+_of_record, _of_tokens, _of_cost = attrgetter(*_OF_RECORD), attrgetter(*_OF_TOKENS), attrgetter(*_OF_COST)
+
+# Not "or ignore", which would swallow every constraint.
+_KNOWN_STAYS = "on conflict (ts_ms, fingerprint) do nothing"
+_INSERT_ENTRY = f"{insert('entry', FILLED)} {_KNOWN_STAYS}"
+_INSERT_RESTORED = f"{insert('entry', Entry._fields)} {_KNOWN_STAYS}"
 _FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
-_SUMS = (
-    "sum(e.counted), sum(e.uncached), sum(e.cache_read), sum(e.cache_write), sum(e.output), sum(e.reasoning),"
-    " sum(e.unclassified), sum(e.nano_usd)"
-)
-_SUMMED = ("requests", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+_SUMS_OF_ENTRIES = f"sum(e.counted), {', '.join(f'sum(e.{column})' for column in AMOUNTS)}"
 
 
 def _add(columns: tuple[str, ...]) -> str:
@@ -48,19 +47,17 @@ _NEW_LIVE_SHOWN = (
 )
 
 _ADD_TOTALS = (
-    f"insert into total select {_SHOWN}, e.basis, e.billing, {_SUMS} {_NEW_LIVE} group by 1, 2, 3"
-    f" on conflict do update set {_add(_SUMMED)} returning *"
+    f"insert into total ({listed(TOTAL)}) select {_SHOWN}, e.basis, e.billing, {_SUMS_OF_ENTRIES} {_NEW_LIVE}"
+    f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
 )
 _ADD_ROLLUP = (
-    f"insert into rollup select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS},"
+    f"insert into rollup (bucket, series, basis, billing, {listed(SUMS)}, failed, unpriced)"
+    f" select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS_OF_ENTRIES},"
     " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> ''))"
     " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
-    f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
+    f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
 )
-_ADD_ROLLUPS = (
-    f"insert into rollup values ({', '.join('?' * 14)})"
-    f" on conflict do update set {_add((*_SUMMED, 'failed', 'unpriced'))}"
-)
+_ADD_ROLLUPS = f"{insert('rollup', Rollup._fields)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
 _ADD_FAILED = (
     f"insert into failed_total select s.route, s.credential, e.code, sum(e.counted) {_NEW_LIVE_SHOWN} and e.code <> ''"
     " group by 1, 2, 3 on conflict do update set requests = requests + excluded.requests returning *"
@@ -96,13 +93,13 @@ class Booked:
     unpriced: list[tuple[int, str, int]] = field(default_factory=list)
     latency: list[tuple[int, ...]] = field(default_factory=list)
     ttft: list[tuple[int, ...]] = field(default_factory=list)
-    births: list[SeriesKey] = field(default_factory=list)
+    new_series: list[SeriesKey] = field(default_factory=list)
     extra: int = 0
 
 
 def book_entries(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     totals: Totals,
     *,
     proxy: int,
@@ -117,12 +114,24 @@ def book_entries(
     if not records:
         return Booked()
     before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
-    rows = [_entry_row(connection, dictionary, record, cost, proxy=proxy, live=live) for record, cost in records]
-    _insert_entries(connection, rows)
+    series = [dictionary.series_of(connection, proxy, record) for record, _ in records]
+    _insert_entries(
+        connection,
+        [
+            (
+                *(id_, dictionary.price_id(connection, cost.price), int(live)),
+                *(int(record.counted), int(record.billing), int(cost.basis)),
+                *_of_record(record),
+                *_of_tokens(record.tokens),
+                *_of_cost(cost),
+            )
+            for id_, (record, cost) in zip(series, records, strict=True)
+        ],
+    )
     if live:
-        _count_by_credential(connection, dictionary, rows, [record for record, _ in records])
+        _count_by_credential(connection, dictionary, series, records)
     booked = Booked(
-        entries=len(rows),
+        entries=len(records),
         oldest_bucket=min(record.ts_ms for record, _ in records) // BUCKET_MS,
         totals=connection.execute(_ADD_TOTALS, (before,)).fetchall(),
         failed=connection.execute(_ADD_FAILED, (before,)).fetchall(),
@@ -132,21 +141,27 @@ def book_entries(
         extra=sum(record.extra for record, _ in records) if live else 0,
     )
     connection.execute(_ADD_ROLLUP, (before + 1, _LAST_ID))
-    booked.births = [key for key in _keys(booked) if not totals.known(key)]
-    store_births(connection, booked.births)
+    booked.new_series = [key for key in _keys(booked) if not totals.known(key)]
+    store_pending_zero(connection, booked.new_series)
     return booked
 
 
-def insert_restored(connection: sqlite3.Connection, rows: Sequence[tuple[int | str, ...]]) -> int:
+def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
     """Insert entries that another ledger had booked, inside the caller's transaction; how many were not here yet.
 
     Their ids are negative, so they are behind every cursor of the backlog. They count in the roll-up alone.
     """
     (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
-    numbered = [(lowest - place, *row) for place, row in enumerate(rows, 1)]
+    numbered = [entry._replace(id=lowest - place) for place, entry in enumerate(entries, 1)]
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
-    connection.execute(_ADD_ROLLUP, (lowest - len(rows), lowest - 1))
+    connection.execute(_ADD_ROLLUP, (lowest - len(numbered), lowest - 1))
+    count_unbooked(connection, inserted)
     return inserted
+
+
+def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
+    """Count entries that came (or, negative, went) by no booking, inside the caller's transaction."""
+    connection.execute("update installation set unbooked_entries = unbooked_entries + ?", (entries,))
 
 
 def sum_all(connection: sqlite3.Connection) -> None:
@@ -156,38 +171,36 @@ def sum_all(connection: sqlite3.Connection) -> None:
     connection.execute(_ADD_ROLLUP, (_FIRST_ID, _LAST_ID))
 
 
-def add_rollups(connection: sqlite3.Connection, rows: Sequence[tuple[int, ...]]) -> None:
-    """Add rows, with the columns of the table ``rollup``, to what it holds, inside the caller's transaction."""
+def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
+    """Add rows to what the roll-up holds, inside the caller's transaction."""
     connection.executemany(_ADD_ROLLUPS, rows)
 
 
 def _count_by_credential(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
-    rows: Sequence[tuple[int | str, ...]],
-    records: Sequence[UsageRecord],
+    dictionary: LabelStore,
+    series: Sequence[int],
+    records: Sequence[tuple[UsageRecord, Cost]],
 ) -> None:
     """Note how many records of each credential arrived, to be compared with the proxy's count of its attempts."""
     arrived = Counter(
-        dictionary.series[int(row[_SERIES_COLUMN])].credential
-        for row, record in zip(rows, records, strict=True)
-        if not record.extra
+        dictionary.series[id_].credential for id_, (record, _) in zip(series, records, strict=True) if not record.extra
     )
     connection.executemany(
         "update credential set records = records + ? where id = ?", [(n, id_) for id_, n in arrived.items()]
     )
 
 
-def store_births(connection: sqlite3.Connection, births: list[SeriesKey]) -> None:
+def store_pending_zero(connection: sqlite3.Connection, new: list[SeriesKey]) -> None:
     """Remember, inside the caller's transaction, that these series have not been shown at 0 yet."""
     connection.executemany(
-        "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in births]
+        "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in new]
     )
 
 
 def take_over(booked: Booked, totals: Totals) -> None:
     """Show what was booked. Call it after the commit, holding ``totals.lock``."""
-    totals.bear(booked.births)
+    totals.register(booked.new_series)
     totals.set_totals(booked.totals)
     totals.failed.update({(route, credential, code): requests for route, credential, code, requests in booked.failed})
     totals.unpriced.update({(route, reason): requests for route, reason, requests in booked.unpriced})
@@ -206,39 +219,6 @@ def _keys(booked: Booked) -> list[SeriesKey]:
     return list(keys)
 
 
-def _entry_row(
-    connection: sqlite3.Connection,
-    dictionary: Dictionary,
-    record: UsageRecord,
-    cost: Cost,
-    *,
-    proxy: int,
-    live: bool,
-) -> tuple[int | str, ...]:
-    tokens = record.tokens
-    return (
-        record.ts_ms,
-        record.fingerprint,
-        dictionary.series_of(connection, proxy, record),
-        dictionary.price_id(connection, cost.price),
-        int(cost.basis),
-        int(record.billing),
-        int(live),
-        int(record.counted),
-        record.code,
-        cost.unpriced,
-        record.latency_ms,
-        record.ttft_ms,
-        tokens.uncached,
-        tokens.cache_read,
-        tokens.cache_write,
-        tokens.output,
-        tokens.reasoning,
-        tokens.unclassified,
-        cost.nano_usd,
-    )
-
-
 def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]]) -> None:
     connection.execute("savepoint entries")
     if connection.executemany(_INSERT_ENTRY, rows).rowcount == len(rows):
@@ -247,7 +227,8 @@ def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, 
     # Equal records: seen neither in 20,000 recorded ones nor ruled out by CPA. Rare enough to go one by one.
     connection.execute("rollback to entries")
     for row in rows:
-        fingerprint = int(row[1])
-        while connection.execute(_INSERT_ENTRY, (row[0], fingerprint, *row[2:])).rowcount == 0:
-            fingerprint = -(2**63) if fingerprint == 2**63 - 1 else fingerprint + 1
+        values = dict(zip(FILLED, row, strict=True))
+        while connection.execute(_INSERT_ENTRY, tuple(values.values())).rowcount == 0:
+            fingerprint = int(values["fingerprint"])
+            values["fingerprint"] = -(2**63) if fingerprint == 2**63 - 1 else fingerprint + 1
     connection.execute("release entries")

@@ -8,8 +8,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from exporter.ledger.label_store import ACCOUNT_ID, EMAIL, LABEL, Credential, Dictionary, shared_handle
-from exporter.ledger.store.booking import store_births
+from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
+from exporter.ledger.label_store import LabelStore
+from exporter.ledger.store.booking import store_pending_zero
 from exporter.ledger.views.totals import Attempts, SeriesKey
 from exporter.normalize.credentials import Account
 
@@ -23,13 +24,13 @@ class Inventoried:
 
     credentials: list[tuple[int, Account]]
     attempts: dict[int, Attempts]
-    births: list[SeriesKey]
+    new_series: list[SeriesKey]
     restarted: bool = False
 
 
 def take_inventory(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     accounts: Sequence[Account],
     *,
     proxy: int,
@@ -53,14 +54,14 @@ def take_inventory(
     credentials = [(dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
     _retire(connection, dictionary, credentials, proxy, whole=whole)
     if not whole:
-        return Inventoried(credentials=credentials, attempts={}, births=[])
+        return Inventoried(credentials=credentials, attempts={}, new_series=[])
     counted = _count_attempts(connection, [(rows[place], account) for place, account in enumerate(accounts)], proxy)
     return replace(counted, credentials=credentials)
 
 
 def _retire(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     credentials: Sequence[tuple[int, Account]],
     proxy: int,
     *,
@@ -80,7 +81,7 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
         "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
     ).fetchone()
     attempts: dict[int, Attempts] = {}
-    births: list[SeriesKey] = []
+    new_series: list[SeriesKey] = []
     counts = _seen(credentials)
     rows = {
         id_: connection.execute(
@@ -92,7 +93,7 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
     for id_, seen in counts.items():
         row = rows[id_]
         if row[0] is None and met_before:
-            births.append(("a", id_))
+            new_series.append(("a", id_))
         before = (row[0] or 0, row[1] or 0)
         restarted = proxy_restarted or _fell(before, seen)
         new = seen if restarted else (seen[0] - before[0], seen[1] - before[1])
@@ -102,8 +103,8 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
                 "update credential set success_seen = ?, failed_seen = ?, success = ?, failed = ? where id = ?",
                 (*seen, attempts[id_].success, attempts[id_].failed, id_),
             )
-    store_births(connection, births)
-    return Inventoried(credentials=credentials, attempts=attempts, births=births, restarted=proxy_restarted)
+    store_pending_zero(connection, new_series)
+    return Inventoried(credentials=credentials, attempts=attempts, new_series=new_series, restarted=proxy_restarted)
 
 
 def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
@@ -151,7 +152,7 @@ class _Binder:
     known by its e-mail address at its provider, unless that is the address of several accounts.
     """
 
-    def __init__(self, connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, shared: set[str]) -> None:
+    def __init__(self, connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, shared: set[str]) -> None:
         self._connection = connection
         self._dictionary = dictionary
         self._proxy = proxy

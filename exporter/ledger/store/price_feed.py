@@ -9,26 +9,9 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from exporter.errors import LedgerError
 from exporter.ledger.database import Database
-
-
-class FeedPrice(msgspec.Struct, frozen=True):
-    """A price of the feed: ``tariff`` is text, ``since_ms`` is when it was first seen, 0 for a model's first price."""
-
-    section: str
-    model: str
-    since_ms: int
-    tariff: str
-
-
-class StoredFeed(msgspec.Struct, frozen=True):
-    """Everything that was kept; ``fetched_ms`` is when the feed was last read, ``None`` if it never was."""
-
-    fetched_ms: int | None = None
-    prices: tuple[FeedPrice, ...] = ()
+from exporter.pricing.feed_format import FeedPrice, StoredFeed
 
 
 class LedgerPriceFeed:

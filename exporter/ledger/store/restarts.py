@@ -1,6 +1,6 @@
 """Restarts of a proxy in the ledger: each is counted once, whatever gives it away.
 
-Three witnesses look at a proxy, each at a pace of its own: the inventory (the attempts of the accounts begin anew), the
+Three detectors look at a proxy, each at a pace of its own: the inventory (the attempts of the accounts begin anew), the
 snapshot (its counts begin anew) and the source (a queue stands where a snapshot was, or the other way round, so another
 version runs there). One restart can show in all of them, a moment or a minute apart. So it is remembered how many
 restarts were known when each looked last: what others have told since then is the restart that it sees now.
@@ -9,14 +9,16 @@ restarts were known when each looked last: what others have told since then is t
 import sqlite3
 from typing import Literal
 
-Witness = Literal["inventory", "snapshot", "source"]
+RestartDetector = Literal["inventory", "snapshot", "source"]
 
 
-def note_look(connection: sqlite3.Connection, proxy: int, witness: Witness, *, restarted: bool) -> None:
-    """``witness`` has looked, inside the caller's transaction; ``restarted``: the proxy did, since its last look."""
+def record_observation(
+    connection: sqlite3.Connection, proxy: int, detector: RestartDetector, *, restarted: bool
+) -> None:
+    """``detector`` has looked, inside the caller's transaction; ``restarted``: the proxy did, since its last look."""
     (known,) = connection.execute("select restarts from proxy where id = ?", (proxy,)).fetchone()
     last = connection.execute(
-        "select restarts from restart_witness where proxy = ? and witness = ?", (proxy, witness)
+        "select restarts from restart_witness where proxy = ? and witness = ?", (proxy, detector)
     ).fetchone()
     if restarted and (last is None or last[0] == known):
         known += 1
@@ -24,7 +26,7 @@ def note_look(connection: sqlite3.Connection, proxy: int, witness: Witness, *, r
     if last != (known,):
         connection.execute(
             "insert or replace into restart_witness (proxy, witness, restarts) values (?, ?, ?)",
-            (proxy, witness, known),
+            (proxy, detector, known),
         )
 
 
@@ -36,5 +38,5 @@ def note_source(connection: sqlite3.Connection, proxy: int, kind: str) -> str | 
     before: str | None = connection.execute("select source from proxy where id = ?", (proxy,)).fetchone()[0]
     if before != kind:
         connection.execute("update proxy set source = ?, watch = null where id = ?", (kind, proxy))
-    note_look(connection, proxy, "source", restarted=before is not None and before != kind)
+    record_observation(connection, proxy, "source", restarted=before is not None and before != kind)
     return before

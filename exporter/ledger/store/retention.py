@@ -4,11 +4,14 @@ In small transactions, so that booking never waits long, and with the file shrun
 roll-up and periods are untouched: they are sums of their own.
 """
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
+from exporter.ledger.store.booking import count_unbooked
+from exporter.ledger.views.totals import Totals
 
 _CLOCK_DOUBT_MS = 3 * 86_400_000
 _ROWS_PER_STEP = 5_000
@@ -41,42 +44,57 @@ def believable_now_ms(now_ms: int, newest_entry_ms: int) -> int:
     return min(now_ms, newest_entry_ms + _CLOCK_DOUBT_MS)
 
 
-def prune(
-    database: Database,
-    *,
-    entries_before_ms: int,
-    rejected_before_ms: int,
-    deleted_entries: Callable[[int], None],
-    stopping: Callable[[], bool],
-    sent_only: bool = False,
-) -> Pruned:
-    """Delete entries that happened, and rejected records that were received, before these times. Raises LedgerError.
+class Retention:
+    """Deletes what is old."""
 
-    ``sent_only``: what is not in the history yet stays.
+    def __init__(self, database: Database, totals: Totals) -> None:
+        self._database = database
+        self._totals = totals
 
-    ``deleted_entries`` is told the number of each step. Ends early when ``stopping`` says so; the next call goes on.
-    """
-    entries = _delete(
-        database,
-        f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
-        entries_before_ms,
-        deleted=deleted_entries,
-        stopping=stopping,
+    def prune(
+        self,
+        *,
+        entries_before_ms: int,
+        rejected_before_ms: int,
+        stopping: Callable[[], bool],
+        sent_only: bool = False,
+    ) -> Pruned:
+        """Delete entries that happened, and rejected records that were received, before these times.
+
+        ``sent_only``: what is not in the history yet stays. Ends early when ``stopping`` says so; the next call goes
+        on. Raises LedgerError.
+        """
         # From the first step on, a snapshot that still shows such a record must not book it again.
-        remember="update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
-        # One whose past has not come back from the history yet has lost nothing by this.
-        + (f" where history_stage = {RESTORED}" if sent_only else ""),
-    )
-    rejected = _delete(
-        database,
-        "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
-        rejected_before_ms,
-        deleted=lambda _rows: None,
-        stopping=stopping,
-    )
-    if entries or rejected:
-        _shrink(database, stopping)
-    return Pruned(entries=entries, rejected=rejected)
+        pruned = "update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
+        if sent_only:  # one whose past has not come back from the history yet has lost nothing by this
+            pruned += f" where history_stage = {RESTORED}"
+
+        def remember(connection: sqlite3.Connection, rows: int) -> None:
+            connection.execute(pruned, (entries_before_ms,))
+            count_unbooked(connection, -rows)
+
+        entries = _delete(
+            self._database,
+            f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
+            entries_before_ms,
+            deleted=self._count_deleted,
+            stopping=stopping,
+            remember=remember,
+        )
+        rejected = _delete(
+            self._database,
+            "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
+            rejected_before_ms,
+            deleted=lambda _rows: None,
+            stopping=stopping,
+        )
+        if entries or rejected:
+            _shrink(self._database, stopping)
+        return Pruned(entries=entries, rejected=rejected)
+
+    def _count_deleted(self, entries: int) -> None:
+        with self._totals.lock:
+            self._totals.entries -= entries
 
 
 def _delete(
@@ -86,15 +104,15 @@ def _delete(
     *,
     deleted: Callable[[int], None],
     stopping: Callable[[], bool],
-    remember: str = "",
+    remember: Callable[[sqlite3.Connection, int], None] = lambda _connection, _rows: None,
 ) -> int:
-    """``remember``: a statement about ``before_ms``, run in each transaction that deletes something."""
+    """``remember`` is called in each transaction that deletes something, with the number of rows."""
     total = 0
     while not stopping():
         with database.transaction() as connection:
             rows = connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
-            if rows and remember:
-                connection.execute(remember, (before_ms,))
+            if rows:
+                remember(connection, rows)
         deleted(rows)
         total += rows
         if rows < _ROWS_PER_STEP:

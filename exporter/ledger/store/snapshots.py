@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.store.booking import Booked, book_entries
 from exporter.ledger.store.rejections import is_rejected, reject_line
-from exporter.ledger.store.restarts import note_look
+from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.views.totals import Totals
 from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.records import Cost, Rejected, UsageRecord
@@ -235,7 +235,7 @@ class SnapshotEnd:
 
 def book_details(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     totals: Totals,
     *,
     proxy: int,
@@ -269,7 +269,7 @@ def book_details(
 
 def close_snapshot(
     connection: sqlite3.Connection,
-    dictionary: Dictionary,
+    dictionary: LabelStore,
     totals: Totals,
     *,
     proxy: int,
@@ -289,7 +289,7 @@ def close_snapshot(
 
 
 def _book_counted(
-    connection: sqlite3.Connection, dictionary: Dictionary, totals: Totals, *, proxy: int, counted: Counted
+    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, counted: Counted
 ) -> Booked:
     booked = book_entries(connection, dictionary, totals, proxy=proxy, records=counted.increments, live=True)
     keep_false_starts(
@@ -298,7 +298,7 @@ def _book_counted(
     connection.execute(
         "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, proxy)
     )
-    note_look(connection, proxy, "snapshot", restarted=counted.restarted)
+    record_observation(connection, proxy, "snapshot", restarted=counted.restarted)
     return booked
 
 
@@ -314,7 +314,7 @@ def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[
 
 
 def join_restored(
-    connection: sqlite3.Connection, dictionary: Dictionary, totals: Totals, *, proxy: int, counted: Counted
+    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, counted: Counted
 ) -> Booked:
     """See ``Ledger.join_restored``; inside the caller's transaction."""
     booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)

@@ -9,9 +9,12 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from exporter.clock import SystemClock
+import structlog
+
+from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerCorruptError
-from exporter.ledger.database import damaged
+from exporter.ledger.columns import SUMS, TOTAL, insert, listed
+from exporter.ledger.database import Database, damaged, explained_opening
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
@@ -26,13 +29,12 @@ _FLOW = (
     " + (select coalesce(sum(records), 0) from rejected_total where proxy = p.id)"
     " + (select coalesce(sum(records), 0) from batch where proxy = p.id)"
 )
-_COLUMNS = ("requests", "uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
 _SHOWN = "rollup r join series i on i.id = r.series join series s on s.id = coalesce(i.shown, i.id)"
 _COMPARED = {
     "total": (
         "series, basis, billing",
-        f"select {', '.join(('series', 'basis', 'billing', *_COLUMNS))} from total",
-        f"select s.id, r.basis, r.billing, {', '.join(f'sum(r.{column})' for column in _COLUMNS)} from {_SHOWN}"
+        f"select {listed(TOTAL)} from total",
+        f"select s.id, r.basis, r.billing, {', '.join(f'sum(r.{column})' for column in SUMS)} from {_SHOWN}"
         " group by 1, 2, 3",
     ),
     "failed_total": (
@@ -48,8 +50,25 @@ _COMPARED = {
 }
 """By table of totals: its key, its rows, and what the roll-up says of them."""
 
+_log = structlog.get_logger("exporter")
 
-def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
+
+def examine(database: Database, clock: Clock) -> None:
+    """Check an open ledger, and log what was found. Raises LedgerError and its subclasses."""
+    began = clock.monotonic()
+    size = database.bytes_on_disk()
+    with explained_opening(database.path), database.transaction() as connection:
+        rebuilt = _verify(connection, database.path, size)
+    _log.info("ledger_checked", seconds=round(clock.monotonic() - began, 1), sums_checked=size <= LARGEST_CHECKED_BYTES)
+    if rebuilt:
+        _log.warning(
+            "ledger_rebuilt",
+            message="The ledger was damaged: its totals were not what was written. They were made anew from the"
+            " entries, which the roll-up confirms, so they are right again. Check the disk.",
+        )
+
+
+def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     """Check the ledger, inside the caller's transaction; whether its totals had to be made anew.
 
     Raises LedgerCorruptError if anything is damaged that cannot be told from the rest. A file of more than
@@ -61,7 +80,7 @@ def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    if not _births_are_known(connection):
+    if not _new_series_are_known(connection):
         changed.add("birth")
     if changed or not whole:
         _refuse(path, changed)
@@ -85,8 +104,7 @@ def verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
         changed |= {table for table in _TOTALS if before[table] != after[table]}
     if changed == {"total"} and not pruned and not past:
         connection.execute("delete from total")
-        marks = ", ".join("?" * 11)
-        connection.executemany(f"insert into total values ({marks})", after["total"])
+        connection.executemany(insert("total", TOTAL), after["total"])
         return True
     _refuse(path, changed)
     return False
@@ -99,10 +117,10 @@ def _refuse(path: Path, changed: set[str]) -> None:
         )
 
 
-def _births_are_known(connection: sqlite3.Connection) -> bool:
+def _new_series_are_known(connection: sqlite3.Connection) -> bool:
     totals = Totals(SystemClock())
     totals.load(connection)
-    return all(totals.known(key) for key in totals.births)
+    return all(totals.known(key) for key in totals.pending_zero)
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:

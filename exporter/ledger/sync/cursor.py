@@ -8,42 +8,17 @@ there.
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from exporter.ledger.columns import Entry, listed
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import Dictionary
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.ledger.sync.export_state import ProxyState, read_state
 
 _STORED_EVERY = 10_000
 
 
-class Entry(NamedTuple):
-    """An entry as it stands in the ledger."""
-
-    id: int
-    ts_ms: int
-    fingerprint: int
-    series: int
-    basis: int
-    billing: int
-    live: int
-    counted: int
-    code: str
-    unpriced: str
-    latency_ms: int
-    ttft_ms: int
-    uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    unclassified: int
-    nano_usd: int
-    price: int
-
-
-_ENTRIES = f"select {', '.join(f'e.{column}' for column in Entry._fields)} from entry e"
+_ENTRIES = f"select {listed(Entry._fields, 'e.')} from entry e"
 _OF_PROXY = (
     "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
     " where x.name = ?)"
@@ -65,7 +40,7 @@ class Outgoing:
 class Backlog:
     """Reads what is to be sent, and remembers what was. For one thread. Raises LedgerError throughout."""
 
-    def __init__(self, database: Database, dictionary: Dictionary) -> None:
+    def __init__(self, database: Database, dictionary: LabelStore) -> None:
         self._database = database
         self._dictionary = dictionary
         self._cursors: dict[str, int] = {}

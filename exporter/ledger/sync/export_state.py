@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.ledger.label_store import LABEL
+from exporter.ledger.credential_store import LABEL
 from exporter.ledger.store.snapshots import MarkKey
 from exporter.normalize.snapshot import Mark
 
@@ -25,7 +25,7 @@ The value is a credential's label, a client's pseudonym, or a model.
 """
 
 
-class KeptCredential(NamedTuple):
+class ExportedCredential(NamedTuple):
     """A credential and all that turned out to be it. ``labels`` are those under which it stands in the history.
 
     The first one is its label now. ``keys`` and ``names`` are (kind, value): see the ledger's schema.
@@ -39,12 +39,12 @@ class KeptCredential(NamedTuple):
     names: tuple[tuple[str, str], ...]
 
 
-class KeptClient(NamedTuple):
+class ExportedClient(NamedTuple):
     pseudonym: str
     label: str
 
 
-class KeptSession(NamedTuple):
+class ExportedSession(NamedTuple):
     """A session of a limit: see ``exporter.ledger.views.usage_sums``."""
 
     limit: str
@@ -53,7 +53,7 @@ class KeptSession(NamedTuple):
     started_ms: int | None
 
 
-class KeptSnapshots(msgspec.Struct, frozen=True, kw_only=True):
+class ExportedSnapshots(msgspec.Struct, frozen=True, kw_only=True):
     """The last good snapshot of a proxy: see ``exporter.ledger.store.snapshots.Checkpoint``."""
 
     snapshot_ms: int | None = None
@@ -69,12 +69,12 @@ class ProxyState:
     whole exporter, without the sessions of other proxies' credentials.
     """
 
-    snapshots: KeptSnapshots
+    snapshots: ExportedSnapshots
     marks: Mapping[MarkKey, Mark]
-    credentials: tuple[KeptCredential, ...]
-    clients: Mapping[int, tuple[KeptClient, ...]]
+    credentials: tuple[ExportedCredential, ...]
+    clients: Mapping[int, tuple[ExportedClient, ...]]
     anchors: Mapping[str, int]
-    sessions: tuple[KeptSession, ...]
+    sessions: tuple[ExportedSession, ...]
 
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
@@ -86,7 +86,9 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     ).fetchone()
     roots = roots_of(connection)
     return ProxyState(
-        snapshots=KeptSnapshots(snapshot_ms=snapshots[0], counted_from_ms=snapshots[1], counted_until_ms=snapshots[2]),
+        snapshots=ExportedSnapshots(
+            snapshot_ms=snapshots[0], counted_from_ms=snapshots[1], counted_until_ms=snapshots[2]
+        ),
         marks=marks,
         credentials=_credentials(connection, proxy, roots),
         clients=_clients(connection, proxy),
@@ -112,7 +114,9 @@ def roots_of(connection: sqlite3.Connection) -> dict[int, int]:
     return {id_: root(id_) for id_ in into}
 
 
-def _credentials(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> tuple[KeptCredential, ...]:
+def _credentials(
+    connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]
+) -> tuple[ExportedCredential, ...]:
     rows = connection.execute(
         "select id, label, provider, billing, openai_compatible from credential where proxy = ? order by id", (proxy,)
     ).fetchall()
@@ -131,27 +135,27 @@ def _credentials(connection: sqlite3.Connection, proxy: int, roots: Mapping[int,
     for kind, value, id_ in connection.execute("select kind, value, credential from credential_name order by 1, 2, 3"):
         names[roots[id_]][(kind, value)] = None
     return tuple(
-        KeptCredential(tuple(labels[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
+        ExportedCredential(tuple(labels[id_]), provider, billing, bool(compatible), tuple(keys[id_]), tuple(names[id_]))
         for id_, _, provider, billing, compatible in rows
         if roots[id_] == id_
     )
 
 
-def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[KeptClient, ...]]:
-    parts: defaultdict[int, list[KeptClient]] = defaultdict(list)
+def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[ExportedClient, ...]]:
+    parts: defaultdict[int, list[ExportedClient]] = defaultdict(list)
     for id_, pseudonym, label in connection.execute(
         "select id, pseudonym, label from client where id in"
         " (select s.client from series s join route r on r.id = s.route where r.proxy = ?) order by id",
         (proxy,),
     ):
-        parts[id_ // _CLIENTS_PER_PART].append(KeptClient(pseudonym, label))
+        parts[id_ // _CLIENTS_PER_PART].append(ExportedClient(pseudonym, label))
     return {part: tuple(clients) for part, clients in parts.items()}
 
 
-def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> list[KeptSession]:
+def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> list[ExportedSession]:
     own = dict(connection.execute("select id, label from credential where proxy = ?", (proxy,)))
     pseudonyms: dict[int, str] | None = None
-    sessions: list[KeptSession] = []
+    sessions: list[ExportedSession] = []
     for limit, key, ended_ms, started_ms in connection.execute(
         "select limit_id, scope, ended_ms, started_ms from limit_session order by limit_id, scope"
     ):
@@ -165,5 +169,5 @@ def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, in
             if pseudonyms is None:
                 pseudonyms = dict(connection.execute("select id, pseudonym from client"))
             value = pseudonyms[int(value)]
-        sessions.append(KeptSession(limit, (kind, value), ended_ms, started_ms))
+        sessions.append(ExportedSession(limit, (kind, value), ended_ms, started_ms))
     return sessions

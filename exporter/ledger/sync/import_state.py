@@ -1,4 +1,4 @@
-"""Restoring: what the history has of a proxy is merged into a ledger that does not know it.
+"""LedgerImporter: what the history has of a proxy is merged into a ledger that does not know it.
 
 Done while bookings go on, in small transactions, each of which notes how far it came: killed anywhere, the next run
 goes on from there. Restored entries have not been received from the proxy, so they are in no flow, and they are not
@@ -16,11 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.ledger.label_store import ANONYMOUS, LABEL, OTHER, Credential, Dictionary, Route
+from exporter.ledger.columns import Entry, Rollup
+from exporter.ledger.credential_store import LABEL, Credential
+from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
-from exporter.ledger.store.booking import add_rollups, insert_restored
+from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.snapshots import MarkKey
-from exporter.ledger.sync.export_state import KeptClient, KeptCredential, KeptSession, KeptSnapshots
+from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession, ExportedSnapshots
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Totals
@@ -44,7 +46,7 @@ class Progress(msgspec.Struct, frozen=True):
     after: tuple[int, int]
 
 
-class PastSeries(NamedTuple):
+class RestoredSeries(NamedTuple):
     """A label set as it stands in the history: credential and client are their labels."""
 
     provider: str
@@ -53,75 +55,48 @@ class PastSeries(NamedTuple):
     client: str
 
 
-class PastEntry(NamedTuple):
-    """An entry of the past; ``price`` is its text."""
+class RestoredEntry(NamedTuple):
+    """An entry of the past: in ``entry`` neither series nor price have their numbers of this ledger yet."""
 
-    ts_ms: int
-    fingerprint: int
-    series: PastSeries
+    series: RestoredSeries
     price: str
-    basis: int
-    billing: int
-    counted: int
-    code: str
-    unpriced: str
-    latency_ms: int
-    ttft_ms: int
-    uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    unclassified: int
-    nano_usd: int
+    entry: Entry
 
 
-class PastRollup(NamedTuple):
-    """A row of the roll-up."""
+class RestoredRollup(NamedTuple):
+    """A row of the roll-up: in ``sums`` the series does not have its number of this ledger yet."""
 
-    bucket: int
-    series: PastSeries
-    basis: int
-    billing: int
-    requests: int
-    uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    unclassified: int
-    nano_usd: int
-    failed: int
-    unpriced: int
+    series: RestoredSeries
+    sums: Rollup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PastSnapshots:
+class RestoredSnapshots:
     """The last snapshot of a proxy that the history knows of."""
 
-    state: KeptSnapshots = field(default_factory=KeptSnapshots)
+    state: ExportedSnapshots = field(default_factory=ExportedSnapshots)
     marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PastState:
+class RestoredState:
     """What else there is of a proxy. ``precedes``: it was written before this ledger was made."""
 
     anchors: Mapping[str, int] = field(default_factory=dict)
-    sessions: Sequence[KeptSession] = ()
+    sessions: Sequence[ExportedSession] = ()
     precedes: bool = False
     readings: Sequence[tuple[str, Reading]] = ()
     """Of providers' windows, by label of the credential."""
 
 
-class Restoring:
+class LedgerImporter:
     """Takes over what is given. For one thread; bookings go on beside it. Raises LedgerError throughout."""
 
     def __init__(
         self,
         *,
         writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        dictionary: Dictionary,
+        dictionary: LabelStore,
         totals: Totals,
         periods: Periods,
         windows: Windows,
@@ -145,7 +120,7 @@ class Restoring:
         return None if stored is None else msgspec.json.decode(stored, type=Progress)
 
     def take_names(
-        self, proxy: str, *, credentials: Iterable[KeptCredential], clients: Iterable[tuple[KeptClient, str]]
+        self, proxy: str, *, credentials: Iterable[ExportedCredential], clients: Iterable[tuple[ExportedClient, str]]
     ) -> None:
         """Make sure that what identifies them finds the same clients and credentials here as it did there.
 
@@ -165,7 +140,13 @@ class Restoring:
                 self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
 
     def begin(
-        self, proxy: str, *, since_ms: int, newest_ms: int | None, deleted_before_ms: int | None, past: PastSnapshots
+        self,
+        proxy: str,
+        *,
+        since_ms: int,
+        newest_ms: int | None,
+        deleted_before_ms: int | None,
+        past: RestoredSnapshots,
     ) -> Progress:
         """Decide what is taken over as records and what as roll-ups, and take over the last snapshot.
 
@@ -199,31 +180,25 @@ class Restoring:
         ).rowcount
         connection.execute(f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, proxy_id))
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, proxy_id))
+        count_unbooked(connection, -forgotten)
         with self._totals.lock:
             self._totals.entries -= forgotten
 
-    def add_rollups(self, proxy: str, rows: Sequence[PastRollup], progress: Progress) -> None:
+    def add_rollups(self, proxy: str, rows: Sequence[RestoredRollup], progress: Progress) -> None:
         """Take over rows of the roll-up; then the restore has come to ``progress``."""
         with self._writing() as connection:
             series = self._series(connection, proxy, {row.series for row in rows})
-            add_rollups(connection, [(row.bucket, series[row.series], *row[2:]) for row in rows])
+            add_rollups(connection, [row.sums._replace(series=series[row.series]) for row in rows])
             self._note(connection, proxy, progress)
-        self._changed(min((row.bucket for row in rows), default=None))
+        self._changed(min((row.sums.bucket for row in rows), default=None))
 
-    def add_records(self, proxy: str, rows: Sequence[PastEntry], progress: Progress) -> None:
+    def add_records(self, proxy: str, rows: Sequence[RestoredEntry], progress: Progress) -> None:
         """Take over records, unless they are here; then the restore has come to ``progress``."""
         with self._writing() as connection:
             series = self._series(connection, proxy, {row.series for row in rows})
             entries = [
-                (
-                    row.ts_ms,
-                    row.fingerprint,
-                    series[row.series],
-                    self._dictionary.price_id(connection, row.price),
-                    row.basis,
-                    row.billing,
-                    0,  # not live
-                    *row[6:],
+                row.entry._replace(
+                    series=series[row.series], price=self._dictionary.price_id(connection, row.price), live=0
                 )
                 for row in rows
             ]
@@ -231,9 +206,9 @@ class Restoring:
             self._note(connection, proxy, progress)
         with self._totals.lock:
             self._totals.entries += inserted
-        self._changed(min((row.ts_ms for row in rows), default=None), per=BUCKET_MS)
+        self._changed(min((entry.ts_ms for entry in entries), default=None), per=BUCKET_MS)
 
-    def finish(self, proxy: str, past: PastState, *, now_ms: int) -> None:
+    def finish(self, proxy: str, past: RestoredState, *, now_ms: int) -> None:
         """Take over open windows and quotas. Then the proxy is restored."""
         with self._windows.held(), self._writing() as connection:
             proxy_id = self._dictionary.proxies[proxy]
@@ -257,7 +232,7 @@ class Restoring:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: PastState) -> None:
+    def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: RestoredState) -> None:
         """What this ledger opened itself came of less than all records. Of two sessions of the past the newer holds."""
         (others,) = connection.execute(
             "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, proxy_id)
@@ -276,7 +251,7 @@ class Restoring:
                     (session.limit, scope, kept.ended_ms, kept.started_ms),
                 )
 
-    def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: KeptSession) -> str:
+    def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: ExportedSession) -> str:
         kind, value = session.scope
         if kind == "credential":
             return f"credential:{self._credential(connection, proxy_id, value)}"
@@ -286,8 +261,8 @@ class Restoring:
         return f"{kind}:{value}" if kind else ""
 
     def _series(
-        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[PastSeries]
-    ) -> dict[PastSeries, int]:
+        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[RestoredSeries]
+    ) -> dict[RestoredSeries, int]:
         proxy_id = self._dictionary.proxies[proxy]
         return {
             series: self._dictionary.series_with(
@@ -303,7 +278,7 @@ class Restoring:
         """The credential with a label of the history; one of which nothing else is known where no document tells."""
         found = self._dictionary.find_credential(proxy_id, LABEL, label)
         if found is None:
-            kept = KeptCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
+            kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
             return _take_credential(connection, self._dictionary, proxy_id, kept)
         return found.id
 
@@ -335,7 +310,9 @@ def _age(session: Session) -> tuple[int, int]:
     return session.ended_ms, session.started_ms or 0
 
 
-def _take_credential(connection: sqlite3.Connection, dictionary: Dictionary, proxy: int, kept: KeptCredential) -> int:
+def _take_credential(
+    connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, kept: ExportedCredential
+) -> int:
     """Find the credential here, by what names it for good before its ``auth_index``, or make it; its id.
 
     What is bound here already stays: it comes from the proxy as it is now.
@@ -363,7 +340,7 @@ def _take_credential(connection: sqlite3.Connection, dictionary: Dictionary, pro
     return id_
 
 
-def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: PastSnapshots) -> None:
+def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: RestoredSnapshots) -> None:
     """For the next look at a snapshot: see ``exporter.ledger.store.snapshots``."""
     state = past.state
     connection.execute(

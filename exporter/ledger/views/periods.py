@@ -2,44 +2,76 @@
 
 A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as a monthly limit
 has it: it counts records that a clock ahead of ours dates into a later day. What lies before today is summed anew only
-when a day begins or a late record arrives; the rest is summed anew whenever something was booked.
+when a day begins or a late record arrives; the rest is summed anew whenever something was booked. The gauges and the
+status page are made of the same rows, so they cannot differ.
 """
 
 import sqlite3
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
+from typing import NamedTuple
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day, next_month, previous_day
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import OTHER, Dictionary
+from exporter.ledger.label_store import OTHER, LabelStore
 from exporter.ledger.schema import BUCKET_MS
 
 TODAY, YESTERDAY, MONTH = "today", "yesterday", "month"
 
 _SUM = """
-select coalesce(shown.route, own.route), r.billing, sum(r.requests),
-       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd)
+select shown.id, shown.route, r.billing, r.basis, sum(r.requests),
+       sum(r.uncached + r.cache_read + r.cache_write + r.output + r.unclassified), sum(r.nano_usd),
+       sum(r.failed), sum(r.unpriced)
 from rollup r
 join series own on own.id = r.series
-left join series shown on shown.id = own.shown
+join series shown on shown.id = coalesce(own.shown, own.id)
 where r.bucket >= ? and r.bucket < ?
-group by 1, 2
+group by 1, 3, 4
 """
 
-_Sums = dict[tuple[int, int], tuple[int, int, int]]
-"""(route, billing) → requests, tokens, nano-USD"""
+
+class PeriodRow(NamedTuple):
+    """The sums of one shown series in a period. ``failed`` and ``unpriced`` are requests."""
+
+    series: int
+    route: int
+    billing: int
+    basis: int
+    requests: int
+    tokens: int
+    nano_usd: int
+    failed: int
+    unpriced: int
+
+
+class _Span:
+    """The sums over some buckets."""
+
+    def __init__(self, rows: Iterable[tuple[int, ...]] = ()) -> None:
+        self.rows = [PeriodRow._make(row) for row in rows]
+        self.by_route: dict[tuple[int, int], tuple[int, int, int]] = {}
+        """(route, billing) → requests, tokens, nano-USD"""
+        for row in self.rows:
+            requests, tokens, nano_usd = self.by_route.get((row.route, row.billing), (0, 0, 0))
+            self.by_route[row.route, row.billing] = (
+                requests + row.requests,
+                tokens + row.tokens,
+                nano_usd + row.nano_usd,
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodTotals:
-    """Sums by (route, period), the cost by (route, billing, period) in nano-USD."""
+    """Sums by (route, period), the cost by (route, billing, period) in nano-USD; ``rows`` are what they are made of."""
 
     requests: dict[tuple[int, str], int] = field(default_factory=dict)
     tokens: dict[tuple[int, str], int] = field(default_factory=dict)
     cost: dict[tuple[int, int, str], int] = field(default_factory=dict)
+    rows: dict[str, list[PeriodRow]] = field(default_factory=lambda: {TODAY: [], YESTERDAY: [], MONTH: []})
 
 
 class Periods:
@@ -52,8 +84,8 @@ class Periods:
         self._lock = threading.Lock()
         self._oldest_touched: int | None = None
         self._day: date | None = None
-        self._yesterday: _Sums = {}
-        self._month_before_today: _Sums = {}
+        self._yesterday = _Span()
+        self._month_before_today = _Span()
         self.current = PeriodTotals()
 
     def touched(self, bucket: int) -> None:
@@ -73,23 +105,25 @@ class Periods:
         try:
             with self._database.reading() as connection:
                 if day != self._day or (touched is not None and touched < today):
-                    self._yesterday = _sum(connection, self._bucket(previous_day(day)), today)
-                    self._month_before_today = _sum(connection, self._bucket(day.replace(day=1)), today)
-                tomorrow = self._bucket(next_day(day))
-                sums = _sum(connection, today, tomorrow)
-                later = _sum(connection, tomorrow, self._bucket(next_month(day)))
+                    self._yesterday = self._sum(connection, previous_day(day), day)
+                    self._month_before_today = self._sum(connection, day.replace(day=1), day)
+                now = self._sum(connection, day, next_day(day))
+                later = self._sum(connection, next_day(day), next_month(day))
         except BaseException:
             self._day = None  # whatever was read so far: start over at the next tick
             raise
         self._day = day
-        month = [self._month_before_today, sums, later]
-        self.current = _periods({TODAY: [sums], YESTERDAY: [self._yesterday], MONTH: month})
+        month = [self._month_before_today, now, later]
+        self.current = _periods({TODAY: [now], YESTERDAY: [self._yesterday], MONTH: month})
+
+    def _sum(self, connection: sqlite3.Connection, start: date, end: date) -> _Span:
+        return _Span(connection.execute(_SUM, (self._bucket(start), self._bucket(end))))
 
     def _bucket(self, day: date) -> int:
         return day_start_ms(day, self._zone) // BUCKET_MS
 
 
-def used_lately(periods: PeriodTotals, dictionary: Dictionary) -> dict[tuple[str, str], int]:
+def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:
     """The requests of today and yesterday by (provider, model), of those that were used at all and have a name."""
     found: defaultdict[tuple[str, str], int] = defaultdict(int)
     for (id_, period), requests in periods.requests.items():
@@ -99,26 +133,20 @@ def used_lately(periods: PeriodTotals, dictionary: Dictionary) -> dict[tuple[str
     return dict(found)
 
 
-def _sum(connection: sqlite3.Connection, start: int, end: int) -> _Sums:
-    return {
-        (route, billing): (requests, tokens, nano_usd)
-        for route, billing, requests, tokens, nano_usd in connection.execute(_SUM, (start, end))
-    }
-
-
-def _periods(parts: dict[str, list[_Sums]]) -> PeriodTotals:
+def _periods(parts: dict[str, list[_Span]]) -> PeriodTotals:
     requests: defaultdict[tuple[int, str], int] = defaultdict(int)
     tokens: defaultdict[tuple[int, str], int] = defaultdict(int)
     cost: defaultdict[tuple[int, int, str], int] = defaultdict(int)
-    seen = {key for sums in parts.values() for part in sums for key in part}
-    for period, sums in parts.items():
+    seen = {key for spans in parts.values() for span in spans for key in span.by_route}
+    for period, spans in parts.items():
         for route, billing in seen:  # used in one period, not used in another: that is a known 0
             cost[(route, billing, period)] += 0
             requests[(route, period)] += 0
             tokens[(route, period)] += 0
-        for part in sums:
-            for (route, billing), (some_requests, some_tokens, nano_usd) in part.items():
+        for span in spans:
+            for (route, billing), (some_requests, some_tokens, nano_usd) in span.by_route.items():
                 requests[(route, period)] += some_requests
                 tokens[(route, period)] += some_tokens
                 cost[(route, billing, period)] += nano_usd
-    return PeriodTotals(requests=dict(requests), tokens=dict(tokens), cost=dict(cost))
+    rows = {period: [row for span in spans for row in span.rows] for period, spans in parts.items()}
+    return PeriodTotals(requests=dict(requests), tokens=dict(tokens), cost=dict(cost), rows=rows)

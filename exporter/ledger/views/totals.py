@@ -1,8 +1,8 @@
 """The ledger's sums in memory: what a scrape shows without touching the database.
 
 Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added: memory
-cannot drift from the file. A series that was just born is shown as 0 to Prometheus until every server
-that scrapes has been told so (``births``), because ``increase()`` counts from the first value that it sees.
+cannot drift from the file. A new series is shown as 0 to Prometheus until every server
+that scrapes has been told so (``pending_zero``), because ``increase()`` counts from the first value that it sees.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.clock import Clock
+from exporter.ledger.columns import TOTAL, listed
 from exporter.ledger.views.scrapers import Scrapers
 
 SeriesKey = tuple[str | int, ...]
@@ -23,6 +24,8 @@ SeriesKey = tuple[str | int, ...]
 SERIES_NUMBERS = ("requests", "input", "output", "cache_read", "cache_write", "reasoning", "unclassified")
 """What the numbers in ``Totals.series`` are: input with cache, output with reasoning."""
 
+# Counting them would read all of their index at each start.
+_COUNT_ENTRIES = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries from installation"
 _FAMILIES = {
     "s": "series",
     "c": "costs",
@@ -69,7 +72,7 @@ class Attempts:
 
 
 @dataclass(slots=True)
-class _Birth:
+class _PendingZero:
     since: float
     told: set[str] = field(default_factory=set)
     """The scrapers that have been answered with it at 0."""
@@ -93,15 +96,15 @@ class Totals:
         self.attempts: dict[int, Attempts] = {}
         self.flows: dict[int, Flow] = {}
         self.entries = 0
-        self.births: dict[SeriesKey, _Birth] = {}
+        self.pending_zero: dict[SeriesKey, _PendingZero] = {}
         self.scrapers = Scrapers(clock)
         self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read everything anew; births start waiting anew, for the scrapers that were there."""
+        """Read everything anew; new series start waiting anew, for the scrapers that were there."""
         with self.lock:
             self._rows, self.series, self.costs = {}, {}, {}
-            self.set_totals(connection.execute("select * from total").fetchall())
+            self.set_totals(connection.execute(f"select {listed(TOTAL)} from total").fetchall())
             self.failed = {row[:3]: row[3] for row in connection.execute("select * from failed_total")}
             self.unpriced = {row[:2]: row[2] for row in connection.execute("select * from unpriced_total")}
             self.latency = {row[0]: row[1:] for row in connection.execute("select * from latency_histogram")}
@@ -112,14 +115,15 @@ class Totals:
                     "select id, success, failed from credential where success_seen is not null"
                 )
             }
-            self.entries = connection.execute("select count(*) from entry").fetchone()[0]
+            self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
             self.flows = {
                 proxy: read_flow(connection, proxy)
                 for (proxy,) in connection.execute("select id from proxy").fetchall()
             }
             now = self._clock.monotonic()
-            self.births = {
-                tuple(json.loads(row[0])): _Birth(since=now) for row in connection.execute("select key from birth")
+            self.pending_zero = {
+                tuple(json.loads(row[0])): _PendingZero(since=now)
+                for row in connection.execute("select key from birth")
             }
             self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
@@ -137,47 +141,47 @@ class Totals:
             )
             self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
 
-    # --- births ---------------------------------------------------------------------------------------------------
+    # --- series that begin at 0 ------------------------------------------------------------------------------------
 
     def known(self, key: SeriesKey) -> bool:
         """Whether a series has been exported before (at 0 or not)."""
         family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])
         return (key[1] if len(key) == 2 else key[1:]) in family
 
-    def bear(self, keys: list[SeriesKey]) -> None:
+    def register(self, keys: list[SeriesKey]) -> None:
         """These series exist from now on."""
         now = self._clock.monotonic()
         for key in keys:
-            self.births[key] = _Birth(since=now)
+            self.pending_zero[key] = _PendingZero(since=now)
 
     def told(self, keys: list[SeriesKey], scraper: str) -> None:
         """A scraper has been answered with these series at 0."""
         with self.lock:
             if self.scrapers.answered(scraper):
                 for key in keys:
-                    if (birth := self.births.get(key)) is not None:
-                        birth.told.add(scraper)
+                    if (pending := self.pending_zero.get(key)) is not None:
+                        pending.told.add(scraper)
 
-    def grown_up(self, seconds: float) -> list[SeriesKey]:
+    def shown_at_zero(self, seconds: float) -> list[SeriesKey]:
         """The series that every scraper has been shown at 0.
 
-        They were born at least ``seconds`` and the slowest scraper's interval ago.
+        They are at least ``seconds`` and the slowest scraper's interval old.
         """
         now = self._clock.monotonic()
         with self.lock:
             lately = self.scrapers.lately()
-            born_until = now - max(seconds, self.scrapers.slowest_seconds())
+            since_until = now - max(seconds, self.scrapers.slowest_seconds())
             return [
                 key
-                for key, birth in self.births.items()
-                if birth.told and birth.since <= born_until and lately <= birth.told
+                for key, pending in self.pending_zero.items()
+                if pending.told and pending.since <= since_until and lately <= pending.told
             ]
 
-    def reveal(self, keys: list[SeriesKey]) -> None:
-        """From now on these series show their value. Call it only when that is on disk: see ``Ledger.reveal``."""
+    def publish(self, keys: list[SeriesKey]) -> None:
+        """From now on these series show their value. Call it only when that is on disk: see ``Ledger.publish``."""
         with self.lock:
             for key in keys:
-                self.births.pop(key, None)
+                self.pending_zero.pop(key, None)
 
 
 def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:

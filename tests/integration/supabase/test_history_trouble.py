@@ -352,7 +352,7 @@ def test_records_that_were_refused_are_not_pruned(start: Start, supabase_api: Su
         database.run("alter table usage_records drop constraint picky")
     future_ms = int((bench.clock.now() + 1000) * 1000)
 
-    pruned = bench.ledger.prune(
+    pruned = bench.ledger.retention.prune(
         entries_before_ms=future_ms, rejected_before_ms=0, stopping=lambda: False, sent_only=True
     )
 

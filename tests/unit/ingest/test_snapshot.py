@@ -262,7 +262,7 @@ def test_pruning_that_is_killed_half_way_lets_no_old_detail_in_again(bench: Snap
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench.ledger.totals, "lock", _KilledHere())  # taken right behind the first step's commit
         with pytest.raises(_Killed):
-            bench.ledger.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
+            bench.ledger.retention.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
     bench.restart()
     left = sum(booked(bench.folder).values())
     assert left < 19

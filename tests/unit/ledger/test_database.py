@@ -23,7 +23,7 @@ from exporter.errors import (
 from exporter.ledger import database
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.schema import MIGRATIONS
-from exporter.ledger.store.restarts import Witness, note_look
+from exporter.ledger.store.restarts import RestartDetector, record_observation
 from tests.benches.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
 
 
@@ -204,8 +204,8 @@ def test_a_restart_right_after_the_upgrade_counts_once_whoever_sees_it(tmp_path:
     connection.close()
     ledger = open_ledger(tmp_path)
     with ledger._database.transaction() as connection:
-        for witness in get_args(Witness):
-            note_look(connection, 1, witness, restarted=True)
+        for witness in get_args(RestartDetector):
+            record_observation(connection, 1, witness, restarted=True)
         assert connection.execute("select restarts from proxy").fetchall() == [(4,)]
     ledger.close()
 

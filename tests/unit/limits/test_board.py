@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Iterator[LimitBench]:
 
 
 def _prune(bench: LimitBench, before_ms: int) -> None:
-    bench.ledger.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
+    bench.ledger.retention.prune(entries_before_ms=before_ms, rejected_before_ms=0, stopping=lambda: False)
 
 
 def _session(bench: LimitBench) -> tuple[int | None, int | None, float | None]:

@@ -59,7 +59,7 @@ def _live(
             if second >= server.offset and (second - server.offset) % server.every == 0:
                 server.scrape(arrives=not late(second))
         if second % 5 == 0:
-            bench.ledger.reveal(after_seconds=_BIRTH_SECONDS)
+            bench.ledger.publish(after_seconds=_BIRTH_SECONDS)
         bench.clock.advance(1)
     return sent
 
@@ -89,7 +89,7 @@ def test_answers_that_do_not_arrive_lose_nothing(bench: Bench) -> None:
 
 
 def _reveal(bench: Bench) -> None:
-    bench.ledger.reveal(after_seconds=_BIRTH_SECONDS)
+    bench.ledger.publish(after_seconds=_BIRTH_SECONDS)
 
 
 def test_a_series_stays_at_0_for_the_slowest_interval(bench: Bench) -> None:

@@ -10,10 +10,9 @@ import pytest
 
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.price_feed import FeedPrice
 from exporter.pricing.cost import Tariff
 from exporter.pricing.engine import DEFAULT_PRICE
-from exporter.pricing.feed_format import tariff_text
+from exporter.pricing.feed_format import FeedPrice, tariff_text
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from tests.benches.books import TurnedClock

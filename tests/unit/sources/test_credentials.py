@@ -254,7 +254,7 @@ def test_a_part_of_an_inventory_makes_no_account_new(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _keys("claude-api-key", {"api-key": "sk-1"}), whole=False)
     ledger.take_inventory("p", _files(_ALICE | {"success": 250_000}))
-    assert not ledger.totals.births, "it had counted before we met it"
+    assert not ledger.totals.pending_zero, "it had counted before we met it"
 
 
 _SHARED = {"api-key": "sk-relay", "base-url": "https://relay.example", "auth-index": "a" * 16}
@@ -355,10 +355,10 @@ def test_attempts_go_on_over_restarts_of_both(tmp_path: Path) -> None:
 def test_an_account_is_born_only_at_a_proxy_that_is_known(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.take_inventory("p", _files(_ALICE))
-    assert not ledger.totals.births
+    assert not ledger.totals.pending_zero
     bob = _ALICE | {"name": "claude-bob.json", "auth_index": "b" * 16, "success": 3}
     ledger.take_inventory("p", _files(_ALICE, bob))
-    assert [key[0] for key in ledger.totals.births] == ["a"]
+    assert [key[0] for key in ledger.totals.pending_zero] == ["a"]
 
 
 # --- labels -------------------------------------------------------------------------------------------------------

@@ -78,16 +78,16 @@ def test_a_query_changes_nothing(web: WebBench, query: str) -> None:
 def test_head_is_get_without_a_body_and_tells_prometheus_nothing(web: WebBench) -> None:
     accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
     web.ledger.register("p")
-    web.ledger.totals.bear([("s", 1)])
+    web.ledger.totals.register([("s", 1)])
     client = web.client()
     answer = client.head("/metrics", headers=accept)
     assert (answer.status_code, answer.data) == (200, b"")
     assert int(answer.headers["Content-Length"]) > 1000
-    assert web.ledger.totals.grown_up(0) == []
+    assert web.ledger.totals.shown_at_zero(0) == []
     got = client.get("/metrics", headers=accept)
     assert {**got.headers} == {**answer.headers}
     assert len(got.data) == int(got.headers["Content-Length"])
-    assert web.ledger.totals.grown_up(0) == [("s", 1)]
+    assert web.ledger.totals.shown_at_zero(0) == [("s", 1)]
 
 
 def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench) -> None:
@@ -106,7 +106,7 @@ def test_a_scraper_is_its_address_and_user_agent_whatever_its_port(web: WebBench
 
 def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> None:
     web.ledger.register("p")
-    web.ledger.totals.bear([("s", 1)])
+    web.ledger.totals.register([("s", 1)])
     app = web.client().application
     environ = create_environ("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
     environ["REMOTE_ADDR"] = "127.0.0.1"
@@ -114,4 +114,4 @@ def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> Non
     assert status == "200 OK"
     assert next(iter(parts))  # the server was given the body, and could not send it
     parts.close()  # type: ignore[attr-defined] # a server closes what has this method
-    assert web.ledger.totals.grown_up(0) == []
+    assert web.ledger.totals.shown_at_zero(0) == []

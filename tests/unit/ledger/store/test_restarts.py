@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.restarts import Witness, note_look
+from exporter.ledger.store.restarts import RestartDetector, record_observation
 from tests.benches.booking import open_ledger
 
-LOOKS: dict[str, tuple[Witness, bool]] = {
+LOOKS: dict[str, tuple[RestartDetector, bool]] = {
     "i": ("inventory", False),
     "I": ("inventory", True),
     "s": ("snapshot", False),
@@ -46,6 +46,6 @@ def test_counted_once(ledger: Ledger, looks: str, restarts: int) -> None:
     for look in looks.replace(" ", ""):
         witness, restarted = LOOKS[look]
         with ledger._database.transaction() as connection:
-            note_look(connection, proxy, witness, restarted=restarted)
+            record_observation(connection, proxy, witness, restarted=restarted)
     assert ledger.register("p") == proxy
     assert ledger.flow("p").restarts == restarts

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from exporter.ledger.columns import Entry
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.export_state import KeptClient, KeptCredential, KeptSession
-from exporter.ledger.sync.import_state import PastEntry, PastSeries, PastSnapshots, PastState, Progress
+from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession
+from exporter.ledger.sync.import_state import Progress, RestoredEntry, RestoredSeries, RestoredSnapshots, RestoredState
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts
@@ -16,8 +18,8 @@ from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, flow_of, intake_of,
 _FILE = ("file", PSEUDONYMS.of("a.json"))
 _INDEX = GOOD["auth_index"]
 _PSEUDONYM = PSEUDONYMS.of("sk-client")
-_CLIENT = KeptClient(_PSEUDONYM, f"client-{_PSEUDONYM[:10]}")
-_KEPT = KeptCredential(("claude-old", "claude-older"), "claude", 2, False, (("auth_index", _INDEX), _FILE), ())
+_CLIENT = ExportedClient(_PSEUDONYM, f"client-{_PSEUDONYM[:10]}")
+_KEPT = ExportedCredential(("claude-old", "claude-older"), "claude", 2, False, (("auth_index", _INDEX), _FILE), ())
 _ACCOUNT = Account(
     facts=CredentialFacts(provider="claude"), identity=_FILE, auth_index=_INDEX, auth_type="oauth", names=()
 )
@@ -35,13 +37,15 @@ def _take_inventory(ledger: Ledger) -> None:
     ledger.take_inventory("p", [_ACCOUNT])
 
 
-def _past(n: int, label: str) -> PastEntry:
-    series = PastSeries("claude", "claude-sonnet-4-5", label, _CLIENT.label)
-    return PastEntry(1_759_000_000_000 + n, n, series, "a price", 0, 2, 1, "", "", 0, 0, 1, 0, 0, 0, 0, 0, 5)
+def _past(n: int, label: str) -> RestoredEntry:
+    series = RestoredSeries("claude", "claude-sonnet-4-5", label, _CLIENT.label)
+    nothing: dict[str, Any] = dict.fromkeys(Entry._fields, 0) | {"code": "", "unpriced": ""}
+    known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": n, "billing": 2, "counted": 1, "uncached": 1, "nano_usd": 5}
+    return RestoredEntry(series, "a price", Entry(**nothing | known))
 
 
 def _begin(ledger: Ledger) -> Progress:
-    return ledger.restoring.begin("p", since_ms=0, newest_ms=None, deleted_before_ms=None, past=PastSnapshots())
+    return ledger.restoring.begin("p", since_ms=0, newest_ms=None, deleted_before_ms=None, past=RestoredSnapshots())
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
@@ -66,7 +70,7 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
     """Meanwhile it has another file, and its old file is another account's."""
     email = ("email", PSEUDONYMS.of("dev@example.com"))
     kept = [
-        KeptCredential((f"codex-{n}",), "codex", 2, False, (("account_id", f"{n}/codex"), ("file", n)), (email,))
+        ExportedCredential((f"codex-{n}",), "codex", 2, False, (("account_id", f"{n}/codex"), ("file", n)), (email,))
         for n in ("1", "2")
     ]
     ledger = open_ledger(tmp_path)
@@ -109,7 +113,7 @@ def test_what_is_restored_is_in_no_flow_no_counter_and_is_never_sent(tmp_path: P
     progress = _begin(ledger)
     for _ in range(2):  # the second time it is here
         ledger.restoring.add_records("p", [_past(n, "claude-old") for n in range(5)], progress)
-    ledger.restoring.finish("p", PastState(), now_ms=0)
+    ledger.restoring.finish("p", RestoredState(), now_ms=0)
 
     assert ledger.totals.entries == 6
     assert (flow_of(ledger).booked, flow_of(ledger).received, adds_up(flow_of(ledger))) == (1, 1, True)
@@ -125,7 +129,7 @@ def test_a_ledger_that_has_pruned_keeps_the_roll_up_that_it_has(tmp_path: Path) 
     """It was at another project in between, and comes back."""
     ledger = open_ledger(tmp_path)
     _take_record(ledger)
-    ledger.prune(entries_before_ms=2**60, rejected_before_ms=0, stopping=lambda: False)
+    ledger.retention.prune(entries_before_ms=2**60, rejected_before_ms=0, stopping=lambda: False)
     progress = _begin(ledger)
     assert progress.rollups is None
     assert progress.from_ms == 2**60
@@ -164,12 +168,12 @@ def test_sessions_of_before_the_loss_replace_what_followed(
     _begin(ledger)
     with ledger.windows.look() as look:
         look.moved["s", scope] = Session(*here)
-    past = PastState(
+    past = RestoredState(
         sessions=[
-            KeptSession("s", ("credential", "claude-older"), *there),
-            KeptSession("t", ("client", _PSEUDONYM), 1, 2),
-            KeptSession("u", ("model", "m"), 1, 2),
-            KeptSession("v", ("", ""), 1, None),
+            ExportedSession("s", ("credential", "claude-older"), *there),
+            ExportedSession("t", ("client", _PSEUDONYM), 1, 2),
+            ExportedSession("u", ("model", "m"), 1, 2),
+            ExportedSession("v", ("", ""), 1, None),
         ],
         anchors={"a": 5},
         precedes=precedes,
@@ -197,7 +201,7 @@ def test_of_two_proxies_the_newer_session_of_the_past_holds(tmp_path: Path) -> N
     for proxy, ended_ms in (("p", 500), ("q", 100)):
         ledger.register(proxy)
         ledger.restoring.take_names(proxy, credentials=[], clients=[])
-        past = PastState(sessions=[KeptSession("s", ("", ""), ended_ms, None)], precedes=True)
+        past = RestoredState(sessions=[ExportedSession("s", ("", ""), ended_ms, None)], precedes=True)
         ledger.restoring.finish(proxy, past, now_ms=0)
     assert _sessions(ledger) == {("s", "", 500, None)}
     ledger.close()

@@ -1,0 +1,71 @@
+"""The columns of an entry and of its sums, each listed once: the statements and rows that hold them are made from here.
+
+A new column of an entry is a line in ``Entry``, a migration, and the place in ``store/booking.py`` that fills it. What
+the history stores of it is a migration there. Values meet columns by name alone.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A row of the table ``entry``."""
+
+    id: int
+    ts_ms: int
+    fingerprint: int
+    series: int
+    price: int
+    basis: int
+    billing: int
+    live: int
+    counted: int
+    code: str
+    unpriced: str
+    latency_ms: int
+    ttft_ms: int
+    uncached: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    unclassified: int
+    nano_usd: int
+
+
+class Rollup(NamedTuple):
+    """A row of the table ``rollup``."""
+
+    bucket: int
+    series: int
+    basis: int
+    billing: int
+    requests: int
+    uncached: int
+    cache_read: int
+    cache_write: int
+    output: int
+    reasoning: int
+    unclassified: int
+    nano_usd: int
+    failed: int
+    unpriced: int
+
+
+AMOUNTS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+"""The columns of an entry that are summed as they are."""
+SUMS = ("requests", *AMOUNTS)
+"""The sums in both ``total`` and ``rollup``; ``requests`` is the sum of ``counted``."""
+TOTAL = ("series", "basis", "billing", *SUMS)
+"""The columns of the table ``total``."""
+
+
+def listed(columns: Iterable[str], prefix: str = "") -> str:
+    """Columns as a part of a statement."""
+    return ", ".join(prefix + column for column in columns)
+
+
+def insert(table: str, columns: Iterable[str]) -> str:
+    """The statement that inserts a row of ``columns``, given in their order."""
+    names = tuple(columns)
+    return f"insert into {table} ({listed(names)}) values ({', '.join('?' for _ in names)})"

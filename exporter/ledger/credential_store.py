@@ -1,0 +1,271 @@
+"""The credentials in the ledger: how one is found, and how two findings of one credential are joined."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
+
+ACCOUNT_ID, EMAIL = "account_id", "email"
+"""Kind of the keys, and of the names, that say whose a credential is."""
+LABEL = "label"
+"""Kind of the keys that find a credential by a label under which it stands in the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An account or key of a proxy. ``provider`` is empty until the inventory has named it."""
+
+    id: int
+    proxy: int
+    label: str
+    facts: CredentialFacts
+    merged_into: int | None = None
+    retired: bool = False
+    """Whether the proxy last listed another one of the same name, and not this one."""
+
+    @property
+    def provider(self) -> str:
+        return self.facts.provider
+
+
+class CredentialStore:
+    """The credentials of all proxies: how each is found, and which turned out to be one.
+
+    Methods that may add take the connection of the running transaction.
+    """
+
+    def __init__(self) -> None:
+        self.credentials: dict[int, Credential] = {}
+        self._credential_keys: dict[tuple[int, str, str], int] = {}
+        self._shared_handles: set[tuple[int, str]] = set()
+        self._names: dict[tuple[str, str], set[int]] = {}
+        self._known_as: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
+        self.labels_version = 0
+        """Rises whenever a shown label may have changed, or a name that an alias can be for was added."""
+
+    def _load_credentials(self, connection: sqlite3.Connection) -> None:
+        self.credentials = {
+            row[0]: Credential(
+                id=row[0],
+                proxy=row[1],
+                label=row[2],
+                facts=CredentialFacts(provider=row[3], billing=Billing(row[4]), openai_compatible=bool(row[5])),
+                merged_into=row[6],
+                retired=bool(row[7]),
+            )
+            for row in connection.execute(
+                "select id, proxy, label, provider, billing, openai_compatible, merged_into, retired from credential"
+            )
+        }
+        self._credential_keys = {
+            (row[0], row[1], row[2]): row[3]
+            for row in connection.execute("select proxy, kind, value, credential from credential_key")
+        }
+        self._shared_handles = set()
+        for proxy, kind, value in self._credential_keys:
+            self._note_shared(proxy, kind, value)
+        names: dict[tuple[str, str], set[int]] = {}
+        for kind, value, credential in connection.execute("select kind, value, credential from credential_name"):
+            names.setdefault((kind, value), set()).add(credential)
+        self._names = names
+        self._known_as.clear()
+        for (_, kind, value), id_ in self._credential_keys.items():
+            self._known_as[self.resolved(id_).id].add((kind, value))
+        for name, ids in names.items():
+            for id_ in ids:
+                self._known_as[self.resolved(id_).id].add(name)
+
+    def facts(self, proxy: int, auth_index: str, provider: str) -> CredentialFacts:
+        """What the inventory knows about an ``auth_index`` of a proxy, for a record that names this provider."""
+        if (proxy, auth_index) in self._shared_handles:
+            auth_index = shared_handle(auth_index, provider)
+        credential = self.find_credential(proxy, "auth_index", auth_index)
+        return UNKNOWN_CREDENTIAL if credential is None else credential.facts
+
+    def is_listed(self, proxy: int, auth_index: str) -> bool:
+        """Whether an inventory has named this ``auth_index``, of whatever provider."""
+        return (proxy, auth_index) in self._shared_handles or bool(self.facts(proxy, auth_index, "").provider)
+
+    def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
+        id_ = self._credential_keys.get((proxy, kind, value)) if value else None
+        return None if id_ is None else self.resolved(id_)
+
+    def bound(self, proxy: int, kind: str, value: str) -> int | None:
+        """The number that ``value`` was bound to, which may have turned out to be another credential."""
+        return self._credential_keys.get((proxy, kind, value))
+
+    def known_as(self, credential: int, kind: str) -> set[str]:
+        """All keys and names of a kind that a credential was ever met with."""
+        return {value for known, value in self._known_as.get(credential, ()) if known == kind}
+
+    def is_another(self, credential: Credential, met: Iterable[tuple[str, str]]) -> bool:
+        """Whether keys and names that were met are another account's: its id tells where both have one, else e-mail.
+
+        Without a file in common they are found by the same ``auth_index``, and the hash key is another one: then
+        nothing can be compared.
+        """
+        met = set(met)
+        if met.isdisjoint(("file", value) for value in self.known_as(credential.id, "file")):
+            return False
+        for kind in (ACCOUNT_ID, EMAIL):
+            known, values = self.known_as(credential.id, kind), {value for each, value in met if each == kind}
+            if known and values:
+                return known.isdisjoint(values)
+        return False
+
+    def credential_labelled(self, proxy: int, label: str) -> Credential | None:
+        """The credential of a proxy that has this label, or the one that it turned out to be."""
+        own = (each for each in self.credentials.values() if each.proxy == proxy and each.label == label)
+        found = next(own, None)
+        return None if found is None else self.resolved(found.id)
+
+    def credentials_with(self, kind: str, value: str) -> list[Credential]:
+        """The credentials, of all proxies, that are called ``value``: an e-mail address can be that of several."""
+        if kind == "auth_index":
+            ids = {
+                id_
+                for (_, known_kind, known), id_ in list(self._credential_keys.items())
+                if known_kind == kind and known.partition("/")[0] == value
+            }
+        else:
+            ids = set(self._names.get((kind, value), ()))
+        found = (self.resolved(id_) for id_ in sorted(ids))
+        return list({credential.id: credential for credential in found}.values())
+
+    def resolved(self, credential: int) -> Credential:
+        """The credential that stands for ``credential``: itself, or the one that it turned out to be."""
+        found = self.credentials[credential]
+        while found.merged_into is not None:
+            found = self.credentials[found.merged_into]
+        return found
+
+    def _keyed_credential(
+        self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str
+    ) -> int:
+        known = self._credential_keys.get((proxy, kind, value))
+        if known is not None:
+            return known
+        restored = self.find_credential(proxy, LABEL, label)
+        if restored is not None:
+            id_ = restored.id
+        else:
+            id_ = self.add_credential(connection, Credential(0, proxy, label, UNKNOWN_CREDENTIAL))
+        self.bind(connection, proxy, kind, value, id_)
+        return id_
+
+    def add_credential(self, connection: sqlite3.Connection, credential: Credential) -> int:
+        """Store a new credential and return its id (``credential.id`` is ignored)."""
+        id_ = insert_row(
+            connection,
+            "insert into credential (proxy, label, provider, billing, openai_compatible, merged_into, retired)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            (
+                credential.proxy,
+                credential.label,
+                credential.facts.provider,
+                credential.facts.billing,
+                credential.facts.openai_compatible,
+                credential.merged_into,
+                credential.retired,
+            ),
+        )
+        self.credentials[id_] = replace(credential, id=id_)
+        self.labels_version += 1
+        return id_
+
+    def describe_credential(self, connection: sqlite3.Connection, id_: int, facts: CredentialFacts) -> None:
+        """Store what the inventory says about a credential."""
+        known = self.credentials[id_]
+        if known.facts == facts:
+            return
+        connection.execute(
+            "update credential set provider = ?, billing = ?, openai_compatible = ? where id = ?",
+            (facts.provider, facts.billing, facts.openai_compatible, id_),
+        )
+        self.credentials[id_] = replace(known, facts=facts)
+
+    def retire_credential(self, connection: sqlite3.Connection, id_: int, retired: bool) -> None:
+        """Store whether the proxy still lists a credential: see ``Credential.retired``."""
+        known = self.credentials[id_]
+        if known.retired != retired:
+            connection.execute("update credential set retired = ? where id = ?", (retired, id_))
+            self.credentials[id_] = replace(known, retired=retired)
+            self.labels_version += 1
+
+    def relabel_credential(self, connection: sqlite3.Connection, id_: int, label: str) -> None:
+        """Let a credential stand under the label that it has in the history, unless another one of its proxy has it."""
+        known = self.credentials[id_]
+        if known.label == label or self.credential_labelled(known.proxy, label) is not None:
+            return
+        connection.execute("update credential set label = ? where id = ?", (label, id_))
+        self.credentials[id_] = replace(known, label=label)
+        self.labels_version += 1
+
+    def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
+        """From now on ``value`` finds ``credential``. If it found another one, the two turned out to be the same."""
+        known = self._credential_keys.get((proxy, kind, value))
+        if known == credential:
+            return
+        connection.execute(
+            "insert into credential_key (proxy, kind, value, credential) values (?, ?, ?, ?)"
+            " on conflict (proxy, kind, value) do update set credential = excluded.credential",
+            (proxy, kind, value, credential),
+        )
+        self._credential_keys[(proxy, kind, value)] = credential
+        self._known_as[self.resolved(credential).id].add((kind, value))
+        self._note_shared(proxy, kind, value)
+        self.labels_version += 1
+        if known is not None:
+            self.merge(connection, known, credential)
+
+    def _note_shared(self, proxy: int, kind: str, value: str) -> None:
+        handle, slash, _ = value.partition("/")
+        if kind == "auth_index" and slash:
+            self._shared_handles.add((proxy, handle))
+
+    def unbind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str) -> None:
+        """From now on ``value`` finds nothing."""
+        if self._credential_keys.pop((proxy, kind, value), None) is not None:
+            connection.execute(
+                "delete from credential_key where proxy = ? and kind = ? and value = ?", (proxy, kind, value)
+            )
+            self.labels_version += 1
+
+    def name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
+        """``value`` is one of the things that ``credential`` is called."""
+        known = self._names.setdefault((kind, value), set())
+        if credential not in known:
+            connection.execute(
+                "insert into credential_name (kind, value, credential) values (?, ?, ?) on conflict do nothing",
+                (kind, value, credential),
+            )
+            known.add(credential)
+            self._known_as[self.resolved(credential).id].add((kind, value))
+            self.labels_version += 1
+
+    def merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
+        """Two credentials turned out to be the same: from now on both are ``into``."""
+        one, into = self.resolved(one).id, self.resolved(into).id
+        if one == into:
+            return
+        connection.execute("update credential set merged_into = ? where id = ?", (into, one))
+        self._known_as[into] |= self._known_as.pop(one, set())
+        self.credentials[one] = replace(self.credentials[one], merged_into=into)
+        self.labels_version += 1
+
+
+def shared_handle(auth_index: str, provider: str) -> str:
+    """What finds a credential whose ``auth_index`` is also that of another provider's.
+
+    A compatible upstream has its bare name in records before CPA 7.2.21.
+    """
+    name = provider.lower().removeprefix("openai-compatible-")
+    return f"{auth_index}/{name}" if auth_index else ""
+
+
+def insert_row(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:
+    id_ = connection.execute(statement, values).lastrowid
+    assert id_ is not None  # noqa: S101 - an insert has one; this is for the type checker
+    return id_

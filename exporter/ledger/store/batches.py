@@ -1,0 +1,61 @@
+"""Redacted batches that are on disk and not booked yet: the proxy has forgotten them."""
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+
+from exporter.ledger.store.packing import SpoiltError, pack, unpack
+from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
+from exporter.normalize.batch import Batch
+from exporter.records import Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch that is on disk and not booked yet."""
+
+    id: int
+    proxy: str
+    received_ms: int
+    lines: list[bytes]
+    replayed: bool = False
+
+
+def store_batch(connection: sqlite3.Connection, proxy: int, batch: Batch, *, received_ms: int) -> int | None:
+    """Store a batch inside the caller's transaction; its id, or None if nothing in it can be booked.
+
+    What could not be read is counted as received and rejected at once: there is nothing of it to try again.
+    """
+    # The last snapshot is not the last look any more: another source has been read.
+    connection.execute(
+        "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy)
+    )
+    for unreadable in batch.unreadable:
+        reject_unreadable(connection, proxy, received_ms, unreadable)
+    if not batch.lines:
+        return None
+    return connection.execute(
+        "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
+        (proxy, received_ms, len(batch.lines), pack(batch.lines)),
+    ).lastrowid
+
+
+def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[StoredBatch]:
+    """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
+    rows = connection.execute(
+        "select id, received_ms, lines, replayed, records from batch where proxy = ? order by id", (proxy,)
+    ).fetchall()
+    batches: list[StoredBatch] = []
+    for id_, received_ms, packed, replayed, records in rows:
+        try:
+            lines = unpack(packed)
+        except SpoiltError:
+            lines = []
+        if len(lines) == records:
+            batches.append(StoredBatch(id_, name, received_ms, lines, replayed=bool(replayed)))
+            continue
+        why = Rejected(reason="spoilt_batch", detail=f"{records} stored records cannot be read back: a damaged disk?")
+        connection.execute("delete from batch where id = ?", (id_,))
+        digest = hashlib.sha256(packed).digest()
+        keep_rejected(connection, proxy, received_ms, why, (None, len(packed), digest), records=records)
+    return batches

@@ -1,0 +1,99 @@
+"""A column of an entry is listed once: everything that writes, sends and restores entries follows the list."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import UTC
+from pathlib import Path
+
+from exporter.history.rows import Rows, restored_entry
+from exporter.ledger.columns import Entry
+from exporter.ledger.store.booking import FILLED
+from tests.benches.booking import GOOD, intake_of, open_ledger, take
+
+_ROOT = Path(__file__).parents[3]
+_COLUMN = "    latency_ms: int\n"
+_OF_RECORD = '_OF_RECORD = ("ts_ms", '
+_TRIP = """
+import json, sys
+from datetime import UTC
+from pathlib import Path
+from exporter.history.rows import Rows, restored_entry
+from exporter.ledger.sync.import_state import RestoredSnapshots
+from tests.benches.booking import GOOD, intake_of, open_ledger, take
+
+first, second = (open_ledger(Path(sys.argv[1]) / name) for name in ("first", "second"))
+take(intake_of(first), [GOOD])
+entries = first.backlog.read("p", limit=10).entries
+(row,) = json.loads(Rows(first.dictionary, UTC).of(entries))
+second.register("p")
+progress = second.restoring.begin(
+    "p", since_ms=0, newest_ms=None, deleted_before_ms=None, past=RestoredSnapshots()
+)
+second.restoring.add_records("p", [restored_entry(row)], progress)
+columns = "auth_index, latency_ms, nano_usd"
+for ledger in (first, second):
+    with ledger.reading() as connection:
+        print(connection.execute(f"select {columns} from entry").fetchall(), row["auth_index"])
+"""
+
+
+def _edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 1, path
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def test_new_column_needs_only_the_list_a_migration_and_its_value(tmp_path: Path) -> None:
+    for package in ("exporter", "tests/benches", "tests/fakes", "tests/stack"):
+        shutil.copytree(_ROOT / package, tmp_path / package)
+    ledger = tmp_path / "exporter/ledger"
+    _edit(ledger / "columns.py", _COLUMN, f"    auth_index: str\n{_COLUMN}")
+    _edit(ledger / "store/booking.py", _OF_RECORD, f'{_OF_RECORD}"auth_index", ')
+    schema = (ledger / "schema.py").read_text(encoding="utf-8")
+    added = "MIGRATIONS += (\"alter table entry add column auth_index text not null default ''\",)\n"
+    (ledger / "schema.py").write_text(schema + added, encoding="utf-8")
+
+    trip = subprocess.run(
+        [sys.executable, "-c", _TRIP, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert trip.returncode == 0, trip.stderr
+    booked, restored = trip.stdout.splitlines()
+    assert booked.startswith(f"[('{GOOD['auth_index']}', {GOOD['latency_ms']}, ")
+    assert restored == booked
+
+
+def test_restored_entry_is_what_was_sent(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD | {"latency_ms": 7}])
+    entries = ledger.backlog.read("p", limit=10).entries
+    for entry, row in zip(entries, json.loads(Rows(ledger.dictionary, UTC).of(entries)), strict=True):
+        restored = restored_entry(row)
+        assert restored.price == ledger.dictionary.prices[entry.price]
+        assert restored.entry == entry._replace(id=0, series=0, price=0, live=0)
+
+
+def test_functions_of_the_history_take_and_give_every_column(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD])
+    (row,) = json.loads(Rows(ledger.dictionary, UTC).of(ledger.backlog.read("p", limit=1).entries))
+    script = "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((_ROOT / "supabase/migrations").glob("*.sql"))
+    )
+    taken = re.findall(r"from jsonb_to_recordset\(records\) as r \(([^)]+)\)", script)[-1]
+    given = re.findall(r"function public\.exporter_records\([^)]+\) returns table \(([^)]+)\)", script)[-1]
+    for columns in (taken, given):
+        assert {column.split()[0] for column in columns.split(",")} == row.keys()
+    assert row.keys() >= set(Entry._fields) - {"id", "series", "counted"}
+
+
+def test_booking_fills_every_column() -> None:
+    assert set(FILLED) == set(Entry._fields) - {"id"}
