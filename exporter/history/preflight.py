@@ -168,7 +168,7 @@ def _check_old_rows(remote: Remote) -> Iterator[Finding]:
         places = list(find_old_keys(remote))
         is_claimed = bool(remote.some("exporter_project", "id"))
     except HistoryError as exc:
-        yield Finding("warning", f"It is not known whether rows of the older collector hold keys. {exc}")
+        yield Finding("warning", f"It is not known whether rows of the predecessor hold keys. {exc}")
         return
     if not places:
         return
@@ -177,6 +177,6 @@ def _check_old_rows(remote: Remote) -> Iterator[Finding]:
     statements = "\n".join(f"    {line}" for place in places for line in place.statement.splitlines())
     yield Finding(
         "warning",
-        f"Rows of the older collector hold secrets: {listed}. They are never changed by themselves. To clean them and"
+        f"Rows of the predecessor hold secrets: {listed}. They are never changed by themselves. To clean them and"
         f" keep the figures, run this in the project's SQL editor{when}:\n{statements}",
     )

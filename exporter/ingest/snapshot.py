@@ -12,7 +12,7 @@ from exporter.clock import Clock
 from exporter.ingest.snapshot_deltas import count_deltas, has_restarted
 from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, Counted, FalseStart, SnapshotEnd
+from exporter.ledger.store.snapshots import Checkpoint, FalseStart, SnapshotDeltas, SnapshotEnd
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import (
     SnapshotSeries,
@@ -83,7 +83,9 @@ class SnapshotIngest:
         # The first snapshot is a baseline: when what is counted there was used, nobody knows.
         is_first = not (before.continues or before.marks)
         now_ms = int(self._clock.now() * 1000)
-        counted = Counted() if is_first else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
+        deltas = (
+            SnapshotDeltas() if is_first else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
+        )
         self._ledger.close_snapshot(
             self._proxy,
             SnapshotEnd(
@@ -91,26 +93,26 @@ class SnapshotIngest:
                 before=before.marks,
                 marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
                 restarted=restarted,
-                counted=not is_first,
-                increments=counted.increments,
-                false_starts=counted.false_starts,
+                without_details=not is_first,
+                increments=deltas.increments,
+                false_starts=deltas.false_starts,
                 first=snapshot if is_first else (),
             ),
         )
-        self._tell_false_starts(counted.false_starts)
+        self._tell_false_starts(deltas.false_starts)
 
     def _join_restored(self) -> None:
         """Go on from what was restored of the last snapshot, if anything was since the last look."""
         restored = self._ledger.snapshots.restored(self._proxy)
         if restored is None:
             return
-        counted = Counted()
+        deltas = SnapshotDeltas()
         if restored.first:
             # What was counted since it must not be lost, and this ledger began to count later.
             restarted = has_restarted(restored.first, restored.marks)
-            counted = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
-        self._ledger.join_restored(self._proxy, counted)
-        self._tell_false_starts(counted.false_starts)
+            deltas = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
+        self._ledger.join_restored(self._proxy, deltas)
+        self._tell_false_starts(deltas.false_starts)
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         if not false_starts:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from exporter.ledger.store.snapshots import Counted, FalseStart, MarkKey
+from exporter.ledger.store.snapshots import FalseStart, MarkKey, SnapshotDeltas
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.snapshot import Mark, SnapshotSeries, model_family
 from exporter.pricing.engine import Pricer
@@ -34,7 +34,7 @@ def count_deltas(
     pricer: Pricer,
     false_start_nano: int,
     at_ms: int,
-) -> Counted:
+) -> SnapshotDeltas:
     """What ``proxy`` counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``.
 
     ``false_start_nano``: what a sudden first value may cost, in nano-USD, and still be believed.
@@ -53,7 +53,7 @@ def count_deltas(
             false_starts.append(FalseStart(at_ms, series.client, record.model, requests, tokens, nano_usd=worth))
         else:
             increments.append((record, pricer.price(record)))
-    return Counted(increments=increments, false_starts=false_starts, restarted=restarted)
+    return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
 
 
 def _increment(proxy: str, series: SnapshotSeries, requests: int, tokens: int, at_ms: int) -> UsageRecord:

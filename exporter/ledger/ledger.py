@@ -28,8 +28,8 @@ from exporter.ledger.store.replay import queue_rejected
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import (
-    Counted,
     Identity,
+    SnapshotDeltas,
     SnapshotEnd,
     Snapshots,
     book_details,
@@ -222,14 +222,14 @@ class Ledger:
                 )
             )
 
-    def join_restored(self, proxy: str, counted: Counted) -> None:
-        """Go on from what was restored of the last snapshot of a proxy, and book what was ``counted`` after that.
+    def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
+        """Go on from what was restored of the last snapshot of a proxy, and book what was counted after that: ``deltas``.
 
         Raises LedgerError.
         """
         with self._changing(proxy) as change:
             change.booked.append(
-                join_restored(change.connection, self.dictionary, self.totals, proxy=change.proxy, counted=counted)
+                join_restored(change.connection, self.dictionary, self.totals, proxy=change.proxy, deltas=deltas)
             )
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:

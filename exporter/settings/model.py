@@ -87,7 +87,7 @@ class Aliases(Row):
 
 
 class DefaultProxy(Row):
-    """The proxy that is configured by two settings, as in the earlier collector."""
+    """The proxy that is configured by two settings, as in the predecessor."""
 
     cliproxy_url: Annotated[
         str,
@@ -151,7 +151,7 @@ class Settings(Row):
         SettingMeta(
             kind="hours, -12 to 14, in steps of 0.25",
             unset="not used",
-            help="Fixed distance from UTC, without daylight saving, as the earlier collector had it. "
+            help="Fixed distance from UTC, without daylight saving, as the predecessor had it. "
             "Used only if TIMEZONE is not set.",
         ),
     ] = None

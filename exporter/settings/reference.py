@@ -58,10 +58,10 @@ aliases:
       alias: second account
 ```
 
-## Of the earlier collector
+## Of the predecessor
 
 `SUPABASE_PUBLISHABLE_KEY`, `SUPABASE_KEY`, `SUPABASE_SERVICE_KEY`, `OAUTH_SYNC_INTERVAL_SECONDS` and names that begin
-with `VITE_` may stay in the `.env`; they are ignored. Without any time zone setting the earlier collector counted days
+with `VITE_` may stay in the `.env`; they are ignored. Without any time zone setting the predecessor counted days
 at UTC+7; here the default is UTC.
 """
 

@@ -141,7 +141,7 @@ def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, Ra
             if given.text:
                 found[name] = given
         elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
-            why = "It belongs to the earlier collector and has no use here; it is ignored."
+            why = "It belongs to the predecessor and has no use here; it is ignored."
             findings.notes.append(given.problem(why))
         elif _OURS.match(name):
             guess = nearest(name, known)

@@ -50,7 +50,7 @@ class Bundle(msgspec.Struct):
 
     attempts: int = 0
     records: int = 0
-    counted: bool = False
+    in_estimate: bool = msgspec.field(default=False, name="counted")
     """Whether what is missing in it is in the estimate."""
     credentials: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
 
@@ -172,8 +172,8 @@ def _silent_end(bundles: list[Bundle]) -> Iterable[Bundle]:
 def _count(bundles: Iterable[Bundle]) -> int:
     missing = 0
     for bundle in bundles:
-        if bundle.short and not bundle.counted:
-            bundle.counted = True
+        if bundle.short and not bundle.in_estimate:
+            bundle.in_estimate = True
             missing += bundle.missing
     return missing
 

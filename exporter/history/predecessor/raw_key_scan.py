@@ -1,4 +1,4 @@
-"""Rows of the older collector that hold raw API keys and account names: where they are, and what cleans them.
+"""Rows of the predecessor that hold raw API keys and account names: where they are, and what cleans them.
 
 They are looked for and never changed: they are the user's, and their figures are shown by his older front end.
 """
@@ -27,7 +27,7 @@ def _in_snapshots(remote: Remote) -> bool:
 def _in_model_usage(remote: Remote) -> bool:
     old = [
         ("usage_snapshots.slot", "is", "null"),
-        ("api_endpoint", "not.match", "^(old-|unknown$)"),  # "unknown": the older collector knew no key
+        ("api_endpoint", "not.match", "^(old-|unknown$)"),  # "unknown": the predecessor knew no key
     ]
     return bool(remote.some("model_usage", "id,usage_snapshots!inner(id,slot)", filters=old))
 
@@ -41,7 +41,7 @@ def _in_days(remote: Remote) -> bool:
         day = str(ours["day"])
         if day not in days or ours["frozen"] == "before_switch":
             continue
-        # On the day of the switch the row is the older collector's and ours.
+        # On the day of the switch the row is the predecessor's and ours.
         if ours["since"] is None or not _has_other_clients(remote, day):
             days.discard(day)
     return bool(days)

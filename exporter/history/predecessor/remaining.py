@@ -1,4 +1,4 @@
-"""What is left of a limit, in the words and figures of the older collector's table ``rate_limit_status``. Pure.
+"""What is left of a limit, in the words and figures of the predecessor's table ``rate_limit_status``. Pure.
 
 One budget decides: that of tokens, else that of requests. A limit without either is never used up.
 """

@@ -1,4 +1,4 @@
-"""The older collector's counters, taken over once, so that the cumulative rows of ``model_usage`` go on from them."""
+"""The predecessor's counters, taken over once, so that the cumulative rows of ``model_usage`` go on from them."""
 
 from exporter.history.client import Remote, Row
 from exporter.ledger.label_store import LabelStore
@@ -9,7 +9,7 @@ _NO_KEY = "unknown"
 
 
 def take_over(remote: Remote, dictionary: LabelStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
-    """Take over the rows of the older collector's last snapshot, unless that has been done. Raises HistoryError.
+    """Take over the rows of the predecessor's last snapshot, unless that has been done. Raises HistoryError.
 
     They stand under the client's raw key there, and under its label from now on.
     """

@@ -154,13 +154,13 @@ def save_checkpoint(
     taken_ms: int,
     before: Mapping[MarkKey, Mark],
     marks: Mapping[MarkKey, Mark],
-    counted: bool,
+    without_details: bool,
 ) -> None:
     """Remember ``marks`` in place of ``before``, inside the caller's transaction.
 
-    ``counted``: the proxy sent no details, so what came since the last snapshot of it was counted.
+    ``without_details``: the proxy sent none, so what came since the last snapshot of it was counted.
     """
-    if counted:
+    if without_details:
         connection.execute(
             "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
             " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
@@ -205,7 +205,7 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class SnapshotDeltas:
     """What was counted in a snapshot without details since another one."""
 
     increments: Sequence[tuple[UsageRecord, Cost]] = ()
@@ -217,7 +217,7 @@ class Counted:
 class SnapshotEnd:
     """What a snapshot told of the proxy, beside its details.
 
-    ``marks`` are remembered in place of ``before``. ``counted``: the proxy sent no details, and ``increments`` are what
+    ``marks`` are remembered in place of ``before``. ``without_details``: the proxy sent none, and ``increments`` are what
     it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how many
     records its totals count that no detail shows.
     """
@@ -227,7 +227,7 @@ class SnapshotEnd:
     marks: Mapping[MarkKey, Mark]
     restarted: bool = False
     missed: int = 0
-    counted: bool = False
+    without_details: bool = False
     increments: Sequence[tuple[UsageRecord, Cost]] = ()
     false_starts: Sequence[FalseStart] = ()
     first: Sequence[SnapshotSeries] = ()
@@ -277,9 +277,16 @@ def close_snapshot(
     now_ms: int,
 ) -> Booked:
     """See ``Ledger.close_snapshot``; inside the caller's transaction."""
-    counted = Counted(increments=end.increments, false_starts=end.false_starts, restarted=end.restarted)
-    booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)
-    save_checkpoint(connection, proxy, taken_ms=end.taken_ms, before=end.before, marks=end.marks, counted=end.counted)
+    deltas = SnapshotDeltas(increments=end.increments, false_starts=end.false_starts, restarted=end.restarted)
+    booked = _book_deltas(connection, dictionary, totals, proxy=proxy, deltas=deltas)
+    save_checkpoint(
+        connection,
+        proxy,
+        taken_ms=end.taken_ms,
+        before=end.before,
+        marks=end.marks,
+        without_details=end.without_details,
+    )
     _remember_first(connection, proxy, end.first, now_ms)
     connection.execute(
         "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
@@ -288,17 +295,17 @@ def close_snapshot(
     return booked
 
 
-def _book_counted(
-    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, counted: Counted
+def _book_deltas(
+    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, deltas: SnapshotDeltas
 ) -> Booked:
-    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=counted.increments, live=True)
+    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=deltas.increments, live=True)
     keep_false_starts(
-        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in counted.false_starts]
+        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in deltas.false_starts]
     )
     connection.execute(
         "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, proxy)
     )
-    record_observation(connection, proxy, "snapshot", restarted=counted.restarted)
+    record_observation(connection, proxy, "snapshot", restarted=deltas.restarted)
     return booked
 
 
@@ -314,10 +321,10 @@ def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[
 
 
 def join_restored(
-    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, counted: Counted
+    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, deltas: SnapshotDeltas
 ) -> Booked:
     """See ``Ledger.join_restored``; inside the caller's transaction."""
-    booked = _book_counted(connection, dictionary, totals, proxy=proxy, counted=counted)
+    booked = _book_deltas(connection, dictionary, totals, proxy=proxy, deltas=deltas)
     (has_own,) = connection.execute(
         "select snapshot_ms is not null or exists (select 1 from snapshot_series where proxy = ?1) from proxy"
         " where id = ?1",

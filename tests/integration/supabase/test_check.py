@@ -290,7 +290,7 @@ def test_the_name_of_a_proxy_that_is_not_in_the_settings_is_not_told(supabase_ap
 
 @pytest.fixture(params=["B with the summary of credentials", "A with columns made by hand as double and json"])
 def old_api(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[SupabaseApi]:
-    """The project of somebody who comes from the older collector."""
+    """The project of somebody who comes from the predecessor."""
     with postgres.database("old_project") as copy:
         eras.make(copy, request.param, filled=True)
         copy.migrate()
@@ -326,7 +326,7 @@ def test_old_rows_with_keys_are_reported_until_they_are_cleaned(old_api: Supabas
     ]
     assert _everything(database) == before
 
-    # On the day of the switch our clients stand in the row beside the older collector's keys.
+    # On the day of the switch our clients stand in the row beside the predecessor's keys.
     _book(database, ledger, f"{_SWITCH} 12:00", "2026-11-02 12:00")
     (warning,) = _warnings(old_api, ledger)
     assert "run this in the project's SQL editor:\n" in warning

@@ -1,4 +1,4 @@
-"""What the older collector's front end reads, before, on and after the day of the switch, with its own queries.
+"""What the predecessor's front end reads, before, on and after the day of the switch, with its own queries.
 
 It reads as ``anon``, so its user has run the optional file. Its rules for what it derives are repeated here: deltas of
 cumulative counters, cards and charts from ``daily_stats``.
@@ -25,7 +25,7 @@ from tests.stack.supabase.postgres import CHECKOUT, Postgres
 _ANON_READ = (CHECKOUT / "supabase" / "optional" / "anon_read.sql").read_text(encoding="utf-8")
 _DAY, _HOUR = 86_400, 3600
 _SWITCH = datetime(2026, 11, 1, 10, 20, tzinfo=UTC).timestamp()
-"""Five minutes after the last poll of the older collector."""
+"""Five minutes after the last poll of the predecessor."""
 
 Row = dict[str, Any]
 
@@ -166,7 +166,7 @@ def test_without_a_breakdown_it_falls_back_to_the_rows_of_snapshots(front_end: C
 
     counts = {(row["api_endpoint"], row["model_name"]): row["request_count"] for row in rows}
     label = f"client-{PSEUDONYMS.of(RAW_KEY)[:10]}"
-    assert counts[label, "gpt-4o"] == 7 + 4 + 3 + 6, "goes on from the older collector's count of this key"
+    assert counts[label, "gpt-4o"] == 7 + 4 + 3 + 6, "goes on from the predecessor's count of this key"
     assert all(row["total_tokens"] >= row["input_tokens"] + row["output_tokens"] for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""``rate_limit_status``: the figures by the older collector's rules, of one exporter and of several."""
+"""``rate_limit_status``: the figures by the predecessor's rules, of one exporter and of several."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone

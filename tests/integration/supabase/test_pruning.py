@@ -1,4 +1,4 @@
-"""Old records leave Supabase; what they add up to, and what the older collector wrote, stays."""
+"""Old records leave Supabase; what they add up to, and what the predecessor wrote, stays."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""From the older collector to this one: its rows stay, the day of the switch is both, and counters go on."""
+"""From the predecessor to this one: its rows stay, the day of the switch is both, and counters go on."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ _LAST_POLL = f"{_SWITCH} 10:15"
 
 @pytest.fixture(params=["B, the readme", "A with columns made by hand as double and json"])
 def database(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[Database]:
-    """The older collector wrote on two days, on the second one until ``_LAST_POLL``; then this exporter took over."""
+    """The predecessor wrote on two days, on the second one until ``_LAST_POLL``; then this exporter took over."""
     with postgres.database("old_project") as copy:
         eras.make(copy, request.param, filled=True)
         copy.migrate()
@@ -64,7 +64,7 @@ def test_what_was_used_between_the_last_old_poll_and_midnight_counts_although_th
 def test_the_day_of_the_switch_is_its_old_row_and_what_was_used_since_the_last_old_poll(database: Database) -> None:
     old = _days(database)[_SWITCH]
 
-    _book(database, f"{_SWITCH} 09:00")  # read again from a snapshot: the older collector has counted it
+    _book(database, f"{_SWITCH} 09:00")  # read again from a snapshot: the predecessor has counted it
     assert {**_days(database)[_SWITCH], "updated_at": ""} == {**old, "updated_at": ""}
 
     for time in ("10:16", "23:59"):
@@ -92,7 +92,7 @@ def test_a_model_that_was_used_before_and_after_the_switch_is_added_up(database:
 
 def test_what_the_user_or_the_older_collector_changes_on_that_day_stays(database: Database) -> None:
     _book(database, f"{_SWITCH} 11:00")
-    # The user cleans the row of its keys; the older collector, still running somewhere, adds 5 requests.
+    # The user cleans the row of its keys; the predecessor, still running somewhere, adds 5 requests.
     database.run(
         "update daily_stats set total_requests = total_requests + 5,"
         f" breakdown = breakdown #- '{{endpoints,{RAW_KEY}}}' where stat_date = '{_SWITCH}'"

@@ -1,4 +1,4 @@
-"""The databases that users of the older collector have: every schema that it published, and what they made of them.
+"""The databases that users of the predecessor have: every schema that it published, and what they made of them.
 
 ``ERAS`` are SQL scripts that make the tables, run statement by statement as their users did (some stop in the middle).
 ``fill`` puts rows into whatever tables there are.
@@ -7,7 +7,7 @@
 from tests.stack.supabase.postgres import Database
 
 RAW_KEY = "sk-not-a-real-key-0123456789"
-"""A client's key as the older collector stored it."""
+"""A client's key as the predecessor stored it."""
 
 _SNAPSHOTS = """
 create table usage_snapshots (

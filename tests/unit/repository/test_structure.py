@@ -1,6 +1,8 @@
-"""The shape of the code: layers, sizes, and tests beside their modules."""
+"""The shape of the code: layers, sizes, tests beside their modules, and one word for one thing."""
 
 import ast
+import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -83,6 +85,13 @@ def test_each_package_and_loose_module_has_a_layer() -> None:
     assert set(PARTS) == LEVELS.keys() | {"simulator"}
 
 
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "simulator"])
+def test_imports_point_downward(part: str) -> None:
+    upward = {other: by for other, by in _known_from(part).items() if LEVELS.get(other, -1) >= LEVELS[part]}
+
+    assert upward == {}
+
+
 def test_the_simulator_stands_apart() -> None:
     assert _known_from("simulator").keys() <= SIMULATOR_IMPORTS
     assert {part for part in PARTS if "simulator" in _known_from(part)} <= SIMULATOR_IS_IMPORTED_BY
@@ -97,7 +106,7 @@ def test_modules_import_each_other_in_no_circle() -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", HELPERS, ids=_name)
+@pytest.mark.parametrize("path", [*MODULES, *HELPERS], ids=_name)
 def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
 
@@ -122,3 +131,66 @@ def test_a_unit_test_stands_where_its_module_stands(path: Path) -> None:
     modules = [each.stem for each in (PACKAGE / path.parent.relative_to(UNIT)).glob("*.py") if each.stem != "__init__"]
 
     assert any(f"{path.stem}_".startswith(f"test_{module}_") for module in modules), modules
+
+
+# --- the page about the architecture ----------------------------------------------------------------------------------
+
+
+def _architecture() -> str:
+    return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_architecture_page_names_each_module(part: str) -> None:
+    page = _architecture()
+    named = set(re.findall(r"[\w./]*?(\w+)(?:\.py\b|`)", page)) | {"__init__", "__main__"}
+    modules = [path for path, parts in MODULES.items() if parts[0] == part]
+
+    assert [_name(path) for path in modules if path.stem not in named] == []
+
+
+def test_the_architecture_page_names_each_table() -> None:
+    schema = (PACKAGE / "ledger" / "schema.py").read_text(encoding="utf-8")
+    tables = set(re.findall(r"^create table (\w+)", schema, flags=re.MULTILINE))
+
+    assert tables, "this test finds no tables"
+    assert sorted(tables - set(re.findall(r"`(\w+)`", _architecture()))) == []
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+# Brackets keep the table from finding itself. Released migrations and the changelog's past stay as they are.
+WORDS = {
+    "another name for the predecessor": r"(?i)\b(older|earlier|legacy|old|former)[ -]c[o]llector",
+}
+UNCHANGED = ("supabase/migrations/", "tests/fixtures/", "CHANGELOG.md")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked archive: nothing tells which files are tracked")
+@pytest.mark.parametrize("what", WORDS)
+def test_one_thing_has_one_name(what: str) -> None:
+    listing = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = [name for name in listing.stdout.split("\0") if name and not name.startswith(UNCHANGED)]
+    texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in names if (ROOT / name).is_file()}
+
+    assert {name: found[0] for name, text in texts.items() if (found := re.search(WORDS[what], text))} == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_counted_is_the_number_of_requests_of_an_entry_and_nothing_else(path: Path) -> None:
+    """Whatever else has been counted says what it is."""
+    other = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.ClassDef(name="Counted", lineno=line):
+                other.append(line)
+            case ast.AnnAssign(target=ast.Name(id="counted"), annotation=kind, lineno=line):
+                if ast.unparse(kind) != "int":
+                    other.append(line)
+            case ast.arg(arg="counted", annotation=kind, lineno=line):
+                if kind is None or ast.unparse(kind) != "int":
+                    other.append(line)
+
+    assert other == []
