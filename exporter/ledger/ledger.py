@@ -223,7 +223,7 @@ class Ledger:
             )
 
     def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
-        """Go on from what was restored of the last snapshot of a proxy, and book what was counted after that: ``deltas``.
+        """Go on from what was restored of the last snapshot of a proxy, and book the ``deltas`` since then.
 
         Raises LedgerError.
         """

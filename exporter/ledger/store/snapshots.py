@@ -217,9 +217,9 @@ class SnapshotDeltas:
 class SnapshotEnd:
     """What a snapshot told of the proxy, beside its details.
 
-    ``marks`` are remembered in place of ``before``. ``without_details``: the proxy sent none, and ``increments`` are what
-    it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how many
-    records its totals count that no detail shows.
+    ``marks`` are remembered in place of ``before``. ``without_details``: the proxy sent none, and ``increments`` are
+    what it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how
+    many records its totals count that no detail shows.
     """
 
     taken_ms: int
