@@ -138,11 +138,13 @@ def _service_tier(wire: Wire, billing: Billing) -> tuple[str, bool]:
     CPA copies what the client asked for into every record and leaves it out of translated requests, so the answer
     decides. Codex by login is the exception: its answers say ``default`` or ``auto`` whatever was served.
     """
-    asked, answered = (
-        "" if tier in BASE_TIERS else tier[:40]
-        for tier in ((text or "").strip().lower() for text in (wire.service_tier, wire.response_service_tier))
-    )
+    asked, answered = _tier(wire.service_tier), _tier(wire.response_service_tier)
     by_login = wire.provider == "codex" and billing is Billing.SUBSCRIPTION
     if wire.response_service_tier and not (by_login and not answered):
         return answered, False
     return asked, bool(asked)
+
+
+def _tier(name: str | None) -> str:
+    tier = (name or "").strip().lower()
+    return "" if tier in BASE_TIERS else tier[:40]
