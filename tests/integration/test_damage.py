@@ -4,6 +4,7 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import UTC
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from exporter.errors import LedgerCorruptError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store import verification
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
@@ -145,8 +147,21 @@ def test_damaged_totals_are_made_anew_and_that_is_said(tmp_path: Path) -> None:
     assert _shown(ledger) == expected
 
 
+def test_damaged_totals_of_a_large_ledger_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "LARGEST_SUMMED_BYTES", 0)
+    left = _end(tmp_path, 2, clean=False)
+    with closing(sqlite3.connect(left / FILE_NAME)) as connection, connection:
+        connection.execute("update total set requests = requests + 7 where series = (select min(series) from total)")
+    with pytest.raises(LedgerCorruptError, match="damaged: what the tables total hold"):
+        _open(left)
+
+
+@pytest.mark.parametrize("largest", [0, verification.LARGEST_SUMMED_BYTES], ids=["large", "small"])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_sound_ledger_starts_after_any_end(tmp_path: Path, seed: int) -> None:
+def test_a_sound_ledger_starts_after_any_end(
+    tmp_path: Path, seed: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "LARGEST_SUMMED_BYTES", largest)
     for clean in (True, False):
         left = _end(tmp_path / str(clean), seed, clean=clean)
         with capture_logs() as logs:

@@ -1,8 +1,8 @@
 """Checks a ledger whose last end was not clean: its structure, its names, and its sums.
 
-What a batch adds to the sums has no checksum of its own; it is told three times, by entries, totals and roll-up. So all
-sums are made anew from the entries and compared, as far as entries have not been pruned; past that, the totals are
-compared with the roll-up. Where totals alone differ they are the damaged ones, and take the sums of the others.
+What a batch adds to the sums has no checksum of its own; entries, totals and roll-up each hold it. Totals are compared
+with the roll-up, and in a small file all sums are made anew from the entries, as far as these have not been pruned. Where
+totals alone differ from both they are the damaged ones, and take the sums of the others.
 """
 
 import sqlite3
@@ -20,8 +20,10 @@ from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
 from exporter.ledger.views.totals import Totals
 
-LARGEST_CHECKED_BYTES = 1024 * 1024 * 1024
-"""A larger file would hold up a start for more than some ten seconds, so only its names are checked."""
+LARGEST_SUMMED_BYTES = 16 * 1024 * 1024
+"""Of a larger file the sums are not made anew: with it, a start would take more than a second or so."""
+LARGEST_READ_BYTES = 256 * 1024 * 1024
+"""A larger file is not read as a whole."""
 
 _TOTALS = ("total", "failed_total", "unpriced_total", "latency_histogram", "ttft_histogram")
 _FLOW = (
@@ -59,7 +61,7 @@ def examine(database: Database, clock: Clock) -> None:
     size = database.bytes_on_disk()
     with explained_opening(database.path), database.transaction() as connection:
         rebuilt = _verify(connection, database.path, size)
-    _log.info("ledger_checked", seconds=round(clock.monotonic() - began, 1), sums_checked=size <= LARGEST_CHECKED_BYTES)
+    _log.info("ledger_checked", seconds=round(clock.monotonic() - began, 1), from_entries=size <= LARGEST_SUMMED_BYTES)
     if rebuilt:
         _log.warning(
             "ledger_rebuilt",
@@ -71,18 +73,21 @@ def examine(database: Database, clock: Clock) -> None:
 def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     """Check the ledger, inside the caller's transaction; whether its totals had to be made anew.
 
-    Raises LedgerCorruptError if anything is damaged that cannot be told from the rest. A file of more than
-    ``LARGEST_CHECKED_BYTES`` is not read as a whole.
+    Raises LedgerCorruptError if anything is damaged that cannot be told from the rest.
     """
-    whole = size <= LARGEST_CHECKED_BYTES
-    if whole and connection.execute("pragma integrity_check(1)").fetchone() != ("ok",):
+    small = size <= LARGEST_SUMMED_BYTES
+    check = "integrity_check" if small else "quick_check"
+    if size <= LARGEST_READ_BYTES and connection.execute(f"pragma {check}(1)").fetchone() != ("ok",):
         raise LedgerCorruptError(damaged(path))
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
     if not _new_series_are_known(connection):
         changed.add("birth")
-    if changed or not whole:
+    if not small:
+        past = _has_past(connection)
+        changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
+    if changed or not small:
         _refuse(path, changed)
         return False
     before = {table: _rows(connection, table) for table in (*_TOTALS, "rollup")}
@@ -138,7 +143,7 @@ def _has_past(connection: sqlite3.Connection) -> bool:
     """Whether the roll-up has entries that are not in the totals."""
     (past,) = connection.execute(
         "select exists (select 1 from entry where not live)"
-        f" or exists (select 1 from proxy where backfilled or history_stage = {RESTORED})"
+        f" or exists (select 1 from proxy where backfilled or history_stage in ({CLAIMED}, {RESTORED}))"
     ).fetchone()
     return bool(past)
 
