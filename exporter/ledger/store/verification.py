@@ -1,8 +1,8 @@
 """Checks a ledger whose last end was not clean: its structure, its names, and its sums.
 
 What a batch adds to the sums has no checksum of its own; entries, totals and roll-up each hold it. Totals are compared
-with the roll-up, and in a small file all sums are made anew from the entries, as far as these have not been pruned. Where
-totals alone differ from both they are the damaged ones, and take the sums of the others.
+with the roll-up, and in a small file all sums are made anew from the entries, as far as these have not been pruned.
+Where totals alone differ from both they are the damaged ones, and take the sums of the others.
 """
 
 import sqlite3
