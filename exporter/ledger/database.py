@@ -66,13 +66,14 @@ class DataDirectoryLock:
 class Database:
     """One SQLite file with one writing connection, shared by threads under a lock."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path``, making or migrating it where needed.
+    def __init__(self, path: Path, *, alone: bool = True) -> None:
+        """Open ``path``, making or migrating it where needed; not ``alone``: an exporter may have it open.
 
         Raises LedgerReadOnlyError, LedgerFullError, LedgerTooNewError, LedgerCorruptError or LedgerLockedError; the
         file is left as it was.
         """
         self.path = path
+        self._alone = alone
         self._lock = threading.RLock()
         with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
@@ -121,8 +122,13 @@ class Database:
         connection.execute(f"pragma wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
-        while version < len(MIGRATIONS):
-            version = self._migrate()
+        if version < len(MIGRATIONS):
+            # An exporter of an older version that runs now could not go on with the new tables.
+            with contextlib.ExitStack() as stack:
+                if existed and not self._alone:
+                    stack.callback(DataDirectoryLock(self.path.parent).release)
+                while version < len(MIGRATIONS):
+                    version = self._migrate()
         with self.transaction():
             checksums.install(connection)
 
@@ -234,7 +240,8 @@ def explained_opening(path: Path) -> Iterator[None]:
         raise LedgerError(f"The ledger {path} cannot be used: {exc.strerror}.") from exc
     except LedgerError as exc:
         # All statements here are ours: one that makes no sense to SQLite means that the schema is not.
-        if getattr(exc.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR and exc.__cause__:
+        code = getattr(exc.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(exc.__cause__, sqlite3.Error) and code == sqlite3.SQLITE_ERROR:
             raise LedgerCorruptError(damaged(path)) from exc
         raise
     except (ValueError, TypeError, LookupError) as exc:

@@ -15,7 +15,7 @@ from pathlib import Path
 from exporter.clock import Clock
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, store_batch, take_stored
+from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
 from exporter.ledger.store.booking import Booked, book_entries, take_over
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
@@ -73,7 +73,7 @@ class Ledger:
         ``alone``: no other process has it open, so it is checked, unless it is what it was at its last clean end.
         """
         trusted = not alone or not path.exists() or is_as_it_ended(path)
-        self._database = Database(path)
+        self._database = Database(path, alone=alone)
         self._clock = clock
         self._alone = alone
         if not trusted:
@@ -136,6 +136,8 @@ class Ledger:
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
+        if not has_stored(self._database, proxy):
+            return []
         with self._changing(proxy) as change:
             return take_stored(change.connection, proxy, change.proxy)
 

@@ -31,6 +31,8 @@ DEFAULT_PRICE = Price(
 # CPA writes these when the upstream's answer did not name the model.
 _UNNAMED = frozenset({"", "unknown"})
 
+_NO_TOKENS = Tokens()
+
 
 class Pricer:
     """Finds the price that held at a record's time and works out the cost. The first catalogue with a price wins.
@@ -57,7 +59,7 @@ class Pricer:
         basis = Basis.DEFAULT if price.matched_by is MatchedBy.DEFAULT else Basis.EXACT
         text = price.text(record.service_tier)
         tokens = record.tokens
-        if not (tokens.prompt or tokens.output or tokens.unclassified):
+        if tokens == _NO_TOKENS:
             is_success = record.counted and not record.code
             return Cost(nano_usd=0, basis=basis, price=text, unpriced="no_usage" if is_success else "")
         tariff = price.at(record.service_tier)

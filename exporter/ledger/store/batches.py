@@ -4,6 +4,7 @@ import hashlib
 import sqlite3
 from dataclasses import dataclass
 
+from exporter.ledger.database import Database
 from exporter.ledger.store.packing import SpoiltError, pack, unpack
 from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
 from exporter.normalize.batch import Batch
@@ -38,6 +39,13 @@ def store_batch(connection: sqlite3.Connection, proxy: int, batch: Batch, *, rec
         "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
         (proxy, received_ms, len(batch.lines), pack(batch.lines)),
     ).lastrowid
+
+
+def has_stored(database: Database, proxy: str) -> bool:
+    """Whether batches of a proxy wait: asked before each pop, and nearly always there is none. Raises LedgerError."""
+    with database.transaction() as connection:
+        stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
+        return connection.execute(stored, (proxy,)).fetchone() is not None
 
 
 def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[StoredBatch]:

@@ -6,6 +6,7 @@ for each. Triggers keep it in the transaction that changes a row, so it holds at
 changes with every record has none, as that would cost a tenth of booking: ``verification.py`` adds it up instead.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -48,15 +49,16 @@ def number_of_row(*values: object) -> int:
 def note_end(path: Path) -> None:
     """Remember what the closed ledger at ``path`` is like. Without a note the next start checks everything."""
     note = _note(path)
-    if (state := _state(path)) is None:
-        note.unlink(missing_ok=True)
-        return
-    new = note.with_suffix(".new")
-    with new.open("w", encoding="ascii") as file:
-        json.dump(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(note)
+    new = note.with_name(note.name + ".new")
+    with contextlib.suppress(OSError):  # a disk that is full, for example
+        if (state := _state(path)) is None:
+            note.unlink(missing_ok=True)
+            return
+        with new.open("w", encoding="ascii") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(note)
 
 
 def is_as_it_ended(path: Path) -> bool:

@@ -143,6 +143,7 @@ def _has_past(connection: sqlite3.Connection) -> bool:
     """Whether the roll-up has entries that are not in the totals."""
     (past,) = connection.execute(
         "select exists (select 1 from entry where not live)"
+        " or exists (select 1 from installation where history_project is not null)"
         f" or exists (select 1 from proxy where backfilled or history_stage in ({CLAIMED}, {RESTORED}))"
     ).fetchone()
     return bool(past)

@@ -239,3 +239,13 @@ def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -
     ledger.close()
     assert {scope: quota.early_resets for (_, _, scope), quota in windows.items()} == {"fable": 3, "opus": 3}
     assert not any(quota.reading.ratio_inferred for quota in windows.values())
+
+
+def test_a_command_migrates_no_ledger_that_an_older_exporter_uses(tmp_path: Path) -> None:
+    file = _used(tmp_path)
+    _take_back(file, len(MIGRATIONS) - 1)
+    running = DataDirectoryLock(tmp_path)
+    with pytest.raises(LedgerLockedError, match="stop the other one"):
+        open_ledger(tmp_path)
+    running.release()
+    assert flow_of(open_ledger(tmp_path)).booked == 500
