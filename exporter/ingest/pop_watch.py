@@ -11,6 +11,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
+from exporter.sources.usage_queue import UsageQueue
 
 _log = structlog.get_logger("exporter.poller")
 
@@ -67,7 +68,7 @@ class PopWatch:
             "pop_cut",
             proxy=self._proxy,
             message="An answer of the proxy's usage queue did not arrive as a whole. The proxy forgets what it hands"
-            " out, so up to 500 records may be lost.",
+            f" out, so up to {UsageQueue.pop_count} records may be lost.",
         )
 
     def _now_ms(self) -> int:

@@ -13,6 +13,7 @@ from exporter.history.state import HistoryStatus
 from exporter.ledger.views.totals import Flow
 from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing
+from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures
 
@@ -183,7 +184,8 @@ def _of_losses(
             kind="Proxy",
             subject=proxy,
             title=f"lost the answer to a read of its usage queue at {moment(gap_ms)}",
-            text="It forgets what it hands out, so up to 500 records may be missing in all figures. The exporter was"
+            text=f"It forgets what it hands out, so up to {UsageQueue.pop_count} records may be missing in all figures."
+            " The exporter was"
             " stopped while the answer was on its way, the connection broke, or the answer came too late.",
         )
     elif gap_ms is not None and flow.gap_seconds is not None:
