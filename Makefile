@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-fast test-image lint type bench docs dashboards lock clean venv
+.PHONY: help run test test-fast test-image lint type bench docs dashboards rules lock clean venv
 .SILENT:
 
 BIN := .tools/venv/bin
@@ -42,6 +42,9 @@ docs: venv ## Write the generated reference pages in docs/ anew
 
 dashboards: venv ## Write the dashboards in grafana/dashboards/ anew
 	$(BIN)/python -m grafana.generator
+
+rules: ## Write the rules for Kubernetes anew from prometheus/rules/
+	scripts/write-prometheusrule
 
 lock: venv ## Write the lock files anew from pyproject.toml; what is pinned stays pinned
 	$(COMPILE) --group build pyproject.toml -o requirements.txt

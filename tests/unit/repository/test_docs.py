@@ -181,15 +181,3 @@ def test_the_example_of_several_proxies_is_accepted(tmp_path: Path) -> None:
 
     assert loaded.problems == []
     assert [proxy.name for proxy in loaded.require().proxies] == ["home", "office"]
-
-
-def test_the_settings_of_the_service_are_accepted(tmp_path: Path) -> None:
-    (unit,) = _examples(ROOT / "docs" / "operations.md", "ini")
-    (tmp_path / "management-key").write_text("a-management-key\n", encoding="utf-8")
-    pairs = re.findall(r"^Environment=(\w+)=(.*)$", unit, flags=re.MULTILINE)
-    environ = {name: value.replace("%d", str(tmp_path)).replace("%S", str(tmp_path)) for name, value in pairs}
-
-    loaded = load_settings(environ, cwd=tmp_path)
-
-    assert (loaded.problems, loaded.warnings) == ([], [])
-    assert [proxy.name for proxy in loaded.require().proxies] == ["default"]

@@ -1,0 +1,10 @@
+// The rules and dashboards as a monitoring mixin, for monitoring that is built with jsonnet. They stand in prometheus/ and
+// grafana/ of this repository: vendor it as a whole.
+{
+  grafanaDashboards+:: {
+    'cliproxy-limits.json': import '../../grafana/dashboards/cliproxy-limits.json',
+    'cliproxy-overview.json': import '../../grafana/dashboards/cliproxy-overview.json',
+  },
+  prometheusAlerts+:: std.parseYaml(importstr '../../prometheus/rules/alerts.yml'),
+  prometheusRules+:: std.parseYaml(importstr '../../prometheus/rules/recording.yml'),
+}

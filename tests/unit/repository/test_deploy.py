@@ -1,0 +1,116 @@
+"""What is shipped for other ways to run it agrees with the program, its image and its rules."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter import __version__
+from exporter.settings.load import load_settings
+from exporter.settings.model import declared
+
+ROOT = Path(__file__).resolve().parents[3]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+UNIT = (ROOT / "deploy" / "systemd" / "cliproxy-exporter.service").read_text()
+SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+SETTINGS = {name for setting in declared() for name in setting.names}
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((KUBERNETES / name).read_text())
+    return found
+
+
+STATEFULSET = _manifest("statefulset.yaml")
+POD = STATEFULSET["spec"]["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+
+
+def test_the_rules_of_kubernetes_are_those_of_the_stack() -> None:
+    shipped = [
+        group
+        for file in sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
+        for group in yaml.safe_load(file.read_text())["groups"]
+    ]
+
+    assert _manifest("prometheusrule.yaml")["spec"]["groups"] == shipped, "make rules writes them anew"
+
+
+def test_the_scrape_of_kubernetes_is_that_of_the_stack() -> None:
+    (endpoint,) = _manifest("servicemonitor.yaml")["spec"]["endpoints"]
+    config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
+    scrape = config["scrape_configs"][0]
+
+    assert endpoint["interval"] == scrape["scrape_interval"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": scrape["job_name"]}]
+
+
+def test_there_is_one_pod_with_a_volume_because_a_queue_has_one_reader() -> None:
+    assert STATEFULSET["spec"]["replicas"] == 1
+    (volume,) = STATEFULSET["spec"]["volumeClaimTemplates"]
+    assert {"name": volume["metadata"]["name"], "mountPath": "/data"} in CONTAINER["volumeMounts"]
+
+
+def test_the_pod_is_the_user_of_the_image_and_may_do_nothing() -> None:
+    user, group = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[0]
+    context = POD["securityContext"]
+
+    assert (str(context["runAsUser"]), str(context["runAsGroup"]), context["runAsNonRoot"]) == (user, group, True)
+    assert CONTAINER["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+_MAP = [text for made in _manifest("kustomization.yaml")["configMapGenerator"] for text in made["literals"]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param({variable["name"] for variable in CONTAINER["env"]}, id="pod"),
+        pytest.param({text.partition("=")[0] for text in _MAP}, id="config map"),
+    ],
+)
+def test_the_settings_that_are_given_exist(names: set[str]) -> None:
+    assert names
+    assert names <= SETTINGS
+
+
+def test_the_settings_of_the_service_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "management-key").write_text("a-management-key\n", encoding="utf-8")
+    pairs = re.findall(r"^Environment=(\w+)=(.*)$", UNIT, flags=re.MULTILINE)
+    environ = {name: value.replace("%d", str(tmp_path)).replace("%S", str(tmp_path)) for name, value in pairs}
+
+    loaded = load_settings(environ, cwd=tmp_path)
+
+    assert (loaded.problems, loaded.warnings) == ([], [])
+    assert [proxy.name for proxy in loaded.require().proxies] == ["default"]
+
+
+def test_the_image_is_that_of_this_version() -> None:
+    assert [image["newTag"] for image in _manifest("kustomization.yaml")["images"]] == [__version__]
+
+
+def test_the_mixin_names_every_dashboard_and_rule_file() -> None:
+    mixin = (ROOT / "deploy" / "mixin" / "mixin.libsonnet").read_text()
+    shipped = [*(ROOT / "grafana" / "dashboards").glob("*.json"), *(ROOT / "prometheus" / "rules").glob("*.yml")]
+
+    named = {(ROOT / "deploy" / "mixin" / path).resolve() for path in re.findall(r"import(?:str)? '([^']+)'", mixin)}
+
+    assert named == set(shipped)
+
+
+def test_all_links_to_the_source_come_from_one_setting() -> None:
+    published = SOURCE.removeprefix("https://github.com/")
+    files = [*(ROOT / "prometheus" / "rules").glob("*.yml"), *(ROOT / "deploy").rglob("*.*")]
+
+    found = {
+        link for file in files for link in re.findall(r"(?:github\.com|ghcr\.io)/([\w.-]+/[\w-]+)", file.read_text())
+    }
+
+    assert found == {published}, "scripts/set-source writes them all"
