@@ -22,9 +22,9 @@ from supabase import ClientOptions, create_client
 from benchmarks.measure import by_turns, cpu_seconds, peak_mib, resident_mib
 from benchmarks.program import PROXY, Program, pricer
 from benchmarks.report import Section
-from exporter.app import connect
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.normalize.wire import WireTokens
+from exporter.opening import connect
 from exporter.settings.model import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
 from exporter.sources.base import Receiver

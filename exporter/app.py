@@ -3,51 +3,44 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
-from exporter.history.claims import proxy_fingerprint
-from exporter.history.client import Remote
-from exporter.history.predecessor.model_pricing import price_task
-from exporter.history.predecessor.rate_limit_configs import config_task
-from exporter.history.predecessor.rate_limit_status import status_task
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS, History
-from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
-from exporter.ledger.database import FILE_NAME, DataDirectoryLock
+from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
-from exporter.limits.board import LimitBoard
-from exporter.limits.model import LimitSource
-from exporter.limits.supabase_source import StoredLimits
-from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.limits.yaml_source import UserLimits
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
-from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
-from exporter.pricing.engine import Pricer
-from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.opening import (
+    connect,
+    open_history,
+    open_ledger,
+    open_limits,
+    open_price_layers,
+    open_pseudonyms,
+    open_remote,
+)
+from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import ProxyStatus
 from exporter.scheduler import Loop, Worker
-from exporter.settings.model import ProxySettings, Settings
-from exporter.sources.auth_guard import KeyGuard
-from exporter.sources.client import ProxyClient
+from exporter.settings.model import Settings
 from exporter.web.access import Access
+from exporter.web.config_file import Passwords, WebConfig, open_web_config
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
-
-HASH_KEY_FILE = "hash.key"
 
 _UPKEEP_SECONDS = 5.0
 _RETENTION_SECONDS = 3600.0
@@ -74,6 +67,8 @@ class Exporter:
         self._ledger = open_ledger(settings, clock, alone=True)
         pseudonyms = open_pseudonyms(settings)
         registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
         polls = PollMetrics(registry)
         self.prices = open_price_layers(settings, self._ledger, clock)
         pricer = self.prices.pricer
@@ -156,6 +151,8 @@ class Exporter:
             clock=clock,
         )
         token = settings.exporter_token
+        web_file = settings.exporter_web_config
+        web_config = open_web_config(web_file) if web_file is not None else WebConfig()
         site = Site(
             exposition=exposition,
             page=page,
@@ -163,10 +160,18 @@ class Exporter:
             limits=self.limits,
             clock=clock,
             access=Access(
-                token=token.get_secret_value() if token else None, allowed_hosts=settings.exporter_allowed_hosts
+                token=token.get_secret_value() if token else None,
+                allowed_hosts=settings.exporter_allowed_hosts,
+                passwords=Passwords(web_config.basic_auth_users),
             ),
         )
-        self.web = WebServer(make_app(site), host=settings.exporter_host, port=settings.exporter_port)
+        self.web = WebServer(
+            make_app(site),
+            host=settings.exporter_host,
+            port=settings.exporter_port,
+            tls=web_config.tls_server_config,
+            base=web_file.parent if web_file is not None else Path(),
+        )
 
     def statuses(self) -> Sequence[ProxyStatus]:
         """The state of each proxy, in the order of the configuration."""
@@ -264,119 +269,6 @@ class Exporter:
         )
         if pruned.entries or pruned.rejected:
             _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
-
-
-def open_ledger(settings: Settings, clock: Clock, *, alone: bool = False) -> Ledger:
-    """The ledger of these settings; ``alone``: no other process has it open. Raises LedgerError."""
-    return Ledger(
-        settings.exporter_data_dir / FILE_NAME,
-        clock=clock,
-        zone=settings.zone,
-        max_label_sets=settings.exporter_max_label_sets,
-        alone=alone,
-    )
-
-
-def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> PriceLayers:
-    """The price lists of these settings. Raises SettingsError and LedgerError."""
-    return open_prices(
-        file=settings.exporter_prices_file,
-        feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
-        store=ledger.price_feed,
-        clock=clock,
-    )
-
-
-def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock) -> LimitBoard:
-    """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
-    file = settings.exporter_limits_file
-    user = UserLimits(file, zone=settings.zone) if file is not None else None
-
-    def thresholds() -> Thresholds:
-        return user.thresholds if user is not None else DEFAULT_THRESHOLDS
-
-    sources: list[LimitSource] = [user] if user is not None else []
-    if settings.supabase_url is not None:
-        sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
-    return LimitBoard(ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, clock=clock)
-
-
-def open_remote(settings: Settings) -> Remote | None:
-    """The Supabase project of these settings, None without one. Nothing is sent yet."""
-    if settings.supabase_url is None or settings.supabase_secret_key is None:
-        return None
-    return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
-
-
-def proxy_signs(settings: Settings) -> dict[str, str]:
-    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
-    key = settings.supabase_secret_key
-    if key is None:
-        return {}
-    return {
-        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
-        for proxy in settings.proxies
-        for management_key in [proxy.management_key.get_secret_value()]
-    }
-
-
-def open_history(
-    settings: Settings,
-    *,
-    remote: Remote,
-    ledger: Ledger,
-    labels: Labels,
-    pseudonym: Pseudonym,
-    limits: LimitBoard,
-    pricer: Pricer,
-    clock: Clock,
-    stopping: Callable[[], bool],
-) -> History:
-    """The history of these settings."""
-    return History(
-        remote=remote,
-        ledger=ledger,
-        labels=labels,
-        pseudonym=pseudonym,
-        clock=clock,
-        zone=settings.zone,
-        retention_ms=settings.exporter_retention_days * _DAY_MS,
-        polled={proxy.name for proxy in settings.proxies},
-        sign_of=proxy_signs(settings).__getitem__,
-        tasks=[
-            config_task(remote, ledger, limits, clock),
-            status_task(remote, ledger, limits, clock),
-            snapshot_task(remote, clock),
-            price_task(remote, ledger, pricer, clock),
-            prune_task(
-                remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days, stopping=stopping
-            ),
-        ],
-    )
-
-
-def open_pseudonyms(settings: Settings) -> Pseudonyms:
-    """The pseudonyms of these settings. Raises SettingsError."""
-    configured = settings.exporter_hash_key
-    return Pseudonyms(
-        load_hash_key(configured.get_secret_value() if configured else None, settings.exporter_data_dir / HASH_KEY_FILE)
-    )
-
-
-def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
-    """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
-    ledger.register(proxy.name)
-    key = proxy.management_key.get_secret_value()
-    guard = KeyGuard(
-        proxy=proxy.name,
-        url=proxy.url,
-        key=key,
-        # Not the hash key: whoever changes that must not get a refused key tried again.
-        keyed_hash=Pseudonyms(ledger.salt).of_bytes,
-        store=ledger.refusals,
-        clock=clock,
-    )
-    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard)
 
 
 def _price_workers(prices: PriceLayers) -> list[Worker]:

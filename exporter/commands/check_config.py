@@ -2,12 +2,12 @@
 
 import click
 
-from exporter.app import connect, open_ledger, open_remote, proxy_signs
 from exporter.clock import Clock, SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
 from exporter.errors import ProxyError
 from exporter.history.preflight import check_project
 from exporter.ledger.ledger import Ledger
+from exporter.opening import connect, open_ledger, open_remote, proxy_signs
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect

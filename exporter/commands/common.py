@@ -14,12 +14,14 @@ from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.user_prices import check_prices_file
 from exporter.settings.load import FileCheck, Loaded, load_settings
 from exporter.settings.model import Settings
+from exporter.web.config_file import check_web_config
 
 FAILED, WRONG_SETTINGS = 1, 2
 
 _FILE_CHECKS: dict[str, FileCheck] = {
     "exporter_prices_file": check_prices_file,
     "exporter_limits_file": check_limits_file,
+    "exporter_web_config": check_web_config,
 }
 
 

@@ -1,10 +1,10 @@
 """The ledger for a command that reads one: it is never made by asking for it."""
 
-from exporter.app import open_ledger
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
+from exporter.opening import open_ledger
 from exporter.settings.model import Settings
 
 

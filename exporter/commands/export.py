@@ -5,7 +5,6 @@ from datetime import date, datetime, tzinfo
 
 import click
 
-from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
@@ -13,6 +12,7 @@ from exporter.commands.export_formats import Span, write_csv, write_jsonl, write
 from exporter.days import day_start_ms
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
+from exporter.opening import open_pseudonyms
 
 _END_MS = 2**62
 """After every record, also of a proxy whose clock is ahead."""

@@ -3,11 +3,11 @@
 import click
 
 from exporter import formats
-from exporter.app import open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.ledger.labels import Labels
+from exporter.opening import open_pseudonyms
 
 
 @click.command("false-starts", epilog="Example: cliproxy-exporter false-starts")

@@ -23,15 +23,35 @@ def problem(environ: Mapping[str, str]) -> str:
         host = "::1"
     try:
         # Not urllib: that would ask the proxy of the environment.
-        connection = http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
-        try:
-            connection.request("GET", "/-/healthy")
-            status = connection.getresponse().status
-        finally:
-            connection.close()
+        status = _status(http.client.HTTPConnection(host, int(port), timeout=_SECONDS))
     except (OSError, ValueError, http.client.HTTPException) as exc:
+        if not environ.get("EXPORTER_WEB_CONFIG"):
+            return f"{host}:{port} does not answer: {exc}"
+        return _problem_over_tls(host, int(port))
+    return "" if status == http.HTTPStatus.OK else f"{host}:{port} answers with status {status}"
+
+
+def _problem_over_tls(host: str, port: int) -> str:
+    import ssl  # noqa: PLC0415 - costs as much as all the rest, and few have TLS
+
+    # Whether it lives is asked, not who it is: the certificate is for another name than this one.
+    context = ssl._create_unverified_context()  # noqa: S323
+    try:
+        status = _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
+    except ssl.SSLError as exc:
+        # It asks its visitors for certificates, of which this one has none.
+        return "" if exc.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED" else f"{host}:{port} does not answer: {exc}"
+    except (OSError, http.client.HTTPException) as exc:
         return f"{host}:{port} does not answer: {exc}"
     return "" if status == http.HTTPStatus.OK else f"{host}:{port} answers with status {status}"
+
+
+def _status(connection: http.client.HTTPConnection) -> int:
+    try:
+        connection.request("GET", "/-/healthy")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import click
 
 from exporter import formats
-from exporter.app import open_limits, open_pseudonyms
 from exporter.clock import Clock, SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
@@ -14,6 +13,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
+from exporter.opening import open_limits, open_pseudonyms
 
 _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})

@@ -22,7 +22,7 @@ def metrics_markdown() -> str:
         "`credential` and `client` are aliases from the configuration, or masked labels that never change. What is not"
         " known is absent, not 0. A counter that is new is shown to Prometheus as 0 for a minute or until each of"
         " several servers has seen it, so that `increase()` sees its first rise; a browser or a script always sees its"
-        " value.",
+        " value. `process_*` and `python_info` are those of prometheus_client.",
         "",
         "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",

@@ -2,13 +2,13 @@
 
 import click
 
-from exporter.app import open_ledger, open_price_layers, open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import LedgerLockedError
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import DataDirectoryLock
+from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
 from exporter.settings.model import Settings
 
 

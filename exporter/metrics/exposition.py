@@ -5,7 +5,8 @@ than all the rest of a large scrape.
 """
 
 import gzip
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
@@ -58,8 +59,11 @@ class Exposition:
         self._history = history
         self._text = usage.LedgerText(ledger.totals, labels)
 
-    def scrape(self, *, accept: str, accept_encoding: str, scraper: str) -> Scrape:
-        """The answer to a request with these headers; ``scraper`` says whose it is: see ``scraper_id``."""
+    def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
+        """The answer to a request with these headers; ``scraper`` says whose it is: see ``scraper_id``.
+
+        ``names`` are the metrics that are asked for; without one it is all.
+        """
         openmetrics, for_prometheus = _wants_openmetrics(accept), _is_prometheus(accept)
         text = ""
         shown_at_zero: list[SeriesKey] = []
@@ -77,7 +81,8 @@ class Exposition:
 
         made = exporter.families_by_part({"totals": totals, **self._parts(attempts)})
         others = _Made([*made, *self._registry.collect()])
-        body = text.encode() + (_generate_openmetrics(others) if openmetrics else generate_latest(others))
+        text += (_generate_openmetrics(others) if openmetrics else generate_latest(others)).decode()
+        body = (_only(text, names) if names else text).encode()
         headers = {
             "Content-Type": _OPENMETRICS_TYPE if openmetrics else _TEXT_TYPE,
             "Vary": "Accept, Accept-Encoding",
@@ -125,6 +130,17 @@ class _Made(Collector):
 def _generate_openmetrics(made: Collector) -> bytes:
     text: bytes = openmetrics_format.generate_latest(made)  # type: ignore[no-untyped-call] # it has no types
     return text
+
+
+def _only(text: str, names: Collection[str]) -> str:
+    """The families that bear one of ``names``, or have a sample of that name."""
+    families, eof, _ = text.partition("# EOF\n")
+    kept = [
+        block
+        for block in re.split("^(?=# HELP )", families, flags=re.MULTILINE)
+        if any(re.search(rf"^(?:# HELP )?{re.escape(name)}[ {{]", block, flags=re.MULTILINE) for name in names)
+    ]
+    return "".join(kept) + eof
 
 
 def _wants_openmetrics(accept: str) -> bool:

@@ -7,7 +7,6 @@ is valid and never changes. Its text never shows a secret: keys, e-mail addresse
 
 import datetime
 import zoneinfo
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -197,6 +196,15 @@ class Settings(Row):
             "so that a web page cannot reach the exporter through the browser.",
         ),
     ] = ()
+    exporter_web_config: Annotated[
+        Annotated[Path, BeforeValidator(validators.path)] | None,
+        SettingMeta(
+            kind="file",
+            unset="HTTP, without users",
+            help="YAML file with TLS and with users and their passwords, in the form of Prometheus' exporter-toolkit: "
+            "docs/operations.md#access-from-elsewhere-and-tls.",
+        ),
+    ] = None
     exporter_data_dir: Annotated[
         Path,
         BeforeValidator(validators.path),
@@ -355,41 +363,3 @@ class Settings(Row):
         for credential in self.aliases.credentials:
             secrets += [credential.key, credential.email, credential.file]
         return [value.get_secret_value() for value in secrets if value is not None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declared:
-    """One setting as declared above. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none."""
-
-    yaml_name: str
-    default: str
-    section: str
-    meta: SettingMeta
-
-    @property
-    def env_name(self) -> str:
-        return self.yaml_name.upper()
-
-    @property
-    def file_name(self) -> str:
-        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
-        return f"{self.env_name}_FILE" if self.meta.secret else ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names in the environment."""
-        return tuple(name for name in (self.env_name, self.meta.also, self.file_name) if name)
-
-
-def declared() -> Iterator[Declared]:
-    """All settings that have a name in the environment, in the order of the reference page."""
-    section = ""
-    for model in (DefaultProxy, Settings):
-        for name, field in model.model_fields.items():
-            for meta in field.metadata:
-                if isinstance(meta, SettingMeta):
-                    section = meta.section or section
-                    default = "" if field.default in (None, ()) else str(field.default)
-                    if isinstance(field.default, bool):
-                        default = default.lower()
-                    yield Declared(yaml_name=name, default=default, section=section, meta=meta)

@@ -3,7 +3,8 @@
 import textwrap
 from itertools import groupby
 
-from exporter.settings.model import Declared, SettingMeta, declared
+from exporter.settings.declared import Declared, declared
+from exporter.settings.model import SettingMeta
 
 _INTRODUCTION = """\
 # Settings

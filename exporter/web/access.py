@@ -1,6 +1,6 @@
-"""Who may ask what: the token, and protection of an exporter without one from web pages in the user's browser.
+"""Who may ask what: token and passwords, and protection of an exporter without them from pages in the user's browser.
 
-Without a token only this machine may POST. A browser on this machine is on this machine too, so a POST that a foreign
+Without either only this machine may POST. A browser on this machine is on this machine too, so a POST that a foreign
 page sends (``Origin``) and a request under a foreign name that was made to point here (``Host``) are refused.
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from flask import Request
+
+from exporter.web.config_file import Passwords
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
@@ -26,8 +28,11 @@ class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
 class Access:
     """The rules. ``allowed_hosts`` are further names under which a request over loopback may come."""
 
-    def __init__(self, *, token: str | None, allowed_hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, *, token: str | None, allowed_hosts: Collection[str] = (), passwords: Passwords | None = None
+    ) -> None:
         self._token = token
+        self._passwords = passwords or None  # without a user there is nobody to ask
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
 
     def check(self, request: Request, *, public: bool) -> None:
@@ -35,10 +40,16 @@ class Access:
         self._check_host(request)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             self._check_origin(request)
-            if self._token is None and not _is_loopback(request.remote_addr or ""):
+            if not self._asks and not _is_loopback(request.remote_addr or ""):
                 raise Refusal(403, "Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere.")
-        if self._token is not None and not public and not self._has_token(request):
+        if self._asks and not public and not self._has_token(request) and not self._has_password(request):
+            if self._token is None:
+                raise Refusal(401, "A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG.")
             raise Refusal(401, "A token is needed: send EXPORTER_TOKEN as bearer token, or as password.")
+
+    @property
+    def _asks(self) -> bool:
+        return self._token is not None or self._passwords is not None
 
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
@@ -68,6 +79,12 @@ class Access:
         elif kind.lower() == "basic" and request.authorization is not None:
             given = (request.authorization.password or "").encode()
         return hmac.compare_digest(given, self._token.encode())
+
+    def _has_password(self, request: Request) -> bool:
+        given = request.authorization
+        if self._passwords is None or given is None or given.type != "basic":
+            return False
+        return self._passwords.match(given.username or "", given.password or "")
 
 
 def _netloc(origin: str) -> str:

@@ -5,17 +5,24 @@ connection is cut: whoever comes next is served at once, however many dawdle.
 """
 
 import contextlib
+import io
 import logging
+import os
 import socket
+import ssl
 import threading
 import time
+from pathlib import Path
 
 import structlog
 from cheroot import wsgi
+from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.server import HTTPConnection
+from cheroot.ssl import Adapter
 from flask import Flask
 
 from exporter.errors import ExporterError
+from exporter.web.config_file import Tls
 
 _MOST_BUSY = 64
 _LARGEST_REQUEST = 64 * 1024
@@ -32,13 +39,15 @@ class AddressInUseError(ExporterError):
 class WebServer:
     """Serves an application on one address until ``stop``."""
 
-    def __init__(self, app: Flask, *, host: str, port: int) -> None:
-        """Bind the address. Raises AddressInUseError."""
+    def __init__(self, app: Flask, *, host: str, port: int, tls: Tls | None = None, base: Path = Path()) -> None:
+        """Bind the address; with ``tls``, whose paths are relative to ``base``, for HTTPS. Raises AddressInUseError."""
         self._server = _Server((host, port), app, server_name="cliproxy-exporter", shutdown_timeout=_STOP_SECONDS)
         self._server.timeout = _SILENCE_SECONDS
         self._server.request_queue_size = _MOST_BUSY
         self._server.max_request_header_size = _LARGEST_REQUEST
         self._server.max_request_body_size = _LARGEST_REQUEST
+        if tls is not None:
+            self._server.ssl_adapter = _Tls(tls, base)
         # cheroot's own pool has a fixed number of threads, each of which waits for its client's first byte.
         self._server.requests = _BusyConnections(self._server)
         try:
@@ -61,7 +70,7 @@ class WebServer:
             host = f"[{host}]"
         except OSError:
             pass
-        return f"http://{host}:{port}"
+        return f"http{'s' if self._server.ssl_adapter else ''}://{host}:{port}"
 
     def start(self) -> None:
         self._thread.start()
@@ -76,6 +85,41 @@ class _Server(wsgi.Server):
         """What cheroot would print. Its lower levels tell of clients that leave early, which is no event."""
         if level >= logging.WARNING:
             _log.log(level, "web_server", message=msg, exc_info=traceback)
+
+
+class _Tls(Adapter):
+    """HTTPS. The handshake is a part of the first read, in the connection's own thread, where it holds nobody up."""
+
+    def __init__(self, tls: Tls, base: Path) -> None:
+        super().__init__(str(base / tls.cert_file), str(base / tls.key_file))
+        self._tls, self._base = tls, base
+        self._context = tls.context(base)
+        self._seen = self._versions()
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        if (seen := self._versions()) != self._seen:
+            self._seen = seen
+            # A renewed certificate whose key is not there yet leaves the one before it in use.
+            with contextlib.suppress(OSError):
+                self._tls.load(self._context, self._base)
+        wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return wrapped, self.get_environ()
+
+    def bind(self, sock: socket.socket) -> socket.socket:
+        return sock
+
+    def get_environ(self) -> dict[str, str]:
+        return {"wsgi.url_scheme": "https"}
+
+    def makefile(
+        self, sock: socket.socket, mode: str = "r", bufsize: int = io.DEFAULT_BUFFER_SIZE
+    ) -> StreamReader | StreamWriter:
+        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
+
+    def _versions(self) -> list[int]:
+        with contextlib.suppress(OSError):
+            return [os.stat(self._base / file).st_mtime_ns for file in (self._tls.cert_file, self._tls.key_file)]
+        return []
 
 
 class _BusyConnections:

@@ -1,6 +1,6 @@
 """The web application: metrics, health, the predecessor's endpoints, and a page for people."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,9 +21,9 @@ _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 
 
 class Exposition(Protocol):
-    """Renders ``/metrics`` for a request with these headers; ``scraper`` says whose it is: see ``scraper_id``."""
+    """Renders ``/metrics``: see ``exporter.metrics.exposition``."""
 
-    def scrape(self, *, accept: str, accept_encoding: str, scraper: str) -> Scrape: ...
+    def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str]) -> Scrape: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,13 @@ def make_app(site: Site) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
+        # As prometheus_client has it. Whoever asks for a part has not seen the rest, so it is a scraper of its own.
+        names = sorted(request.args.getlist("name[]"))
         scrape = site.exposition.scrape(
             accept=request.headers.get("Accept", ""),
             accept_encoding=request.headers.get("Accept-Encoding", ""),
-            scraper=scraper_id(request.remote_addr or "", request.headers.get("User-Agent", "")),
+            scraper=scraper_id(request.remote_addr or "", "\0".join([request.headers.get("User-Agent", ""), *names])),
+            names=names,
         )
         return Response(_sending(scrape), headers={**scrape.headers, "Content-Length": str(len(scrape.body))})
 

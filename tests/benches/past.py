@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
-from exporter.app import open_ledger, open_price_layers, open_pseudonyms
 from exporter.clock import SystemClock
 from exporter.ingest.queue import QueueIngest
+from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
 from exporter.settings.model import Settings
 from exporter.simulator.traffic import Traffic
 from tests.benches.program import HASH_KEY

@@ -21,7 +21,7 @@ from tests.stack import loopback
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_OPENED = re.compile(r"Open (http://\S+?)/ ")
+_OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
 """What Docker gives a container between SIGTERM and SIGKILL."""
 _PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files

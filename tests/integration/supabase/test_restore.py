@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from exporter.app import Exporter, open_pseudonyms
+from exporter.app import Exporter
 from exporter.clock import SystemClock
 from exporter.errors import HistoryAwayError
 from exporter.history.client import Remote
@@ -24,6 +24,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
+from exporter.opening import open_pseudonyms
 from exporter.settings.model import Aliases, ClientAlias, Settings
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer

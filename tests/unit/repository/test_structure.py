@@ -28,6 +28,7 @@ LAYERS = (
     ("ingest",),
     ("history",),
     ("metrics", "web", "scheduler"),
+    ("opening",),
     ("app",),
     ("commands",),
     ("cli",),

@@ -1,5 +1,6 @@
 """The paths: what each answers, in which form."""
 
+import re
 from datetime import datetime
 
 import pytest
@@ -68,11 +69,27 @@ def test_a_failure_of_ours_is_a_500_that_tells_nothing(web: WebBench) -> None:
     assert (answer.status_code, answer.text) == (500, "Internal Server Error.\n")
 
 
-@pytest.mark.parametrize("query", ["?name[]=cliproxy_up", "?collect[]=x", "?", "?a=%ff"])
-def test_a_query_changes_nothing(web: WebBench, query: str) -> None:
+@pytest.mark.parametrize("query", ["?collect[]=x", "?", "?a=%ff"])
+def test_a_query_that_is_not_known_changes_nothing(web: WebBench, query: str) -> None:
     web.statuses = [ProxyStatus(name="p", up=True)]
     client = web.client()
     assert client.get(f"/metrics{query}").data == client.get("/metrics").data
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text;version=1.0.0"])
+def test_single_metrics_can_be_asked_for_by_name(web: WebBench, accept: str) -> None:
+    web.statuses = [ProxyStatus(name="p", up=True)]
+    client, headers = web.client(), {"Accept": accept}
+    whole = client.get("/metrics", headers=headers).text
+
+    asked = client.get(
+        "/metrics?name[]=cliproxy_up&name[]=cliproxy_exporter_build_info&name[]=none", headers=headers
+    ).text
+
+    assert 'cliproxy_up{proxy="p"} 1.0\n' in asked
+    families = set(re.findall(r"^# TYPE (\S+)", asked, flags=re.MULTILINE))
+    assert families == {"cliproxy_up", "cliproxy_exporter_build_info"}
+    assert asked.endswith("# EOF\n") == whole.endswith("# EOF\n")
 
 
 def test_head_is_get_without_a_body_and_tells_prometheus_nothing(web: WebBench) -> None:

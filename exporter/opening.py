@@ -1,0 +1,142 @@
+"""Opens what the settings name: ledger, prices, limits, Supabase, clients of proxies. For the program and commands."""
+
+from collections.abc import Callable
+
+from exporter.clock import Clock
+from exporter.history.claims import proxy_fingerprint
+from exporter.history.client import Remote
+from exporter.history.predecessor.model_pricing import price_task
+from exporter.history.predecessor.rate_limit_configs import config_task
+from exporter.history.predecessor.rate_limit_status import status_task
+from exporter.history.sync import History
+from exporter.history.tasks import prune_task, snapshot_task
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
+from exporter.limits.model import LimitSource
+from exporter.limits.supabase_source import StoredLimits
+from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+from exporter.limits.yaml_source import UserLimits
+from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
+from exporter.pricing.engine import Pricer
+from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.settings.model import ProxySettings, Settings
+from exporter.sources.auth_guard import KeyGuard
+from exporter.sources.client import ProxyClient
+
+HASH_KEY_FILE = "hash.key"
+_DAY_MS = 86_400_000
+
+
+def open_ledger(settings: Settings, clock: Clock, *, alone: bool = False) -> Ledger:
+    """The ledger of these settings; ``alone``: no other process has it open. Raises LedgerError."""
+    return Ledger(
+        settings.exporter_data_dir / FILE_NAME,
+        clock=clock,
+        zone=settings.zone,
+        max_label_sets=settings.exporter_max_label_sets,
+        alone=alone,
+    )
+
+
+def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> PriceLayers:
+    """The price lists of these settings. Raises SettingsError and LedgerError."""
+    return open_prices(
+        file=settings.exporter_prices_file,
+        feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
+        store=ledger.price_feed,
+        clock=clock,
+    )
+
+
+def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock) -> LimitBoard:
+    """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
+    file = settings.exporter_limits_file
+    user = UserLimits(file, zone=settings.zone) if file is not None else None
+
+    def thresholds() -> Thresholds:
+        return user.thresholds if user is not None else DEFAULT_THRESHOLDS
+
+    sources: list[LimitSource] = [user] if user is not None else []
+    if settings.supabase_url is not None:
+        sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
+    return LimitBoard(ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, clock=clock)
+
+
+def open_remote(settings: Settings) -> Remote | None:
+    """The Supabase project of these settings, None without one. Nothing is sent yet."""
+    if settings.supabase_url is None or settings.supabase_secret_key is None:
+        return None
+    return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
+
+
+def proxy_signs(settings: Settings) -> dict[str, str]:
+    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
+    key = settings.supabase_secret_key
+    if key is None:
+        return {}
+    return {
+        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
+        for proxy in settings.proxies
+        for management_key in [proxy.management_key.get_secret_value()]
+    }
+
+
+def open_history(
+    settings: Settings,
+    *,
+    remote: Remote,
+    ledger: Ledger,
+    labels: Labels,
+    pseudonym: Pseudonym,
+    limits: LimitBoard,
+    pricer: Pricer,
+    clock: Clock,
+    stopping: Callable[[], bool],
+) -> History:
+    """The history of these settings."""
+    return History(
+        remote=remote,
+        ledger=ledger,
+        labels=labels,
+        pseudonym=pseudonym,
+        clock=clock,
+        zone=settings.zone,
+        retention_ms=settings.exporter_retention_days * _DAY_MS,
+        polled={proxy.name for proxy in settings.proxies},
+        sign_of=proxy_signs(settings).__getitem__,
+        tasks=[
+            config_task(remote, ledger, limits, clock),
+            status_task(remote, ledger, limits, clock),
+            snapshot_task(remote, clock),
+            price_task(remote, ledger, pricer, clock),
+            prune_task(
+                remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days, stopping=stopping
+            ),
+        ],
+    )
+
+
+def open_pseudonyms(settings: Settings) -> Pseudonyms:
+    """The pseudonyms of these settings. Raises SettingsError."""
+    configured = settings.exporter_hash_key
+    return Pseudonyms(
+        load_hash_key(configured.get_secret_value() if configured else None, settings.exporter_data_dir / HASH_KEY_FILE)
+    )
+
+
+def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
+    """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
+    ledger.register(proxy.name)
+    key = proxy.management_key.get_secret_value()
+    guard = KeyGuard(
+        proxy=proxy.name,
+        url=proxy.url,
+        key=key,
+        # Not the hash key: whoever changes that must not get a refused key tried again.
+        keyed_hash=Pseudonyms(ledger.salt).of_bytes,
+        store=ledger.refusals,
+        clock=clock,
+    )
+    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard)

@@ -1,0 +1,130 @@
+"""The file of ``EXPORTER_WEB_CONFIG``: TLS and passwords, in the form of Prometheus' exporter-toolkit.
+
+Known are ``tls_server_config`` with certificate, key, client certificates and the lowest version of TLS, and
+``basic_auth_users`` with bcrypt hashes. What else the toolkit knows is refused, because ignoring it would be less safe
+than the file says. Certificate and key are read again when they change; the rest holds until the next start.
+"""
+
+import hashlib
+import re
+import ssl
+from collections.abc import Mapping
+from datetime import tzinfo
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from exporter.errors import SettingsError
+from exporter.settings.problems import Problem, shown, wrong
+from exporter.settings.yaml_rows import Missing, Row, read_rows, text
+
+_HASH = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
+_CLIENT_AUTH = {"NoClientCert": ssl.CERT_NONE, "RequireAndVerifyClientCert": ssl.CERT_REQUIRED}
+_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_LONGEST_PASSWORD = 72
+
+
+def _file(value: object, info: ValidationInfo) -> Path:
+    return Path(text(value, info))
+
+
+def _one_of(*words: str) -> BeforeValidator:
+    def check(value: object, info: ValidationInfo) -> str:
+        word = text(value, info)
+        if word not in words:
+            raise wrong(f"{shown(word)} is no {info.field_name}.", f"Use one of: {', '.join(words)}.")
+        return word
+
+    return BeforeValidator(check)
+
+
+def _hash(value: object) -> str:
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        raise wrong("A password is not a bcrypt hash.", "Make one with: htpasswd -nBC 10 NAME")
+    return str(value)
+
+
+class Tls(Row):
+    """``tls_server_config``."""
+
+    cert_file: Annotated[Path, BeforeValidator(_file), Missing("cert_file is missing.", "Add the certificate (PEM).")]
+    key_file: Annotated[Path, BeforeValidator(_file), Missing("key_file is missing.", "Add the private key (PEM).")]
+    client_ca_file: Annotated[Path, BeforeValidator(_file)] | None = None
+    client_auth_type: Annotated[str, _one_of(*_CLIENT_AUTH)] = "NoClientCert"
+    min_version: Annotated[str, _one_of(*_VERSIONS)] = "TLS12"
+
+    def context(self, base: Path) -> ssl.SSLContext:
+        """Of these files, whose paths are relative to ``base``. Raises OSError, ssl.SSLError among them."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = _VERSIONS[self.min_version]
+        self.load(context, base)
+        if self.client_ca_file is not None:
+            context.load_verify_locations(base / self.client_ca_file)
+        context.verify_mode = _CLIENT_AUTH[self.client_auth_type]
+        return context
+
+    def load(self, context: ssl.SSLContext, base: Path) -> None:
+        """Have ``context`` show the certificate that is on disk now. Raises OSError."""
+        # The password is asked for on the terminal otherwise, and a service has none.
+        context.load_cert_chain(base / self.cert_file, base / self.key_file, password=lambda: "")
+
+
+class WebConfig(Row):
+    """The file."""
+
+    tls_server_config: Tls | None = None
+    basic_auth_users: dict[str, Annotated[str, BeforeValidator(_hash)]] = Field(default_factory=dict)
+
+
+def read_web_config(path: Path, *, setting: str = "EXPORTER_WEB_CONFIG") -> WebConfig | list[Problem]:
+    """Read the file, and open the files that it names; or all that is wrong."""
+    config = read_rows(path, WebConfig, setting=setting)
+    if isinstance(config, list) or config.tls_server_config is None:
+        return config
+    try:
+        config.tls_server_config.context(path.parent)
+    except OSError as exc:
+        why = f"Certificate and key cannot be used ({exc.strerror or exc})."
+        return [Problem(setting=setting, place=path.name, why=why, fix="Give two PEM files that belong together.")]
+    return config
+
+
+def check_web_config(path: Path, *, zone: tzinfo) -> list[Problem]:  # noqa: ARG001 - as the other files' checks
+    """All that is wrong with the file."""
+    config = read_web_config(path)
+    return config if isinstance(config, list) else []
+
+
+def open_web_config(path: Path) -> WebConfig:
+    """The content of the file. Raises SettingsError with all that is wrong."""
+    config = read_web_config(path)
+    if isinstance(config, list):
+        raise SettingsError("\n".join(map(str, config)))
+    return config
+
+
+class Passwords:
+    """Users and their bcrypt hashes. For any thread."""
+
+    def __init__(self, users: Mapping[str, str]) -> None:
+        self._users = {name: hashed.encode() for name, hashed in users.items()}
+        self._right: set[bytes] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._users)
+
+    def match(self, user: str, password: str) -> bool:
+        """Whether this is the password of this user."""
+        # bcrypt is slow on purpose, and a scraper asks every few seconds: what was right is remembered, as a digest.
+        digest = hashlib.sha256(f"{user}\0{password}".encode()).digest()
+        if digest in self._right:
+            return True
+        import bcrypt  # noqa: PLC0415 - where there are users only
+
+        # An unknown user takes as long as a known one. Beyond 72 bytes bcrypt refuses: no hash was made of more.
+        hashed = self._users.get(user) or next(iter(self._users.values()))
+        right = len(password.encode()) <= _LONGEST_PASSWORD and bcrypt.checkpw(password.encode(), hashed)
+        if right and user in self._users:
+            self._right.add(digest)
+        return right and user in self._users

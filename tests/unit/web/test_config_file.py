@@ -1,0 +1,84 @@
+"""The file with TLS and passwords: what is wrong with it, and whose password is right."""
+
+from datetime import UTC
+from pathlib import Path
+
+import bcrypt
+import pytest
+import trustme
+
+from exporter.errors import SettingsError
+from exporter.web.config_file import Passwords, check_web_config, open_web_config
+
+HASHED = bcrypt.hashpw(b"planted-password", bcrypt.gensalt(4)).decode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A certificate ``a.pem`` with its key ``a.key``, and a key of another one."""
+    authority = trustme.CA()
+    for name in ("a", "b"):
+        issued = authority.issue_cert("localhost")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    return tmp_path
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "web.yml"
+    path.write_text(text)
+    return path
+
+
+def test_the_file_may_be_empty(folder: Path) -> None:
+    config = open_web_config(_file(folder, ""))
+
+    assert (config.tls_server_config, config.basic_auth_users) == (None, {})
+
+
+def test_paths_are_relative_to_the_file(folder: Path) -> None:
+    file = _file(folder, "tls_server_config: {cert_file: a.pem, key_file: a.key, min_version: TLS13}")
+
+    assert check_web_config(file, zone=UTC) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ("tls_server_config: {cert_file: a.pem}", "web.yml:1", "key_file is missing."),
+        ("tls_server_config: {cert_file: a.pem, key_file: b.key}", "web.yml", "cannot be used"),
+        ("tls_server_config: {cert_file: no.pem, key_file: a.key}", "web.yml", "No such file"),
+        ("tls_server_config: {cert_file: a.key, key_file: a.pem}", "web.yml", "cannot be used"),
+        ("tls_server_config:\n  cert_file: a.pem\n  key_file: a.key\n  min_version: SSL3", "web.yml:4", "TLS12, TLS13"),
+        ("tls_server_config:\n  cert_fle: a.pem\n  key_file: a.key", "web.yml:2", "Did you mean cert_file?"),
+        ("http_server_config: {http2: true}", "web.yml:1", "is unknown here"),
+        ("basic_auth_users:\n  alice: planted-password", "web.yml:2", "htpasswd"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(folder: Path, text: str, place: str, says: str) -> None:
+    problems = check_web_config(_file(folder, text), zone=UTC)
+
+    assert [problem for problem in problems if problem.place == place and says in str(problem)]
+    assert "planted-password" not in str(problems)
+
+
+def test_an_exporter_does_not_start_with_a_wrong_file(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="key_file is missing"):
+        open_web_config(_file(folder, "tls_server_config: {cert_file: a.pem}"))
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "right"),
+    [
+        ("alice", "planted-password", True),
+        ("alice", "planted", False),
+        ("alice", "", False),
+        ("bob", "planted-password", False),
+        ("", "planted-password", False),
+        ("alice", "x" * 100, False),
+    ],
+)
+def test_a_password_is_that_of_its_user(user: str, password: str, right: bool) -> None:
+    passwords = Passwords({"alice": HASHED})
+
+    assert [passwords.match(user, password) for _ in range(2)] == [right, right]
