@@ -123,6 +123,7 @@ class _Loader:
         else:
             zone = settings.zone
             self._compare_zones(settings)
+            self._warn_of_open_door(settings, own.get("exporter_host"))
         self._check_supabase(given)
         for name, check in file_checks.items():
             self._check_file(own.get(name), check, zone)
@@ -197,6 +198,13 @@ class _Loader:
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
             self._problems.extend(check(given.base / path, zone=zone))
+
+    def _warn_of_open_door(self, settings: Settings, host: RawValue | None) -> None:
+        is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
+        if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
+            why = f"Whoever reaches port {settings.exporter_port} can read usage, costs and labels without a password."
+            fix = "Set EXPORTER_TOKEN, or see to it that only trusted machines reach it."
+            self._loaded.warnings.append(host.problem(why, fix))
 
     def _compare_zones(self, settings: Settings) -> None:
         offset = self._first("TIMEZONE_OFFSET_HOURS")

@@ -142,6 +142,18 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an IP address, or the name ``localhost``, is this machine alone."""
+    if address.lower() == "localhost":
+        return True
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_loopback
+
+
 def _looks_like_host(text: str) -> bool:
     return _is_address(text) or bool(_HOST_NAME.fullmatch(text))
 

@@ -5,12 +5,12 @@ page sends (``Origin``) and a request under a foreign name that was made to poin
 """
 
 import hmac
-import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from flask import Request
 
+from exporter.settings.validators import is_loopback
 from exporter.web.config_file import Passwords
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
@@ -40,7 +40,7 @@ class Access:
         self._check_host(request)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             self._check_origin(request)
-            if not self._asks and not _is_loopback(request.remote_addr or ""):
+            if not self._asks and not is_loopback(request.remote_addr or ""):
                 raise Refusal(403, "Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere.")
         if self._asks and not public and not self._has_token(request) and not self._has_password(request):
             if self._token is None:
@@ -53,10 +53,10 @@ class Access:
 
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
-        if given is None or not _is_loopback(request.remote_addr or ""):
+        if given is None or not is_loopback(request.remote_addr or ""):
             return  # without a Host it is a program that speaks HTTP/1.0: a browser always sends one
         name = _host_name(given)
-        if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not _is_loopback(name):
+        if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not is_loopback(name):
             raise Refusal(
                 403,
                 "This name is not known here. If a reverse proxy on this machine passes it on, add the name to"
@@ -99,12 +99,3 @@ def _host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback

@@ -254,3 +254,25 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         loaded.require()
     assert len(str(refused.value).splitlines()) == len(expected)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "exporter.example"])  # noqa: S104
+def test_an_open_door_is_warned_about_with_what_it_shows(host: str, tmp_path: Path) -> None:
+    (warning,) = load_settings({"EXPORTER_HOST": host}, cwd=tmp_path).warnings
+
+    assert warning.setting == "EXPORTER_HOST"
+    assert "can read usage, costs and labels" in str(warning)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"EXPORTER_HOST": "127.0.0.1"},
+        {"EXPORTER_HOST": "::1"},
+        {"EXPORTER_HOST": "localhost"},
+        {"EXPORTER_HOST": "0.0.0.0", "EXPORTER_TOKEN": "a-token"},  # noqa: S104
+        {"EXPORTER_HOST": "0.0.0.0", "EXPORTER_WEB_CONFIG": "web.yml"},  # noqa: S104
+    ],
+)
+def test_a_guarded_door_is_not_warned_about(settings: dict[str, str], tmp_path: Path) -> None:
+    assert load_settings(settings, cwd=tmp_path).warnings == []
