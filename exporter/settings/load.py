@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from exporter.errors import SettingsError
 from exporter.settings import validators
@@ -98,6 +99,15 @@ def _first(layers: list[dict[str, RawValue]], name: str) -> RawValue | None:
     return next((layer[name] for layer in layers if name in layer), None)
 
 
+def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
+    """The proxy, with ``localhost`` for the name of this machine."""
+    url = urlsplit(proxy.url)
+    if not localhost or not validators.is_loopback(url.hostname or ""):
+        return proxy
+    moved = url._replace(netloc=localhost if url.port is None else f"{localhost}:{url.port}")
+    return proxy.model_copy(update={"url": urlunsplit(moved)})
+
+
 class _Loader:
     """Resolves each setting from its sources (first one wins) and collects what is wrong."""
 
@@ -162,7 +172,8 @@ class _Loader:
             names.setdefault(name, proxy.place)
             servers.setdefault(server, proxy.place)
             self._loaded.sources[f"proxies.{name}"] = proxy.place
-        return tuple(proxy.settings for proxy in found)
+        localhost = given.get("cliproxy_localhost")
+        return tuple(_elsewhere(proxy.settings, localhost.text if localhost else "") for proxy in found)
 
     def _default_proxy(self, given: dict[str, RawValue], *, others: bool) -> list[PlacedProxy]:
         url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")

@@ -95,7 +95,7 @@ class DefaultProxy(Row):
             section="Proxy",
             kind="URL",
             help="Base URL of the CLIProxyAPI server, without /v0/management. "
-            "From inside a container the host is http://host.docker.internal:8317.",
+            "A container that docker-compose.yml did not start reaches this machine as host.docker.internal.",
         ),
     ] = "http://localhost:8317"
     cliproxy_management_key: Annotated[
@@ -106,6 +106,16 @@ class DefaultProxy(Row):
             unset="no proxy named default",
             help="The proxy's management key in plain text "
             "(remote-management.secret-key or MANAGEMENT_PASSWORD of CLIProxyAPI).",
+        ),
+    ] = None
+    cliproxy_localhost: Annotated[
+        Annotated[str, BeforeValidator(validators.listen_host)] | None,
+        SettingMeta(
+            kind="host name",
+            unset="localhost means localhost",
+            help="What localhost stands for in URLs of proxies. docker-compose.yml sets it, because inside a container "
+            "localhost is the container: so one .env serves both ways.",
+            in_yaml=False,
         ),
     ] = None
 

@@ -186,7 +186,8 @@ def test_the_example_with_its_two_lines_filled_in_starts_the_stack(tmp_path: Pat
     loaded = load_settings(passed_on(exporter), cwd=tmp_path / "nowhere")
 
     assert lines == 2
-    assert (loaded.problems, loaded.warnings) == ([], [])
+    assert loaded.problems == []
+    assert [warning.setting for warning in loaded.warnings] == ["EXPORTER_HOST"], "open to the stack's own network"
     assert [(proxy.name, proxy.url) for proxy in loaded.require().proxies] == [
         ("default", "http://host.docker.internal:8317")
     ]
@@ -243,7 +244,7 @@ def test_proxies_and_keys_in_files_are_found_below_config(tmp_path: Path) -> Non
 
     assert [mount["target"] for mount in exporter["volumes"]] == ["/data", "/app/config"]
     assert [proxy.name for proxy in loaded.require().proxies] == ["home"]
-    assert loaded.warnings == []
+    assert [warning.setting for warning in loaded.warnings] == ["EXPORTER_HOST"]
 
 
 def test_the_demo_is_a_project_of_its_own() -> None:
@@ -389,7 +390,7 @@ def test_grafana_finds_prometheus_and_the_dashboards_where_they_are_mounted(env_
 # --- the exporter, as its container starts it -------------------------------------------------------------------------
 
 # It is not in its container: the address of the web server, and where the data is, are the test's.
-_OF_THE_CONTAINER = {"EXPORTER_HOST", "EXPORTER_PORT", "EXPORTER_DATA_DIR"}
+_OF_THE_CONTAINER = {"EXPORTER_HOST", "EXPORTER_PORT", "EXPORTER_DATA_DIR", "CLIPROXY_LOCALHOST"}
 _DEMO_PROXY = "http://demo-proxy:8317"
 
 

@@ -276,3 +276,25 @@ def test_an_open_door_is_warned_about_with_what_it_shows(host: str, tmp_path: Pa
 )
 def test_a_guarded_door_is_not_warned_about(settings: dict[str, str], tmp_path: Path) -> None:
     assert load_settings(settings, cwd=tmp_path).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("http://localhost:8317", "http://host.docker.internal:8317"),
+        ("http://127.0.0.1:8317/base", "http://host.docker.internal:8317/base"),
+        ("http://[::1]:8317", "http://host.docker.internal:8317"),
+        ("http://localhost", "http://host.docker.internal"),
+        ("https://cpa.example.com", "https://cpa.example.com"),
+        ("http://cli-proxy-api:8317", "http://cli-proxy-api:8317"),
+    ],
+)
+def test_localhost_may_stand_for_the_machine_around_a_container(url: str, read: str, tmp_path: Path) -> None:
+    (tmp_path / "conf.yaml").write_text(f"proxies: [{{name: other, url: '{url}/other', management_key: a-key}}]")
+    settings = {"CLIPROXY_URL": url, "CLIPROXY_MANAGEMENT_KEY": "a-key", "EXPORTER_CONFIG": "conf.yaml"}
+
+    moved = load_settings({**settings, "CLIPROXY_LOCALHOST": "host.docker.internal"}, cwd=tmp_path).require()
+    as_given = load_settings(settings, cwd=tmp_path).require()
+
+    assert [proxy.url for proxy in moved.proxies] == [read, f"{read}/other"]
+    assert [proxy.url for proxy in as_given.proxies] == [url, f"{url}/other"]
