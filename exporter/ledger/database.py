@@ -31,6 +31,10 @@ _LARGEST_IDLE_WAL = 16 * 1024 * 1024
 _PAGES_PER_CHECKPOINT = 4000
 
 
+class CommittedError(Exception):
+    """What was to be written is on disk; what was to follow in memory failed."""
+
+
 class DataDirectoryLock:
     """At most one exporter per data directory. Held until ``release`` or the end of the process, however it ends."""
 

@@ -1,8 +1,8 @@
 """The ledger: everything that was received, booked once, and its sums.
 
-``store`` and ``book`` are two steps on purpose. ``store`` puts a redacted batch on disk, because the proxy has already
-forgotten it; ``book`` interprets it and deletes it in the transaction that makes its entries. What a crash leaves
-behind is a stored batch, and booking it later is the same call.
+What a proxy has handed out it has forgotten, so it is in the first commit after it arrived: as entries by
+``book_at_once``, or by ``store`` as the redacted batch, which ``book`` deletes in the transaction that makes its
+entries. What a crash leaves behind is a stored batch, and booking it later is the same call.
 """
 
 import sqlite3
@@ -13,14 +13,15 @@ from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.database import Database
+from exporter.ledger.database import CommittedError, Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
+from exporter.ledger.store.batches import StoredBatch, count_received, has_stored, store_batch, take_stored
 from exporter.ledger.store.booking import Booked, book_entries, take_over
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import reject_line
@@ -41,7 +42,7 @@ from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.cursor import Backlog
 from exporter.ledger.sync.import_state import LedgerImporter
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import Quotas
+from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
 from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
@@ -55,11 +56,12 @@ _SUCCESS_STORED_EVERY_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A transaction that changes a proxy; ``booked`` are the bookings to be shown after its commit."""
+    """A transaction that changes a proxy; ``booked`` and ``quotas`` are to be shown after its commit."""
 
     connection: sqlite3.Connection
     proxy: int
     booked: list[Booked] = field(default_factory=list)
+    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
 
 
 class Ledger:
@@ -91,8 +93,7 @@ class Ledger:
         self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False
-        self._last_success_ms: dict[int, int] = {}
-        self._stored_success_ms: dict[int, int] = {}
+        self._poll_times = PollTimes(path)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
@@ -126,8 +127,26 @@ class Ledger:
         with self._changing(proxy) as change:
             return change.proxy
 
+    def book_at_once(
+        self,
+        proxy: str,
+        *,
+        received_ms: int,
+        records: Sequence[tuple[UsageRecord, Cost]],
+        rejected: Sequence[tuple[bytes, Rejected]],
+        readings: Sequence[tuple[UsageRecord, Reading]],
+    ) -> None:
+        """Receive and book the records of a body in one transaction: see ``book``.
+
+        Raises CommittedError if that is done and memory could not follow. After any other exception nothing of the body
+        is on disk.
+        """
+        with self._changing(proxy) as change:
+            count_received(change.connection, change.proxy, len(records) + len(rejected), received_ms=received_ms)
+            self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
+
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
-        """Put a redacted batch on disk; None if nothing in it can be booked."""
+        """Put a redacted batch on disk; None if nothing in it can be booked. Raises as ``book_at_once`` does."""
         if not batch.received:
             return None
         with self._changing(proxy) as change:
@@ -164,28 +183,33 @@ class Ledger:
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
             known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
-            booked = book_entries(
-                connection,
-                self.dictionary,
-                self.totals,
-                proxy=change.proxy,
-                records=[*records, *new],
-                live=not batch.replayed,
-            )
-            change.booked.append(booked)
-            quotas = self.quotas.note(
-                connection,
-                [(self._credential_of(connection, change.proxy, record), reading) for record, reading in readings],
-                now_ms=batch.received_ms,
-            )
-            for line, why in rejected:
-                reject_line(connection, change.proxy, batch.received_ms, line, why)
             connection.execute(
-                "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, duplicate = duplicate + ?3,"
-                " extra = extra + ?4 where id = ?5",
-                (booked.entries, batch.replayed, len(details) - len(new), booked.extra, change.proxy),
+                "update proxy set duplicate = duplicate + ? where id = ?", (len(details) - len(new), change.proxy)
             )
-        self.quotas.take_over(quotas)
+            live = not batch.replayed
+            self._book(change, [*records, *new], rejected, readings, live=live, at_ms=batch.received_ms)
+
+    def _book(
+        self,
+        change: _Change,
+        records: Sequence[tuple[UsageRecord, Cost]],
+        rejected: Sequence[tuple[bytes, Rejected]],
+        readings: Sequence[tuple[UsageRecord, Reading]],
+        *,
+        live: bool,
+        at_ms: int,
+    ) -> None:
+        connection, proxy = change.connection, change.proxy
+        booked = book_entries(connection, self.dictionary, self.totals, proxy=proxy, records=records, live=live)
+        change.booked.append(booked)
+        by_credential = [(self._credential_of(connection, proxy, record), reading) for record, reading in readings]
+        change.quotas.update(self.quotas.note(connection, by_credential, now_ms=at_ms))
+        for line, why in rejected:
+            reject_line(connection, proxy, at_ms, line, why)
+        connection.execute(
+            "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3 where id = ?4",
+            (booked.entries, not live, booked.extra, proxy),
+        )
 
     def book_details(
         self,
@@ -239,16 +263,12 @@ class Ledger:
         return self.dictionary.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
-        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``.
-
-        On disk it may be a minute old: a sync for every poll of an idle proxy would be most of what the disk does.
-        """
-        proxy_id = self.dictionary.proxies[proxy]
-        if abs(at_ms - self._stored_success_ms.get(proxy_id, 0)) >= store_every_ms:
+        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``: see ``PollTimes``."""
+        proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
+        if before is None or at_ms < before:  # the first one; a clock that was set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
-            self._stored_success_ms[proxy_id] = at_ms
-        self._last_success_ms[proxy_id] = at_ms
+        self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 
@@ -315,10 +335,9 @@ class Ledger:
             taken = take_inventory(connection, self.dictionary, accounts, proxy=change.proxy, whole=whole)
             self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
-            quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000)))
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=taken.restarted and counts_restarts)
-        self.quotas.take_over(quotas)
         with self.totals.lock:
             self.totals.register(taken.new_series)
             self.totals.attempts.update(taken.attempts)
@@ -384,16 +403,26 @@ class Ledger:
 
     @contextmanager
     def _changing(self, proxy: str) -> Iterator[_Change]:
-        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did."""
+        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did.
+
+        Raises CommittedError where memory cannot follow.
+        """
         with self._writing() as connection:
             change = _Change(connection, self.dictionary.proxy_id(connection, proxy))
             yield change
             flow = read_flow(connection, change.proxy)
+        try:
+            self._follow(change, flow)
+        except Exception as exc:
+            raise CommittedError("What was booked is on disk, and cannot be shown.") from exc
+
+    def _follow(self, change: _Change, flow: Flow) -> None:
         with self.totals.lock:
             for booked in change.booked:
                 take_over(booked, self.totals)
-            flow.last_success_ms = self._last_success_ms.get(change.proxy, flow.last_success_ms)
+            flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
+        self.quotas.take_over(change.quotas)
         for booked in change.booked:
             if booked.oldest_bucket is not None:
                 self.periods.touched(booked.oldest_bucket)

@@ -27,18 +27,24 @@ def store_batch(connection: sqlite3.Connection, proxy: int, batch: Batch, *, rec
 
     What could not be read is counted as received and rejected at once: there is nothing of it to try again.
     """
-    # The last snapshot is not the last look any more: another source has been read.
-    connection.execute(
-        "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy)
-    )
+    count_received(connection, proxy, batch.received, received_ms=received_ms)
     for unreadable in batch.unreadable:
         reject_unreadable(connection, proxy, received_ms, unreadable)
-    if not batch.lines:
+    if not batch.wires:
         return None
     return connection.execute(
         "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
-        (proxy, received_ms, len(batch.lines), pack(batch.lines)),
+        (proxy, received_ms, len(batch.wires), pack(batch.lines)),
     ).lastrowid
+
+
+def count_received(connection: sqlite3.Connection, proxy: int, records: int, *, received_ms: int) -> None:
+    """Count records that a proxy has handed out, inside the caller's transaction."""
+    # The last snapshot is not the last look any more: another source has been read.
+    connection.execute(
+        "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
+        (records, received_ms, proxy),
+    )
 
 
 def has_stored(database: Database, proxy: str) -> bool:
