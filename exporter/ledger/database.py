@@ -176,6 +176,12 @@ class Database:
                 raise
 
     @contextlib.contextmanager
+    def looking(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection for one short query, at the price of the query: no other process is kept waiting."""
+        with self._lock, _explained(self.path):
+            yield self._connection
+
+    @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own for long queries: one moment of the file, and no writer waits for it."""
         with _explained(self.path):

@@ -49,7 +49,7 @@ def count_received(connection: sqlite3.Connection, proxy: int, records: int, *, 
 
 def has_stored(database: Database, proxy: str) -> bool:
     """Whether batches of a proxy wait: asked before each pop, and nearly always there is none. Raises LedgerError."""
-    with database.transaction() as connection:
+    with database.looking() as connection:
         stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
         return connection.execute(stored, (proxy,)).fetchone() is not None
 
