@@ -12,9 +12,8 @@ from functools import partial
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import LedgerError
 from exporter.ingest.header_readings import HeaderReadings
-from exporter.ledger.database import CommittedError
+from exporter.ledger.changes import CommittedError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import StoredBatch
 from exporter.logs import TellOnce
@@ -51,16 +50,17 @@ class QueueIngest:
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
         self._header_readings = HeaderReadings()
+        # The proxy has forgotten them, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
         # The others are in ``cliproxy_exporter_records_rejected_total``.
         self._tell_once = TellOnce(_log, proxy=proxy)
 
     @property
     def unsaved(self) -> int:
-        """The number of records that are only in memory, because the ledger could not be written."""
+        """The number of records that are only in memory, because they could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
-    def take(self, body: bytes, *, before_booking: Callable[[set[str]], None]) -> int:
+    def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], None]) -> int:
         """Book the records of ``body``; returns their number. Raises LedgerError.
 
         ``before_booking`` gets the ``auth_index`` of all, if an inventory has not named one: the moment to look it up,
@@ -68,14 +68,26 @@ class QueueIngest:
         popping more.
         """
         batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
+        self._unsaved.append((batch, received_ms))
+        found = None
+        try:
+            found = self._understood(batch, received_ms)
+            if found is not None:
+                self._book_at_once(batch, found, received_ms)
+                del self._unsaved[-1]
+        except CommittedError:
+            del self._unsaved[-1]
+            raise
+        except Exception:  # noqa: BLE001, S110 - what lasts is raised when the same is tried with what is on disk
+            pass
+        else:
+            if found is not None:
+                return batch.received
         for unreadable in batch.unreadable:
             self._tell_once(
                 "record_unreadable", reason=unreadable.reason, bytes=unreadable.length, kept="length and hash"
             )
-        found = self._understood(batch, received_ms)
-        if found is not None and self._book_at_once(batch, found, received_ms):
-            return batch.received
-        stored = self._store(batch, received_ms)
+        stored = self._store(-1)
         if stored is not None:
             if found is None:
                 before_booking(batch.handles)
@@ -87,24 +99,20 @@ class QueueIngest:
     def work_off(self) -> None:
         """Store and book what an earlier call, or an earlier process, could not. Raises LedgerError."""
         while self._unsaved:
-            self._store(*self._unsaved.pop(0))
+            self._store(0)
         for stored in self._ledger.pending(self._proxy):
             self._book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
 
     def _understood(self, batch: Batch, received_ms: int) -> _Interpreted | None:
-        """The records of a body about which nothing is odd; None for any other one, which is to be stored first."""
+        """The records of a body about which nothing is odd; None for any other one."""
         knows = partial(self._ledger.knows_credential, self._proxy)
-        if not batch.wires or batch.salvaged is not None or not all(map(knows, batch.handles)):
+        if batch.salvaged is not None or not all(map(knows, batch.handles)):
             return None
-        try:
-            found = self._interpreted(filter(None, batch.wires), received_ms)
-        except Exception:  # noqa: BLE001 - it is told when the same happens to what is on disk
-            return None
+        found = self._interpreted(filter(None, batch.wires), received_ms)
         return None if any(why.reason == "internal_error" for _, why in found.rejected) else found
 
-    def _book_at_once(self, batch: Batch, found: _Interpreted, received_ms: int) -> bool:
-        """Book a body in the first commit after it arrived; if that fails, nothing of it is on disk."""
-        try:
+    def _book_at_once(self, batch: Batch, found: _Interpreted, received_ms: int) -> None:
+        if batch.received:
             lines = batch.lines if found.rejected else []
             self._ledger.book_at_once(
                 self._proxy,
@@ -113,21 +121,17 @@ class QueueIngest:
                 rejected=[(lines[place], why) for place, why in found.rejected],
                 readings=found.readings,
             )
-        except CommittedError:
-            raise
-        except Exception:  # noqa: BLE001 - it is told when the same happens to what is on disk
-            return False
-        return True
 
-    def _store(self, batch: Batch, received_ms: int) -> StoredBatch | None:
+    def _store(self, place: int) -> StoredBatch | None:
+        """Put an unsaved batch on disk; after an error it is still held, and nothing more is popped until it is."""
+        batch, received_ms = self._unsaved[place]
         try:
-            return self._ledger.store(self._proxy, batch, received_ms=received_ms)
+            stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
         except CommittedError:
+            del self._unsaved[place]
             raise
-        except Exception:
-            # The proxy has forgotten it, so it is kept here and nothing more is popped until it is on disk.
-            self._unsaved.insert(0, (batch, received_ms))
-            raise
+        del self._unsaved[place]
+        return stored
 
     def _book(self, stored: StoredBatch, found: _Interpreted) -> None:
         self._ledger.book(

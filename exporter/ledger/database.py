@@ -31,10 +31,6 @@ _LARGEST_IDLE_WAL = 16 * 1024 * 1024
 _PAGES_PER_CHECKPOINT = 4000
 
 
-class CommittedError(Exception):
-    """What was to be written is on disk; what was to follow in memory failed."""
-
-
 class DataDirectoryLock:
     """At most one exporter per data directory. Held until ``release`` or the end of the process, however it ends."""
 
@@ -160,20 +156,23 @@ class Database:
         ``on_rollback`` is called while no other thread can begin a transaction yet; it may read. Raises
         LedgerFullError, LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
-        with self._lock, _explained(self.path):
+        with self._lock:
             connection = self._connection
-            connection.execute("begin immediate")
             try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
+                connection.execute("begin immediate")
                 try:
-                    if connection.in_transaction:
-                        connection.execute("rollback")
-                finally:
-                    if on_rollback is not None:
-                        on_rollback(connection)
-                raise
+                    yield connection
+                    connection.execute("commit")  # nothing of ours runs after it that could make it look like a failure
+                except BaseException:
+                    try:
+                        if connection.in_transaction:
+                            connection.execute("rollback")
+                    finally:
+                        if on_rollback is not None:
+                            on_rollback(connection)
+                    raise
+            except sqlite3.Error as exc:
+                raise _error_for(exc, self.path) from exc
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[sqlite3.Connection]:

@@ -6,17 +6,17 @@ entries. What a crash leaves behind is a stored batch, and booking it later is t
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.database import CommittedError, Database
+from exporter.ledger.changes import Change, Changes
+from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import StoredBatch, count_received, has_stored, store_batch, take_stored
-from exporter.ledger.store.booking import Booked, book_entries, take_over
+from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
@@ -42,8 +42,8 @@ from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.cursor import Backlog
 from exporter.ledger.sync.import_state import LedgerImporter
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
-from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
+from exporter.ledger.views.quotas import Quotas
+from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
@@ -52,16 +52,6 @@ from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.sources.loss_detection import LossDetector
 
 _SUCCESS_STORED_EVERY_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A transaction that changes a proxy; ``booked`` and ``quotas`` are to be shown after its commit."""
-
-    connection: sqlite3.Connection
-    proxy: int
-    booked: list[Booked] = field(default_factory=list)
-    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
 
 
 class Ledger:
@@ -92,13 +82,22 @@ class Ledger:
         self.quotas = Quotas()
         self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
-        self._dictionary_is_stale = False
         self._poll_times = PollTimes(path)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
+        changes = Changes(
+            self._database,
+            dictionary=self.dictionary,
+            totals=self.totals,
+            quotas=self.quotas,
+            periods=self.periods,
+            windows=self.windows,
+            poll_times=self._poll_times,
+        )
+        self._writing, self._changing = changes.writing, changes.changing
         self.restoring = LedgerImporter(
             writing=self._writing,
             dictionary=self.dictionary,
@@ -191,7 +190,7 @@ class Ledger:
 
     def _book(
         self,
-        change: _Change,
+        change: Change,
         records: Sequence[tuple[UsageRecord, Cost]],
         rejected: Sequence[tuple[bytes, Rejected]],
         readings: Sequence[tuple[UsageRecord, Reading]],
@@ -207,7 +206,8 @@ class Ledger:
         for line, why in rejected:
             reject_line(connection, proxy, at_ms, line, why)
         connection.execute(
-            "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3 where id = ?4",
+            "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3"
+            " where id = ?4",
             (booked.entries, not live, booked.extra, proxy),
         )
 
@@ -386,44 +386,3 @@ class Ledger:
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that only reads, for exports and pages. Raises LedgerError."""
         return self._database.reading()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
-        with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
-            if self._dictionary_is_stale:
-                self._reload_dictionary(connection)
-            yield connection
-
-    def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
-        """At once, and before anybody else writes: a scrape must not see for long what never came to be."""
-        self._dictionary_is_stale = True
-        self.dictionary.load(connection)
-        self._dictionary_is_stale = False
-
-    @contextmanager
-    def _changing(self, proxy: str) -> Iterator[_Change]:
-        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did.
-
-        Raises CommittedError where memory cannot follow.
-        """
-        with self._writing() as connection:
-            change = _Change(connection, self.dictionary.proxy_id(connection, proxy))
-            yield change
-            flow = read_flow(connection, change.proxy)
-        try:
-            self._follow(change, flow)
-        except Exception as exc:
-            raise CommittedError("What was booked is on disk, and cannot be shown.") from exc
-
-    def _follow(self, change: _Change, flow: Flow) -> None:
-        with self.totals.lock:
-            for booked in change.booked:
-                take_over(booked, self.totals)
-            flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
-            self.totals.flows[change.proxy] = flow
-        self.quotas.take_over(change.quotas)
-        for booked in change.booked:
-            if booked.oldest_bucket is not None:
-                self.periods.touched(booked.oldest_bucket)
-                self.windows.touched(booked.oldest_bucket)

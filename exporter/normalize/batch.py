@@ -37,7 +37,7 @@ class Batch(msgspec.Struct, frozen=True):
         return {wire.auth_index for wire in self.wires if wire and wire.auth_index and isinstance(wire.auth_index, str)}
 
 
-def read_batch(body: bytes, *, pseudonym: Pseudonym) -> Batch:
+def read_batch(body: bytes | bytearray, *, pseudonym: Pseudonym) -> Batch:
     """Read the body of a pop and redact it. Never raises: what cannot be read is in ``unreadable``.
 
     A body that broke off keeps every element that arrived whole. An element that is no JSON object, or the part of
@@ -47,7 +47,7 @@ def read_batch(body: bytes, *, pseudonym: Pseudonym) -> Batch:
     try:
         wires = _decode_records(body)
     except UNDECODABLE:
-        found = list(salvage(body, pseudonym))
+        found = list(salvage(bytes(body), pseudonym))
         kept = [each for each in found if not isinstance(each, Unreadable)]
         return Batch(
             wires=[wire for _, wire in kept],

@@ -35,7 +35,7 @@ _WHOLE_KILLS = 12
 _LOAD_RECORDS = 300
 _LOAD_PAUSE_SECONDS = 0.05
 _MOST_QUEUED = 3000
-_POP_COUNT = 500
+_POP_COUNT = 1000
 
 
 # --- the proxy, and the truth about it --------------------------------------------------------------------------------
