@@ -1,7 +1,6 @@
 """A popped body is on disk, booked or raw, in the first commit after it arrived; whatever fails stores it raw first."""
 
 import json
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files
 from exporter.pricing.engine import Pricer
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
+from tests.fakes.full_disk import FullDisk
 
 _EXPORTER = str(Path(queue.__file__).parents[1])
 _HEADERS = {
@@ -184,39 +184,12 @@ def test_an_exception_at_any_step_loses_nothing_and_counts_nothing_twice(bench: 
     assert {"Ledger.book_at_once", "Changes._follow", "Pricer.price", "read_flow", "take_over"} <= set(raised)
 
 
-class _FullDisk:
-    """A connection whose ``step``-th statement finds the disk full, and all behind it too if that is ``lasting``."""
-
-    def __init__(self, real: sqlite3.Connection, step: int, *, lasting: bool) -> None:
-        self.failed: list[str] = []
-        self._real, self._left, self._lasting = real, step, lasting
-
-    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        self._count(sql)
-        return self._real.execute(sql, *args)
-
-    def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        self._count(sql)
-        return self._real.executemany(sql, *args)
-
-    def _count(self, sql: str) -> None:
-        self._left -= 1
-        if self._left == -1 or (self._left < 0 and self._lasting and sql != "rollback"):
-            self.failed.append(sql)
-            full = sqlite3.OperationalError("database or disk is full")
-            full.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise full
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
 @pytest.mark.parametrize("lasting", [False, True], ids=["for a moment", "until there is room"])
 def test_a_disk_that_is_full_at_any_statement_loses_nothing(bench: _Bench, lasting: bool) -> None:
     failed: list[str] = []
     real = bench.ledger._database._connection
     for step, body in zip(count(), bench.bodies(), strict=False):
-        full = _FullDisk(real, step, lasting=lasting)
+        full = FullDisk(real, step, lasting=lasting)
         bench.ledger._database._connection = full  # type: ignore[assignment]
         with suppress(LedgerFullError):
             take(bench.intake, body)
