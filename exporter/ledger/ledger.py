@@ -80,9 +80,9 @@ class Ledger:
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
         self.quotas = Quotas()
-        self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
+        self.snapshots = Snapshots(self._database, self._poll_times)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
@@ -149,8 +149,11 @@ class Ledger:
         if not batch.received:
             return None
         with self._changing(proxy) as change:
-            id_ = store_batch(change.connection, change.proxy, batch, received_ms=received_ms)
-        return None if id_ is None else StoredBatch(id_, proxy, received_ms, batch.lines)
+            lines = batch.lines
+            id_ = store_batch(
+                change.connection, change.proxy, lines, unreadable=batch.unreadable, received_ms=received_ms
+            )
+            return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""

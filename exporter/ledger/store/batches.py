@@ -2,12 +2,13 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.store.packing import SpoiltError, pack, unpack
 from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
-from exporter.normalize.batch import Batch
+from exporter.normalize.salvage import Unreadable
 from exporter.records import Rejected
 
 
@@ -22,19 +23,26 @@ class StoredBatch:
     replayed: bool = False
 
 
-def store_batch(connection: sqlite3.Connection, proxy: int, batch: Batch, *, received_ms: int) -> int | None:
+def store_batch(
+    connection: sqlite3.Connection,
+    proxy: int,
+    lines: Sequence[bytes],
+    *,
+    unreadable: Sequence[Unreadable],
+    received_ms: int,
+) -> int | None:
     """Store a batch inside the caller's transaction; its id, or None if nothing in it can be booked.
 
     What could not be read is counted as received and rejected at once: there is nothing of it to try again.
     """
-    count_received(connection, proxy, batch.received, received_ms=received_ms)
-    for unreadable in batch.unreadable:
-        reject_unreadable(connection, proxy, received_ms, unreadable)
-    if not batch.wires:
+    count_received(connection, proxy, len(lines) + len(unreadable), received_ms=received_ms)
+    for what in unreadable:
+        reject_unreadable(connection, proxy, received_ms, what)
+    if not lines:
         return None
     return connection.execute(
         "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
-        (proxy, received_ms, len(batch.wires), pack(batch.lines)),
+        (proxy, received_ms, len(lines), pack(lines)),
     ).lastrowid
 
 
