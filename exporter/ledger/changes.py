@@ -21,12 +21,28 @@ class CommittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction that changes a proxy; ``booked`` and ``quotas`` are to be shown after its commit."""
+    """A transaction that changes a proxy, which was polled with success at ``last_success_ms``.
+
+    ``booked`` and ``quotas`` are to be shown after its commit.
+    """
 
     connection: sqlite3.Connection
     proxy: int
+    last_success_ms: int | None
     booked: list[Booked] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
+
+
+def count_received(change: Change, records: int) -> None:
+    """Count records that the proxy has handed out.
+
+    With them goes the last success, which is that of the poll before: this one is not over.
+    """
+    # The last snapshot is not the last look any more: another source has been read.
+    change.connection.execute(
+        "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
+        (records, change.last_success_ms, change.proxy),
+    )
 
 
 class Changes:
@@ -67,7 +83,9 @@ class Changes:
         Raises LedgerError if it is not committed, and CommittedError if it is.
         """
         with self.writing() as connection:
-            change = Change(connection, self._dictionary.proxy_id(connection, proxy))
+            id_ = self._dictionary.proxy_id(connection, proxy)
+            before = self._totals.flows.get(id_)
+            change = Change(connection, id_, last_success_ms=before.last_success_ms if before else None)
             yield change
             flow = read_flow(connection, change.proxy)
         try:

@@ -12,10 +12,10 @@ from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Change, Changes
+from exporter.ledger.changes import Change, Changes, count_received
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, count_received, has_stored, store_batch, take_stored
+from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
@@ -141,7 +141,7 @@ class Ledger:
         is on disk.
         """
         with self._changing(proxy) as change:
-            count_received(change.connection, change.proxy, len(records) + len(rejected), received_ms=received_ms)
+            count_received(change, len(records) + len(rejected))
             self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
@@ -150,9 +150,8 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            id_ = store_batch(
-                change.connection, change.proxy, lines, unreadable=batch.unreadable, received_ms=received_ms
-            )
+            count_received(change, batch.received)
+            id_ = store_batch(change.connection, change.proxy, lines, batch.unreadable, received_ms=received_ms)
             return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
@@ -266,9 +265,12 @@ class Ledger:
         return self.dictionary.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
-        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``: see ``PollTimes``."""
+        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``: see ``PollTimes``.
+
+        What is on disk may be ``store_every_ms`` old; 0 writes it to the ledger itself.
+        """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
-        if before is None or at_ms < before:  # the first one; a clock that was set back
+        if before is None or at_ms < before or not store_every_ms:  # the first one; a clock that was set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
         self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)

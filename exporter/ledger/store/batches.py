@@ -27,15 +27,14 @@ def store_batch(
     connection: sqlite3.Connection,
     proxy: int,
     lines: Sequence[bytes],
-    *,
     unreadable: Sequence[Unreadable],
+    *,
     received_ms: int,
 ) -> int | None:
     """Store a batch inside the caller's transaction; its id, or None if nothing in it can be booked.
 
-    What could not be read is counted as received and rejected at once: there is nothing of it to try again.
+    What could not be read is rejected at once: there is nothing of it to try again.
     """
-    count_received(connection, proxy, len(lines) + len(unreadable), received_ms=received_ms)
     for what in unreadable:
         reject_unreadable(connection, proxy, received_ms, what)
     if not lines:
@@ -44,15 +43,6 @@ def store_batch(
         "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
         (proxy, received_ms, len(lines), pack(lines)),
     ).lastrowid
-
-
-def count_received(connection: sqlite3.Connection, proxy: int, records: int, *, received_ms: int) -> None:
-    """Count records that a proxy has handed out, inside the caller's transaction."""
-    # The last snapshot is not the last look any more: another source has been read.
-    connection.execute(
-        "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
-        (records, received_ms, proxy),
-    )
 
 
 def has_stored(database: Database, proxy: str) -> bool:

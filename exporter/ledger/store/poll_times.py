@@ -1,8 +1,8 @@
 """When each proxy was last polled with success: after a crash it tells how long nobody has read a queue.
 
-A booking writes it to the ledger. A poll that popped nothing writes 8 bytes to a file beside it, in place and without a
-sync: in the ledger each would be a transaction. A killed process leaves what it wrote, a power cut what was there half
-a minute before.
+A poll writes 8 bytes to a file beside the ledger, in place and without a sync: in the ledger it would be a transaction,
+even of a poll that popped nothing. A killed process leaves what it wrote, a power cut what was there half a minute
+before. The ledger has it from the last poll before each booking, and from a clean end.
 """
 
 import contextlib

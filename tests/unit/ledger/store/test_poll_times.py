@@ -38,14 +38,30 @@ def test_what_is_on_disk_is_as_old_as_it_may_be(tmp_path: Path) -> None:
     assert flow_of(ledger).last_success_ms == _FIRST_MS + 135_000
 
 
-def test_a_booking_tells_it_as_well(tmp_path: Path) -> None:
+def test_a_poll_that_was_killed_after_its_booking_is_no_success(tmp_path: Path) -> None:
     clock = TurnableClock()
     ledger = open_ledger(tmp_path, clock=clock)
     ledger.register("p")
     ledger.polled("p", at_ms=int(clock.now() * 1000))
+    before_ms = int(clock.now() * 1000)
     clock.advance(3600)
     take(intake_of(ledger, clock=clock), [GOOD])
-    assert _after_a_kill(tmp_path) == int(clock.now() * 1000)
+    assert flow_of(ledger).last_success_ms == before_ms, "so that the poll can still tell how long nobody had read it"
+    assert _after_a_kill(tmp_path) == before_ms
+
+
+@pytest.mark.parametrize("how", ["booking", "clean end"])
+def test_a_ledger_without_the_file_has_the_last_time_before_a_booking_or_a_clean_end(tmp_path: Path, how: str) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.register("p")
+    for poll in range(10):
+        ledger.polled("p", at_ms=_FIRST_MS + poll * 60_000)
+    if how == "booking":
+        take(intake_of(ledger), [GOOD])
+    else:
+        ledger.polled("p", at_ms=_FIRST_MS + 9 * 60_000, store_every_ms=0)
+    (tmp_path / f"{FILE_NAME}-polls").unlink()
+    assert _after_a_kill(tmp_path) == _FIRST_MS + 540_000
 
 
 def test_a_clock_that_was_set_back_is_believed(tmp_path: Path) -> None:
