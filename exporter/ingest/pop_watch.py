@@ -68,7 +68,7 @@ class PopWatch:
             "pop_cut",
             proxy=self._proxy,
             message="An answer of the proxy's usage queue did not arrive as a whole. The proxy forgets what it hands"
-            f" out, so up to {UsageQueue.pop_count} records may be lost.",
+            f" out, so up to {UsageQueue.most_popped:,} records may be lost.",
         )
 
     def _now_ms(self) -> int:

@@ -1,17 +1,19 @@
-"""From the body of a pop to entries in the ledger: read and redact, store, normalize, price, book.
+"""From the body of a pop to entries in the ledger: read and redact, normalize, price, book.
 
-One proxy's records, in the order in which nothing can be lost: on disk before anything is interpreted, and interpreted
+One proxy's records, in the order in which nothing can be lost. A body about which nothing is odd is booked in the first
+commit after it arrived. Any other one, and one that fails on this way, is stored first and booked from what is on disk,
 record by record, so that none holds up another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import LedgerError
 from exporter.ingest.header_readings import HeaderReadings
+from exporter.ledger.changes import CommittedError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import StoredBatch
 from exporter.logs import TellOnce
@@ -27,6 +29,16 @@ from exporter.records import Cost, Rejected, UsageRecord
 _log = structlog.get_logger("exporter.ingest")
 
 
+@dataclass(frozen=True, slots=True)
+class _Interpreted:
+    """What records turned out to be; those that were ``rejected`` by their place."""
+
+    records: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
+    details: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
+    readings: list[tuple[UsageRecord, Reading]] = field(default_factory=list)
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
+
+
 class QueueIngest:
     """Stores and books the records of one proxy. For one thread at a time."""
 
@@ -38,64 +50,108 @@ class QueueIngest:
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
         self._header_readings = HeaderReadings()
+        # The proxy has forgotten them, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
         # The others are in ``cliproxy_exporter_records_rejected_total``.
         self._tell_once = TellOnce(_log, proxy=proxy)
 
     @property
     def unsaved(self) -> int:
-        """The number of records that are only in memory, because the ledger could not be written."""
+        """The number of records that are only in memory, because they could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
-    def take(self, body: bytes, *, before_booking: Callable[[set[str]], None]) -> int:
-        """Store and book the records of ``body``; returns their number. Raises LedgerError.
+    def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], None]) -> int:
+        """Book the records of ``body``; returns their number. Raises LedgerError.
 
-        ``before_booking`` gets the ``auth_index`` of the stored records: the moment to look up unknown credentials.
-        After an error the records are still held, here or on disk: call ``work_off`` before popping more.
+        ``before_booking`` gets the ``auth_index`` of all, if an inventory has not named one: the moment to look it up,
+        for all are on disk then. After an error the records are still held, here or on disk: call ``work_off`` before
+        popping more.
         """
         batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
+        self._unsaved.append((batch, received_ms))
+        found = None
+        try:
+            found = self._understood(batch, received_ms)
+            if found is not None:
+                self._book_at_once(batch, found, received_ms)
+                del self._unsaved[-1]
+        except CommittedError:
+            del self._unsaved[-1]
+            raise
+        except Exception:  # noqa: BLE001, S110 - what lasts is raised when the same is tried with what is on disk
+            pass
+        else:
+            if found is not None:
+                return batch.received
         for unreadable in batch.unreadable:
             self._tell_once(
                 "record_unreadable", reason=unreadable.reason, bytes=unreadable.length, kept="length and hash"
             )
-        try:
-            stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
-        except LedgerError:
-            # The proxy has forgotten it, so it is kept here and nothing more is popped until it is on disk.
-            self._unsaved.append((batch, received_ms))
-            raise
+        stored = self._store(-1)
         if stored is not None:
-            before_booking({wire.auth_index for wire in batch.wires if wire and isinstance(wire.auth_index, str)})
-            self._book(stored, batch.wires)
+            if found is None:
+                before_booking(batch.handles)
+                wires = (wire or _decoded(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
+                found = self._interpreted(wires, received_ms)
+            self._book(stored, found)
         return batch.received
 
     def work_off(self) -> None:
         """Store and book what an earlier call, or an earlier process, could not. Raises LedgerError."""
         while self._unsaved:
-            batch, received_ms = self._unsaved[0]
-            self._ledger.store(self._proxy, batch, received_ms=received_ms)
-            del self._unsaved[0]
+            self._store(0)
         for stored in self._ledger.pending(self._proxy):
-            self._book(stored, [None] * len(stored.lines))
+            self._book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
 
-    def _book(self, stored: StoredBatch, wires: Sequence[Wire | None]) -> None:
-        records: list[tuple[UsageRecord, Cost]] = []
-        details: list[tuple[UsageRecord, Cost]] = []
-        rejected: list[tuple[bytes, Rejected]] = []
-        readings: list[tuple[UsageRecord, Reading]] = []
-        for line, wire in zip(stored.lines, wires, strict=True):
-            try:
-                read = wire or decode_line(line)
-            except LineError as exc:
-                outcome: tuple[UsageRecord, Cost] | Rejected = Rejected(reason="malformed_record", detail=str(exc))
-            else:
-                outcome = self._interpret(read, stored.received_ms, readings)
+    def _understood(self, batch: Batch, received_ms: int) -> _Interpreted | None:
+        """The records of a body about which nothing is odd; None for any other one."""
+        knows = partial(self._ledger.knows_credential, self._proxy)
+        if batch.salvaged is not None or not all(map(knows, batch.handles)):
+            return None
+        found = self._interpreted(filter(None, batch.wires), received_ms)
+        return None if any(why.reason == "internal_error" for _, why in found.rejected) else found
+
+    def _book_at_once(self, batch: Batch, found: _Interpreted, received_ms: int) -> None:
+        if batch.received:
+            lines = batch.lines if found.rejected else []
+            self._ledger.book_at_once(
+                self._proxy,
+                received_ms=received_ms,
+                records=found.records,
+                rejected=[(lines[place], why) for place, why in found.rejected],
+                readings=found.readings,
+            )
+
+    def _store(self, place: int) -> StoredBatch | None:
+        """Put an unsaved batch on disk; after an error it is still held, and nothing more is popped until it is."""
+        batch, received_ms = self._unsaved[place]
+        try:
+            stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
+        except CommittedError:
+            del self._unsaved[place]
+            raise
+        del self._unsaved[place]
+        return stored
+
+    def _book(self, stored: StoredBatch, found: _Interpreted) -> None:
+        self._ledger.book(
+            stored,
+            records=found.records,
+            rejected=[(stored.lines[place], why) for place, why in found.rejected],
+            readings=found.readings,
+            details=found.details,
+        )
+
+    def _interpreted(self, wires: Iterable[Wire | Rejected], received_ms: int) -> _Interpreted:
+        found = _Interpreted()
+        for place, wire in enumerate(wires):
+            outcome = wire if isinstance(wire, Rejected) else self._interpret(wire, received_ms, found.readings)
             if isinstance(outcome, Rejected):
-                rejected.append((line, outcome))
+                found.rejected.append((place, outcome))
                 self._tell_once("record_rejected", reason=outcome.reason, detail=outcome.detail)
-            else:
-                (details if read.of_snapshot else records).append(outcome)
-        self._ledger.book(stored, records=records, rejected=rejected, readings=readings, details=details)
+            elif isinstance(wire, Wire):
+                (found.details if wire.of_snapshot else found.records).append(outcome)
+        return found
 
     def _interpret(
         self, wire: Wire, received_ms: int, readings: list[tuple[UsageRecord, Reading]]
@@ -121,3 +177,10 @@ class QueueIngest:
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
         return record, cost
+
+
+def _decoded(line: bytes) -> Wire | Rejected:
+    try:
+        return decode_line(line)
+    except LineError as exc:
+        return Rejected(reason="malformed_record", detail=str(exc))

@@ -156,20 +156,29 @@ class Database:
         ``on_rollback`` is called while no other thread can begin a transaction yet; it may read. Raises
         LedgerFullError, LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
-        with self._lock, _explained(self.path):
+        with self._lock:
             connection = self._connection
-            connection.execute("begin immediate")
             try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
+                connection.execute("begin immediate")
                 try:
-                    if connection.in_transaction:
-                        connection.execute("rollback")
-                finally:
-                    if on_rollback is not None:
-                        on_rollback(connection)
-                raise
+                    yield connection
+                    connection.execute("commit")  # nothing of ours runs after it that could make it look like a failure
+                except BaseException:
+                    try:
+                        if connection.in_transaction:
+                            connection.execute("rollback")
+                    finally:
+                        if on_rollback is not None:
+                            on_rollback(connection)
+                    raise
+            except sqlite3.Error as exc:
+                raise _error_for(exc, self.path) from exc
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection for one short query, at the price of the query: no other process is kept waiting."""
+        with self._lock, _explained(self.path):
+            yield self._connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -1,26 +1,27 @@
 """The ledger: everything that was received, booked once, and its sums.
 
-``store`` and ``book`` are two steps on purpose. ``store`` puts a redacted batch on disk, because the proxy has already
-forgotten it; ``book`` interprets it and deletes it in the transaction that makes its entries. What a crash leaves
-behind is a stored batch, and booking it later is the same call.
+What a proxy has handed out it has forgotten, so it is in the first commit after it arrived: as entries by
+``book_at_once``, or by ``store`` as the redacted batch, which ``book`` deletes in the transaction that makes its
+entries. What a crash leaves behind is a stored batch, and booking it later is the same call.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
+from exporter.ledger.changes import Change, Changes, count_received
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
-from exporter.ledger.store.booking import Booked, book_entries, take_over
+from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import reject_line
@@ -42,7 +43,7 @@ from exporter.ledger.sync.cursor import Backlog
 from exporter.ledger.sync.import_state import LedgerImporter
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quotas import Quotas
-from exporter.ledger.views.totals import Flow, Totals, encode_key, read_flow
+from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
@@ -51,15 +52,6 @@ from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.sources.loss_detection import LossDetector
 
 _SUCCESS_STORED_EVERY_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A transaction that changes a proxy; ``booked`` are the bookings to be shown after its commit."""
-
-    connection: sqlite3.Connection
-    proxy: int
-    booked: list[Booked] = field(default_factory=list)
 
 
 class Ledger:
@@ -88,16 +80,24 @@ class Ledger:
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
         self.quotas = Quotas()
-        self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
-        self._dictionary_is_stale = False
-        self._last_success_ms: dict[int, int] = {}
-        self._stored_success_ms: dict[int, int] = {}
+        self._poll_times = PollTimes(path)
+        self.snapshots = Snapshots(self._database, self._poll_times)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
+        changes = Changes(
+            self._database,
+            dictionary=self.dictionary,
+            totals=self.totals,
+            quotas=self.quotas,
+            periods=self.periods,
+            windows=self.windows,
+            poll_times=self._poll_times,
+        )
+        self._writing, self._changing = changes.writing, changes.changing
         self.restoring = LedgerImporter(
             writing=self._writing,
             dictionary=self.dictionary,
@@ -126,13 +126,33 @@ class Ledger:
         with self._changing(proxy) as change:
             return change.proxy
 
+    def book_at_once(
+        self,
+        proxy: str,
+        *,
+        received_ms: int,
+        records: Sequence[tuple[UsageRecord, Cost]],
+        rejected: Sequence[tuple[bytes, Rejected]],
+        readings: Sequence[tuple[UsageRecord, Reading]],
+    ) -> None:
+        """Receive and book the records of a body in one transaction: see ``book``.
+
+        Raises CommittedError if that is done and memory could not follow. After any other exception nothing of the body
+        is on disk.
+        """
+        with self._changing(proxy) as change:
+            count_received(change, len(records) + len(rejected))
+            self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
+
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
-        """Put a redacted batch on disk; None if nothing in it can be booked."""
+        """Put a redacted batch on disk; None if nothing in it can be booked. Raises as ``book_at_once`` does."""
         if not batch.received:
             return None
         with self._changing(proxy) as change:
-            id_ = store_batch(change.connection, change.proxy, batch, received_ms=received_ms)
-        return None if id_ is None else StoredBatch(id_, proxy, received_ms, batch.lines)
+            lines = batch.lines
+            count_received(change, batch.received)
+            id_ = store_batch(change.connection, change.proxy, lines, batch.unreadable, received_ms=received_ms)
+            return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
@@ -164,28 +184,34 @@ class Ledger:
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
             known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
-            booked = book_entries(
-                connection,
-                self.dictionary,
-                self.totals,
-                proxy=change.proxy,
-                records=[*records, *new],
-                live=not batch.replayed,
-            )
-            change.booked.append(booked)
-            quotas = self.quotas.note(
-                connection,
-                [(self._credential_of(connection, change.proxy, record), reading) for record, reading in readings],
-                now_ms=batch.received_ms,
-            )
-            for line, why in rejected:
-                reject_line(connection, change.proxy, batch.received_ms, line, why)
             connection.execute(
-                "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, duplicate = duplicate + ?3,"
-                " extra = extra + ?4 where id = ?5",
-                (booked.entries, batch.replayed, len(details) - len(new), booked.extra, change.proxy),
+                "update proxy set duplicate = duplicate + ? where id = ?", (len(details) - len(new), change.proxy)
             )
-        self.quotas.take_over(quotas)
+            live = not batch.replayed
+            self._book(change, [*records, *new], rejected, readings, live=live, at_ms=batch.received_ms)
+
+    def _book(
+        self,
+        change: Change,
+        records: Sequence[tuple[UsageRecord, Cost]],
+        rejected: Sequence[tuple[bytes, Rejected]],
+        readings: Sequence[tuple[UsageRecord, Reading]],
+        *,
+        live: bool,
+        at_ms: int,
+    ) -> None:
+        connection, proxy = change.connection, change.proxy
+        booked = book_entries(connection, self.dictionary, self.totals, proxy=proxy, records=records, live=live)
+        change.booked.append(booked)
+        by_credential = [(self._credential_of(connection, proxy, record), reading) for record, reading in readings]
+        change.quotas.update(self.quotas.note(connection, by_credential, now_ms=at_ms))
+        for line, why in rejected:
+            reject_line(connection, proxy, at_ms, line, why)
+        connection.execute(
+            "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3"
+            " where id = ?4",
+            (booked.entries, not live, booked.extra, proxy),
+        )
 
     def book_details(
         self,
@@ -239,16 +265,15 @@ class Ledger:
         return self.dictionary.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
-        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``.
+        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``: see ``PollTimes``.
 
-        On disk it may be a minute old: a sync for every poll of an idle proxy would be most of what the disk does.
+        What is on disk may be ``store_every_ms`` old; 0 writes it to the ledger itself.
         """
-        proxy_id = self.dictionary.proxies[proxy]
-        if abs(at_ms - self._stored_success_ms.get(proxy_id, 0)) >= store_every_ms:
+        proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
+        if before is None or at_ms < before or not store_every_ms:  # the first one; a clock that was set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
-            self._stored_success_ms[proxy_id] = at_ms
-        self._last_success_ms[proxy_id] = at_ms
+        self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
         with self.totals.lock:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 
@@ -315,10 +340,9 @@ class Ledger:
             taken = take_inventory(connection, self.dictionary, accounts, proxy=change.proxy, whole=whole)
             self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
-            quotas = self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000))
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000)))
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=taken.restarted and counts_restarts)
-        self.quotas.take_over(quotas)
         with self.totals.lock:
             self.totals.register(taken.new_series)
             self.totals.attempts.update(taken.attempts)
@@ -367,34 +391,3 @@ class Ledger:
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that only reads, for exports and pages. Raises LedgerError."""
         return self._database.reading()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
-        with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
-            if self._dictionary_is_stale:
-                self._reload_dictionary(connection)
-            yield connection
-
-    def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
-        """At once, and before anybody else writes: a scrape must not see for long what never came to be."""
-        self._dictionary_is_stale = True
-        self.dictionary.load(connection)
-        self._dictionary_is_stale = False
-
-    @contextmanager
-    def _changing(self, proxy: str) -> Iterator[_Change]:
-        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did."""
-        with self._writing() as connection:
-            change = _Change(connection, self.dictionary.proxy_id(connection, proxy))
-            yield change
-            flow = read_flow(connection, change.proxy)
-        with self.totals.lock:
-            for booked in change.booked:
-                take_over(booked, self.totals)
-            flow.last_success_ms = self._last_success_ms.get(change.proxy, flow.last_success_ms)
-            self.totals.flows[change.proxy] = flow
-        for booked in change.booked:
-            if booked.oldest_bucket is not None:
-                self.periods.touched(booked.oldest_bucket)
-                self.windows.touched(booked.oldest_bucket)

@@ -1,4 +1,4 @@
-"""The body of a pop from the usage queue as redacted records, ready to be stored. Pure."""
+"""The body of a pop from the usage queue as redacted records. Pure."""
 
 import msgspec
 
@@ -13,18 +13,31 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A redacted body. ``wires[i]`` is ``lines[i]`` decoded, or None where the line does not fit ``Wire``."""
+    """A redacted body. ``wires[i]`` is ``lines[i]`` decoded, or None where the line does not fit ``Wire``.
 
-    lines: list[bytes]
+    ``salvaged`` are the lines of a body that did not decode as a whole.
+    """
+
     wires: list[Wire | None]
-    unreadable: list[Unreadable]
+    salvaged: list[bytes] | None = None
+    unreadable: list[Unreadable] = []
 
     @property
     def received(self) -> int:
-        return len(self.lines) + len(self.unreadable)
+        return len(self.wires) + len(self.unreadable)
+
+    @property
+    def lines(self) -> list[bytes]:
+        """What is stored of it. Made when it is asked for: of most bodies nothing is stored but their entries."""
+        return [_encode(wire) for wire in self.wires] if self.salvaged is None else self.salvaged
+
+    @property
+    def handles(self) -> set[str]:
+        """The ``auth_index`` of its records."""
+        return {wire.auth_index for wire in self.wires if wire and wire.auth_index and isinstance(wire.auth_index, str)}
 
 
-def read_batch(body: bytes, *, pseudonym: Pseudonym) -> Batch:
+def read_batch(body: bytes | bytearray, *, pseudonym: Pseudonym) -> Batch:
     """Read the body of a pop and redact it. Never raises: what cannot be read is in ``unreadable``.
 
     A body that broke off keeps every element that arrived whole. An element that is no JSON object, or the part of
@@ -34,12 +47,12 @@ def read_batch(body: bytes, *, pseudonym: Pseudonym) -> Batch:
     try:
         wires = _decode_records(body)
     except UNDECODABLE:
-        found = list(salvage(body, pseudonym))
+        found = list(salvage(bytes(body), pseudonym))
         kept = [each for each in found if not isinstance(each, Unreadable)]
         return Batch(
-            lines=[line for line, _ in kept],
             wires=[wire for _, wire in kept],
+            salvaged=[line for line, _ in kept],
             unreadable=[each for each in found if isinstance(each, Unreadable)],
         )
     redact(wires, pseudonym)
-    return Batch(lines=[_encode(wire) for wire in wires], wires=list(wires), unreadable=[])
+    return Batch(wires=list(wires))

@@ -5,7 +5,8 @@ A header map also holds cookies, organisation ids and request ids. Each parser d
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from exporter.quotas.providers import PROVIDERS
@@ -36,19 +37,24 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     for given, values in headers.items():
         if not isinstance(given, str) or len(given) > MAX_NAME:
             continue
-        name = given.lower()
-        if name != "date" and not name.startswith(_PREFIXES):
-            continue
-        match = _ALLOWED_NAME(name)
-        if match is None or match.lastindex is None or name in kept:
+        name, fits = _allowed(given)
+        if fits is None or name in kept:
             continue
         value = first(values)
-        if value and len(value) <= MAX_VALUE and _FITS[match.lastindex - 1](value):
+        if value and len(value) <= MAX_VALUE and fits(value):
             room -= len(name) + len(value)
             if room < 0 or len(kept) == MAX_HEADERS:
                 break
             kept[name] = value
     return kept
+
+
+@lru_cache(maxsize=1024)  # answers name the same few headers again and again
+def _allowed(given: str) -> tuple[str, Callable[[str], object] | None]:
+    """The name of a header in lower case, and the test of its value; None if it may not be stored."""
+    name = given.lower()
+    match = _ALLOWED_NAME(name) if name == "date" or name.startswith(_PREFIXES) else None
+    return name, None if match is None or match.lastindex is None else _FITS[match.lastindex - 1]
 
 
 def tells_of_quota(allowed: Mapping[str, str]) -> bool:

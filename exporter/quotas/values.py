@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 
 from exporter.days import epoch_ms
@@ -45,6 +46,7 @@ def is_instant(text: str) -> bool:
     return instant(text) is not None
 
 
+@lru_cache(maxsize=1024)  # each value is tested before it is stored and read after it
 def number(text: str) -> float | None:
     """A finite number that is not negative; ``-0.0`` is 0.
 
@@ -56,6 +58,7 @@ def number(text: str) -> float | None:
     return value if isfinite(value) else None
 
 
+@lru_cache(maxsize=1024)
 def instant(text: str) -> int | None:
     """Seconds or milliseconds since the epoch, RFC 3339, or an HTTP date."""
     epoch = number(text)

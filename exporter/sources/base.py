@@ -34,7 +34,7 @@ class Receiver:
     were lost because the answer to a request that was sent is not whole.
     """
 
-    records: Callable[[bytes], int]
+    records: Callable[[bytes | bytearray], int]
     snapshot: Callable[[bytes | bytearray, int], None]
     may_take: Callable[[], bool] = lambda: True
     taken: Callable[[bool], None] = lambda _answer_lost: None

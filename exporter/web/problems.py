@@ -184,9 +184,9 @@ def _of_losses(
             kind="Proxy",
             subject=proxy,
             title=f"lost the answer to a read of its usage queue at {moment(gap_ms)}",
-            text=f"It forgets what it hands out, so up to {UsageQueue.pop_count} records may be missing in all figures."
-            " The exporter was"
-            " stopped while the answer was on its way, the connection broke, or the answer came too late.",
+            text=f"It forgets what it hands out, so up to {UsageQueue.most_popped:,} records may be missing in all"
+            " figures. The exporter was stopped while the answer was on its way, the connection broke, or the answer"
+            " came too late.",
         )
     elif gap_ms is not None and flow.gap_seconds is not None:
         yield Problem(

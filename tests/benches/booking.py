@@ -12,8 +12,11 @@ from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
+from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.engine import Pricer
+from exporter.records import Billing, CredentialFacts
+from exporter.simulator.world import CREDENTIALS
 from tests.fakes.guarding import TurnableClock
 
 PSEUDONYMS = Pseudonyms(b"a key of tests")
@@ -40,6 +43,20 @@ def open_ledger(folder: Path, *, clock: Clock | None = None, zone: tzinfo = UTC,
 def intake_of(ledger: Ledger, proxy: str = "p", *, clock: Clock | None = None) -> QueueIngest:
     """An intake that prices everything by the default price."""
     return QueueIngest(proxy, ledger=ledger, pricer=Pricer([]), pseudonym=PSEUDONYMS.of, clock=clock or TurnableClock())
+
+
+def know_credentials(ledger: Ledger, proxy: str = "p") -> None:
+    """Take an inventory that lists the credentials of the demo's traffic, by their handles."""
+    accounts = [
+        Account(
+            facts=CredentialFacts(provider=known.provider, billing=Billing.UNKNOWN),
+            identity=None,
+            auth_index=known.auth_index,
+            auth_type=known.kind,
+        )
+        for known in CREDENTIALS
+    ]
+    ledger.take_inventory(proxy, accounts)
 
 
 def take(intake: QueueIngest, records: Iterable[Mapping[str, Any] | object]) -> int:

@@ -28,7 +28,7 @@ from exporter.metrics.usage import LedgerText
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Attempt, Traffic
-from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
+from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock
 
 _REVEAL_SECONDS = 60
@@ -136,7 +136,7 @@ def _sums(truths: dict[str, _Truth]) -> Counter[_Key]:
 class _Life:
     """Two proxies, one exporter, and whatever can happen to it. ``happened`` counts what did."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, seed: int, *, known: bool) -> None:
         self.happened: Counter[str] = Counter()
         self._root = root
         self._chance = random.Random(seed)
@@ -150,6 +150,9 @@ class _Life:
         self._for_people: dict[str, float] = {}
         self._for_prometheus: dict[str, float] = {}
         self._process = _Process.start(self._folder(), self._clock)
+        if known:
+            for proxy in _PROXIES:
+                know_credentials(self._process.ledger, proxy)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -431,9 +434,9 @@ def _never_fell(before: dict[str, float], now: dict[str, float]) -> dict[str, fl
     return now
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_life_with_kills_full_disks_and_restarts(tmp_path: Path, seed: int) -> None:
-    life = _Life(tmp_path, seed)
+@pytest.mark.parametrize(("seed", "known"), [(0, False), (1, False), (2, False), (3, True), (6, True)])
+def test_a_life_with_kills_full_disks_and_restarts(tmp_path: Path, seed: int, known: bool) -> None:
+    life = _Life(tmp_path, seed, known=known)
     for _ in range(100):
         life.step()
     assert {

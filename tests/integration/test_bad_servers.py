@@ -16,11 +16,12 @@ from exporter.simulator.queue import Item
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.auth_guard import RETRY_SECONDS
+from tests.benches.booking import flow_of, open_ledger
 from tests.benches.polling import WRONG_KEY, bench_of, served_at
 from tests.benches.program import metrics_of
 from tests.fakes.guarding import TurnableClock
 from tests.stack import loopback
-from tests.stack.running import flow_in, ledger_file, metric_in
+from tests.stack.running import flow_in, metric_in
 
 # --- faults of single answers -----------------------------------------------------------------------------------------
 
@@ -397,6 +398,7 @@ def test_a_clock_that_is_set_by_a_day_changes_nothing(days: int, tmp_path: Path)
         bench.poll()
         assert bench.states == ["ok"]
         assert flow_in(bench.data_dir).booked == 60
-        with ledger_file(bench.data_dir) as connection:
-            (last,) = connection.execute("select last_success_ms from proxy").fetchone()
-        assert last == int(clock.now() * 1000)
+        ledger = open_ledger(bench.data_dir)
+        ledger.register("default")
+        assert flow_of(ledger, "default").last_success_ms == int(clock.now() * 1000), "what the next process knows"
+        ledger.close()

@@ -5,12 +5,13 @@ record. Two things are killed: forks of a process that has everything loaded, wh
 kills; and the program as its users start it. ``-s`` shows what the kills met.
 """
 
+import json
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -35,14 +36,14 @@ _WHOLE_KILLS = 12
 _LOAD_RECORDS = 300
 _LOAD_PAUSE_SECONDS = 0.05
 _MOST_QUEUED = 3000
-_POP_COUNT = 500
+_POP_COUNT = 1000
 
 
 # --- the proxy, and the truth about it --------------------------------------------------------------------------------
 
 
 class _WatchedProxy(DemoProxy):
-    """Remembers each pop that took something."""
+    """Remembers each pop that took something. Every third has something odd, so it is stored before it is booked."""
 
     def __init__(self) -> None:
         super().__init__(key=MANAGEMENT_KEY, retention_seconds=3600)
@@ -55,6 +56,8 @@ class _WatchedProxy(DemoProxy):
         if items:
             self.pops.append(items)
             self.popped_some.set()
+            if len(self.pops) % 3 == 0:
+                return [_odd(items[0]), *items[1:]]
         elif count:
             self.empty_pops += 1
         return items
@@ -73,6 +76,11 @@ def _identity(raw: bytes) -> Identity:
     )
     assert isinstance(record, UsageRecord)
     return record.ts_ms, record.fingerprint
+
+
+def _odd(item: Item) -> Item:
+    """The same record with a text that is too long, in a field that tells nothing of its identity."""
+    return replace(item, raw=json.dumps({**json.loads(item.raw), "service_tier": "x" * 400}).encode())
 
 
 def _tokens(item: Item) -> Tokens:

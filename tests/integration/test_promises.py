@@ -21,7 +21,7 @@ from exporter.normalize.batch import read_batch
 from exporter.records import Tokens
 from exporter.settings.model import Aliases
 from exporter.simulator.traffic import Attempt, Traffic, Truth
-from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger
+from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock
 
 _RUBBISH = (b'"text"', b"5", b"null", b'{"timestamp": 5}', b'{"timestamp": "never"}', b'{"tokens": [1]}', b"{}")
@@ -30,7 +30,7 @@ _RUBBISH = (b'"text"', b"5", b"null", b'{"timestamp": 5}', b'{"timestamp": "neve
 class Life:
     """A ledger in a folder, and what it must hold."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, known: bool) -> None:
         self.chance = random.Random(seed)
         self.folder = folder
         self.clock = TurnableClock(1_795_540_000.0)
@@ -39,6 +39,8 @@ class Life:
         self.rubbish = 0
         self.counters: Counter[str] = Counter()
         self.start()
+        if known:
+            know_credentials(self.ledger)
 
     def start(self) -> None:
         """A process begins, whatever became of the one before: its files are all that is left of it."""
@@ -141,9 +143,10 @@ class Life:
                 self.counters[key] = float(value)  # type: ignore[assignment] # sums of cost are no integers
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["unknown credentials", "known credentials"])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_lives(tmp_path: Path, seed: int) -> None:
-    life = Life(tmp_path, seed)
+def test_random_lives(tmp_path: Path, seed: int, known: bool) -> None:
+    life = Life(tmp_path, seed, known=known)
     steps = [
         life.take,
         life.take,

@@ -2,12 +2,13 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.ledger.database import Database
 from exporter.ledger.store.packing import SpoiltError, pack, unpack
 from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
-from exporter.normalize.batch import Batch
+from exporter.normalize.salvage import Unreadable
 from exporter.records import Rejected
 
 
@@ -22,28 +23,31 @@ class StoredBatch:
     replayed: bool = False
 
 
-def store_batch(connection: sqlite3.Connection, proxy: int, batch: Batch, *, received_ms: int) -> int | None:
+def store_batch(
+    connection: sqlite3.Connection,
+    proxy: int,
+    lines: Sequence[bytes],
+    unreadable: Sequence[Unreadable],
+    *,
+    received_ms: int,
+) -> int | None:
     """Store a batch inside the caller's transaction; its id, or None if nothing in it can be booked.
 
-    What could not be read is counted as received and rejected at once: there is nothing of it to try again.
+    What could not be read is rejected at once: there is nothing of it to try again.
     """
-    # The last snapshot is not the last look any more: another source has been read.
-    connection.execute(
-        "update proxy set received = received + ?, snapshot_ms = null where id = ?", (batch.received, proxy)
-    )
-    for unreadable in batch.unreadable:
-        reject_unreadable(connection, proxy, received_ms, unreadable)
-    if not batch.lines:
+    for what in unreadable:
+        reject_unreadable(connection, proxy, received_ms, what)
+    if not lines:
         return None
     return connection.execute(
         "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
-        (proxy, received_ms, len(batch.lines), pack(batch.lines)),
+        (proxy, received_ms, len(lines), pack(lines)),
     ).lastrowid
 
 
 def has_stored(database: Database, proxy: str) -> bool:
     """Whether batches of a proxy wait: asked before each pop, and nearly always there is none. Raises LedgerError."""
-    with database.transaction() as connection:
+    with database.looking() as connection:
         stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
         return connection.execute(stored, (proxy,)).fetchone() is not None
 

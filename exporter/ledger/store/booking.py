@@ -130,12 +130,14 @@ def book_entries(
     )
     if live:
         _count_by_credential(connection, dictionary, series, records)
+    has_failed = any(record.code for record, _ in records)
+    has_unpriced = any(cost.unpriced for _, cost in records)
     booked = Booked(
         entries=len(records),
         oldest_bucket=min(record.ts_ms for record, _ in records) // BUCKET_MS,
         totals=connection.execute(_ADD_TOTALS, (before,)).fetchall(),
-        failed=connection.execute(_ADD_FAILED, (before,)).fetchall(),
-        unpriced=connection.execute(_ADD_UNPRICED, (before,)).fetchall(),
+        failed=connection.execute(_ADD_FAILED, (before,)).fetchall() if has_failed else [],
+        unpriced=connection.execute(_ADD_UNPRICED, (before,)).fetchall() if has_unpriced else [],
         latency=connection.execute(_ADD_LATENCY, (before,)).fetchall(),
         ttft=connection.execute(_ADD_TTFT, (before,)).fetchall(),
         extra=sum(record.extra for record, _ in records) if live else 0,

@@ -12,6 +12,7 @@ from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.store.booking import Booked, book_entries
+from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.rejections import is_rejected, reject_line
 from exporter.ledger.store.restarts import record_observation
 from exporter.ledger.views.totals import Totals
@@ -73,8 +74,9 @@ class ListedFalseStart:
 class Snapshots:
     """Reads what is remembered. Raises LedgerError throughout."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, poll_times: PollTimes) -> None:
         self._database = database
+        self._poll_times = poll_times
 
     def checkpoint(self, proxy: str) -> Checkpoint:
         """What is remembered of a proxy."""
@@ -90,7 +92,7 @@ class Snapshots:
                 "select client, model, requests, tokens, length, sha256 from snapshot_series where proxy = ?", (row[0],)
             )
             return Checkpoint(
-                taken_ms=row[1],
+                taken_ms=row[1] if row[2] else self._poll_times.latest(*row[:2]),
                 marks={(client, model): Mark(*rest) for client, model, *rest in marks},
                 continues=bool(row[2]),
                 counted_ms=row[3:],

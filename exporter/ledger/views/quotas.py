@@ -111,9 +111,12 @@ class Quotas:
             merged = merge(known.reading if known else None, reading)
             if merged.changed and merged.reading is not None:
                 changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
-        rows = [_row(key[0], quota) for key, quota in changed.items()]
-        for save in _SAVES:
-            connection.executemany(save, rows)
+        window, detail = _SAVES
+        connection.executemany(window, [_row(key[0], quota) for key, quota in changed.items()])
+        # Nearly always it says nothing, and said nothing before.
+        told = [key for key, quota in changed.items() if _detail(quota) != _detail(self._windows.get(key))]
+        if told:
+            connection.executemany(detail, [_row(key[0], changed[key]) for key in told])
         return changed
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
@@ -154,6 +157,11 @@ def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
     fell_from, fell_reset_ms = quota.fell or (None, None)
     told = {"credential": credential, "early_resets": quota.early_resets}
     return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
+
+
+def _detail(quota: QuotaWindow | None) -> tuple[bool, tuple[float, int] | None]:
+    """What the table ``quota_detail`` says of a window: nothing of one that has no row there."""
+    return (False, None) if quota is None else (quota.reading.ratio_inferred, quota.fell)
 
 
 def _window(row: Mapping[str, Any]) -> QuotaWindow:

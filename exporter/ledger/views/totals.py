@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from exporter.clock import Clock
@@ -184,21 +184,19 @@ class Totals:
                 self.pending_zero.pop(key, None)
 
 
+_COUNTS = tuple(each.name for each in fields(Flow) if each.name != "rejected")
+_COUNTED = {
+    "pending": "(select coalesce(sum(records), 0) from batch where proxy = p.id)",
+    "false_starts": "(select count(*) from false_start where proxy = p.id)",
+}
+_READ_FLOW = f"select {', '.join(_COUNTED.get(name, name) for name in _COUNTS)} from proxy p where id = ?"
+
+
 def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
     """The flow of a proxy as it stands in the ledger."""
-    columns = (
-        "received, replayed, booked, duplicate, backfilled, missed, missed_ms, retention_gaps, gap_ms,"
-        " gap_seconds, restarts, last_success_ms"
-    )
-    row = connection.execute(f"select {columns} from proxy where id = ?", (proxy,)).fetchone()
-    (false_starts,) = connection.execute("select count(*) from false_start where proxy = ?", (proxy,)).fetchone()
-    (pending,) = connection.execute("select coalesce(sum(records), 0) from batch where proxy = ?", (proxy,)).fetchone()
-    return Flow(
-        **dict(zip(columns.split(", "), row, strict=True)),
-        pending=pending,
-        rejected=dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,))),
-        false_starts=false_starts,
-    )
+    row = connection.execute(_READ_FLOW, (proxy,)).fetchone()
+    rejected = dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,)))
+    return Flow(**dict(zip(_COUNTS, row, strict=True)), rejected=rejected)
 
 
 def encode_key(key: SeriesKey) -> str:

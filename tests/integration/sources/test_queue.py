@@ -20,12 +20,14 @@ QUEUE = "/v0/management/usage-queue"
 class PoppingProxy(ReplayProxy):
     """Has a queue of numbered records that really pops."""
 
-    def __init__(self, records: int) -> None:
+    def __init__(self, records: int, *, record_bytes: int = 0) -> None:
         super().__init__()
-        self.waiting = [{"record": number} for number in range(records)]
+        self.waiting = [{"record": number, "text": "x" * record_bytes} for number in range(records)]
+        self.asked: list[int] = []
 
     def find(self, method: str, path: str) -> Recording:
         count = int(path.partition("?count=")[2])
+        self.asked.append(count)
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
         headers = {"Content-Type": "application/json; charset=utf-8", "X-Cpa-Version": "v7.2.140"}
         return Recording(method, path, 200, headers, json.dumps(taken).encode())
@@ -58,20 +60,39 @@ def _poll(client: ProxyClient, kept: Callable[[bytes], int]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("records", "pops"),
-    [(0, 1), (1, 1), (499, 1), (500, 2), (501, 2), (1250, 3)],
+    ("records", "asked"),
+    [
+        (0, [500]),
+        (1, [500]),
+        (499, [500]),
+        (500, [500, 1000]),
+        (501, [500, 1000]),
+        (1499, [500, 1000]),
+        (1500, [500, 1000, 1000]),
+    ],
 )
-def test_a_drain_takes_everything_in_order_and_ends(connect: Connect, records: int, pops: int) -> None:
+def test_a_drain_takes_everything_in_order_and_ends(connect: Connect, records: int, asked: list[int]) -> None:
     kept = Kept()
     with PoppingProxy(records) as replay:
         assert _poll(connect(replay.url), kept) is True
         assert [r["record"] for body in kept.bodies for r in json.loads(body)] == list(range(records))
-        assert kept.answers_lost == [False] * pops
-        assert dict(replay.requests) == {f"{QUEUE}?count=500": pops}
+        assert kept.answers_lost == [False] * len(asked)
+        assert replay.asked == asked
+
+
+@pytest.mark.parametrize(("record_bytes", "most"), [(4000, 1000), (20_000, 210), (100_000, 42)])
+def test_a_drain_of_large_records_asks_for_few_at_once(connect: Connect, record_bytes: int, most: int) -> None:
+    kept = Kept()
+    with PoppingProxy(600, record_bytes=record_bytes) as replay:
+        assert _poll(connect(replay.url), kept) is True
+        assert not replay.waiting
+        assert most * 0.95 <= max(replay.asked[1:]) <= most
+        assert max(map(len, kept.bodies[1:])) <= UsageQueue.most_bytes
 
 
 def test_a_drain_ends_at_its_limit_though_traffic_does_not(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UsageQueue, "pop_count", 10)
+    monkeypatch.setattr(UsageQueue, "most_popped", 10)
     monkeypatch.setattr(UsageQueue, "max_pops", 3)
     kept = Kept()
     with PoppingProxy(1000) as replay:

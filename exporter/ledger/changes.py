@@ -1,0 +1,112 @@
+"""Transactions that change a proxy: what they did is on disk first, and memory follows by taking over the new rows."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from exporter.ledger.database import Database
+from exporter.ledger.label_store import LabelStore
+from exporter.ledger.store.booking import Booked, take_over
+from exporter.ledger.store.poll_times import PollTimes
+from exporter.ledger.views.periods import Periods
+from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
+from exporter.ledger.views.totals import Flow, Totals, read_flow
+from exporter.ledger.views.usage_sums import Windows
+
+
+class CommittedError(Exception):
+    """What was to be written is on disk; only memory could not follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transaction that changes a proxy, which was polled with success at ``last_success_ms``.
+
+    ``booked`` and ``quotas`` are to be shown after its commit.
+    """
+
+    connection: sqlite3.Connection
+    proxy: int
+    last_success_ms: int | None
+    booked: list[Booked] = field(default_factory=list)
+    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
+
+
+def count_received(change: Change, records: int) -> None:
+    """Count records that the proxy has handed out.
+
+    With them goes the last success, which is that of the poll before: this one is not over.
+    """
+    # The last snapshot is not the last look any more: another source has been read.
+    change.connection.execute(
+        "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
+        (records, change.last_success_ms, change.proxy),
+    )
+
+
+class Changes:
+    """Makes such transactions, one at a time, and keeps memory true to them."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        dictionary: LabelStore,
+        totals: Totals,
+        quotas: Quotas,
+        periods: Periods,
+        windows: Windows,
+        poll_times: PollTimes,
+    ) -> None:
+        self._database = database
+        self._dictionary = dictionary
+        self._totals = totals
+        self._quotas = quotas
+        self._periods = periods
+        self._windows = windows
+        self._poll_times = poll_times
+        self._dictionary_is_stale = False
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
+        with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
+            if self._dictionary_is_stale:
+                self._reload_dictionary(connection)
+            yield connection
+
+    @contextmanager
+    def changing(self, proxy: str) -> Iterator[Change]:
+        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did.
+
+        Raises LedgerError if it is not committed, and CommittedError if it is.
+        """
+        with self.writing() as connection:
+            id_ = self._dictionary.proxy_id(connection, proxy)
+            before = self._totals.flows.get(id_)
+            change = Change(connection, id_, last_success_ms=before.last_success_ms if before else None)
+            yield change
+            flow = read_flow(connection, change.proxy)
+        try:
+            self._follow(change, flow)
+        except Exception as exc:
+            raise CommittedError("What was written is on disk, but cannot be shown.") from exc
+
+    def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
+        """At once, and before anybody else writes: a scrape must not see for long what never came to be."""
+        self._dictionary_is_stale = True
+        self._dictionary.load(connection)
+        self._dictionary_is_stale = False
+
+    def _follow(self, change: Change, flow: Flow) -> None:
+        with self._totals.lock:
+            for booked in change.booked:
+                take_over(booked, self._totals)
+            flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
+            self._totals.flows[change.proxy] = flow
+        self._quotas.take_over(change.quotas)
+        for booked in change.booked:
+            if booked.oldest_bucket is not None:
+                self._periods.touched(booked.oldest_bucket)
+                self._windows.touched(booked.oldest_bucket)

@@ -1,0 +1,45 @@
+"""When each proxy was last polled with success: after a crash it tells how long nobody has read a queue.
+
+A poll writes 8 bytes to a file beside the ledger, in place and without a sync: in the ledger it would be a transaction,
+even of a poll that popped nothing. A killed process leaves what it wrote, a power cut what was there half a minute
+before. The ledger has it from the last poll before each booking, and from a clean end.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+_BYTES = 8
+_PRIVATE_FILE = 0o600
+
+
+class PollTimes:
+    """The last success of each proxy, by its id, in ms since the epoch."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._path = ledger.with_name(f"{ledger.name}-polls")
+        noted = b""
+        with contextlib.suppress(OSError):
+            noted = self._path.read_bytes()
+        self._noted = {at // _BYTES: int.from_bytes(noted[at : at + _BYTES]) for at in range(0, len(noted), _BYTES)}
+        self._on_disk: dict[int, int] = {}
+
+    def latest(self, proxy: int, in_ledger: int | None) -> int | None:
+        """The last success, given what the ledger says: None there is a proxy that was never polled."""
+        if in_ledger is None:
+            return None
+        self._on_disk[proxy] = max(in_ledger, self._on_disk.get(proxy, 0))
+        return max(in_ledger, self._noted.get(proxy, 0))
+
+    def note(self, proxy: int, at_ms: int, *, store_every_ms: int) -> None:
+        """A poll succeeded. What is on disk may be ``store_every_ms`` old."""
+        self._noted[proxy] = at_ms
+        if abs(at_ms - self._on_disk.get(proxy, 0)) < store_every_ms:
+            return
+        with contextlib.suppress(OSError):  # after a crash a gap then looks longer than it was
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT, _PRIVATE_FILE)
+            try:
+                os.pwrite(file, at_ms.to_bytes(_BYTES), proxy * _BYTES)
+            finally:
+                os.close(file)
+            self._on_disk[proxy] = at_ms

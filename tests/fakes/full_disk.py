@@ -1,0 +1,31 @@
+"""A ledger's connection whose disk is full from some statement on."""
+
+import sqlite3
+from typing import Any
+
+
+class FullDisk:
+    """A connection whose ``step``-th statement finds the disk full, and all behind it too if that is ``lasting``."""
+
+    def __init__(self, real: sqlite3.Connection, step: int, *, lasting: bool) -> None:
+        self.failed: list[str] = []
+        self._real, self._left, self._lasting = real, step, lasting
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._real.execute(sql, *args)
+
+    def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._real.executemany(sql, *args)
+
+    def _count(self, sql: str) -> None:
+        self._left -= 1
+        if self._left == -1 or (self._left < 0 and self._lasting and sql != "rollback"):
+            self.failed.append(sql)
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise full
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
