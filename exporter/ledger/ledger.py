@@ -21,6 +21,7 @@ from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.notices import NoticeStore
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import reject_line
@@ -87,6 +88,7 @@ class Ledger:
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
+        self.notices = NoticeStore(self._database)
         self.quotas = Quotas()
         self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
