@@ -47,8 +47,8 @@ rules: ## Write the rules for Kubernetes anew from prometheus/rules/
 	scripts/write-prometheusrule
 
 lock: venv ## Write the lock files anew from pyproject.toml; what is pinned stays pinned
-	$(COMPILE) --group build pyproject.toml -o requirements.txt
-	$(COMPILE) --group build --extra test -c requirements.txt pyproject.toml -o requirements-test.txt
+	$(COMPILE) --group build --extra notify pyproject.toml -o requirements.txt
+	$(COMPILE) --group build --extra notify --extra test -c requirements.txt pyproject.toml -o requirements-test.txt
 
 clean: ## Remove .tools/ and all caches; never data/ or .env
 	rm -rf .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -22,11 +22,14 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
+from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
+from exporter.notices.sender import Notifier
 from exporter.opening import (
     connect,
     open_history,
     open_ledger,
     open_limits,
+    open_notifier,
     open_price_layers,
     open_pseudonyms,
     open_remote,
@@ -127,8 +130,9 @@ class Exporter:
             )
         )
         self._historians = _history_workers(self._history)
+        self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
         self._writers = [upkeep, retention, *self._poll_workers, *self._historians]
-        self._workers = [*self._writers, *_price_workers(self.prices)]
+        self._workers = [*self._writers, *_price_workers(self.prices), *_notice_workers(self._notifier)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
             ledger=self._ledger,
@@ -208,6 +212,8 @@ class Exporter:
             self.prices.feed.stop()
         if self._history is not None:
             self._history.stop()
+        if self._notifier is not None:
+            self._notifier.stop()
         self.web.stop()  # takes up to 2 s, in which the pops go on
         self._await_workers(began + _PATIENCE_SECONDS)
         for poller, client in zip(self._pollers, self._clients, strict=True):
@@ -281,6 +287,10 @@ def _price_workers(prices: PriceLayers) -> list[Worker]:
 
 def _history_workers(history: History | None) -> list[Worker]:
     return [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
+
+
+def _notice_workers(notifier: Notifier | None) -> list[Worker]:
+    return [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
 
 
 def _poll_worker(poller: Poller) -> Worker:

@@ -19,6 +19,7 @@ from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.limits.yaml_source import UserLimits
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
+from exporter.notices.sender import Notifier, Services
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.settings.model import ProxySettings, Settings
@@ -62,6 +63,13 @@ def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock
     if settings.supabase_url is not None:
         sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
     return LimitBoard(ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, clock=clock)
+
+
+def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: Clock) -> Notifier | None:
+    """Who tells of limits, None if nobody is to be told. Raises SettingsError and LedgerError."""
+    if not settings.notify_urls:
+        return None
+    return Notifier(board=board, store=ledger.notices, services=Services(settings.notify_urls), clock=clock)
 
 
 def open_remote(settings: Settings) -> Remote | None:

@@ -21,6 +21,7 @@ from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.notices import NoticeStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.refusals import LedgerRefusals
@@ -79,6 +80,7 @@ class Ledger:
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
+        self.notices = NoticeStore(self._database)
         self.quotas = Quotas()
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)

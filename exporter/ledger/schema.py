@@ -216,6 +216,13 @@ update installation set unbooked_entries
     = (select count(*) from entry) - (select coalesce(sum(booked), 0) from proxy);
 """
 
+_NOTICES = """
+-- What people were told of a limit's window; labels as a JSON list in the order of LIMIT_LABELS.
+create table notice (
+    labels text primary key, level text not null, early integer not null, reset_ms integer
+) without rowid;
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -231,5 +238,6 @@ MIGRATIONS = (
     _CHECKSUMS,
     _IDENTITY,
     _ENTRIES,
+    _NOTICES,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

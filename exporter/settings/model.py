@@ -281,6 +281,16 @@ class Settings(Row):
             "An edit takes effect within seconds; one with a mistake is not used.",
         ),
     ] = None
+    exporter_notify_urls: Annotated[
+        _Secret | None,
+        SettingMeta(
+            kind="URLs of Apprise, separated by spaces or line breaks",
+            secret=True,
+            unset="no messages but those of Alertmanager",
+            help="Where the exporter itself sends its warnings about limits: "
+            "docs/alerting.md#without-prometheus. With Alertmanager, leave it out.",
+        ),
+    ] = None
     exporter_max_label_sets: Annotated[
         int,
         BeforeValidator(validators.whole_number(1)),
@@ -367,9 +377,15 @@ class Settings(Row):
 
     def secret_values(self) -> list[str]:
         """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""
-        secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key]
+        secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key, self.exporter_notify_urls]
         secrets += [proxy.management_key for proxy in self.proxies]
         secrets += [client.key for client in self.aliases.clients]
         for credential in self.aliases.credentials:
             secrets += [credential.key, credential.email, credential.file]
-        return [value.get_secret_value() for value in secrets if value is not None]
+        given = [value.get_secret_value() for value in secrets if value is not None]
+        return [*given, *self.notify_urls]
+
+    @property
+    def notify_urls(self) -> list[str]:
+        """Where notices go. Handle with care: the URLs hold tokens."""
+        return [] if self.exporter_notify_urls is None else self.exporter_notify_urls.get_secret_value().split()

@@ -26,7 +26,7 @@ LAYERS = (
     ("ledger",),
     ("limits",),
     ("ingest",),
-    ("history",),
+    ("history", "notices"),
     ("metrics", "web", "scheduler"),
     ("opening",),
     ("app",),

@@ -1,0 +1,114 @@
+"""Messages leave through real services, and what nobody takes is kept."""
+
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import SettingsError
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.limits.board import Board, LimitBoard
+from exporter.limits.windows import PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.notices.sender import Notifier, Services
+from exporter.settings.model import Aliases
+from tests.fakes.guarding import TurnableClock
+from tests.fakes.receivers import WebReceiver, web_receiver
+
+NOBODY = "json://127.0.0.1:9/planted-token"
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebReceiver]:
+    with web_receiver() as running:
+        yield running
+
+
+class _Bench:
+    def __init__(self, folder: Path) -> None:
+        self.clock = TurnableClock()
+        self.ledger = Ledger(folder / "ledger.sqlite3", clock=self.clock, zone=UTC)
+        labels = Labels(self.ledger.dictionary, Aliases(), str)
+        self.board = LimitBoard(ledger=self.ledger, labels=labels, clock=self.clock)
+
+    def show(self, used: float) -> None:
+        now_ms = int(self.clock.now() * 1000)
+        window = LimitWindow(
+            proxy="home", limit="7d", kind=PROVIDER, provider="codex", credential="codex-bob", scope="", window="7d",
+            unit=SHARE, used_ratio=used, thresholds=Thresholds(), observed_ms=now_ms,
+        )  # fmt: skip
+        self.board.current = Board(at_ms=now_ms, windows=(window,))
+
+    def notifier(self, *urls: str) -> Notifier:
+        return Notifier(board=self.board, store=self.ledger.notices, services=Services(urls), clock=self.clock)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[_Bench]:
+    bench = _Bench(tmp_path)
+    yield bench
+    bench.ledger.close()
+
+
+def _url(receiver: WebReceiver) -> str:
+    return receiver.url.replace("http://", "json://")
+
+
+def _messages(receiver: WebReceiver) -> list[Any]:
+    return [(posted.body["title"], posted.body["type"]) for posted in receiver.received]
+
+
+def test_a_warning_arrives_once_across_restarts(bench: _Bench, receiver: WebReceiver) -> None:
+    bench.show(0.85)
+    for _ in range(2):
+        notifier = bench.notifier(_url(receiver))
+        notifier.work()
+        notifier.work()
+
+    assert _messages(receiver) == [("codex-bob: 7d limit 85% used", "warning")]
+
+
+def test_a_message_that_nobody_took_is_sent_later(
+    bench: _Bench, receiver: WebReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.show(0.96)
+    bench.notifier(NOBODY).work()
+    notifier = bench.notifier(_url(receiver))
+    notifier.work()
+
+    assert _messages(receiver) == [("codex-bob: 7d limit 96% used", "failure")]
+    assert "planted-token" not in "".join(capsys.readouterr())
+
+
+def test_after_a_failure_it_waits(bench: _Bench, receiver: WebReceiver) -> None:
+    bench.show(0.96)
+    notifier = bench.notifier(NOBODY)
+    notifier.work()
+    notifier._services = Services([_url(receiver)])
+    notifier.work()
+    before = _messages(receiver)
+    bench.clock.advance(31)
+    notifier.work()
+
+    assert before == []
+    assert len(_messages(receiver)) == 1
+
+
+def test_one_that_fails_does_not_make_others_hear_twice(bench: _Bench, receiver: WebReceiver) -> None:
+    bench.show(0.85)
+    notifier = bench.notifier(NOBODY, _url(receiver))
+    notifier.work()
+    bench.clock.advance(3600)
+    notifier.work()
+
+    assert len(_messages(receiver)) == 1
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://planted-token", ""])
+def test_a_url_that_apprise_does_not_know_is_named_by_its_number(url: str) -> None:
+    with pytest.raises(SettingsError, match="number 2") as raised:
+        Services([NOBODY, url])
+
+    assert "planted-token" not in str(raised.value)

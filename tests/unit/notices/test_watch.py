@@ -1,0 +1,124 @@
+"""Which messages people get about a limit, and how often."""
+
+import dataclasses
+
+from exporter.ledger.store.notices import Told
+from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.notices.watch import Kind, LimitWatch
+
+MINUTE = 60_000
+START = 1_790_000_000_000
+HOURS_5 = 300 * MINUTE
+
+
+def _window(share: float, *, start_ms: int = START, **changes: object) -> LimitWindow:
+    window = LimitWindow(
+        proxy="home", limit="5h", kind=PROVIDER, provider="claude", credential="claude-alice", scope="", window="5h",
+        unit=SHARE, used_ratio=share, thresholds=Thresholds(), start_ms=start_ms, reset_ms=start_ms + HOURS_5,
+        observed_ms=start_ms,
+    )  # fmt: skip
+    return dataclasses.replace(window, **changes)  # type: ignore[arg-type]
+
+
+def _told(watch: LimitWatch, window: LimitWindow, at_ms: int) -> list[Kind]:
+    """What is sent at this moment."""
+    due = watch.due([window], at_ms)
+    for notice in due:
+        watch.sent(notice)
+    return [notice.kind for notice in due]
+
+
+def test_each_level_of_a_window_is_told_once() -> None:
+    watch = LimitWatch({})
+    late = START + 290 * MINUTE
+
+    kinds = [_told(watch, _window(used), late) for used in (0.79, 0.8, 0.85, 0.79, 0.85, 0.95, 0.99, 0.85, 0.99)]
+
+    assert kinds == [[], [Kind.WARNING], [], [], [], [Kind.CRITICAL], [], [], []]
+
+
+def test_who_jumps_over_a_level_is_told_the_worse_one_only() -> None:
+    assert _told(LimitWatch({}), _window(1.0), START + 290 * MINUTE) == [Kind.CRITICAL]
+
+
+def test_the_next_window_is_told_anew_though_nobody_saw_it_empty() -> None:
+    watch = LimitWatch({})
+    _told(watch, _window(0.96), START + 290 * MINUTE)
+
+    later = START + HOURS_5
+    assert _told(watch, _window(0.97, start_ms=START + 4 * MINUTE), later) == [], "the same reset, told less exactly"
+    assert _told(watch, _window(0.97, start_ms=later), later + 290 * MINUTE) == [Kind.CRITICAL]
+
+
+def test_it_is_back_when_it_stayed_below_for_three_minutes() -> None:
+    watch = LimitWatch({})
+    late = START + 280 * MINUTE
+    steps = [(0.81, 0), (0.79, 1), (0.79, 3), (0.81, 4), (0.5, 5), (0.5, 7), (0.5, 8), (0.5, 20), (0.81, 21)]
+
+    kinds = [_told(watch, _window(used, start_ms=START), late + minute * MINUTE) for used, minute in steps]
+
+    assert kinds == [[Kind.WARNING], [], [], [], [], [], [Kind.BACK], [], [Kind.WARNING]]
+
+
+def test_a_window_that_is_unknown_is_no_news() -> None:
+    watch = LimitWatch({})
+    _told(watch, _window(0.9), START)
+
+    assert watch.due([], START + HOURS_5) == []
+
+
+def test_running_out_early_is_told_once_after_a_quarter_of_an_hour() -> None:
+    watch = LimitWatch({})
+    began = START + 60 * MINUTE
+    steps = [(0.5, 0), (0.5, 14), (0.52, 15), (0.55, 16), (0.6, 40)]
+
+    kinds = [_told(watch, _window(used), began + minute * MINUTE) for used, minute in steps]
+
+    assert kinds == [[], [], [Kind.EARLY], [], []]
+
+
+def test_nothing_is_early_that_is_little_or_slow_or_fresh() -> None:
+    for used, minute in ((0.24, 60), (0.3, 100), (0.9, 29)):
+        watch = LimitWatch({})
+        window = _window(used, thresholds=Thresholds(warning=0.95, critical=0.99))
+        first = _told(watch, window, START + minute * MINUTE)
+        # The same share some minutes later is slower still; only the fresh one has become old enough by then.
+        assert first == []
+        if minute != 29:
+            assert _told(watch, window, START + (minute + 16) * MINUTE) == []
+
+
+def test_a_restart_does_not_tell_again() -> None:
+    window = _window(0.85)
+
+    assert LimitWatch({window.labels: Told("warning", reset_ms=window.reset_ms)}).due([window], START) == []
+
+
+def test_what_could_not_be_sent_is_due_again() -> None:
+    watch = LimitWatch({})
+
+    assert [len(watch.due([_window(0.9)], START + minute)) for minute in (0, 1)] == [1, 1]
+
+
+def test_the_message_says_what_the_alert_says() -> None:
+    now_ms = START + 240 * MINUTE
+    (notice,) = LimitWatch({}).due([_window(0.84)], now_ms)
+
+    assert notice.title == "claude-alice: 5h limit 84% used"
+    assert notice.text == (
+        "84% used (warning from 80% on). Resets in 1 h. Pace 1.05: as it goes, used up in 45 min."
+        " Proxy home. Provider claude. Account claude-alice."
+    )
+
+
+def test_a_budget_of_your_own_is_named_with_its_unit() -> None:
+    window = _window(
+        0.805, kind=CONFIGURED, limit="people-day", window="24h", unit="usd", used=8.05, budget=10.0, scope="maria",
+        credential="", provider="", proxy="", reset_ms=None,
+    )  # fmt: skip
+    (notice,) = LimitWatch({}).due([window], START)
+
+    assert notice.title == "people-day for maria: 80.5% of its USD used"
+    assert notice.text == (
+        "80.5% used of 10 USD (warning from 80% on). No reset: use that is older than 24h no longer counts. Only maria."
+    )
