@@ -87,7 +87,7 @@ class Ledger:
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
-        self.quotas = Quotas()
+        self.quotas = Quotas(self._database)
         self.snapshots = Snapshots(self._database)
         self.bytes_on_disk = 0
         self._dictionary_is_stale = False

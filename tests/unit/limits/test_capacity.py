@@ -115,8 +115,8 @@ def test_little_use_makes_a_wide_interval() -> None:
     more = _capacity([point, Point(1000, 0.6, _WEEK_MS, 50.0)])
 
     assert little.estimate == more.estimate == pytest.approx(100.0)
-    assert (little.low, little.high) == (pytest.approx(6 / 0.07), pytest.approx(6 / 0.05))
-    assert (more.low, more.high) == (pytest.approx(50 / 0.51), pytest.approx(50 / 0.49))
+    assert (little.low, little.high) == pytest.approx((6 / 0.07, 6 / 0.05))
+    assert (more.low, more.high) == pytest.approx((50 / 0.51, 50 / 0.49))
 
 
 def test_what_was_under_way_makes_the_interval_and_not_the_estimate() -> None:

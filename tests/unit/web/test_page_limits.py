@@ -148,6 +148,7 @@ class _Source:
     """Limits that stand in no file."""
 
     problems = ()
+    plans = ()
     limits = tuple(
         Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
         for id_, budgets, per in (
