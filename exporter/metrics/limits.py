@@ -4,10 +4,10 @@ from prometheus_client import Metric
 
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.limits.board import LimitBoard
+from exporter.limits.plans import plan_values
 from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.metrics.family import counter, gauge, samples_of
 from exporter.proxy_status import Statuses
-from exporter.records import Billing
 
 _BOUNDS = ("estimate", "low", "high")
 
@@ -113,17 +113,9 @@ def limit_families(board: LimitBoard) -> list[Metric]:
 def plan_families(board: LimitBoard, labels: Labels, statuses: Statuses) -> list[Metric]:
     """Price and value of the subscriptions among the accounts that the proxies list."""
     price, value = made = samples_of(PLAN_PRICE, PLAN_VALUE)
-    now = board.current
-    known: set[CredentialLabels] = set()
-    for status in statuses():
-        for id_, account in status.accounts:
-            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
-            plan = None if account.facts.billing == Billing.METERED else now.plan_of(key.credential)
-            if plan is None or key in known:
-                continue
-            known.add(key)
-            price.add(plan.nano_price / 1e9, **key._asdict(), currency=plan.currency)
-            value.add(now.month_nano_usd.get(id_, 0) / 1e9, **key._asdict())
+    for key, found in plan_values(board.current, labels, statuses).items():
+        price.add(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
+        value.add(found.nano_usd / 1e9, **key._asdict())
     return [*made]
 
 
