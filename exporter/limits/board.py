@@ -71,7 +71,7 @@ class LimitBoard:
         self._sources = sources
         self._provider_thresholds = provider_thresholds
         self._zone = zone
-        self._capacities = CapacityWatch(ledger)
+        self._capacities = CapacityWatch(ledger, labels)
         self._clock = clock
         self._evaluator = Evaluator(ledger.dictionary, labels)
         self._lock = threading.Lock()

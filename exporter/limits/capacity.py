@@ -8,7 +8,9 @@ upper bound holds only without such use. Where the two contradict each other the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import add
 
 from exporter.quotas.reading import SAME_RESET_MS
 
@@ -19,7 +21,7 @@ _LEAST_RISE = 0.05
 _LEAST_PROOF = 0.3
 _LEAST_STRETCHES = 5
 """What confirms a change has risen by so much, in so many stretches that do not overlap."""
-_CHANGE = 0.1
+_CHANGE = 0.9
 _AGREEMENT = 1.1
 """The value at API prices is not quite what the provider counts, so the bounds may cross by so much."""
 
@@ -97,43 +99,51 @@ class _Evidence:
         high = self.high if self.low <= self.high else self.best
         return Capacity(estimate, low, high * max(1.0, estimate / mean))
 
+    def is_below(self, other: "_Evidence") -> bool:
+        """Whether no capacity agrees with both, and this one's is less by more than a trifle. Both have to prove."""
+        apart = max(self.low, self.high) < min(other.low, other.high)
+        return apart and self.capacity().estimate <= other.capacity().estimate * _CHANGE
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the share rose by enough to prove anything."""
+        return self.risen >= _LEAST_PROOF and self.stretches >= _LEAST_STRETCHES
+
     @property
     def proves(self) -> bool:
         """Whether it is enough, and of one mind. A window in which nothing was booked proves nothing."""
-        enough = self.risen >= _LEAST_PROOF and self.stretches >= _LEAST_STRETCHES
-        return enough and 0 < self.low <= self.high * _AGREEMENT
+        return self.is_enough and 0 < self.low <= self.high * _AGREEMENT
 
 
 def capacity_of(points: Iterable[Point]) -> Capacity | None:
     """The capacity by all points; None as long as they do not tell one."""
     evidence = _evidence(points)
-    total = _sum(evidence)
-    return None if total is None or total.low <= 0 else total.capacity()
+    total = _sum(evidence) if evidence else None
+    return total.capacity() if total is not None and total.low > 0 else None
 
 
 def change_in(points: Iterable[Point], *, now_ms: int) -> Change | None:
     """A change of the capacity that one whole window or more have confirmed, the latest; None if there is none.
 
-    Confirmed is what the last windows that are over agree on, and what excludes all that the windows before them allow.
+    Confirmed is what the last windows that are over agree on, and what no window before them allows that agreed with
+    itself. Where more than half of them did not, the value at API prices is too poor a measure to tell a change by.
     """
     ended = [each for each in _evidence(points) if each.resets_ms <= now_ms]
     for first in range(len(ended) - 1, 0, -1):
-        before, after = _sum(ended[:first]), _sum(ended[first:])
-        if before is None or after is None or not after.proves or before.risen < _LEAST_PROOF or before.low <= 0:
+        after, before = _sum(ended[first:]), ended[:first]
+        told = [each for each in before if each.is_enough] or [_sum(before)]
+        known = [each for each in told if each.proves]
+        if not after.proves or not known or len(known) < len(told) / 2:
             continue
-        old, new = before.capacity(), after.capacity()
-        if max(after.low, after.high) < before.low and new.estimate <= old.estimate * (1 - _CHANGE):
+        if all(after.is_below(old) for old in known):
             return Change(after.first_ms, shrank=True)
-        if after.low > old.high and new.estimate >= old.estimate * (1 + _CHANGE):
+        if all(old.is_below(after) for old in known):
             return Change(after.first_ms, shrank=False)
     return None
 
 
-def _sum(evidence: Sequence[_Evidence]) -> _Evidence | None:
-    total = None
-    for each in evidence:
-        total = each if total is None else total + each
-    return total
+def _sum(evidence: Sequence[_Evidence]) -> _Evidence:
+    return reduce(add, evidence)
 
 
 def _evidence(points: Iterable[Point]) -> list[_Evidence]:

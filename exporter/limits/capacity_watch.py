@@ -1,7 +1,7 @@
 """What each window of a provider is worth by now, and whether its capacity changed, over the ledger.
 
 Readings become points with the use that was booked before them, once it must have been read. What lies back for an
-hour is summed once; the rest is summed anew at each look, about once a minute, for the sake of late records.
+hour is summed once; the rest is summed anew at each look, every five minutes, for the sake of late records.
 """
 
 from collections import defaultdict
@@ -9,15 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+import structlog
+
 from exporter.ledger.label_store import Route
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.quota_points import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
 from exporter.limits.capacity import Capacity, Point, capacity_of, change_in
 from exporter.quotas.providers import PROVIDERS
 
-_EVERY_MS = 60_000
-_READ_MS, _SETTLED_MS = 300_000, 3_600_000
+_log = structlog.get_logger("exporter.limits")
+
+_EVERY_MS = _READ_MS = 300_000
+_SETTLED_MS = 3_600_000
 _NANO = 1e9
 
 
@@ -41,9 +46,10 @@ class _Use:
 class CapacityWatch:
     """Keeps ``current`` up to date. For one thread at a time."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, labels: Labels) -> None:
         self.current: Mapping[QuotaKey, WindowWorth] = {}
         self._ledger = ledger
+        self._labels = labels
         self._looked_ms: int | None = None
         self._settled: dict[tuple[QuotaKey, int, int], _Use] = {}
 
@@ -59,6 +65,10 @@ class CapacityWatch:
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
                 self._ledger.quotas.points.note_change(key, since_ms=change.since_ms, shrank=change.shrank)
+                account = self._labels.credential(key[0])
+                _log.warning(
+                    "limit_capacity_changed", credential=account, window=key[1], scope=key[2], shrank=change.shrank
+                )
                 tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
         changes = self._ledger.quotas.points.changes()

@@ -16,8 +16,8 @@ from exporter.quotas.reading import SAME_RESET_MS, Reading
 QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
 
-STEP = 0.02
-MOST_POINTS = 240
+STEP = 0.03
+MOST_POINTS = 160
 LONGEST_MS = 62 * 86_400_000
 """Older ones are not kept."""
 

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import pytest
 
-from exporter.limits.capacity import Capacity, Point, capacity_of, change_in
+from exporter.limits.capacity import Capacity, Change, Point, capacity_of, change_in
 
 _HOUR_MS = 3_600_000
 _WEEK_MS = 168 * _HOUR_MS
@@ -46,9 +46,13 @@ def _windows(
     filled: float = 0.8,
     outside: Outside = _none,
     outside_from: int = 0,
+    measured: float = 0.0,
     rounded: Callable[[float], float] = lambda share: round(share, 2),
 ) -> list[Point]:
-    """The readings of windows in a row, each of a capacity, used evenly in nothing but the long run."""
+    """The readings of windows in a row, each of a capacity, used evenly in nothing but the long run.
+
+    ``measured`` is by how much the value at API prices may be off what the provider counts, each time.
+    """
     rng = random.Random(seed)
     found: list[Point] = []
     before = 0.0
@@ -58,7 +62,7 @@ def _windows(
         used = [filled * capacity * step / sum(steps) for step in steps]
         moments = sorted(rng.sample(range(length_ms), points))
         for at_ms, amount, share, risen in zip(moments, used, shares, accumulate(used), strict=True):
-            before += amount * (1 - share)
+            before += amount * (1 - share) * (1 + rng.uniform(-measured, measured))
             ratio = rounded(risen / capacity)
             found.append(Point(number * length_ms + at_ms, ratio, (number + 1) * length_ms, before))
     return found
@@ -253,16 +257,15 @@ def test_a_cut_of_a_short_window_is_found_as_well() -> None:
 
 def test_a_cut_in_the_middle_of_a_window_waits_for_the_next_one() -> None:
     """The share jumps, which looks like use outside the proxy."""
-    points = [Point(hour, hour / 100, _WEEK_MS, hour * 1.0) for hour in range(50)]
-    points += [Point(hour, hour / 85, _WEEK_MS, hour * 1.0) for hour in range(50, 80)]
-    assert change_in(points, now_ms=_WEEK_MS) is None
-    points += [Point(_WEEK_MS + hour, hour / 85, 2 * _WEEK_MS, 80.0 + hour) for hour in range(80)]
-    assert change_in(points, now_ms=2 * _WEEK_MS - 1) is None
-    change = change_in(points, now_ms=2 * _WEEK_MS)
+    points = [Point(hour, hour / 100, _WEEK_MS, hour * 1.0) for hour in range(80)]
+    points += [Point(_WEEK_MS + hour, hour / 100, 2 * _WEEK_MS, 80.0 + hour) for hour in range(50)]
+    points += [Point(_WEEK_MS + hour, hour / 85, 2 * _WEEK_MS, 80.0 + hour) for hour in range(50, 80)]
+    assert change_in(points, now_ms=2 * _WEEK_MS) is None
+    points += [Point(2 * _WEEK_MS + hour, hour / 85, 3 * _WEEK_MS, 160.0 + hour) for hour in range(80)]
+    assert change_in(points, now_ms=3 * _WEEK_MS - 1) is None
+    change = change_in(points, now_ms=3 * _WEEK_MS)
 
-    assert change is not None
-    assert change.shrank
-    assert change.since_ms == _WEEK_MS
+    assert change == Change(since_ms=2 * _WEEK_MS, shrank=True)
 
 
 def test_a_larger_limit_is_a_change_too() -> None:
@@ -287,3 +290,25 @@ def test_a_window_that_was_hardly_used_confirms_nothing() -> None:
     points += [Point(2 * _WEEK_MS + step, step / 100, 3 * _WEEK_MS, points[-1].before + step) for step in range(25)]
 
     assert change_in(points, now_ms=3 * _WEEK_MS) is None
+
+
+@pytest.mark.parametrize("measured", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("length_ms", [5 * _HOUR_MS, _WEEK_MS])
+def test_prices_that_measure_poorly_widen_the_interval_and_are_no_change(length_ms: int, measured: float) -> None:
+    for seed in range(5):
+        points = _windows(seed, *[_USD] * 8, points=30, length_ms=length_ms, measured=measured)
+        changes = [change_in(points[: 30 * number], now_ms=number * length_ms) for number in range(2, 9)]
+
+        assert changes == [None] * 7
+        capacity = _capacity(points)
+        assert capacity.low < _USD * 1.05, "about the average"
+        assert capacity.high > _USD
+        assert _width(capacity) > measured
+
+
+def test_a_cut_is_found_although_prices_measure_a_little_off() -> None:
+    found = []
+    for seed in _SEEDS:
+        points = _windows(seed, *[_USD] * 3, _USD * 0.85, measured=0.1)
+        found.append(change_in(points, now_ms=_ended(points)))
+    assert len([each for each in found if each is not None and each.shrank]) > len(_SEEDS) * 0.8

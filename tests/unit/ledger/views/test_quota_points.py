@@ -108,7 +108,7 @@ def test_points_and_changes_go_on_as_those_of_the_account_that_a_login_turned_ou
     with bench.ledger._database.transaction() as connection:
         bench.ledger.quotas.join(connection, lambda _: 1)
 
-    assert bench.shares() == pytest.approx([0.12, 0.14, 0.22, 0.24])
+    assert bench.shares() == pytest.approx([0.1 + STEP, 0.1 + 2 * STEP, 0.2 + STEP, 0.2 + 2 * STEP])
     assert bench.ledger.quotas.points.changes() == {_KEY: CapacityChanges(shrank=2, grew=0)}
 
 
@@ -118,5 +118,5 @@ def test_a_change_is_counted_once_and_forgets_what_was_before(bench: _Bench) -> 
     for _ in range(2):
         bench.ledger.quotas.points.note_change(_KEY, since_ms=_START_MS + 2 * 60_000, shrank=False)
 
-    assert bench.shares() == [0.14, 0.16]
+    assert bench.shares() == pytest.approx([0.1 + 2 * STEP, 0.1 + 3 * STEP])
     assert bench.ledger.quotas.points.changes() == {_KEY: CapacityChanges(shrank=0, grew=1)}
