@@ -9,10 +9,10 @@ from datetime import UTC, date, tzinfo
 import structlog
 
 from exporter.clock import Clock
-from exporter.days import day_start_ms, local_date, next_month
+from exporter.days import local_date
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.usage_sums import WindowLook
+from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
@@ -64,7 +64,7 @@ class LimitBoard:
         provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS,
         zone: tzinfo = UTC,
     ) -> None:
-        """``provider_thresholds`` tells what holds for the windows of providers, ``zone`` when a month begins."""
+        """``provider_thresholds`` tells what holds for the windows of providers, ``zone`` when a day begins."""
         self.current = Board()
         self._ledger = ledger
         self._labels = labels
@@ -133,9 +133,6 @@ class LimitBoard:
         anchors = self._ledger.windows.anchors()
         with self._ledger.windows.look() as look:
             found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
-            plans = tuple(plan for source in self._sources for plan in source.plans)
-            day = local_date(now_ms, self._zone)
-            month_nano_usd = self._month_nano_usd(look, day) if plans else {}
         self._capacities.look(now_ms)
         reported, early_resets, worth = self._provider_windows(now_ms)
         unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
@@ -143,6 +140,7 @@ class LimitBoard:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
+        plans = tuple(plan for source in self._sources for plan in source.plans)
         self.current = Board(
             at_ms=now_ms,
             windows=_distinct([*found.windows, *reported]),
@@ -151,17 +149,16 @@ class LimitBoard:
             early_resets=early_resets,
             worth=worth,
             plans=plans,
-            month_nano_usd=month_nano_usd,
-            day=day,
+            month_nano_usd=self._month_nano_usd() if plans else {},
+            day=local_date(now_ms, self._zone),
         )
 
-    def _month_nano_usd(self, look: WindowLook, day: date) -> dict[int, int]:
-        """What each credential used in the month of ``day``, at API prices."""
-        first, dictionary = day.replace(day=1), self._ledger.dictionary
+    def _month_nano_usd(self) -> dict[int, int]:
+        """What each credential used this month, at API prices. What is folded into ``other`` is not in it."""
+        dictionary = self._ledger.dictionary
         found: Counter[int] = Counter()
-        sums = look.sums(day_start_ms(first, self._zone), day_start_ms(next_month(first), self._zone))
-        for id_, (_, _, nano_usd) in sums.items():
-            found[dictionary.resolved(dictionary.series[id_].credential).id] += nano_usd
+        for row in self._ledger.periods.current.rows[MONTH]:
+            found[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
         return {id_: found[dictionary.resolved(id_).id] for id_ in list(dictionary.credentials)}
 
     def _provider_windows(

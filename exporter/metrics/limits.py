@@ -62,7 +62,8 @@ LIMIT_CAPACITY_USD = gauge(
 LIMIT_CAPACITY_TOKENS = gauge(
     "cliproxy_limit_capacity_tokens",
     (*LIMIT_LABELS, "bound"),
-    "The same in tokens of the present mix: input with cache, output and unclassified ones.",
+    "What 100 % of a provider's window holds in tokens (input with cache, output, unclassified) of the mix so far."
+    " bound: the best estimate, and the low and the high end of where the truth is.",
 )
 LIMIT_CAPACITY_CHANGES = counter(
     "cliproxy_limit_capacity_changes",

@@ -33,6 +33,7 @@ _WINDOW = ProviderWindow("p", "claude", "claude-alice", "", "7d")
 class _Bench(LimitBench):
     def families(self, *accounts: str, billing: Billing = Billing.SUBSCRIPTION) -> dict[str, dict[str, float]]:
         """Each sample of the plans by its name, and by account with currency."""
+        self.ledger.periods.refresh()
         self.board.refresh()
         listed = [
             Account(
