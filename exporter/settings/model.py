@@ -259,7 +259,7 @@ class Settings(Row):
             section="Limits",
             kind="file",
             unset="no limits of your own; the providers' windows are shown all the same",
-            help="YAML file with your limits (budgets of tokens, requests or dollars) and what your subscriptions cost. "
+            help="YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. "
             "docs/limits.md shows the format. An edit takes effect within seconds; one with a mistake is not used.",
         ),
     ] = None
