@@ -71,6 +71,7 @@ LIMIT_CAPACITY_CHANGES = counter(
     "How often 100 % of a provider's window became at least a tenth less (change: shrank) or more (grew), once one"
     " whole window has confirmed it.",
 )
+CAPACITY = (LIMIT_CAPACITY_USD, LIMIT_CAPACITY_TOKENS, LIMIT_CAPACITY_CHANGES)
 PLAN_PRICE = gauge(
     "cliproxy_plan_price_per_month",
     (*CredentialLabels._fields, "currency"),
@@ -121,7 +122,7 @@ def plan_families(board: LimitBoard, labels: Labels, statuses: Statuses) -> list
 
 
 def _worth_families(board: LimitBoard) -> list[Metric]:
-    usd, tokens, changes = made = samples_of(LIMIT_CAPACITY_USD, LIMIT_CAPACITY_TOKENS, LIMIT_CAPACITY_CHANGES)
+    usd, tokens, changes = made = samples_of(*CAPACITY)
     for window, worth in board.current.worth.items():
         labels = window._asdict() | {"limit": window.window, "kind": PROVIDER, "unit": SHARE}
         for family, capacity in ((usd, worth.usd), (tokens, worth.tokens)):
