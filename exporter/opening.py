@@ -62,7 +62,9 @@ def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock
     sources: list[LimitSource] = [user] if user is not None else []
     if settings.supabase_url is not None:
         sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
-    return LimitBoard(ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, clock=clock)
+    return LimitBoard(
+        ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, zone=settings.zone, clock=clock
+    )
 
 
 def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: Clock) -> Notifier | None:

@@ -10,7 +10,8 @@ from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.booking import Booked, take_over
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
+from exporter.ledger.views.quota_points import QuotaKey
+from exporter.ledger.views.quotas import Quotas, QuotaWindow
 from exporter.ledger.views.totals import Flow, Totals, read_flow
 from exporter.ledger.views.usage_sums import Windows
 

@@ -81,7 +81,7 @@ class Ledger:
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
         self.notices = NoticeStore(self._database)
-        self.quotas = Quotas()
+        self.quotas = Quotas(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
         self.snapshots = Snapshots(self._database, self._poll_times)

@@ -1,16 +1,21 @@
 """All limits as they are now, the configured ones and the providers' own: for metrics, page and command line."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, tzinfo
 
 import structlog
 
 from exporter.clock import Clock
+from exporter.days import local_date
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.periods import MONTH
+from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
-from exporter.limits.model import Limit, LimitSource
+from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, ProviderWindow, Thresholds
 from exporter.quotas.merge import is_current
 
@@ -22,7 +27,9 @@ class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
     ``measured`` is what the configured limits have used. ``unmatched`` are the ids of limits against which nothing that
-    was ever used counts. ``early_resets`` is how often each window of a provider was emptied before its end.
+    was ever used counts. ``early_resets`` is how often each window of a provider was emptied before its end, ``worth``
+    what it is worth. ``plans`` are what subscriptions cost; while there are any, ``month_nano_usd`` is what each
+    credential used this month, at API prices, and ``day`` is today.
     """
 
     at_ms: int | None = None
@@ -30,10 +37,18 @@ class Board:
     measured: tuple[Measured, ...] = ()
     unmatched: tuple[str, ...] = ()
     early_resets: Mapping[ProviderWindow, int] = field(default_factory=dict)
+    worth: Mapping[ProviderWindow, WindowWorth] = field(default_factory=dict)
+    plans: tuple[Plan, ...] = ()
+    month_nano_usd: Mapping[int, int] = field(default_factory=dict)
+    day: date = date.min
 
     def nearest_first(self) -> list[LimitWindow]:
         """The windows, nearest to exhaustion first."""
         return sorted(self.windows, key=lambda window: (-window.used_ratio, window.labels))
+
+    def plan_of(self, credential: str) -> Plan | None:
+        """The plan of the account with this label today: the first one that fits, None if it has none."""
+        return next((plan for plan in self.plans if plan.holds(credential, self.day)), None)
 
 
 class LimitBoard:
@@ -47,13 +62,16 @@ class LimitBoard:
         clock: Clock,
         sources: Sequence[LimitSource] = (),
         provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS,
+        zone: tzinfo = UTC,
     ) -> None:
-        """``provider_thresholds`` tells what holds for the windows that providers report."""
+        """``provider_thresholds`` tells what holds for the windows of providers, ``zone`` when a day begins."""
         self.current = Board()
         self._ledger = ledger
         self._labels = labels
         self._sources = sources
         self._provider_thresholds = provider_thresholds
+        self._zone = zone
+        self._capacities = CapacityWatch(ledger, labels)
         self._clock = clock
         self._evaluator = Evaluator(ledger.dictionary, labels)
         self._lock = threading.Lock()
@@ -115,28 +133,46 @@ class LimitBoard:
         anchors = self._ledger.windows.anchors()
         with self._ledger.windows.look() as look:
             found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
-        reported, early_resets = self._provider_windows(now_ms)
+        self._capacities.look(now_ms)
+        reported, early_resets, worth = self._provider_windows(now_ms)
         unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
         for id_ in unmatched:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
+        plans = tuple(plan for source in self._sources for plan in source.plans)
         self.current = Board(
             at_ms=now_ms,
             windows=_distinct([*found.windows, *reported]),
             measured=tuple(found.measured),
             unmatched=unmatched,
             early_resets=early_resets,
+            worth=worth,
+            plans=plans,
+            month_nano_usd=self._month_nano_usd() if plans else {},
+            day=local_date(now_ms, self._zone),
         )
 
-    def _provider_windows(self, now_ms: int) -> tuple[list[LimitWindow], dict[ProviderWindow, int]]:
-        """What the providers themselves report, as long as it holds, and how often a window was reset early."""
+    def _month_nano_usd(self) -> dict[int, int]:
+        """What each credential used this month, at API prices. What is folded into ``other`` is not in it."""
+        dictionary = self._ledger.dictionary
+        found: Counter[int] = Counter()
+        for row in self._ledger.periods.current.rows[MONTH]:
+            found[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
+        return {id_: found[dictionary.resolved(id_).id] for id_ in list(dictionary.credentials)}
+
+    def _provider_windows(
+        self, now_ms: int
+    ) -> tuple[list[LimitWindow], dict[ProviderWindow, int], dict[ProviderWindow, WindowWorth]]:
+        """What the providers themselves report, as long as it holds; how often a window was reset early; its worth."""
         windows: list[LimitWindow] = []
         early_resets: dict[ProviderWindow, int] = {}
+        worth: dict[ProviderWindow, WindowWorth] = {}
         dictionary = self._ledger.dictionary
         proxies = {id_: name for name, id_ in dictionary.proxies.items()}
         thresholds = self._provider_thresholds()
-        for (id_, _, _), quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+        for key, quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+            id_ = key[0]
             reading, credential = quota.reading, dictionary.credentials[id_]
             proxy, label = proxies[credential.proxy], self._labels.credential(id_)
             provider = credential.provider or self._recorded_provider(id_)
@@ -144,6 +180,8 @@ class LimitBoard:
                 proxy=proxy, provider=provider, credential=label, scope=reading.scope, window=reading.window
             )
             early_resets[counted] = early_resets.get(counted, 0) + quota.early_resets
+            if key in self._capacities.current:
+                worth.setdefault(counted, self._capacities.current[key])
             if not is_current(reading, now_ms):
                 continue
             start_ms = None
@@ -166,7 +204,7 @@ class LimitBoard:
                 inferred=reading.ratio_inferred,
             )
             windows.append(window)
-        return windows, early_resets
+        return windows, early_resets, worth
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in the records of a credential, for one that no inventory has named."""

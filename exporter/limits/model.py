@@ -1,9 +1,9 @@
-"""A configured limit: a budget over a time span, and which usage counts against it."""
+"""A configured limit: a budget over a time span, and which usage counts against it. Also the price of a plan."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -98,12 +98,37 @@ class Limit:
         return window_name(self.strategy, self.window_ms)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
+
+    ``credential`` is the label of an account, or a glob. It holds from the day ``first`` until before the day ``end``;
+    None is without an end.
+    """
+
+    credential: str
+    nano_price: int
+    currency: str
+    first: date | None = None
+    end: date | None = None
+
+    def holds(self, credential: str, day: date) -> bool:
+        """Whether it is what this account has on this day."""
+        begun = self.first is None or self.first <= day
+        return begun and (self.end is None or day < self.end) and _is_like(self.credential, credential)
+
+
 class LimitSource(Protocol):
-    """Where limits come from."""
+    """Where limits come from, and what subscriptions cost."""
 
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The last good set."""
+        ...
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The same of plans."""
         ...
 
     @property

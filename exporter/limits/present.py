@@ -1,9 +1,14 @@
 """A limit as a person reads it, on the status page and on the command line: texts, no arithmetic to be done."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 from exporter import formats
+from exporter.ledger.labels import CredentialLabels
+from exporter.limits.board import Board
+from exporter.limits.model import Plan
+from exporter.limits.plans import PlanValue
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 
 _DASH = "\N{EN DASH}"
@@ -83,6 +88,40 @@ class LimitRow:
             return "used up"
         moment_ms = self.window.exhausted_ms(self.now_ms)
         return _DASH if moment_ms is None else formats.until((moment_ms - self.now_ms) / 1000)
+
+
+@dataclass(slots=True)
+class WorthRow:
+    """What an account costs and is worth, as a person reads it: ``plan`` is empty without one."""
+
+    name: str
+    note: str
+    plan: str = ""
+    windows: list[str] = field(default_factory=list)
+
+
+def worth_rows(board: Board, plans: Mapping[CredentialLabels, PlanValue], *, names_proxy: bool) -> list[WorthRow]:
+    """Each account that has a plan, or a window whose worth is known."""
+    rows: dict[CredentialLabels, WorthRow] = {}
+
+    def row(proxy: str, credential: str, provider: str) -> WorthRow:
+        note = f"{provider}, {proxy}" if names_proxy else provider
+        return rows.setdefault(CredentialLabels(proxy, credential, provider), WorthRow(credential, note))
+
+    for key, found in plans.items():
+        price = _price(found.plan)
+        row(*key).plan = f"used for {formats.usd(found.nano_usd)} this month, at {price} a month"
+    for window in sorted(board.worth):
+        usd = board.worth[window].usd
+        if usd is not None:
+            estimate, low, high = (formats.usd(round(each * 1e9)) for each in astuple(usd))
+            name = " ".join(filter(None, (window.window, window.scope)))
+            row(window.proxy, window.credential, window.provider).windows.append(f"{name} {estimate} ({low} to {high})")
+    return [rows[key] for key in sorted(rows)]
+
+
+def _price(plan: Plan) -> str:
+    return formats.usd(plan.nano_price) if plan.currency == "USD" else f"{plan.nano_price / 1e9:,.2f} {plan.currency}"
 
 
 def _amount(value: float | None, unit: str) -> str:

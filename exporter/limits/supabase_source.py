@@ -15,7 +15,7 @@ import structlog
 
 from exporter.days import EPOCH
 from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.limits.model import Limit, Unit, moment_ms
+from exporter.limits.model import Limit, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import Thresholds
 from exporter.settings.problems import shown
@@ -58,6 +58,11 @@ class StoredLimits:
     def limits(self) -> tuple[Limit, ...]:
         """Those of the rows without a mistake."""
         return self._limits
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """None: the table has no prices."""
+        return ()
 
     @property
     def problems(self) -> Sequence[str]:

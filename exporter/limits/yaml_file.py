@@ -1,4 +1,4 @@
-"""The format of the limits file: ``defaults`` for the thresholds, and a list ``limits``.
+"""The format of the limits file: ``defaults`` for the thresholds, and the lists ``limits`` and ``plans``.
 
 Everything that is wrong is reported at once, with its line; a file with a problem is not used at all.
 """
@@ -6,18 +6,19 @@ Everything that is wrong is reported at once, with its line; a file with a probl
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Self, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
-from exporter.limits.model import Limit, Per, Unit, moment_ms
+from exporter.limits.model import Limit, Per, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+from exporter.pricing.schedule import read_day
 from exporter.settings import validators
 from exporter.settings.problems import Problem, nearest, shown, wrong
 from exporter.settings.yaml_file import Text
@@ -26,6 +27,7 @@ from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COUNT = re.compile(r"[0-9][0-9_]{0,23}", re.ASCII)
 _MOST = 10**18
+_CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 200
 
@@ -35,6 +37,7 @@ class LimitFile:
     """What a file says. ``thresholds`` hold for the windows that providers report, too."""
 
     limits: tuple[Limit, ...] = ()
+    plans: tuple[Plan, ...] = ()
     thresholds: Thresholds = DEFAULT_THRESHOLDS
 
 
@@ -48,7 +51,11 @@ def read_limit_file(path: Path, *, setting: str, zone: tzinfo) -> LimitFile | li
     if isinstance(file, list):
         return file
     thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
-    return LimitFile(limits=tuple(row.limit(thresholds, zone) for row in file.limits), thresholds=thresholds)
+    return LimitFile(
+        limits=tuple(row.limit(thresholds, zone) for row in file.limits),
+        plans=tuple(row.plan() for row in file.plans),
+        thresholds=thresholds,
+    )
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -175,9 +182,25 @@ def _anchor_ms(value: object, info: ValidationInfo) -> int:
     return anchor_ms
 
 
+def _monthly_price(value: object, info: ValidationInfo) -> int:
+    number = text(value, info)
+    price = _nano_usd(number)
+    if price is None:
+        raise wrong(f"{shown(number)} is no price of a month.", "Give a number above 0, for example 100 or 22.99.")
+    return price
+
+
+def _currency(value: object, info: ValidationInfo) -> str:
+    word = text(value, info)
+    if not _CURRENCY.fullmatch(word):
+        raise wrong(f"{shown(word)} is no currency.", "Use its three letters, such as USD or EUR.")
+    return word.upper()
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 _Text = Annotated[str, PlainValidator(_short)]
+_Day = Annotated[date, PlainValidator(read_day)]
 _Share = Annotated[float | None, PlainValidator(_share)]
 _Budget = Annotated[int | None, PlainValidator(_budget), Field(validate_default=True)]
 _WindowMs = Annotated[int | None, PlainValidator(_window_ms), Field(validate_default=True)]
@@ -238,6 +261,36 @@ class _Limit(Row, title="A limit"):
         )
 
 
+class _Plan(Row, title="A plan"):
+    credential: Annotated[
+        str,
+        PlainValidator(_short),
+        Missing("The plan names no account.", "Add credential: an account's label, or a glob such as claude-*."),
+    ]
+    price_per_month: Annotated[
+        int, PlainValidator(_monthly_price), Missing("The plan has no price.", "Add price_per_month: such as 100.")
+    ]
+    currency: Annotated[str, PlainValidator(_currency)] = "USD"
+    from_: Annotated[_Day | None, Field(alias="from")] = None
+    to: _Day | None = None
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.from_ is not None and self.to is not None and self.to <= self.from_:
+            raise wrong("The plan ends before it begins.", "Give a day after from.", "to")
+        return self
+
+    def plan(self) -> Plan:
+        """The plan of the row."""
+        return Plan(
+            credential=self.credential,
+            nano_price=self.price_per_month,
+            currency=self.currency,
+            first=self.from_,
+            end=self.to,
+        )
+
+
 class _File(Row):
     defaults: Annotated[_Defaults, Missing("defaults is not a mapping.", "Write warning: and critical: below it.")] = (
         _Defaults()
@@ -245,6 +298,10 @@ class _File(Row):
     limits: Annotated[
         tuple[_Limit, ...],
         Missing("The file has no list of limits.", "Write limits: and below it one limit after each dash."),
+    ] = ()
+    plans: Annotated[
+        tuple[_Plan, ...],
+        Missing("plans is not a list.", "Write below it one plan after each dash."),
     ] = ()
 
     @model_validator(mode="before")

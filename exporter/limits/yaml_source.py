@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from exporter.limits.model import Limit
+from exporter.limits.model import Limit, Plan
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
 from exporter.settings.problems import Problem
@@ -36,6 +36,11 @@ class UserLimits:
     def limits(self) -> tuple[Limit, ...]:
         """The last good set."""
         return self._file.content.limits
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What subscriptions cost."""
+        return self._file.content.plans
 
     @property
     def thresholds(self) -> Thresholds:

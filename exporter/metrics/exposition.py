@@ -107,6 +107,7 @@ class Exposition:
             ],
             "reload": lambda: exporter.reload_families(prices, self._limits),
             "limits": lambda: limits.limit_families(self._limits),
+            "plans": lambda: limits.plan_families(self._limits, labels, statuses),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(labels, statuses, self._clock),
             "attempts": attempts,

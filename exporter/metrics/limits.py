@@ -1,10 +1,15 @@
-"""The limits: budgets of one's own, and the windows that providers report."""
+"""The limits: budgets of one's own, and the windows that providers report; what subscriptions cost and are worth."""
 
 from prometheus_client import Metric
 
+from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.limits.board import LimitBoard
-from exporter.limits.windows import LIMIT_LABELS, ProviderWindow
+from exporter.limits.plans import plan_values
+from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.metrics.family import counter, gauge, samples_of
+from exporter.proxy_status import Statuses
+
+_BOUNDS = ("estimate", "low", "high")
 
 LIMIT_USED_RATIO = gauge(
     "cliproxy_limit_used_ratio",
@@ -48,6 +53,36 @@ LIMIT_EARLY_RESETS = counter(
     "How often a provider's window was emptied before its announced end, and stayed so for two readings.",
 )
 
+LIMIT_CAPACITY_USD = gauge(
+    "cliproxy_limit_capacity_usd",
+    (*LIMIT_LABELS, "bound"),
+    "What 100 % of a provider's window is worth at API prices, from its readings and the use booked between them."
+    " bound: the best estimate, and the low and the high end of where the truth is.",
+)
+LIMIT_CAPACITY_TOKENS = gauge(
+    "cliproxy_limit_capacity_tokens",
+    (*LIMIT_LABELS, "bound"),
+    "What 100 % of a provider's window holds in tokens (input with cache, output, unclassified) of the mix so far."
+    " bound: the best estimate, and the low and the high end of where the truth is.",
+)
+LIMIT_CAPACITY_CHANGES = counter(
+    "cliproxy_limit_capacity_changes",
+    (*ProviderWindow._fields, "change"),
+    "How often 100 % of a provider's window became at least a tenth less (change: shrank) or more (grew), once one"
+    " whole window has confirmed it.",
+)
+CAPACITY = (LIMIT_CAPACITY_USD, LIMIT_CAPACITY_TOKENS, LIMIT_CAPACITY_CHANGES)
+PLAN_PRICE = gauge(
+    "cliproxy_plan_price_per_month",
+    (*CredentialLabels._fields, "currency"),
+    "What the subscription of an account costs a month by the plans of the limits file, in the currency that it names.",
+)
+PLAN_VALUE = gauge(
+    "cliproxy_plan_value_usd",
+    CredentialLabels._fields,
+    "What an account with a plan was used for in this calendar month, at API prices. Compare it with the price.",
+)
+
 
 def limit_families(board: LimitBoard) -> list[Metric]:
     """All limits as they were at the last look. What is not known of a window is absent."""
@@ -74,4 +109,25 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         inferred.add(1 if window.inferred else None, **labels)
     for counted, number in board.current.early_resets.items():
         early.add(number, **counted._asdict())
+    return [*made, *_worth_families(board)]
+
+
+def plan_families(board: LimitBoard, labels: Labels, statuses: Statuses) -> list[Metric]:
+    """Price and value of the subscriptions among the accounts that the proxies list."""
+    price, value = made = samples_of(PLAN_PRICE, PLAN_VALUE)
+    for key, found in plan_values(board.current, labels, statuses).items():
+        price.add(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
+        value.add(found.nano_usd / 1e9, **key._asdict())
+    return [*made]
+
+
+def _worth_families(board: LimitBoard) -> list[Metric]:
+    usd, tokens, changes = made = samples_of(*CAPACITY)
+    for window, worth in board.current.worth.items():
+        labels = window._asdict() | {"limit": window.window, "kind": PROVIDER, "unit": SHARE}
+        for family, capacity in ((usd, worth.usd), (tokens, worth.tokens)):
+            for bound in _BOUNDS if capacity is not None else ():
+                family.add(getattr(capacity, bound), **labels, bound=bound)
+        for change, number in worth.changes._asdict().items():
+            changes.add(number, **window._asdict(), change=change)
     return [*made]

@@ -112,6 +112,7 @@ CODEX = QuotaProvider(
     use_suffix="-used-percent",
     read_headers=_read_headers,
     refuses=_refuses,
+    counts=lambda model, scope: _scope_of_model(model) == scope,
 )
 
 

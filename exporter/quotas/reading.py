@@ -122,6 +122,7 @@ class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
     without groups that capture, and the test that a value has to pass.
     ``use_suffix`` ends the names of the headers that tell a share, and ``refuses`` says whether headers report a full
     window even without one. ``in_records``: whether the headers of usage records are read, not the signals alone.
+    ``counts`` tells whether use of a model counts in the windows of a scope.
     """
 
     prefixes: tuple[str, ...]
@@ -130,6 +131,7 @@ class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
     read_headers: Callable[[Mapping[str, str], Answer], Iterable[Reading]]
     refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
     in_records: bool = True
+    counts: Callable[[str, str], bool] = lambda model, scope: scope in model.lower()
 
 
 def fullest(readings: Iterable[Reading]) -> dict[tuple[str, str], Reading]:

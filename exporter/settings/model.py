@@ -277,8 +277,8 @@ class Settings(Row):
             section="Limits",
             kind="file",
             unset="no limits of your own; the providers' windows are shown all the same",
-            help="YAML file with your limits: budgets of tokens, requests or dollars. docs/limits.md shows the format. "
-            "An edit takes effect within seconds; one with a mistake is not used.",
+            help="YAML file with your limits (budgets of tokens, requests or dollars) and prices of your plans. "
+            "docs/limits.md shows the format. An edit takes effect within seconds; one with a mistake is not used.",
         ),
     ] = None
     exporter_notify_urls: Annotated[

@@ -21,7 +21,8 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
-from exporter.limits.present import LimitRow
+from exporter.limits.plans import plan_values
+from exporter.limits.present import LimitRow, worth_rows
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 from exporter.records import Billing
@@ -123,6 +124,11 @@ class Page:
                 LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
                 for window in self.limits.current.nearest_first()
             ],
+            "worth": worth_rows(
+                self.limits.current,
+                plan_values(self.limits.current, self.labels, self.statuses),
+                names_proxy=len(statuses) > 1,
+            ),
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
             "history": history,

@@ -15,6 +15,7 @@ from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
 from exporter.limits.yaml_file import read_limit_file
 from exporter.limits.yaml_source import SETTING, UserLimits
 from exporter.normalize.batch import read_batch
+from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.model import Aliases
 from tests.fakes.guarding import TurnableClock
@@ -36,6 +37,9 @@ class Use:
     nano_usd: int = 1_000_000
     counted: bool = True
     code: str = ""
+    latency_ms: int = 0
+    reading: Reading | None = None
+    """What the provider told with it of one of its windows."""
 
     @property
     def token_sum(self) -> int:
@@ -67,6 +71,7 @@ class LimitBench:
             labels=Labels(self.ledger.dictionary, self.aliases, str),
             clock=self.clock,
             sources=[user] if user else [],
+            zone=self._zone,
             provider_thresholds=lambda: user.thresholds if user else DEFAULT_THRESHOLDS,
         )
 
@@ -98,7 +103,11 @@ class LimitBench:
             body = b"[" + b",".join([b"{}"] * len(own)) + b"]"
             batch = self.ledger.store(proxy, read_batch(body, pseudonym=str), received_ms=self.now_ms)
             assert batch is not None
-            self.ledger.book(batch, records=[self._record(use) for use in own], rejected=[])
+            records = [self._record(use) for use in own]
+            told = [
+                (record, use.reading) for use, (record, _) in zip(own, records, strict=True) if use.reading is not None
+            ]
+            self.ledger.book(batch, records=records, rejected=[], readings=told)
 
     def _record(self, use: Use) -> tuple[UsageRecord, Cost]:
         record = UsageRecord(
@@ -113,6 +122,7 @@ class LimitBench:
             billing=Billing.METERED,
             tokens=use.tokens,
             code=use.code,
+            latency_ms=use.latency_ms,
             counted=use.counted,
         )
         return record, Cost(nano_usd=use.nano_usd, basis=Basis.EXACT, price="a price")

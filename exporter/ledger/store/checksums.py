@@ -28,6 +28,7 @@ _WITHOUT = frozenset(
         "rollup",
         "quota_window",
         "quota_detail",
+        "quota_point",
         "snapshot_series",
         "birth",
     ]

@@ -12,11 +12,10 @@ from typing import Any
 
 import msgspec
 
+from exporter.ledger.database import Database
+from exporter.ledger.views.quota_points import QuotaKey, QuotaPoints, forget_points, join_points, note_points
 from exporter.quotas.merge import is_another_answer, is_current, merge, stays_low
 from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
-
-QuotaKey = tuple[int, str, str]
-"""credential, window, scope"""
 
 _KEY = ("credential", "window", "scope")
 _DETAIL = ("ratio_inferred", "fell_from", "fell_reset_ms")
@@ -45,7 +44,8 @@ class QuotaWindow:
 class Quotas:
     """All windows. Reading ``current`` is safe from any thread; changes are made inside the ledger's transactions."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        self.points = QuotaPoints(database)
         self._lock = threading.Lock()
         self._windows: dict[QuotaKey, QuotaWindow] = {}
 
@@ -88,8 +88,10 @@ class Quotas:
 
         A new reading is compared with the last one of the account, whichever login it came by.
         """
-        if all(resolve(credential) == credential for credential, _, _ in self._windows):
+        merged = {credential for credential, _, _ in self._windows if resolve(credential) != credential}
+        if not merged:
             return
+        join_points(connection, merged, resolve)
         joined = dict(self.current(resolve))
         rows = [_row(key[0], quota) for key, quota in joined.items()]
         for table, save in zip(_TABLES, _SAVES, strict=True):
@@ -117,6 +119,7 @@ class Quotas:
         told = [key for key, quota in changed.items() if _detail(quota) != _detail(self._windows.get(key))]
         if told:
             connection.executemany(detail, [_row(key[0], changed[key]) for key in told])
+        note_points(connection, [(key, quota.reading) for key, quota in changed.items()])
         return changed
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
@@ -137,6 +140,7 @@ class Quotas:
                 del self._windows[key]
         for table in _TABLES:
             connection.executemany(f"delete from {table} where credential = ? and window = ? and scope = ?", ended)
+        forget_points(connection, ended)
         return bool(ended)
 
 

@@ -18,6 +18,7 @@ _TOKENS = "uncached + cache_read + cache_write + output + unclassified"
 _ENTRIES = f"select series, counted, {_TOKENS} as tokens, nano_usd from entry where ts_ms >= :start and ts_ms < :end"
 _SUM = "select series, sum({}), sum(tokens), sum(nano_usd) from ({}) group by series"
 _SUM_SHORT = _SUM.format("counted", _ENTRIES)
+_SUM_UNDER_WAY = _SUM.format("counted", f"{_ENTRIES} and ts_ms + latency_ms > :ended")
 _SUM_LONG = _SUM.format(
     "requests",
     f"select series, requests, {_TOKENS} as tokens, nano_usd from rollup where bucket >= :first and bucket < :last"
@@ -29,6 +30,8 @@ _SUM_LONG = _SUM.format(
 _USED_ENTRIES = "select ts_ms, series from entry where ts_ms >= ? and ts_ms < ? and counted order by ts_ms"
 _USED_BUCKETS = "select bucket, series from rollup where bucket >= ? and bucket < ? and requests > 0 order by bucket"
 _EVERYTHING_MS = 2**62
+_LONGEST_MS, _LATE_MS = 15 * 60_000, 60_000
+"""How long a request may take, and how long after it a provider may count it."""
 
 WindowSums = Mapping[int, tuple[int, int, int]]
 """series → requests, tokens, nano-USD"""
@@ -114,6 +117,28 @@ class Windows:
             )
 
 
+def sums_between(connection: sqlite3.Connection, start: int, end: int) -> WindowSums:
+    """What was used from ``start`` on and before ``end``, in ms since the epoch."""
+    bucket, last = start // BUCKET_MS, end // BUCKET_MS
+    if bucket >= last:
+        rows = connection.execute(_SUM_SHORT, {"start": start, "end": end})
+    else:
+        begun, ends = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
+        # Of the quarter of an hour in which it starts, the smaller part is read record by record.
+        takes_away = start - begun <= ends - start
+        sign, edge_start, edge_end = (-1, begun, start) if takes_away else (1, start, ends)
+        values = {"first": bucket if takes_away else bucket + 1, "last": last, "end": end}
+        edge = {"sign": sign, "edge_start": edge_start, "edge_end": edge_end}
+        rows = connection.execute(_SUM_LONG, values | edge)
+    return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
+
+
+def sums_under_way(connection: sqlite3.Connection, at_ms: int) -> WindowSums:
+    """What had begun before ``at_ms`` and had not ended, or just had: a provider may not have counted it by then."""
+    rows = connection.execute(_SUM_UNDER_WAY, {"start": at_ms - _LONGEST_MS, "end": at_ms, "ended": at_ms - _LATE_MS})
+    return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
+
+
 class WindowLook:
     """One moment of the ledger. ``moved`` are the sessions whose state has changed, ``kept_sums`` those to remember."""
 
@@ -138,22 +163,8 @@ class WindowLook:
         key = (start_ms, _EVERYTHING_MS if end_ms is None else end_ms)
         if key not in self.kept_sums:
             known = self._known.get(key)
-            self.kept_sums[key] = self._sum(*key) if known is None else known
+            self.kept_sums[key] = sums_between(self._connection, *key) if known is None else known
         return self.kept_sums[key]
-
-    def _sum(self, start: int, end: int) -> WindowSums:
-        bucket, last = start // BUCKET_MS, end // BUCKET_MS
-        if bucket >= last:
-            rows = self._connection.execute(_SUM_SHORT, {"start": start, "end": end})
-        else:
-            begun, ends = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
-            # Of the quarter of an hour in which it starts, the smaller part is read record by record.
-            takes_away = start - begun <= ends - start
-            sign, edge_start, edge_end = (-1, begun, start) if takes_away else (1, start, ends)
-            values = {"first": bucket if takes_away else bucket + 1, "last": last, "end": end}
-            edge = {"sign": sign, "edge_start": edge_start, "edge_end": edge_end}
-            rows = self._connection.execute(_SUM_LONG, values | edge)
-        return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
 
     def session_start(
         self, key: tuple[str, str], *, length_ms: int, series: Collection[int], now_ms: int

@@ -40,15 +40,15 @@ class Kept:
         self.bodies: list[bytes] = []
         self.answers_lost: list[bool] = []
 
-    def __call__(self, body: bytes) -> int:
-        self.bodies.append(body)
+    def __call__(self, body: bytes | bytearray) -> int:
+        self.bodies.append(bytes(body))
         try:
             return len(json.loads(body))
         except ValueError:
             return 1
 
 
-def _poll(client: ProxyClient, kept: Callable[[bytes], int]) -> bool:
+def _poll(client: ProxyClient, kept: Callable[[bytes | bytearray], int]) -> bool:
     """Whether the queue was emptied."""
 
     def note(answer_lost: bool) -> None:
@@ -111,7 +111,7 @@ def test_a_recorded_batch(connect: Connect) -> None:
 
 
 def test_nothing_is_popped_while_a_handler_fails(connect: Connect) -> None:
-    def full(_body: bytes) -> int:
+    def full(_body: bytes | bytearray) -> int:
         raise OSError("The disk is full.")
 
     with PoppingProxy(1000) as replay:

@@ -10,6 +10,7 @@ from exporter.metrics import history
 from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
+from exporter.metrics.limits import CAPACITY
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "metrics.txt"
@@ -42,6 +43,7 @@ def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
     samples = [line for line in GOLDEN.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     names = {line.partition("{")[0].partition(" ")[0] for line in samples}
     names.add(PRICE_FEED.sample_name)  # there only once a list was read from the web: tests/integration/test_prices.py
+    names |= {each.sample_name for each in CAPACITY}  # after hours of readings: tests/unit/metrics/test_limits.py
     names |= {
         each.sample_name for each in families_of(history)
     }  # with a project: tests/integration/supabase/test_metrics.py

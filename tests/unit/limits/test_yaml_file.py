@@ -1,12 +1,12 @@
 """The limits file: what it may say, and what a person is told who got it wrong."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.limits.model import Per, Unit
+from exporter.limits.model import Per, Plan, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
@@ -299,3 +299,54 @@ def test_what_looks_like_a_secret_is_never_repeated(tmp_path: Path, field: str) 
     secret = "sk-ant-api03-Zq8vT2xLw9Rk4Hn7Bd1Fy6Jc3"
     problems = _problems(tmp_path, "limits:\n- " + field.format(secret) + "\n")
     assert "Zq8vT2" not in "\n".join(problems)
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_a_plan_can_say_is_read(tmp_path: Path) -> None:
+    first, second = _file(
+        tmp_path,
+        "plans:\n"
+        "- {credential: claude-alice, price_per_month: 200}\n"
+        "- {credential: codex-*, price_per_month: 22.99, currency: eur, from: 2026-01-31, to: 2026-11-30}\n",
+    ).plans
+    assert first == Plan(credential="claude-alice", nano_price=200 * 10**9, currency="USD")
+    assert second == Plan(
+        credential="codex-*",
+        nano_price=22_990_000_000,
+        currency="EUR",
+        first=date(2026, 1, 31),
+        end=date(2026, 11, 30),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("price_per_month: 5", "The plan names no account. Add credential: an account's label, or a glob such as"),
+        ("credential: a", "The plan has no price. Add price_per_month: such as 100."),
+        ("{credential: a, price_per_month: free}", "'free' is no price of a month. Give a number above 0, for example"),
+        ("{credential: a, price_per_month: 0}", "'0' is no price of a month."),
+        ("{credential: a, price_per_month: -5}", "'-5' is no price of a month."),
+        ("{credential: a, price_per_month: 5, currency: €}", "is no currency. Use its three letters, such as USD or"),
+        ("{credential: a, price_per_month: 5, from: May}", "'May' is no day. Write it as 2026-11-24."),
+        (
+            "{credential: a, price_per_month: 5, from: 2026-05-02, to: 2026-05-02}",
+            "The plan ends before it begins. Give a day after from.",
+        ),
+        ("{credential: a, price_per_month: 5, until: 2026-05-02}", "'until' is unknown here."),
+        ("a", "A plan is not a mapping."),
+    ],
+)
+def test_a_mistake_in_a_plan_is_named_with_its_line(tmp_path: Path, row: str, said: str) -> None:
+    (problem,) = _problems(tmp_path, f"limits: []\nplans:\n- {row}\n")
+
+    assert ":3" in problem
+    assert said in problem
+
+
+def test_plans_that_are_no_list_are_refused(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "plans: cheap\n")
+
+    assert "plans is not a list. Write below it one plan after each dash." in problem

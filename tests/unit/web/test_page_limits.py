@@ -3,14 +3,21 @@
 import re
 from dataclasses import replace
 from datetime import UTC
+from html import unescape
 
 import pytest
 
 from exporter.errors import LedgerError
+from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.board import Board
-from exporter.limits.model import Limit, Per, Unit
+from exporter.limits.capacity import Capacity
+from exporter.limits.capacity_watch import WindowWorth
+from exporter.limits.model import Limit, Per, Plan, Unit
 from exporter.limits.strategies import Strategy
-from exporter.limits.windows import LimitWindow, Thresholds
+from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
+from exporter.normalize.credentials import Account
+from exporter.proxy_status import ProxyStatus
+from exporter.records import Billing, CredentialFacts
 from tests.unit.web.conftest import WebBench
 from tests.unit.web.test_page import HOSTILE
 
@@ -141,6 +148,81 @@ def test_limits_that_match_nothing_are_a_note(web: WebBench) -> None:
     assert "strange" in text
 
 
+# --- what subscriptions are worth -------------------------------------------------------------------------------------
+
+
+def _worth(web: WebBench, board: Board) -> list[str]:
+    """The lines of the section about it, as they are read; none without the section."""
+    client = web.client()
+    web.limits.current = board
+    found = re.search(r'<section id="worth".*?</section>', client.get("/").text, re.DOTALL)
+    return [_words(line) for line in re.findall(r"<li.*?</li>", found[0], re.DOTALL)] if found else []
+
+
+def _listed(web: WebBench, *names: str, proxy: str = "p") -> None:
+    web.ledger.register(proxy)
+    accounts = [
+        Account(
+            facts=CredentialFacts(provider="claude", billing=Billing.SUBSCRIPTION),
+            identity=("file", name),
+            auth_index=name,
+            auth_type="oauth",
+        )
+        for name in names
+    ]
+    web.statuses.append(ProxyStatus(name=proxy, accounts=tuple(web.ledger.take_inventory(proxy, accounts))))
+
+
+def _worth_of(estimate: float, low: float, high: float) -> WindowWorth:
+    return WindowWorth(usd=Capacity(estimate, low, high), tokens=None, changes=CapacityChanges())
+
+
+def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> None:
+    _listed(web, "alice", "bob")
+    (alice, _), _ = web.statuses[0].accounts
+    board = Board(
+        plans=(
+            Plan(credential="claude-alice", nano_price=200 * 10**9, currency="USD"),
+            Plan(credential="claude-bob", nano_price=22_990_000_000, currency="EUR"),
+        ),
+        month_nano_usd={alice: 412_300_000_000},
+        worth={
+            ProviderWindow("p", "claude", "claude-alice", "opus", "7d"): _worth_of(90, 80, 100.5),
+            ProviderWindow("p", "claude", "claude-alice", "", "7d"): _worth_of(240, 235.5, 246),
+            ProviderWindow("p", "codex", "codex-carl", "", "5h"): _worth_of(41.2, 38.1, 46),
+            ProviderWindow("p", "codex", "codex-dora", "", "5h"): WindowWorth(None, None, CapacityChanges()),
+        },
+    )
+    assert _worth(web, board) == [
+        "claude-alice claude used for $412.30 this month, at $200.00 a month; 100% of its windows:"
+        " 7d $240.00 ($235.50 to $246.00), 7d opus $90.00 ($80.00 to $100.50)",
+        "claude-bob claude used for $0.00 this month, at 22.99 EUR a month",
+        "codex-carl codex 100% of its windows: 5h $41.20 ($38.10 to $46.00)",
+    ]
+
+
+def test_nothing_known_is_no_section(web: WebBench) -> None:
+    _listed(web, "alice")
+    assert _worth(web, Board()) == []
+
+
+def test_of_several_proxies_the_line_names_its_own(web: WebBench) -> None:
+    _listed(web, "alice")
+    _listed(web, "bob", proxy="q")
+    plan = Plan(credential="claude-*", nano_price=10**9, currency="USD")
+    assert [line.split(" used")[0] for line in _worth(web, Board(plans=(plan,)))] == [
+        "claude-alice claude, p",
+        "claude-bob claude, q",
+    ]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_name_is_only_text_there(web: WebBench, hostile: str) -> None:
+    window = ProviderWindow("p", hostile, hostile, hostile, "7d")
+    (line,) = _worth(web, Board(worth={window: _worth_of(1, 1, 1)}))
+    assert unescape(line) == f"{hostile} {hostile} 100% of its windows: 7d {hostile} $1.00 ($1.00 to $1.00)"
+
+
 # --- the reset endpoint -----------------------------------------------------------------------------------------------
 
 
@@ -148,6 +230,7 @@ class _Source:
     """Limits that stand in no file."""
 
     problems = ()
+    plans = ()
     limits = tuple(
         Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
         for id_, budgets, per in (

@@ -1,0 +1,124 @@
+"""What subscriptions cost and are worth, as /metrics shows it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from prometheus_client import Metric
+
+from exporter.ledger.labels import Labels
+from exporter.ledger.views.quota_points import CapacityChanges
+from exporter.limits.capacity import Capacity
+from exporter.limits.capacity_watch import WindowWorth
+from exporter.limits.windows import ProviderWindow
+from exporter.metrics.limits import limit_families, plan_families
+from exporter.normalize.credentials import Account
+from exporter.proxy_status import ProxyStatus
+from exporter.records import Billing, CredentialFacts
+from tests.benches.limits import LimitBench, Use
+from tests.fakes.guarding import TurnableClock
+
+_NIGHT = datetime(2026, 11, 30, 23, 30, tzinfo=UTC).timestamp()
+_PLANS = """\
+    plans:
+    - {credential: claude-alice, price_per_month: 22.99, currency: EUR, to: 2026-12-01}
+    - {credential: claude-*, price_per_month: 200}
+"""
+_WINDOW = ProviderWindow("p", "claude", "claude-alice", "", "7d")
+
+
+class _Bench(LimitBench):
+    def families(self, *accounts: str, billing: Billing = Billing.SUBSCRIPTION) -> dict[str, dict[str, float]]:
+        """Each sample of the plans by its name, and by account with currency."""
+        self.ledger.periods.refresh()
+        self.board.refresh()
+        listed = [
+            Account(
+                facts=CredentialFacts(provider="claude", billing=billing),
+                identity=("file", name),
+                auth_index=name,
+                auth_type="oauth",
+            )
+            for name in accounts
+        ]
+        taken = self.ledger.take_inventory("p", listed)
+        status = ProxyStatus(name="p", accounts=(*taken, *taken[:1]))
+        labels = Labels(self.ledger.dictionary, self.aliases, str)
+        return _samples(plan_families(self.board, labels, lambda: [status]))
+
+
+def _samples(families: list[Metric]) -> dict[str, dict[str, float]]:
+    return {
+        family.name: {
+            " ".join(each.labels[name] for name in ("credential", "currency") if name in each.labels): each.value
+            for each in family.samples
+        }
+        for family in families
+    }
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[_Bench]:
+    bench = _Bench(tmp_path, _PLANS, clock=TurnableClock(_NIGHT))
+    yield bench
+    bench.ledger.close()
+
+
+def test_the_value_of_the_month_stands_beside_the_price_of_each_listed_account(bench: _Bench) -> None:
+    now_ms = bench.now_ms
+    bench.book(
+        Use(now_ms - 1000, account="alice", nano_usd=30 * 10**9),
+        Use(now_ms - 20 * 86_400_000, account="alice", nano_usd=12 * 10**9),
+        Use(now_ms - 31 * 86_400_000, account="alice", nano_usd=99 * 10**9),
+        Use(now_ms - 1000, account="gone", nano_usd=50 * 10**9),
+    )
+    assert bench.families("alice", "idle") == {
+        "cliproxy_plan_price_per_month": {"claude-alice EUR": 22.99, "claude-idle USD": 200.0},
+        "cliproxy_plan_value_usd": {"claude-alice": 42.0, "claude-idle": 0.0},
+    }
+
+
+def test_an_edit_of_the_plans_is_taken_over(bench: _Bench) -> None:
+    bench.edit("plans: [{credential: claude-alice, price_per_month: 90}]\n")
+    assert bench.families("alice", "idle")["cliproxy_plan_price_per_month"] == {"claude-alice USD": 90.0}
+    bench.edit("plans: [{credential: claude-alice, price_per_month: dear}]\n")
+    assert bench.families("alice", "idle")["cliproxy_plan_price_per_month"] == {"claude-alice USD": 90.0}
+    assert len(bench.board.problems) == 1
+
+
+def test_an_api_key_has_no_plan(bench: _Bench) -> None:
+    assert bench.families("alice", billing=Billing.METERED)["cliproxy_plan_price_per_month"] == {}
+
+
+def test_a_plan_and_a_month_end_at_midnight_in_the_users_zone(tmp_path: Path) -> None:
+    """It is half past midnight of December in Berlin."""
+    bench = _Bench(tmp_path, _PLANS, clock=TurnableClock(_NIGHT), zone=ZoneInfo("Europe/Berlin"))
+    bench.book(
+        Use(bench.now_ms - 31 * 60_000, account="alice", nano_usd=5 * 10**9),
+        Use(bench.now_ms - 29 * 60_000, account="alice", nano_usd=2 * 10**9),
+    )
+    assert bench.families("alice") == {
+        "cliproxy_plan_price_per_month": {"claude-alice USD": 200.0},
+        "cliproxy_plan_value_usd": {"claude-alice": 2.0},
+    }
+    bench.ledger.close()
+
+
+def test_a_window_shows_its_bounds_and_what_changed(bench: _Bench) -> None:
+    bench.board.refresh()
+    worth = WindowWorth(usd=Capacity(41.0, 38.0, 46.0), tokens=None, changes=CapacityChanges(shrank=1))
+    bench.board.current = replace(bench.board.current, worth={_WINDOW: worth})
+    samples = [sample for family in limit_families(bench.board) for sample in family.samples]
+    window = {"proxy": "p", "provider": "claude", "credential": "claude-alice", "scope": "", "window": "7d"}
+    limit = {**window, "limit": "7d", "kind": "provider", "unit": "share"}
+
+    assert [(each.name, each.labels, each.value) for each in samples] == [
+        ("cliproxy_limit_capacity_usd", {**limit, "bound": "estimate"}, 41.0),
+        ("cliproxy_limit_capacity_usd", {**limit, "bound": "low"}, 38.0),
+        ("cliproxy_limit_capacity_usd", {**limit, "bound": "high"}, 46.0),
+        ("cliproxy_limit_capacity_changes_total", {**window, "change": "shrank"}, 1.0),
+        ("cliproxy_limit_capacity_changes_total", {**window, "change": "grew"}, 0.0),
+    ]
