@@ -319,7 +319,7 @@ def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(serv
         _limit_file_size(program, resource.RLIM_INFINITY)
         wait_until(lambda: flow_in(data_dir).booked == 1300)
         wait_until(lambda: program.metric("cliproxy_exporter_records_booked_total") == 1300)
-        assert program.logged("proxy_state", "state=ok", "before=ledger")
+        wait_until(lambda: program.logged("proxy_state", "state=ok", "before=ledger"))
         assert program.stop() == 0
     assert flow_in(data_dir).received == server.proxy.counts().popped == 1300
 
