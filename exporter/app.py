@@ -31,6 +31,7 @@ from exporter.limits.model import LimitSource
 from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.limits.yaml_source import UserLimits
+from exporter.memory import give_back
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
@@ -231,6 +232,7 @@ class Exporter:
 
     def _keep_up(self) -> None:
         """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
+        give_back()
         try:
             self._ledger.publish(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()
