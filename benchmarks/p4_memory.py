@@ -40,8 +40,8 @@ def measure(directory: Path, full: bool) -> Section:  # noqa: ARG001 - the targe
         "P4: memory",
         f"`cliproxy-exporter run` without Supabase, with a ledger of {entries:,} entries in {label_sets:,} label sets"
         " (10,000 series), polling a demo proxy in another process. Resident memory in MiB after the first scrape, then"
-        f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip, one status page and {_UPKEEP_SECONDS:.0f} s. It includes 2 MiB"
-        " that only test tools take: httpx loads rich where it is installed.",
+        f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip, one status page and {_UPKEEP_SECONDS:.0f} s. It includes"
+        " 2 MiB that only test tools take: httpx loads rich where it is installed.",
     )
     with _started(["-m", "exporter.simulator", "--port", "0", "--print-port"], directory, {}) as demo:
         settings = {
