@@ -67,7 +67,7 @@ class _Body(msgspec.Struct):
 _decode_all = msgspec.json.Decoder(_Body).decode
 
 
-def measure(directory: Path, quick: bool) -> Section:
+def measure(directory: Path, full: bool) -> Section:
     """Run it with ledgers below ``directory``."""
     section = Section(
         "P2: snapshots",
@@ -78,7 +78,7 @@ def measure(directory: Path, quick: bool) -> Section:
         " that all are read again. *The predecessor* decoded the body with `.json()` and wrote all of it to Supabase at"
         " each poll; it is compared with our poll that finds nothing new, both with servers in another process.",
     )
-    for details in (10_000, 100_000) if quick else (10_000, 100_000, 300_000):
+    for details in (10_000, 100_000, 300_000) if full else (10_000, 100_000):
         _measure_size(section, details, directory / str(details))
     return section
 

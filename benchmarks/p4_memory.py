@@ -20,17 +20,19 @@ from exporter.simulator.world import MANAGEMENT_KEY
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _LABEL_SETS = 10_000 // SERIES_PER_LABEL_SET
 _SCRAPES = 20
+_RECORDS = 1_000_000
+_UPKEEP_SECONDS = 6.0
+"""The exporter returns free memory to the system every 5 s."""
 _POLLS = 3
 _SECONDS = 60.0
 _ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
 
-def measure(directory: Path, quick: bool) -> Section:
+def measure(directory: Path, full: bool) -> Section:  # noqa: ARG001 - the target is for this size
     """Run it with a ledger below ``directory``."""
-    records = 100_000 if quick else 1_000_000
     program = Program(directory / "data")
-    stream = Stream(random_labels(_LABEL_SETS), records=records)
-    for _ in range(records // 1000):
+    stream = Stream(random_labels(_LABEL_SETS), records=_RECORDS)
+    for _ in range(_RECORDS // 1000):
         program.take(stream.body())
     label_sets, entries = len(program.ledger.totals.series), program.ledger.totals.entries
     program.close()
@@ -38,7 +40,8 @@ def measure(directory: Path, quick: bool) -> Section:
         "P4: memory",
         f"`cliproxy-exporter run` without Supabase, with a ledger of {entries:,} entries in {label_sets:,} label sets"
         " (10,000 series), polling a demo proxy in another process. Resident memory in MiB after the first scrape, then"
-        f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip and one status page.",
+        f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip, one status page and {_UPKEEP_SECONDS:.0f} s. It includes"
+        " 2 MiB that only test tools take: httpx loads rich where it is installed.",
     )
     with _started(["-m", "exporter.simulator", "--port", "0", "--print-port"], directory, {}) as demo:
         settings = {
@@ -73,6 +76,7 @@ def _measure_process(section: Section, pid: int, url: str) -> None:
         for _ in range(_SCRAPES):
             client.get("/metrics").raise_for_status()
         client.get("/").raise_for_status()
+        time.sleep(_UPKEEP_SECONDS)
         section.add("after polls, scrapes and the status page", resident_mib(pid), "{:.0f}", at_most=75)
         section.add("the most it ever had", peak_mib(pid), "{:.0f}")
 

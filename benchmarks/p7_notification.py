@@ -15,22 +15,22 @@ from tests.stack.shipped import Stack, record_of_now, running_stack
 from tests.stack.waiting import wait_until
 
 _LIMITS = "limits: [{id: once, per: client, strategy: daily, requests: 1}]"
-_REQUESTS = 20
 _PAUSE_SECONDS = (3.0, 17.0)
 _LONGEST_SECONDS = 180.0
 
 
-def measure(directory: Path, quick: bool) -> Section:
+def measure(directory: Path, full: bool) -> Section:
     """Run it with everything in ``directory``."""
+    requests = 20 if full else 5
     section = Section(
         "P7: from a request to a notification",
         "Seconds from the end of a request that uses up a limit until the webhook has the alert, with the shipped"
         " intervals: polls every 15 s, limits every 5 s, scrapes and rules every 10 s."
-        f" {_REQUESTS} requests at random moments.",
+        f" {requests} requests at random moments.",
     )
     with running_stack("3.x", directory, limits=_LIMITS) as stack:
         stack.prometheus.wait_for("cliproxy_up == 1", timeout=60)
-        took = sorted(_measured(stack, 5 if quick else _REQUESTS))
+        took = sorted(_measured(stack, requests))
     section.add(f"median of {len(took)}", statistics.median(took), "{:.1f} s", at_most=30)
     section.add("quickest", took[0], "{:.1f} s")
     section.add("slowest", took[-1], "{:.1f} s")

@@ -1,9 +1,9 @@
 """A stand-in for another exporter of the same queue, to compare with: everything in memory, nothing on disk.
 
 It is written here after the usual shape of such exporters: ``json.loads``, each record parsed into a dataclass, the
-families of the exporter as counters and histograms of prometheus_client. It is lean, so that the comparison does not
-flatter: one price for everything, no rules of providers, no redaction beyond a hash of the key, no entries, no
-periods, nothing that survives a restart.
+families of the exporter as counters and histograms of prometheus_client, labels given by name. It does less than real
+ones, which cost more: one price for everything, no rules of providers, no redaction beyond a hash of the key, no
+entries, no periods, nothing that survives a restart.
 """
 
 import hashlib
@@ -94,9 +94,9 @@ class Peer:
         return known
 
     def _count(self, usage: _Usage) -> None:
-        route = (usage.provider, usage.model)
-        series = (*route, usage.credential, usage.client)
-        self._requests.labels(*series).inc()
+        route = {"provider": usage.provider, "model": usage.model}
+        series = {**route, "credential": usage.credential, "client": usage.client}
+        self._requests.labels(**series).inc()
         numbers = (
             usage.input_tokens,
             usage.output_tokens,
@@ -105,12 +105,12 @@ class Peer:
             usage.reasoning_tokens,
         )
         for counter, number in zip(self._tokens, numbers, strict=True):
-            counter.labels(*series).inc(number)
+            counter.labels(**series).inc(number)
         cost = usage.input_tokens * _INPUT_PRICE + usage.output_tokens * _OUTPUT_PRICE
-        self._cost.labels(*series, "exact", usage.auth_type).inc(cost)
+        self._cost.labels(**series, basis="exact", billing=usage.auth_type).inc(cost)
         if usage.failed:
-            self._failed.labels(*route, usage.credential, str(usage.status)).inc()
+            self._failed.labels(**route, credential=usage.credential, code=str(usage.status)).inc()
             return
-        self._latency.labels(*route).observe(usage.latency_seconds)
+        self._latency.labels(**route).observe(usage.latency_seconds)
         if usage.ttft_seconds:
-            self._ttft.labels(*route).observe(usage.ttft_seconds)
+            self._ttft.labels(**route).observe(usage.ttft_seconds)

@@ -57,9 +57,10 @@ Times differ between machines and runs; ratios much less. *Spread* is how much s
 To measure on your machine:
 
 ```
-make bench                             # everything; a quarter of an hour, 1 GB in the temporary directory
-python -m benchmarks P1 P3 --quick     # some of it, on less input
-python -m benchmarks --write           # everything, and this page again
+make bench                     # everything; five minutes on two cores, 300 MB in the temporary directory
+python -m benchmarks P1 P3     # some of it
+python -m benchmarks --full    # up to ten times the input; half an hour, 1 GB
+python -m benchmarks --write   # everything, and this page again
 ```
 
 The input is invented traffic in the shape of CPA 7.2 with response headers (`benchmarks/records.py`). Nothing leaves

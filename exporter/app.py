@@ -20,6 +20,7 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.store.retention import believable_now_ms
+from exporter.memory import give_back
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
@@ -242,6 +243,7 @@ class Exporter:
 
     def _keep_up(self) -> None:
         """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
+        give_back()
         try:
             self._ledger.publish(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()

@@ -1,10 +1,8 @@
 """``cliproxy-exporter run`` and ``demo``: the program in the foreground."""
 
-import ctypes
 import os
 import signal
 import threading
-from contextlib import suppress
 
 import click
 from click.core import ParameterSource
@@ -13,12 +11,11 @@ from pydantic import SecretStr
 from exporter.app import Exporter
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.errors import ExporterError, SettingsError
+from exporter.memory import use_one_heap
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Aliases, ProxySettings, Settings
 from exporter.simulator import versions
 
-_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
-"""From glibc's malloc.h."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -188,19 +185,8 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     )
 
 
-def _give_memory_back() -> None:
-    """Have glibc serve all threads from one heap, and return the room of large texts at once.
-
-    By default each web thread keeps a heap of its own, and the room of its largest scrape in it.
-    """
-    with suppress(OSError, AttributeError):  # another C library knows no mallopt
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_ARENA_MAX, 1)
-        libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
-
-
 def _run_exporter(settings: Settings) -> None:
-    _give_memory_back()
+    use_one_heap()
     stop = threading.Event()
 
     def begin_stop(*_: object) -> None:

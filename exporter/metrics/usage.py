@@ -122,17 +122,18 @@ class LedgerText:
             latency = self._lines("l", totals.latency, lambda id_: LATENCY.block(self._route(id_)), young)
             ttft = self._lines("t", totals.ttft, lambda id_: TTFT.block(self._route(id_)), young)
         out: list[str] = []
+        # Each family is joined at once: all lines of a large scrape together would take several times its text.
         for family in OF_SERIES:
             name, index = family.sample_name, SERIES_NUMBERS.index(family.shows)
             out.append(family.head(openmetrics=openmetrics))
-            out += [f"{name}{{{block}}} {numbers[index]}\n" for block, numbers in series]
+            out.append("".join([f"{name}{{{block}}} {numbers[index]}\n" for block, numbers in series]))
         out.append(COST.head(openmetrics=openmetrics))
         name = COST.sample_name
-        out += [f"{name}{{{block}}} {nano // 10**9}.{nano % 10**9:09d}\n" for block, nano in costs]
+        out.append("".join([f"{name}{{{block}}} {nano // 10**9}.{nano % 10**9:09d}\n" for block, nano in costs]))
         for family, lines in ((FAILED_REQUESTS, failed), (UNPRICED_REQUESTS, unpriced)):
             name = family.sample_name
             out.append(family.head(openmetrics=openmetrics))
-            out += [f"{name}{{{block}}} {number}\n" for block, number in lines]
+            out.append("".join([f"{name}{{{block}}} {number}\n" for block, number in lines]))
         for family, bounds, observed in ((LATENCY, LATENCY_BOUNDS, latency), (TTFT, TTFT_BOUNDS, ttft)):
             out.append(family.head(openmetrics=openmetrics))
             _append_histograms(out, family.name, bounds, observed)

@@ -95,6 +95,9 @@ _BY_MODEL: tuple[tuple[str, str], ...] = (
     ("text-embedding-", "openai"),
 )
 
+SECTIONS = frozenset({*_BY_PROVIDER.values(), *_BY_VENDOR_PREFIX.values(), *(section for _, section in _BY_MODEL)})
+"""All that are ever searched."""
+
 
 def sections(provider: str, name: str, bare_name: str) -> tuple[str, ...]:
     """The sections of the price list to search for a clean model name, in this order.

@@ -11,6 +11,7 @@ SSL_CERT_DIR always count, for CPA's own TLS usually has a private certificate.
 
 import ipaddress
 import re
+import ssl
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -84,14 +85,18 @@ class ProxyClient:
         self._cancellation = Cancellation()
         self._version = ""
         self._commit = ""
-        try:
-            context = httpx.create_ssl_context()
-        except OSError as exc:
-            raise SettingsError("SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates.") from exc
+        trust_env = not _is_local(parsed.host)
+        if trust_env or parsed.scheme == "https":
+            try:
+                context = httpx.create_ssl_context()
+            except OSError as exc:
+                raise SettingsError("SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates.") from exc
+        else:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used: all known authorities take 2 MB
         self._client = httpx.Client(
             transport=transport,
             verify=context,
-            trust_env=not _is_local(parsed.host),
+            trust_env=trust_env,
             follow_redirects=False,
             timeout=httpx.Timeout(self._timeouts.read, connect=self._timeouts.connect),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),

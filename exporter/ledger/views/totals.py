@@ -74,7 +74,7 @@ class Attempts:
 @dataclass(slots=True)
 class _PendingZero:
     since: float
-    told: set[str] = field(default_factory=set)
+    told: frozenset[str] = frozenset()
     """The scrapers that have been answered with it at 0."""
 
 
@@ -160,7 +160,7 @@ class Totals:
             if self.scrapers.answered(scraper):
                 for key in keys:
                     if (pending := self.pending_zero.get(key)) is not None:
-                        pending.told.add(scraper)
+                        pending.told |= {scraper}
 
     def shown_at_zero(self, seconds: float) -> list[SeriesKey]:
         """The series that every scraper has been shown at 0.

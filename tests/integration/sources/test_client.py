@@ -47,6 +47,14 @@ def test_a_url_with_a_path_is_the_prefix_of_a_reverse_proxy(connect: Connect) ->
         assert connect(f"{replay.url}/cpa").get(PATH).body == b"[1]"
 
 
+def test_a_local_proxy_without_tls_needs_no_certificates(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    with ReplayProxy([_ok(b"[1]")]) as replay:
+        assert connect(replay.url).get(PATH).body == b"[1]"
+    with pytest.raises(SettingsError, match="SSL_CERT_FILE"):
+        connect("https://127.0.0.1:1")
+
+
 def test_an_ipv6_address(connect: Connect) -> None:
     with ReplayProxy([_ok(b"[1]")], host="::1") as replay:
         assert connect(replay.url).get(PATH).body == b"[1]"

@@ -17,7 +17,7 @@ UNIT = ROOT / "tests" / "unit"
 
 # Lowest first. A part imports only from rows above its own in this table, and never from its neighbours in a row.
 LAYERS = (
-    ("clock", "errors", "records", "days", "formats", "logs"),
+    ("clock", "errors", "records", "days", "formats", "logs", "memory"),
     ("settings", "quotas"),
     ("normalize",),
     ("proxy_status",),
