@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
-from exporter.errors import LedgerError
 from exporter.history.claims import proxy_fingerprint
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
@@ -25,7 +24,6 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.limits.model import LimitSource
 from exporter.limits.supabase_source import StoredLimits
@@ -41,6 +39,7 @@ from exporter.scheduler import Loop, Worker
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.client import ProxyClient
+from exporter.upkeep import DAY_MS, RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
@@ -49,10 +48,6 @@ from exporter.web.site import Site, make_app
 
 HASH_KEY_FILE = "hash.key"
 
-_UPKEEP_SECONDS = 5.0
-_RETENTION_SECONDS = 3600.0
-_DAY_MS = 86_400_000
-_REJECTED_RETENTION_MS = 30 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call under way before it cuts the connection."""
 _PATIENCE_WITH_POPS_SECONDS = 8.0
@@ -84,7 +79,7 @@ class Exporter:
 
         polled = {proxy.name for proxy in settings.proxies}
         # Of a proxy that was taken out of the settings, records may still wait to be booked, or to be tried again.
-        self._left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
+        left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
                 client=client,
@@ -106,14 +101,14 @@ class Exporter:
             for client in self._clients
         ]
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
-        self._birth_seconds = float(settings.exporter_series_birth_seconds)
-        upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
-        self._retention_ms = settings.exporter_retention_days * _DAY_MS
-        retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
         self._stopping = threading.Event()
-        self._ledger_problem = ""
-        self._clock = clock
-        labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
+        labels = Labels(
+            self._ledger.dictionary,
+            settings.aliases,
+            pseudonyms.of,
+            file=settings.exporter_config,
+            nearest_pseudonym=pseudonyms.nearest,
+        )
         self.limits = open_limits(settings, self._ledger, labels, clock)
         self._remote = open_remote(settings)
         self._history = (
@@ -131,8 +126,25 @@ class Exporter:
                 stopping=self._stopping.is_set,
             )
         )
+        upkeep = Upkeep(
+            ledger=self._ledger,
+            limits=self.limits,
+            labels=labels,
+            statuses=self.statuses,
+            left=left,
+            clock=clock,
+            birth_seconds=float(settings.exporter_series_birth_seconds),
+            retention_days=settings.exporter_retention_days,
+            sent_only=self._history is not None,
+            stopping=self._stopping,
+        )
         self._historians = _history_workers(self._history)
-        self._writers = [upkeep, retention, *self._poll_workers, *self._historians]
+        self._writers = [
+            Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
+            Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
+            *self._poll_workers,
+            *self._historians,
+        ]
         self._workers = [*self._writers, *_price_workers(self.prices)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
@@ -229,42 +241,6 @@ class Exporter:
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 
-    def _keep_up(self) -> None:
-        """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
-        try:
-            self._ledger.publish(after_seconds=self._birth_seconds)
-            self._ledger.periods.refresh()
-            self.limits.refresh()
-            for queue in self._left:
-                queue.work_off()
-            self._ledger.measure()
-        except LedgerError as exc:
-            self._tell_ledger(str(exc))
-        else:
-            self._tell_ledger("")
-
-    def _tell_ledger(self, problem: str) -> None:
-        if problem != self._ledger_problem:
-            self._ledger_problem = problem
-            if problem:
-                _log.error("ledger_failed", message=problem)
-            else:
-                _log.info("ledger_works_again")
-
-    def _prune(self) -> None:
-        newest_ms = self._ledger.newest_entry_ms()
-        if newest_ms is None:
-            return
-        now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
-        pruned = self._ledger.retention.prune(
-            entries_before_ms=now_ms - self._retention_ms,
-            rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
-            stopping=self._stopping.is_set,
-            sent_only=self._history is not None,
-        )
-        if pruned.entries or pruned.rejected:
-            _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
-
 
 def open_ledger(settings: Settings, clock: Clock, *, alone: bool = False) -> Ledger:
     """The ledger of these settings; ``alone``: no other process has it open. Raises LedgerError."""
@@ -340,7 +316,7 @@ def open_history(
         pseudonym=pseudonym,
         clock=clock,
         zone=settings.zone,
-        retention_ms=settings.exporter_retention_days * _DAY_MS,
+        retention_ms=settings.exporter_retention_days * DAY_MS,
         polled={proxy.name for proxy in settings.proxies},
         sign_of=proxy_signs(settings).__getitem__,
         tasks=[
@@ -381,7 +357,7 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
 
 def _price_workers(prices: PriceLayers) -> list[Worker]:
     user, feed = prices.user, prices.feed
-    workers = [Worker("prices-file", user.reload, lambda: _UPKEEP_SECONDS)] if user is not None else []
+    workers = [Worker("prices-file", user.reload, lambda: UPKEEP_SECONDS)] if user is not None else []
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers

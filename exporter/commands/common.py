@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,18 @@ def ready_settings(*, for_demo: bool = False) -> Settings:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return settings
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """Print a table whose columns are as wide as their cells; those named in ``right`` are aligned there."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            text.rjust(width) if name in right else text.ljust(width)
+            for text, width, name in zip(line, widths, head, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
 
 
 @contextmanager

@@ -129,10 +129,20 @@ class CredentialStore:
                 for (_, known_kind, known), id_ in list(self._credential_keys.items())
                 if known_kind == kind and known.partition("/")[0] == value
             }
+        elif kind == LABEL:
+            ids = {id_ for id_, each in list(self.credentials.items()) if each.label == value}
         else:
             ids = set(self._names.get((kind, value), ()))
         found = (self.resolved(id_) for id_ in sorted(ids))
         return list({credential.id: credential for credential in found}.values())
+
+    def called(self, kind: str) -> set[str]:
+        """All that ``credentials_with`` finds a credential by."""
+        if kind == "auth_index":
+            return {value.partition("/")[0] for _, each, value in list(self._credential_keys) if each == kind}
+        if kind == LABEL:
+            return {each.label for each in list(self.credentials.values())}
+        return {value for each, value in list(self._names) if each == kind}
 
     def resolved(self, credential: int) -> Credential:
         """The credential that stands for ``credential``: itself, or the one that it turned out to be."""

@@ -7,7 +7,6 @@ is valid and never changes. Its text never shows a secret: keys, e-mail addresse
 
 import datetime
 import zoneinfo
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,6 +41,7 @@ class SettingMeta:
 
 _ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
 _Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
+_Shown = Annotated[str, BeforeValidator(validators.alias)]
 _Alias = Annotated[
     str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
 ]
@@ -59,9 +59,10 @@ class ProxySettings(Row):
 
 
 class ClientAlias(Row):
-    """The name shown for the client that calls the proxy with ``key``."""
+    """The name shown for the client that calls the proxy with ``key``, or that has the masked label ``label``."""
 
-    key: Annotated[_Secret, Missing("It is missing.", "Add key or key_file.", instead="key_file")]
+    key: Annotated[_Secret | None, Missing("It is missing.", "Add key or key_file.", instead="key_file")] = None
+    label: _Shown | None = None
     alias: _Alias
 
 
@@ -69,13 +70,14 @@ class CredentialAlias(Row):
     """The name shown for a credential of the proxy; exactly one of the other fields says which one.
 
     ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
-    ``auth_index`` the proxy's own number of it.
+    ``auth_index`` the proxy's own number of it, ``label`` the masked label that it has without an alias.
     """
 
     key: _Secret | None = None
     email: _Secret | None = None
     file: _Secret | None = None
-    auth_index: Annotated[str, BeforeValidator(validators.alias)] | None = None
+    auth_index: _Shown | None = None
+    label: _Shown | None = None
     alias: _Alias
 
 
@@ -84,6 +86,12 @@ class Aliases(Row):
 
     clients: tuple[ClientAlias, ...] = ()
     credentials: tuple[CredentialAlias, ...] = ()
+
+    def secret_values(self) -> list[str]:
+        """Every secret by which they name somebody."""
+        secrets = [client.key for client in self.clients]
+        secrets += [value for each in self.credentials for value in (each.key, each.email, each.file)]
+        return [value.get_secret_value() for value in secrets if value is not None]
 
 
 class DefaultProxy(Row):
@@ -318,7 +326,8 @@ class Settings(Row):
             kind="file",
             unset="no file",
             in_yaml=False,
-            help="YAML file with any of these settings in lower case, several proxies, and aliases.",
+            help="YAML file with any of these settings in lower case, several proxies, and aliases. "
+            "An edit of the aliases takes effect within seconds.",
         ),
     ] = None
     log_level: Annotated[
@@ -351,45 +360,4 @@ class Settings(Row):
         """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""
         secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key]
         secrets += [proxy.management_key for proxy in self.proxies]
-        secrets += [client.key for client in self.aliases.clients]
-        for credential in self.aliases.credentials:
-            secrets += [credential.key, credential.email, credential.file]
-        return [value.get_secret_value() for value in secrets if value is not None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declared:
-    """One setting as declared above. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none."""
-
-    yaml_name: str
-    default: str
-    section: str
-    meta: SettingMeta
-
-    @property
-    def env_name(self) -> str:
-        return self.yaml_name.upper()
-
-    @property
-    def file_name(self) -> str:
-        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
-        return f"{self.env_name}_FILE" if self.meta.secret else ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names in the environment."""
-        return tuple(name for name in (self.env_name, self.meta.also, self.file_name) if name)
-
-
-def declared() -> Iterator[Declared]:
-    """All settings that have a name in the environment, in the order of the reference page."""
-    section = ""
-    for model in (DefaultProxy, Settings):
-        for name, field in model.model_fields.items():
-            for meta in field.metadata:
-                if isinstance(meta, SettingMeta):
-                    section = meta.section or section
-                    default = "" if field.default in (None, ()) else str(field.default)
-                    if isinstance(field.default, bool):
-                        default = default.lower()
-                    yield Declared(yaml_name=name, default=default, section=section, meta=meta)
+        return [value.get_secret_value() for value in secrets if value is not None] + self.aliases.secret_values()

@@ -3,7 +3,8 @@
 import textwrap
 from itertools import groupby
 
-from exporter.settings.model import Declared, SettingMeta, declared
+from exporter.settings.declared import Declared, declared
+from exporter.settings.model import SettingMeta
 
 _INTRODUCTION = """\
 # Settings
@@ -30,11 +31,19 @@ characters `A-Z a-z 0-9 _ . -`; it is the label `proxy`, and a renamed proxy is 
 `management_key` or `management_key_file`. The name `default` is the proxy of `CLIPROXY_MANAGEMENT_KEY`. Each server is
 configured once, because its usage queue can have one reader only.
 
+`cliproxy-exporter names` prints, on your terminal only, whose each label is: e-mail address, file name, or the end of a
+key. `cliproxy-exporter names --write FILE` also adds an alias for each that has none to this file, for you to edit. An
+edit of the aliases takes effect within seconds and splits no total, but a renamed series is a new one to Prometheus; an
+edit with a mistake is not used. All other settings are read at the start.
+
 An alias has 1 to 100 printable characters and is unique among clients, and among credentials. A client is named by
-`key` or `key_file` (the key with which it calls the proxy), a credential by exactly one of `key` (an upstream API key),
-`email`, `file` (its file name on the proxy) and `auth_index` (which changes when CLIProxyAPI is upgraded). Of several
-accounts with one e-mail address each has its provider or masked label behind the alias; one that the proxy lists no
-more does not count for that. [proxies.md](proxies.md#accounts) says what one account is.
+`key` or `key_file` (the key with which it calls the proxy) or `label`, a credential by exactly one of `key` (an upstream
+API key), `email`, `file` (its file name on the proxy), `auth_index` (which changes when CLIProxyAPI is upgraded) and
+`label`. A `label` is the masked one that is shown without an alias; it holds as long as the
+[hash key](operations.md#the-data-directory). Of several accounts with one e-mail address each has its provider or masked
+label behind the alias; one that the proxy lists no more does not count for that.
+[proxies.md](proxies.md#accounts) says what one account is. An alias that fits nothing, or several accounts, is named by
+the status page and the log.
 
 ```yaml
 proxies:
@@ -56,6 +65,8 @@ aliases:
       alias: team account
     - file: claude-someone.json
       alias: second account
+    - label: gemini-80fbd2d227
+      alias: paid key
 ```
 
 ## Of the predecessor

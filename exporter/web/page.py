@@ -107,6 +107,8 @@ class Page:
                 price_problems=self.prices.problems,
                 limit_problems=self.limits.problems,
                 unmatched_limits=self.limits.current.unmatched,
+                alias_problem=self.labels.file_problem,
+                misfits=self.labels.misfits,
                 history=history,
                 folded=self.ledger.dictionary.folded,
                 moment=moment,

@@ -27,7 +27,7 @@ LAYERS = (
     ("limits",),
     ("ingest",),
     ("history",),
-    ("metrics", "web", "scheduler"),
+    ("metrics", "web", "scheduler", "upkeep"),
     ("app",),
     ("commands",),
     ("cli",),
