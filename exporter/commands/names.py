@@ -129,10 +129,11 @@ class _Book:
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
             handle = ("email", email) if emails.count(email) == 1 else ("file", file)
             if not handle[1]:
-                handle = (LABEL, known.label if known is not None else "")
+                handle = (LABEL, known.masked if known is not None else "")
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
-            called = {*account.names, ("auth_index", account.auth_index), (LABEL, known.label if known else "")}
+            masked = {known.label, known.readable} if known is not None else set()
+            called = {*account.names, ("auth_index", account.auth_index), *((LABEL, each) for each in masked)}
             open_ = handle[1] and not self._labels.credential_has_alias(called)
             found.append(
                 _Named(

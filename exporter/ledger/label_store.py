@@ -216,14 +216,18 @@ class LabelStore(CredentialStore):
             kind, value = "auth_index", record.auth_index
             if (proxy, value) in self._shared_handles:
                 value = shared_handle(value, record.provider)
-            label = f"{record.provider}-{record.auth_index[:_LABEL_DIGITS]}"
+            shown = record.auth_index
         elif record.source and record.source != record.client:
-            kind, value = "account", record.source
-            label = f"{record.provider}-{record.source[:_LABEL_DIGITS]}"
+            kind, value, shown = "account", record.source, record.source
         else:
-            kind, value = "provider", record.provider
             label = f"{record.provider}-unidentified"
-        return self._keyed_credential(connection, proxy, kind, value, label=label)
+            return self._keyed_credential(connection, proxy, "provider", record.provider, label=label)
+        known = self.bound(proxy, kind, value)
+        if known is not None:
+            return known
+        label = f"{record.provider}-{shown[:_LABEL_DIGITS]}"
+        readable = self.readable_label(proxy, record.provider, "", shown)
+        return self._keyed_credential(connection, proxy, kind, value, label=label, readable=readable)
 
 
 def _client_label(pseudonym: str) -> str:

@@ -157,7 +157,7 @@ class Labels:
         """The label of a credential, or of the one that it turned out to be."""
         self._refresh()
         found = self._dictionary.resolved(id_)
-        return self._credentials.get(found.id) or found.label
+        return self._credentials.get(found.id) or found.masked
 
     def alias_of_client(self, pseudonym: str) -> str:
         """The alias of a client, met or not; empty without one."""
@@ -239,7 +239,7 @@ class Labels:
                 elif all(other.provider != credential.provider for other in others):
                     labels[credential.id] = f"{alias}-{credential.provider}"
                 else:
-                    labels[credential.id] = f"{alias}-{credential.label}"
+                    labels[credential.id] = f"{alias}-{credential.masked}"
         return labels
 
 

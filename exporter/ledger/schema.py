@@ -216,6 +216,11 @@ update installation set unbooked_entries
     = (select count(*) from entry) - (select coalesce(sum(booked), 0) from proxy);
 """
 
+_READABLE = """
+-- What a credential is shown as without an alias; empty where that is `label`, which names it in the history.
+alter table credential add column readable text not null default '';
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -231,5 +236,6 @@ MIGRATIONS = (
     _CHECKSUMS,
     _IDENTITY,
     _ENTRIES,
+    _READABLE,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

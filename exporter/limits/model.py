@@ -32,13 +32,17 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Whose usage it is, as it is shown."""
+    """Whose usage it is, as it is shown.
+
+    ``credential_in_history`` is how the history names the credential: limits written before labels became readable do.
+    """
 
     proxy: str
     provider: str
     model: str
     credential: str
     client: str
+    credential_in_history: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ class Limit:
         return (
             (not self.provider or self.provider.lower() == usage.provider.lower())
             and _is_like(self.proxy, usage.proxy)
-            and _is_like(self.credential, usage.credential)
+            and (_is_like(self.credential, usage.credential) or self.credential == usage.credential_in_history)
             and _is_like(self.client, usage.client)
             and (not self.models or any(_is_like(model.lower(), usage.model.lower()) for model in self.models))
             and (not self.model_pattern or self._finds(usage.model))

@@ -36,14 +36,14 @@ key. `cliproxy-exporter names --write FILE` also adds an alias for each that has
 edit of the aliases takes effect within seconds and splits no total, but a renamed series is a new one to Prometheus; an
 edit with a mistake is not used. All other settings are read at the start.
 
-An alias has 1 to 100 printable characters and is unique among clients, and among credentials. A client is named by
-`key` or `key_file` (the key with which it calls the proxy) or `label`, a credential by exactly one of `key` (an upstream
-API key), `email`, `file` (its file name on the proxy), `auth_index` (which changes when CLIProxyAPI is upgraded) and
-`label`. A `label` is the masked one that is shown without an alias; it holds as long as the
-[hash key](operations.md#the-data-directory). Of several accounts with one e-mail address each has its provider or masked
-label behind the alias; one that the proxy lists no more does not count for that.
-[proxies.md](proxies.md#accounts) says what one account is. An alias that fits nothing, or several accounts, is named by
-the status page and the log.
+An alias has 1 to 100 printable characters and is unique among clients, and among credentials. It names a client by one
+of `key`, `key_file` (the key with which it calls the proxy) and `label`; it names a credential by one of `key` (an
+upstream API key), `email`, `file` (its file name on the proxy), `auth_index` (which changes when CLIProxyAPI is
+upgraded) and `label`. A `label` is the masked one that is shown without an alias; it holds as long as the
+[hash key](operations.md#the-data-directory). Of several accounts with one e-mail address each has its provider or its
+masked label behind the alias; one that the proxy lists no more does not count for that.
+[proxies.md](proxies.md#accounts) says what one account is. The status page and the log name an alias that fits nothing,
+or several accounts.
 
 ```yaml
 proxies:
@@ -65,7 +65,7 @@ aliases:
       alias: team account
     - file: claude-someone.json
       alias: second account
-    - label: gemini-80fbd2d227
+    - label: gemini-key-80fb
       alias: paid key
 ```
 

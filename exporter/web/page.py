@@ -127,6 +127,7 @@ class Page:
             ],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
+            "without_alias": self.labels.without_alias,
             "history": history,
         }
 

@@ -85,6 +85,8 @@ def test_what_is_printed_is_in_no_log_ledger_or_page(desk: Desk, program: Proces
 
 
 def test_a_skeleton_is_written_and_its_names_show_without_a_restart(desk: Desk, program: Process) -> None:
+    hint = "cliproxy-exporter names --write FILE"
+    assert program.get("/").text.count(hint) == 1
     code, out, _ = desk.run("names", "--write", str(desk.file))
     assert code == 0
     number = len(CLIENTS) + len(CREDENTIALS)
@@ -97,7 +99,9 @@ def test_a_skeleton_is_written_and_its_names_show_without_a_restart(desk: Desk, 
 
     desk.file.write_text(text.replace("alias: client-1\n", "alias: Maria's laptop\n"))
     wait_until(lambda: program.metric("cliproxy_requests_total", client="Maria's laptop"))
-    assert "Maria&#39;s laptop" in program.get("/").text
+    page = program.get("/").text
+    assert "Maria&#39;s laptop" in page
+    assert hint not in page, "all have a name"
     edited = desk.file.read_text()
     assert "stays as it is" in desk.run("names", "--write", str(desk.file))[1]
     assert desk.file.read_text() == edited
