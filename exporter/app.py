@@ -178,6 +178,11 @@ class Exporter:
                 token=token.get_secret_value() if token else None, allowed_hosts=settings.exporter_allowed_hosts
             ),
         )
+        self._told = {
+            "data_dir": str(data_dir),
+            "zone": str(settings.zone),
+            "readers": ", ".join(f"{proxy.name} of {proxy.url}" for proxy in settings.proxies),
+        }
         self.web = WebServer(make_app(site), host=settings.exporter_host, port=settings.exporter_port)
 
     def statuses(self) -> Sequence[ProxyStatus]:
@@ -200,7 +205,7 @@ class Exporter:
         for worker in self._workers:
             worker.start()
         self.web.start()
-        _log.info("started", version=__version__, url=self.web.url, proxies=len(self._pollers))
+        _log.info("started", version=__version__, url=self.web.url, **self._told)
         self._loop.run(stop)
         self._stop()
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Aliases, ProxySettings, Settings
@@ -27,7 +28,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 def run(or_demo: bool = False) -> None:
     """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."""
     with exit_codes():
-        settings = ready_settings()
+        settings = ready_settings(starts=True)
         if not settings.proxies and or_demo:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
             _run_demo(settings)
@@ -104,11 +105,11 @@ def demo(
     with exit_codes():
         if proxy_url:
             click.echo("This reads a simulated proxy: all figures are invented.")
-            _run_demo_exporter(ready_settings(for_demo=True), proxy_url)
+            _run_demo_exporter(ready_settings(for_demo=True, starts=True), proxy_url)
             return
         click.echo("This is the bundled demo proxy: all figures are invented.")
         _run_demo(
-            ready_settings(for_demo=True),
+            ready_settings(for_demo=True, starts=True),
             rate=rate,
             seed=seed,
             proxy_port=proxy_port,
@@ -184,7 +185,8 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
                 "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
                 "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
             }
-        )
+        ),
+        is_demo=True,
     )
 
 
@@ -199,7 +201,7 @@ def _give_memory_back() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
-def _run_exporter(settings: Settings) -> None:
+def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     _give_memory_back()
     stop = threading.Event()
 
@@ -212,4 +214,5 @@ def _run_exporter(settings: Settings) -> None:
         signal.signal(number, begin_stop)
     exporter = Exporter(settings)
     click.echo(f"Open {exporter.web.url}/ (status) and {exporter.web.url}/metrics (for Prometheus).")
-    exporter.run(stop)
+    with announced(os.environ, settings.exporter_data_dir, is_demo=is_demo):
+        exporter.run(stop)

@@ -149,7 +149,7 @@ class Settings(Row):
         SettingMeta(
             section="Time",
             kind="IANA time zone",
-            unset="UTC",
+            unset="the machine's, else UTC",
             help="Time zone in which days, weeks and months begin, for example Europe/Berlin. "
             "Daylight saving is observed.",
         ),
@@ -211,9 +211,12 @@ class Settings(Row):
         SettingMeta(
             section="Storage",
             kind="directory",
-            help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0.",
+            unset="an existing `data` in the working directory, else `$XDG_DATA_HOME/cliproxy-exporter` "
+            "(`~/.local/share/…`, on macOS `~/Library/Application Support/…`)",
+            help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. "
+            "Without it commands use that of the running exporter.",
         ),
-    ] = Path("data")
+    ] = Path()
     exporter_retention_days: Annotated[
         int,
         BeforeValidator(validators.whole_number(1, 36_500)),
@@ -349,7 +352,7 @@ class Settings(Row):
 
     @property
     def zone(self) -> datetime.tzinfo:
-        """The time zone of days, weeks and months: ``TIMEZONE``, else the fixed offset, else UTC."""
+        """The time zone of days, weeks and months: ``TIMEZONE`` or the machine's, else the fixed offset, else UTC."""
         if self.timezone is not None:
             return zoneinfo.ZoneInfo(self.timezone)
         if self.timezone_offset_hours is not None:

@@ -73,7 +73,7 @@ aliases:
 
 `SUPABASE_PUBLISHABLE_KEY`, `SUPABASE_KEY`, `SUPABASE_SERVICE_KEY`, `OAUTH_SYNC_INTERVAL_SECONDS` and names that begin
 with `VITE_` may stay in the `.env`; they are ignored. Without any time zone setting the predecessor counted days
-at UTC+7; here the default is UTC.
+at UTC+7; here the machine's zone holds.
 """
 
 

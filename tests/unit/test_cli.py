@@ -284,10 +284,11 @@ def test_check_config_connects_beside_a_running_exporter(server: DemoServer, tmp
 
 @pytest.mark.parametrize("command", ["export", "replay"])
 def test_a_command_without_a_ledger_says_so(command: str, tmp_path: Path) -> None:
-    done = run_command(command, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY)
+    home = tmp_path / "home"
+    done = run_command(command, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY, XDG_DATA_HOME=str(home))
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
-    assert f"There is no ledger at {tmp_path / 'data'}" in sentence
+    assert f"There is no ledger at {home / 'cliproxy-exporter' / 'ledger.sqlite3'}" in sentence
     assert list(tmp_path.iterdir()) == []
 
 
