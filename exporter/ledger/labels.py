@@ -179,9 +179,13 @@ class Labels:
             for each in list(dictionary.series.values())
         )
 
+    def look_for_misfits(self) -> tuple[Misfit, ...]:
+        """The aliases that name nothing or several; none before anything was met."""
+        return (*self._of_credentials(), *self._of_clients())
+
     def find_misfits(self) -> None:
-        """Find the aliases that name nothing or several, and log each once. Before anything was met, none is told."""
-        before, self.misfits = self.misfits, (*self._of_credentials(), *self._of_clients())
+        """Look for misfits, and log each once."""
+        before, self.misfits = self.misfits, self.look_for_misfits()
         for each in self.misfits:
             if each not in before:
                 event = "alias_names_several" if each.several else "alias_names_nothing"

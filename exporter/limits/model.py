@@ -80,10 +80,10 @@ class Limit:
         """Whether this usage counts against the limit."""
         return (
             (not self.provider or self.provider.lower() == usage.provider.lower())
-            and _is_like(self.proxy, usage.proxy)
-            and (_is_like(self.credential, usage.credential) or self.credential == usage.credential_in_history)
-            and _is_like(self.client, usage.client)
-            and (not self.models or any(_is_like(model.lower(), usage.model.lower()) for model in self.models))
+            and is_like(self.proxy, usage.proxy)
+            and (is_like(self.credential, usage.credential) or self.credential == usage.credential_in_history)
+            and is_like(self.client, usage.client)
+            and (not self.models or any(is_like(model.lower(), usage.model.lower()) for model in self.models))
             and (not self.model_pattern or self._finds(usage.model))
         )
 
@@ -130,7 +130,8 @@ def moment_ms(text: str, *, default_zone: tzinfo | None = None) -> int | None:
     return None if zone is None else epoch_ms(moment.replace(tzinfo=zone))
 
 
-def _is_like(wanted: str, name: str) -> bool:
+def is_like(wanted: str, name: str) -> bool:
+    """Whether a name is the one that is wanted: itself, or by glob; an empty one wants all."""
     # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
     return not wanted or wanted == name or fnmatchcase(name, wanted)
 

@@ -165,7 +165,7 @@ def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.Compl
     return subprocess.run(
         [*_PYTHON, "-m", "exporter", *arguments],
         cwd=cwd,
-        env=environment(settings),
+        env=environment({"EXPORTER_PORT": "0", **settings}),  # whoever has the usual one on this machine
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
