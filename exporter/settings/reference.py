@@ -20,8 +20,8 @@ A setting is looked for in the environment, then in the file `.env` of the worki
   Set either the name or the name with `_FILE`, not both.
 - Relative paths are below the working directory, those in the YAML file below the directory of that file.
 - `.env` is taken literally: `${NAME}` in a value is not replaced.
-- `cliproxy-exporter check-config` shows all problems at once, and whether the data directory can be written and the port
-  is free; with `--connect` it also asks the proxies, and compares aliases and limits with what they have.
+- `cliproxy-exporter check-config` shows all problems at once, and whether the data directory can be written and the
+  port is free; with `--connect` it also asks the proxies, and compares aliases and limits with what they have.
 """
 
 _YAML = """\
