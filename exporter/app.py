@@ -130,6 +130,7 @@ class Exporter:
             ledger=self._ledger,
             limits=self.limits,
             labels=labels,
+            prices=self.prices,
             statuses=self.statuses,
             left=left,
             clock=clock,
@@ -138,6 +139,7 @@ class Exporter:
             sent_only=self._history is not None,
             stopping=self._stopping,
         )
+        self.reload = upkeep.reload
         self._historians = _history_workers(self._history)
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
@@ -172,6 +174,7 @@ class Exporter:
             exposition=exposition,
             page=page,
             trigger=self.trigger,
+            reload=self.reload,
             limits=self.limits,
             clock=clock,
             access=Access(

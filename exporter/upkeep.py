@@ -12,6 +12,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
+from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 
 UPKEEP_SECONDS = 5.0
@@ -32,6 +33,7 @@ class Upkeep:
         ledger: Ledger,
         limits: LimitBoard,
         labels: Labels,
+        prices: PriceLayers,
         statuses: Statuses,
         left: Sequence[QueueIngest],
         clock: Clock,
@@ -44,6 +46,7 @@ class Upkeep:
         self._ledger = ledger
         self._limits = limits
         self._labels = labels
+        self._prices = prices
         self._statuses = statuses
         self._left = left
         self._clock = clock
@@ -69,6 +72,20 @@ class Upkeep:
             self._tell_ledger(str(exc))
         else:
             self._tell_ledger("")
+
+    def reload(self) -> list[str]:
+        """Read the files of aliases, prices and limits now. What is not in use then, a sentence each."""
+        if self._prices.user is not None:
+            self._prices.user.reload(now=True)
+        self._labels.reload(now=True)
+        problems = [self._labels.file_problem, self._prices.user.problem if self._prices.user is not None else ""]
+        try:
+            self._limits.refresh(now=True)
+        except LedgerError as exc:
+            problems.append(str(exc))
+        problems = [problem for problem in (*problems, *self._limits.problems) if problem]
+        _log.info("reloaded", problems=len(problems))
+        return problems
 
     def _tell_ledger(self, problem: str) -> None:
         if problem != self._ledger_problem:

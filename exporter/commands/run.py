@@ -21,12 +21,16 @@ from exporter.simulator import versions
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """From glibc's malloc.h."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STANDARD = (0, 1, 2)
 
 
 @click.command(epilog="Example: CLIPROXY_URL=http://localhost:8317 CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run")
 @click.option("--or-demo", is_flag=True, help="Run the bundled demo proxy if no proxy is configured.")
 def run(or_demo: bool = False) -> None:
-    """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."""
+    """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C.
+
+    SIGHUP reads the files of aliases, limits and prices again. If the terminal was closed, it ends the exporter.
+    """
     with exit_codes():
         settings = ready_settings(starts=True)
         if not settings.proxies and or_demo:
@@ -201,6 +205,11 @@ def _give_memory_back() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
+def _terminals() -> list[int]:
+    """Those of standard input, output and error that are a terminal which has not been closed."""
+    return [number for number in _STANDARD if os.isatty(number)]
+
+
 def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     _give_memory_back()
     stop = threading.Event()
@@ -213,6 +222,18 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     for number in _STOPPING:
         signal.signal(number, begin_stop)
     exporter = Exporter(settings)
+    terminals = _terminals()
+
+    def hang_up(*_: object) -> None:
+        if terminals and not _terminals():
+            for number in terminals:
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)  # what is still said must not fail
+            begin_stop()
+        else:
+            threading.Thread(target=exporter.reload, name="reload", daemon=True).start()
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, hang_up)
     click.echo(f"Open {exporter.web.url}/ (status) and {exporter.web.url}/metrics (for Prometheus).")
     with announced(os.environ, settings.exporter_data_dir, is_demo=is_demo):
         exporter.run(stop)

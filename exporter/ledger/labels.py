@@ -108,9 +108,9 @@ class Labels:
     def version(self) -> int:
         return self._dictionary.labels_version + self._taken
 
-    def reload(self) -> None:
-        """Take over the aliases of the file if it has changed."""
-        if self._file is None or not self._file.reload():
+    def reload(self, *, now: bool = False) -> None:
+        """Take over the aliases of the file if it has changed, or ``now``."""
+        if self._file is None or not self._file.reload(now=now):
             return
         self.file_problem = self._file.problem
         if not self.file_problem:

@@ -115,8 +115,8 @@ class LimitSource(Protocol):
         """What of the last change is not in use, and why, a sentence each."""
         ...
 
-    def reload(self) -> None:
-        """Take over what has changed."""
+    def reload(self, *, now: bool = False) -> None:
+        """Take over what has changed; ``now``: a file also if it is just being written."""
         ...
 
 

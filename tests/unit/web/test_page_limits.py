@@ -157,7 +157,7 @@ class _Source:
         )
     )
 
-    def reload(self) -> None:
+    def reload(self, *, now: bool = False) -> None:
         pass
 
 
