@@ -107,6 +107,7 @@ class _Book:
     def __init__(self, ledger: Ledger, labels: Labels) -> None:
         self._dictionary = ledger.dictionary
         self._labels = labels
+        self._client_aliases = labels.aliases_of_clients()
         self._credentials: defaultdict[int, int] = defaultdict(int)
         self._clients: defaultdict[int, int] = defaultdict(int)
         with ledger.reading() as connection:
@@ -176,14 +177,14 @@ class _Book:
         listed = {pseudonym: dictionary.client_with(pseudonym) for pseudonym in raw}
         for pseudonym, id_ in listed.items():
             found.append(self._client(pseudonym, id_, _end_of(raw[pseudonym])))
-        for id_, label in dictionary.clients.items():
-            if id_ not in listed.values() and label != OTHER:
-                found.append(self._client(dictionary.pseudonym_labelled(label) or "", id_, "not listed by a proxy"))
+        for pseudonym, label in dictionary.clients_by_pseudonym().items():
+            if pseudonym not in listed and label != OTHER:
+                found.append(self._client(pseudonym, dictionary.client_with(pseudonym), "not listed by a proxy"))
         return found
 
     def _client(self, pseudonym: str, id_: int | None, name: str) -> _Named:
         masked = self._dictionary.client_label(pseudonym)
-        alias = self._labels.alias_of_client(pseudonym)
+        alias = self._client_aliases.get(pseudonym, "")
         return _Named(
             proxy="",
             label=alias or masked,

@@ -99,10 +99,6 @@ class LabelStore(CredentialStore):
         """The labels of all clients."""
         return {pseudonym: self.clients[id_] for pseudonym, id_ in list(self._client_ids.items())}
 
-    def pseudonym_labelled(self, label: str) -> str | None:
-        """The pseudonym of the client that has this label."""
-        return next((each for each, known in self.clients_by_pseudonym().items() if known == label), None)
-
     def client_label(self, pseudonym: str) -> str:
         """The label of a client without an alias, also of one that has not been met yet."""
         id_ = self._client_ids.get(pseudonym)

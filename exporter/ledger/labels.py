@@ -151,7 +151,7 @@ class Labels:
 
     def client_called(self, alias: str) -> str | None:
         """The pseudonym of the client that the configuration calls ``alias``."""
-        return next((self._pseudonym_of(each) for each in self._client_aliases if each.alias == alias), None)
+        return next((pseudonym for each, pseudonym in self._of_whom() if each.alias == alias), None)
 
     def credential(self, id_: int) -> str:
         """The label of a credential, or of the one that it turned out to be."""
@@ -159,10 +159,9 @@ class Labels:
         found = self._dictionary.resolved(id_)
         return self._credentials.get(found.id) or found.masked
 
-    def alias_of_client(self, pseudonym: str) -> str:
-        """The alias of a client, met or not; empty without one."""
-        of_client = (each.alias for each in self._client_aliases if self._pseudonym_of(each) == pseudonym)
-        return next(of_client, "")
+    def aliases_of_clients(self) -> dict[str, str]:
+        """The aliases of clients, met or not, by pseudonym."""
+        return {pseudonym: each.alias for each, pseudonym in self._of_whom() if pseudonym is not None}
 
     def credential_has_alias(self, names: Collection[tuple[str, str]]) -> bool:
         """Whether an alias is for a credential, met or not, that is known by these fields of an alias."""
@@ -204,8 +203,8 @@ class Labels:
 
     def _of_clients(self) -> Iterator[Misfit]:
         clients = self._dictionary.clients_by_pseudonym()
-        for each in self._client_aliases if clients else ():
-            if self._pseudonym_of(each) not in clients:
+        for each, pseudonym in self._of_whom() if clients else ():
+            if pseudonym not in clients:
                 known = set(clients.values()) if each.kind == LABEL else clients.keys()
                 found = self._nearest(each, known)
                 yield Misfit(each.alias, False, tuple(filter(None, [clients.get(found, found)])))
@@ -215,8 +214,10 @@ class Labels:
             return self._nearest_pseudonym(alias.given.get_secret_value(), known)
         return nearest(alias.value, known)
 
-    def _pseudonym_of(self, alias: Alias) -> str | None:
-        return alias.value if alias.kind != LABEL else self._dictionary.pseudonym_labelled(alias.value)
+    def _of_whom(self) -> list[tuple[Alias, str | None]]:
+        """The aliases of clients, each with the pseudonym that it is for; None for a label that nobody has."""
+        labelled = {label: pseudonym for pseudonym, label in self._dictionary.clients_by_pseudonym().items()}
+        return [(each, labelled.get(each.value) if each.kind == LABEL else each.value) for each in self._client_aliases]
 
     def _refresh(self) -> None:
         with self._lock:
@@ -224,10 +225,9 @@ class Labels:
             if version == self._seen:
                 return
             self._clients = {
-                id_: each.alias
-                for each in self._client_aliases
-                if (pseudonym := self._pseudonym_of(each)) is not None
-                and (id_ := self._dictionary.client_with(pseudonym)) is not None
+                id_: alias
+                for pseudonym, alias in self.aliases_of_clients().items()
+                if (id_ := self._dictionary.client_with(pseudonym)) is not None
             }
             self._credentials = self._aliased_credentials()
             self._seen = version
