@@ -25,7 +25,7 @@ def compare_names(
     ``asked`` is what each proxy answered. A ledger of its own knows that alone: the real one also remembers what is
     gone, belongs to an exporter that may be running, and is only read.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=settings.exporter_data_dir) as folder:
         present = Ledger(Path(folder) / FILE_NAME, clock=clock, zone=settings.zone)
         for proxy, names in asked.items():
             present.register(proxy)
