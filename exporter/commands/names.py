@@ -1,7 +1,7 @@
 """``cliproxy-exporter names``: whose each label is, told on the terminal alone, and a list of aliases to begin with."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -128,8 +128,8 @@ class _Book:
                 continue  # another login of the account, or a key that is listed twice
             met |= {known.id} if known is not None else set()
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
-            handle = ("email", email) if emails.count(email) == 1 else ("file", file)
-            if not handle[1]:
+            handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
+            if not handle[1] or not handle[1].isprintable():  # else no setting could hold it
                 handle = (LABEL, known.masked if known is not None else "")
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
@@ -217,12 +217,13 @@ def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tz
 
 
 def _write(file: Path, settings: Settings, credentials: Sequence[_Named], clients: Sequence[_Named]) -> None:
-    def suggestions(some: Iterable[_Named]) -> list[Suggestion]:
-        return [
-            Suggestion(*each.handle, each.suggested, about=f"{each.label}, {each.name}")
-            for each in some
-            if each.handle is not None
-        ]
+    def suggestions(some: Iterable[_Named]) -> Collection[Suggestion]:
+        found: dict[tuple[str, str], Suggestion] = {}
+        for each in some:
+            if each.handle is not None:  # one alias is for an account at all proxies
+                suggestion = Suggestion(*each.handle, each.suggested, about=f"{each.label}, {each.name}")
+                found.setdefault(each.handle, suggestion)
+        return found.values()
 
     written = write_suggestions(file, clients=suggestions(clients), credentials=suggestions(credentials))
     click.echo()

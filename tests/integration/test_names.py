@@ -1,5 +1,6 @@
 """``cliproxy-exporter names``: it tells on the terminal whose each label is, and on the terminal alone."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -136,3 +137,20 @@ def test_it_needs_a_proxy_and_a_ledger(desk: Desk) -> None:
     del desk.settings["CLIPROXY_URL"], desk.settings["CLIPROXY_MANAGEMENT_KEY"]
     code, _, err = desk.run("names")
     assert (code, err[:23]) == (2, "No proxy is configured.")
+
+
+def test_an_account_at_two_proxies_gets_one_alias(tmp_path: Path, server: DemoServer) -> None:
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as second:
+        desk = Desk(tmp_path, server.url)
+        office = {"name": "office", "url": second.url, "management_key": MANAGEMENT_KEY}
+        desk.file.write_text(f"proxies:\n- {json.dumps(office)}\n")
+        with exporter_process(desk.folder, **desk.settings) as program:
+            wait_until(lambda: program.metric("cliproxy_up") == 2)
+            code, out, _ = desk.run("names", "--write", str(desk.file))
+            assert code == 0
+            assert f"Added {len(CLIENTS) + len(CREDENTIALS)} aliases" in out
+            assert out.splitlines()[0].split() == ["account", "name", "provider", "last", "use", "proxy"]
+            assert out.count("alice.claude@demo.example") == 2
+            (alias,) = re.findall(r"email: alice.claude@demo.example\n +alias: (.*)", desk.file.read_text())
+            wait_until(lambda: program.metric("cliproxy_credential_info", credential=alias) == 2)
+            assert program.stop() == 0
