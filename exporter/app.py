@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
-from exporter.errors import LedgerError
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.ingest.poller import Poller
@@ -19,8 +18,6 @@ from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
-from exporter.ledger.store.retention import believable_now_ms
-from exporter.memory import give_back
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
@@ -39,6 +36,7 @@ from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import ProxyStatus
 from exporter.scheduler import Loop, Worker
 from exporter.settings.model import Settings
+from exporter.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.web.access import Access
 from exporter.web.config_file import Passwords, WebConfig, open_web_config
 from exporter.web.overview import Overview
@@ -46,10 +44,6 @@ from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
 
-_UPKEEP_SECONDS = 5.0
-_RETENTION_SECONDS = 3600.0
-_DAY_MS = 86_400_000
-_REJECTED_RETENTION_MS = 30 * _DAY_MS
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call under way before it cuts the connection."""
 _PATIENCE_WITH_POPS_SECONDS = 8.0
@@ -83,7 +77,7 @@ class Exporter:
 
         polled = {proxy.name for proxy in settings.proxies}
         # Of a proxy that was taken out of the settings, records may still wait to be booked, or to be tried again.
-        self._left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
+        left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
                 client=client,
@@ -105,14 +99,14 @@ class Exporter:
             for client in self._clients
         ]
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
-        self._birth_seconds = float(settings.exporter_series_birth_seconds)
-        upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
-        self._retention_ms = settings.exporter_retention_days * _DAY_MS
-        retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
         self._stopping = threading.Event()
-        self._ledger_problem = ""
-        self._clock = clock
-        labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
+        labels = Labels(
+            self._ledger.dictionary,
+            settings.aliases,
+            pseudonyms.of,
+            file=settings.exporter_config,
+            nearest_pseudonym=pseudonyms.nearest,
+        )
         self.limits = open_limits(settings, self._ledger, labels, clock)
         self._remote = open_remote(settings)
         self._history = (
@@ -130,9 +124,28 @@ class Exporter:
                 stopping=self._stopping.is_set,
             )
         )
+        upkeep = Upkeep(
+            ledger=self._ledger,
+            limits=self.limits,
+            labels=labels,
+            prices=self.prices,
+            statuses=self.statuses,
+            left=left,
+            clock=clock,
+            birth_seconds=float(settings.exporter_series_birth_seconds),
+            retention_days=settings.exporter_retention_days,
+            sent_only=self._history is not None,
+            stopping=self._stopping,
+        )
+        self.reload = upkeep.reload
         self._historians = _history_workers(self._history)
         self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
-        self._writers = [upkeep, retention, *self._poll_workers, *self._historians]
+        self._writers = [
+            Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
+            Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
+            *self._poll_workers,
+            *self._historians,
+        ]
         self._workers = [*self._writers, *_price_workers(self.prices), *_notice_workers(self._notifier)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
@@ -162,6 +175,7 @@ class Exporter:
             exposition=exposition,
             page=page,
             trigger=self.trigger,
+            reload=self.reload,
             limits=self.limits,
             clock=clock,
             access=Access(
@@ -170,6 +184,11 @@ class Exporter:
                 passwords=Passwords(web_config.basic_auth_users),
             ),
         )
+        self._told = {
+            "data_dir": str(data_dir),
+            "zone": str(settings.zone),
+            "readers": ", ".join(f"{proxy.name} of {proxy.url}" for proxy in settings.proxies),
+        }
         self.web = WebServer(
             make_app(site),
             host=settings.exporter_host,
@@ -198,7 +217,7 @@ class Exporter:
         for worker in self._workers:
             worker.start()
         self.web.start()
-        _log.info("started", version=__version__, url=self.web.url, proxies=len(self._pollers))
+        _log.info("started", version=__version__, url=self.web.url, **self._told)
         self._loop.run(stop)
         self._stop()
 
@@ -241,47 +260,10 @@ class Exporter:
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 
-    def _keep_up(self) -> None:
-        """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
-        give_back()
-        try:
-            self._ledger.publish(after_seconds=self._birth_seconds)
-            self._ledger.periods.refresh()
-            self.limits.refresh()
-            for queue in self._left:
-                queue.work_off()
-            self._ledger.measure()
-        except LedgerError as exc:
-            self._tell_ledger(str(exc))
-        else:
-            self._tell_ledger("")
-
-    def _tell_ledger(self, problem: str) -> None:
-        if problem != self._ledger_problem:
-            self._ledger_problem = problem
-            if problem:
-                _log.error("ledger_failed", message=problem)
-            else:
-                _log.info("ledger_works_again")
-
-    def _prune(self) -> None:
-        newest_ms = self._ledger.newest_entry_ms()
-        if newest_ms is None:
-            return
-        now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
-        pruned = self._ledger.retention.prune(
-            entries_before_ms=now_ms - self._retention_ms,
-            rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
-            stopping=self._stopping.is_set,
-            sent_only=self._history is not None,
-        )
-        if pruned.entries or pruned.rejected:
-            _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)
-
 
 def _price_workers(prices: PriceLayers) -> list[Worker]:
     user, feed = prices.user, prices.feed
-    workers = [Worker("prices-file", user.reload, lambda: _UPKEEP_SECONDS)] if user is not None else []
+    workers = [Worker("prices-file", user.reload, lambda: UPKEEP_SECONDS)] if user is not None else []
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers

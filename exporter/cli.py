@@ -15,10 +15,12 @@ COMMANDS = {
         "List false starts, the newest first: sudden first values of a proxy that sends no single requests.",
     ),
     "limits": ("limits", "Print all limits and the providers' windows, nearest to exhaustion first."),
+    "names": ("names", "Print each account and client with its label, and whose it is."),
     "notify": ("notify", "Send a test message to everyone whom the exporter would warn about limits."),
     "price": ("price", "Show what MODEL costs, where the price is from, and the sum for a request."),
     "replay": ("replay", "Run kept rejected records through this version's code, after an upgrade for example."),
     "run": ("run", "Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."),
+    "try-key": ("try_key", "Try a refused management key once, now, after it was mended at CPA's side."),
 }
 """Each command by name: its module in ``exporter.commands``, and the first sentence of its help."""
 

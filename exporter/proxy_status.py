@@ -70,7 +70,8 @@ STATES: Mapping[str, State] = {
     "key_refused": State(
         headline="refuses the management key",
         meaning="It does not accept the management key. Calls have stopped.",
-        advice="Set the right key and restart the exporter. See [below](#what-a-refused-key-does-and-why).",
+        advice="Set the right key and restart the exporter; or mend it in CPA, then run `cliproxy-exporter try-key`."
+        " See [below](#what-a-refused-key-does-and-why).",
     ),
     "banned": State(
         headline="has banned this address",

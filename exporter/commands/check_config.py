@@ -1,16 +1,24 @@
-"""``cliproxy-exporter check-config``: the settings, and with ``--connect`` the proxies and Supabase."""
+"""``cliproxy-exporter check-config``: settings and machine, and with ``--connect`` the proxies and Supabase."""
+
+import tempfile
+from pathlib import Path
 
 import click
 
 from exporter.clock import Clock, SystemClock
+from exporter.commands.check_names import compare_names
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
 from exporter.errors import ProxyError
 from exporter.history.preflight import check_project
+from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.ledger.ledger import Ledger
-from exporter.opening import connect, open_ledger, open_remote, proxy_signs
-from exporter.settings.load import no_proxy_sentence
+from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote, proxy_signs
+from exporter.settings.load import Loaded, no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
+from exporter.sources.names import Names, fetch_names
+from exporter.web.server import AddressInUseError, check_address
 
 
 @click.command("check-config", epilog="Example: cliproxy-exporter check-config --connect")
@@ -18,13 +26,17 @@ from exporter.sources.detect import detect
     "--connect",
     "also_connect",
     is_flag=True,
-    help="Also ask each proxy, and Supabase if it is set; nothing is changed there. A management key that was refused"
+    help="Also ask each proxy, and Supabase if it is set, and compare aliases and limits with what is there; nothing is"
+    " changed there. A management key that was refused"
     " lately is not tried again, so this cannot get you banned.",
 )
 def check_config(also_connect: bool) -> None:
-    """Check the settings and print all problems at once, each with what to do."""
+    """Check the settings and print all problems at once, each with what to do.
+
+    Also whether the data directory can be written and the port is free, and in which zone days begin.
+    """
     with exit_codes():
-        loaded = load()
+        loaded = load(starts=True)
         for note in (*loaded.notes, *loaded.warnings):
             click.echo(f"warning: {note}" if note in loaded.warnings else f"note: {note}")
         for problem in loaded.problems:
@@ -37,35 +49,98 @@ def check_config(also_connect: bool) -> None:
         for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
         click.echo("The settings are valid.")
-        if also_connect and not _connect(loaded.settings):
+        works = _check_machine(loaded)
+        if (also_connect and not _connect(loaded.settings)) or not works:
             raise SystemExit(FAILED)
+
+
+def _check_machine(loaded: Loaded) -> bool:
+    """Whether this machine has what ``run`` needs."""
+    settings = loaded.require()
+    works = True
+    data_dir = settings.exporter_data_dir
+    is_running = is_in_use(data_dir)
+    if problem := _unwritable(data_dir):
+        works = False
+        click.echo(f"problem: {problem}")
+    else:
+        click.echo(f"data directory: {data_dir} can be written")
+    address = f"{settings.exporter_host}:{settings.exporter_port}"
+    if is_running:
+        click.echo(f"port: {address} is not tried, because an exporter runs with this data directory")
+    else:
+        try:
+            check_address(settings.exporter_host, settings.exporter_port)
+        except AddressInUseError as exc:
+            works = False
+            click.echo(f"problem: {exc}")
+        else:
+            click.echo(f"port: {address if settings.exporter_port else 'any port'} is free")
+    is_set = any(loaded.sources[name] != "default" for name in ("TIMEZONE", "TIMEZONE_OFFSET_HOURS"))
+    machines = "the machine's zone" if settings.timezone else "because this machine names no zone: set TIMEZONE"
+    click.echo(f"days: begin at midnight in {settings.zone}{'' if is_set else f', {machines}'}")
+    files = (settings.exporter_config, settings.exporter_prices_file, settings.exporter_limits_file)
+    for file in filter(None, files):
+        click.echo(f"file: {file} is valid")
+    return works
+
+
+def _unwritable(data_dir: Path) -> str:
+    """Why the data directory cannot be used; empty if it can. Nothing is left there."""
+    place = next(each for each in (data_dir, *data_dir.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        for name in (FILE_NAME, HASH_KEY_FILE):
+            if (data_dir / name).exists():
+                with (data_dir / name).open("rb" if name == HASH_KEY_FILE else "r+b"):
+                    pass
+    except OSError as exc:
+        return (
+            f"The data directory {data_dir} cannot be used ({exc.strerror}: {exc.filename or place}). Give the"
+            " exporter's user write access, or set EXPORTER_DATA_DIR to a directory that it can write."
+        )
+    return ""
 
 
 def _connect(settings: Settings) -> bool:
     """Ask the proxies and Supabase; whether all is as it should be."""
     clock = SystemClock()
     ledger = open_ledger(settings, clock)
+    pseudonyms = open_pseudonyms(settings)
+    asked: dict[str, Names] = {}
     try:
-        works = [_check_proxy(proxy, ledger, clock) for proxy in settings.proxies]
+        works = [_check_proxy(proxy, ledger, clock, pseudonyms, asked) for proxy in settings.proxies]
+        if len(asked) == len(settings.proxies):  # else what fits nothing may be for what could not be read
+            for sentence in compare_names(settings, asked, ledger=ledger, pseudonyms=pseudonyms, clock=clock):
+                click.echo(f"warning: {sentence}")
         works.append(_check_history(settings, ledger, clock))
     finally:
         ledger.close()
     return all(works)
 
 
-def _check_proxy(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> bool:
+def _check_proxy(
+    proxy: ProxySettings, ledger: Ledger, clock: Clock, pseudonyms: Pseudonyms, asked: dict[str, Names]
+) -> bool:
+    """Whether it can be read; its names are in ``asked`` then."""
     client = connect(proxy, ledger, clock)
     if ledger.flow(proxy.name).last_success_ms is None and (sentence := client.before_first_call()):
         click.echo(f"proxy {proxy.name}: {sentence}")
     try:
         source = detect(client)
         flags = source.read_flags()
+        names = fetch_names(client, source.paths, pseudonyms.of, now_ms=int(clock.now() * 1000))
     except ProxyError as exc:
         click.echo(f"problem: {exc}")
         return False
     finally:
         client.close()
     click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.paths.api})")
+    for problem in names.problems:
+        click.echo(f"warning: {problem}")
+    if not names.problems:
+        asked[proxy.name] = names
     if flags.publishing_enabled is False:
         click.echo(
             f"problem: proxy {proxy.name} does not record usage: set usage-statistics-enabled: true in its config.yaml."

@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from exporter.commands.machine import find_data_dir, machine_zone
 from exporter.errors import ExporterError, SettingsError
 from exporter.limits.yaml_source import check_limits_file
 from exporter.logs import add_secrets, configure_logging
@@ -25,23 +26,52 @@ _FILE_CHECKS: dict[str, FileCheck] = {
 }
 
 
-def load(*, for_demo: bool = False) -> Loaded:
-    """The settings of this process, with all that is wrong with them and with the files that they name."""
-    return load_settings(os.environ, cwd=Path.cwd(), file_checks=_FILE_CHECKS, for_demo=for_demo)
+def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
+    """The settings of this process, with all that is wrong with them and with the files that they name.
+
+    ``for_demo``: see ``load_settings``; ``starts``: see ``find_data_dir``.
+    """
+    cwd = Path.cwd()
+    data_dir = find_data_dir(os.environ, cwd=cwd, starts=starts)
+    loaded = load_settings(
+        os.environ,
+        cwd=cwd,
+        data_dir=data_dir.path,
+        machine_zone=machine_zone(os.environ),
+        file_checks=_FILE_CHECKS,
+        for_demo=for_demo,
+    )
+    if data_dir.note is not None and loaded.sources["EXPORTER_DATA_DIR"] == "default":
+        (loaded.warnings if data_dir.is_doubtful else loaded.notes).append(data_dir.note)
+    return loaded
 
 
-def ready_settings(*, for_demo: bool = False) -> Settings:
+def ready_settings(*, for_demo: bool = False, starts: bool = False) -> Settings:
     """The settings, with logging as they say. Raises SettingsError with all problems.
 
-    ``for_demo``: see ``load_settings``.
+    ``for_demo`` and ``starts`` as for ``load``; what ``starts`` an exporter tells its user what it found.
     """
-    loaded = load(for_demo=for_demo)
+    loaded = load(for_demo=for_demo, starts=starts)
     settings = loaded.require()
+    for note in loaded.notes if starts else ():
+        click.echo(f"note: {note}")
     add_secrets(settings.secret_values())
     configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return settings
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """Print a table whose columns are as wide as their cells; those named in ``right`` are aligned there."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            text.rjust(width) if name in right else text.ljust(width)
+            for text, width, name in zip(line, widths, head, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
 
 
 @contextmanager

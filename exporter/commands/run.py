@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
 from exporter.memory import use_one_heap
 from exporter.settings.load import no_proxy_sentence
@@ -17,14 +18,18 @@ from exporter.settings.model import Aliases, ProxySettings, Settings
 from exporter.simulator import versions
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STANDARD = (0, 1, 2)
 
 
 @click.command(epilog="Example: CLIPROXY_URL=http://localhost:8317 CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run")
 @click.option("--or-demo", is_flag=True, help="Run the bundled demo proxy if no proxy is configured.")
 def run(or_demo: bool = False) -> None:
-    """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."""
+    """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C.
+
+    SIGHUP reads the files of aliases, limits and prices again. If the terminal was closed, it ends the exporter.
+    """
     with exit_codes():
-        settings = ready_settings()
+        settings = ready_settings(starts=True)
         if not settings.proxies and or_demo:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
             _run_demo(settings)
@@ -101,11 +106,11 @@ def demo(
     with exit_codes():
         if proxy_url:
             click.echo("This reads a simulated proxy: all figures are invented.")
-            _run_demo_exporter(ready_settings(for_demo=True), proxy_url)
+            _run_demo_exporter(ready_settings(for_demo=True, starts=True), proxy_url)
             return
         click.echo("This is the bundled demo proxy: all figures are invented.")
         _run_demo(
-            ready_settings(for_demo=True),
+            ready_settings(for_demo=True, starts=True),
             rate=rate,
             seed=seed,
             proxy_port=proxy_port,
@@ -181,11 +186,17 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
                 "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
                 "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
             }
-        )
+        ),
+        is_demo=True,
     )
 
 
-def _run_exporter(settings: Settings) -> None:
+def _terminals() -> list[int]:
+    """Those of standard input, output and error that are a terminal which has not been closed."""
+    return [number for number in _STANDARD if os.isatty(number)]
+
+
+def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     use_one_heap()
     stop = threading.Event()
 
@@ -197,5 +208,18 @@ def _run_exporter(settings: Settings) -> None:
     for number in _STOPPING:
         signal.signal(number, begin_stop)
     exporter = Exporter(settings)
+    terminals = _terminals()
+
+    def hang_up(*_: object) -> None:
+        if terminals and not _terminals():
+            for number in terminals:
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)  # what is still said must not fail
+            begin_stop()
+        else:
+            threading.Thread(target=exporter.reload, name="reload", daemon=True).start()
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, hang_up)
     click.echo(f"Open {exporter.web.url}/ (status) and {exporter.web.url}/metrics (for Prometheus).")
-    exporter.run(stop)
+    with announced(os.environ, settings.exporter_data_dir, is_demo=is_demo):
+        exporter.run(stop)

@@ -1,5 +1,6 @@
 """The credentials in the ledger: how one is found, and how two findings of one credential are joined."""
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,10 +13,20 @@ ACCOUNT_ID, EMAIL = "account_id", "email"
 LABEL = "label"
 """Kind of the keys that find a credential by a label under which it stands in the history."""
 
+_FEWEST_DIGITS = 4
+_LONGEST_PLAN = 20
+_UNREADABLE = re.compile(r"[^a-z0-9]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An account or key of a proxy. ``provider`` is empty until the inventory has named it."""
+    """An account or key of a proxy. ``provider`` is empty until the inventory has named it.
+
+    ``label`` names it in the history; ``retired`` is whether the proxy last listed another one of the same name, and
+    not this one. ``readable`` is the label that it is shown under without an alias: it is made when the credential is
+    first met, of what is known then, and never changes, so a plan that becomes known or changes later makes no new
+    series. One of a ledger from before there were such labels gets it when the proxy lists it again.
+    """
 
     id: int
     proxy: int
@@ -23,7 +34,12 @@ class Credential:
     facts: CredentialFacts
     merged_into: int | None = None
     retired: bool = False
-    """Whether the proxy last listed another one of the same name, and not this one."""
+    readable: str = ""
+
+    @property
+    def masked(self) -> str:
+        """What it is shown under without an alias."""
+        return self.readable or self.label
 
     @property
     def provider(self) -> str:
@@ -54,9 +70,11 @@ class CredentialStore:
                 facts=CredentialFacts(provider=row[3], billing=Billing(row[4]), openai_compatible=bool(row[5])),
                 merged_into=row[6],
                 retired=bool(row[7]),
+                readable=row[8],
             )
             for row in connection.execute(
-                "select id, proxy, label, provider, billing, openai_compatible, merged_into, retired from credential"
+                "select id, proxy, label, provider, billing, openai_compatible, merged_into, retired, readable"
+                " from credential"
             )
         }
         self._credential_keys = {
@@ -129,10 +147,20 @@ class CredentialStore:
                 for (_, known_kind, known), id_ in list(self._credential_keys.items())
                 if known_kind == kind and known.partition("/")[0] == value
             }
+        elif kind == LABEL:
+            ids = {id_ for id_, each in list(self.credentials.items()) if value in (each.label, each.readable)}
         else:
             ids = set(self._names.get((kind, value), ()))
         found = (self.resolved(id_) for id_ in sorted(ids))
         return list({credential.id: credential for credential in found}.values())
+
+    def called(self, kind: str) -> set[str]:
+        """All that ``credentials_with`` finds a credential by."""
+        if kind == "auth_index":
+            return {value.partition("/")[0] for _, each, value in list(self._credential_keys) if each == kind}
+        if kind == LABEL:
+            return {each.masked for each in list(self.credentials.values())}
+        return {value for each, value in list(self._names) if each == kind}
 
     def resolved(self, credential: int) -> Credential:
         """The credential that stands for ``credential``: itself, or the one that it turned out to be."""
@@ -141,8 +169,26 @@ class CredentialStore:
             found = self.credentials[found.merged_into]
         return found
 
+    def readable_label(self, proxy: int, provider: str, plan: str, value: str) -> str:
+        """A label for a new credential: provider, plan, and so many digits of a hash that no other one has it.
+
+        Empty if there is none.
+        """
+        plan = _UNREADABLE.sub("-", plan.lower()).strip("-")[:_LONGEST_PLAN]
+        stem = "-".join(filter(None, (provider.removeprefix("openai-compatible-"), plan)))
+        others = [each for each in self.credentials.values() if each.proxy == proxy]
+        taken = {label for each in others for label in (each.label, each.readable)}
+        labels = (f"{stem}-{value[:digits]}" for digits in range(_FEWEST_DIGITS, max(_FEWEST_DIGITS, len(value)) + 1))
+        return next((label for label in labels if label not in taken), "")
+
+    def make_readable(self, connection: sqlite3.Connection, id_: int, readable: str) -> None:
+        """Show a credential under this label from now on."""
+        connection.execute("update credential set readable = ? where id = ?", (readable, id_))
+        self.credentials[id_] = replace(self.credentials[id_], readable=readable)
+        self.labels_version += 1
+
     def _keyed_credential(
-        self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str
+        self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str, readable: str = ""
     ) -> int:
         known = self._credential_keys.get((proxy, kind, value))
         if known is not None:
@@ -151,7 +197,7 @@ class CredentialStore:
         if restored is not None:
             id_ = restored.id
         else:
-            id_ = self.add_credential(connection, Credential(0, proxy, label, UNKNOWN_CREDENTIAL))
+            id_ = self.add_credential(connection, Credential(0, proxy, label, UNKNOWN_CREDENTIAL, readable=readable))
         self.bind(connection, proxy, kind, value, id_)
         return id_
 
@@ -159,8 +205,9 @@ class CredentialStore:
         """Store a new credential and return its id (``credential.id`` is ignored)."""
         id_ = insert_row(
             connection,
-            "insert into credential (proxy, label, provider, billing, openai_compatible, merged_into, retired)"
-            " values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into credential"
+            " (proxy, label, provider, billing, openai_compatible, merged_into, retired, readable)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 credential.proxy,
                 credential.label,
@@ -169,6 +216,7 @@ class CredentialStore:
                 credential.facts.openai_compatible,
                 credential.merged_into,
                 credential.retired,
+                credential.readable,
             ),
         )
         self.credentials[id_] = replace(credential, id=id_)

@@ -64,6 +64,18 @@ class DataDirectoryLock:
         self._file.close()
 
 
+def is_in_use(data_dir: Path) -> bool:
+    """Whether an exporter runs on a data directory."""
+    try:
+        with (data_dir / "exporter.lock").open(encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class Database:
     """One SQLite file with one writing connection, shared by threads under a lock."""
 

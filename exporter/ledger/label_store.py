@@ -95,6 +95,10 @@ class LabelStore(CredentialStore):
     def client_with(self, pseudonym: str) -> int | None:
         return self._client_ids.get(pseudonym)
 
+    def clients_by_pseudonym(self) -> dict[str, str]:
+        """The labels of all clients."""
+        return {pseudonym: self.clients[id_] for pseudonym, id_ in list(self._client_ids.items())}
+
     def client_label(self, pseudonym: str) -> str:
         """The label of a client without an alias, also of one that has not been met yet."""
         id_ = self._client_ids.get(pseudonym)
@@ -208,14 +212,18 @@ class LabelStore(CredentialStore):
             kind, value = "auth_index", record.auth_index
             if (proxy, value) in self._shared_handles:
                 value = shared_handle(value, record.provider)
-            label = f"{record.provider}-{record.auth_index[:_LABEL_DIGITS]}"
+            shown = record.auth_index
         elif record.source and record.source != record.client:
-            kind, value = "account", record.source
-            label = f"{record.provider}-{record.source[:_LABEL_DIGITS]}"
+            kind, value, shown = "account", record.source, record.source
         else:
-            kind, value = "provider", record.provider
             label = f"{record.provider}-unidentified"
-        return self._keyed_credential(connection, proxy, kind, value, label=label)
+            return self._keyed_credential(connection, proxy, "provider", record.provider, label=label)
+        known = self.bound(proxy, kind, value)
+        if known is not None:
+            return known
+        label = f"{record.provider}-{shown[:_LABEL_DIGITS]}"
+        readable = self.readable_label(proxy, record.provider, "", shown)
+        return self._keyed_credential(connection, proxy, kind, value, label=label, readable=readable)
 
 
 def _client_label(pseudonym: str) -> str:

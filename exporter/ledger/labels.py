@@ -1,15 +1,27 @@
 """The labels under which clients and credentials are shown.
 
 Stored is a number, shown is a label: the user's alias where there is one, else the masked label that was made when it
-was first met. So an alias can come, change and go without splitting a total.
+was first met. So an alias can come, change and go without splitting a total, also while the program runs.
 """
 
 import threading
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-from exporter.ledger.label_store import LabelStore
-from exporter.normalize.pseudonyms import Pseudonym
-from exporter.settings.model import Aliases, CredentialAlias
+import structlog
+from pydantic import SecretStr
+
+from exporter.ledger.credential_store import LABEL, Credential
+from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
+from exporter.logs import add_secrets
+from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
+from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.settings.problems import nearest
+from exporter.settings.watched import WatchedFile
+from exporter.settings.yaml_settings import read_aliases
+
+_log = structlog.get_logger("exporter.labels")
 
 
 class RouteLabels(NamedTuple):
@@ -38,22 +50,81 @@ class CredentialLabels(NamedTuple):
     provider: str
 
 
-class Labels:
-    """Looks up shown labels. ``version`` rises whenever one that was given out may have changed."""
+class Alias(NamedTuple):
+    """An alias and whom it is for: ``kind`` is the field that says so, ``given`` what it holds, ``value`` the same, or
+    the pseudonym of a secret."""
 
-    def __init__(self, dictionary: LabelStore, aliases: Aliases, pseudonym: Pseudonym) -> None:
+    kind: str
+    value: str
+    given: str | SecretStr
+    alias: str
+
+
+class Misfit(NamedTuple):
+    """An alias that names nothing that is known so far, or several credentials of one proxy, shown as ``names``.
+
+    Of one that names nothing ``names`` is the label of whoever is called most like it, if anybody is.
+    """
+
+    alias: str
+    several: bool
+    names: tuple[str, ...]
+
+
+class Labels:
+    """Looks up shown labels. ``version`` rises whenever one that was given out may have changed.
+
+    ``file_problem`` is a sentence if the last edit of the file of the aliases is not in use, else empty; ``misfits`` is
+    what ``find_misfits`` found last.
+    """
+
+    def __init__(
+        self,
+        dictionary: LabelStore,
+        aliases: Aliases,
+        pseudonym: Pseudonym,
+        *,
+        file: Path | None = None,
+        nearest_pseudonym: NearestPseudonym = lambda *_: "",
+    ) -> None:
+        """``file`` has the aliases, and is read again when it changes. Raises SettingsError if it cannot be read."""
         self._dictionary = dictionary
-        self._client_aliases = {pseudonym(alias.key.get_secret_value()): alias.alias for alias in aliases.clients}
-        self._credential_aliases = [(*_handle(alias, pseudonym), alias.alias) for alias in aliases.credentials]
+        self._pseudonym = pseudonym
+        self._nearest_pseudonym = nearest_pseudonym
+        self._file: WatchedFile[Aliases] | None = (
+            WatchedFile(file, read_aliases, kind="configuration file", name="aliases", log=_log) if file else None
+        )
+        self.file_problem = ""
+        self.misfits: tuple[Misfit, ...] = ()
         self._lock = threading.Lock()
+        self._taken = 0
         self._seen = -1
         self._proxies: dict[int, str] = {}
         self._credentials: dict[int, str] = {}
         self._clients: dict[int, str] = {}
+        self._take(aliases)
 
     @property
     def version(self) -> int:
-        return self._dictionary.labels_version
+        return self._dictionary.labels_version + self._taken
+
+    def reload(self, *, now: bool = False) -> None:
+        """Take over the aliases of the file if it has changed, or ``now``."""
+        if self._file is None or not self._file.reload(now=now):
+            return
+        self.file_problem = self._file.problem
+        if not self.file_problem:
+            self._take(self._file.content)
+            number = len(self._client_aliases) + len(self._credential_aliases)
+            _log.info("aliases_reloaded", file=self._file.path.name, aliases=number)
+
+    def _take(self, aliases: Aliases) -> None:
+        add_secrets(aliases.secret_values())
+        clients = [_handle(each, self._pseudonym) for each in aliases.clients]
+        credentials = [_handle(each, self._pseudonym) for each in aliases.credentials]
+        with self._lock:
+            self._client_aliases, self._credential_aliases = clients, credentials
+            self._taken += 1
 
     def proxy(self, id_: int) -> str:
         """The name of a proxy."""
@@ -80,22 +151,82 @@ class Labels:
 
     def client_called(self, alias: str) -> str | None:
         """The pseudonym of the client that the configuration calls ``alias``."""
-        return next((pseudonym for pseudonym, known in self._client_aliases.items() if known == alias), None)
+        return next((pseudonym for each, pseudonym in self._of_whom() if each.alias == alias), None)
 
     def credential(self, id_: int) -> str:
         """The label of a credential, or of the one that it turned out to be."""
         self._refresh()
         found = self._dictionary.resolved(id_)
-        return self._credentials.get(found.id) or found.label
+        return self._credentials.get(found.id) or found.masked
+
+    def aliases_of_clients(self) -> dict[str, str]:
+        """The aliases of clients, met or not, by pseudonym."""
+        return {pseudonym: each.alias for each, pseudonym in self._of_whom() if pseudonym is not None}
+
+    def credential_has_alias(self, names: Collection[tuple[str, str]]) -> bool:
+        """Whether an alias is for a credential, met or not, that is known by these fields of an alias."""
+        return any((each.kind, each.value) in names for each in self._credential_aliases)
+
+    @property
+    def without_alias(self) -> bool:
+        """Whether a client or credential that was used is shown under its masked label."""
+        self._refresh()
+        dictionary, masked = self._dictionary, {ANONYMOUS, OTHER}
+        return any(
+            (each.client not in self._clients and dictionary.clients[each.client] not in masked)
+            or ((found := dictionary.resolved(each.credential)).id not in self._credentials and found.label != OTHER)
+            for each in list(dictionary.series.values())
+        )
+
+    def look_for_misfits(self) -> tuple[Misfit, ...]:
+        """The aliases that name nothing or several; none before anything was met."""
+        return (*self._of_credentials(), *self._of_clients())
+
+    def find_misfits(self) -> None:
+        """Look for misfits, and log each once."""
+        before, self.misfits = self.misfits, self.look_for_misfits()
+        for each in self.misfits:
+            if each not in before:
+                event = "alias_names_several" if each.several else "alias_names_nothing"
+                names = {"shown" if each.several else "nearest": ", ".join(each.names)}
+                _log.warning(event, alias=each.alias, **names)
+
+    def _of_credentials(self) -> Iterator[Misfit]:
+        dictionary = self._dictionary
+        for each in self._credential_aliases if dictionary.credentials else ():
+            found = dictionary.credentials_with(each.kind, each.value)
+            rivals = [one for one in found if not one.retired and _rivals(one, found)]
+            if rivals or not found:
+                like = "" if found else self._nearest(each, dictionary.called(each.kind))
+                shown = rivals or dictionary.credentials_with(each.kind, like)
+                yield Misfit(each.alias, bool(rivals), tuple(sorted(self.credential(one.id) for one in shown)))
+
+    def _of_clients(self) -> Iterator[Misfit]:
+        clients = self._dictionary.clients_by_pseudonym()
+        for each, pseudonym in self._of_whom() if clients else ():
+            if pseudonym not in clients:
+                known = set(clients.values()) if each.kind == LABEL else clients.keys()
+                found = self._nearest(each, known)
+                yield Misfit(each.alias, False, tuple(filter(None, [clients.get(found, found)])))
+
+    def _nearest(self, alias: Alias, known: Collection[str]) -> str:
+        if isinstance(alias.given, SecretStr):
+            return self._nearest_pseudonym(alias.given.get_secret_value(), known)
+        return nearest(alias.value, known)
+
+    def _of_whom(self) -> list[tuple[Alias, str | None]]:
+        """The aliases of clients, each with the pseudonym that it is for; None for a label that nobody has."""
+        labelled = {label: pseudonym for pseudonym, label in self._dictionary.clients_by_pseudonym().items()}
+        return [(each, labelled.get(each.value) if each.kind == LABEL else each.value) for each in self._client_aliases]
 
     def _refresh(self) -> None:
         with self._lock:
-            version = self._dictionary.labels_version
+            version = self.version
             if version == self._seen:
                 return
             self._clients = {
                 id_: alias
-                for pseudonym, alias in self._client_aliases.items()
+                for pseudonym, alias in self.aliases_of_clients().items()
                 if (id_ := self._dictionary.client_with(pseudonym)) is not None
             }
             self._credentials = self._aliased_credentials()
@@ -103,29 +234,33 @@ class Labels:
 
     def _aliased_credentials(self) -> dict[int, str]:
         labels: dict[int, str] = {}
-        for kind, value, alias in self._credential_aliases:
+        for kind, value, _, alias in self._credential_aliases:
             found = self._dictionary.credentials_with(kind, value)
             for credential in found:
-                # One person has several accounts: joins on (proxy, credential) must stay unique. One that the proxy
-                # lists no more gives way.
-                others = [
-                    other
-                    for other in found
-                    if other.proxy == credential.proxy
-                    and other.id != credential.id
-                    and (credential.retired or not other.retired)
-                ]
+                others = _rivals(credential, found)
                 if not others:
                     labels[credential.id] = alias
                 elif all(other.provider != credential.provider for other in others):
                     labels[credential.id] = f"{alias}-{credential.provider}"
                 else:
-                    labels[credential.id] = f"{alias}-{credential.label}"
+                    labels[credential.id] = f"{alias}-{credential.masked}"
         return labels
 
 
-def _handle(alias: CredentialAlias, pseudonym: Pseudonym) -> tuple[str, str]:
-    for kind, secret in (("key", alias.key), ("email", alias.email), ("file", alias.file)):
-        if secret is not None:
-            return kind, pseudonym(secret.get_secret_value())
-    return "auth_index", alias.auth_index or ""
+def _rivals(credential: Credential, found: Iterable[Credential]) -> list[Credential]:
+    """The other credentials of a proxy that one name is for. One that the proxy lists no more gives way.
+
+    One person has several accounts, and joins on (proxy, credential) must stay unique.
+    """
+    return [
+        other
+        for other in found
+        if other.proxy == credential.proxy and other.id != credential.id and (credential.retired or not other.retired)
+    ]
+
+
+def _handle(alias: ClientAlias | CredentialAlias, pseudonym: Pseudonym) -> Alias:
+    """The field that says whom it is for: exactly one has a value."""
+    kind, value = next((name, value) for name, value in alias if value is not None and name != "alias")
+    shown = value if isinstance(value, str) else pseudonym(value.get_secret_value())
+    return Alias(kind, shown, value, alias.alias)

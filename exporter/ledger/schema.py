@@ -245,6 +245,11 @@ create table quota_change (
 ) without rowid;
 """
 
+_READABLE = """
+-- What a credential is shown as without an alias; empty where that is `label`, which names it in the history.
+alter table credential add column readable text not null default '';
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -262,5 +267,6 @@ MIGRATIONS = (
     _ENTRIES,
     _NOTICES,
     _CAPACITY,
+    _READABLE,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

@@ -89,11 +89,14 @@ class LimitBoard:
         ]
         return [*doubled, *(problem for source in self._sources for problem in source.problems)]
 
-    def refresh(self) -> None:
-        """Take over what has changed in the limits, and look anew. Raises LedgerError."""
+    def refresh(self, *, now: bool = False) -> None:
+        """Take over what has changed in the limits, and look anew. Raises LedgerError.
+
+        ``now``: see ``LimitSource.reload``.
+        """
         with self._lock:
             for source in self._sources:
-                source.reload()
+                source.reload(now=now)
             self._look()
 
     def find(self, limit: str) -> Limit | None:

@@ -113,6 +113,7 @@ class Evaluator:
                     provider=route.provider,
                     model=route.model,
                     credential=self._labels.credential(series.credential),
+                    credential_in_history=self._dictionary.resolved(series.credential).label,
                     client=self._labels.client(series.client),
                 ),
             )

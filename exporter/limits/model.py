@@ -32,13 +32,17 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Whose usage it is, as it is shown."""
+    """Whose usage it is, as it is shown.
+
+    ``credential_in_history`` is how the history names the credential: limits written before labels became readable do.
+    """
 
     proxy: str
     provider: str
     model: str
     credential: str
     client: str
+    credential_in_history: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +80,10 @@ class Limit:
         """Whether this usage counts against the limit."""
         return (
             (not self.provider or self.provider.lower() == usage.provider.lower())
-            and _is_like(self.proxy, usage.proxy)
-            and _is_like(self.credential, usage.credential)
-            and _is_like(self.client, usage.client)
-            and (not self.models or any(_is_like(model.lower(), usage.model.lower()) for model in self.models))
+            and is_like(self.proxy, usage.proxy)
+            and (is_like(self.credential, usage.credential) or self.credential == usage.credential_in_history)
+            and is_like(self.client, usage.client)
+            and (not self.models or any(is_like(model.lower(), usage.model.lower()) for model in self.models))
             and (not self.model_pattern or self._finds(usage.model))
         )
 
@@ -115,7 +119,7 @@ class Plan:
     def holds(self, credential: str, day: date) -> bool:
         """Whether it is what this account has on this day."""
         begun = self.first is None or self.first <= day
-        return begun and (self.end is None or day < self.end) and _is_like(self.credential, credential)
+        return begun and (self.end is None or day < self.end) and is_like(self.credential, credential)
 
 
 class LimitSource(Protocol):
@@ -136,8 +140,8 @@ class LimitSource(Protocol):
         """What of the last change is not in use, and why, a sentence each."""
         ...
 
-    def reload(self) -> None:
-        """Take over what has changed."""
+    def reload(self, *, now: bool = False) -> None:
+        """Take over what has changed; ``now``: a file also if it is just being written."""
         ...
 
 
@@ -151,7 +155,8 @@ def moment_ms(text: str, *, default_zone: tzinfo | None = None) -> int | None:
     return None if zone is None else epoch_ms(moment.replace(tzinfo=zone))
 
 
-def _is_like(wanted: str, name: str) -> bool:
+def is_like(wanted: str, name: str) -> bool:
+    """Whether a name is the one that is wanted: itself, or by glob; an empty one wants all."""
     # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
     return not wanted or wanted == name or fnmatchcase(name, wanted)
 

@@ -73,7 +73,7 @@ class StoredLimits:
         rows = "1 more row is" if more == 1 else f"{more} more rows are"
         return [*self._problems[:_MOST_PROBLEMS], f"{rows} not in force. The log names all of them."]
 
-    def reload(self) -> None:
+    def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
         """Take over what has come into the ledger. Raises LedgerError."""
         read = (self._configs.rows(), self._thresholds())
         if read == self._read:

@@ -52,7 +52,7 @@ class UserLimits:
         """A sentence if the last edit is not in use, else nothing."""
         return [self._file.problem] if self._file.problem else []
 
-    def reload(self) -> None:
-        """Read the file again if it has changed."""
-        if self._file.reload() and not self._file.problem:
+    def reload(self, *, now: bool = False) -> None:
+        """Read the file again if it has changed, or ``now``."""
+        if self._file.reload(now=now) and not self._file.problem:
             _log.info("limits_reloaded", file=self._file.path.name, limits=len(self.limits))

@@ -7,6 +7,7 @@ import structlog
 from prometheus_client import Metric
 
 from exporter import __version__
+from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.metrics.family import gauge, samples_of
 from exporter.pricing.layers import PriceLayers
@@ -16,8 +17,8 @@ _log = structlog.get_logger("exporter.metrics")
 CONFIG_RELOAD = gauge(
     "cliproxy_exporter_config_reload_success",
     (),
-    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase)"
-    " is in use as it is now, 0 if the last edit is wrong and not in use.",
+    "1 if what is read again while the exporter runs (EXPORTER_PRICES_FILE, EXPORTER_LIMITS_FILE, limits in Supabase,"
+    " the aliases in EXPORTER_CONFIG) is in use as it is now, 0 if the last edit is wrong and not in use.",
 )
 PRICE_FEED = gauge(
     "cliproxy_exporter_price_feed_last_success_timestamp_seconds", (), "When the daily price list was last read."
@@ -30,10 +31,10 @@ COLLECTOR_UP = gauge(
 )
 
 
-def reload_families(prices: PriceLayers, limits: LimitBoard) -> list[Metric]:
+def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> list[Metric]:
     """Whether the files that are read again are in use as they are now."""
     (reload,) = made = samples_of(CONFIG_RELOAD)
-    reload.add(not (prices.user and prices.user.problem) and not limits.problems)
+    reload.add(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
     return [*made]
 
 

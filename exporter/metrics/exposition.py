@@ -105,7 +105,7 @@ class Exposition:
                 *periods.price_families(book, prices, self._clock),
                 *exporter.feed_families(prices),
             ],
-            "reload": lambda: exporter.reload_families(prices, self._limits),
+            "reload": lambda: exporter.reload_families(prices, self._limits, self._labels),
             "limits": lambda: limits.limit_families(self._limits),
             "plans": lambda: limits.plan_families(self._limits, labels, statuses),
             "proxies": lambda: proxies.proxy_families(statuses),

@@ -9,13 +9,16 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from exporter.errors import SettingsError
+from exporter.settings.problems import nearest
 
 Pseudonym = Callable[[str], str]
 """Turns a value into its pseudonym: ``Pseudonyms.of``."""
+NearestPseudonym = Callable[[str, Collection[str]], str]
+"""``Pseudonyms.nearest``."""
 
 _CACHE_LIMIT = 20_000
 _KEY_BYTES = 32
@@ -83,6 +86,11 @@ class Pseudonyms:
             self._cache.clear()  # bounded against a source that sends a new value in every record
         self._cache[value] = digest
         return digest
+
+    def nearest(self, value: str, among: Collection[str]) -> str:
+        """The one of these pseudonyms whose value, met lately, looks most like ``value``; empty if none does."""
+        met = {text: hidden for text, hidden in list(self._cache.items()) if hidden in among}
+        return met.get(nearest(value, met), "")
 
     def of_bytes(self, value: bytes) -> str:
         """The pseudonym of exactly these bytes."""

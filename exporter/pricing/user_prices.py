@@ -56,9 +56,9 @@ class UserPrices:
         name, found = provider.strip().lower(), self._file.content.one_hour_writes
         return name in found or name.removeprefix(OPENAI_COMPATIBLE) in found
 
-    def reload(self) -> None:
-        """Read the file again if it has changed."""
-        if self._file.reload() and not self.problem:
+    def reload(self, *, now: bool = False) -> None:
+        """Read the file again if it has changed, or ``now``."""
+        if self._file.reload(now=now) and not self.problem:
             self._take()
             _log.info("prices_reloaded", file=self._file.path.name, rows=len(self._file.content.rows))
 

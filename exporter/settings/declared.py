@@ -1,7 +1,8 @@
-"""The list of all settings, made from their declarations: for the loader, the reference page, and hints."""
+"""All settings as they are declared: for the loader, the reference page and ``.env.example``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporter.settings.model import DefaultProxy, SettingMeta, Settings
 
@@ -38,7 +39,7 @@ def declared() -> Iterator[Declared]:
             for meta in field.metadata:
                 if isinstance(meta, SettingMeta):
                     section = meta.section or section
-                    default = "" if field.default in (None, ()) else str(field.default)
+                    default = "" if field.default in (None, (), Path()) else str(field.default)
                     if isinstance(field.default, bool):
                         default = default.lower()
                     yield Declared(yaml_name=name, default=default, section=section, meta=meta)

@@ -56,9 +56,18 @@ def no_proxy_sentence() -> str:
 
 
 def load_settings(
-    environ: Mapping[str, str], *, cwd: Path, file_checks: Mapping[str, FileCheck] | None = None, for_demo: bool = False
+    environ: Mapping[str, str],
+    *,
+    cwd: Path,
+    data_dir: Path | None = None,
+    machine_zone: str | None = None,
+    file_checks: Mapping[str, FileCheck] | None = None,
+    for_demo: bool = False,
 ) -> Loaded:
     """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file.
+
+    ``data_dir`` and ``machine_zone`` hold where nothing is said of the data directory (else ``data`` below ``cwd``) and
+    of the time zone.
 
     ``file_checks`` are, by the setting's name in YAML, the checks of the files that settings name: their problems are
     told with all others.
@@ -74,7 +83,7 @@ def load_settings(
     if for_demo:
         layers = [{name: given for name, given in layer.items() if not _is_of_the_user(name)} for layer in layers]
         yaml = replace(yaml, proxies=[])
-    _Loader(layers, cwd, loaded).load(yaml, file_checks or {})
+    _Loader(layers, cwd, loaded, data_dir or cwd / "data", machine_zone).load(yaml, file_checks or {})
     return loaded
 
 
@@ -111,8 +120,17 @@ def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
 class _Loader:
     """Resolves each setting from its sources (first one wins) and collects what is wrong."""
 
-    def __init__(self, layers: list[dict[str, RawValue]], cwd: Path, loaded: Loaded) -> None:
+    def __init__(
+        self,
+        layers: list[dict[str, RawValue]],
+        cwd: Path,
+        loaded: Loaded,
+        data_dir: Path,
+        machine_zone: str | None,
+    ) -> None:
         self._layers = layers
+        self._data_dir = data_dir
+        self._machine_zone = machine_zone
         self._cwd = cwd
         self._loaded = loaded
         self._problems = loaded.problems
@@ -131,6 +149,8 @@ class _Loader:
         if isinstance(settings, list):
             self._problems += settings
         else:
+            if settings.timezone is None and settings.timezone_offset_hours is None:
+                settings = settings.model_copy(update={"timezone": self._machine_zone})
             zone = settings.zone
             self._compare_zones(settings)
             self._warn_of_open_door(settings, own.get("exporter_host"))
@@ -235,4 +255,6 @@ class _Loader:
             for name, value in settings
             if isinstance(value, Path)
         }
+        if "exporter_data_dir" not in given:
+            whole["exporter_data_dir"] = self._data_dir
         return settings.model_copy(update=whole)

@@ -41,6 +41,7 @@ class SettingMeta:
 
 _ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
 _Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
+_Shown = Annotated[str, BeforeValidator(validators.alias)]
 _Alias = Annotated[
     str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
 ]
@@ -58,9 +59,10 @@ class ProxySettings(Row):
 
 
 class ClientAlias(Row):
-    """The name shown for the client that calls the proxy with ``key``."""
+    """The name shown for the client that calls the proxy with ``key``, or that has the masked label ``label``."""
 
-    key: Annotated[_Secret, Missing("It is missing.", "Add key or key_file.", instead="key_file")]
+    key: Annotated[_Secret | None, Missing("It is missing.", "Add key or key_file.", instead="key_file")] = None
+    label: _Shown | None = None
     alias: _Alias
 
 
@@ -68,13 +70,14 @@ class CredentialAlias(Row):
     """The name shown for a credential of the proxy; exactly one of the other fields says which one.
 
     ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
-    ``auth_index`` the proxy's own number of it.
+    ``auth_index`` the proxy's own number of it, ``label`` the masked label that it has without an alias.
     """
 
     key: _Secret | None = None
     email: _Secret | None = None
     file: _Secret | None = None
-    auth_index: Annotated[str, BeforeValidator(validators.alias)] | None = None
+    auth_index: _Shown | None = None
+    label: _Shown | None = None
     alias: _Alias
 
 
@@ -83,6 +86,12 @@ class Aliases(Row):
 
     clients: tuple[ClientAlias, ...] = ()
     credentials: tuple[CredentialAlias, ...] = ()
+
+    def secret_values(self) -> list[str]:
+        """Every secret by which they name somebody."""
+        secrets = [client.key for client in self.clients]
+        secrets += [value for each in self.credentials for value in (each.key, each.email, each.file)]
+        return [value.get_secret_value() for value in secrets if value is not None]
 
 
 class DefaultProxy(Row):
@@ -150,7 +159,7 @@ class Settings(Row):
         SettingMeta(
             section="Time",
             kind="IANA time zone",
-            unset="UTC",
+            unset="the machine's, else UTC",
             help="Time zone in which days, weeks and months begin, for example Europe/Berlin. "
             "Daylight saving is observed.",
         ),
@@ -221,9 +230,12 @@ class Settings(Row):
         SettingMeta(
             section="Storage",
             kind="directory",
-            help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0.",
+            unset="an existing `data` in the working directory, else `$XDG_DATA_HOME/cliproxy-exporter` "
+            "(`~/.local/share/…`, on macOS `~/Library/Application Support/…`)",
+            help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. "
+            "Without it commands use that of the running exporter.",
         ),
-    ] = Path("data")
+    ] = Path()
     exporter_retention_days: Annotated[
         int,
         BeforeValidator(validators.whole_number(1, 36_500)),
@@ -346,7 +358,8 @@ class Settings(Row):
             kind="file",
             unset="no file",
             in_yaml=False,
-            help="YAML file with any of these settings in lower case, several proxies, and aliases.",
+            help="YAML file with any of these settings in lower case, several proxies, and aliases. "
+            "An edit of the aliases takes effect within seconds.",
         ),
     ] = None
     log_level: Annotated[
@@ -368,7 +381,7 @@ class Settings(Row):
 
     @property
     def zone(self) -> datetime.tzinfo:
-        """The time zone of days, weeks and months: ``TIMEZONE``, else the fixed offset, else UTC."""
+        """The time zone of days, weeks and months: ``TIMEZONE`` or the machine's, else the fixed offset, else UTC."""
         if self.timezone is not None:
             return zoneinfo.ZoneInfo(self.timezone)
         if self.timezone_offset_hours is not None:
@@ -379,11 +392,8 @@ class Settings(Row):
         """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""
         secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key, self.exporter_notify_urls]
         secrets += [proxy.management_key for proxy in self.proxies]
-        secrets += [client.key for client in self.aliases.clients]
-        for credential in self.aliases.credentials:
-            secrets += [credential.key, credential.email, credential.file]
         given = [value.get_secret_value() for value in secrets if value is not None]
-        return [*given, *self.notify_urls]
+        return [*given, *self.notify_urls, *self.aliases.secret_values()]
 
     @property
     def notify_urls(self) -> list[str]:

@@ -20,7 +20,8 @@ A setting is looked for in the environment, then in the file `.env` of the worki
   Set either the name or the name with `_FILE`, not both.
 - Relative paths are below the working directory, those in the YAML file below the directory of that file.
 - `.env` is taken literally: `${NAME}` in a value is not replaced.
-- `cliproxy-exporter check-config` shows all problems at once.
+- `cliproxy-exporter check-config` shows all problems at once, and whether the data directory can be written and the
+  port is free; with `--connect` it also asks the proxies, and compares aliases and limits with what they have.
 """
 
 _YAML = """\
@@ -31,11 +32,19 @@ characters `A-Z a-z 0-9 _ . -`; it is the label `proxy`, and a renamed proxy is 
 `management_key` or `management_key_file`. The name `default` is the proxy of `CLIPROXY_MANAGEMENT_KEY`. Each server is
 configured once, because its usage queue can have one reader only.
 
-An alias has 1 to 100 printable characters and is unique among clients, and among credentials. A client is named by
-`key` or `key_file` (the key with which it calls the proxy), a credential by exactly one of `key` (an upstream API key),
-`email`, `file` (its file name on the proxy) and `auth_index` (which changes when CLIProxyAPI is upgraded). Of several
-accounts with one e-mail address each has its provider or masked label behind the alias; one that the proxy lists no
-more does not count for that. [proxies.md](proxies.md#accounts) says what one account is.
+`cliproxy-exporter names` prints, on your terminal only, whose each label is: e-mail address, file name, or the end of a
+key. `cliproxy-exporter names --write FILE` also adds an alias for each that has none to this file, for you to edit. An
+edit of the aliases takes effect within seconds and splits no total, but a renamed series is a new one to Prometheus; an
+edit with a mistake is not used. All other settings are read at the start.
+
+An alias has 1 to 100 printable characters and is unique among clients, and among credentials. It names a client by one
+of `key`, `key_file` (the key with which it calls the proxy) and `label`; it names a credential by one of `key` (an
+upstream API key), `email`, `file` (its file name on the proxy), `auth_index` (which changes when CLIProxyAPI is
+upgraded) and `label`. A `label` is the masked one that is shown without an alias; it holds as long as the
+[hash key](operations.md#the-data-directory). Of several accounts with one e-mail address each has its provider or its
+masked label behind the alias; one that the proxy lists no more does not count for that.
+[proxies.md](proxies.md#accounts) says what one account is. The status page and the log name an alias that fits nothing,
+or several accounts.
 
 ```yaml
 proxies:
@@ -57,13 +66,15 @@ aliases:
       alias: team account
     - file: claude-someone.json
       alias: second account
+    - label: gemini-key-80fb
+      alias: paid key
 ```
 
 ## Of the predecessor
 
 `SUPABASE_PUBLISHABLE_KEY`, `SUPABASE_KEY`, `SUPABASE_SERVICE_KEY`, `OAUTH_SYNC_INTERVAL_SECONDS` and names that begin
 with `VITE_` may stay in the `.env`; they are ignored. Without any time zone setting the predecessor counted days
-at UTC+7; here the default is UTC.
+at UTC+7; here the machine's zone holds.
 """
 
 

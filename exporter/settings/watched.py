@@ -1,6 +1,7 @@
 """A file of the user that is read at the start, and again when it has changed."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,7 +14,7 @@ _Content = TypeVar("_Content")
 
 
 class WatchedFile(Generic[_Content]):
-    """The last good content of a file. One thread calls ``reload`` now and then; any thread may read.
+    """The last good content of a file. Somebody calls ``reload`` now and then; any thread may.
 
     A mistake at the start is an error. Later the content before it stays in use, because an edit is rarely perfect at
     the first attempt. Until the file is right, ``problem`` says so; it is empty otherwise.
@@ -29,25 +30,30 @@ class WatchedFile(Generic[_Content]):
         self.path = path
         self.problem = ""
         self._read_file, self._kind, self._name, self._log = read, kind, name, log
+        self._lock = threading.Lock()
         self._read = self._seen = _version(path)
         content = read(path)
         if isinstance(content, list):
             raise SettingsError("\n".join(map(str, content)))
         self.content: _Content = content
 
-    def reload(self) -> bool:
-        """Read the file again if it has changed. Whether ``content`` or ``problem`` is new."""
-        if not self._changed():
-            return False
-        content = self._read_file(self.path)
-        if isinstance(content, list):
-            self.problem = (
-                f"The last edit of the {self._kind} is not used; the {self._name} before it are. {first_of(content)}"
-            )
-            self._log.error(f"{self._name}_not_reloaded", message=self.problem)
-        else:
-            self.content, self.problem = content, ""
-        return True
+    def reload(self, *, now: bool = False) -> bool:
+        """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
+        with self._lock:
+            if not self._changed():
+                if not now:
+                    return False
+                self._read = self._seen
+            content = self._read_file(self.path)
+            if isinstance(content, list):
+                self.problem = (
+                    f"The last edit of the {self._kind} is not used; the {self._name} before it are."
+                    f" {first_of(content)}"
+                )
+                self._log.error(f"{self._name}_not_reloaded", message=self.problem)
+            else:
+                self.content, self.problem = content, ""
+            return True
 
     def _changed(self) -> bool:
         """Whether the file has changed since it was read last, and not since the last look.

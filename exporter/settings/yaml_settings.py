@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,7 @@ from exporter.settings.declared import Declared, declared
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.problems import Problem, wrong
 from exporter.settings.sources import RawValue, one_secret
-from exporter.settings.yaml_file import Items, Mapping, Node, Text
+from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
 from exporter.settings.yaml_rows import Row, problems_of, unknown_setting
 
 
@@ -69,6 +69,15 @@ def interpret(tree: Mapping, path: Path) -> YamlSettings:
     return YamlSettings(given=given, proxies=reading.proxies, aliases=aliases, problems=problems)
 
 
+def read_aliases(path: Path) -> Aliases | list[Problem]:
+    """The aliases in a file of settings, or all that is wrong with the file."""
+    tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    if isinstance(tree, Problem):
+        return [tree]
+    read = interpret(tree, path)
+    return read.problems or read.aliases
+
+
 def _text_of(node: Node, setting: Declared) -> str | None:
     """The text of a setting; of a list as the environment has it. None if it is neither."""
     if isinstance(node, Items) and setting.meta.is_list and all(isinstance(item, Text) and item for item in node):
@@ -90,6 +99,13 @@ class _Reading:
 
     def place(self, line: int) -> str:
         return f"{self.file}:{line}"
+
+
+_AnAlias = TypeVar("_AnAlias", ClientAlias, CredentialAlias)
+_WAYS = {
+    ClientAlias: ("client", "key, key_file and label"),
+    CredentialAlias: ("credential", "key, email, file, auth_index and label"),
+}
 
 
 def _without_empty(value: object) -> object:
@@ -139,12 +155,13 @@ def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: Validat
     return row
 
 
-def _names_one(alias: CredentialAlias) -> CredentialAlias:
+def _names_one(alias: _AnAlias) -> _AnAlias:
     given = [name for name, held in alias if held is not None and name != "alias"]
     if len(given) != 1:
+        what, ways = _WAYS[type(alias)]
         raise wrong(
-            f"It has {' and '.join(given)}." if given else "It names its credential not at all.",
-            "Give exactly one of key, email, file and auth_index.",
+            f"It has {' and '.join(given)}." if given else f"It names its {what} not at all.",
+            f"Give exactly one of {ways}.",
         )
     return alias
 
@@ -160,7 +177,7 @@ def _refuse_empty(value: object) -> object:
 
 
 _Proxy = Annotated[ProxySettings, _with_secret("management_key"), WrapValidator(_collect)]
-_Client = Annotated[ClientAlias, _with_secret("key"), WrapValidator(_unique)]
+_Client = Annotated[ClientAlias, _with_secret("key"), AfterValidator(_names_one), WrapValidator(_unique)]
 _Credential = Annotated[
     CredentialAlias, BeforeValidator(_without_empty), AfterValidator(_names_one), WrapValidator(_unique)
 ]

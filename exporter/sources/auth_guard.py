@@ -2,10 +2,13 @@
 
 CPA bans an address for 30 minutes after five failed logins, every other tool behind that address included, and failures
 add up until they have rested for two hours. So the guard promises: one key is tried at one proxy at most once per
-150 minutes and three times in all, across restarts; a waiting time that the proxy states is waited for. A key is known
-by keyed hashes over it and each name of its server (see ``addresses.py``), so another key or another server starts
-afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies of one server
-take turns until it has accepted the key.
+150 minutes and three times in all, across restarts; a waiting time that the proxy states is waited for. A person who
+mended the key at CPA's side may ask for a try at once: it counts like the others, and there are never more than three
+within 150 minutes.
+
+A key is known by keyed hashes over it and each name of its server (see ``addresses.py``), so another key or another
+server starts afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies
+of one server take turns until it has accepted the key.
 
 A repeated try is written down before the call, so a crash or a lost answer cannot turn it into two. Within a process
 the monotonic clock counts; when somebody sets the wall clock, the stored times are moved along with it. Nothing can be
@@ -30,6 +33,7 @@ MAX_TRIES = 3
 BAN_TRIES = 5
 """So many failed logins of an address in all, of whatever program, and CPA bans it for 30 minutes."""
 
+_MENDED = "it was mended at CPA's side, the command cliproxy-exporter try-key tries"
 _BAN_MARGIN_SECONDS = 5.0
 _CLOCK_TOLERANCE_SECONDS = 0.1
 _TURN_SECONDS = 90.0
@@ -123,8 +127,13 @@ class KeyGuard:
         self._held: _Held | None = None
         self._unsaved = False
         self._before_try: _Held | None = None
+        self._asked = False
         # Now and not at the first check: from here on the monotonic clock watches over a stored refusal.
         self._recall()
+
+    def ask(self) -> None:
+        """A person asks for a try: the next call need not wait, if the budget allows one more."""
+        self._asked = True
 
     def check(self) -> None:
         """Return if the next call may be made now.
@@ -157,15 +166,18 @@ class KeyGuard:
 
     def _check(self) -> None:
         with self._lock:
+            asked, self._asked = self._asked, False
             held = self._recall()
             if held is None:
                 return
             now = self._clock.monotonic()
-            if not self._given_up(held) and held.blocked_until > now:
+            if (asked or not self._given_up(held)) and held.blocked_until > now:
                 raise BannedError(self._sentence(held), retry_after_seconds=held.blocked_until - now)
             if held.key.count == 0:
                 return
-            if self._given_up(held) or now - held.refused < RETRY_SECONDS:
+            has_rested = now - held.refused >= RETRY_SECONDS
+            # Those before the rest are forgotten at the proxy, so whoever asks has one more, given up or not.
+            if not (has_rested or asked) or (self._given_up(held) and not (has_rested and asked)):
                 raise KeyRefusedError(self._sentence(held))
             self._before_try = held
             self._hold(self._refused_now(held.key.count + 1))
@@ -328,14 +340,15 @@ class KeyGuard:
         tries = "once" if held.key.count == 1 else f"{held.key.count} times"
         last = self._time_in(held.refused - self._clock.monotonic())
         told = f"The management key of proxy {self._proxy!r} was refused {tries}, last at {last}. "
-        if self._given_up(held):
-            return told + "It will not be tried again: set a new key."
         left = held.refused + RETRY_SECONDS - self._clock.monotonic()
+        if self._given_up(held):
+            once = "once" if left <= 0 else f"once, from {self._time_in(left)} on"
+            return told + f"It will not be tried again: set a new key. If {_MENDED} it {once}."
         when = "with the next call" if left <= 0 else f"at {self._time_in(left)}"
         return (
             told
             + f"Five failed logins would ban this address, other tools included, so this key is tried again {when}; "
-            "a new key is tried at once."
+            f"a new key is tried at once. If {_MENDED} this one now."
         )
 
     def _time_in(self, seconds: float) -> str:

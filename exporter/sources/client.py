@@ -171,6 +171,15 @@ class ProxyClient:
         """What is to be said before the key is tried: see ``KeyGuard.before_first_call``."""
         return self._guard.before_first_call()
 
+    @property
+    def refusal(self) -> str | None:
+        """A sentence on why the key is not tried, or was refused; None if nothing is known against it."""
+        return self._guard.status()
+
+    def ask(self) -> None:
+        """A person asks for a try of a refused key: see ``KeyGuard.ask``."""
+        self._guard.ask()
+
     def cancel(self) -> None:
         """End a call in progress, in whichever thread. Later calls fail."""
         self._cancellation.cancel()

@@ -12,7 +12,7 @@ class Paths(msgspec.Struct, frozen=True):
     """The paths of one API.
 
     ``usage`` is the snapshot of CPA up to 6.9, empty where there is none; ``key_lists`` are the lists of configured API
-    keys, one per kind.
+    keys, one per kind, ``client_keys`` is the list of the keys of clients.
     """
 
     api: Literal["v0", "v8"]
@@ -23,6 +23,7 @@ class Paths(msgspec.Struct, frozen=True):
     config: str
     publishing: str
     key_lists: tuple[str, ...]
+    client_keys: str = f"{_V0}/api-keys"
 
 
 _KEY_LISTS = tuple(

@@ -108,6 +108,8 @@ class Page:
                 price_problems=self.prices.problems,
                 limit_problems=self.limits.problems,
                 unmatched_limits=self.limits.current.unmatched,
+                alias_problem=self.labels.file_problem,
+                misfits=self.labels.misfits,
                 history=history,
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
@@ -131,6 +133,7 @@ class Page:
             ),
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
+            "without_alias": self.labels.without_alias,
             "history": history,
         }
 

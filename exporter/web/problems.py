@@ -4,12 +4,13 @@ A *problem* means that usage is not read or not kept; a *note* means that it is,
 look. Nothing here asks anybody: it puts together what the page has.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from exporter import formats
 from exporter.history.state import HistoryStatus
+from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing
@@ -54,6 +55,8 @@ def find_problems(
     price_problems: Iterable[str],
     limit_problems: Iterable[str],
     unmatched_limits: tuple[str, ...],
+    alias_problem: str = "",
+    misfits: Iterable[Misfit] = (),
     folded: int,
     moment: Callable[[float], str],
     now_ms: float = 0,
@@ -62,7 +65,8 @@ def find_problems(
     """Everything that is wrong, the worst first.
 
     ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
-    sentences, ``unmatched_limits`` the ids of limits against which nothing counts.
+    sentences, ``unmatched_limits`` the ids of limits against which nothing counts. ``alias_problem`` is a sentence,
+    empty if the last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
     """
     found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
@@ -99,6 +103,9 @@ def find_problems(
                 names=unmatched_limits,
             )
         )
+    if alias_problem:
+        found.append(Problem(severity="problem", title="The aliases have a mistake", text=alias_problem))
+    found += _of_aliases(list(misfits))
     if history is not None:
         found += _of_history(history)
     if figures is not None:
@@ -112,6 +119,31 @@ def find_problems(
             )
         )
     return found
+
+
+def _of_aliases(misfits: Sequence[Misfit]) -> Iterable[Problem]:
+    nothing = tuple(
+        f"{each.alias} (nearest: {each.names[0]})" if each.names else each.alias for each in misfits if not each.several
+    )
+    if nothing:
+        yield Problem(
+            severity="note",
+            title=f"{formats.count(len(nothing))} of the aliases {'names' if len(nothing) == 1 else 'name'} nothing"
+            " that was met so far",
+            text="A client is met with its first request. cliproxy-exporter names lists what each alias can be for."
+            " Aliases:",
+            names=nothing,
+        )
+    several = tuple(f"{each.alias}: {', '.join(each.names)}" for each in misfits if each.several)
+    if several:
+        yield Problem(
+            severity="note",
+            title=f"{formats.count(len(several))} of the aliases {'names' if len(several) == 1 else 'name'} several"
+            " accounts",
+            text="Each of them has its provider or masked label behind the alias. To tell them apart yourself, name"
+            " them by file. Aliases:",
+            names=several,
+        )
 
 
 def _of_history(history: HistoryStatus) -> Iterable[Problem]:

@@ -36,6 +36,25 @@ class AddressInUseError(ExporterError):
     """The address cannot be listened on."""
 
 
+def _in_use(host: str, port: int, exc: OSError) -> AddressInUseError:
+    return AddressInUseError(
+        f"{host}:{port} cannot be listened on ({exc}). Is another exporter running? Set EXPORTER_PORT or EXPORTER_HOST"
+        " to an address that is free."
+    )
+
+
+def check_address(host: str, port: int) -> None:
+    """Return if the address could be listened on now. Raises AddressInUseError."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:1]:
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+                listener.listen(1)
+    except OSError as exc:
+        raise _in_use(host, port, exc) from exc
+
+
 class WebServer:
     """Serves an application on one address until ``stop``."""
 
@@ -53,10 +72,7 @@ class WebServer:
         try:
             self._server.prepare()
         except OSError as exc:
-            raise AddressInUseError(
-                f"{host}:{port} cannot be listened on ({exc}). Is another exporter running? Set EXPORTER_PORT or"
-                " EXPORTER_HOST to an address that is free."
-            ) from exc
+            raise _in_use(host, port, exc) from exc
         self._thread = threading.Thread(target=self._server.serve, name="web", daemon=True)
 
     @property

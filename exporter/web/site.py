@@ -28,11 +28,15 @@ class Exposition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once."""
+    """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
+
+    ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then.
+    """
 
     exposition: Exposition
     page: Page
     trigger: Callable[[], None]
+    reload: Callable[[], list[str]]
     limits: LimitBoard
     clock: Clock
     access: Access
@@ -86,6 +90,13 @@ def make_app(site: Site) -> Flask:
         # Settings and ledger are checked before this server starts; a proxy or Supabase that is away is no reason
         # to take the exporter out of service.
         return _text("The exporter is ready.", 200)
+
+    @app.post("/-/reload")
+    def reload() -> Response:
+        problems = site.reload()
+        if problems:
+            return _text("\n".join(problems), 500)
+        return _text("The files of aliases, limits and prices are in use as they are now.", 200)
 
     @app.get("/api/collector/health")
     def collector_health() -> Response:

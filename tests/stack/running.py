@@ -165,7 +165,7 @@ def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.Compl
     return subprocess.run(
         [*_PYTHON, "-m", "exporter", *arguments],
         cwd=cwd,
-        env=environment(settings),
+        env=environment({"EXPORTER_PORT": "0", **settings}),  # whoever has the usual one on this machine
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -178,7 +178,8 @@ def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.Compl
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process' environment without what the exporter reads, and with ``settings``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    return {**kept, "PYTHONPATH": str(_CHECKOUT), **settings}
+    alone = {"TZ": "UTC", "XDG_DATA_HOME": "/nonexistent"}  # neither this machine's zone nor its exporters count
+    return {**kept, **alone, "PYTHONPATH": str(_CHECKOUT), **settings}
 
 
 def metric_in(text: str, name: str, **labels: str) -> float | None:

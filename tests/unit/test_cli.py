@@ -1,5 +1,6 @@
 """The command line as its users meet it: what it says, on which stream, and with which exit code."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from exporter import __version__, cli
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import MANAGEMENT_KEY
-from tests.stack.running import environment, exporter_process, flow_in, run_command
+from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
+from tests.stack.running import environment, exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
 COMMANDS = sorted(cli.COMMANDS)
@@ -224,9 +225,79 @@ def test_check_config_without_a_proxy(tmp_path: Path) -> None:
 def test_check_config_asks_nobody_and_writes_nothing(server: DemoServer, tmp_path: Path) -> None:
     done = run_command("check-config", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [f"proxy default: {server.url}", "The settings are valid."]
+    assert done.stdout.splitlines() == [
+        f"proxy default: {server.url}",
+        "The settings are valid.",
+        f"data directory: {tmp_path / 'data'} can be written",
+        "port: any port is free",
+        "days: begin at midnight in UTC, the machine's zone",
+    ]
     assert server.proxy.requests.total() == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_config_tests_what_a_run_needs(server: DemoServer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "limits.yaml").write_text("limits:\n- {id: l, strategy: daily, tokens: 5}\n")
+    settings = _settings(tmp_path, server.url) | {"EXPORTER_DATA_DIR": "file/data"}
+    port = server.url.rpartition(":")[2]
+    more = {"EXPORTER_PORT": port, "EXPORTER_LIMITS_FILE": "limits.yaml", "TIMEZONE": "Asia/Tokyo"}
+    done = run_command("check-config", cwd=tmp_path, **settings, **more)
+    assert (done.returncode, done.stderr) == (1, "")
+    directory, taken = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
+    assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used (Not a directory: " in directory
+    assert f"127.0.0.1:{port} cannot be listened on" in taken
+    assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
+    assert f"file: {tmp_path / 'limits.yaml'} is valid" in done.stdout
+    assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
+
+
+def test_check_config_leaves_the_port_to_the_exporter_that_runs(server: DemoServer, tmp_path: Path) -> None:
+    settings = _settings(tmp_path, server.url)
+    with exporter_process(tmp_path, **settings) as program:
+        port = program.url.rpartition(":")[2]
+        done = run_command("check-config", cwd=tmp_path, **settings, EXPORTER_PORT=port)
+        assert done.returncode == 0
+        assert f"port: 127.0.0.1:{port} is not tried, because an exporter runs" in done.stdout
+        assert program.stop() == 0
+
+
+def test_check_config_compares_aliases_and_limits_with_what_the_proxy_has(server: DemoServer, tmp_path: Path) -> None:
+    alice, bob = (each for each in CREDENTIALS if each.provider == "claude" and each.email)
+    (tmp_path / "exporter.yaml").write_text(f"""\
+aliases:
+  clients:
+  - {{key: {CLIENTS[0].key}, alias: laptop}}
+  - {{key: {CLIENTS[1].key}x, alias: phone}}
+  credentials:
+  - {{email: {alice.email}, alias: Alice}}
+  - {{email: {bob.email}x, alias: Bob}}
+""")
+    (tmp_path / "limits.yaml").write_text("""\
+limits:
+- {id: fine, strategy: daily, tokens: 5, credential: Alice, client: laptop, provider: Claude, proxy: default}
+- {id: glob, strategy: daily, tokens: 5, credential: "claude-*"}
+- {id: odd, strategy: daily, tokens: 5, credential: Alise, provider: claud}
+- {id: gone, strategy: daily, tokens: 5, client: telephone, proxy: office}
+""")
+    settings = _settings(tmp_path, server.url)
+    files = {"EXPORTER_CONFIG": "exporter.yaml", "EXPORTER_LIMITS_FILE": "limits.yaml"}
+    done = run_command("check-config", "--connect", cwd=tmp_path, **settings, **files)
+    assert (done.returncode, done.stderr) == (0, "")
+    warnings = [line.removeprefix("warning: ") for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    masked = [re.sub(r"-[0-9a-f]{4,}", "-…", line) for line in warnings]
+    assert masked == [
+        "the alias 'Bob' fits nothing that the proxies have. Did you mean whoever is shown as claude-…?"
+        " cliproxy-exporter names lists all.",
+        "the alias 'phone' fits nothing that the proxies have. Did you mean whoever is shown as client-…?"
+        " cliproxy-exporter names lists all.",
+        "the limit 'odd' counts nothing: no provider is called 'claud'. Did you mean claude?",
+        "the limit 'odd' counts nothing: no credential is called 'Alise'. Did you mean Alice?",
+        "the limit 'gone' counts nothing: no proxy is called 'office'.",
+        "the limit 'gone' counts nothing: no client is called 'telephone'.",
+    ]
+    with ledger_file(tmp_path / "data") as ledger:
+        assert ledger.execute("select count(*) from credential").fetchone() == (0,), "a check met them"
 
 
 def test_check_config_connects(server: DemoServer, tmp_path: Path) -> None:
@@ -284,10 +355,11 @@ def test_check_config_connects_beside_a_running_exporter(server: DemoServer, tmp
 
 @pytest.mark.parametrize("command", ["export", "replay"])
 def test_a_command_without_a_ledger_says_so(command: str, tmp_path: Path) -> None:
-    done = run_command(command, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY)
+    home = tmp_path / "home"
+    done = run_command(command, cwd=tmp_path, CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY, XDG_DATA_HOME=str(home))
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
-    assert f"There is no ledger at {tmp_path / 'data'}" in sentence
+    assert f"There is no ledger at {home / 'cliproxy-exporter' / 'ledger.sqlite3'}" in sentence
     assert list(tmp_path.iterdir()) == []
 
 

@@ -174,6 +174,8 @@ class _Binder:
             # The label of the older one stays.
             id_ = min(credential.id for credential in found)
             dictionary.describe_credential(connection, id_, account.facts)
+            if not dictionary.credentials[id_].readable:
+                dictionary.make_readable(connection, id_, self._readable(account))
         else:
             id_ = dictionary.add_credential(connection, self._new(account))
         for kind, value in self._keys(account):
@@ -256,11 +258,26 @@ class _Binder:
     def _new(self, account: Account) -> Credential:
         labels = _labels(account)
         unused = (label for label in labels if self._dictionary.credential_labelled(self._proxy, label) is None)
-        return Credential(id=0, proxy=self._proxy, label=next(unused, labels[0]), facts=account.facts)
+        return Credential(
+            id=0,
+            proxy=self._proxy,
+            label=next(unused, labels[0]),
+            facts=account.facts,
+            readable=self._readable(account),
+        )
+
+    def _readable(self, account: Account) -> str:
+        plan = "key" if account.auth_type == "api_key" else account.plan
+        return self._dictionary.readable_label(self._proxy, account.facts.provider, plan, _hashes(account)[0])
+
+
+def _hashes(account: Account) -> list[str]:
+    """What tells it from others, the best first."""
+    emails = [value for kind, value in account.names if kind == EMAIL]
+    values = [account.account_id, *emails, account.identity[1] if account.identity else account.auth_index]
+    return [value for value in values if value]
 
 
 def _labels(account: Account) -> list[str]:
-    """The labels that it may have without an alias, the best first."""
-    emails = [value for kind, value in account.names if kind == EMAIL]
-    values = [account.account_id, *emails, account.identity[1] if account.identity else account.auth_index]
-    return [f"{account.facts.provider}-{value[:_LABEL_DIGITS]}" for value in values if value]
+    """The labels that it may have in the history, the best first."""
+    return [f"{account.facts.provider}-{value[:_LABEL_DIGITS]}" for value in _hashes(account)]

@@ -83,11 +83,11 @@ def _one(windows: list[LimitWindow]) -> LimitWindow:
 def test_stale_headers_are_read_for_the_account_that_they_came_from_and_for_no_other(bench: _Bench) -> None:
     bench.take_body(body_of("v7.2.140/usage-queue/stale-headers.json"))
     assert bench.used() == {
-        ("claude-df4617d259", "5h", ""): 1.0,
-        ("claude-df4617d259", "7d", ""): 0.0505,
-        ("codex-61c07179ca", "5h", ""): 1.0,
-        ("codex-61c07179ca", "7d", ""): 0.05,
-        ("codex-61c07179ca", "5h", "gpt-5.3-codex-spark"): 0.0,
+        ("claude-df46", "5h", ""): 1.0,
+        ("claude-df46", "7d", ""): 0.0505,
+        ("codex-61c0", "5h", ""): 1.0,
+        ("codex-61c0", "7d", ""): 0.05,
+        ("codex-61c0", "5h", "gpt-5.3-codex-spark"): 0.0,
     }
 
 
@@ -129,7 +129,7 @@ def test_what_waits_to_be_booked_holds_no_header_but_those_of_windows(bench: _Be
         assert gone not in kept
     bench.restart()
     intake_of(bench.ledger, clock=bench.clock).work_off()
-    assert ("claude-df4617d259", "5h", "") in bench.used()
+    assert ("claude-df46", "5h", "") in bench.used()
     assert not [key for key in bench.used() if key[0] in ("claude-7101035cf0", "codex-3aa556b9b4")]
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         assert connection.execute("select count(*) from batch").fetchone() == (0,)
@@ -141,15 +141,15 @@ def test_what_waits_to_be_booked_holds_no_header_but_those_of_windows(bench: _Be
 def test_a_reading_survives_a_restart_until_its_reset_and_is_then_absent(bench: _Bench) -> None:
     bench.take(_record(bench, u5h="0.5", r5h=str(_FIVE // 1000), u7d="0.2", r7d=str(_SEVEN // 1000)))
     bench.restart()
-    assert bench.used() == {("claude-0123456789", "5h", ""): 0.5, ("claude-0123456789", "7d", ""): 0.2}
+    assert bench.used() == {("claude-0123", "5h", ""): 0.5, ("claude-0123", "7d", ""): 0.2}
     bench.clock.jump(_FIVE / 1000 - _NOW - 1)
-    assert ("claude-0123456789", "5h", "") in bench.used()
+    assert ("claude-0123", "5h", "") in bench.used()
     bench.clock.jump(1)
-    assert bench.used() == {("claude-0123456789", "7d", ""): 0.2}, "absent, not 0"
+    assert bench.used() == {("claude-0123", "7d", ""): 0.2}, "absent, not 0"
     bench.restart()
-    assert bench.used() == {("claude-0123456789", "7d", ""): 0.2}
+    assert bench.used() == {("claude-0123", "7d", ""): 0.2}
     bench.take(_record(bench, u5h="0.01", r5h=str(_FIVE // 1000 + 18_000)))
-    assert bench.used()[("claude-0123456789", "5h", "")] == 0.01
+    assert bench.used()[("claude-0123", "5h", "")] == 0.01
     assert bench.early_resets() == {"5h": 0, "7d": 0}, "the ordinary reset"
 
 
@@ -157,7 +157,7 @@ def test_a_window_that_is_not_mentioned_is_kept(bench: _Bench) -> None:
     bench.take(_record(bench, u5h="0.5", r5h=str(_FIVE // 1000), u7d_opus="0.7", r7d_opus=str(_SEVEN // 1000)))
     bench.clock.advance(60)
     bench.take(_record(bench, u5h="0.6", r5h=str(_FIVE // 1000)))
-    assert bench.used() == {("claude-0123456789", "5h", ""): 0.6, ("claude-0123456789", "7d", "opus"): 0.7}
+    assert bench.used() == {("claude-0123", "5h", ""): 0.6, ("claude-0123", "7d", "opus"): 0.7}
 
 
 @pytest.mark.parametrize("status", [500, 502, 401, 404, 408, 0])
@@ -166,7 +166,7 @@ def test_an_error_changes_nothing(bench: _Bench, status: int) -> None:
     bench.clock.advance(60)
     failed = _record(bench, u5h="0.01", r5h=str(_FIVE // 1000)) | {"failed": True, "fail": {"status_code": status}}
     bench.take(failed, failed | {"response_headers": None, "request_id": "other"})
-    assert bench.used() == {("claude-0123456789", "5h", ""): 0.5}
+    assert bench.used() == {("claude-0123", "5h", ""): 0.5}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_an_early_reset_is_counted_and_the_count_survives_a_restart(bench: _Benc
     bench.take(_record(bench, u5h="0.9", r5h=str(_FIVE // 1000)))
     bench.clock.advance(60)
     bench.take(_record(bench, u5h="0.1", r5h=str(_FIVE // 1000)))
-    assert (bench.used(), bench.early_resets()) == ({("claude-0123456789", "5h", ""): 0.1}, {"5h": 0})
+    assert (bench.used(), bench.early_resets()) == ({("claude-0123", "5h", ""): 0.1}, {"5h": 0})
     bench.restart()
     bench.clock.advance(60)
     bench.take(_record(bench, u5h="0.2", r5h=str(_FIVE // 1000)))
@@ -276,10 +276,10 @@ def test_readings_after_a_reset_hold_on_where_the_ones_before_it_ended(bench: _B
     bench.clock.advance(60)
     assert bench.used() == {}
     bench.take(_record(bench, u5h="1", r5h=reset))
-    assert bench.used() == {("claude-0123456789", "5h", ""): 1.0}
+    assert bench.used() == {("claude-0123", "5h", ""): 1.0}
     bench.clock.advance(60)
     bench.take(_record(bench, u5h="0.5"))
-    assert bench.used() == {("claude-0123456789", "5h", ""): 0.5}, "a newer one, although it has no reset at all"
+    assert bench.used() == {("claude-0123", "5h", ""): 0.5}, "a newer one, although it has no reset at all"
 
 
 def test_a_window_that_has_not_started_is_shown_without_a_reset(bench: _Bench) -> None:
@@ -332,7 +332,7 @@ def test_a_late_record_does_not_turn_a_window_back(bench: _Bench) -> None:
     bench.clock.advance(120)
     bench.take(_record(bench, u5h="0.4", r5h=str(_FIVE // 1000)))
     bench.take(early)
-    assert (bench.used(), bench.early_resets()) == ({("claude-0123456789", "5h", ""): 0.4}, {"5h": 0})
+    assert (bench.used(), bench.early_resets()) == ({("claude-0123", "5h", ""): 0.4}, {"5h": 0})
 
 
 # --- credentials ------------------------------------------------------------------------------------------------------
@@ -390,7 +390,7 @@ def test_another_accounts_windows_have_room_of_their_own(bench: _Bench) -> None:
         scope = f"s{chr(97 + number // 26)}{chr(97 + number % 26)}"
         bench.take(_record(bench, **{f"u7d_{scope}": "0.5", f"r7d_{scope}": str(_SEVEN // 1000)}))
     bench.take(_record(bench, account="fedcba9876543210", u5h="0.5", r5h=str(_FIVE // 1000)))
-    assert bench.used("claude-fedcba9876") == {("claude-fedcba9876", "5h", ""): 0.5}
+    assert bench.used("claude-fedc") == {("claude-fedc", "5h", ""): 0.5}
 
 
 # --- signals in auth-files --------------------------------------------------------------------------------------------

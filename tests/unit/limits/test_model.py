@@ -10,7 +10,12 @@ from exporter.limits.model import Limit, Unit, Usage
 from exporter.limits.strategies import Strategy
 
 _USAGE = Usage(
-    proxy="office", provider="claude", model="claude-opus-4-6[1m]", credential="claude-ab12cd34ef", client="alice"
+    proxy="office",
+    provider="claude",
+    model="claude-opus-4-6[1m]",
+    credential="claude-max-ab12",
+    client="alice",
+    credential_in_history="claude-ab12cd34ef",
 )
 
 
@@ -39,7 +44,9 @@ def test_a_limit_that_names_nothing_counts_everything() -> None:
         ("proxy", "office", True),
         ("proxy", "off*", True),
         ("proxy", "Office", False),
+        ("credential", "claude-max-ab12", True),
         ("credential", "claude-ab12cd34ef", True),
+        ("credential", "claude-ab12*", False),
         ("credential", "claude-*", True),
         ("credential", "codex-*", False),
         ("client", "alice", True),

@@ -144,13 +144,13 @@ def test_a_merge_takes_effect_at_the_next_scrape_of_the_same_renderer(bench: Ben
 
 def test_an_alias_comes_and_goes_without_splitting_a_total(bench: Bench) -> None:
     bench.book(times=2)
-    assert 'credential="claude-index-1",client="client-' in _render(bench)
+    assert 'credential="claude-inde",client="client-' in _render(bench)
     bench.reopen(aliased(client='The "team"', auth_index="main"))
     bench.book(times=3)
     line = 'credential="main",client="The \\"team\\""} 5\n'
     assert line in _render(bench)
     bench.reopen()
-    assert 'credential="claude-index-1",client="client-' in _render(bench)
+    assert 'credential="claude-inde",client="client-' in _render(bench)
     assert bench.requests() == 5
 
 

@@ -27,7 +27,7 @@ LAYERS = (
     ("limits",),
     ("ingest",),
     ("history", "notices"),
-    ("metrics", "web", "scheduler"),
+    ("metrics", "web", "scheduler", "upkeep"),
     ("opening",),
     ("app",),
     ("commands",),

@@ -298,3 +298,24 @@ def test_localhost_may_stand_for_the_machine_around_a_container(url: str, read: 
 
     assert [proxy.url for proxy in moved.proxies] == [read, f"{read}/other"]
     assert [proxy.url for proxy in as_given.proxies] == [url, f"{url}/other"]
+
+
+@pytest.mark.parametrize(
+    ("given", "zone"),
+    [
+        ({}, "Asia/Tokyo"),
+        ({"TIMEZONE": "Europe/Berlin"}, "Europe/Berlin"),
+        ({"TIMEZONE_OFFSET_HOURS": "2"}, "UTC+02:00"),
+    ],
+)
+def test_the_machines_zone_holds_where_none_is_set(tmp_path: Path, given: dict[str, str], zone: str) -> None:
+    loaded = load_settings(given, cwd=tmp_path, machine_zone="Asia/Tokyo")
+    assert str(loaded.require().zone) == zone
+    assert str(load_settings({}, cwd=tmp_path).require().zone) == "UTC"
+
+
+def test_the_data_directory_that_was_found_holds_where_none_is_set(tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    assert load_settings({}, cwd=tmp_path, data_dir=found).require().exporter_data_dir == found
+    given = load_settings({"EXPORTER_DATA_DIR": "mine"}, cwd=tmp_path, data_dir=found)
+    assert given.require().exporter_data_dir == tmp_path / "mine"

@@ -47,7 +47,7 @@ aliases:
         ("office", "http://office:8317", "0123"),
         ("third", "http://third", "file-key"),
     ]
-    assert [(client.key.get_secret_value(), client.alias) for client in settings.aliases.clients] == [
+    assert [(client.key and client.key.get_secret_value(), client.alias) for client in settings.aliases.clients] == [
         ("yes", "laptop"),
         ("file-key", "ci"),
     ]
@@ -174,7 +174,20 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
         pytest.param(
             "aliases:\n  clients: {planted: a}", 2, "aliases.clients", "not a list", id="a mapping of clients"
         ),
-        pytest.param("aliases:\n  clients:\n  - alias: a", 3, "aliases.clients[0].key", "Add key", id="no client key"),
+        pytest.param(
+            "aliases:\n  clients:\n  - alias: a",
+            3,
+            "aliases.clients[0]",
+            "Give exactly one of key, key_file and label.",
+            id="a client without identifier",
+        ),
+        pytest.param(
+            "aliases:\n  clients:\n  - {key: planted, label: client-1, alias: a}",
+            3,
+            "aliases.clients[0]",
+            "It has key and label.",
+            id="a client with two identifiers",
+        ),
         pytest.param(
             "aliases:\n  clients:\n  - key: planted", 3, "aliases.clients[0].alias", "Add alias", id="no alias"
         ),
@@ -210,7 +223,7 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
             "aliases:\n  credentials:\n  - {alias: a}",
             3,
             "aliases.credentials[0]",
-            "Give exactly one of key, email, file and auth_index.",
+            "Give exactly one of key, email, file, auth_index and label.",
             id="a credential without identifier",
         ),
         pytest.param(

@@ -57,6 +57,62 @@ def test_a_refused_key_is_tried_again_once_after_150_minutes_and_three_times_in_
         guard.check()
 
 
+def test_a_person_may_ask_for_a_try_at_once(store: MemoryRefusals, clock: TurnableClock) -> None:
+    running = make_guard(store=store, clock=clock)
+    _refuse(running)
+    with pytest.raises(KeyRefusedError, match="If it was mended at CPA's side, the command cliproxy-exporter try-key"):
+        running.check()
+    command = make_guard(store=store, clock=clock)
+    command.ask()
+    command.check()
+    command.accepted()
+    running.check()  # goes on by itself
+    running.accepted()
+    assert running.status() is None
+
+
+def test_asking_is_for_one_try_and_counts(store: MemoryRefusals, clock: TurnableClock) -> None:
+    guard = make_guard(store=store, clock=clock)
+    _refuse(guard)
+    for count in ("2 times", "3 times"):
+        guard.ask()
+        _refuse(guard)
+        with pytest.raises(KeyRefusedError, match=f"refused {count}"):
+            guard.check()
+    guard.ask()
+    with pytest.raises(KeyRefusedError, match=r"If it was mended .* tries it once, from 2026-"):
+        guard.check()
+
+
+def test_a_key_that_was_given_up_has_one_try_after_each_rest_for_whoever_asks(
+    store: MemoryRefusals, clock: TurnableClock
+) -> None:
+    guard = make_guard(store=store, clock=clock)
+    _refuse(guard)
+    for _ in range(2):
+        guard.ask()
+        _refuse(guard)
+    for _ in range(3):
+        clock.advance(WAIT)
+        with pytest.raises(KeyRefusedError, match=r"not be tried again.* tries it once\."):
+            make_guard(store=store, clock=clock).check()
+        asking = make_guard(store=store, clock=clock)
+        asking.ask()
+        _refuse(asking)
+        asking.ask()
+        with pytest.raises(KeyRefusedError):
+            asking.check()
+
+
+def test_who_asks_waits_for_a_ban(store: MemoryRefusals, clock: TurnableClock) -> None:
+    guard = make_guard(store=store, clock=clock)
+    guard.check()
+    guard.banned(1800)
+    guard.ask()
+    with pytest.raises(BannedError):
+        guard.check()
+
+
 def test_a_refusal_outlives_the_process(store: MemoryRefusals, clock: TurnableClock) -> None:
     _refuse(make_guard(store=store, clock=clock))
     clock.advance(HOUR)

@@ -31,6 +31,7 @@ class WebBench:
         self.ledger = ledger
         self.statuses: list[ProxyStatus] = []
         self.triggered = threading.Event()
+        self.reload_problems: list[str] = []
         self.sources: list[LimitSource] = []
         self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
@@ -61,6 +62,7 @@ class WebBench:
             exposition=exposition,
             page=page,
             trigger=self.triggered.set,
+            reload=lambda: self.reload_problems,
             limits=self.limits,
             clock=self._clock,
             access=Access(token=token, allowed_hosts=allowed_hosts),

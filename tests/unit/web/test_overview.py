@@ -38,9 +38,9 @@ def test_billings_are_never_added_up(books: Books) -> None:
     assert [figures.periods[period].cost for period in (TODAY, MONTH)] == [apart, apart]
     assert [row.today.cost for row in figures.models + figures.clients] == [apart, apart]
     assert [(row.name, row.today.cost.total()) for row in figures.credentials] == [
-        ("claude-account-me", 1),
-        ("claude-account-su", 20),
-        ("claude-account-un", 300),
+        ("claude-acco", 1),
+        ("claude-accou", 20),
+        ("claude-accoun", 300),
     ]
 
 

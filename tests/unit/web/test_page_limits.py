@@ -240,7 +240,7 @@ class _Source:
         )
     )
 
-    def reload(self) -> None:
+    def reload(self, *, now: bool = False) -> None:
         pass
 
 

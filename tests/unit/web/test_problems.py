@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.credentials import Account
 from exporter.proxy_status import STATES, ProxyStatus
@@ -210,3 +211,25 @@ def test_the_state_of_a_credential(
     assert (found.state, found.up, found.retry_ms) == (state, up, retry_ms)
     assert found.attempts is not None
     assert (found.attempts.success, found.attempts.failed) == (5, 2)
+
+
+def test_aliases_that_fit_nothing_or_several_are_one_note_each() -> None:
+    misfits = [
+        Misfit("laptop", False, ("client-0123456789",)),
+        Misfit("ci", False, ()),
+        Misfit("team", True, ("team-claude", "team-codex")),
+    ]
+    nothing, several = _find(misfits=misfits)
+    assert nothing.title == "2 of the aliases name nothing that was met so far"
+    assert nothing.names == ("laptop (nearest: client-0123456789)", "ci")
+    assert several.title == "1 of the aliases names several accounts"
+    assert several.names == ("team: team-claude, team-codex",)
+
+
+def test_an_edit_of_the_aliases_that_is_not_used_is_a_problem() -> None:
+    (problem,) = _find(alias_problem="The last edit is not used.")
+    assert (problem.severity, problem.title, problem.text) == (
+        "problem",
+        "The aliases have a mistake",
+        "The last edit is not used.",
+    )

@@ -32,6 +32,25 @@ def test_a_trigger_is_accepted_at_once(web: WebBench) -> None:
     assert web.triggered.is_set()
 
 
+def test_a_reload_says_whether_the_files_are_in_use(web: WebBench) -> None:
+    answer = web.client().post("/-/reload")
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    assert answer.text == "The files of aliases, limits and prices are in use as they are now.\n"
+    web.reload_problems = ["One is not used.", "Nor is another."]
+    answer = web.client().post("/-/reload")
+    assert (answer.status_code, answer.text) == (500, "One is not used.\nNor is another.\n")
+
+
+def test_a_reload_is_for_whoever_may_post(web: WebBench) -> None:
+    def post(token: str | None = None, **headers: str) -> int:
+        return web.client(token=token).post("/-/reload", headers=headers).status_code
+
+    elsewhere = web.client().post("/-/reload", environ_overrides={"REMOTE_ADDR": "192.0.2.7"})
+    assert elsewhere.status_code == 403
+    assert post(Origin="https://evil.example") == 403
+    assert (post("secret-token"), post("secret-token", Authorization="Bearer secret-token")) == (401, 200)
+
+
 @pytest.mark.parametrize("config_id", ["42", "0", "-1", "none", "%3Cscript%3E", "x" * 5000])
 def test_the_reset_of_an_unknown_limit_is_a_404_in_json(web: WebBench, config_id: str) -> None:
     answer = web.client().post(f"/api/collector/reset/{config_id}")
@@ -51,6 +70,7 @@ def test_the_reset_of_an_unknown_limit_is_a_404_in_json(web: WebBench, config_id
         ("DELETE", "/metrics", 405, "Method Not Allowed.\n"),
         ("PUT", "/", 405, "Method Not Allowed.\n"),
         ("GET", "/api/collector/trigger", 405, "Method Not Allowed.\n"),
+        ("GET", "/-/reload", 405, "Method Not Allowed.\n"),
         ("GET", "/api/collector/reset/1", 405, "Method Not Allowed.\n"),
         ("POST", "/api/collector/reset/", 404, "Not Found.\n"),
     ],

@@ -1,0 +1,157 @@
+"""Adds aliases to a YAML file of settings, line by line, so that all that is in it stays: comments, order, spelling."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from exporter.errors import ExporterError, SettingsError
+from exporter.settings.model import Aliases
+from exporter.settings.yaml_settings import read_aliases
+
+_INDENT = 2
+
+
+class Suggestion(NamedTuple):
+    """An alias to begin with: by which field it names whom, and a remark on who that is."""
+
+    kind: str
+    value: str
+    alias: str
+    about: str
+
+
+def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials: Iterable[Suggestion]) -> int:
+    """Add these aliases to ``file``, which is made if it is not there; how many there were.
+
+    Each gets a name of its own. Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
+    """
+    known = Aliases()
+    text = ""
+    if file.exists():
+        read = read_aliases(file)
+        if isinstance(read, list):
+            raise SettingsError("\n".join(map(str, read)))
+        known, text = read, file.read_text(encoding="utf-8-sig")
+    new = {
+        "clients": _distinct(clients, {each.alias for each in known.clients}),
+        "credentials": _distinct(credentials, {each.alias for each in known.credentials}),
+    }
+    number = sum(map(len, new.values()))
+    if number:
+        try:
+            for name, some in new.items():
+                text = _with(text, name, some) if some else text
+        except yaml.YAMLError as exc:
+            raise _cannot_add(file) from exc
+        _replace(file, text, known, number)
+    return number
+
+
+def _cannot_add(file: Path) -> ExporterError:
+    return ExporterError(
+        f"{file.name} is written in a way that aliases cannot be added to: write clients and credentials below aliases"
+        " as lists with a dash a line, or let another file be written."
+    )
+
+
+def printable(text: str) -> str:
+    """What a proxy sent, fit for a terminal and a comment: it can neither move the cursor nor end the line."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def _distinct(some: Iterable[Suggestion], taken: set[str]) -> list[Suggestion]:
+    found = []
+    for each in some:
+        alias = wanted = printable(each.alias)[:60]
+        number = 1
+        while alias in taken:
+            number += 1
+            alias = f"{wanted.removesuffix('-1')}-{number}"
+        taken.add(alias)
+        found.append(each._replace(alias=alias))
+    return found
+
+
+def _with(text: str, name: str, some: Sequence[Suggestion]) -> str:
+    """The text with entries at the end of ``aliases.<name>``."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    aliases = _child(root, "aliases")
+    if aliases is None:
+        return f"{_ended(text)}aliases:\n{_list(name, some, _INDENT)}"
+    key, node = aliases
+    if not isinstance(node, yaml.MappingNode):
+        return _inserted(text, key.end_mark.line + 1, _list(name, some, _INDENT))
+    found = _child(node, name)
+    if found is None:
+        return _inserted(text, _last_line(node) + 1, _list(name, some, node.value[0][0].start_mark.column))
+    key, node = found
+    if isinstance(node, yaml.SequenceNode) and node.value:
+        return _inserted(text, _last_line(node) + 1, _entries(some, node.start_mark.column))
+    return _inserted(text, key.end_mark.line + 1, _entries(some, key.start_mark.column + _INDENT))
+
+
+def _child(node: yaml.Node | None, name: str) -> tuple[yaml.Node, yaml.Node] | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next(((key, value) for key, value in pairs if key.value == name), None)
+
+
+def _last_line(node: yaml.Node) -> int:
+    """The last line of what is in a node; its own end is where the next one begins."""
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
+        return int(node.end_mark.line)
+    last = node.value[-1]
+    return max(map(_last_line, last)) if isinstance(last, tuple) else _last_line(last)
+
+
+def _list(name: str, some: Sequence[Suggestion], indent: int) -> str:
+    return f"{' ' * indent}{name}:\n{_entries(some, indent + _INDENT)}"
+
+
+def _entries(some: Sequence[Suggestion], indent: int) -> str:
+    lines = []
+    for each in some:
+        entry = yaml.safe_dump(
+            [{each.kind: each.value, "alias": each.alias}], sort_keys=False, allow_unicode=True, width=1_000_000
+        )
+        lines += [f"# {printable(each.about)}", *entry.splitlines()]
+    return "".join(f"{' ' * indent}{line}\n" for line in lines)
+
+
+def _inserted(text: str, line: int, more: str) -> str:
+    lines = _ended(text).splitlines(keepends=True)
+    return "".join([*lines[:line], more, *lines[line:]])
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
+    """Put the new text in the place of the old one, all at once, if it says what it should."""
+    file = file.resolve()
+    try:
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)  # 0600
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as new:
+                new.write(text)
+            read = read_aliases(Path(name))
+            if isinstance(read, list) or not _adds(read, known, number):
+                raise _cannot_add(file)
+            if file.exists():
+                shutil.copymode(file, name)
+            os.replace(name, file)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as exc:
+        raise ExporterError(f"{file} cannot be written ({exc.strerror}).") from exc
+
+
+def _adds(read: Aliases, known: Aliases, number: int) -> bool:
+    before = {*known.clients, *known.credentials}
+    after = [*read.clients, *read.credentials]
+    return before <= set(after) and len(after) == len(before) + number

@@ -1,0 +1,76 @@
+"""Aliases and limits compared with what the proxies have right now: for ``check-config --connect``."""
+
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from exporter.clock import Clock
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels, Misfit
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.sync.export_state import ExportedClient
+from exporter.limits.model import is_like
+from exporter.limits.yaml_source import UserLimits
+from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.settings.model import Settings
+from exporter.settings.problems import nearest
+from exporter.sources.names import Names
+
+
+def compare_names(
+    settings: Settings, asked: Mapping[str, Names], *, ledger: Ledger, pseudonyms: Pseudonyms, clock: Clock
+) -> Iterator[str]:
+    """A sentence for each alias and limit that fits nothing, or an alias that fits several accounts.
+
+    ``asked`` is what each proxy answered. A ledger of its own knows that alone: the real one also remembers what is
+    gone, belongs to an exporter that may be running, and is only read.
+    """
+    with tempfile.TemporaryDirectory(dir=settings.exporter_data_dir) as folder:
+        present = Ledger(Path(folder) / FILE_NAME, clock=clock, zone=settings.zone)
+        for proxy, names in asked.items():
+            present.register(proxy)
+            present.take_inventory(proxy, names.accounts)
+            clients = [(ExportedClient(each, present.dictionary.client_label(each)), each) for each in names.clients]
+            present.restoring.take_names(proxy, credentials=(), clients=clients)
+        labels = Labels(present.dictionary, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
+        yield from map(_of_alias, labels.look_for_misfits())
+        both = [labels, Labels(ledger.dictionary, settings.aliases, pseudonyms.of)]
+        if settings.exporter_limits_file is not None:
+            yield from _of_limits(settings, settings.exporter_limits_file, [present, ledger], both)
+        present.close()
+
+
+def _of_alias(misfit: Misfit) -> str:
+    if misfit.several:
+        return (
+            f"the alias {misfit.alias!r} is for several accounts, which are shown as {', '.join(misfit.names)}. To tell"
+            " them apart yourself, name them by file."
+        )
+    near = f"Did you mean whoever is shown as {misfit.names[0]}? " if misfit.names else ""
+    return f"the alias {misfit.alias!r} fits nothing that the proxies have. {near}cliproxy-exporter names lists all."
+
+
+def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels: Iterable[Labels]) -> Iterator[str]:
+    known: dict[str, set[str]] = {name: set() for name in ("proxy", "provider", "credential", "client")}
+    known["proxy"] |= {proxy.name for proxy in settings.proxies}
+    for ledger, shown in zip(ledgers, labels, strict=True):
+        dictionary = ledger.dictionary
+        known["provider"] |= {each.provider for each in dictionary.credentials.values()} - {""}
+        known["provider"] |= {route.provider for route in dictionary.routes.values()}
+        known["credential"] |= {shown.credential(id_) for id_ in dictionary.credentials}
+        known["credential"] |= {each.label for each in dictionary.credentials.values()}
+        known["client"] |= {shown.client(id_) for id_ in dictionary.clients}
+    for limit in UserLimits(file, zone=settings.zone).limits:
+        for field, names in known.items():
+            wanted = getattr(limit, field)
+            if wanted and names and not any(_fits(field, wanted, name) for name in names):
+                yield f"the limit {limit.id!r} counts nothing: no {field} is called {wanted!r}.{_hint(wanted, names)}"
+
+
+def _fits(field: str, wanted: str, name: str) -> bool:
+    return wanted.lower() == name.lower() if field == "provider" else is_like(wanted, name)
+
+
+def _hint(wanted: str, names: Collection[str]) -> str:
+    guess = nearest(wanted, names)
+    return f" Did you mean {guess}?" if guess else ""

@@ -1,0 +1,118 @@
+"""What the machine tells where the settings do not: the data directory, exporters that run, and the time zone.
+
+An exporter that runs says so in a file, and its lock says whether that still holds. So a command finds the ledger of
+the running exporter from any folder, and a second exporter meets the lock of the first: it does not begin a ledger of
+its own elsewhere and take records of the same queue.
+"""
+
+import os
+import sys
+import zoneinfo
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.ledger.database import FILE_NAME, is_in_use
+from exporter.settings.problems import Problem
+
+_SETTING = "EXPORTER_DATA_DIR"
+_DEMO = "demo"
+_LOCALTIME, _TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """Where the data is without ``EXPORTER_DATA_DIR``, and what is to be said of it; ``is_doubtful``: as a warning."""
+
+    path: Path
+    note: Problem | None = None
+    is_doubtful: bool = False
+
+
+def user_data_dir(environ: Mapping[str, str]) -> Path | None:
+    """This user's directory for the exporter, None for one without a home."""
+    given = Path(environ.get("XDG_DATA_HOME", ""))
+    if given.is_absolute():
+        return given / "cliproxy-exporter"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    below = ("Library", "Application Support") if sys.platform == "darwin" else (".local", "share")
+    return home.joinpath(*below, "cliproxy-exporter")
+
+
+def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False) -> DataDirectory:
+    """The running exporter's directory, else ``data`` below ``cwd`` if it holds a ledger, else this user's.
+
+    A demo that runs alone counts as running, unless this command ``starts`` an exporter itself.
+    """
+    old = cwd / "data"
+    user = user_data_dir(environ) or old
+    running = _running(user)
+    found = [path for path, kind in running if kind != _DEMO]
+    if not found and not starts:
+        found = [path for path, _ in running]
+    if len(found) == 1:
+        return DataDirectory(found[0], _note(f"The data directory of the running exporter is used: {found[0]}."))
+    path = old if any((old / name).exists() for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
+    if found:
+        others = ", ".join(map(str, sorted(found)))
+        return DataDirectory(path, _note(f"Several exporters run, with {others}; {path} is used."), is_doubtful=True)
+    if path == old != user:
+        return DataDirectory(path, _note(f"The ledger in {path} goes on. Without it {user} would be used."))
+    return DataDirectory(path)
+
+
+def _note(why: str) -> Problem:
+    return Problem(setting=_SETTING, place="not set", why=why, fix="Set it to say which one is meant.")
+
+
+@contextmanager
+def announced(environ: Mapping[str, str], data_dir: Path, *, is_demo: bool) -> Iterator[None]:
+    """While this lasts, commands of this user find the data directory, whose lock this process has."""
+    user, file = user_data_dir(environ), None
+    with suppress(OSError):  # a service that may not write there: its commands are told the directory
+        folder = (user or data_dir) / "running"
+        _running(folder.parent)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = folder / str(os.getpid())
+        file.write_text(f"{data_dir.resolve()}\n{_DEMO if is_demo else ''}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        if file is not None:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def _running(user: Path) -> list[tuple[Path, str]]:
+    """The data directories of exporters that run, each with what it is. What a killed one left behind is deleted."""
+    found = []
+    with suppress(OSError):
+        for file in sorted((user / "running").iterdir()):
+            path, kind, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
+            if is_in_use(Path(path)):
+                found.append((Path(path), kind))
+            else:
+                file.unlink(missing_ok=True)
+    return found
+
+
+def machine_zone(environ: Mapping[str, str], *, localtime: Path = _LOCALTIME, timezone: Path = _TIMEZONE) -> str | None:
+    """The IANA name of the machine's time zone, None if it has none that has a name."""
+    names = [environ.get("TZ", "").removeprefix(":")]
+    with suppress(OSError):
+        names.append(os.path.realpath(localtime, strict=True).rpartition("zoneinfo/")[2])
+    with suppress(OSError, UnicodeDecodeError):
+        names.append(timezone.read_text(encoding="utf-8").strip())
+    return next(filter(_is_zone, names), None)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return bool(name)

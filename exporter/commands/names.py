@@ -1,0 +1,237 @@
+"""``cliproxy-exporter names``: whose each label is, told on the terminal alone, and a list of aliases to begin with."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+import click
+
+from exporter import formats
+from exporter.clock import Clock, SystemClock
+from exporter.commands.alias_skeleton import Suggestion, printable, write_suggestions
+from exporter.commands.common import FAILED, exit_codes, print_table, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
+from exporter.errors import ProxyError, SettingsError
+from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, Credential
+from exporter.ledger.label_store import OTHER
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import BUCKET_MS
+from exporter.normalize.credentials import Account
+from exporter.opening import connect, open_pseudonyms
+from exporter.pricing.vendors import OPENAI_COMPATIBLE
+from exporter.settings.load import no_proxy_sentence
+from exporter.settings.model import ProxySettings, Settings
+from exporter.sources.detect import detect
+from exporter.sources.names import Names, fetch_names
+
+_LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join series s on s.id = r.series group by 1, 2"
+_SHOWN_OF_A_KEY = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """A credential or client: the label that is shown, what it is called, and how an alias names it (field and value).
+
+    ``handle`` is None if an alias is there already, or nothing tells for whom one would be.
+    """
+
+    proxy: str
+    label: str
+    name: str
+    provider: str
+    last_ms: int | None
+    handle: tuple[str, str] | None
+    suggested: str
+
+
+@click.command(epilog="Example: cliproxy-exporter names --write exporter.yaml")
+@click.option(
+    "--write",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Add an alias for each that has none to this YAML file, for you to edit; what is in it stays. EXPORTER_CONFIG"
+    " has to name the file.",
+)
+def names(file: Path | None) -> None:
+    """Print each account and client with its label, and whose it is. The exporter may be running.
+
+    E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
+    kept nowhere. Last use is to a quarter of an hour.
+    """
+    with exit_codes():
+        settings = ready_settings()
+        if not settings.proxies:
+            raise SettingsError(no_proxy_sentence())
+        clock = SystemClock()
+        ledger = existing_ledger(settings, clock)
+        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
+        book = _Book(ledger, labels)
+        works = True
+        credentials: list[_Named] = []
+        asked: list[Names] = []
+        for proxy in settings.proxies:
+            found, problems = _ask(proxy, settings, ledger, clock)
+            for problem in problems:
+                click.echo(f"problem: {problem}", err=True)
+            works &= not problems
+            asked.append(found)
+            credentials += book.credentials(proxy.name, found)
+        clients = book.clients(asked)
+        _print(credentials, clients, zone=settings.zone, names_proxy=len(settings.proxies) > 1)
+        ledger.close()
+        if file is not None:
+            _write(file, settings, credentials, clients)
+        if not works:
+            raise SystemExit(FAILED)
+
+
+def _ask(proxy: ProxySettings, settings: Settings, ledger: Ledger, clock: Clock) -> tuple[Names, list[str]]:
+    client = connect(proxy, ledger, clock)
+    try:
+        paths = detect(client).paths
+        found = fetch_names(client, paths, open_pseudonyms(settings).of, now_ms=int(clock.now() * 1000))
+    except ProxyError as exc:
+        return Names(), [str(exc)]
+    finally:
+        client.close()
+    return found, found.problems
+
+
+class _Book:
+    """Puts together what a proxy calls its credentials and clients, and what the ledger knows of them."""
+
+    def __init__(self, ledger: Ledger, labels: Labels) -> None:
+        self._dictionary = ledger.dictionary
+        self._labels = labels
+        self._client_aliases = labels.aliases_of_clients()
+        self._credentials: defaultdict[int, int] = defaultdict(int)
+        self._clients: defaultdict[int, int] = defaultdict(int)
+        with ledger.reading() as connection:
+            for credential, client, bucket in connection.execute(_LAST_USE):
+                id_ = self._dictionary.resolved(credential).id
+                self._credentials[id_] = max(self._credentials[id_], bucket * BUCKET_MS)
+                self._clients[client] = max(self._clients[client], bucket * BUCKET_MS)
+
+    def credentials(self, proxy: str, names: Names) -> list[_Named]:
+        """The credentials of a proxy: those that it lists, then those that it lists no more."""
+        proxy_id = self._dictionary.proxies[proxy]
+        found: list[_Named] = []
+        met: set[int] = set()
+        emails = [names.of(account, "email") for account in names.accounts]
+        for account in names.accounts:
+            known = self._known(proxy_id, account)
+            if known is not None and known.id in met:
+                continue  # another login of the account, or a key that is listed twice
+            met |= {known.id} if known is not None else set()
+            email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
+            handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
+            if not handle[1] or not handle[1].isprintable():  # else no setting could hold it
+                handle = (LABEL, known.masked if known is not None else "")
+            own = email.partition("@")[0] if email else "key" if key else Path(file).stem
+            provider = account.facts.provider
+            masked = {known.label, known.readable} if known is not None else set()
+            called = {*account.names, ("auth_index", account.auth_index), *((LABEL, each) for each in masked)}
+            open_ = handle[1] and not self._labels.credential_has_alias(called)
+            found.append(
+                _Named(
+                    proxy=proxy,
+                    label=self._labels.credential(known.id) if known is not None else "not met yet",
+                    name=email or file or _end_of(key),
+                    provider=provider,
+                    last_ms=self._credentials.get(known.id) if known is not None else None,
+                    handle=handle if open_ else None,
+                    suggested=own if own.startswith(provider) else f"{provider.removeprefix(OPENAI_COMPATIBLE)}-{own}",
+                )
+            )
+        return found + self._unlisted(proxy, proxy_id, met)
+
+    def _unlisted(self, proxy: str, proxy_id: int, met: set[int]) -> list[_Named]:
+        return [
+            _Named(
+                proxy=proxy,
+                label=self._labels.credential(id_),
+                name="not listed by the proxy",
+                provider=credential.provider,
+                last_ms=last_ms,
+                handle=None,
+                suggested="",
+            )
+            for id_, last_ms in self._credentials.items()
+            if id_ not in met
+            and (credential := self._dictionary.credentials[id_]).proxy == proxy_id
+            and credential.label != OTHER
+        ]
+
+    def _known(self, proxy_id: int, account: Account) -> Credential | None:
+        ways = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", account.auth_index))
+        return next((each for way in ways if (each := self._dictionary.find_credential(proxy_id, *way))), None)
+
+    def clients(self, asked: Sequence[Names]) -> list[_Named]:
+        """All clients: those whose keys the proxies list, then the others that were met."""
+        dictionary, found = self._dictionary, list[_Named]()
+        raw = {pseudonym: names.raw[pseudonym] for names in asked for pseudonym in names.clients}
+        listed = {pseudonym: dictionary.client_with(pseudonym) for pseudonym in raw}
+        for pseudonym, id_ in listed.items():
+            found.append(self._client(pseudonym, id_, _end_of(raw[pseudonym])))
+        for pseudonym, label in dictionary.clients_by_pseudonym().items():
+            if pseudonym not in listed and label != OTHER:
+                found.append(self._client(pseudonym, dictionary.client_with(pseudonym), "not listed by a proxy"))
+        return found
+
+    def _client(self, pseudonym: str, id_: int | None, name: str) -> _Named:
+        masked = self._dictionary.client_label(pseudonym)
+        alias = self._client_aliases.get(pseudonym, "")
+        return _Named(
+            proxy="",
+            label=alias or masked,
+            name=name if pseudonym else "no key",
+            provider="",
+            last_ms=self._clients.get(id_) if id_ is not None else None,
+            handle=(LABEL, masked) if pseudonym and not alias else None,
+            suggested="client-1",
+        )
+
+
+def _end_of(key: str) -> str:
+    """Of a short key nothing: four characters would be most of it."""
+    shown = key[-_SHOWN_OF_A_KEY:] if len(key) >= 4 * _SHOWN_OF_A_KEY else ""
+    return f"key …{shown}"
+
+
+def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tzinfo, names_proxy: bool) -> None:
+    def cells(each: _Named) -> list[str]:
+        last = formats.moment(each.last_ms, zone) if each.last_ms is not None else "never"
+        return [formats.cut(printable(text)) for text in (each.label, each.name, each.provider, last)]
+
+    head = ["account", "name", "provider", "last use"]
+    if names_proxy:
+        print_table([*head, "proxy"], [[*cells(each), each.proxy] for each in credentials])
+    else:
+        print_table(head, [cells(each) for each in credentials])
+    click.echo()
+    print_table(["client", "key", "last use"], [[label, name, last] for label, name, _, last in map(cells, clients)])
+
+
+def _write(file: Path, settings: Settings, credentials: Sequence[_Named], clients: Sequence[_Named]) -> None:
+    def suggestions(some: Iterable[_Named]) -> Collection[Suggestion]:
+        found: dict[tuple[str, str], Suggestion] = {}
+        for each in some:
+            if each.handle is not None:  # one alias is for an account at all proxies
+                suggestion = Suggestion(*each.handle, each.suggested, about=f"{each.label}, {each.name}")
+                found.setdefault(each.handle, suggestion)
+        return found.values()
+
+    written = write_suggestions(file, clients=suggestions(clients), credentials=suggestions(credentials))
+    click.echo()
+    if not written:
+        click.echo(f"All of them have an alias: {file} stays as it is.")
+        return
+    click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
+    if settings.exporter_config is not None and settings.exporter_config.resolve() == file.resolve():
+        click.echo("A running exporter shows them within seconds, and again after each edit.")
+    else:
+        click.echo(f"Set EXPORTER_CONFIG={file.resolve()} and restart the exporter; later edits show within seconds.")

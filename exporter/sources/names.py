@@ -1,0 +1,63 @@
+"""What the proxy's own lists call its credentials and clients: e-mail addresses, files and keys as they are.
+
+For the terminal of whoever has the management key anyway. Nothing of it is to be stored, logged or shown elsewhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from exporter.errors import BadAnswerError
+from exporter.normalize.credentials import Account
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.sources.client import ProxyClient
+from exporter.sources.credentials import fetch_inventory
+from exporter.sources.paths import Paths
+
+_FOUND_OR_NOT = frozenset({200, 404})
+
+
+class _ClientKeys(msgspec.Struct, rename="kebab"):
+    api_keys: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Names:
+    """``accounts`` are the credentials, ``clients`` the pseudonyms of clients; ``raw`` has what pseudonyms stand for.
+
+    ``problems`` are sentences on what could not be read. The raw names are no part of this object's own text.
+    """
+
+    accounts: list[Account] = field(default_factory=list)
+    clients: list[str] = field(default_factory=list)
+    raw: Mapping[str, str] = field(default_factory=dict, repr=False)
+    problems: list[str] = field(default_factory=list)
+
+    def of(self, account: Account, kind: str) -> str:
+        """The e-mail address, file or key of a credential as it is; empty if it has none."""
+        return next((self.raw[value] for each, value in account.names if each == kind and value in self.raw), "")
+
+
+def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_ms: int) -> Names:
+    """Ask a proxy for its lists. Raises ProxyError for what ends all calls to it."""
+    raw: dict[str, str] = {}
+
+    def remember(value: str) -> str:
+        hidden = pseudonym(value)
+        raw[hidden] = value
+        return hidden
+
+    inventory = fetch_inventory(client, paths, remember, now_ms=now_ms)
+    answer = client.get(paths.client_keys, accept=_FOUND_OR_NOT)
+    keys: list[str] = []
+    problems = list(inventory.problems)
+    if answer.status == 200:
+        try:
+            keys = msgspec.json.decode(answer.body, type=_ClientKeys).api_keys or []
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Not chained: the decoder's text may quote a key.
+            error = BadAnswerError(f"{client.where} answered {paths.client_keys} with something that is not CPA's.")
+            problems.append(str(error))
+    clients = list(dict.fromkeys(remember(key) for key in keys if key))
+    return Names(accounts=inventory.accounts, clients=clients, raw=raw, problems=problems)

@@ -1,0 +1,113 @@
+"""What is done now and then whether or not a proxy is read: midnight, limits, edited files, young series, pruning."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.ingest.queue import QueueIngest
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.retention import believable_now_ms
+from exporter.limits.board import LimitBoard
+from exporter.memory import give_back
+from exporter.pricing.layers import PriceLayers
+from exporter.proxy_status import Statuses
+
+UPKEEP_SECONDS = 5.0
+RETENTION_SECONDS = 3600.0
+DAY_MS = 86_400_000
+
+_REJECTED_RETENTION_MS = 30 * DAY_MS
+
+_log = structlog.get_logger("exporter")
+
+
+class Upkeep:
+    """Two jobs: ``keep_up`` every ``UPKEEP_SECONDS``, ``prune`` every ``RETENTION_SECONDS``."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        limits: LimitBoard,
+        labels: Labels,
+        prices: PriceLayers,
+        statuses: Statuses,
+        left: Sequence[QueueIngest],
+        clock: Clock,
+        birth_seconds: float,
+        retention_days: int,
+        sent_only: bool,
+        stopping: threading.Event,
+    ) -> None:
+        """``left`` are queues of proxies that are polled no more; ``sent_only`` is for ``Retention.prune``."""
+        self._ledger = ledger
+        self._limits = limits
+        self._labels = labels
+        self._prices = prices
+        self._statuses = statuses
+        self._left = left
+        self._clock = clock
+        self._birth_seconds = birth_seconds
+        self._retention_ms = retention_days * DAY_MS
+        self._sent_only = sent_only
+        self._stopping: Callable[[], bool] = stopping.is_set
+        self._ledger_problem = ""
+
+    def keep_up(self) -> None:
+        """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
+        give_back()
+        try:
+            self._ledger.publish(after_seconds=self._birth_seconds)
+            self._ledger.periods.refresh()
+            self._labels.reload()
+            self._limits.refresh()
+            if all(status.up for status in self._statuses()):  # else an alias may be for what was not heard of yet
+                self._labels.find_misfits()
+            for queue in self._left:
+                queue.work_off()
+            self._ledger.measure()
+        except LedgerError as exc:
+            self._tell_ledger(str(exc))
+        else:
+            self._tell_ledger("")
+
+    def reload(self) -> list[str]:
+        """Read the files of aliases, prices and limits now. What is not in use then, a sentence each."""
+        if self._prices.user is not None:
+            self._prices.user.reload(now=True)
+        self._labels.reload(now=True)
+        problems = [self._labels.file_problem, self._prices.user.problem if self._prices.user is not None else ""]
+        try:
+            self._limits.refresh(now=True)
+        except LedgerError as exc:
+            problems.append(str(exc))
+        problems = [problem for problem in (*problems, *self._limits.problems) if problem]
+        _log.info("reloaded", problems=len(problems))
+        return problems
+
+    def _tell_ledger(self, problem: str) -> None:
+        if problem != self._ledger_problem:
+            self._ledger_problem = problem
+            if problem:
+                _log.error("ledger_failed", message=problem)
+            else:
+                _log.info("ledger_works_again")
+
+    def prune(self) -> None:
+        """Delete what is older than it is kept."""
+        newest_ms = self._ledger.newest_entry_ms()
+        if newest_ms is None:
+            return
+        now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
+        pruned = self._ledger.retention.prune(
+            entries_before_ms=now_ms - self._retention_ms,
+            rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
+            stopping=self._stopping,
+            sent_only=self._sent_only,
+        )
+        if pruned.entries or pruned.rejected:
+            _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)

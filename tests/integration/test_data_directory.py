@@ -1,0 +1,83 @@
+"""Without ``EXPORTER_DATA_DIR``: one ledger for a user, whatever folder commands are started in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.database import FILE_NAME
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import MANAGEMENT_KEY
+from tests.stack.running import Process, exporter_process, flow_in, run_command
+from tests.stack.waiting import wait_until
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A proxy, and a user whose data is below ``home``."""
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+        yield {
+            "CLIPROXY_URL": server.url,
+            "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
+            "XDG_DATA_HOME": str(tmp_path / "home"),
+            "EXPORTER_DATA_DIR": "",
+            "TZ": "Asia/Tokyo",
+        }
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    found = [tmp_path / name for name in ("one", "two")]
+    for folder in found:
+        folder.mkdir()
+    return found
+
+
+def _started(program: Process) -> str:
+    (line,) = wait_until(lambda: program.logged("event=started"))
+    return line
+
+
+def test_it_starts_in_the_users_directory_and_says_so(
+    settings: dict[str, str], folders: list[Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "home" / "cliproxy-exporter"
+    with exporter_process(folders[0], **settings) as program:
+        line = _started(program)
+        assert f"data_dir={data} zone=Asia/Tokyo" in line
+        assert f'readers="default of {settings["CLIPROXY_URL"]}"' in line
+        wait_until(lambda: flow_in(data).received >= 0 and (data / FILE_NAME).exists())
+        assert program.stop() == 0
+    assert list((data / "running").iterdir()) == []
+    assert list(folders[0].iterdir()) == []
+
+
+def test_a_ledger_in_data_goes_on_and_commands_elsewhere_find_it(settings: dict[str, str], folders: list[Path]) -> None:
+    here, elsewhere = folders
+    old = here / "data"
+    with exporter_process(here, **{**settings, "EXPORTER_DATA_DIR": "data"}) as program:
+        _started(program)
+        assert program.stop() == 0
+    with exporter_process(here, **settings) as program:
+        assert f"data_dir={old} " in _started(program)
+        assert any(
+            line.startswith(f"note: EXPORTER_DATA_DIR (not set): The ledger in {old} goes on.") for line in program.out
+        )
+        done = run_command("export", cwd=elsewhere, **settings)
+        assert (done.returncode, done.stderr) == (0, "")
+        second = run_command("run", cwd=elsewhere, **settings, EXPORTER_PORT="0")
+        assert second.returncode == 1
+        assert f"Another exporter (process {program.pid}) uses the data directory {old}" in second.stderr
+        assert program.stop() == 0
+    done = run_command("export", cwd=elsewhere, **settings)
+    assert done.returncode == 1
+    assert "There is no ledger at" in done.stderr
+
+
+def test_the_figures_of_a_demo_are_found_too(settings: dict[str, str], folders: list[Path]) -> None:
+    with exporter_process(folders[0], arguments=["demo", "--rate", "20"], **settings) as program:
+        _started(program)
+        done = run_command("false-starts", cwd=folders[1], **settings)
+        assert (done.returncode, done.stdout) == (0, "There were no false starts.\n")
+        assert program.stop() == 0

@@ -1,0 +1,162 @@
+"""Aliases: whom each is for, what changes when their file is edited, and those that fit nobody or several."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.ledger.labels import Labels, Misfit
+from exporter.ledger.ledger import Ledger
+from exporter.normalize.credentials import read_auth_files
+from exporter.settings.model import Aliases
+from exporter.settings.yaml_settings import read_aliases
+from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
+
+_KEY = "sk-client-of-a-test"
+
+
+class Bench:
+    """A ledger that has met an account and a client, and labels whose aliases are in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger: Ledger = open_ledger(folder)
+        self.file = folder / "exporter.yaml"
+        self.file.write_text("")
+        self.meet(_file("alice@example.com"))
+        take(intake_of(self.ledger), [GOOD | {"auth_index": "aa11", "api_key": _KEY}])
+        self.labels = Labels(
+            self.ledger.dictionary,
+            Aliases(),
+            PSEUDONYMS.of,
+            file=self.file,
+            nearest_pseudonym=PSEUDONYMS.nearest,
+        )
+
+    def meet(self, *files: dict[str, Any]) -> None:
+        read = read_auth_files(json.dumps({"files": list(files)}).encode(), PSEUDONYMS.of, received_ms=0)
+        self.ledger.take_inventory("p", read.accounts)
+
+    def edit(self, text: str) -> None:
+        self.file.write_text(text)
+        for _ in range(2):  # a file that is being written is left alone
+            self.labels.reload()
+
+    def edit_aliases(self, *, clients: str = "", credentials: str = "") -> None:
+        self.edit(f"aliases:\n  clients: [{clients}]\n  credentials: [{credentials}]\n")
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The labels of the account and of the client that were used."""
+        (series,) = self.ledger.dictionary.series
+        labels = self.labels.series(series)
+        return labels.credential, labels.client
+
+    def misfits(self) -> list[Misfit]:
+        self.labels.find_misfits()
+        return list(self.labels.misfits)
+
+
+def _file(email: str, *, name: str = "", auth_index: str = "aa11", provider: str = "claude") -> dict[str, Any]:
+    name = name or f"{provider}-{email}.json"
+    return {"name": name, "provider": provider, "email": email, "auth_index": auth_index, "account_type": "oauth"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.ledger.close()
+
+
+def test_an_edit_of_the_aliases_shows_at_once_and_changes_the_version(bench: Bench) -> None:
+    masked, version = bench.shown, bench.labels.version
+    with capture_logs() as logs:
+        bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}", credentials="{email: alice@example.com, alias: team}")
+    assert bench.shown == ("team", "ci")
+    assert bench.labels.version > version
+    assert [(line["event"], line["file"], line["aliases"]) for line in logs] == [
+        ("aliases_reloaded", "exporter.yaml", 2)
+    ]
+    bench.edit("")
+    assert bench.shown == masked
+
+
+def test_a_bad_edit_is_not_used_and_said_until_it_is_right(bench: Bench) -> None:
+    bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")
+    bench.edit("aliases:\n  clients:\n  - {key: planted-secret, alias: ci, kye: x}\n")
+    assert bench.shown[1] == "ci"
+    assert bench.labels.file_problem.startswith(
+        "The last edit of the configuration file is not used; the aliases before it are. aliases.clients[0].kye"
+        " (exporter.yaml:3): There is no such setting. Did you mean key?"
+    )
+    assert "planted" not in bench.labels.file_problem
+    bench.edit("")
+    assert bench.labels.file_problem == ""
+
+
+def test_an_alias_may_name_a_masked_label(bench: Bench) -> None:
+    account, client = bench.shown
+    bench.edit_aliases(clients=f"{{label: {client}, alias: ci}}", credentials=f"{{label: {account}, alias: team}}")
+    assert bench.shown == ("team", "ci")
+    assert bench.labels.client_called("ci") == PSEUDONYMS.of(_KEY)
+    assert bench.misfits() == []
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "email: alise@example.com",
+        "file: claude-alice@example.org.json",
+        "auth_index: aa12",
+        "label: MASKED0",
+    ],
+)
+def test_an_alias_that_names_no_account_is_told_with_the_nearest(bench: Bench, credential: str) -> None:
+    account, _ = bench.shown
+    bench.edit_aliases(credentials=f"{{{credential.replace('MASKED', account)}, alias: team}}")
+    with capture_logs() as logs:
+        assert bench.misfits() == [Misfit("team", False, (account,))]
+        bench.misfits()
+    assert [(line["event"], line["alias"], line["nearest"]) for line in logs] == [
+        ("alias_names_nothing", "team", account)
+    ]
+
+
+@pytest.mark.parametrize(("client", "near"), [("key: sk-client-of-a-tesd", True), ("key: quite-another", False)])
+def test_an_alias_that_names_no_client_is_told_with_the_nearest(bench: Bench, client: str, near: bool) -> None:
+    masked = bench.shown[1]
+    bench.edit_aliases(clients=f"{{{client}, alias: ci}}")
+    assert bench.misfits() == [Misfit("ci", False, (masked,) if near else ())]
+
+
+def test_an_alias_for_two_accounts_is_told_until_one_is_gone(bench: Bench) -> None:
+    alice, again = _file("alice@example.com"), _file("alice@example.com", provider="codex", auth_index="bb22")
+    bench.meet(alice, again)
+    bench.edit_aliases(credentials="{email: alice@example.com, alias: alice}")
+    with capture_logs() as logs:
+        assert bench.misfits() == [Misfit("alice", True, ("alice-claude", "alice-codex"))]
+    assert [(line["event"], line["shown"]) for line in logs] == [("alias_names_several", "alice-claude, alice-codex")]
+    bench.meet(alice)
+    assert bench.misfits() == []
+
+
+def test_nothing_is_told_before_anything_was_met(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
+    aliases = read_aliases(tmp_path / "c.yaml")
+    assert isinstance(aliases, Aliases)
+    labels = Labels(ledger.dictionary, aliases, PSEUDONYMS.of)
+    labels.find_misfits()
+    assert labels.misfits == ()
+    ledger.close()
+
+
+def test_it_is_known_whether_anything_used_has_no_alias(bench: Bench) -> None:
+    assert bench.labels.without_alias
+    bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}")
+    assert bench.labels.without_alias
+    bench.edit_aliases(clients=f"{{key: {_KEY}, alias: ci}}", credentials="{auth_index: aa11, alias: team}")
+    assert not bench.labels.without_alias

@@ -1,0 +1,55 @@
+"""What the proxy calls its accounts and clients, from its own lists."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.world import CLIENTS, CREDENTIALS, secrets
+from exporter.sources.client import ProxyClient
+from exporter.sources.detect import detect
+from exporter.sources.names import Names, fetch_names
+from tests.benches.booking import PSEUDONYMS
+from tests.fakes.guarding import KEY, make_guard
+
+
+@pytest.fixture
+def server() -> Iterator[DemoServer]:
+    with DemoServer(DemoProxy(key=KEY)) as server:
+        yield server
+
+
+def _fetch(server: DemoServer) -> Names:
+    client = ProxyClient(name="default", url=server.url, key=KEY, guard=make_guard(url=server.url))
+    try:
+        return fetch_names(client, detect(client).paths, PSEUDONYMS.of, now_ms=0)
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("version", ["v6.9.49", "v7.2.140", "v8.0.3"])
+def test_every_account_and_client_has_its_name(server: DemoServer, version: str) -> None:
+    server.proxy.upgrade(version)
+    names = _fetch(server)
+    called = {names.of(account, kind) for account in names.accounts for kind in ("email", "file", "key")} - {""}
+    known = {each for credential in CREDENTIALS for each in (credential.email, credential.file_name, credential.key)}
+    assert called == known - {""}
+    assert [names.raw[pseudonym] for pseudonym in names.clients] == [client.key for client in CLIENTS]
+    assert names.problems == []
+    assert not any(secret in repr(names) for secret in secrets())
+
+
+def test_a_list_that_is_not_understood_is_told_and_costs_itself_alone(server: DemoServer) -> None:
+    server.proxy.fault(path="api-keys", kind="status", status=200, body=b'{"api-keys": {"sk-secret": 1}}', times=None)
+    names = _fetch(server)
+    assert names.clients == []
+    assert len(names.accounts) == len(CREDENTIALS)
+    (problem,) = names.problems
+    assert "answered /v0/management/api-keys with something that is not CPA's" in problem
+    assert "sk-secret" not in problem
+
+
+def test_a_proxy_without_such_a_list_has_no_clients(server: DemoServer) -> None:
+    server.proxy.fault(path="api-keys", kind="status", status=404, body=b"404 page not found", times=None)
+    assert (_fetch(server).clients, _fetch(server).problems) == ([], [])
