@@ -25,6 +25,7 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.day_sums import INTERVAL_SECONDS as DAY_SUMS_SECONDS
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.limits.model import LimitSource
@@ -110,6 +111,7 @@ class Exporter:
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
         retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
+        day_sums = Worker("day-sums", self._sum_days, lambda: DAY_SUMS_SECONDS)
         self._stopping = threading.Event()
         self._ledger_problem = ""
         self._clock = clock
@@ -132,7 +134,7 @@ class Exporter:
             )
         )
         self._historians = _history_workers(self._history)
-        self._writers = [upkeep, retention, *self._poll_workers, *self._historians]
+        self._writers = [upkeep, retention, day_sums, *self._poll_workers, *self._historians]
         self._workers = [*self._writers, *_price_workers(self.prices)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
@@ -250,6 +252,9 @@ class Exporter:
                 _log.error("ledger_failed", message=problem)
             else:
                 _log.info("ledger_works_again")
+
+    def _sum_days(self) -> None:
+        self._ledger.days.refresh(self._stopping.is_set)
 
     def _prune(self) -> None:
         newest_ms = self._ledger.newest_entry_ms()

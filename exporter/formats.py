@@ -26,6 +26,16 @@ def exact_usd(nano_usd: int) -> str:
     return f"{Decimal(nano_usd).scaleb(-9):,.9f} USD"
 
 
+def plain_usd(nano_usd: int) -> str:
+    """Money to the last digit that is booked, for programs. No float holds it exactly."""
+    return f"{nano_usd // 10**9}.{nano_usd % 10**9:09d}"
+
+
+def harmless(text: str) -> str:
+    """A text of a CSV file that no spreadsheet runs: a model may be named ``=cmd|…``."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def count(number: int) -> str:
     """A number with its thousands separated."""
     return f"{number:,}"

@@ -24,7 +24,7 @@ LAYERS = (
     ("sources",),
     ("pricing",),
     ("ledger",),
-    ("limits",),
+    ("limits", "usage"),
     ("ingest",),
     ("history",),
     ("metrics", "web", "scheduler"),
