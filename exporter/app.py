@@ -42,11 +42,13 @@ from exporter.scheduler import Loop, Worker
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.client import ProxyClient
+from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
+from exporter.web.usage_page import UsagePages
 
 HASH_KEY_FILE = "hash.key"
 
@@ -161,6 +163,9 @@ class Exporter:
         site = Site(
             exposition=exposition,
             page=page,
+            usage=UsagePages(
+                Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
+            ),
             trigger=self.trigger,
             limits=self.limits,
             clock=clock,

@@ -9,31 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
-from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Amounts, Sums, oldest_bucket, read_usage
 from exporter.records import Billing
-from exporter.usage.ranges import (
-    STEPS,
-    QuestionError,
-    Range,
-    fitting_unit,
-    free_range,
-    months,
-    named_range,
-    range_before,
-    steps,
-)
+from exporter.usage.question import Question, Questions
+from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
 
-NAMES = ("model", "client", "credential", "provider", "proxy")
-"""The labels that usage is summed and filtered by."""
-BY = (*NAMES, *STEPS)
-PARAMETERS = ("range", "since", "until", "by", *NAMES)
+DEFAULT_RANGE = "30d"
 
-_DEFAULT_RANGE = "30d"
 _PACE_DAYS = 7
 _LEAST_PACE_MS = 86_400_000
 
@@ -133,9 +117,7 @@ class MonthEnd:
 class Report:
     """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back as far."""
 
-    range: Range
-    by: str
-    filters: Mapping[str, str]
+    question: Question
     usage: Usage
     before: Range | None
     usage_before: Usage | None
@@ -143,7 +125,6 @@ class Report:
     unit: str
     steps: Sequence[Step]
     month_end: MonthEnd
-    months: Sequence[str]
     zone: tzinfo
 
     @property
@@ -157,85 +138,53 @@ class Report:
 class Reports:
     """Answers questions. Safe to use from several threads."""
 
-    def __init__(self, *, ledger: Ledger, labels: Labels, clock: Clock, zone: tzinfo) -> None:
-        self.zone = zone
-        self._ledger = ledger
-        self._labels = labels
-        self._clock = clock
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._zone = questions.zone
 
     def answer(self, parameters: Mapping[str, str]) -> Report:
         """The answer to a question: see ``PARAMETERS``. Raises QuestionError and LedgerError."""
-        unknown = sorted(set(parameters) - set(PARAMETERS))
-        if unknown:
-            raise QuestionError(f"There is no parameter {unknown[0][:40]!r}: there are {', '.join(PARAMETERS)}.")
-        by = parameters.get("by") or NAMES[0]
-        if by not in BY:
-            raise QuestionError(f"{by[:40]!r} is nothing to sum by: use one of {', '.join(BY)}.")
-        now_ms = int(self._clock.now() * 1000)
-        filters = {name: parameters[name] for name in NAMES if parameters.get(name)}
-        with self._ledger.reading() as connection:
+        with self._questions.ledger.reading() as connection:
             oldest = oldest_bucket(connection)
-            oldest_ms = now_ms if oldest is None else min(now_ms, oldest * BUCKET_MS)
-            range_ = self._range(parameters, oldest_ms=oldest_ms, now_ms=now_ms)
-            unit = by if by in STEPS else fitting_unit(range_)
-            parts = steps(range_, unit, zone=self.zone)
-            before = range_before(range_, now_ms=now_ms, zone=self.zone)
-            month, pace = self._month(oldest_ms=oldest_ms, now_ms=now_ms)
-            names, groups = self._groups(by, filters)
-            wanted = [range_, before, month, pace, *parts]
+            question = self._questions.read(parameters, oldest_bucket=oldest, default_range=DEFAULT_RANGE)
+            unit = question.by if question.by in STEPS else fitting_unit(question.range)
+            parts = steps(question.range, unit, zone=self._zone)
+            before = range_before(question.range, now_ms=question.now_ms, zone=self._zone)
+            month, pace = self._month(question)
+            names, groups = self._questions.groups(question)
+            wanted = [question.range, before, month, pace, *parts]
             whole, earlier, of_month, of_pace, *of_parts = read_usage(
                 connection, [each.span for each in wanted], groups
             )
-        known = before.since_ms >= oldest_ms
         drawn = [
             Step(part, _total(sums), {names[group]: usage for group, usage in _by_group(sums).items()})
             for part, sums in zip(parts, of_parts, strict=True)
         ]
-        if by in STEPS:
+        if question.by in STEPS:
             rows = [Row("", step.usage, step.range) for step in drawn]
         else:
             rows = sorted((Row(names[group], usage) for group, usage in _by_group(whole).items()), key=_rank)
+        is_known = before.since_ms >= question.oldest_ms
         so_far = _total(of_month)
         return Report(
-            range=range_,
-            by=by,
-            filters=filters,
+            question=question,
             usage=_total(whole),
-            before=before if known else None,
-            usage_before=_total(earlier) if known else None,
+            before=before if is_known else None,
+            usage_before=_total(earlier) if is_known else None,
             rows=rows,
             unit=unit,
             steps=drawn,
             month_end=MonthEnd(month, so_far, _expected(month, pace, so_far, _total(of_pace))),
-            months=list(months(oldest_ms, now_ms=now_ms, zone=self.zone)),
-            zone=self.zone,
+            zone=self._zone,
         )
 
-    def _range(self, parameters: Mapping[str, str], *, oldest_ms: int, now_ms: int) -> Range:
-        name, since, until = (parameters.get(each, "") for each in ("range", "since", "until"))
-        if name and (since or until):
-            raise QuestionError("Give a range, or since and until, but not both.")
-        if since or until:
-            return free_range(since, until, oldest_ms=oldest_ms, now_ms=now_ms, zone=self.zone)
-        return named_range(name or _DEFAULT_RANGE, now_ms=now_ms, zone=self.zone)
-
-    def _month(self, *, oldest_ms: int, now_ms: int) -> tuple[Range, Range]:
+    def _month(self, question: Question) -> tuple[Range, Range]:
         """The running month, and the time from which its pace is taken."""
-        today = local_date(now_ms, self.zone)
-        month = named_range(f"{today:%Y-%m}", now_ms=now_ms, zone=self.zone)
-        week_ago = day_start_ms(today - timedelta(days=_PACE_DAYS), self.zone)
-        since_ms = max(week_ago, oldest_ms) // BUCKET_MS * BUCKET_MS
-        return month, Range(since_ms, now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS)
-
-    def _groups(self, by: str, filters: Mapping[str, str]) -> tuple[list[str], dict[int, int]]:
-        """The names, and for each series that passes the filters the place of its name."""
-        names: dict[str, int] = {}
-        groups: dict[int, int] = {}
-        for id_, series in list(self._ledger.dictionary.series.items()):
-            labels = self._labels.series(series.shown)
-            if all(getattr(labels, name) == value for name, value in filters.items()):
-                groups[id_] = names.setdefault(getattr(labels, by) if by in NAMES else "", len(names))
-        return list(names), groups
+        today = local_date(question.now_ms, self._zone)
+        month = named_range(f"{today:%Y-%m}", now_ms=question.now_ms, zone=self._zone)
+        week_ago = day_start_ms(today - timedelta(days=_PACE_DAYS), self._zone)
+        since_ms = max(week_ago, question.oldest_ms) // BUCKET_MS * BUCKET_MS
+        return month, Range(since_ms, question.now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS)
 
 
 def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[int, int]:

@@ -48,7 +48,7 @@ def as_csv(report: Report) -> str:
     """A line for each row, with a header. A name that a spreadsheet would run is made harmless."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*(("since", "until") if report.by in STEPS else (report.by,)), *COLUMNS])
+    writer.writerow([*(("since", "until") if report.question.by in STEPS else (report.question.by,)), *COLUMNS])
     for row in report.rows:
         writer.writerow([*map(formats.harmless, _key(report, row).values()), *_values(row.usage).values()])
     return out.getvalue()
@@ -62,10 +62,10 @@ def as_json(report: Report) -> dict[str, Any]:
     month = report.month_end
     expected = {f"{Billing(billing).label}_usd": formats.plain_usd(cost) for billing, cost in month.expected.items()}
     return {
-        **_times(report, report.range),
+        **_times(report, report.question.range),
         "zone": str(report.zone),
-        "by": report.by,
-        "filters": dict(report.filters),
+        "by": report.question.by,
+        "filters": dict(report.question.filters),
         "total": _values(report.usage),
         "before": before,
         "month": {**_times(report, month.range), **_values(month.so_far), "expected": expected},
@@ -74,7 +74,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _key(report: Report, row: Row) -> dict[str, str]:
-    return {report.by: row.name} if row.range is None else _times(report, row.range)
+    return {report.question.by: row.name} if row.range is None else _times(report, row.range)
 
 
 def _times(report: Report, range_: Range) -> dict[str, str]:

@@ -15,6 +15,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.model import Aliases
+from exporter.usage.question import Questions
 from exporter.usage.report import Reports, Usage
 from tests.fakes.guarding import TurnableClock
 
@@ -44,12 +45,14 @@ class UsageBench:
     clock: TurnableClock
     zone: tzinfo
     labels: Labels = field(init=False)
+    questions: Questions = field(init=False)
     reports: Reports = field(init=False)
     _fingerprint: int = 0
 
     def __post_init__(self) -> None:
         self.labels = Labels(self.ledger.dictionary, Aliases(), lambda text: text)
-        self.reports = Reports(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=self.zone)
+        self.questions = Questions(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=self.zone)
+        self.reports = Reports(self.questions)
 
     def record(self, ts_ms: int, draw: random.Random) -> tuple[UsageRecord, Cost]:
         """A record of random labels, tokens and cost."""

@@ -17,10 +17,12 @@ from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.settings.model import Aliases
+from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.site import Site, make_app
+from exporter.web.usage_page import UsagePages
 from tests.fakes.guarding import TurnableClock
 
 
@@ -60,6 +62,7 @@ class WebBench:
         site = Site(
             exposition=exposition,
             page=page,
+            usage=UsagePages(Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC)),
             trigger=self.triggered.set,
             limits=self.limits,
             clock=self._clock,

@@ -15,7 +15,8 @@ from exporter.normalize.batch import read_batch
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing
-from exporter.web.page import Page, add_filters
+from exporter.web.page import Page
+from exporter.web.rendering import add_filters
 from tests.benches.books import Books
 
 _HOUR = 3600
