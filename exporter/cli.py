@@ -17,6 +17,7 @@ COMMANDS = {
     "limits": ("limits", "Print all limits and the providers' windows, nearest to exhaustion first."),
     "price": ("price", "Show what MODEL costs, where the price is from, and the sum for a request."),
     "replay": ("replay", "Run kept rejected records through this version's code, after an upgrade for example."),
+    "report": ("report", "Print what was used in a range, summed by names or by time."),
     "run": ("run", "Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."),
 }
 """Each command by name: its module in ``exporter.commands``, and the first sentence of its help."""

@@ -1,13 +1,11 @@
 """``cliproxy-exporter limits``: the limits as they are now, and manual resets."""
 
-from collections.abc import Sequence
-
 import click
 
 from exporter import formats
 from exporter.app import open_limits, open_pseudonyms
 from exporter.clock import Clock, SystemClock
-from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.common import exit_codes, print_table, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import ExporterError
 from exporter.ledger.labels import Labels
@@ -39,7 +37,8 @@ def limits(context: click.Context) -> None:
         if windows:
             now_ms = int(clock.now() * 1000)
             several = len(ledger.dictionary.proxies) > 1
-            _print([_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows])
+            rows = [_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows]
+            print_table(_HEAD, rows, right=_RIGHT)
         else:
             click.echo(
                 "There is no limit yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
@@ -75,13 +74,3 @@ def _open() -> tuple[Ledger, LimitBoard, Clock]:
 
 def _cells(row: LimitRow) -> tuple[str, ...]:
     return (formats.cut(row.name), row.note, row.used, row.budget, row.share, row.resets, row.pace, row.exhausted)
-
-
-def _print(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    for row in (_HEAD, *rows):
-        cells = (
-            text.rjust(width) if name in _RIGHT else text.ljust(width)
-            for text, width, name in zip(row, widths, _HEAD, strict=True)
-        )
-        click.echo("  ".join(cells).rstrip())

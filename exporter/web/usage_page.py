@@ -109,6 +109,7 @@ class UsagePages:
         if form == "json":
             return jsonify(as_json(report))
         answer = Response(as_csv(report), content_type="text/csv; charset=utf-8")
+        answer.headers["X-Content-Type-Options"] = "nosniff"
         answer.headers["Content-Disposition"] = f'attachment; filename="usage-by-{report.question.by}.csv"'
         return answer
 

@@ -54,8 +54,9 @@ class UsageBench:
         self.questions = Questions(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=self.zone)
         self.reports = Reports(self.questions)
 
-    def record(self, ts_ms: int, draw: random.Random) -> tuple[UsageRecord, Cost]:
-        """A record of random labels, tokens and cost."""
+    def record(self, ts_ms: int, draw: random.Random | None = None) -> tuple[UsageRecord, Cost]:
+        """A record of random labels, tokens and cost; always the same ones without ``draw``."""
+        draw = draw or random.Random(1)
         self._fingerprint += 1
         billing = draw.choice(list(Billing))
         record = UsageRecord(

@@ -37,6 +37,12 @@ class WebBench:
         self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
 
+    @classmethod
+    def at(cls, folder: Path) -> "WebBench":
+        """Over an empty ledger in ``folder``."""
+        clock = TurnableClock()
+        return cls(Ledger(folder / "ledger.sqlite3", clock=clock, zone=UTC), clock)
+
     def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
@@ -73,7 +79,6 @@ class WebBench:
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[WebBench]:
-    clock = TurnableClock()
-    ledger = Ledger(tmp_path / "ledger.sqlite3", clock=clock, zone=UTC)
-    yield WebBench(ledger, clock)
-    ledger.close()
+    bench = WebBench.at(tmp_path)
+    yield bench
+    bench.ledger.close()
