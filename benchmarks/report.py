@@ -57,7 +57,7 @@ Times differ between machines and runs; ratios much less. *Spread* is how much s
 To measure on your machine:
 
 ```
-make bench                             # everything; a quarter of an hour, 1 GB in the temporary directory
+make bench                             # everything; half an hour, 3 GB in the temporary directory
 python -m benchmarks P1 P3 --quick     # some of it, on less input
 python -m benchmarks --write           # everything, and this page again
 ```

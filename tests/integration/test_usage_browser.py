@@ -1,5 +1,9 @@
-"""The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard."""
+"""The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard.
 
+``TEST_PICTURES`` names a folder for pictures of what is seen without scrolling, such as those in ``docs/images/``.
+"""
+
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -84,6 +88,8 @@ def test_a_page_is_readable_and_quiet(
     with opened(browser, f"{busy.web.url}{path}", width=width, scheme=scheme) as seen:
         page = seen.page
         picture(page, tmp_path / "page.png", full_page=True)
+        if path == "/usage" and (folder := os.environ.get("TEST_PICTURES")):  # those of the documentation
+            picture(page, Path(folder) / f"usage-{'phone' if width == 390 else 'desk'}-{scheme}.png")
 
         expect(page.locator("tbody tr").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
@@ -102,7 +108,7 @@ def test_a_reader_drills_down_and_back_without_javascript(browser: Browser, busy
         of_model = _requests(page)
         assert 0 < of_model < everything
         expect(page.locator("#asking")).to_contain_text("Model gpt-5.4")
-        page.locator("#table").get_by_role("link", name="Client", exact=True).click()
+        page.get_by_role("navigation", name="Sum by").get_by_role("link", name="Client", exact=True).click()
         page.locator("#table tbody a").first.click()
         assert 0 < _requests(page) < of_model
         page.get_by_role("link", name="Single requests: failed and dearest").click()
@@ -150,7 +156,8 @@ def test_every_stop_of_the_keyboard_is_seen(browser: Browser, busy: Exporter) ->
         stops = seen.page.locator("a[href], button, select").count()
         for _ in range(stops):
             seen.page.keyboard.press("Tab")
-            assert seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            outline = seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline == "solid", seen.page.evaluate("document.activeElement.outerHTML")
 
 
 @pytest.mark.parametrize("path", ["/usage", "/usage?by=client", "/requests", "/usage?by=provider&show=requests"])
