@@ -120,3 +120,19 @@ def test_no_secret_is_on_a_page(program: Process) -> None:
         answer = loopback.get(f"{program.url}{path}")
         assert answer.status_code == 200
         assert [secret for secret in secrets() if secret in answer.text] == []
+
+
+def test_a_started_exporter_sums_the_days_of_its_ledger(tmp_path: Path) -> None:
+    def summed() -> int:
+        with ledger_file(tmp_path / "data") as ledger:
+            number: int = ledger.execute("select count(*) from summed_day").fetchone()[0]
+        return number
+
+    with DemoServer(DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
+        server.proxy.publish(Traffic(seed=5, zone=UTC).batch(100, ending=time.time(), span_seconds=5 * 86_400))
+        with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
+            wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 100)
+            before = loopback.get(f"{program.url}/api/usage?by=model&range=30d").json()["rows"]
+        with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
+            wait_until(summed, lambda number: number >= 4)
+            assert loopback.get(f"{program.url}/api/usage?by=model&range=30d").json()["rows"] == before
