@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import p1_ingest, p2_snapshots, p3_render, p4_memory, p5_growth, p6_history, p7_notification
+from benchmarks import p1_ingest, p2_snapshots, p3_render, p4_memory, p5_growth, p6_history, p7_notification, p8_usage
 from benchmarks.report import Section, circumstances, page
 
 _PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -21,6 +21,7 @@ _BENCHMARKS: dict[str, _Benchmark] = {
     "P5": p5_growth.measure,
     "P6": p6_history.measure,
     "P7": p7_notification.measure,
+    "P8": p8_usage.measure,
 }
 
 
@@ -30,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks",
         description="Measure speed and size of the exporter. P1: booking. P2: snapshots. P3: a scrape. P4: memory."
         ""
-        " P5: the ledger. P6: history. P7: notifications.",
+        " P5: the ledger. P6: history. P7: notifications. P8: usage.",
         epilog="example: python -m benchmarks P1 P3",
     )
     parser.add_argument(
-        "targets", nargs="*", metavar="P1 P2 P3 P4 P5 P6 P7", help="what to measure (default: everything)"
+        "targets", nargs="*", metavar="P1 P2 P3 P4 P5 P6 P7 P8", help="what to measure (default: everything)"
     )
     parser.add_argument(
         "--full", action="store_true", help="up to ten times the input: half an hour instead of five minutes"

@@ -18,6 +18,7 @@ from exporter.ingest.queue import QueueIngest
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
+from exporter.ledger.store.day_sums import INTERVAL_SECONDS as DAY_SUMS_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
@@ -37,12 +38,14 @@ from exporter.proxy_status import ProxyStatus
 from exporter.scheduler import Loop, Worker
 from exporter.settings.model import Settings
 from exporter.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
+from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.config_file import Passwords, WebConfig, open_web_config
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
+from exporter.web.usage_page import UsagePages
 
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call under way before it cuts the connection."""
@@ -143,6 +146,7 @@ class Exporter:
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
             Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
+            Worker("day-sums", lambda: self._ledger.days.refresh(self._stopping.is_set), lambda: DAY_SUMS_SECONDS),
             *self._poll_workers,
             *self._historians,
         ]
@@ -174,6 +178,9 @@ class Exporter:
         site = Site(
             exposition=exposition,
             page=page,
+            usage=UsagePages(
+                Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
+            ),
             trigger=self.trigger,
             reload=self.reload,
             limits=self.limits,

@@ -19,6 +19,7 @@ COMMANDS = {
     "notify": ("notify", "Send a test message to everyone whom the exporter would warn about limits."),
     "price": ("price", "Show what MODEL costs, where the price is from, and the sum for a request."),
     "replay": ("replay", "Run kept rejected records through this version's code, after an upgrade for example."),
+    "report": ("report", "Print what was used in a range, summed by names or by time."),
     "run": ("run", "Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."),
     "try-key": ("try_key", "Try a refused management key once, now, after it was mended at CPA's side."),
 }

@@ -26,6 +26,16 @@ def exact_usd(nano_usd: int) -> str:
     return f"{Decimal(nano_usd).scaleb(-9):,.9f} USD"
 
 
+def plain_usd(nano_usd: int) -> str:
+    """Money to the last digit that is booked, for programs. No float holds it exactly."""
+    return f"{nano_usd // 10**9}.{nano_usd % 10**9:09d}"
+
+
+def harmless(text: str) -> str:
+    """A text of a CSV file that no spreadsheet runs: a model may be named ``=cmd|…``."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def count(number: int) -> str:
     """A number with its thousands separated."""
     return f"{number:,}"
@@ -51,9 +61,29 @@ def share(part: float | None) -> str:
     return "<0.1%" if part < 0.001 else f"{part:.1%}"
 
 
+def change(now: int, before: int) -> str:
+    """How much more or less there is: ``+12%``; a dash where there was nothing before."""
+    if not before:
+        return "\N{EN DASH}"
+    percent = round((now - before) / before * 100)
+    if percent > 999:
+        return ">+999%"
+    return f"{percent:+d}%".replace("-", "\N{MINUS SIGN}") if percent else "±0%"
+
+
 def moment(ms: float, zone: tzinfo) -> str:
     """A time in the user's zone, to the minute."""
     return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
+def second(ms: float, zone: tzinfo) -> str:
+    """A time in the user's zone, to the second."""
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(ms: int) -> str:
+    """How long a request took; a dash where nobody told."""
+    return f"{ms / 1000:,.1f} s" if ms else "\N{EN DASH}"
 
 
 def since(seconds: float) -> str:

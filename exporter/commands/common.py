@@ -62,18 +62,6 @@ def ready_settings(*, for_demo: bool = False, starts: bool = False) -> Settings:
     return settings
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """Print a table whose columns are as wide as their cells; those named in ``right`` are aligned there."""
-    lines = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (
-            text.rjust(width) if name in right else text.ljust(width)
-            for text, width, name in zip(line, widths, head, strict=True)
-        )
-        click.echo("  ".join(cells).rstrip())
-
-
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn errors into a sentence on standard error and the right exit code."""
@@ -88,3 +76,22 @@ def exit_codes() -> Iterator[None]:
     except ExporterError as exc:
         click.echo(str(exc), err=True)
         raise SystemExit(FAILED) from exc
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """Print rows below a head; the columns named in ``right`` are flush right.
+
+    A name from outside cannot steer the terminal.
+    """
+    lines = [[_printable(text) for text in line] for line in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            text.rjust(width) if name in right else text.ljust(width)
+            for text, width, name in zip(line, widths, head, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,7 +1,7 @@
 """``cliproxy-exporter export``: entries or history for other programs."""
 
 import sys
-from datetime import date, datetime, tzinfo
+from datetime import tzinfo
 
 import click
 
@@ -9,7 +9,7 @@ from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.commands.export_formats import Span, write_csv, write_jsonl, write_openmetrics
-from exporter.days import day_start_ms
+from exporter.days import moment_ms
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
 from exporter.opening import open_pseudonyms
@@ -58,13 +58,8 @@ def export(since: str | None, until: str | None, format_: str) -> None:
 
 def _moment(option: str, text: str, zone: tzinfo) -> int:
     try:
-        if len(text) == len("2026-10-01"):
-            return day_start_ms(date.fromisoformat(text), zone)
-        moment = datetime.fromisoformat(text)
-    except ValueError as exc:
+        return moment_ms(text, zone)
+    except (ValueError, OverflowError) as exc:
         raise click.BadParameter(
             f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", param_hint=option
         ) from exc
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return int(moment.timestamp() * 1000)

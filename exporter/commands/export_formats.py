@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from exporter import formats
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.schema import BUCKET_MS
 from exporter.metrics.family import Family
@@ -72,12 +73,7 @@ def write_csv(connection: sqlite3.Connection, labels: Labels, span: Span, out: W
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in _entries(connection, labels, span):
-        writer.writerow([_harmless(value) if isinstance(value, str) else value for value in row])
-
-
-def _harmless(text: str) -> str:
-    # A model may be named "=cmd|…": with an apostrophe in front it is a text for every spreadsheet.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+        writer.writerow([formats.harmless(value) if isinstance(value, str) else value for value in row])
 
 
 def _entries(
@@ -100,15 +96,11 @@ def _entries(
             output,
             reasoning,
             unclassified,
-            _usd(nano_usd),
+            formats.plain_usd(nano_usd),
             Basis(basis).label,
             unpriced,
             price,
         )
-
-
-def _usd(nano: int) -> str:
-    return f"{nano // 10**9}.{nano % 10**9:09d}"
 
 
 # --- OpenMetrics ---------------------------------------------------------------------------------------------------
@@ -170,5 +162,5 @@ def _summed(
 
 
 def _sample(family: Family, block: str, total: int, at_ms: int) -> str:
-    value = _usd(total) if family is COST else str(total)
+    value = formats.plain_usd(total) if family is COST else str(total)
     return f"{family.sample_name}{{{block}}} {value} {at_ms // 1000}\n"

@@ -59,6 +59,19 @@ SUMS = ("requests", *AMOUNTS)
 TOTAL = ("series", "basis", "billing", *SUMS)
 """The columns of the table ``total``."""
 
+_INPUT = "uncached + cache_read + cache_write"
+DAY_SUMS = {
+    "requests": "requests",
+    "failed": "failed",
+    "input": _INPUT,
+    "cache_read": "cache_read",
+    "cache_write": "cache_write",
+    "output": "output",
+    "unclassified": "unclassified",
+    "nano_usd": "nano_usd",
+}
+"""The sums in ``day_rollup``, each with what it is in the columns of ``rollup``; ``input`` is with cache."""
+
 
 def listed(columns: Iterable[str], prefix: str = "") -> str:
     """Columns as a part of a statement."""

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from exporter.errors import (
     LedgerCorruptError,
@@ -101,9 +102,14 @@ class Database:
                 self._connection.close()
                 raise
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, mode: Literal["rwc", "ro"] = "rwc") -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
         connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)
@@ -195,11 +201,14 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for long queries: one moment of the file, and no writer waits for it."""
+        """A connection of its own for long queries: one moment of the file, and no writer waits for it.
+
+        It cannot write but to temporary tables, which are in memory.
+        """
         with _explained(self.path):
-            connection = self._connect()
+            connection = self._connect("ro")
             try:
-                connection.execute("pragma query_only = on")
+                connection.execute("pragma temp_store = memory")
                 connection.execute("begin")
                 yield connection
             finally:

@@ -19,6 +19,7 @@ from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, 
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
+from exporter.ledger.store.day_sums import DaySums
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
 from exporter.ledger.store.notices import NoticeStore
@@ -78,6 +79,7 @@ class Ledger:
         self.refusals = LedgerRefusals(self._database)
         self.price_feed = LedgerPriceFeed(self._database)
         self.periods = Periods(self._database, clock=clock, zone=zone)
+        self.days = DaySums(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
         self.notices = NoticeStore(self._database)
@@ -353,10 +355,8 @@ class Ledger:
     def publish(self, *, after_seconds: float) -> int:
         """Let the series show their value that have been shown at 0 for long enough. Returns their number.
 
-        The scrapers are stored, too: after a restart a slow one may be the last to ask.
-
-        On disk first, in memory second: were it the other way round, a crash in between would show them at 0 again, and
-        Prometheus would read the way back up as new usage.
+        The scrapers are stored, too: after a restart a slow one may be the last to ask. On disk first, in memory
+        second: after a crash in between they would show at 0 again, and Prometheus would read new usage.
         """
         with self.totals.lock:
             keys = self.totals.shown_at_zero(after_seconds)

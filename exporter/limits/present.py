@@ -28,6 +28,11 @@ class LimitRow:
         return self.window.name if self.window.kind == CONFIGURED else self.window.credential
 
     @property
+    def owner(self) -> str:
+        """Under whose name it stands where windows are grouped: the account's, if it is about one."""
+        return self.window.credential or self.name
+
+    @property
     def note(self) -> str:
         """What tells it from another of that name: whose, of which model, over which time."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider

@@ -83,7 +83,7 @@ class Figures:
     clients: list[Row]
     credentials: list[Row]
     spark: Spark
-    billings: tuple[int, ...]
+    billings: tuple[Billing, ...]
     unpriced: Mapping[str, int]
     by_default: Mapping[str, Counter[int]]
     rejected: Mapping[str, Mapping[str, int]]
@@ -150,7 +150,6 @@ class Overview:
         rows = periods.rows
         models = _table(rows, model)
         everything = _table(rows, lambda _: ("", "")).get(("", ""), _fresh_sums())
-        used = {billing for (_, billing, _) in periods.cost}
         by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)
         unpriced: Counter[str] = Counter()
         for row in rows[MONTH]:
@@ -168,15 +167,19 @@ class Overview:
             clients=_sorted(_table(rows, client)),
             credentials=_sorted(_table(rows, credential)),
             spark=spark,
-            billings=(
-                Billing.METERED,
-                Billing.SUBSCRIPTION,
-                *([Billing.UNKNOWN] if Billing.UNKNOWN in used else []),
-            ),
+            billings=_billings(periods),
             unpriced=unpriced,
             by_default=by_default,
             rejected=by_proxy,
         )
+
+
+def _billings(periods: PeriodTotals) -> tuple[Billing, ...]:
+    """The kinds of billing that there is something to say about; money comes first. Without any: money and value."""
+    order = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
+    used = {billing for (_, billing, _) in periods.cost}
+    worth = {billing for (_, billing, _), nano_usd in periods.cost.items() if nano_usd}
+    return tuple(billing for billing in order if billing in (worth or used)) or order[:2]
 
 
 def _fresh_sums() -> dict[str, Sums]:

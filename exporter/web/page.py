@@ -1,19 +1,16 @@
 """The status page: puts figures, states and problems together for the template.
 
-It shows what is known in this process and in the ledger; a view asks no proxy. The page works without JavaScript, loads
-nothing from anywhere, and its policy forbids whatever a name from outside might try to bring along.
+It shows what is known in this process and in the ledger; a view asks no proxy. The page works without JavaScript.
 """
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
-from flask import Flask, Response, make_response, render_template
+from flask import Response, render_template
 
-from exporter import __version__, formats
+from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.history.state import HistoryState
@@ -29,6 +26,7 @@ from exporter.records import Billing
 from exporter.web.credential_states import credential_states
 from exporter.web.overview import Figures, Overview, Spark
 from exporter.web.problems import find_problems
+from exporter.web.rendering import page
 
 REFRESH_SECONDS = 15
 LONGEST_TABLE = 20
@@ -64,18 +62,11 @@ class Page:
 
     def answer(self) -> Response:
         """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
-        style = render_template("page.css")
-        script = render_template("page.js", refresh_seconds=REFRESH_SECONDS)
-        answer = make_response(render_template("index.html", style=style, script=script, **self._context()))
-        # Hashes and not a nonce: the script parses a fresh page under the policy of the page that it stands in.
-        answer.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; connect-src 'self';"
-            " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        return page(
+            "index.html",
+            script=render_template("page.js", refresh_seconds=REFRESH_SECONDS),
+            **self._context(),
         )
-        answer.headers["Cache-Control"] = "no-store"
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        return answer
 
     def _context(self) -> dict[str, Any]:
         zone = self.overview.zone
@@ -89,15 +80,12 @@ class Page:
         history = self.history()
         credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
         return {
-            "version": __version__,
             "refresh_seconds": REFRESH_SECONDS,
             "longest_table": LONGEST_TABLE,
             "open_notes": OPEN_NOTES,
             "now": moment(now_ms),
             "zone": str(zone),
             "moment": moment,
-            "counted": formats.count,
-            "shortened": formats.short,
             "ago": lambda ms: formats.since((now_ms - ms) / 1000),
             "problems": find_problems(
                 statuses=statuses,
@@ -116,16 +104,20 @@ class Page:
                 now_ms=now_ms,
             ),
             "figures": figures,
+            "month": f"{figures.day:%Y-%m}" if figures else "",
             "periods": _periods(figures) if figures else [],
             "sparks": _sparks(figures.spark, figures.billings) if figures else [],
             "tables": _tables(figures) if figures else [],
             "spent": _SPENT,
             "brief": _BRIEF,
             "meaning": _MEANING,
-            "limits": [
-                LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
-                for window in self.limits.current.nearest_first()
-            ],
+            "limits": _by_owner(
+                [
+                    LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
+                    for window in self.limits.current.nearest_first()[:LONGEST_TABLE]
+                ]
+            ),
+            "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
             "worth": worth_rows(
                 self.limits.current,
                 plan_values(self.limits.current, self.labels, self.statuses),
@@ -144,17 +136,12 @@ class Page:
             return None, str(exc)
 
 
-def add_filters(app: Flask) -> None:
-    """Teach the templates of ``app`` to write numbers."""
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for filter_ in (formats.usd, formats.exact_usd, formats.count, formats.short, formats.share, formats.cut):
-        app.jinja_env.filters[filter_.__name__] = filter_
-    app.jinja_env.filters["full"] = formats.full
-
-
-def _source(inline: str) -> str:
-    """How a policy names an inline element."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
+def _by_owner(rows: list[LimitRow]) -> list[tuple[str, list[LimitRow]]]:
+    """The rows of each account or limit together, in the order in which the first of them comes."""
+    owners: dict[str, list[LimitRow]] = {}
+    for row in rows:
+        owners.setdefault(row.owner, []).append(row)
+    return list(owners.items())
 
 
 def _periods(figures: Figures) -> list[tuple[str, str, Any]]:

@@ -1,6 +1,6 @@
-"""The web application: metrics, health, the predecessor's endpoints, and a page for people."""
+"""The web application: metrics, health, the predecessor's endpoints, usage for programs, and pages for people."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -13,8 +13,11 @@ from exporter.errors import LedgerError
 from exporter.history.predecessor.remaining import label_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.limits.board import LimitBoard
+from exporter.usage.ranges import QuestionError
 from exporter.web.access import Access, Refusal
-from exporter.web.page import Page, add_filters
+from exporter.web.page import Page
+from exporter.web.rendering import add_filters
+from exporter.web.usage_page import UsagePages
 
 _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 """Names of the functions that ask for no token: health checks have nowhere to keep one."""
@@ -35,6 +38,7 @@ class Site:
 
     exposition: Exposition
     page: Page
+    usage: UsagePages
     trigger: Callable[[], None]
     reload: Callable[[], list[str]]
     limits: LimitBoard
@@ -68,6 +72,31 @@ def make_app(site: Site) -> Flask:
     @app.get("/")
     def index() -> Response:
         return site.page.answer()
+
+    @app.get("/usage")
+    def usage() -> Response:
+        return shown(site.usage.usage)
+
+    @app.get("/requests")
+    def requests() -> Response:
+        return shown(site.usage.requests)
+
+    def shown(answer: Callable[[Mapping[str, str]], Response]) -> Response:
+        try:
+            return answer(request.args)
+        except QuestionError as exc:
+            return site.usage.refused(request.path, str(exc), 400)
+        except LedgerError as exc:
+            return site.usage.refused(request.path, str(exc), 503)
+
+    @app.get("/api/usage")
+    def api_usage() -> tuple[Response, int]:
+        try:
+            return site.usage.api(request.args), 200
+        except QuestionError as exc:
+            return jsonify(error=str(exc)), 400
+        except LedgerError as exc:
+            return jsonify(error=str(exc)), 503
 
     @app.get("/metrics")
     def metrics() -> Response:

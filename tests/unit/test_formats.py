@@ -72,3 +72,32 @@ def test_a_long_name_is_cut_and_its_tooltip_is_not_endless() -> None:
 
     assert (len(formats.cut(name)), len(formats.full(name))) == (48, 300)
     assert (formats.cut("gpt-5.4"), formats.full("gpt-5.4")) == ("gpt-5.4", "gpt-5.4")
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "text"),
+    [
+        (112, 100, "+12%"),
+        (88, 100, "−12%"),  # noqa: RUF001
+        (100, 100, "±0%"),
+        (1001, 1000, "±0%"),
+        (5, 0, "–"),  # noqa: RUF001
+        (0, 0, "–"),  # noqa: RUF001
+        (0, 7, "−100%"),  # noqa: RUF001
+        (10**6, 1, ">+999%"),
+    ],
+)
+def test_a_change_is_percent_or_a_dash(now: int, before: int, text: str) -> None:
+    assert formats.change(now, before) == text
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1"])
+def test_a_text_that_a_spreadsheet_would_run_is_made_harmless(text: str) -> None:
+    assert formats.harmless(text) == f"'{text}"
+    assert formats.harmless(f"a{text}") == f"a{text}"
+
+
+def test_a_request_took_seconds_or_nobody_told() -> None:
+    assert [formats.duration(ms) for ms in (0, 40, 1250, 3_600_000)] == ["–", "0.0 s", "1.2 s", "3,600.0 s"]  # noqa: RUF001
+    assert formats.second(1_795_000_000_000, ZoneInfo("Asia/Kolkata")) == "2026-11-18 16:36:40"
+    assert formats.plain_usd(1_000_000_001) == "1.000000001"

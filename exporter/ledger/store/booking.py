@@ -15,6 +15,7 @@ from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert,
 from exporter.ledger.initial_schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.ledger.views.totals import SeriesKey, Totals, encode_key
 from exporter.records import Cost, UsageRecord
 
@@ -132,9 +133,10 @@ def book_entries(
         _count_by_credential(connection, dictionary, series, records)
     has_failed = any(record.code for record, _ in records)
     has_unpriced = any(cost.unpriced for _, cost in records)
+    buckets = [record.ts_ms // BUCKET_MS for record, _ in records]
     booked = Booked(
         entries=len(records),
-        oldest_bucket=min(record.ts_ms for record, _ in records) // BUCKET_MS,
+        oldest_bucket=min(buckets),
         totals=connection.execute(_ADD_TOTALS, (before,)).fetchall(),
         failed=connection.execute(_ADD_FAILED, (before,)).fetchall() if has_failed else [],
         unpriced=connection.execute(_ADD_UNPRICED, (before,)).fetchall() if has_unpriced else [],
@@ -143,6 +145,7 @@ def book_entries(
         extra=sum(record.extra for record, _ in records) if live else 0,
     )
     connection.execute(_ADD_ROLLUP, (before + 1, _LAST_ID))
+    forget_days(connection, min(buckets), max(buckets))
     booked.new_series = [key for key in _keys(booked) if not totals.known(key)]
     store_pending_zero(connection, booked.new_series)
     return booked
@@ -157,6 +160,7 @@ def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) ->
     numbered = [entry._replace(id=lowest - place) for place, entry in enumerate(entries, 1)]
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
     connection.execute(_ADD_ROLLUP, (lowest - len(numbered), lowest - 1))
+    forget_all_days(connection)
     count_unbooked(connection, inserted)
     return inserted
 
@@ -171,11 +175,13 @@ def sum_all(connection: sqlite3.Connection) -> None:
     for statement in (_ADD_TOTALS, _ADD_FAILED, _ADD_UNPRICED, _ADD_LATENCY, _ADD_TTFT):
         connection.execute(statement, (_FIRST_ID,)).fetchall()
     connection.execute(_ADD_ROLLUP, (_FIRST_ID, _LAST_ID))
+    forget_all_days(connection)
 
 
 def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
     """Add rows to what the roll-up holds, inside the caller's transaction."""
     connection.executemany(_ADD_ROLLUPS, rows)
+    forget_all_days(connection)
 
 
 def _count_by_credential(

@@ -26,6 +26,8 @@ _WITHOUT = frozenset(
         "latency_histogram",
         "ttft_histogram",
         "rollup",
+        "day_rollup",
+        "summed_day",
         "quota_window",
         "quota_detail",
         "quota_point",

@@ -18,6 +18,7 @@ from exporter.ledger.database import Database, damaged, explained_opening
 from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
+from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.views.totals import Totals
 
 LARGEST_SUMMED_BYTES = 16 * 1024 * 1024
@@ -61,6 +62,7 @@ def examine(database: Database, clock: Clock) -> None:
     size = database.bytes_on_disk()
     with explained_opening(database.path), database.transaction() as connection:
         rebuilt = _verify(connection, database.path, size)
+        forget_all_days(connection)
     _log.info("ledger_checked", seconds=round(clock.monotonic() - began, 1), from_entries=size <= LARGEST_SUMMED_BYTES)
     if rebuilt:
         _log.warning(

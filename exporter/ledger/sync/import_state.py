@@ -21,6 +21,7 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
+from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.store.snapshots import MarkKey
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession, ExportedSnapshots
 from exporter.ledger.views.periods import Periods
@@ -179,6 +180,7 @@ class LedgerImporter:
             f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, proxy_id)
         ).rowcount
         connection.execute(f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, proxy_id))
+        forget_all_days(connection)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, proxy_id))
         count_unbooked(connection, -forgotten)
         with self._totals.lock:

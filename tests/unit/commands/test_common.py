@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.common import load
+from exporter.commands.common import load, print_table
 from exporter.settings.load import Loaded
 
 GOOD = "prices:\n  - {model: house, input: 1, output: 2}\n"
@@ -65,3 +65,13 @@ def test_mistakes_in_limits_and_prices_are_reported_together(monkeypatch: pytest
     environ = {"EXPORTER_PRICES_FILE": "prices.yaml", "EXPORTER_LIMITS_FILE": "limits.yaml", "TIMEZONE": "Asia/Tokyo"}
     loaded = load_from(monkeypatch, environ)
     assert [problem.place for problem in loaded.problems] == ["prices.yaml:2", "prices.yaml:3", "limits.yaml:2"]
+
+
+def test_a_table_is_aligned_and_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "cost"), [("a", "$10.00"), ("\x1b[2Jevil\n\u202e", "$1.00")], right={"cost"})
+
+    assert capsys.readouterr().out.splitlines() == [
+        "name          cost",
+        "a           $10.00",
+        "\ufffd[2Jevil\ufffd\ufffd   $1.00",
+    ]

@@ -169,11 +169,13 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def _take_back(file: Path, version: int) -> None:
-    """Make a ledger what it was at an older schema version: so far, later steps have only added tables and columns."""
+    """Make a ledger what it was at an older schema version: so far, later steps have only added something."""
     with sqlite3.connect(file) as connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f"drop trigger {trigger}")
         for step in MIGRATIONS[version:]:
+            for index in re.findall(r"create index (\w+)", step):
+                connection.execute(f"drop index {index}")
             for table in re.findall(r"create table (\w+)", step):
                 connection.execute(f"drop table {table}")
             for table, column in re.findall(r"alter table (\w+) add column (\w+)", step):

@@ -24,7 +24,7 @@ LAYERS = (
     ("sources",),
     ("pricing",),
     ("ledger",),
-    ("limits",),
+    ("limits", "usage"),
     ("ingest",),
     ("history", "notices"),
     ("metrics", "web", "scheduler", "upkeep"),

@@ -17,10 +17,12 @@ from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.settings.model import Aliases
+from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.site import Site, make_app
+from exporter.web.usage_page import UsagePages
 from tests.fakes.guarding import TurnableClock
 
 
@@ -35,6 +37,12 @@ class WebBench:
         self.sources: list[LimitSource] = []
         self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
+
+    @classmethod
+    def at(cls, folder: Path) -> "WebBench":
+        """Over an empty ledger in ``folder``."""
+        clock = TurnableClock()
+        return cls(Ledger(folder / "ledger.sqlite3", clock=clock, zone=UTC), clock)
 
     def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
@@ -61,6 +69,7 @@ class WebBench:
         site = Site(
             exposition=exposition,
             page=page,
+            usage=UsagePages(Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC)),
             trigger=self.triggered.set,
             reload=lambda: self.reload_problems,
             limits=self.limits,
@@ -72,7 +81,6 @@ class WebBench:
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[WebBench]:
-    clock = TurnableClock()
-    ledger = Ledger(tmp_path / "ledger.sqlite3", clock=clock, zone=UTC)
-    yield WebBench(ledger, clock)
-    ledger.close()
+    bench = WebBench.at(tmp_path)
+    yield bench
+    bench.ledger.close()

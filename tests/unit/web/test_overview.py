@@ -15,7 +15,8 @@ from exporter.normalize.batch import read_batch
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing
-from exporter.web.page import Page, add_filters
+from exporter.web.page import Page
+from exporter.web.rendering import add_filters
 from tests.benches.books import Books
 
 _HOUR = 3600
@@ -44,10 +45,25 @@ def test_billings_are_never_added_up(books: Books) -> None:
     ]
 
 
-def test_unknown_billing_is_shown_only_if_there_is_some(books: Books) -> None:
-    books.book(books.record())
+@pytest.mark.parametrize(
+    ("costs", "billings"),
+    [
+        ({}, (Billing.METERED, Billing.SUBSCRIPTION)),
+        ({Billing.METERED: 1}, (Billing.METERED,)),
+        ({Billing.SUBSCRIPTION: 1}, (Billing.SUBSCRIPTION,)),
+        ({Billing.SUBSCRIPTION: 1, Billing.METERED: 0}, (Billing.SUBSCRIPTION,)),
+        ({Billing.METERED: 0}, (Billing.METERED,)),
+        ({Billing.SUBSCRIPTION: 1, Billing.METERED: 1}, (Billing.METERED, Billing.SUBSCRIPTION)),
+        ({Billing.METERED: 1, Billing.UNKNOWN: 1}, (Billing.METERED, Billing.UNKNOWN)),
+    ],
+)
+def test_a_kind_of_billing_is_shown_only_if_there_is_some(
+    books: Books, costs: dict[Billing, int], billings: tuple[Billing, ...]
+) -> None:
+    if costs:
+        books.book(*(books.record(billing=billing, nano_usd=nano_usd) for billing, nano_usd in costs.items()))
 
-    assert books.overview.figures().billings == (Billing.METERED, Billing.SUBSCRIPTION)
+    assert books.overview.figures().billings == billings
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ HOSTILE = [
 _VOID = {"meta", "link", "br", "hr", "img", "input", "col", "base", "path"}
 
 
-class _Outline(HTMLParser):
+class Outline(HTMLParser):
     """Reads a page strictly: what is opened must be closed, in order."""
 
     def __init__(self, text: str) -> None:
@@ -62,14 +62,14 @@ class _Outline(HTMLParser):
             self.text += data
 
 
-def _page(web: WebBench) -> _Outline:
+def _page(web: WebBench) -> Outline:
     answer = web.client().get("/")
     assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
     assert answer.text.startswith("<!doctype html>")
-    return _Outline(answer.text)
+    return Outline(answer.text)
 
 
-def _assert_is_a_page(page: _Outline) -> None:
+def _assert_is_a_page(page: Outline) -> None:
     assert page.declaration == "doctype html"
     assert [page.tags[tag] for tag in ("html", "head", "title", "body", "main", "h1")] == [1] * 6
     assert ("lang", "en") in page.attributes

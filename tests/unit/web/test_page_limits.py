@@ -48,7 +48,7 @@ def _rows(web: WebBench, *windows: LimitWindow) -> list[str]:
     client = web.client()
     web.limits.current = Board(at_ms=_NOW_MS, windows=windows)
     section = _section(client.get("/").text)
-    return re.findall(r'<tr role="row"><th role="rowheader".*?</tr>', section, re.DOTALL)
+    return re.findall(r'<tr role="row"(?: class="idle")?><th role="rowheader".*?</tr>', section, re.DOTALL)
 
 
 def _section(text: str) -> str:

@@ -1,0 +1,194 @@
+"""P8: the pages about usage over a grown ledger, and whether they hold up booking."""
+
+import sqlite3
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC
+from pathlib import Path
+
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+
+from benchmarks.measure import by_turns, cpu_seconds
+from benchmarks.program import Program
+from benchmarks.records import SECONDS_BETWEEN_RECORDS, Stream, every_label_set, random_labels
+from benchmarks.report import Section
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.booking import sum_all
+from exporter.ledger.store.checksums import number_of_row
+from exporter.ledger.store.day_sums import forget_all_days
+from exporter.limits.board import LimitBoard
+from exporter.metrics.exposition import Exposition
+from exporter.pricing.layers import open_prices
+from exporter.settings.model import Aliases
+from exporter.usage.question import Questions
+from exporter.web.access import Access
+from exporter.web.overview import Overview
+from exporter.web.page import Page
+from exporter.web.site import Site, make_app
+from exporter.web.usage_page import UsagePages
+
+_MILLION = 1_000_000
+_LABEL_SETS = 1_250
+"""10,000 series in ``/metrics``."""
+_CHUNK = 500_000
+_ROUNDS = 5
+_POLLS, _RECORDS_PER_POLL = 40, 50
+
+_GENERATE = """
+insert into entry (ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms,
+                   ttft_ms, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd)
+with recursive numbers (n) as (values (?) union all select n + 1 from numbers where n + 1 < ?)
+select ? + n * ?, n, 1 + (random() & 0x7fffffff) % ?, 1, 0, 1 + n % 2, 1, 1, iif(n % 20, '', '429'), '', 1500, 300,
+       100 + n % 1000, 10000 + n % 5000, n % 300, 200 + n % 900, n % 100, 0, 12345678 + n % 987654
+from numbers
+"""
+_PAGES = {
+    "/usage": "/usage, 30 days by model",
+    "/usage?by=client": "by client",
+    "/usage?by=day": "by day",
+    "/usage?range=24h&by=credential": "24 hours by credential",
+    "/api/usage?by=model": "the same 30 days as JSON",
+}
+
+
+def measure(directory: Path, quick: bool) -> Section:
+    """Run it with ledgers below ``directory``."""
+    section = Section(
+        "P8: usage",
+        f"Entries of {_LABEL_SETS:,} random label sets (10,000 series), one every {SECONDS_BETWEEN_RECORDS} s, which is"
+        " the worst for the roll-up; whole pages, from the request to the last byte, best CPU time of five. *Sums of"
+        " days*: made once, for all days. *Booking*: the median poll of 50 records, alone and while another thread asks"
+        " for the page without a pause.",
+    )
+    for entries in [_MILLION] if quick else [_MILLION, 10 * _MILLION]:
+        folder = directory / str(entries)
+        _generate(folder, entries)
+        program = Program(folder)
+        client = _application(program).test_client()
+        without = _page(client, "/usage")()
+        seconds = cpu_seconds(program.ledger.days.refresh)
+        section.add(f"**{entries:,} entries**: sums of days, s", seconds, "{:.1f}")
+        runs = by_turns({what: _page(client, path) for path, what in _PAGES.items()}, rounds=_ROUNDS)
+        for path, what in _PAGES.items():
+            promised = {"at_most": 100.0} if path == "/usage" else {}
+            section.add(f"{what}, ms (spread {runs[what].spread:.0%})", runs[what].best * 1e3, "{:.0f}", **promised)
+        section.add("30 days without sums of days, ms", without * 1e3, "{:.0f}")
+        for path, what in (
+            ("/requests?range=24h", "24 hours"),
+            ("/requests", "7 days"),
+            ("/requests?range=30d", "30 days"),
+        ):
+            section.add(f"/requests, {what}, ms", _page(client, path)() * 1e3, "{:.0f}")
+        _measure_booking(section, program, client)
+        program.close()
+    return section
+
+
+def _generate(folder: Path, entries: int) -> None:
+    """A ledger that knows all label sets, filled by statements: booking so many would take an hour."""
+    program = Program(folder)
+    program.take(Stream(every_label_set(_LABEL_SETS), records=_LABEL_SETS).body(_LABEL_SETS))
+    series = len(program.ledger.dictionary.series)
+    program.close()
+    connection = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
+    connection.create_function("number_of_row", -1, number_of_row, deterministic=True)
+    connection.execute("pragma synchronous = off")
+    connection.execute("pragma cache_size = -200000")
+    step_ms = round(SECONDS_BETWEEN_RECORDS * 1000)
+    first_ms = int(time.time() * 1000) - entries * step_ms
+    for table in ("entry", "total", "failed_total", "unpriced_total", "latency_histogram", "ttft_histogram", "rollup"):
+        connection.execute(f"delete from {table}")  # noqa: S608 - names of ours
+    for start in range(0, entries, _CHUNK):
+        end = min(start + _CHUNK, entries)
+        connection.execute(_GENERATE, (start, end, first_ms, step_ms, series))
+    connection.execute("begin")
+    sum_all(connection)
+    forget_all_days(connection)
+    connection.execute("update installation set unbooked_entries = ?", (entries - _LABEL_SETS,))
+    connection.execute("commit")
+    connection.close()
+
+
+def _application(program: Program) -> Flask:
+    ledger: Ledger = program.ledger
+    labels = Labels(ledger.dictionary, Aliases(), program.pseudonym)
+    prices = open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=program.clock)
+    limits = LimitBoard(ledger=ledger, labels=labels, clock=program.clock)
+    registry = CollectorRegistry()
+    site = Site(
+        exposition=Exposition(
+            ledger=ledger,
+            labels=labels,
+            statuses=list,
+            prices=prices,
+            limits=limits,
+            clock=program.clock,
+            registry=registry,
+        ),
+        page=Page(
+            overview=Overview(ledger=ledger, labels=labels, clock=program.clock, zone=UTC),
+            ledger=ledger,
+            labels=labels,
+            statuses=list,
+            prices=prices,
+            limits=limits,
+            clock=program.clock,
+        ),
+        usage=UsagePages(Questions(ledger=ledger, labels=labels, clock=program.clock, zone=UTC)),
+        trigger=lambda: None,
+        reload=list,
+        limits=limits,
+        clock=program.clock,
+        access=Access(token=None),
+    )
+    return make_app(site)
+
+
+def _page(client: FlaskClient, path: str) -> Callable[[], float]:
+    def ask() -> None:
+        answer = client.get(path)
+        if answer.status_code != 200:
+            raise AssertionError(answer.text)
+
+    return lambda: cpu_seconds(ask)
+
+
+def _measure_booking(section: Section, program: Program, client: FlaskClient) -> None:
+    stream = Stream(random_labels(_LABEL_SETS), records=2 * _POLLS * _RECORDS_PER_POLL)
+    alone = _polls(program, stream)
+    stop = threading.Event()
+    pages = 0
+
+    def ask() -> None:
+        nonlocal pages
+        while not stop.is_set():
+            client.get("/usage")
+            pages += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    beside = _polls(program, stream)
+    stop.set()
+    thread.join()
+    if not pages:
+        raise AssertionError("no page was asked for")
+    section.add("booking alone, ms", statistics.median(alone) * 1e3, "{:.1f}")
+    section.add("booking beside pages, ms", statistics.median(beside) * 1e3, "{:.1f}")
+    section.add("the longest booking beside pages, ms", max(beside) * 1e3, "{:.0f}")
+
+
+def _polls(program: Program, stream: Stream) -> list[float]:
+    """Wall seconds of each poll."""
+    seconds = []
+    for _ in range(_POLLS):
+        body = stream.body(_RECORDS_PER_POLL)
+        started = time.perf_counter()
+        program.take(body)
+        seconds.append(time.perf_counter() - started)
+    return seconds

@@ -1,0 +1,82 @@
+"""``cliproxy-exporter report``: what was used in a range, as the page about usage shows it."""
+
+import json
+from collections.abc import Callable
+
+import click
+
+from exporter import formats
+from exporter.clock import SystemClock
+from exporter.commands.common import exit_codes, print_table, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
+from exporter.ledger.labels import Labels
+from exporter.opening import open_pseudonyms
+from exporter.records import Billing
+from exporter.usage.question import BY, NAMES, Questions
+from exporter.usage.ranges import PRESETS, QuestionError
+from exporter.usage.report import Report, Reports, Usage
+from exporter.usage.tables import as_csv, as_json
+
+_COST = {Billing.METERED: "spent", Billing.SUBSCRIPTION: "value", Billing.UNKNOWN: "unknown"}
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    for name in reversed(NAMES):
+        command = click.option(f"--{name}", help=f"Only this {name}, by its label.")(command)
+    return command
+
+
+@click.command(epilog="Example: cliproxy-exporter report --by model --since 2026-10-01 --until 2026-11-01")
+@click.option("--by", type=click.Choice(BY), default="model", show_default=True, help="What to sum by.")
+@click.option("--range", "range_", help=f"{', '.join(PRESETS)} or a month as 2026-10.  [default: 30d]")
+@click.option("--since", help="First day or moment, as 2026-10-01 or 2026-10-01T12:00; days begin in TIMEZONE.")
+@click.option("--until", help="Day or moment at which it ends, not included; else now.")
+@_filters
+@click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def report(
+    by: str, range_: str | None, since: str | None, until: str | None, format_: str, **names: str | None
+) -> None:
+    """Print what was used in a range, summed by names or by time. The exporter may be running.
+
+    The figures are those of the page /usage. What API keys cost and what accounts with a login are worth stay apart.
+    """
+    with exit_codes():
+        settings = ready_settings()
+        clock = SystemClock()
+        ledger = existing_ledger(settings, clock)
+        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
+        reports = Reports(Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone))
+        given = {"by": by, "range": range_, "since": since, "until": until, **names}
+        try:
+            answer = reports.answer({name: value for name, value in given.items() if value})
+        except QuestionError as exc:
+            raise click.UsageError(str(exc)) from exc
+        finally:
+            ledger.close()
+        _WRITERS[format_](answer)
+
+
+def _write_table(answer: Report) -> None:
+    zone = answer.zone
+    by = answer.question.by
+    head = (by, "requests", "failed", "tokens", "from cache", *(_COST[billing] for billing in answer.billings))
+    names = [row.name if row.range is None else formats.moment(row.range.since_ms, zone) for row in answer.rows]
+    rows = [(formats.cut(name), *_cells(row.usage, answer)) for name, row in zip(names, answer.rows, strict=True)]
+    print_table(head, [*rows, ("all", *_cells(answer.usage, answer))], right=set(head[1:]))
+
+
+def _cells(usage: Usage, answer: Report) -> tuple[str, ...]:
+    return (
+        formats.count(usage.requests),
+        formats.share(usage.failed_share),
+        formats.short(usage.tokens),
+        formats.share(usage.cache_share),
+        *(formats.usd(usage.cost(billing)) for billing in answer.billings),
+    )
+
+
+_WRITERS: dict[str, Callable[[Report], None]] = {
+    "table": _write_table,
+    "csv": lambda answer: click.echo(as_csv(answer), nl=False),
+    "json": lambda answer: click.echo(json.dumps(as_json(answer), ensure_ascii=False, indent=2)),
+}

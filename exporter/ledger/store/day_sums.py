@@ -1,0 +1,91 @@
+"""The roll-up summed by local days, so that a month of many series is read at once.
+
+A day's sums are made of the roll-up, behind it and in a transaction of their own, so booking pays nothing for them. The
+running day is summed up to an hour ago. What is booked into a summed day makes its sums invalid in the same
+transaction; until they are made anew, and for whatever is not summed, the roll-up itself is read. So no reader depends
+on them, nor on the zone that they were made for: see ``exporter/ledger/views/usage.py``.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import tzinfo
+
+from exporter.clock import Clock
+from exporter.days import day_start_ms, local_date, next_day
+from exporter.ledger.columns import DAY_SUMS
+from exporter.ledger.database import Database
+from exporter.ledger.schema import BUCKET_MS
+
+INTERVAL_SECONDS = 60.0
+
+_LONGEST_DAY = 25 * 4
+_HOUR = 4
+_SUM = (
+    f"insert into day_rollup (day, series, billing, {', '.join(DAY_SUMS)})"
+    f" select ?, series, billing, {', '.join(f'sum({column})' for column in DAY_SUMS.values())}"
+    " from rollup where bucket >= ? and bucket < ? group by series, billing"
+    f" on conflict do update set {', '.join(f'{column} = {column} + excluded.{column}' for column in DAY_SUMS)}"
+)
+
+
+def forget_days(connection: sqlite3.Connection, first: int, last: int) -> None:
+    """The roll-up changes in buckets from ``first`` to ``last``: its days there have no sums, until they are made anew.
+
+    Call it inside the transaction of the change.
+    """
+    connection.execute(
+        "delete from summed_day where day > ? and day <= ? and until_bucket > ?", (first - _LONGEST_DAY, last, first)
+    )
+
+
+def forget_all_days(connection: sqlite3.Connection) -> None:
+    """No day has sums any more, until they are made anew. Call it inside a transaction."""
+    connection.execute("delete from summed_day")
+
+
+class DaySums:
+    """Makes the sums; call ``refresh`` every minute or so."""
+
+    def __init__(self, database: Database, *, clock: Clock, zone: tzinfo) -> None:
+        self._database = database
+        self._clock = clock
+        self._zone = zone
+
+    def refresh(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Sum what has no sums yet, a transaction for each day. Raises LedgerError."""
+        settled = int(self._clock.now() * 1000) // BUCKET_MS // _HOUR * _HOUR - _HOUR
+        with self._database.reading() as connection:
+            wanted = dict(self._used_days(connection, settled))
+            summed = dict(connection.execute("select day, until_bucket from summed_day"))
+        # Days of another zone, which TIMEZONE was before; and a clock that was ahead.
+        strange = [day for day, until in summed.items() if until > wanted.get(day, -1)]
+        if strange:
+            with self._database.transaction() as connection:
+                for table in ("summed_day", "day_rollup"):
+                    connection.executemany(f"delete from {table} where day = ?", [(day,) for day in strange])
+        for day, until in wanted.items():
+            if stopping():
+                return
+            if day in strange or summed.get(day) != until:
+                self._sum(day, until)
+
+    def _used_days(self, connection: sqlite3.Connection, settled: int) -> Iterator[tuple[int, int]]:
+        """First bucket and end of each local day before ``settled`` in which something was used."""
+        bucket = 0
+        while True:
+            (found,) = connection.execute(
+                "select min(bucket) from rollup where bucket >= ? and bucket < ?", (bucket, settled)
+            ).fetchone()
+            if found is None:
+                return
+            day = local_date(found * BUCKET_MS, self._zone)
+            bucket = day_start_ms(next_day(day), self._zone) // BUCKET_MS
+            yield day_start_ms(day, self._zone) // BUCKET_MS, min(bucket, settled)
+
+    def _sum(self, day: int, until: int) -> None:
+        with self._database.transaction() as connection:
+            row = connection.execute("select until_bucket from summed_day where day = ?", (day,)).fetchone()
+            if row is None:
+                connection.execute("delete from day_rollup where day = ?", (day,))
+            connection.execute(_SUM, (day, day if row is None else row[0], until))
+            connection.execute("insert or replace into summed_day values (?, ?)", (day, until))

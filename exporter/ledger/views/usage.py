@@ -1,0 +1,134 @@
+"""What was used in any spans of time, by any grouping of the label sets: the sums behind the page, report and API.
+
+A sum is exact to the quarter of an hour. Whole days come from the sums of days where there are any, the rest from the
+roll-up, whichever way reads fewer rows: of a day that is cut, the smaller part is added or taken away.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.ledger.columns import DAY_SUMS
+
+
+class Span(NamedTuple):
+    """Buckets of the roll-up from ``first`` up to ``last``, which is not in it."""
+
+    first: int
+    last: int
+
+
+class Amounts(NamedTuple):
+    """Sums as in the table ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD."""
+
+    requests: int = 0
+    failed: int = 0
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    unclassified: int = 0
+    nano_usd: int = 0
+
+    def plus(self, other: "Amounts") -> "Amounts":
+        return Amounts(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+class _Piece(NamedTuple):
+    place: int
+    sign: int
+    first: int
+    last: int
+
+
+Sums = dict[tuple[int, int], Amounts]
+"""Sums by (group, billing); what was not used is not in it."""
+
+_READ = (
+    "select p.place, g.number, r.billing, {sums} from temp.{pieces} p cross join {rows}"
+    " join temp.grouped g on g.series = r.series group by 1, 2, 3"
+)
+_READ_DAYS = _READ.format(
+    sums=", ".join(f"sum(r.{column})" for column in DAY_SUMS),
+    pieces="whole",
+    rows="day_rollup r on r.day = p.first",
+)
+_READ_BUCKETS = _READ.format(
+    sums=", ".join(f"sum(p.sign * ({column}))" for column in DAY_SUMS.values()),
+    pieces="part",
+    rows="rollup r on r.bucket >= p.first and r.bucket < p.last",
+)
+
+
+def read_usage(connection: sqlite3.Connection, spans: Sequence[Span], groups: Mapping[int, int]) -> list[Sums]:
+    """The sums of each of ``spans``, which may overlap. ``groups`` has the group of each series that counts.
+
+    ``connection`` is one that ``Ledger.reading`` gave.
+    """
+    connection.execute("create temp table if not exists grouped (series integer primary key, number integer not null)")
+    connection.execute("delete from temp.grouped")
+    connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
+    edges = sorted({edge for span in spans for edge in span})
+    at = {edge: place for place, edge in enumerate(edges)}
+    needed = sorted({place for span in spans for place in range(at[span.first], at[span.last])})
+    sums = dict(zip(needed, _read(connection, [Span(edges[n], edges[n + 1]) for n in needed]), strict=True))
+    return [_added(sums[place] for place in range(at[span.first], at[span.last])) for span in spans]
+
+
+def oldest_bucket(connection: sqlite3.Connection) -> int | None:
+    """The first quarter of an hour in which anything was used, None if nothing ever was."""
+    bucket: int | None = connection.execute("select min(bucket) from rollup").fetchone()[0]
+    return bucket
+
+
+def _read(connection: sqlite3.Connection, spans: Sequence[Span]) -> list[Sums]:
+    """The sums of spans that follow each other."""
+    whole: list[_Piece] = []
+    part: list[_Piece] = []
+    if spans:
+        days = [
+            Span(*row)
+            for row in connection.execute(
+                "select day, until_bucket from summed_day where until_bucket > ? and day < ? order by day",
+                (spans[0].first, spans[-1].last),
+            )
+        ]
+        for place, span in enumerate(spans):
+            for piece, is_whole in _pieces(place, span, days):
+                if piece.first < piece.last:
+                    (whole if is_whole else part).append(piece)
+    sums: list[Sums] = [{} for _ in spans]
+    for table, pieces, statement in (("whole", whole, _READ_DAYS), ("part", part, _READ_BUCKETS)):
+        connection.execute(
+            f"create temp table if not exists {table} (place integer, sign integer, first integer, last integer)"
+        )
+        connection.execute(f"delete from temp.{table}")
+        connection.executemany(f"insert into temp.{table} values (?, ?, ?, ?)", pieces)
+        for place, group, billing, *amounts in connection.execute(statement):
+            known = sums[place].get((group, billing))
+            sums[place][group, billing] = Amounts(*amounts) if known is None else known.plus(Amounts(*amounts))
+    return [{key: amounts for key, amounts in some.items() if any(amounts)} for some in sums]
+
+
+def _pieces(place: int, span: Span, days: Iterable[Span]) -> Iterator[tuple[_Piece, bool]]:
+    """What to read for a span: pieces, and whether each is the sum of a day. ``days`` do not overlap."""
+    at = span.first
+    for day in days:
+        first, last = max(at, day.first), min(span.last, day.last)
+        if 2 * (last - first) <= day.last - day.first:
+            continue  # outside, or the smaller part of a day
+        yield _Piece(place, 1, at, first), False
+        yield _Piece(place, 1, *day), True
+        yield _Piece(place, -1, day.first, first), False
+        yield _Piece(place, -1, last, day.last), False
+        at = last
+    yield _Piece(place, 1, at, span.last), False
+
+
+def _added(parts: Iterable[Sums]) -> Sums:
+    total: Sums = {}
+    for part in parts:
+        for key, amounts in part.items():
+            known = total.get(key)
+            total[key] = amounts if known is None else known.plus(amounts)
+    return total

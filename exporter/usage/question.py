@@ -1,0 +1,68 @@
+"""A question about usage: which range, which names, summed by what. Page, command and API read the same words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from exporter.clock import Clock
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import BUCKET_MS
+from exporter.usage.ranges import STEPS, QuestionError, Range, free_range, named_range
+
+NAMES = ("model", "client", "credential", "provider", "proxy")
+"""The labels that usage is summed and filtered by."""
+BY = (*NAMES, *STEPS)
+RANGE_PARAMETERS = ("range", "since", "until")
+PARAMETERS = (*RANGE_PARAMETERS, "by", *NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """``oldest_ms`` is when the ledger begins, ``filters`` are labels by their name."""
+
+    range: Range
+    by: str
+    filters: Mapping[str, str]
+    oldest_ms: int
+    now_ms: int
+
+
+class Questions:
+    """Reads questions about one ledger."""
+
+    def __init__(self, *, ledger: Ledger, labels: Labels, clock: Clock, zone: tzinfo) -> None:
+        self.ledger = ledger
+        self.labels = labels
+        self.zone = zone
+        self._clock = clock
+
+    def read(self, parameters: Mapping[str, str], *, oldest_bucket: int | None, default_range: str) -> Question:
+        """The question that these parameters ask: see ``PARAMETERS``. Raises QuestionError."""
+        if unknown := sorted(set(parameters) - set(PARAMETERS)):
+            raise QuestionError(f"There is no parameter {unknown[0][:40]!r}: there are {', '.join(PARAMETERS)}.")
+        by = parameters.get("by") or NAMES[0]
+        if by not in BY:
+            raise QuestionError(f"{by[:40]!r} is nothing to sum by: use one of {', '.join(BY)}.")
+        name, since, until = (parameters.get(each, "") for each in RANGE_PARAMETERS)
+        if name and (since or until):
+            raise QuestionError("Give a range, or since and until, but not both.")
+        now_ms = int(self._clock.now() * 1000)
+        oldest_ms = now_ms if oldest_bucket is None else min(now_ms, oldest_bucket * BUCKET_MS)
+        if since or until:
+            range_ = free_range(since, until, oldest_ms=oldest_ms, now_ms=now_ms, zone=self.zone)
+        else:
+            range_ = named_range(name or default_range, now_ms=now_ms, zone=self.zone)
+        filters = {name: parameters[name] for name in NAMES if parameters.get(name)}
+        return Question(range_, by, filters, oldest_ms, now_ms)
+
+    def groups(self, question: Question) -> tuple[list[str], dict[int, int]]:
+        """The names that it is summed by, and for each series that passes the filters the place of its name."""
+        names: dict[str, int] = {}
+        groups: dict[int, int] = {}
+        for id_, series in list(self.ledger.dictionary.series.items()):  # which a booking may add to
+            labels = self.labels.series(series.shown)
+            if all(getattr(labels, name) == value for name, value in question.filters.items()):
+                name = getattr(labels, question.by) if question.by in NAMES else ""
+                groups[id_] = names.setdefault(name, len(names))
+        return list(names), groups

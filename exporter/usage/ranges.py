@@ -1,0 +1,172 @@
+"""The time that a question about usage is about: a range, its steps, and the range that it is compared with.
+
+All edges are quarters of an hour, as the roll-up has them, and calendar days, weeks and months are those of the zone:
+a day has 23, 24 or 25 hours, and an hour begins where the clock on the wall says so.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+
+from exporter.days import day_start_ms, local_date, moment_ms, next_day, next_month
+from exporter.errors import ExporterError
+from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.views.usage import Span
+
+HOUR, DAY, WEEK, MONTH = "hour", "day", "week", "month"
+STEPS = (HOUR, DAY, WEEK, MONTH)
+PRESETS = {"24h": 1, "7d": 7, "30d": 30}
+"""Ranges that end now, by name, with their number of days."""
+MOST_STEPS = 1000
+
+_HOUR_MS = 3_600_000
+_MONTH = re.compile(r"\d{4}-\d{2}")
+_FIRST_YEAR, _LAST_YEAR = 2000, 2199
+
+
+class QuestionError(ExporterError):
+    """A question about usage that makes no sense; the text says what does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From ``since_ms`` up to ``until_ms``, which is not in it; ``name`` is the preset or month, empty for others."""
+
+    since_ms: int
+    until_ms: int
+    name: str = ""
+
+    @property
+    def span(self) -> Span:
+        return Span(self.since_ms // BUCKET_MS, self.until_ms // BUCKET_MS)
+
+
+def named_range(name: str, *, now_ms: int, zone: tzinfo) -> Range:
+    """The range of a preset, or of a month as ``2026-11``. Raises QuestionError."""
+    today = local_date(now_ms, zone)
+    if name == "24h":
+        until_ms = _next_hour(now_ms // BUCKET_MS * BUCKET_MS, zone)
+        return Range(until_ms - 24 * _HOUR_MS, until_ms, name)
+    if name in PRESETS:
+        first = today - timedelta(days=PRESETS[name] - 1)
+        return Range(_start(first, zone), _start(next_day(today), zone), name)
+    try:
+        month = date.fromisoformat(f"{name}-01" if _MONTH.fullmatch(name) else "")
+    except ValueError as exc:
+        raise QuestionError(f"{name[:40]!r} is no range: use 24h, 7d, 30d, or a month as 2026-11.") from exc
+    _check_year(month.year)
+    return Range(_start(month, zone), _start(next_month(month), zone), name)
+
+
+def free_range(since: str, until: str, *, oldest_ms: int, now_ms: int, zone: tzinfo) -> Range:
+    """The range between two days or moments; without ``since`` from the oldest use on, without ``until`` to today.
+
+    Moments are taken to their quarter of an hour. Raises QuestionError.
+    """
+    today = local_date(now_ms, zone)
+    since_ms = _moment(since, zone) if since else _start(local_date(oldest_ms, zone), zone)
+    until_ms = _moment(until, zone) if until else _start(next_day(today), zone)
+    found = Range(since_ms // BUCKET_MS * BUCKET_MS, -(-until_ms // BUCKET_MS) * BUCKET_MS)
+    if found.since_ms >= found.until_ms:
+        raise QuestionError("The range ends before it begins: 'until' must be later than 'since'.")
+    return found
+
+
+def range_before(range_: Range, *, now_ms: int, zone: tzinfo) -> Range:
+    """What a range is compared with: as long a time before it. Of a range that is still running, the part so far.
+
+    Calendar ranges are moved by the calendar: a month is compared with the month before, noon with noon.
+    """
+    until_ms = max(range_.since_ms + BUCKET_MS, min(range_.until_ms, now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS))
+    since, end = (_local(ms, zone) for ms in (range_.since_ms, range_.until_ms))
+    if _MONTH.fullmatch(range_.name):
+        first = since.date()
+        before = (first - timedelta(days=1)).replace(day=1)
+        moved = _moved(until_ms, lambda day: before + (day - first), zone)
+        is_over = until_ms == range_.until_ms
+        return Range(_start(before, zone), range_.since_ms if is_over else min(moved, range_.since_ms))
+    if _start(since.date(), zone) == range_.since_ms and _start(end.date(), zone) == range_.until_ms:
+        days = end.date() - since.date()
+        return Range(_start(since.date() - days, zone), _moved(until_ms, lambda day: day - days, zone))
+    length = range_.until_ms - range_.since_ms
+    return Range(range_.since_ms - length, until_ms - length)
+
+
+def steps(range_: Range, unit: str, *, zone: tzinfo) -> list[Range]:
+    """The hours, days, weeks or months of a range; the first and the last may be cut. Raises QuestionError."""
+    found: list[Range] = []
+    since_ms = range_.since_ms
+    while since_ms < range_.until_ms:
+        if len(found) == MOST_STEPS:
+            raise QuestionError(f"The range has more than {MOST_STEPS} steps: choose longer steps, or a shorter range.")
+        until_ms = min(_next(since_ms, unit, zone), range_.until_ms)
+        found.append(Range(since_ms, until_ms))
+        since_ms = until_ms
+    return found
+
+
+def fitting_unit(range_: Range) -> str:
+    """The steps in which a range is drawn if nobody chooses."""
+    length = range_.until_ms - range_.since_ms
+    if length <= 50 * _HOUR_MS:
+        return HOUR
+    return DAY if length <= 93 * 24 * _HOUR_MS else MONTH
+
+
+def months(oldest_ms: int, *, now_ms: int, zone: tzinfo) -> Iterator[str]:
+    """The months from now back to the oldest use, as ``2026-11``."""
+    month = local_date(now_ms, zone).replace(day=1)
+    oldest = max(local_date(oldest_ms, zone), date(_FIRST_YEAR, 1, 1))
+    while True:
+        yield f"{month:%Y-%m}"
+        if month <= oldest:
+            return
+        month = (month - timedelta(days=1)).replace(day=1)
+
+
+def _next(ms: int, unit: str, zone: tzinfo) -> int:
+    if unit == HOUR:
+        return _next_hour(ms, zone)
+    day = local_date(ms, zone)
+    if unit == DAY:
+        return _start(next_day(day), zone)
+    if unit == WEEK:
+        return _start(day + timedelta(days=7 - day.weekday()), zone)
+    return _start(next_month(day), zone)
+
+
+def _next_hour(ms: int, zone: tzinfo) -> int:
+    """The next full hour on the wall; ``ms`` is a quarter of one."""
+    return ms + _HOUR_MS - _local(ms, zone).minute * 60_000
+
+
+def _local(ms: int, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(ms // 1000, UTC).astimezone(zone)
+
+
+def _start(day: date, zone: tzinfo) -> int:
+    """The first quarter of an hour of a day."""
+    return day_start_ms(day, zone) // BUCKET_MS * BUCKET_MS
+
+
+def _moved(ms: int, move: Callable[[date], date], zone: tzinfo) -> int:
+    """The same time on the wall of another day."""
+    local = _local(ms, zone)
+    moved = datetime.combine(move(local.date()), local.time(), tzinfo=zone)
+    return int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
+
+
+def _moment(text: str, zone: tzinfo) -> int:
+    try:
+        ms = moment_ms(text, zone)
+        year = _local(ms, zone).year
+    except (ValueError, OverflowError) as exc:
+        raise QuestionError(f"{text[:40]!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).") from exc
+    _check_year(year)
+    return ms
+
+
+def _check_year(year: int) -> None:
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        raise QuestionError(f"The year {year} is none of {_FIRST_YEAR} to {_LAST_YEAR}.")

@@ -1,0 +1,217 @@
+"""The answer to a question about usage: what was used in a range, by names or by time, and how that compares.
+
+Page, command and API all show this one answer, so their figures cannot differ. Label sets that are folded count under
+``other``, as in ``/metrics``. Kinds of billing stay apart: money spent and the value of what a subscription covers have
+no sum.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+
+from exporter.days import day_start_ms, local_date
+from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.views.usage import Amounts, Sums, oldest_bucket, read_usage
+from exporter.records import Billing
+from exporter.usage.question import Question, Questions
+from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
+
+DEFAULT_RANGE = "30d"
+
+_PACE_DAYS = 7
+_LEAST_PACE_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sums by kind of billing."""
+
+    by_billing: Mapping[int, Amounts]
+
+    @property
+    def requests(self) -> int:
+        return self._sum("requests")
+
+    @property
+    def failed(self) -> int:
+        return self._sum("failed")
+
+    @property
+    def input(self) -> int:
+        """Input tokens, with cache."""
+        return self._sum("input")
+
+    @property
+    def cache_read(self) -> int:
+        return self._sum("cache_read")
+
+    @property
+    def cache_write(self) -> int:
+        return self._sum("cache_write")
+
+    @property
+    def output(self) -> int:
+        """Output tokens, with reasoning."""
+        return self._sum("output")
+
+    @property
+    def unclassified(self) -> int:
+        return self._sum("unclassified")
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.output + self.unclassified
+
+    @property
+    def failed_share(self) -> float | None:
+        """Between 0 and 1, None without requests."""
+        return self.failed / self.requests if self.requests else None
+
+    @property
+    def cache_share(self) -> float | None:
+        """The share of input tokens that came from a cache, None without input."""
+        return self.cache_read / self.input if self.input else None
+
+    def cost(self, billing: int) -> int:
+        """In nano-USD."""
+        return self.by_billing.get(billing, Amounts()).nano_usd
+
+    def cost_per_request(self, billing: int) -> int | None:
+        """In nano-USD, over the requests of this kind; None without any."""
+        amounts = self.by_billing.get(billing, Amounts())
+        return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
+
+    def _sum(self, column: str) -> int:
+        return sum(getattr(amounts, column) for amounts in self.by_billing.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of an answer: about a name, or about the step ``range``."""
+
+    name: str
+    usage: Usage
+    range: Range | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A bar of the chart, with its parts by name."""
+
+    range: Range
+    usage: Usage
+    parts: Mapping[str, Usage]
+
+
+@dataclass(frozen=True, slots=True)
+class MonthEnd:
+    """The running month: what it has used, and what it costs at its end at the pace of the last seven days."""
+
+    range: Range
+    so_far: Usage
+    expected: Mapping[int, int]
+    """nano-USD by billing; empty while there is less than a day to tell the pace from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back as far."""
+
+    question: Question
+    usage: Usage
+    before: Range | None
+    usage_before: Usage | None
+    rows: Sequence[Row]
+    unit: str
+    steps: Sequence[Step]
+    month_end: MonthEnd
+    zone: tzinfo
+
+    @property
+    def billings(self) -> tuple[Billing, ...]:
+        """The kinds of billing that there is something to say about; money comes first."""
+        order = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
+        used = [billing for billing in order if self.usage.cost(billing)]
+        return tuple(used or [billing for billing in order if billing in self.usage.by_billing] or order[:1])
+
+
+class Reports:
+    """Answers questions. Safe to use from several threads."""
+
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._zone = questions.zone
+
+    def answer(self, parameters: Mapping[str, str]) -> Report:
+        """The answer to a question: see ``PARAMETERS``. Raises QuestionError and LedgerError."""
+        with self._questions.ledger.reading() as connection:
+            oldest = oldest_bucket(connection)
+            question = self._questions.read(parameters, oldest_bucket=oldest, default_range=DEFAULT_RANGE)
+            unit = question.by if question.by in STEPS else fitting_unit(question.range)
+            parts = steps(question.range, unit, zone=self._zone)
+            before = range_before(question.range, now_ms=question.now_ms, zone=self._zone)
+            month, pace = self._month(question)
+            names, groups = self._questions.groups(question)
+            wanted = [question.range, before, month, pace, *parts]
+            whole, earlier, of_month, of_pace, *of_parts = read_usage(
+                connection, [each.span for each in wanted], groups
+            )
+        drawn = [
+            Step(part, _total(sums), {names[group]: usage for group, usage in _by_group(sums).items()})
+            for part, sums in zip(parts, of_parts, strict=True)
+        ]
+        if question.by in STEPS:
+            rows = [Row("", step.usage, step.range) for step in drawn]
+        else:
+            rows = sorted((Row(names[group], usage) for group, usage in _by_group(whole).items()), key=_rank)
+        is_known = before.since_ms >= question.oldest_ms
+        so_far = _total(of_month)
+        return Report(
+            question=question,
+            usage=_total(whole),
+            before=before if is_known else None,
+            usage_before=_total(earlier) if is_known else None,
+            rows=rows,
+            unit=unit,
+            steps=drawn,
+            month_end=MonthEnd(month, so_far, _expected(month, pace, so_far, _total(of_pace))),
+            zone=self._zone,
+        )
+
+    def _month(self, question: Question) -> tuple[Range, Range]:
+        """The running month, and the time from which its pace is taken."""
+        today = local_date(question.now_ms, self._zone)
+        month = named_range(f"{today:%Y-%m}", now_ms=question.now_ms, zone=self._zone)
+        week_ago = day_start_ms(today - timedelta(days=_PACE_DAYS), self._zone)
+        since_ms = max(week_ago, question.oldest_ms) // BUCKET_MS * BUCKET_MS
+        return month, Range(since_ms, question.now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS)
+
+
+def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[int, int]:
+    if pace.until_ms - pace.since_ms < _LEAST_PACE_MS:
+        return {}
+    left_ms = max(0, month.until_ms - pace.until_ms)
+    return {
+        billing: so_far.cost(billing) + lately.cost(billing) * left_ms // (pace.until_ms - pace.since_ms)
+        for billing in so_far.by_billing.keys() | lately.by_billing.keys()
+    }
+
+
+def _by_group(sums: Sums) -> dict[int, Usage]:
+    found: dict[int, dict[int, Amounts]] = {}
+    for (group, billing), amounts in sums.items():
+        found.setdefault(group, {})[billing] = amounts
+    return {group: Usage(by_billing) for group, by_billing in found.items()}
+
+
+def _total(sums: Sums) -> Usage:
+    total: dict[int, Amounts] = {}
+    for (_, billing), amounts in sums.items():
+        total[billing] = total.get(billing, Amounts()).plus(amounts)
+    return Usage(total)
+
+
+def _rank(row: Row) -> tuple[int | str, ...]:
+    """The dearest first: money decides before the value of subscriptions, which is no money."""
+    costs = [-row.usage.cost(billing) for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)]
+    return (*costs, -row.usage.requests, row.name)

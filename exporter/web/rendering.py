@@ -1,0 +1,47 @@
+"""How a page becomes an answer: style and script inline, nothing from elsewhere, and a policy that forbids the rest."""
+
+import base64
+import hashlib
+from typing import Any
+
+from flask import Flask, Response, make_response, render_template
+
+from exporter import __version__, formats
+
+
+def add_filters(app: Flask) -> None:
+    """Teach the templates of ``app`` to write numbers."""
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    for filter_ in (
+        formats.usd,
+        formats.exact_usd,
+        formats.count,
+        formats.short,
+        formats.share,
+        formats.change,
+        formats.cut,
+    ):
+        app.jinja_env.filters[filter_.__name__] = filter_
+    app.jinja_env.filters["full"] = formats.full
+
+
+def page(template: str, *, script: str = "", status: int = 200, **context: Any) -> Response:
+    """A page, within a request of an application that was prepared by ``add_filters``."""
+    style = render_template("page.css")
+    text = render_template(template, style=style, script=script, version=__version__, **context)
+    answer = make_response(text, status)
+    # Hashes and not a nonce: the script parses a fresh page under the policy of the page that it stands in.
+    scripts = f"script-src {_source(script)}; connect-src 'self'; " if script else ""
+    answer.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; style-src {_source(style)}; {scripts}base-uri 'none'; form-action 'self';"
+        " frame-ancestors 'none'"
+    )
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer
+
+
+def _source(inline: str) -> str:
+    """How a policy names an inline element."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"

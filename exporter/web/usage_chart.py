@@ -1,0 +1,96 @@
+"""The chart of the page about usage: a bar for each step, drawn on the server."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from exporter import formats
+from exporter.records import Billing
+from exporter.usage.report import Report, Usage
+
+_WIDTH, _HEIGHT = 960.0, 160.0
+_MOST_PARTS = 5
+"""Names that have a colour of their own; what the others used is the last part of a bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What bars may show; ``billing`` is None of what is no money."""
+
+    value: Callable[[Usage], int]
+    write: Callable[[int], str]
+    billing: Billing | None = None
+
+
+def _cost(billing: Billing) -> Measure:
+    return Measure(lambda usage: usage.cost(billing), formats.usd, billing)
+
+
+MEASURES = {
+    **{billing.label: _cost(billing) for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)},
+    "requests": Measure(lambda usage: usage.requests, formats.count),
+    "tokens": Measure(lambda usage: usage.tokens, formats.short),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a bar: a rectangle, of the name with this number; the rest of the names has the last one."""
+
+    number: int
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """``title`` says in words what it shows."""
+
+    x: float
+    width: float
+    parts: Sequence[Part]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """``legend`` has the name of each part by its number, None for the rest; it is empty where bars have one part."""
+
+    bars: Sequence[Bar]
+    legend: Sequence[str | None]
+    total: str
+    most: str
+    ends: Sequence[str]
+
+
+def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
+    """The bars of a report, with a name for each step."""
+    ranked = sorted(report.rows, key=lambda row: -measure.value(row.usage))
+    names = [row.name for row in ranked[:_MOST_PARTS] if row.range is None and measure.value(row.usage)]
+    has_rest = any(measure.value(row.usage) for row in ranked[len(names) :] if row.range is None)
+    totals = [measure.value(step.usage) for step in report.steps]
+    most = max(totals, default=0)
+    width = _WIDTH / max(1, len(totals))
+    bars = []
+    for place, (step, total, step_name) in enumerate(zip(report.steps, totals, step_names, strict=True)):
+        shares = [(name, measure.value(step.parts[name])) for name in names if name in step.parts]
+        lines = [
+            f"{step_name}: {measure.write(total)}",
+            *(f"{formats.cut(n)}: {measure.write(v)}" for n, v in shares if v),
+        ]
+        by_number = [*((names.index(name), value) for name, value in shares)]
+        by_number.append((len(names), total - sum(value for _, value in shares)))
+        parts, y = [], _HEIGHT
+        for number, value in by_number:
+            height = value / most * _HEIGHT if most else 0.0
+            y -= height
+            if value > 0:
+                parts.append(Part(number, round(y, 2), round(max(height, 0.5), 2)))  # a little is not nothing
+        bars.append(Bar(round(place * width, 2), round(width * 0.85, 2), parts, "\n".join(lines)))
+    middle = step_names[len(step_names) // 2 : len(step_names) // 2 + 1] if len(step_names) > 2 else []
+    return Chart(
+        bars=bars,
+        legend=[*names, *([None] if has_rest else [])] if names else [],
+        total=measure.write(sum(totals)),
+        most=measure.write(most),
+        ends=[*step_names[:1], *middle, *step_names[-1:]] if len(step_names) > 1 else list(step_names),
+    )

@@ -1,0 +1,196 @@
+"""The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard.
+
+``TEST_PICTURES`` names a folder for pictures of what is seen without scrolling, such as those in ``docs/images/``.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from exporter.app import Exporter
+from exporter.settings.model import Aliases
+from exporter.simulator.exporting import LIMITS_FILE, demo_aliases
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
+from tests.benches.program import metrics_of, running, settings_for
+from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
+from tests.stack.waiting import wait_until
+
+_RECORDS = 1200
+_HOSTILE = ["<script>window.owned = 1</script>", "=cmd|' /C calc'!A0", "\u202eevil\u202e", "{{ 7 * 7 }}", "x" * 5000]
+_PATHS = ["/usage", "/usage?by=day&range=24h&show=tokens", "/usage?by=client&model=gpt-5.4", "/requests?range=30d"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with run_chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def busy(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+    """The demo's people, accounts and limits, with requests of seventy days."""
+    proxy = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    proxy.publish(Traffic(seed=5, zone=UTC).batch(_RECORDS, ending=time.time(), span_seconds=70 * 86_400))
+    return _started(stack, tmp_path_factory.mktemp("busy"), proxy, demo_aliases(), _RECORDS)
+
+
+@pytest.fixture(scope="module")
+def hostile(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+    """Models and clients with names that want to be more."""
+    proxy = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE), ending=time.time(), span_seconds=60)
+    proxy.enqueue(
+        attempt.record | {"model": model, "failed": True} for attempt, model in zip(traffic, _HOSTILE, strict=True)
+    )
+    clients = [{"key": client.key, "alias": f"<b onclick=alert(1)>{client.name}</b>"} for client in CLIENTS]
+    aliases = Aliases.model_validate({"clients": clients})
+    return _started(stack, tmp_path_factory.mktemp("hostile"), proxy, aliases, len(_HOSTILE))
+
+
+def _started(stack: ExitStack, folder: Path, proxy: DemoProxy, aliases: Aliases, records: int) -> Exporter:
+    server = stack.enter_context(DemoServer(proxy))
+    settings = settings_for(
+        folder / "data",
+        proxy_url=server.url,
+        key=MANAGEMENT_KEY,
+        timezone="Europe/Berlin",
+        aliases=aliases,
+        exporter_limits_file=LIMITS_FILE,
+    )
+    exporter = stack.enter_context(running(settings))
+    booked = f'cliproxy_exporter_records_booked_total{{proxy="default"}} {records}.0'
+    wait_until(lambda: metrics_of(exporter), lambda text: booked in text)
+    return exporter
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", _PATHS)
+def test_a_page_is_readable_and_quiet(
+    *, browser: Browser, busy: Exporter, tmp_path: Path, path: str, width: int, scheme: Any
+) -> None:
+    with opened(browser, f"{busy.web.url}{path}", width=width, scheme=scheme) as seen:
+        page = seen.page
+        picture(page, tmp_path / "page.png", full_page=True)
+        if path == "/usage" and (folder := os.environ.get("TEST_PICTURES")):  # those of the documentation
+            picture(page, Path(folder) / f"usage-{'phone' if width == 390 else 'desk'}-{scheme}.png")
+
+        expect(page.locator("tbody tr").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+        assert serious_findings(page) == []
+        assert page.evaluate("document.body.innerText").count("None") == 0
+        assert seen.complaints == []
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_reader_drills_down_and_back_without_javascript(browser: Browser, busy: Exporter, javascript: bool) -> None:
+    with opened(browser, busy.web.url, javascript=javascript) as seen:
+        page = seen.page
+        page.get_by_role("link", name="Usage", exact=True).click()
+        everything = _requests(page)
+        page.get_by_role("link", name="gpt-5.4", exact=True).click()
+        of_model = _requests(page)
+        assert 0 < of_model < everything
+        expect(page.locator("#asking")).to_contain_text("Model gpt-5.4")
+        page.get_by_role("navigation", name="Sum by").get_by_role("link", name="Client", exact=True).click()
+        page.locator("#table tbody a").first.click()
+        assert 0 < _requests(page) < of_model
+        page.get_by_role("link", name="Single requests: failed and dearest").click()
+        expect(page.locator("#dearest tbody tr").first).to_contain_text("gpt-5.4")
+        page.get_by_role("link", name="Remove the filter by client").click()
+        page.get_by_role("link", name="The sums of this range").click()
+        assert _requests(page) == of_model
+        page.get_by_role("link", name="7 days").click()
+        page.get_by_role("link", name="Tokens", exact=True).first.click()
+        expect(page.locator("#chart-title")).to_have_text("Tokens by day")
+        assert seen.complaints == []
+
+
+def _requests(page: Page) -> int:
+    """The requests of the range, as its card shows them."""
+    text = page.locator("[aria-labelledby=use-title] dd").first.inner_text()
+    return int(text.split()[0].replace(",", ""))
+
+
+def test_a_form_asks_for_other_days_and_keeps_the_filters(browser: Browser, busy: Exporter) -> None:
+    with opened(browser, f"{busy.web.url}/usage?by=client&provider=claude", javascript=False) as seen:
+        page = seen.page
+        page.locator("input[name=since]").fill("2026-01-05")
+        page.locator("input[name=until]").fill("2026-01-12")
+        page.get_by_role("button").last.click()
+
+        expect(page.locator("#asking-title")).to_have_text("2026-01-05 00:00 to 2026-01-12 00:00")
+        expect(page.locator("#asking")).to_contain_text("Provider claude")
+        expect(page.locator("#table-title")).to_have_text("By client")
+        assert seen.complaints == []
+
+
+def test_the_table_can_be_taken_away(browser: Browser, busy: Exporter) -> None:
+    with opened(browser, f"{busy.web.url}/usage?by=provider") as seen:
+        rows = seen.page.locator("#table tbody tr").count()
+        with seen.page.expect_download() as download:
+            seen.page.get_by_role("link", name="This table as CSV").click()
+
+        assert download.value.suggested_filename == "usage-by-provider.csv"
+        assert len(download.value.path().read_text(encoding="utf-8").splitlines()) == rows + 1
+
+
+def test_every_stop_of_the_keyboard_is_seen(browser: Browser, busy: Exporter) -> None:
+    with opened(browser, f"{busy.web.url}/usage") as seen:
+        stops = seen.page.locator("a[href], button, select").count()
+        for _ in range(stops):
+            seen.page.keyboard.press("Tab")
+            outline = seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline == "solid", seen.page.evaluate("document.activeElement.outerHTML")
+
+
+@pytest.mark.parametrize("path", ["/usage", "/usage?by=client", "/requests", "/usage?by=provider&show=requests"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_from_outside_stay_names(browser: Browser, hostile: Exporter, path: str, width: int) -> None:
+    with opened(browser, f"{hostile.web.url}{path}", width=width) as seen:
+        page = seen.page
+
+        assert page.evaluate("window.owned") is None
+        assert page.locator("img, b[onclick], bdi script, iframe").count() == 0
+        if path in ("/usage", "/requests"):
+            expect(page.locator("main")).to_contain_text(_HOSTILE[0])
+            expect(page.locator("main")).to_contain_text("{{ 7 * 7 }}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert serious_findings(page) == []
+        assert seen.complaints == []
+
+
+# --- the page that says what is now ----------------------------------------------------------------------------------
+
+
+def test_a_phone_shows_the_demo_in_a_few_screens_with_a_card_for_each_account(
+    browser: Browser, busy: Exporter, tmp_path: Path
+) -> None:
+    wait_until(lambda: len(busy.limits.current.windows), lambda number: number > 10)
+    with opened(browser, busy.web.url, width=390) as seen:
+        picture(seen.page, tmp_path / "phone.png", full_page=True)
+        owners = [row.inner_text() for row in seen.page.locator("#limits .owner").all()]
+
+        assert seen.page.evaluate("document.documentElement.scrollHeight") < 4000
+        assert len(owners) == len(set(owners)) == seen.page.locator("#limits tbody").count()
+        assert "claude-alice" in owners
+        expect(seen.page.locator("#limits .owner").first).to_be_visible()
+    with opened(browser, busy.web.url) as seen:
+        expect(seen.page.locator("#limits .owner").first).to_be_hidden()
+        expect(seen.page.locator("#limits tbody tr:not(.owner)").first).to_contain_text(owners[0])

@@ -1,0 +1,98 @@
+"""Reading sums of spans: whatever overlaps, whatever was summed by days. Against records: the tests of reports."""
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.views.usage import Amounts, Span, oldest_bucket, read_usage
+from tests.benches.usage import UsageBench, usage_bench
+
+_NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
+_DAY = 96
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> UsageBench:
+    draw = random.Random(1)
+    bench = usage_bench(tmp_path, now=_NOW, zone=UTC)
+    now_ms = int(_NOW * 1000)
+    bench.book(*(bench.record(now_ms - draw.randrange(6 * _DAY * BUCKET_MS), draw) for _ in range(300)))
+    return bench
+
+
+def _requests(bench: UsageBench, spans: list[Span]) -> list[int]:
+    groups = dict.fromkeys(bench.ledger.dictionary.series, 0)
+    with bench.ledger.reading() as connection:
+        return [sum(amounts.requests for amounts in sums.values()) for sums in read_usage(connection, spans, groups)]
+
+
+def _plain(bench: UsageBench, spans: list[Span]) -> list[int]:
+    with bench.ledger.reading() as connection:
+        return [
+            connection.execute(
+                "select coalesce(sum(requests), 0) from rollup where bucket >= ? and bucket < ?", span
+            ).fetchone()[0]
+            for span in spans
+        ]
+
+
+def test_spans_may_overlap_lie_apart_be_empty_and_cut_days_anywhere(bench: UsageBench) -> None:
+    draw = random.Random(2)
+    now = int(_NOW * 1000) // BUCKET_MS
+    for summed in (False, True):
+        if summed:
+            bench.ledger.days.refresh()
+        for _ in range(20):
+            firsts = [now - draw.randrange(-_DAY, 8 * _DAY) for _ in range(5)]
+            spans = [Span(first, first + draw.choice([0, 1, 40, 70, 5 * _DAY])) for first in firsts]
+            assert _requests(bench, spans) == _plain(bench, spans)
+    assert _requests(bench, []) == []
+
+
+def test_what_has_no_group_does_not_count(bench: UsageBench) -> None:
+    some = {id_: 5 for id_ in bench.ledger.dictionary.series if id_ % 2}
+    bench.ledger.days.refresh()
+    everything = Span(0, 10**7)
+    with bench.ledger.reading() as connection:
+        (sums,) = read_usage(connection, [everything], some)
+        (none,) = read_usage(connection, [everything], {})
+        (number,) = connection.execute("select sum(requests) from rollup where series % 2").fetchone()
+
+    assert {group for group, _ in sums} == {5}
+    assert sum(amounts.requests for amounts in sums.values()) == number
+    assert none == {}
+
+
+def test_whole_days_are_read_from_their_sums(bench: UsageBench) -> None:
+    bench.ledger.days.refresh()
+    with bench.ledger._database.transaction() as connection:
+        connection.execute("update day_rollup set requests = requests + 1000000")
+    today = int(_NOW * 1000) // BUCKET_MS // _DAY * _DAY
+
+    assert _requests(bench, [Span(today - _DAY, today)])[0] > 10**6
+    assert _requests(bench, [Span(today - _DAY + 10, today)])[0] > 10**6, "the smaller part is taken away"
+    assert _requests(bench, [Span(today - _DAY, today - _DAY + 10)])[0] < 10**6, "the smaller part is read"
+
+
+def test_reading_writes_nothing(bench: UsageBench) -> None:
+    before = bench.ledger._database.path.read_bytes()
+    _requests(bench, [Span(0, 10**7)])
+
+    assert bench.ledger._database.path.read_bytes() == before
+
+
+def test_the_oldest_bucket_is_where_the_ledger_begins(bench: UsageBench, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    empty = usage_bench(tmp_path / "empty", now=_NOW, zone=UTC)
+    with bench.ledger.reading() as connection, empty.ledger.reading() as nothing:
+        assert oldest_bucket(connection) == min(entry.ts_ms for entry in bench.entries()) // BUCKET_MS
+        assert oldest_bucket(nothing) is None
+
+
+def test_amounts_add_up_by_name() -> None:
+    assert Amounts(requests=1, nano_usd=2).plus(Amounts(requests=3, input=4)) == Amounts(
+        requests=4, input=4, nano_usd=2
+    )

@@ -1,0 +1,50 @@
+"""What a question about usage may be, and what is said about others."""
+
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from exporter.usage.question import Question, Questions
+from exporter.usage.ranges import QuestionError
+from tests.benches.usage import usage_bench
+
+_NOW = 1_795_000_000.0
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Questions:
+    return usage_bench(tmp_path, now=_NOW, zone=UTC).questions
+
+
+def _read(questions: Questions, **parameters: str) -> Question:
+    return questions.read(parameters, oldest_bucket=None, default_range="7d")
+
+
+def test_what_is_not_said_is_the_default_and_empty_fields_of_a_form_say_nothing(questions: Questions) -> None:
+    plain = _read(questions)
+
+    assert (plain.range.name, plain.by, plain.filters) == ("7d", "model", {})
+    assert _read(questions, range="", since="", until="", by="", model="", client="") == plain
+
+
+def test_filters_are_labels(questions: Questions) -> None:
+    assert _read(questions, model="opus", proxy="p", by="day").filters == {"model": "opus", "proxy": "p"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"by": "colour"}, "nothing to sum by: use one of model, client"),
+        ({"modle": "opus"}, "no parameter 'modle': there are range, since"),
+        ({"range": "7d", "since": "2026-11-01"}, "not both"),
+        ({"x" * 5000: "1"}, "no parameter"),
+        ({"by": "x" * 5000}, "nothing to sum by"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_with_advice(
+    questions: Questions, parameters: dict[str, str], words: str
+) -> None:
+    with pytest.raises(QuestionError, match=words) as refused:
+        _read(questions, **parameters)
+    assert len(str(refused.value)) < 200

@@ -1,0 +1,91 @@
+"""An answer as CSV and JSON: the figures of the report, exact, and harmless in a spreadsheet."""
+
+import csv
+import io
+import json
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.records import Billing
+from exporter.usage.tables import COLUMNS, as_csv, as_json
+from tests.benches.usage import UsageBench, usage_bench
+
+_ZONE = ZoneInfo("Europe/Berlin")
+_NOW = datetime(2026, 10, 27, 12, 0, tzinfo=_ZONE)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> UsageBench:
+    draw = random.Random(4)
+    bench = usage_bench(tmp_path, now=_NOW.timestamp(), zone=_ZONE)
+    now_ms = int(_NOW.timestamp() * 1000)
+    bench.book(*(bench.record(now_ms - draw.randrange(60 * 86_400_000), draw) for _ in range(400)))
+    return bench
+
+
+def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
+    report = bench.reports.answer({"by": "client", "range": "30d"})
+    lines = list(csv.DictReader(io.StringIO(as_csv(report))))
+
+    assert list(lines[0]) == ["client", *COLUMNS]
+    assert [line["client"].removeprefix("'") for line in lines] == [row.name for row in report.rows]
+    for line, row in zip(lines, report.rows, strict=True):
+        assert int(line["input_tokens"]) + int(line["output_tokens"]) + int(line["unclassified_tokens"]) == (
+            row.usage.tokens
+        )
+        for billing in Billing:
+            assert Decimal(line[f"{billing.label}_usd"]).scaleb(9) == row.usage.cost(billing)
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text(bench: UsageBench) -> None:
+    lines = list(csv.reader(io.StringIO(as_csv(bench.reports.answer({"by": "model"})))))
+
+    names = [line[0] for line in lines[1:]]
+    assert "'=cmd|' /C calc'!A0" in names
+    assert [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
+
+
+def test_steps_have_times_with_their_offset(bench: UsageBench) -> None:
+    report = bench.reports.answer({"by": "day", "since": "2026-10-24", "until": "2026-10-27"})
+    lines = list(csv.DictReader(io.StringIO(as_csv(report))))
+
+    assert [(line["since"], line["until"]) for line in lines] == [
+        ("2026-10-24T00:00:00+02:00", "2026-10-25T00:00:00+02:00"),
+        ("2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"),
+        ("2026-10-26T00:00:00+01:00", "2026-10-27T00:00:00+01:00"),
+    ]
+
+
+def test_json_says_what_csv_says_and_what_it_is_about(bench: UsageBench) -> None:
+    report = bench.reports.answer({"by": "model", "range": "7d", "client": "client-alice"})
+    answer = json.loads(json.dumps(as_json(report)))
+    lines = list(csv.DictReader(io.StringIO(as_csv(report))))
+
+    assert {key: answer[key] for key in ("since", "until", "zone", "by", "filters")} == {
+        "since": "2026-10-21T00:00:00+02:00",
+        "until": "2026-10-28T00:00:00+01:00",
+        "zone": "Europe/Berlin",
+        "by": "model",
+        "filters": {"client": "client-alice"},
+    }
+    as_text = [{key: "" if value is None else str(value) for key, value in row.items()} for row in answer["rows"]]
+    assert [line | {"model": line["model"].removeprefix("'")} for line in lines] == as_text
+    assert answer["total"]["requests"] == report.usage.requests
+    assert answer["before"]["until"] == "2026-10-20T12:15:00+02:00"
+    assert answer["month"]["until"] == "2026-11-01T00:00:00+01:00"
+    assert Decimal(answer["month"]["expected"]["metered_usd"]) > Decimal(answer["month"]["metered_usd"]) >= 0
+
+
+def test_nothing_to_divide_by_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    empty = usage_bench(tmp_path / "empty", now=_NOW.timestamp(), zone=UTC)
+    answer = as_json(empty.reports.answer({}))
+
+    assert (answer["rows"], answer["before"], answer["total"]["failed_share"]) == ([], None, None)
+    assert answer["total"]["metered_usd"] == "0.000000000"
+    assert answer["total"]["metered_usd_per_request"] is None

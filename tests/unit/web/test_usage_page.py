@@ -1,0 +1,239 @@
+"""The pages about usage and requests as HTML: the answer's figures, links that ask on, and names that stay names."""
+
+import html
+import random
+import re
+from datetime import UTC
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+from flask.testing import FlaskClient
+
+from exporter import formats
+from exporter.ledger.database import FILE_NAME
+from exporter.records import Billing
+from exporter.usage.question import BY
+from tests.benches.usage import UsageBench
+from tests.fakes.guarding import TurnableClock
+from tests.unit.web.conftest import WebBench
+from tests.unit.web.test_page import HOSTILE, Outline
+
+_DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def bench(web: WebBench) -> UsageBench:
+    """The ledger behind the pages, with requests of a hundred days."""
+    bench = UsageBench(web.ledger, TurnableClock(), UTC)
+    for proxy in ("p", "q"):
+        web.ledger.register(proxy)
+    draw = random.Random(1)
+    now_ms = int(bench.clock.now() * 1000)
+    for proxy in ("p", "q"):
+        bench.book(
+            *(bench.record(now_ms - draw.randrange(100 * _DAY_MS), draw) for _ in range(200)),
+            bench.record(now_ms, draw),
+            proxy=proxy,
+        )
+    return bench
+
+
+@pytest.fixture
+def client(web: WebBench) -> FlaskClient:
+    return web.client()
+
+
+def _page(client: FlaskClient, address: str, status: int = 200) -> Outline:
+    answer = client.get(address)
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "text/html; charset=utf-8"
+    page = Outline(answer.text)
+    assert max(page.ids.values()) == 1, "an id twice"
+    assert set(page.references) <= set(page.ids)
+    assert [page.tags[tag] for tag in ("html", "main", "h1")] == [1] * 3
+    return page
+
+
+def _links(page: Outline) -> list[str]:
+    return [value for name, value in page.attributes if name == "href"]
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("when", ["range=24h", "range=7d", "since=2026-10-01T12:00&until=2026-10-05"])
+def test_every_link_of_a_page_leads_to_an_answer(client: FlaskClient, by: str, when: str) -> None:
+    page = _page(client, f"/usage?by={by}&{when}&provider=claude")
+    links = sorted({link for link in _links(page) if link.startswith(("/usage", "/requests", "/api/usage"))})
+
+    assert len(links) > 12
+    assert {link: client.get(link).status_code for link in links if client.get(link).status_code != 200} == {}
+    for link in links:
+        asked = parse_qs(urlsplit(link).query)
+        if asked and "range" not in asked and "since" not in asked and when.startswith("since"):
+            pytest.fail(f"{link} forgets the range")
+
+
+def test_the_totals_and_rows_are_those_of_the_answer(bench: UsageBench, client: FlaskClient) -> None:
+    answer = bench.reports.answer({"by": "client", "range": "7d"})
+    text = " ".join(re.sub(r"<[^>]*>", " ", client.get("/usage?by=client&range=7d").text).split())
+
+    for usage in (answer.usage, *(row.usage for row in answer.rows)):
+        for written in (formats.count(usage.requests), formats.short(usage.tokens), formats.share(usage.cache_share)):
+            assert f" {written} " in text
+        for billing in answer.billings:
+            assert formats.usd(usage.cost(billing)) in text
+    assert formats.usd(answer.month_end.expected[Billing.METERED]) in text
+
+
+@pytest.mark.usefixtures("bench")
+def test_kinds_of_billing_have_no_sum(bench: UsageBench, client: FlaskClient) -> None:
+    usage = bench.reports.answer({"range": "30d"}).usage
+    costs = [usage.cost(billing) for billing in Billing]
+    text = client.get("/usage?range=30d").text
+
+    assert all(formats.usd(cost) in text for cost in costs)
+    assert formats.usd(sum(costs)) not in text
+    assert formats.usd(costs[Billing.METERED] + costs[Billing.SUBSCRIPTION]) not in text
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_click_on_a_name_filters_by_it_and_asks_for_another(client: FlaskClient) -> None:
+    page = _page(client, "/usage?by=model&range=30d&client=client-alice")
+    (link,) = {link for link in _links(page) if parse_qs(urlsplit(link).query).get("model") == ["opus"]}
+
+    assert parse_qs(urlsplit(link).query) == {
+        "by": ["credential"],
+        "range": ["30d"],
+        "client": ["client-alice"],
+        "model": ["opus"],
+    }
+    assert "Remove the filter by model" in client.get(link).text
+
+
+@pytest.mark.usefixtures("bench")
+def test_forms_take_the_rest_of_the_question_along(client: FlaskClient) -> None:
+    text = client.get("/usage?by=client&range=30d&model=opus&show=tokens").text
+    form = re.findall(r"<form.*?</form>", text, re.DOTALL)[-1]
+
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', form))
+    assert hidden == {"by": "client", "model": "opus", "show": "tokens"}
+    assert client.get("/usage", query_string={**hidden, "since": "2026-10-01", "until": ""}).status_code == 200
+
+
+@pytest.mark.usefixtures("bench")
+def test_all_months_of_the_ledger_can_be_reached(client: FlaskClient) -> None:
+    text = client.get("/usage").text
+
+    assert "range=2026-11&" in html.unescape(text) or "range=2026-11" in text
+    assert re.findall(r'<option value="([\d-]+)"', text) == ["2026-09", "2026-08"]
+    assert client.get("/usage?range=2026-08").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("/usage?by=colour", "nothing to sum by"),
+        ("/usage?range=soon", "is no range"),
+        ("/usage?show=smell", "nothing to draw"),
+        ("/usage?sort=smell", "is no column"),
+        ("/usage?sort=name&order=up", "is no order"),
+        ("/usage?colour=red", "no parameter"),
+        ("/usage?by=hour&since=2020-01-01", "longer steps"),
+        ("/requests?show=tokens", "no parameter"),
+        ("/requests?since=<script>", "is no day"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_as_a_page(client: FlaskClient, address: str, words: str) -> None:
+    page = _page(client, address, 400)
+
+    assert words in page.text
+    assert page.tags["script"] == 0
+
+
+def test_a_ledger_that_cannot_be_read_is_told(web: WebBench) -> None:
+    client = web.client()
+    file = web.ledger._database.path
+    file.rename(file.with_name("away"))
+    file.mkdir()
+
+    assert FILE_NAME in _page(client, "/usage", 503).text
+    answer = client.get("/api/usage")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert FILE_NAME in answer.json["error"]
+
+
+def test_without_any_use_the_pages_say_so(client: FlaskClient) -> None:
+    assert "Nothing was used in this range." in _page(client, "/usage").text
+    assert "No request failed in this range." in _page(client, "/requests").text
+
+
+def test_requests_are_the_last_failed_and_the_dearest(bench: UsageBench, client: FlaskClient) -> None:
+    since_ms = int(bench.clock.now() * 1000) - 30 * _DAY_MS
+    with bench.ledger.reading() as connection:
+        (dearest,) = connection.execute(
+            "select max(nano_usd) from entry where ts_ms > ? and counted", (since_ms,)
+        ).fetchone()
+        (failed_ms,) = connection.execute("select max(ts_ms) from entry where code <> '' and counted").fetchone()
+    text = client.get("/requests?range=30d").text
+    failed, _, dear = text.partition('<section id="dearest"')
+
+    assert formats.exact_usd(dearest) in dear.partition("</tr>")[2].partition("</tr>")[0]
+    assert formats.second(failed_ms, UTC) in failed.partition("<tbody")[2].partition("</tr>")[0]
+    assert "client-alice" not in client.get("/requests?client=client-bob").text.partition("<main>")[2].replace(
+        "client-bob", ""
+    )
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_from_outside_stay_names(web: WebBench, hostile: str) -> None:
+    def tags(name: str) -> tuple[list[str], list[str]]:
+        folder = web.ledger._database.path.parent / str(len(list(web.ledger._database.path.parent.iterdir())))
+        folder.mkdir()
+        other = WebBench.at(folder)
+        bench = UsageBench(other.ledger, TurnableClock(), UTC)
+        other.ledger.register("p")
+        record, cost = bench.record(int(bench.clock.now() * 1000), random.Random(1))
+        record = msgspec.structs.replace(record, model=name, client=name, provider=name, code="429", counted=1)
+        bench.book((record, cost))
+        client = other.client()
+        texts = [
+            client.get(path, query_string={"by": by, "model": name}).text
+            for path, by in (("/usage", "model"), ("/usage", "provider"), ("/requests", "model"))
+        ]
+        other.ledger.close()
+        return [tag for text in texts for tag in re.findall(r"<[a-z/]+", text)], texts
+
+    plain, _ = tags("n" * len(hostile))
+    found, texts = tags(hostile)
+    assert found == plain, "no tag more"
+    for text in texts:
+        page = Outline(text)
+        assert hostile in page.text
+        assert not [name for name, _ in page.attributes if name.startswith("on")]
+        assert not [value for name, value in page.attributes if name == "href" and not value.startswith("/")]
+
+
+def test_the_pages_load_and_run_nothing(client: FlaskClient) -> None:
+    for path in ("/usage", "/requests"):
+        policy = client.get(path).headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert "unsafe" not in policy
+        assert "form-action 'self'" in policy
+
+
+def test_with_a_token_the_pages_ask_for_it(web: WebBench) -> None:
+    client = web.client(token="t-0123456789")
+
+    for path in ("/usage", "/requests", "/api/usage", "/api/usage?format=csv"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"Authorization": "Bearer t-0123456789"}).status_code == 200
+
+
+def test_csv_comes_as_a_file(client: FlaskClient) -> None:
+    answer = client.get("/api/usage?by=client&format=csv")
+
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="usage-by-client.csv"'
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"

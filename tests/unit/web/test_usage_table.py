@@ -1,0 +1,100 @@
+"""The table: sorted by any column either way, and with links that ask on about a row."""
+
+import random
+from datetime import datetime
+from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.usage.ranges import QuestionError
+from exporter.web.addresses import Address
+from exporter.web.usage_table import Table, tabulate
+from tests.benches.usage import UsageBench, usage_bench
+
+_ZONE = ZoneInfo("Europe/Berlin")
+_NOW = datetime(2026, 10, 27, 12, 0, tzinfo=_ZONE).timestamp()
+_COLUMNS = {
+    "requests": lambda usage: usage.requests,
+    "tokens": lambda usage: usage.tokens,
+    "cache": lambda usage: usage.cache_share,
+    "failed": lambda usage: usage.failed_share,
+    "metered": lambda usage: usage.cost(1),
+    "subscription": lambda usage: usage.cost(2),
+    "unknown": lambda usage: usage.cost(0),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> UsageBench:
+    draw = random.Random(1)
+    bench = usage_bench(tmp_path_factory.mktemp("table"), now=_NOW, zone=_ZONE)
+    now_ms = int(_NOW * 1000)
+    bench.book(*(bench.record(now_ms - draw.randrange(6 * 86_400_000), draw) for _ in range(300)))
+    return bench
+
+
+def _table(bench: UsageBench, *, sort: str = "", order: str = "", longest: int = 100, **parameters: str) -> Table:
+    report = bench.reports.answer({"range": "7d", **parameters})
+    return tabulate(report, Address("/usage", parameters), sort=sort, order=order, longest=longest)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+@pytest.mark.parametrize("column", _COLUMNS)
+def test_a_table_is_sorted_by_any_column(bench: UsageBench, column: str, order: str) -> None:
+    table = _table(bench, sort=column, order=order, by="client")
+    values = [_COLUMNS[column](line.usage) for line in table.lines]
+
+    assert values == sorted(values, reverse=order == "descending")
+    assert {name for name, each in table.columns.items() if each.order} == {column}
+
+
+def test_names_are_sorted_as_text_and_times_as_times(bench: UsageBench) -> None:
+    names = [line.name for line in _table(bench, sort="name", by="model").lines]
+    days = [line.name for line in _table(bench, by="day").lines]
+
+    assert names == sorted(names)
+    assert days[:2] == ["Wed 21 Oct 2026", "Thu 22 Oct 2026"]
+    assert [line.name for line in _table(bench, sort="name", order="descending", by="day").lines] == days[::-1]
+
+
+def test_without_a_wish_the_dearest_come_first(bench: UsageBench) -> None:
+    table = _table(bench, by="client")
+
+    assert [line.usage.cost(1) for line in table.lines] == sorted(line.usage.cost(1) for line in table.lines)[::-1]
+    assert table.columns["metered"].order == "descending"
+
+
+def test_a_second_click_turns_the_order(bench: UsageBench) -> None:
+    href = _table(bench, sort="tokens", by="client").columns["tokens"].href
+
+    assert parse_qs(urlsplit(href).query) == {"sort": ["tokens"], "order": ["ascending"], "by": ["client"]}
+
+
+def test_a_long_table_is_cut(bench: UsageBench) -> None:
+    table = _table(bench, by="model", longest=3)
+
+    assert (len(table.lines), table.left) == (3, 1)
+
+
+def test_a_click_on_a_day_asks_for_that_day(bench: UsageBench) -> None:
+    line = _table(bench, by="day").lines[4]
+
+    assert line.name == "Sun 25 Oct 2026"
+    assert parse_qs(urlsplit(line.href).query) == {"since": ["2026-10-25"], "until": ["2026-10-26"], "by": ["model"]}
+
+
+def test_a_click_on_a_repeated_hour_asks_for_one_of_the_two(bench: UsageBench) -> None:
+    lines = _table(bench, by="hour", range="", since="2026-10-25", until="2026-10-26").lines
+    asked = [parse_qs(urlsplit(line.href).query)["since"][0] for line in lines[1:4]]
+
+    assert asked == ["2026-10-25T01:00+02:00", "2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00"]
+    for line in lines[1:4]:
+        question = {name: value for name, (value,) in parse_qs(urlsplit(line.href).query).items()}
+        assert bench.reports.answer(question).usage == line.usage
+
+
+@pytest.mark.parametrize(("sort", "order"), [("smell", ""), ("name", "up"), ("=1+1", "")])
+def test_an_unknown_column_or_order_is_refused(bench: UsageBench, sort: str, order: str) -> None:
+    with pytest.raises(QuestionError):
+        _table(bench, sort=sort, order=order)
