@@ -11,6 +11,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
+from exporter.sources.subscription import STARVES
 
 
 @click.command("check-config", epilog="Example: cliproxy-exporter check-config --connect")
@@ -36,6 +37,8 @@ def check_config(also_connect: bool) -> None:
             raise SystemExit(WRONG_SETTINGS)
         for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
+            if proxy.source == "subscribe":
+                click.echo(f"note: proxy {proxy.name} is to be subscribed to. {STARVES}")
         click.echo("The settings are valid.")
         if also_connect and not _connect(loaded.settings):
             raise SystemExit(FAILED)
@@ -66,6 +69,8 @@ def _check_proxy(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> bool:
     finally:
         client.close()
     click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.paths.api})")
+    if source.way.note:
+        click.echo(f"note: proxy {proxy.name}: {source.way.note}")
     if flags.publishing_enabled is False:
         click.echo(
             f"problem: proxy {proxy.name} does not record usage: set usage-statistics-enabled: true in its config.yaml."

@@ -47,10 +47,11 @@ class QueueIngest:
         """The number of records that are only in memory, because the ledger could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
-    def take(self, body: bytes, *, before_booking: Callable[[set[str]], None]) -> int:
+    def take(self, body: bytes, *, before_booking: Callable[[set[str]], bool | None]) -> int:
         """Store and book the records of ``body``; returns their number. Raises LedgerError.
 
-        ``before_booking`` gets the ``auth_index`` of the stored records: the moment to look up unknown credentials.
+        ``before_booking`` gets the ``auth_index`` of the stored records: the moment to look up unknown credentials. If
+        it returns True, that is still to come: they stay stored, and ``work_off`` books them.
         After an error the records are still held, here or on disk: call ``work_off`` before popping more.
         """
         batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
@@ -65,8 +66,9 @@ class QueueIngest:
             self._unsaved.append((batch, received_ms))
             raise
         if stored is not None:
-            before_booking({wire.auth_index for wire in batch.wires if wire and isinstance(wire.auth_index, str)})
-            self._book(stored, batch.wires)
+            handles = {wire.auth_index for wire in batch.wires if wire and isinstance(wire.auth_index, str)}
+            if not before_booking(handles):
+                self._book(stored, batch.wires)
         return batch.received
 
     def work_off(self) -> None:
