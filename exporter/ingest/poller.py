@@ -367,12 +367,12 @@ class Poller:
         elif way.has_rivals and self._losses is not None and self._losses.suspicion:
             share = formats.share(self._losses.share)
             arrives = "no record" if self._losses.suspicion == "silence" else f"only {share} of the records"
-            help_ = way.note or f"To read beside it, set source: subscribe (CLIPROXY_SOURCE). {STARVES}"
             self._enter(
                 "another_consumer",
                 f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"
                 " program read its usage queue: a dashboard that subscribes to it, a script that polls it, or a second"
-                f" exporter? What it took is missing here. Stop the other one, for a queue has one consumer. {help_}",
+                " exporter? A queue has one consumer: stop the other one. What it took is missing here. "
+                + (way.note or f"To read beside it, set source: subscribe (CLIPROXY_SOURCE). {STARVES}"),
                 up=True,
             )
         else:

@@ -13,7 +13,6 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 
 import hiredis
 import httpx
@@ -118,6 +117,20 @@ class UsageSubscription(UsageQueue):
         if self._thread is not None:
             self._thread.join(_END_SECONDS + 1.0)
 
+    def connect(self) -> RespConnection:
+        """A connection that CPA has let in. Raises ProxyError."""
+        return self.client.log_in(self._authenticated)
+
+    def _authenticated(self, url: httpx.URL, key: str) -> RespConnection:
+        where = self.client.where
+        with ExitStack() as stack:
+            connection = stack.enter_context(RespConnection(url, where=where))
+            reply = connection.ask("AUTH", key)
+            if reply != b"OK":
+                raise _refusal(reply.args[0] if isinstance(reply, hiredis.ReplyError) else "", where)
+            stack.pop_all()
+            return connection
+
     # --- the reading thread -------------------------------------------------------------------------------------------
 
     def _run(self, receiver: Receiver) -> None:
@@ -125,7 +138,7 @@ class UsageSubscription(UsageQueue):
         while not self.stopping.is_set():
             before = self._begun_so_far
             try:
-                with self.client.log_in(partial(_authenticated, where=self.client.where)) as connection:
+                with self.connect() as connection:
                     self._follow(connection, receiver)
             except ProxyError as exc:
                 self._tell_why_not(str(exc))
@@ -213,17 +226,6 @@ def _records_in(body: bytes) -> list[bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return [msgspec.json.encode(body.decode(errors="replace"))]  # which counts as one record that cannot be read
     return [body] if message.timestamp is not None or message.tokens is not None else []
-
-
-def _authenticated(url: httpx.URL, key: str, *, where: str) -> RespConnection:
-    """A connection that CPA has let in. Raises ProxyError."""
-    with ExitStack() as stack:
-        connection = stack.enter_context(RespConnection(url, where=where))
-        reply = connection.ask("AUTH", key)
-        if reply != b"OK":
-            raise _refusal(reply.args[0] if isinstance(reply, hiredis.ReplyError) else "", where)
-        stack.pop_all()
-        return connection
 
 
 def _refusal(text: str, where: str) -> ProxyError:
