@@ -8,6 +8,7 @@ reply of any length. So hiredis, its parser, reads and writes here, and what is 
 
 import socket
 import ssl
+import time
 from contextlib import suppress
 from typing import Any, NoReturn, Self
 
@@ -51,16 +52,18 @@ class RespConnection:
         """The reply to a command, none being under way. An error after it was sent has ``answer_lost``."""
         self.send(*words)
         try:
-            replies = self.receive(_REPLY_SECONDS)
+            reply, *self._replies = self._first_replies()
         except ProxyError as exc:
             exc.answer_lost = True
             raise
-        if not replies:
-            lost = ProxyUnreachableError(f"{self._where} did not answer over RESP in time.")
-            lost.answer_lost = True
-            raise lost
-        self._replies = replies[1:]
-        return replies[0]
+        return reply
+
+    def _first_replies(self) -> list[Reply]:
+        deadline = time.monotonic() + _REPLY_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            if replies := self.receive(left):
+                return replies
+        raise ProxyUnreachableError(f"{self._where} did not answer over RESP in time.")
 
     def send(self, *words: str) -> None:
         """Send a command and wait for nothing."""
