@@ -9,7 +9,7 @@ reply of any length. So hiredis, its parser, reads and writes here, and what is 
 import socket
 import ssl
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, NoReturn, Self
 
 import hiredis
@@ -41,10 +41,12 @@ class RespConnection:
         tls = url.scheme == "https"
         address = url.host, url.port or (443 if tls else 80)
         try:
-            self._socket = socket.create_connection(address, timeout=_CONNECT_SECONDS)
-            if tls:
-                # A context of its own: the HTTP client adds ALPN to its one, and CPA then takes this for HTTP.
-                self._socket = httpx.create_ssl_context().wrap_socket(self._socket, server_hostname=url.host)
+            with ExitStack() as stack:
+                self._socket = stack.enter_context(socket.create_connection(address, timeout=_CONNECT_SECONDS))
+                if tls:
+                    # A context of its own: the HTTP client adds ALPN to its one, and CPA then takes this for HTTP.
+                    self._socket = httpx.create_ssl_context().wrap_socket(self._socket, server_hostname=url.host)
+                stack.pop_all()
         except OSError as exc:
             raise ProxyUnreachableError(f"{where} could not be reached over RESP ({_kind(exc)}).") from exc
 

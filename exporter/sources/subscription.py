@@ -34,7 +34,7 @@ STARVES = (
 _FIRST = Version(7, 0, 7)
 _WITHOUT = Version(7, 1, 17)
 
-_HOLD_SECONDS = 0.15
+_HOLD_SECONDS = 0.1
 """How long a record waits for others, so that a busy proxy does not cost a commit for each."""
 _MOST_HELD = 500
 _PING_SECONDS = 5.0
@@ -160,6 +160,8 @@ class UsageSubscription(UsageQueue):
 
     def _follow(self, connection: RespConnection, receiver: Receiver) -> None:
         """Subscribe, and hand over until the connection or the exporter ends."""
+        if self.stopping.is_set():
+            return
         if not self._begun_so_far:
             _log.info("subscribing", proxy=self.client.name, message=f"{self.client.where}: {STARVES}")
         if connection.ask("SUBSCRIBE", "usage") != [b"subscribe", b"usage", 1]:
@@ -176,11 +178,13 @@ class UsageSubscription(UsageQueue):
                 if ends_at is None and self.stopping.is_set():
                     ends_at = now + _END_SECONDS
                     connection.send("UNSUBSCRIBE")
-                elif now - pinged_at >= _PING_SECONDS or self._asked != answered:
-                    pinged_at, answered = now, self._asked
-                    connection.send("PING", str(answered))
-                if now - self._heard_at > _PING_SECONDS + _PONG_SECONDS:
+                is_silent = self._heard_at < pinged_at
+                if is_silent and now - pinged_at > _PONG_SECONDS:
                     raise ProxyUnreachableError(f"{self.client.where} did not answer a PING over RESP.")
+                if self._asked != answered or (not is_silent and now - pinged_at >= _PING_SECONDS):
+                    pinged_at = pinged_at if is_silent else now
+                    answered = self._asked
+                    connection.send("PING", str(answered))
                 wait = self._held_since + _HOLD_SECONDS - now if self._held else _TICK_SECONDS
                 replies = connection.receive(min(wait, _TICK_SECONDS))
                 now = time.monotonic()

@@ -91,12 +91,12 @@ def test_kills_lose_no_more_than_the_end_of_what_was_sent(tmp_path: Path) -> Non
     # Each record left the proxy once, and is booked once or known to be missing.
     assert counts.pushed + counts.popped == flow.booked + sum(map(len, lost)) + sum(lost_pops)
     assert booked.total() == len(booked) == flow.booked
-    ages = [killed - sent[0] for killed, sent in zip(killed_at, lost, strict=False) if sent]
+    ages = sorted(killed - sent[0] for killed, sent in zip(killed_at, lost, strict=False) if sent)
     print(
         f"\n{_KILLS} kills while {counts.pushed} records were pushed and {counts.popped} popped: of"
-        f" {sum(map(bool, lost))} connections {sum(map(len, lost))} records are missing, the oldest sent"
-        f" {max(ages, default=0) * 1000:.0f} ms before the kill; {len(lost_pops)} pops with {sum(lost_pops)} records;"
-        f" {counts.unsent} records were never sent"
+        f" {sum(map(bool, lost))} connections {sum(map(len, lost))} records are missing, the oldest of each sent"
+        f" {[round(age * 1000) for age in ages]} ms before the kill; {len(lost_pops)} pops with {sum(lost_pops)}"
+        f" records; {counts.unsent} records were never sent"
     )
     assert lost_pops or any(lost), "no kill hit anything: the test is too gentle"
 
