@@ -98,6 +98,8 @@ class Poller:
         self._comparable = False
         self._may_have_lost = self._pops.tell_marked()
         self._read_at: float | None = None
+        self._read_until_ms: int | None = None
+        """Until when a subscription delivered, if a stop ended it."""
         self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
     @property
@@ -138,6 +140,8 @@ class Poller:
         """End a poll after the pop under way, which is marked on disk in case its answer is lost. From any thread."""
         self._pops.stop()
         if self._source is not None:
+            if not self._source.way.has_rivals:
+                self._read_until_ms = self._now_ms()
             self._source.stop()
 
     @property
@@ -158,7 +162,7 @@ class Poller:
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # said already; the next start sees a gap that is too long
-                self._ledger.polled(self.name, at_ms=last_ms, store_every_ms=0)
+                self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
 
     # --- the proxy -------------------------------------------------------------------------------------------------
 
