@@ -1,12 +1,12 @@
 """Reads a proxy's usage records as a subscriber, beside others, each of whom gets every record.
 
-While anybody subscribes, CPA (7.0.7 and newer, not 7.1.17) puts no record into its queue: it hands each to all
-subscribers and forgets it. So a reader of the queue gets nothing meanwhile, and what is published while nobody here
-subscribes is in the queue, or, if there are other subscribers, gone. So the queue is read after each beginning of a
-subscription and while there is none, and each time without one is told as a gap.
+While anybody subscribes, CPA (7.0.7 and newer, not 7.1.17; seen in 7.2.140, for 8 only in ports of it) puts no record
+into its queue: it hands each to all subscribers and forgets it. A reader of the queue gets nothing meanwhile, and what
+is published while nobody here subscribes is in the queue or, if there are other subscribers, gone. So the queue is read
+after each beginning of a subscription and while there is none, and each time without one is told as a gap.
 
-CPA keeps 256 records for a subscriber that does not read, then drops it. A thread of its own reads, whatever the polls
-wait for, and hands over what came after at most ``_HOLD_SECONDS``.
+CPA keeps 256 records for a subscriber that does not read, then drops it. So a thread of its own reads, whatever the
+polls wait for, and hands over what it holds after ``_HOLD_SECONDS``: with the commit, within 250 ms.
 """
 
 import threading
