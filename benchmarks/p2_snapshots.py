@@ -233,7 +233,14 @@ def _child(
     client = connect(proxy, program.ledger, program.clock)
     source = detect(client)
 
-    receiver = Receiver(records=lambda _body: 0, snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms))
+    def unexpected(_records: bytes | bytearray) -> int:
+        raise AssertionError("a snapshot has no records")
+
+    receiver = Receiver(
+        records=unexpected,
+        snapshot=lambda body, taken_ms: intake.take(body, taken_ms=taken_ms),
+        pushed=unexpected,
+    )
 
     def poll() -> None:
         source.poll(receiver, _now_ms())

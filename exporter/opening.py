@@ -149,4 +149,4 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
         store=ledger.refusals,
         clock=clock,
     )
-    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard)
+    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard, subscribes=proxy.source == "subscribe")

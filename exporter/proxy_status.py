@@ -48,7 +48,7 @@ STATES: Mapping[str, State] = {
         meaning="It counts attempts, but too few records arrive, or none.",
         advice=(
             "Stop the other [reader](#one-reader-only): a dashboard that subscribes, a script that polls, a "
-            "second exporter."
+            "second exporter. Or set `source: subscribe` to [read beside it](#beside-another-dashboard)."
         ),
         is_failure=False,
     ),
@@ -135,7 +135,7 @@ FAILURE_REASONS = tuple(name for name, state in STATES.items() if state.is_failu
 class ProxyStatus:
     """State of one proxy. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
-    ``source_is_cumulative`` is whether its source counts all usage itself: see ``exporter.sources.base.Source``.
+    ``source_is_cumulative`` and ``source_is_pushed`` are what ``exporter.sources.base.Source`` says of its source.
     ``up`` is whether the last poll could read usage, None before the first. ``accounts`` are the credentials of the
     last inventory with their ids in the ledger.
     """
@@ -147,6 +147,7 @@ class ProxyStatus:
     up: bool | None = None
     source: str = ""
     source_is_cumulative: bool = False
+    source_is_pushed: bool = False
     version: str = ""
     commit: str = ""
     publishing_enabled: bool | None = None

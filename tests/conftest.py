@@ -7,6 +7,8 @@ import pytest
 LONGEST_FIRST = (
     "integration/monitoring/test_rules.py",
     "integration/test_kill.py",
+    "integration/test_kill_subscribed.py",
+    "integration/sources/test_subscription.py",
     "integration/test_process.py",
     "integration/test_notification.py",
     "integration/supabase/test_faults.py",

@@ -18,6 +18,7 @@ from exporter.settings.load import Loaded, no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
+from exporter.sources.subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 
 
@@ -48,6 +49,8 @@ def check_config(also_connect: bool) -> None:
             raise SystemExit(WRONG_SETTINGS)
         for proxy in loaded.settings.proxies:
             click.echo(f"proxy {proxy.name}: {proxy.url}")
+            if proxy.source == "subscribe":
+                click.echo(f"note: proxy {proxy.name} is to be subscribed to. {STARVES}")
         click.echo("The settings are valid.")
         works = _check_machine(loaded)
         if (also_connect and not _connect(loaded.settings)) or not works:
@@ -141,6 +144,8 @@ def _check_proxy(
         click.echo(f"warning: {problem}")
     if not names.problems:
         asked[proxy.name] = names
+    if source.way.note:
+        click.echo(f"note: proxy {proxy.name}: {source.way.note}")
     if flags.publishing_enabled is False:
         click.echo(
             f"problem: proxy {proxy.name} does not record usage: set usage-statistics-enabled: true in its config.yaml."

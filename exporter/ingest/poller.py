@@ -6,6 +6,8 @@ counted by reason, and is logged when it changes, not when it repeats.
 
 import contextlib
 import math
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,6 +29,7 @@ from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect, source_of_kind
 from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.loss_detection import LossDetector
+from exporter.sources.subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
@@ -72,29 +75,37 @@ class Poller:
         self._observer = observer
         self._longest_interval = longest_interval_seconds
         self._source: Source | None = None
+        self._is_doubtful = False
+        """Whether it may be another source, version or server by now."""
+        self._taking = threading.Lock()
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
         self._unlisted: set[str] = set()
+        self._to_look_up: set[str] = set()
         ledger.register(self.name)
         self._pops = PopWatch(self.name, ledger=ledger, clock=clock)
         self._receiver = Receiver(
-            records=lambda body: queue.take(body, before_booking=self._know_credentials),
+            records=lambda body: self._take(body, self._know_credentials),
             snapshot=lambda body, taken_ms: snapshots.take(
                 body, taken_ms=taken_ms, before_booking=self._know_credentials
             ),
             may_take=self._pops.begin,
             taken=self._pops.end,
+            pushed=lambda body: self._take(body, self._leave_unknown),
+            missed=self._note_missed,
         )
         self._losses: LossDetector | None = None
         self._comparable = False
         self._may_have_lost = self._pops.tell_marked()
         self._read_at: float | None = None
+        self._read_until_ms: int | None = None
+        """Until when a subscription delivered, if a stop ended it."""
         self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
     @property
     def interval_seconds(self) -> float:
         """Time between two polls: short against the retention, within which a record must be read or is lost."""
-        usual = POLL_SECONDS if self._source is None else self._source.poll_seconds
+        usual = POLL_SECONDS if self._source is None or self._is_doubtful else self._source.poll_seconds
         retention = self.status.retention_seconds
         by_retention = retention / _POLLS_PER_RETENTION if retention else usual
         return max(1.0, min(usual, by_retention, self._longest_interval))
@@ -104,13 +115,14 @@ class Poller:
         started = self._clock.monotonic()
         self._observer.started(self.name)
         try:
-            self._queue.work_off()
+            if not self._to_look_up:
+                self._work_off()
             self._read()
             self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
             self._observer.failed(self.name, exc.reason)
             if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
-                self._source = None  # it may be another version, or another server, when it is back
+                self._is_doubtful = True
             self._enter(exc.reason, str(exc), up=False)
         except LedgerError as exc:
             self._observer.failed(self.name, "ledger")
@@ -127,6 +139,10 @@ class Poller:
     def stop(self) -> None:
         """End a poll after the pop under way, which is marked on disk in case its answer is lost. From any thread."""
         self._pops.stop()
+        if self._source is not None:
+            if not self._source.way.has_rivals:
+                self._read_until_ms = self._now_ms()
+            self._source.stop()
 
     @property
     def is_popping(self) -> bool:
@@ -135,8 +151,10 @@ class Poller:
 
     def finish(self) -> None:
         """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
+        if self._source is not None:
+            self._source.close()
         try:
-            self._queue.work_off()
+            self._work_off()
         except LedgerError as exc:
             if self._queue.unsaved:
                 _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
@@ -144,7 +162,7 @@ class Poller:
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # said already; the next start sees a gap that is too long
-                self._ledger.polled(self.name, at_ms=last_ms, store_every_ms=0)
+                self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
 
     # --- the proxy -------------------------------------------------------------------------------------------------
 
@@ -156,17 +174,32 @@ class Poller:
             if known is None:
                 raise
             # Another version, or another server, since the last poll: what it has now is read at once.
-            self._source = None
+            self._is_doubtful = True
             self._read_source()
+
+    def _detected(self) -> Source:
+        """The source as it is now. One that is the same goes on: it may be in the middle of something."""
+        known, found = self._source, detect(self._client)
+        if known is not None:
+            if (type(known), known.paths, known.version) == (type(found), found.paths, found.version):
+                found = known
+            else:
+                known.close()
+        self._source, self._is_doubtful, self._refreshed_at = found, False, None
+        self._note_flags(found.read_flags())
+        return found
 
     def _read_source(self) -> None:
         source = self._source
-        if source is None:
-            source = self._source = detect(self._client)
-            self._note_flags(source.read_flags())
-            self._refreshed_at = None
-        if self._refreshed_at is None:
+        if source is None or self._is_doubtful:
+            source = self._detected()
+        if self._refreshed_at is None or self._to_look_up:
+            with self._taking:
+                looked_up, self._to_look_up = self._to_look_up, set()
             self._take_inventory(source)
+            if looked_up:
+                self._unlisted |= looked_up  # those that no list names
+                self._work_off()
         elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
             self._note_flags(source.read_flags())
             self._take_inventory(source)
@@ -181,12 +214,12 @@ class Poller:
             # It is another server: what it keeps is younger than the last look, so nothing of it has expired.
             self._losses, self._may_have_lost, self._read_at = None, False, self._clock.monotonic()
         if not source.is_cumulative:
-            self._look_for_gap()
+            self._look_for_gap(source)
             if is_emptied:  # so the records of what the inventory before it counted have been read
                 self._compare_counts()
         self._follow_restarts(source, before)
         if self._client.version != source.version:
-            self._source = None
+            self._is_doubtful = True
         self._note_success(source)
 
     def _take_inventory(self, source: Source) -> None:
@@ -208,17 +241,33 @@ class Poller:
 
     def _know_credentials(self, handles: set[str]) -> None:
         """Look once for credentials that no inventory has named, so that their first records are labelled right."""
-        source = self._source
-        if source is None or self._refreshed_at is None:
-            return
-        if self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
-            return
-        new = {handle for handle in handles - self._unlisted if handle}
-        if any(not self._ledger.knows_credential(self.name, handle) for handle in new):
+        source, new = self._source, self._unknown(handles)
+        if source is not None and new:
             self._take_inventory(source)
             self._comparable = False  # it counts attempts whose records came after those in hand
             # One that no list names stays unknown: no reason to ask again before the next ordinary inventory.
             self._unlisted |= new
+
+    def _leave_unknown(self, handles: set[str]) -> bool:
+        """Leave the looking up to the next poll; whether there is anything to look up."""
+        new = self._unknown(handles)
+        self._to_look_up |= new
+        return bool(new)
+
+    def _unknown(self, handles: set[str]) -> set[str]:
+        """Those of ``handles`` that may be in an inventory of now, and were in none so far."""
+        if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
+            return set()
+        new = {handle for handle in handles - self._unlisted if handle}
+        return new if any(not self._ledger.knows_credential(self.name, handle) for handle in new) else set()
+
+    def _take(self, body: bytes | bytearray, before_booking: Callable[[set[str]], bool | None]) -> int:
+        with self._taking:
+            return self._queue.take(body, before_booking=before_booking)
+
+    def _work_off(self) -> None:
+        with self._taking:
+            self._queue.work_off()
 
     # --- loss ------------------------------------------------------------------------------------------------------
 
@@ -227,7 +276,7 @@ class Poller:
         retention = self.status.retention_seconds
         return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
-    def _look_for_gap(self) -> None:
+    def _look_for_gap(self, source: Source) -> None:
         """Tell if the time since the queue was last read was longer than it keeps a record."""
         now, retention = self._clock.monotonic(), self.status.retention_seconds
         # By the wall clock if an earlier process read it.
@@ -235,6 +284,8 @@ class Poller:
         self._read_at = now
         if retention is None or seconds <= retention or self.status.publishing_enabled is False:
             return
+        if not source.way.has_rivals:
+            return  # nothing waits in the queue
         self._may_have_lost = True
         self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
         _log.warning(
@@ -251,17 +302,35 @@ class Poller:
             ),
         )
 
+    def _note_missed(self, seconds: float | None) -> None:
+        """Tell that records of the last so many seconds went to other subscribers, if there are any. Of any thread."""
+        self._read_at = self._clock.monotonic()
+        if seconds is None:
+            if self._ledger.flow(self.name).last_success_ms is None:
+                return
+            seconds = self._seconds_since_success()
+        self._may_have_lost = True
+        seconds = max(1, math.ceil(seconds))
+        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=seconds)
+        _log.warning(
+            "subscription_gap",
+            proxy=self.name,
+            seconds=seconds,
+            message=f"{self._client.where} was not subscribed to for {formats.span(seconds)}. What waits in its queue"
+            " is read, but if another program subscribed meanwhile, it alone got the records of that time.",
+        )
+
     def _compare_counts(self) -> None:
         if not self._comparable:
             return
         self._comparable = False
+        may_have_lost, self._may_have_lost = self._may_have_lost, False
         self._losses = self._ledger.compare_counts(
             self.name,
-            may_have_lost=self._may_have_lost,
+            may_have_lost=may_have_lost,
             publishing=self.status.publishing_enabled is not False,
             now_ms=self._now_ms(),
         )
-        self._may_have_lost = False
 
     def _follow_restarts(self, source: Source, before: str) -> None:
         """Tell of restarts. What each has cost depends on the source that was read ``before``."""
@@ -283,10 +352,12 @@ class Poller:
         )
 
     def _note_success(self, source: Source) -> None:
+        way = source.way
         self.status = replace(
             self.status,
-            source=f"{source.kind}-{source.paths.api}",
+            source=f"{way.name}-{source.paths.api}",
             source_is_cumulative=source.is_cumulative,
+            source_is_pushed=source.is_pushed,
             version=self._client.version,
             commit=self._client.commit,
         )
@@ -297,18 +368,19 @@ class Poller:
                 " (it takes effect at once).",
                 up=True,
             )
-        elif self._losses is not None and self._losses.suspicion:
+        elif way.has_rivals and self._losses is not None and self._losses.suspicion:
             share = formats.share(self._losses.share)
             arrives = "no record" if self._losses.suspicion == "silence" else f"only {share} of the records"
             self._enter(
                 "another_consumer",
                 f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"
                 " program read its usage queue: a dashboard that subscribes to it, a script that polls it, or a second"
-                " exporter? A queue has one consumer: stop the other one. What it took is missing here.",
+                " exporter? A queue has one consumer: stop the other one. What it took is missing here. "
+                + (way.note or f"To read beside it, set source: subscribe (CLIPROXY_SOURCE). {STARVES}"),
                 up=True,
             )
         else:
-            self._enter("ok", f"{self._client.where} is read from its usage {source.kind}.", up=True)
+            self._enter("ok", f"{self._client.where} is read from its usage {way.name}. {way.note}".rstrip(), up=True)
 
     # --- state -----------------------------------------------------------------------------------------------------
 

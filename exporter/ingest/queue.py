@@ -60,12 +60,12 @@ class QueueIngest:
         """The number of records that are only in memory, because they could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
-    def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], None]) -> int:
+    def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], bool | None]) -> int:
         """Book the records of ``body``; returns their number. Raises LedgerError.
 
         ``before_booking`` gets the ``auth_index`` of all, if an inventory has not named one: the moment to look it up,
-        for all are on disk then. After an error the records are still held, here or on disk: call ``work_off`` before
-        popping more.
+        for all are on disk then. If it returns True, that is still to come: they stay stored, and ``work_off`` books
+        them. After an error the records are still held, here or on disk: call ``work_off`` before popping more.
         """
         batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
         self._unsaved.append((batch, received_ms))
@@ -90,7 +90,8 @@ class QueueIngest:
         stored = self._store(-1)
         if stored is not None:
             if found is None:
-                before_booking(batch.handles)
+                if before_booking(batch.handles):
+                    return batch.received
                 wires = (wire or _decoded(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
                 found = self._interpreted(wires, received_ms)
             self._book(stored, found)

@@ -98,8 +98,8 @@ MISSED = gauge(
 RETENTION_GAPS = counter(
     "cliproxy_exporter_retention_gaps",
     _PROXY,
-    "Times that the proxy was not read for longer than it keeps a record, or that the answer to a read of its queue did"
-    " not arrive as a whole, so that records may be lost.",
+    "Times that the proxy was not read for longer than it keeps a record, was not subscribed to though it should be, or"
+    " that the answer to a read of its queue did not arrive as a whole, so that records may be lost.",
     shows="retention_gaps",
 )
 RESTARTS = counter(

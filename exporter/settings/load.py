@@ -212,7 +212,10 @@ class _Loader:
                     self._problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
             return []
         settings = ProxySettings(
-            name=DEFAULT_PROXY, url=proxy.cliproxy_url, management_key=proxy.cliproxy_management_key
+            name=DEFAULT_PROXY,
+            url=proxy.cliproxy_url,
+            management_key=proxy.cliproxy_management_key,
+            source=proxy.cliproxy_source,
         )
         return [PlacedProxy(settings=settings, place=key.place)]
 

@@ -42,6 +42,7 @@ class SettingMeta:
 _ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
 _Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
 _Shown = Annotated[str, BeforeValidator(validators.alias)]
+_Source = Annotated[Literal["queue", "subscribe"], BeforeValidator(validators.choice("queue", "subscribe"))]
 _Alias = Annotated[
     str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
 ]
@@ -56,6 +57,7 @@ class ProxySettings(Row):
         _ManagementKey,
         Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
     ]
+    source: _Source = "queue"
 
 
 class ClientAlias(Row):
@@ -127,6 +129,14 @@ class DefaultProxy(Row):
             in_yaml=False,
         ),
     ] = None
+    cliproxy_source: Annotated[
+        _Source,
+        SettingMeta(
+            kind="queue or subscribe",
+            help="How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: "
+            "each one that subscribes gets every record, and those that poll get none. docs/proxies.md says more.",
+        ),
+    ] = "queue"
 
 
 class Settings(Row):
@@ -209,10 +219,9 @@ class Settings(Row):
             kind="host names, separated by commas",
             is_list=True,
             unset="none",
-            help="Further host names under which requests over loopback are accepted, "
-            "for example the public name of a reverse proxy on this machine. "
-            "Others are refused, "
-            "so that a web page cannot reach the exporter through the browser.",
+            help="Further host names under which requests over loopback are accepted, for example the public name of "
+            "a reverse proxy on this machine. Others are refused, so that a web page cannot reach the exporter "
+            "through the browser.",
         ),
     ] = ()
     exporter_web_config: Annotated[
@@ -270,18 +279,14 @@ class Settings(Row):
         BeforeValidator(validators.switch),
         SettingMeta(
             kind="true or false",
-            help="Whether a list of prices is fetched once a day. "
-            "It prices models that came out after this version, and no others. "
-            "Nothing but the request for the list is sent.",
+            help="Whether a list of prices is fetched once a day. It prices models that came out after this version, "
+            "and no others. Nothing but the request for the list is sent.",
         ),
     ] = True
     exporter_prices_url: Annotated[
         str,
         BeforeValidator(validators.list_url),
-        SettingMeta(
-            kind="URL",
-            help="Where that list is fetched; a mirror has to have the same form.",
-        ),
+        SettingMeta(kind="URL", help="Where that list is fetched; a mirror has to have the same form."),
     ] = "https://www.llm-prices.com/current-v1.json"
     exporter_limits_file: Annotated[
         Annotated[Path, BeforeValidator(validators.path)] | None,
@@ -374,9 +379,7 @@ class Settings(Row):
     log_format: Annotated[
         Literal["logfmt", "json"],
         BeforeValidator(validators.choice("logfmt", "json")),
-        SettingMeta(
-            section="Log", kind="logfmt or json", help="One event is one line, in this format, on standard error."
-        ),
+        SettingMeta(kind="logfmt or json", help="One event is one line, in this format, on standard error."),
     ] = "logfmt"
 
     @property

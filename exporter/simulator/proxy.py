@@ -9,7 +9,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +20,7 @@ from exporter.simulator.accounts import Accounts
 from exporter.simulator.door import Door
 from exporter.simulator.faults import Fault, FaultKind
 from exporter.simulator.played import as_played, imported_attempt
-from exporter.simulator.queue import Item, RecordQueue
+from exporter.simulator.queue import Counts, Item, RecordQueue
 from exporter.simulator.snapshot import (
     Details,
     Fingerprint,
@@ -31,6 +30,7 @@ from exporter.simulator.snapshot import (
     fingerprint,
     usage_of_export,
 )
+from exporter.simulator.subscribers import Subscribers
 from exporter.simulator.traffic import Attempt, Truth
 from exporter.simulator.versions import VersionNumber, has_usage, version_number
 from exporter.simulator.wire import Shape, go_timestamp
@@ -41,30 +41,6 @@ _MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What happened since the demo proxy was created; restarts of the proxy do not reset it.
-
-    ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` = ``delivered`` +
-    the length of ``lost`` + what an answer that is still being sent holds. All of these are about the queue;
-    ``counted`` attempts went into the legacy statistics, and ``shown`` of them were in an answer that was sent in full.
-    """
-
-    enqueued: int
-    popped: int
-    delivered: int
-    lost: int
-    expired: int
-    dropped: int
-    queued: int
-    discarded: int
-    refused_logins: int
-    mutating_calls: int
-    counted: int = 0
-    shown: int = 0
-    restarts: int = 0
-
-
 class DemoProxy:
     """A simulated CPA server without its sockets.
 
@@ -73,8 +49,8 @@ class DemoProxy:
     image's. A fork of a version may have kept or lost a source: ``with_usage`` and ``with_queue`` decide instead of the
     version whether ``/usage`` and ``/usage-queue`` are there.
 
-    Settings that a test may change at any time: ``publishing``, ``subscribed`` (a RESP subscriber takes all records of
-    the queue), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
+    Settings that a test may change at any time: ``publishing``, ``subscribed`` (somebody unseen subscribes and takes
+    all records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
     paths are left), ``open_proxy`` (no client keys); of ``/usage``: ``details``, ``shuffle_details`` and
     ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
@@ -105,6 +81,7 @@ class DemoProxy:
         self.retention_seconds = retention_seconds
         self.requests: Counter[str] = Counter()
         self.lost: list[bytes] = []
+        self.subscribers = Subscribers()
         self.truth = Truth()
         self.delivered_truth = Truth()
         self._lock = threading.RLock()
@@ -252,16 +229,23 @@ class DemoProxy:
         """The answer with these elements, or about these happenings, is on its way in full."""
         with self._lock:
             for item in items:
-                happening = item.happening if isinstance(item, Item) else item
                 self._numbers["delivered" if isinstance(item, Item) else "shown"] += 1
-                if happening is not None and not happening.delivered:
-                    happening.delivered = True
-                    self.delivered_truth.add(happening.attempt)
+                self._tell(item.happening if isinstance(item, Item) else item)
+
+    def _tell(self, happening: Happening | None) -> None:
+        if happening is not None and not happening.delivered:
+            happening.delivered = True
+            self.delivered_truth.add(happening.attempt)
 
     def lose(self, items: Iterable[Item | Happening]) -> None:
         """The answer with these elements cannot be read by the client; what is cumulative is in the next one."""
         with self._lock:
             self.lost += [item.raw for item in items if isinstance(item, Item)]
+
+    def pushed(self, item: Item) -> None:
+        """A subscriber was sent this record."""
+        with self._lock:
+            self._tell(item.happening)
 
     def turn_clock(self, hours: float) -> None:
         """Set the server's clock forward, or back: timestamps jump from now on, nothing else notices."""
@@ -273,6 +257,7 @@ class DemoProxy:
         with self._lock:
             self._numbers["restarts"] += 1
             self._queue.drop()
+            self.subscribers.drop()
             self._accounts = Accounts(self.clock.now())
             self._snapshot = UsageSnapshot()
             self.door.forget()
@@ -347,6 +332,9 @@ class DemoProxy:
                 counted=numbers["counted"],
                 shown=numbers["shown"],
                 restarts=numbers["restarts"],
+                subscribers=len(self.subscribers),
+                pushed=self.subscribers.pushed,
+                unsent=self.subscribers.unsent,
             )
 
     def note_request(self, name: str) -> None:
@@ -394,4 +382,7 @@ class DemoProxy:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _append(self, raw: bytes, happening: Happening | None) -> None:
-        self._queue.append(raw, happening, retention=self.effective_retention_seconds)
+        """Into the queue; but while anybody subscribes, a record goes to all subscribers and nowhere else."""
+        item = Item(raw, happening, self.clock.monotonic())
+        if not self.subscribers.publish(item):
+            self._queue.append(item, retention=self.effective_retention_seconds)

@@ -21,6 +21,35 @@ class Item:
         return self.happening.attempt if self.happening is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened since the demo proxy was created; restarts of the proxy do not reset it.
+
+    ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` = ``delivered`` +
+    the length of ``lost`` + what an answer that is still being sent holds. All of these are about the queue;
+    ``counted`` attempts went into the legacy statistics, and ``shown`` of them were in an answer that was sent in full.
+    ``pushed`` records were sent to ``subscribers``, once for each of these; ``unsent`` were meant for one that left, or
+    that was dropped because it did not read.
+    """
+
+    enqueued: int
+    popped: int
+    delivered: int
+    lost: int
+    expired: int
+    dropped: int
+    queued: int
+    discarded: int
+    refused_logins: int
+    mutating_calls: int
+    counted: int = 0
+    shown: int = 0
+    restarts: int = 0
+    subscribers: int = 0
+    pushed: int = 0
+    unsent: int = 0
+
+
 class RecordQueue:
     """Elements in the order of their arrival, and the number of those that came and went. Not thread-safe.
 
@@ -39,9 +68,9 @@ class RecordQueue:
     def __len__(self) -> int:
         return len(self._items)
 
-    def append(self, raw: bytes, happening: Happening | None, *, retention: float) -> None:
+    def append(self, item: Item, *, retention: float) -> None:
         self.expire(retention)
-        self._items.append(Item(raw, happening, self._clock.monotonic()))
+        self._items.append(item)
         self.enqueued += 1
 
     def pop(self, count: int, *, retention: float) -> list[Item]:

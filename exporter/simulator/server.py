@@ -16,6 +16,7 @@ from exporter.simulator.control import register_control
 from exporter.simulator.delivery import Delivery, front_answer, huge_record
 from exporter.simulator.faults import Fault, FaultKind
 from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.resp import RespSession, speaks_resp
 from exporter.simulator.routes import USAGE, USAGE_QUEUE, Routes, asked_count, is_mutating, route_name
 
 _JSON = "application/json; charset=utf-8"
@@ -172,6 +173,17 @@ class _Handler(WSGIRequestHandler):
     """Speaks HTTP/1.1, logs nothing, and sends no ``Server`` header, as CPA does not."""
 
     protocol_version = "HTTP/1.1"
+    demo: DemoProxy
+    connection_is_http = False
+
+    def handle_one_request(self) -> None:
+        """The first one decides whether this is a connection of RESP."""
+        if not self.connection_is_http and speaks_resp(self.connection, self.demo.version_number):
+            self.close_connection = True
+            RespSession(self.demo, self.connection, self.client_address[0]).serve()
+        else:
+            self.connection_is_http = True
+            super().handle_one_request()
 
     def log(self, type: str, message: str, *args: Any) -> None:
         """Nothing: the proxy counts its requests."""
@@ -179,6 +191,10 @@ class _Handler(WSGIRequestHandler):
     def send_header(self, keyword: str, value: str) -> None:
         if keyword != "Server":
             super().send_header(keyword, value)
+
+
+def _handler_of(proxy: DemoProxy) -> type[_Handler]:
+    return type("_HandlerOfOne", (_Handler,), {"demo": proxy})
 
 
 class DemoServer:
@@ -197,7 +213,7 @@ class DemoServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family) as listening:
             self._server: BaseWSGIServer = make_server(
-                host, port, app, threaded=True, request_handler=_Handler, fd=listening.fileno()
+                host, port, app, threaded=True, request_handler=_handler_of(proxy), fd=listening.fileno()
             )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_STOP_POLL_SECONDS,), name="demo-proxy", daemon=True
@@ -217,6 +233,7 @@ class DemoServer:
     def stop(self) -> None:
         """Release hanging answers and close the port. May be called twice."""
         self._released.set()
+        self.proxy.subscribers.drop()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()

@@ -13,7 +13,7 @@ import ipaddress
 import re
 import ssl
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -60,7 +60,8 @@ class Timeouts:
 class ProxyClient:
     """The connection to one proxy, for its lifetime. Any thread may call; calls wait for one another.
 
-    ``guard`` is asked before each call and belongs to this client alone. Raises SettingsError for a URL or a key that
+    ``guard`` is asked before each call and belongs to this client alone. ``subscribes``: the proxy's usage is to be
+    subscribed to. Raises SettingsError for a URL or a key that
     cannot be used in HTTP.
     """
 
@@ -71,11 +72,15 @@ class ProxyClient:
         url: str,
         key: str,
         guard: KeyGuard,
+        subscribes: bool = False,
         timeouts: Timeouts | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         parsed = _parse(url, name)
         self.name = name
+        self.subscribes = subscribes
+        self._url = parsed
+        self._key = key
         self._base = url.rstrip("/")
         self._where = f"Proxy {name!r} at {self._base}"
         self._guard = guard
@@ -166,6 +171,27 @@ class ProxyClient:
                 return self._fetch(path, headers={}, max_bytes=max_bytes)
             except _NotSentError as exc:
                 raise exc.error from exc.__cause__
+
+    def log_in(self, attempt: Callable[[httpx.URL, str], T]) -> T:
+        """What ``attempt`` makes of the proxy's URL and the key: a login by another protocol, judged as a call is.
+
+        Raises the ProxyError of ``attempt``, and the guard's errors if no login is allowed.
+        """
+        with self._lock:
+            self._guard.check()
+            try:
+                result = attempt(self._url, self._key)
+            except KeyRefusedError as exc:
+                self._guard.refused()
+                raise KeyRefusedError(f"{exc} {self._guard.status()}") from None
+            except BannedError as exc:
+                self._guard.banned(exc.retry_after_seconds)
+                raise
+            except ProxyError as exc:
+                (self._guard.unknown if exc.answer_lost else self._guard.not_judged)()
+                raise
+            self._accepted()
+            return result
 
     def before_first_call(self) -> str | None:
         """What is to be said before the key is tried: see ``KeyGuard.before_first_call``."""

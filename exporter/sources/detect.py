@@ -1,10 +1,9 @@
 """Finds out where a proxy's usage records are, without taking any.
 
 CPA has had three usage interfaces: a cumulative ``/usage`` (up to 6.9), a queue over RESP alone (6.10.0 to 6.10.7) and
-a queue over HTTP (from 6.10.8; from 8.0 under a second base path as well). The first refused call ends the detection.
+a queue over HTTP (from 6.10.8; from 8.0 under a second base path as well), which can also be subscribed to (from
+7.0.7). The first refused call ends the detection.
 """
-
-import re
 
 from exporter.errors import (
     ManagementOffError,
@@ -12,13 +11,15 @@ from exporter.errors import (
     UnknownServerError,
     UnsupportedProxyError,
 )
-from exporter.sources.base import Source, Version
+from exporter.sources.base import Source, Version, parse_version
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
+from exporter.sources.subscription import UsageSubscription
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot
 
 SOURCES: list[type[Source]] = [
+    UsageSubscription,
     UsageQueue,
     UsageSnapshot,
 ]
@@ -27,15 +28,8 @@ SOURCES: list[type[Source]] = [
 _FIRST_HTTP_QUEUE = Version(6, 10, 8)
 _FIRST_V8 = Version(8, 0, 0)
 
-_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", re.ASCII | re.DOTALL)
 _FRONT_PAGE_BYTES = 1024
 _FOUND_OR_NOT = frozenset({200, 404})
-
-
-def parse_version(text: str) -> Version | None:
-    """The release in an ``X-CPA-VERSION`` (``v7.2.140``, ``7.2.140``, ``v7.2.140-3-gabc1234-dirty``), else None."""
-    match = _VERSION.fullmatch(text.strip())
-    return Version(*map(int, match.groups())) if match else None
 
 
 def source_of_kind(kind: str) -> type[Source] | None:

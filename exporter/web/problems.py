@@ -83,9 +83,9 @@ def find_problems(
         for name, flow in flows.items()
         if flow.pending
     ]
-    cumulative = {status.name for status in statuses if status.source_is_cumulative}
+    by_name = {status.name: status for status in statuses}
     for name, flow in flows.items():
-        found += _of_losses(name, flow, moment, now_ms, is_cumulative=name in cumulative)
+        found += _of_losses(name, flow, moment, now_ms, status=by_name.get(name))
     found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
     found += [
         Problem(severity="note", title="A price list is not up to date", text=f"{sentence} The last good one is used.")
@@ -206,7 +206,7 @@ def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Pr
 
 
 def _of_losses(
-    proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, is_cumulative: bool
+    proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterable[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
     gap_ms = flow.gap_ms if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS else None
@@ -220,6 +220,15 @@ def _of_losses(
             " figures. The exporter was stopped while the answer was on its way, the connection broke, or the answer"
             " came too late.",
         )
+    elif gap_ms is not None and flow.gap_seconds is not None and status is not None and status.source_is_pushed:
+        yield Problem(
+            severity="note",
+            kind="Proxy",
+            subject=proxy,
+            title=f"was not subscribed to for {formats.span(flow.gap_seconds)} until {moment(gap_ms)}",
+            text="What waited in its queue was read. But if another program subscribed meanwhile, it alone got the"
+            " records of that time, and they are missing in all figures.",
+        )
     elif gap_ms is not None and flow.gap_seconds is not None:
         yield Problem(
             severity="note",
@@ -230,7 +239,7 @@ def _of_losses(
             " unless it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows.",
         )
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
-        why = _WHY_MISSED_IN_SNAPSHOT if is_cumulative else _WHY_MISSED
+        why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
         yield Problem(
             severity="note",
             kind="Proxy",

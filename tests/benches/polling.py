@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from exporter.app import Exporter
 from exporter.clock import Clock
@@ -80,13 +81,19 @@ class Bench:
 
 @contextmanager
 def bench_of(
-    directory: Path, proxy: DemoProxy, *, url: str, key: str = MANAGEMENT_KEY, clock: Clock | None = None
+    directory: Path,
+    proxy: DemoProxy,
+    *,
+    url: str,
+    key: str = MANAGEMENT_KEY,
+    clock: Clock | None = None,
+    source: Literal["queue", "subscribe"] = "queue",
 ) -> Iterator[Bench]:
     log = io.StringIO()
     configure_logging("debug", "logfmt", stream=log)
     data_dir = directory / "data"
     try:
-        with running(settings_for(data_dir, proxy_url=url, key=key), clock=clock) as exporter:
+        with running(settings_for(data_dir, proxy_url=url, key=key, source=source), clock=clock) as exporter:
             bench = Bench(exporter, proxy, data_dir, log)
             yield bench
             bench.check()

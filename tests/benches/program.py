@@ -17,11 +17,22 @@ from tests.stack.waiting import PATIENCE_SECONDS
 HASH_KEY = "planted-hash-key-0123456789"
 
 
-def settings_for(data_dir: Path, *, proxy_url: str, key: str, name: str = "default", **more: Any) -> Settings:
-    """Settings of an exporter of one proxy on a free port. ``more`` are further fields of ``Settings``."""
+def settings_for(
+    data_dir: Path,
+    *,
+    proxy_url: str,
+    key: str,
+    name: str = "default",
+    **more: Any,
+) -> Settings:
+    """Settings of an exporter of one proxy on a free port.
+
+    ``more`` are further fields of ``Settings``, and the proxy's ``source``.
+    """
+    source = more.pop("source", "queue")
     data_dir.mkdir(exist_ok=True)
     return Settings(
-        proxies=(ProxySettings(name=name, url=proxy_url, management_key=SecretStr(key)),),
+        proxies=(ProxySettings(name=name, url=proxy_url, management_key=SecretStr(key), source=source),),
         exporter_data_dir=data_dir,
         exporter_port=0,
         exporter_hash_key=SecretStr(HASH_KEY),

@@ -18,18 +18,15 @@ from typing import Protocol
 import httpx
 import pytest
 
-from exporter.normalize.queue import normalize
-from exporter.normalize.wire import decode_line
-from exporter.records import UNKNOWN_CREDENTIAL, Tokens, UsageRecord
+from exporter.records import Tokens
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
 from tests.stack.forks import Forks
 from tests.stack.running import exporter_process, flow_in, ledger_file
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
-
-Identity = tuple[int, int]
 
 _FORKED_KILLS = 220
 _WHOLE_KILLS = 12
@@ -64,18 +61,7 @@ class _WatchedProxy(DemoProxy):
 
     def identities(self) -> list[dict[Identity, Tokens]]:
         """What each pop took: identity and true tokens of its records."""
-        return [{_identity(item.raw): _tokens(item) for item in items} for items in self.pops]
-
-
-def _identity(raw: bytes) -> Identity:
-    record = normalize(
-        decode_line(raw),
-        proxy="default",
-        received_ms=int(time.time() * 1000),
-        facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL,
-    )
-    assert isinstance(record, UsageRecord)
-    return record.ts_ms, record.fingerprint
+        return [{identity_of(item.raw): _tokens(item) for item in items} for items in self.pops]
 
 
 def _odd(item: Item) -> Item:

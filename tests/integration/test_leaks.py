@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.resp import RespSession
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
@@ -90,7 +91,7 @@ def _recorded_server(version: str) -> ReplayProxy:
     return replay
 
 
-def _configuration(proxies: dict[str, tuple[str, str]]) -> str:
+def _configuration(proxies: dict[str, tuple[str, str]], *, source: str = "queue") -> str:
     """A YAML file of these proxies (name, URL, key), with aliases that are told by secrets."""
     clients = [{"alias": f"person {number}", "key": client.key} for number, client in enumerate(CLIENTS[:2])]
     credentials = [
@@ -100,7 +101,10 @@ def _configuration(proxies: dict[str, tuple[str, str]]) -> str:
     ]
     return json.dumps(
         {
-            "proxies": [{"name": name, "url": url, "management_key": key} for name, (url, key) in proxies.items()],
+            "proxies": [
+                {"name": name, "url": url, "management_key": key, "source": source}
+                for name, (url, key) in proxies.items()
+            ],
             "aliases": {"clients": clients, "credentials": credentials},
         }
     )
@@ -108,10 +112,10 @@ def _configuration(proxies: dict[str, tuple[str, str]]) -> str:
 
 @contextmanager
 def _program(
-    directory: Path, proxies: dict[str, tuple[str, str]], **more: str
+    directory: Path, proxies: dict[str, tuple[str, str]], *, source: str = "queue", **more: str
 ) -> Iterator[tuple[Process, dict[str, str]]]:
     """The program in front of these proxies, and its settings; ``more`` are further ones."""
-    (directory / "config.yaml").write_text(_configuration(proxies), encoding="utf-8")
+    (directory / "config.yaml").write_text(_configuration(proxies, source=source), encoding="utf-8")
     settings = {
         "EXPORTER_CONFIG": "config.yaml",
         "EXPORTER_TOKEN": TOKEN,
@@ -215,6 +219,26 @@ def test_a_power_failure_leaves_no_secret_on_the_disk(tmp_path: Path) -> None:
     assert secrets_found(ALL_SECRETS, texts=_streams(program), data_dir=data_dir) == []
 
 
+def test_what_a_subscription_delivers_stays_inside(tmp_path: Path) -> None:
+    data_dir, demo = tmp_path / "data", DemoProxy(key=MANAGEMENT_KEY)
+    records = [*_records("v7.2.140"), *_poisoned(), SECRET.encode(), b'{"api_key": "' + SECRET.encode(), b"{}"]
+    with (
+        DemoServer(demo) as server,
+        _program(tmp_path, {"demo": (server.url, MANAGEMENT_KEY)}, source="subscribe") as (program, _),
+    ):
+        wait_until(lambda: demo.counts().subscribers)
+        for start in range(0, len(records), 100):
+            demo.enqueue(records[start : start + 100])
+            due = start + len(records[start : start + 100])
+            wait_until(lambda due=due: demo.counts().pushed == due)  # type: ignore[misc]
+        wait_until(lambda: flow_in(data_dir, "demo").received == len(records) - 1, seconds=20)  # not the empty one
+        assert flow_in(data_dir, "demo").rejected >= len(RECORDED_SECRETS) + 2
+        texts = _everything_it_says(program)
+        assert program.stop() == 0
+        texts |= _streams(program)
+    assert secrets_found(ALL_SECRETS, texts=texts, data_dir=data_dir) == []
+
+
 SECRET = RECORDED_SECRETS[-1]
 BAD_ANSWERS: dict[str, dict[str, Any]] = {
     "html": {"kind": "status", "status": 200, "body": f"<html>{SECRET}</html>".encode()},
@@ -252,6 +276,25 @@ def test_no_error_quotes_what_a_server_said(path: str, tmp_path: Path) -> None:
         assert done.returncode == 1
         texts["check-config"] = done.stdout + done.stderr
     assert secrets_found(ALL_SECRETS, texts=texts, data_dir=data_dir) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [f"-ERR {SECRET}\r\n", f"+{SECRET}\r\n", f"{SECRET}\r\n"], ids=["error", "ok", "no RESP"]
+)
+def test_no_error_quotes_what_a_server_said_over_resp(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RespSession, "serve", lambda session: session._send(answer.encode()))
+    with (
+        DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server,
+        _program(tmp_path, {"demo": (server.url, MANAGEMENT_KEY)}, source="subscribe") as (program, _),
+    ):
+        wait_until(lambda: program.logged("event=not_subscribed"))
+        wait_until(lambda: program.logged("event=proxy_state"))
+        texts = _everything_it_says(program)
+        assert program.stop() == 0
+        texts |= _streams(program)
+    assert secrets_found(ALL_SECRETS, texts=texts, data_dir=tmp_path / "data") == []
 
 
 @pytest.mark.parametrize(

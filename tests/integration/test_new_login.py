@@ -18,7 +18,7 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.wire import go_timestamp
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
-from tests.stack.running import metric_in
+from tests.stack.running import flow_in, metric_in
 from tests.stack.waiting import wait_until
 
 _EMAIL = "dev@invented.example"
@@ -97,7 +97,7 @@ class _Site:
         self._folder, self._url = folder, url
 
     @contextmanager
-    def exporter(self, *, alias: bool) -> Iterator[Exporter]:
+    def exporter(self, *, alias: bool, source: str = "queue") -> Iterator[Exporter]:
         limits = self._folder / "limits.yaml"
         limits.write_text(_LIMITS % ("credential: dev-account" if alias else "per: credential"), encoding="utf-8")
         known = (CredentialAlias(email=SecretStr(_EMAIL), alias="dev-account"),) if alias else ()
@@ -107,9 +107,14 @@ class _Site:
             key=MANAGEMENT_KEY,
             exporter_limits_file=limits,
             aliases=Aliases(credentials=known),
+            source=source,
         )
         with running(settings, clock=self.clock) as exporter:
             yield exporter
+
+    @property
+    def received(self) -> int:
+        return flow_in(self._folder / "data").received
 
     def booked(self, exporter: Exporter, requests: int) -> str:
         """What a script reads once so many requests are in the ledger and in the limits."""
@@ -178,3 +183,21 @@ def test_two_workspaces_of_one_address_have_a_budget_each(site: _Site) -> None:
         text = site.booked(exporter, 4)
     assert list(_values(text, _RATIO).values()) == [0.7, 0.7]
     assert list(_values(text, "cliproxy_credential_up").values()) == [1, 1]
+
+
+@pytest.mark.parametrize("source", ["queue", "subscribe"])
+def test_the_first_records_of_a_new_login_are_counted_under_the_account(site: _Site, source: str) -> None:
+    """No inventory has named its handle yet, and the next ordinary one is 50 seconds away."""
+    site.proxy.logins = [("free", "acc-00000001")]
+    with site.exporter(alias=False, source=source) as exporter:
+        site.proxy.use("free")
+        before = site.booked(exporter, 2)
+        site.clock.later += 10
+        site.proxy.logins = [("pro", "acc-00000001")]
+        site.proxy.use("pro")
+        wait_until(lambda: source == "queue" or site.received == 4)
+        between = metrics_of(exporter)
+        after = site.booked(exporter, 4)
+    (label,) = _values(before, "cliproxy_requests_total")
+    assert _values(between, "cliproxy_requests_total").keys() == {label}
+    assert _values(after, "cliproxy_requests_total") == {label: 4}

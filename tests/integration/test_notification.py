@@ -107,3 +107,14 @@ def test_a_limit_warns_becomes_critical_and_is_reset_and_a_dead_exporter_is_all_
         gone = stack.next(alertname="CliproxyExporterAbsent")
         assert gone["status"] == "firing"
         stack.nothing_more(evaluations=5)
+
+
+def test_a_limit_warns_when_the_proxy_is_subscribed_to(tmp_path: Path) -> None:
+    with running_stack(VERSION_LINES[-1], tmp_path, limits=LIMITS, seconds=SECONDS, source="subscribe") as programs:
+        stack = _Told(programs)
+        stack.prometheus.wait_for('cliproxy_limit_used_ratio{limit="team"}')
+        wait_until(lambda: programs.proxy.counts().subscribers == 1)
+        stack.request(50)
+        warning = stack.next(alertname="CliproxyLimitReached", severity="warning", limit="team")
+        assert warning["annotations"]["summary"] == "team: 50% of its requests used"
+        assert programs.proxy.counts().pushed == 50

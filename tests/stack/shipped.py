@@ -105,7 +105,13 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    line: str, folder: Path, *, limits: str, seconds: float | None = None, rules: dict[str, str] | None = None
+    line: str,
+    folder: Path,
+    *,
+    limits: str,
+    seconds: float | None = None,
+    rules: dict[str, str] | None = None,
+    source: str = "queue",
 ) -> Iterator[Stack]:
     """All of it with the Prometheus of ``line`` and these limits, until the end of the ``with`` block.
 
@@ -127,6 +133,7 @@ def running_stack(
                 proxy_url=server.url,
                 key=MANAGEMENT_KEY,
                 EXPORTER_LIMITS_FILE=str(folder / "limits.yaml"),
+                CLIPROXY_SOURCE=source,
             ) as exporter,
             run_alertmanager(
                 binary,

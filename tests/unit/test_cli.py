@@ -309,6 +309,19 @@ def test_check_config_connects(server: DemoServer, tmp_path: Path) -> None:
     assert server.proxy.counts().popped == 0, "a check took records away"
 
 
+def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
+    server: DemoServer, tmp_path: Path
+) -> None:
+    settings = {**_settings(tmp_path, server.url), "CLIPROXY_SOURCE": "subscribe"}
+    done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "programs that poll its usage queue get nothing" in done.stdout
+    server.proxy.upgrade("v7.1.17")
+    done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
+    assert "A subscription needs CPA 7.0.7 or newer, and not 7.1.17." in done.stdout
+    assert server.proxy.counts().refused_logins == 0
+
+
 def test_check_config_tells_that_publishing_is_off(server: DemoServer, tmp_path: Path) -> None:
     server.proxy.publishing = False
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))

@@ -48,6 +48,10 @@ class Kept:
             return 1
 
 
+def _no_snapshot(*_: object) -> None:
+    pytest.fail("A queue has no snapshot.")
+
+
 def _poll(client: ProxyClient, kept: Callable[[bytes | bytearray], int]) -> bool:
     """Whether the queue was emptied."""
 
@@ -55,7 +59,7 @@ def _poll(client: ProxyClient, kept: Callable[[bytes | bytearray], int]) -> bool
         if isinstance(kept, Kept):
             kept.answers_lost.append(answer_lost)
 
-    receiver = Receiver(records=kept, snapshot=lambda *_: pytest.fail("A queue has no snapshot."), taken=note)
+    receiver = Receiver(records=kept, snapshot=_no_snapshot, pushed=kept, taken=note)
     return UsageQueue(client, V0).poll(receiver, 0)
 
 

@@ -61,6 +61,20 @@ aliases:
     assert loaded.sources["proxies.default"] == "c.yaml:3"
 
 
+def test_how_each_proxy_is_read(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path,
+        """
+cliproxy_source: subscribe
+cliproxy_management_key: own-key
+proxies:
+  - {name: a, url: "http://a", management_key: key}
+  - {name: b, url: "http://b", management_key: key, source: Subscribe}
+""",
+    )
+    assert [proxy.source for proxy in loaded.require().proxies] == ["subscribe", "queue", "subscribe"]
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "aliases:\nexporter_port:\n"])
 def test_a_file_that_sets_nothing_is_fine(tmp_path: Path, text: str) -> None:
     assert _load(tmp_path, text).require().exporter_port == 9317
@@ -119,6 +133,13 @@ _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
             "proxies[1].name",
             "1 to 64 of the characters",
             id="a long name",
+        ),
+        pytest.param(
+            _PROXY + "- {name: b, url: 'http://b', management_key: planted, source: resp}",
+            3,
+            "proxies[1].source",
+            "Use one of: queue, subscribe.",
+            id="an unknown source",
         ),
         pytest.param(
             _PROXY + "- {name: b, url: 'http://planted@b', management_key: planted}",

@@ -1,6 +1,7 @@
 """What is wrong, in words: each thing an operator should know has a headline and something to do."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,14 @@ def test_a_gap_is_told_for_a_day() -> None:
     assert _headlines([gap]) == [f"Proxy home was not read for 1 h 6 min until <{_NOW_MS}>"]
     assert "redis-usage-queue-retention-seconds: 3600" in gap.text
     assert _find(flows={"home": flow}, now_ms=_NOW_MS + 86_400_000) == []
+
+
+def test_a_time_without_a_subscription_has_words_of_its_own() -> None:
+    status = replace(_WELL, source_is_pushed=True)
+    flow = Flow(retention_gaps=1, gap_ms=_NOW_MS, gap_seconds=4000)
+    [gap] = _find(statuses=[status], flows={"home": flow}, now_ms=_NOW_MS)
+    assert _headlines([gap]) == [f"Proxy home was not subscribed to for 1 h 6 min until <{_NOW_MS}>"]
+    assert "retention" not in gap.text
 
 
 def test_missed_records_are_told_for_a_day_after_the_last_one() -> None:

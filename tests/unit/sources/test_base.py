@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.sources.detect import parse_version
+from exporter.sources.base import parse_version
 
 
 @pytest.mark.parametrize(

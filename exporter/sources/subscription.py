@@ -1,0 +1,241 @@
+"""Reads a proxy's usage records as a subscriber, beside others, each of whom gets every record.
+
+While anybody subscribes, CPA (7.0.7 and newer, not 7.1.17; seen in 7.2.140, for 8 only in ports of it) puts no record
+into its queue: it hands each to all subscribers and forgets it. A reader of the queue gets nothing meanwhile, and what
+is published while nobody here subscribes is in the queue or, if there are other subscribers, gone. So the queue is read
+after each beginning of a subscription and while there is none, and each time without one is told as a gap.
+
+CPA keeps 256 records for a subscriber that does not read, then drops it. So a thread of its own reads, whatever the
+polls wait for, and hands over what it holds after ``_HOLD_SECONDS``: with the commit, within 250 ms.
+"""
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+
+import hiredis
+import httpx
+import msgspec
+import structlog
+
+from exporter.errors import ProxyError, ProxyServerError, ProxyUnreachableError
+from exporter.sources.base import Receiver, Version, Way, parse_version
+from exporter.sources.client import ProxyClient
+from exporter.sources.paths import Paths
+from exporter.sources.resp import Reply, RespConnection
+from exporter.sources.responses import Answer, failure
+from exporter.sources.usage_queue import UsageQueue
+
+STARVES = (
+    "While anybody subscribes, programs that poll its usage queue get nothing, and each subscriber gets every record."
+)
+
+_FIRST = Version(7, 0, 7)
+_WITHOUT = Version(7, 1, 17)
+
+_HOLD_SECONDS = 0.1
+"""How long a record waits for others, so that a busy proxy does not cost a commit for each."""
+_MOST_HELD = 500
+_PING_SECONDS = 5.0
+_PONG_SECONDS = 5.0
+"""A connection whose other side is gone swallows records: it is given up when a PING has no answer for so long."""
+_TICK_SECONDS = 0.1
+_BEGIN_SECONDS = 3.0
+_END_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+
+_log = structlog.get_logger("exporter.poller")
+
+
+class _Message(msgspec.Struct):
+    """What tells a record from CPA's own messages (``{"refresh": true}`` and others): it has a time or tokens."""
+
+    timestamp: object = None
+    tokens: object = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class UsageSubscription(UsageQueue):
+    """The queue of a proxy and, where that can be had, a subscription to the records that then bypass it."""
+
+    is_pushed = True
+
+    def __init__(self, client: ProxyClient, paths: Paths) -> None:
+        super().__init__(client, paths)
+        version = parse_version(client.version)
+        self._has_resp = version is None or (version >= _FIRST and version != _WITHOUT)
+        self._why_not = "" if self._has_resp else "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."
+        self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
+        self._fault: Exception | None = None
+        self._number = 0
+        """Of the subscription in force, 0 if there is none."""
+        self._begun_so_far = 0
+        self._emptied_for = 0
+        self._heard_at: float | None = None
+        self._held: list[bytes] = []
+        self._held_since = 0.0
+        self._asked = 0
+        self._caught_up = threading.Event()
+
+    @classmethod
+    def is_offered(cls, client: ProxyClient, paths: Paths, version: Version | None, /) -> bool:
+        return client.subscribes and super().is_offered(client, paths, version)
+
+    @property
+    def way(self) -> Way:
+        if self._number:
+            return Way("subscription", note=STARVES, has_rivals=False)
+        return Way("queue", note=self._why_not and f"It is polled instead of being subscribed to. {self._why_not}")
+
+    def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
+        """Read the queue if it may hold anything, and wait until what has been sent so far is handed over."""
+        if self._fault is not None:
+            fault, self._fault, self._thread = self._fault, None, None
+            raise fault
+        if self._thread is None and self._has_resp and not self.stopping.is_set():
+            self._begun.clear()
+            self._thread = threading.Thread(
+                target=self._run, args=(receiver,), name=f"subscribe-{self.client.name}", daemon=True
+            )
+            self._thread.start()
+            self._begun.wait(_BEGIN_SECONDS)
+        number = self._number
+        if number and number == self._emptied_for:
+            return self._catch_up()
+        is_emptied = super().poll(replace(receiver, records=receiver.pushed), now_ms)
+        if is_emptied:
+            self._emptied_for = number
+        return is_emptied and (not number or self._catch_up())
+
+    def close(self) -> None:
+        super().close()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS + 1.0)
+
+    def connect(self) -> RespConnection:
+        """A connection that CPA has let in. Raises ProxyError."""
+        return self.client.log_in(self._authenticated)
+
+    def _authenticated(self, url: httpx.URL, key: str) -> RespConnection:
+        where = self.client.where
+        with ExitStack() as stack:
+            connection = stack.enter_context(RespConnection(url, where=where))
+            reply = connection.ask("AUTH", key)
+            if reply != b"OK":
+                raise _refusal(reply.args[0] if isinstance(reply, hiredis.ReplyError) else "", where)
+            stack.pop_all()
+            return connection
+
+    # --- the reading thread -------------------------------------------------------------------------------------------
+
+    def _run(self, receiver: Receiver) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self.stopping.is_set():
+            before = self._begun_so_far
+            try:
+                with self.connect() as connection:
+                    self._follow(connection, receiver)
+            except ProxyError as exc:
+                self._tell_why_not(str(exc))
+            except Exception as exc:  # noqa: BLE001 - the next poll raises it, and begins anew
+                self._fault = exc
+                return
+            finally:
+                self._number = 0
+                self._begun.set()
+            pause = _FIRST_PAUSE_SECONDS if self._begun_so_far > before else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            self.stopping.wait(pause)
+
+    def _tell_why_not(self, sentence: str) -> None:
+        if sentence != self._why_not and not self.stopping.is_set():
+            self._why_not = sentence
+            _log.warning(
+                "not_subscribed", proxy=self.client.name, message=f"{sentence} Its queue is polled until this works."
+            )
+
+    def _follow(self, connection: RespConnection, receiver: Receiver) -> None:
+        """Subscribe, and hand over until the connection or the exporter ends."""
+        if self.stopping.is_set():
+            return
+        if not self._begun_so_far:
+            _log.info("subscribing", proxy=self.client.name, message=f"{self.client.where}: {STARVES}")
+        if connection.ask("SUBSCRIBE", "usage") != [b"subscribe", b"usage", 1]:
+            raise ProxyServerError(f"{self.client.where} does not let anybody subscribe to its usage.")
+        now = time.monotonic()
+        receiver.missed(None if self._heard_at is None else now - self._heard_at)
+        self._begun_so_far += 1
+        self._number, self._why_not = self._begun_so_far, ""
+        self._begun.set()
+        self._heard_at = pinged_at = now
+        answered, ends_at = self._asked, None
+        try:
+            while ends_at is None or now < ends_at:
+                if ends_at is None and self.stopping.is_set():
+                    ends_at = now + _END_SECONDS
+                    connection.send("UNSUBSCRIBE")
+                is_silent = self._heard_at < pinged_at
+                if is_silent and now - pinged_at > _PONG_SECONDS:
+                    raise ProxyUnreachableError(f"{self.client.where} did not answer a PING over RESP.")
+                if self._asked != answered or (not is_silent and now - pinged_at >= _PING_SECONDS):
+                    pinged_at = pinged_at if is_silent else now
+                    answered = self._asked
+                    connection.send("PING", str(answered))
+                wait = self._held_since + _HOLD_SECONDS - now if self._held else _TICK_SECONDS
+                replies = connection.receive(min(wait, _TICK_SECONDS))
+                now = time.monotonic()
+                if replies:
+                    self._heard_at = now
+                is_answer = self._take(replies, now)
+                if is_answer or now >= self._held_since + _HOLD_SECONDS or len(self._held) >= _MOST_HELD:
+                    self._hand_over(receiver)
+                if is_answer:
+                    self._caught_up.set()
+        finally:
+            self._hand_over(receiver)
+
+    def _take(self, replies: list[Reply], now: float) -> bool:
+        """Hold the records among ``replies``; whether the PING that a poll waits for is answered."""
+        is_answer = False
+        for reply in replies:
+            match reply:
+                case [b"message", b"usage", bytes(body)]:
+                    if not self._held:
+                        self._held_since = now
+                    self._held += _records_in(body)
+                case [b"pong", bytes(word)]:
+                    is_answer = is_answer or word == str(self._asked).encode()
+        return is_answer
+
+    def _hand_over(self, receiver: Receiver) -> None:
+        held, self._held = self._held, []
+        if held:
+            receiver.pushed(b"[" + b",".join(held) + b"]")
+
+    def _catch_up(self) -> bool:
+        """Wait until what the proxy had sent when it answers a PING is handed over; False if that takes too long."""
+        self._caught_up.clear()
+        self._asked += 1
+        return self._caught_up.wait(_BEGIN_SECONDS)
+
+
+def _records_in(body: bytes) -> list[bytes]:
+    """The record in a message as one element of JSON; none in CPA's own messages."""
+    try:
+        message = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [msgspec.json.encode(body.decode(errors="replace"))]  # which counts as one record that cannot be read
+    return [body] if message.timestamp is not None or message.tokens is not None else []
+
+
+def _refusal(text: str, where: str) -> ProxyError:
+    """What CPA's answer to AUTH means: its words over HTTP, behind an ``ERR``."""
+    if "home mode" in text or "mTLS" in text:
+        return ProxyServerError(f"{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.")
+    status = 401 if "invalid management key" in text else 403
+    answer = Answer(status=status, headers={}, body=msgspec.json.encode({"error": text}))
+    return failure(answer, where=where, path="AUTH", accept=()) or ProxyServerError(f"{where} refused AUTH over RESP.")

@@ -1,0 +1,30 @@
+"""Records by their identity: what a proxy handed out, compared with what a ledger holds."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from exporter.normalize.queue import normalize
+from exporter.normalize.wire import decode_line
+from exporter.records import UNKNOWN_CREDENTIAL, UsageRecord
+from tests.stack.running import ledger_file
+
+Identity = tuple[int, int]
+
+
+def identity_of(raw: bytes) -> Identity:
+    """The identity of a wire record of the proxy ``default``, if no equal one was booked before it."""
+    record = normalize(
+        decode_line(raw),
+        proxy="default",
+        received_ms=int(time.time() * 1000),
+        facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL,
+    )
+    assert isinstance(record, UsageRecord)
+    return record.ts_ms, record.fingerprint
+
+
+def booked_in(data_dir: Path) -> Counter[Identity]:
+    """The identities of all entries. A record that was booked twice stands here under one that no proxy has sent."""
+    with ledger_file(data_dir) as connection:
+        return Counter(connection.execute("select ts_ms, fingerprint from entry").fetchall())

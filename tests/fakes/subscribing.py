@@ -1,0 +1,130 @@
+"""Another program that subscribes to a proxy's records, and a line to the proxy that can break or go dead."""
+
+import contextlib
+import json
+import socket
+import threading
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import hiredis
+
+from exporter.simulator.world import MANAGEMENT_KEY
+
+_CHUNK = 65_536
+
+
+class RespClient:
+    """Speaks RESP to a server: one command, one reply."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self.socket = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+        self._reader = hiredis.Reader()
+
+    def ask(self, *words: str) -> Any:
+        self.socket.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w.encode()) for w in words))
+        return self.reply()
+
+    def reply(self) -> Any:
+        """The next reply; an error of the server as its text. Raises EOFError if it has closed the connection."""
+        while (reply := self._reader.gets()) is False:
+            chunk = self.socket.recv(_CHUNK)
+            if not chunk:
+                raise EOFError
+            self._reader.feed(chunk)
+        return str(reply) if isinstance(reply, hiredis.ReplyError) else reply
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+class OtherSubscriber:
+    """A dashboard that subscribes, and keeps each record that it gets."""
+
+    def __init__(self, url: str) -> None:
+        self._client = RespClient(url)
+        assert self._client.ask("AUTH", MANAGEMENT_KEY) == b"OK"
+        assert self._client.ask("SUBSCRIBE", "usage") == [b"subscribe", b"usage", 1]
+        self._client.socket.settimeout(None)
+        self.records: list[bytes] = []
+        self._thread = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                kind, _, body = self._client.reply()
+                assert kind == b"message"
+                if "timestamp" in json.loads(body):
+                    self.records.append(body)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._client.socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._client.socket.close()
+
+
+class Line:
+    """A TCP connection to ``url`` for each one to ``self.url``.
+
+    ``cut`` breaks those that are open, ``go_dead`` makes them swallow everything.
+    """
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._target = (address.hostname or "", address.port or 0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._dead: set[socket.socket] = set()
+        self._open: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def go_dead(self) -> None:
+        self._dead |= self._open
+
+    def cut(self) -> None:
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                self._open |= {near, far}
+                for one, other in ((near, far), (far, near)):
+                    thread = threading.Thread(target=self._carry, args=(one, other))
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := one.recv(_CHUNK):
+                if one not in self._dead:
+                    other.sendall(chunk)
+        if one not in self._dead:
+            with contextlib.suppress(OSError):
+                other.shutdown(socket.SHUT_WR)
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for each in (self._listener, *self._open):
+            each.close()

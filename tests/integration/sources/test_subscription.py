@@ -1,0 +1,289 @@
+"""A subscription beside others: nothing lost, nothing twice, and what others alone got while it was away is told."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import KeyRefusedError, ProxyError
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import MANAGEMENT_KEY
+from exporter.sources import subscription
+from exporter.sources.client import ProxyClient
+from exporter.sources.paths import V0
+from exporter.sources.subscription import UsageSubscription
+from tests.benches.identities import booked_in, identity_of
+from tests.benches.polling import WRONG_KEY, Bench, bench_of
+from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
+from tests.fakes.raw import RawServer, head, send
+from tests.fakes.subscribing import Line, OtherSubscriber
+from tests.stack.running import flow_in
+from tests.stack.waiting import wait_until
+
+_BOOKED = "cliproxy_exporter_records_booked_total"
+_GAPS = "cliproxy_exporter_retention_gaps_total"
+_MISSED = "cliproxy_exporter_missed_records_estimate"
+_CHUNK = 50
+
+
+@dataclass
+class _Scene:
+    """A demo proxy at ``url``, and the program that subscribes to it through ``line``."""
+
+    proxy: DemoProxy
+    url: str
+    line: Line
+    bench: Bench
+
+    @property
+    def booked(self) -> int:
+        return flow_in(self.bench.data_dir).booked
+
+    @property
+    def received(self) -> int:
+        return flow_in(self.bench.data_dir).received
+
+    def use(self, records: int) -> None:
+        """Publish no faster than all subscribers read."""
+        for _ in range(0, records, _CHUNK):
+            before = self.proxy.counts()
+            self.bench.publish(_CHUNK)
+            due = before.pushed + _CHUNK * before.subscribers
+            wait_until(lambda due=due: self.proxy.counts().pushed >= due)  # type: ignore[misc]
+
+    def wait_for_subscribers(self, number: int) -> None:
+        wait_until(lambda: self.proxy.counts().subscribers == number)
+
+
+@contextmanager
+def _scene(directory: Path, *, version: str = "v7.2.140", clock: TurnableClock | None = None) -> Iterator[_Scene]:
+    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version, retention_seconds=3600)
+    with (
+        DemoServer(proxy) as server,
+        Line(server.url) as line,
+        bench_of(directory, proxy, url=line.url, clock=clock, source="subscribe") as bench,
+    ):
+        yield _Scene(proxy, server.url, line, bench)
+
+
+def _clock() -> TurnableClock:
+    return TurnableClock(now=time.time())
+
+
+# --- beside others ----------------------------------------------------------------------------------------------------
+
+
+def test_twenty_thousand_records_beside_another_subscriber_over_reconnects(tmp_path: Path) -> None:
+    with _scene(tmp_path) as scene, OtherSubscriber(scene.url) as other:
+        for round_ in range(1, 11):
+            scene.use(2000)
+            wait_until(lambda due=2000 * round_: scene.booked == len(other.records) == due)  # type: ignore[misc]
+            scene.line.cut()
+            scene.wait_for_subscribers(1)
+            scene.wait_for_subscribers(2)
+        assert len(other.records) == 20_000
+        assert booked_in(scene.bench.data_dir) == {identity_of(raw): 1 for raw in other.records}
+        assert scene.proxy.counts().enqueued == 0, "nothing went through the queue"
+        wait_until(lambda: scene.bench.metric(_GAPS) == 10)
+        assert len(scene.bench.logged("event=subscription_gap")) == 10
+
+
+def test_what_only_another_subscriber_got_is_told_and_counted(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene, OtherSubscriber(scene.url) as other:
+        scene.use(100)
+        clock.advance(61)
+        scene.bench.poll()
+        wait_until(lambda: scene.booked == 100)
+        scene.line.cut()
+        scene.wait_for_subscribers(1)
+        scene.use(150)
+        scene.wait_for_subscribers(2)
+        scene.use(50)
+        clock.advance(61)
+        scene.bench.poll()
+        assert len(other.records) == 300
+        got = [*other.records[:100], *other.records[250:]]
+        assert booked_in(scene.bench.data_dir) == {identity_of(raw): 1 for raw in got}
+        assert scene.bench.metric(_GAPS) == 1
+        assert scene.bench.metric(_MISSED) == 150
+        assert scene.bench.logged("event=subscription_gap", "was not subscribed to for")
+        assert "was not subscribed to for" in scene.bench.page
+        assert scene.bench.state == "ok"
+
+
+def test_alone_nothing_is_lost_while_the_connection_is_away(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene:
+        published = 0
+        for _ in range(5):
+            scene.use(100)
+            wait_until(lambda: scene.received == scene.proxy.counts().pushed + scene.proxy.counts().popped)
+            scene.line.cut()
+            scene.wait_for_subscribers(0)
+            scene.bench.publish(70)
+            published += 170
+            scene.wait_for_subscribers(1)
+        clock.advance(61)
+        scene.bench.poll()
+        assert scene.booked == published
+        assert scene.proxy.counts().queued == 0
+        assert (scene.bench.metric(_GAPS), scene.bench.metric(_MISSED)) == (5, 0)
+
+
+def test_records_that_waited_before_the_subscription_are_read(tmp_path: Path) -> None:
+    proxy = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    traffic = Traffic(seed=5, zone=proxy.zone, shape=proxy.shape)
+    proxy.publish(traffic.batch(1200, ending=time.time()))
+    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, source="subscribe") as bench:
+        assert bench.metric(_BOOKED) == 1200
+        assert proxy.counts().subscribers == 1
+
+
+def test_a_clean_stop_keeps_all_that_was_sent_and_the_next_start_tells_the_gap(tmp_path: Path) -> None:
+    with _scene(tmp_path) as scene:
+        scene.use(200)
+        data_dir = scene.bench.data_dir
+    assert flow_in(data_dir).booked == scene.proxy.counts().pushed == 200
+    with _scene(tmp_path) as scene:
+        assert scene.bench.metric(_GAPS) == 1
+        assert scene.bench.logged("event=subscription_gap")
+
+
+# --- at once ----------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_booked_while_a_poll_hangs(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene:
+        scene.use(50)
+        wait_until(lambda: scene.booked == 50)
+        clock.advance(61)
+        scene.proxy.fault(path="auth-files", kind="hang", seconds=60)
+        asked = scene.proxy.requests["auth-files"]
+        scene.bench.exporter.trigger()
+        wait_until(lambda: scene.proxy.requests["auth-files"] > asked)
+        scene.use(50)
+        wait_until(lambda: scene.booked == 100)
+        assert scene.proxy.requests["auth-files"] == asked + 1, "the poll still waits"
+
+
+# --- a connection that is none any more -------------------------------------------------------------------------------
+
+
+def test_a_half_open_connection_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "_PING_SECONDS", 0.2)
+    monkeypatch.setattr(subscription, "_PONG_SECONDS", 0.5)
+    with _scene(tmp_path) as scene:
+        scene.use(50)
+        scene.line.go_dead()
+        scene.bench.publish(10)  # into nothing
+        scene.wait_for_subscribers(2)  # the proxy does not know that the first one is dead
+        scene.bench.publish(40)
+        wait_until(lambda: scene.booked == 90)
+        assert scene.bench.metric(_GAPS) == 1
+
+
+def test_a_restart_of_the_proxy_is_followed(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene:
+        scene.use(100)
+        clock.advance(61)
+        scene.bench.poll()
+        scene.proxy.restart()
+        scene.wait_for_subscribers(1)
+        scene.use(50)
+        clock.advance(61)
+        scene.bench.poll()
+        assert scene.booked == 150
+        assert scene.bench.metric("cliproxy_exporter_restarts_detected_total") == 1
+        assert scene.bench.metric("cliproxy_proxy_info", source="subscription-v0") == 1
+
+
+def test_calls_that_fail_do_not_end_the_subscription(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, clock=clock) as scene:
+        clock.advance(61)
+        scene.proxy.fault(path="config", kind="status", status=502)
+        scene.proxy.fault(path="api-key-usage", kind="cut")
+        scene.proxy.fault(path="*", kind="cut", times=3)
+        scene.bench.poll(2)
+        clock.advance(61)
+        scene.bench.poll(2)
+        scene.use(50)
+        wait_until(lambda: scene.booked == 50)
+        assert scene.bench.metric(_GAPS) == 0
+        assert scene.proxy.counts().subscribers == 1
+
+
+# --- where there is no RESP -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        ("v7.0.6", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."),
+        ("v7.1.17", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."),
+    ],
+)
+def test_a_version_without_it_is_polled_with_a_sentence(tmp_path: Path, version: str, sentence: str) -> None:
+    with _scene(tmp_path, version=version) as scene:
+        scene.bench.publish(30)
+        scene.bench.poll()
+        assert scene.booked == 30
+        assert scene.bench.state == "ok"
+        assert sentence in scene.bench.page
+        assert scene.bench.metric("cliproxy_proxy_info", source="queue-v0") == 1
+
+
+def test_an_upgrade_brings_the_subscription(tmp_path: Path) -> None:
+    clock = _clock()
+    with _scene(tmp_path, version="v7.0.6", clock=clock) as scene:
+        scene.proxy.upgrade("v7.2.140")
+        clock.advance(61)
+        scene.bench.poll(2)
+        scene.use(50)
+        wait_until(lambda: scene.booked == 50)
+        assert scene.proxy.counts().subscribers == 1
+
+
+def test_an_unknown_version_is_asked(tmp_path: Path) -> None:
+    with _scene(tmp_path) as scene:
+        scene.proxy.upgrade("v7.1.17", shown_version="dev")
+        scene.bench.poll(2)
+        assert scene.bench.logged("event=not_subscribed", "has RESP switched off")
+        assert "has RESP switched off" in scene.bench.page
+
+
+def test_a_reverse_proxy_that_hands_on_http_alone() -> None:
+    answer = head("400 Bad Request") + b"not HTTP"
+    with RawServer(send(answer)) as server, pytest.raises(ProxyError, match="A reverse proxy hands on HTTP alone"):
+        _source(server.url).connect()
+
+
+# --- the key ----------------------------------------------------------------------------------------------------------
+
+
+def _source(url: str, *, key: str = MANAGEMENT_KEY, store: MemoryRefusals | None = None) -> UsageSubscription:
+    guard = make_guard(store=store, url=url, key=key)
+    return UsageSubscription(ProxyClient(name="default", url=url, key=key, guard=guard, subscribes=True), V0)
+
+
+def test_a_refused_login_counts_in_the_guards_budget() -> None:
+    proxy, store = DemoProxy(key=MANAGEMENT_KEY), MemoryRefusals()
+    with DemoServer(proxy) as server:
+        source = _source(server.url, key=WRONG_KEY, store=store)
+        for _ in range(3):
+            with pytest.raises(KeyRefusedError):
+                source.connect()
+        assert proxy.counts().refused_logins == 1
+        with pytest.raises(KeyRefusedError):
+            source.client.get(V0.config)
+        assert proxy.counts().refused_logins == 1, "over HTTP, too, it is not tried again"
+    (refused,) = store.load()
+    assert refused.count == 1
