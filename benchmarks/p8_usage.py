@@ -19,7 +19,7 @@ from benchmarks.report import Section
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.booking import sum_all
+from exporter.ledger.store.booking import roll_up
 from exporter.ledger.store.checksums import number_of_row
 from exporter.ledger.store.day_sums import forget_all_days
 from exporter.limits.board import LimitBoard
@@ -44,9 +44,9 @@ _GENERATE = """
 insert into entry (ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms,
                    ttft_ms, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd)
 with recursive numbers (n) as (values (?) union all select n + 1 from numbers where n + 1 < ?)
-select ? + n * ?, n, 1 + (random() & 0x7fffffff) % ?, 1, 0, 1 + n % 2, 1, 1, iif(n % 20, '', '429'), '', 1500, 300,
+select ? + n * ?, n, series, 1, 0, 1 + series % 2, 1, 1, iif(n % 20, '', '429'), '', 1500, 300,
        100 + n % 1000, 10000 + n % 5000, n % 300, 200 + n % 900, n % 100, 0, 12345678 + n % 987654
-from numbers
+from (select n, 1 + (n * 2654435761 % 4294967296 >> 8) % ? as series from numbers)
 """
 _PAGES = {
     "/usage": "/usage, 30 days by model",
@@ -106,12 +106,12 @@ def _generate(folder: Path, entries: int) -> None:
         connection.execute(f"delete from {table}")  # noqa: S608 - names of ours
     for start in range(0, entries, _CHUNK):
         end = min(start + _CHUNK, entries)
+        connection.execute("begin")
         connection.execute(_GENERATE, (start, end, first_ms, step_ms, series))
-    connection.execute("begin")
-    sum_all(connection)
+        (last,) = connection.execute("select max(id) from entry").fetchone()
+        roll_up(connection, last - (end - start) + 1, last)
+        connection.execute("commit")
     forget_all_days(connection)
-    connection.execute("update installation set unbooked_entries = ?", (entries - _LABEL_SETS,))
-    connection.execute("commit")
     connection.close()
 
 

@@ -144,7 +144,7 @@ def book_entries(
         ttft=connection.execute(_ADD_TTFT, (before,)).fetchall(),
         extra=sum(record.extra for record, _ in records) if live else 0,
     )
-    connection.execute(_ADD_ROLLUP, (before + 1, _LAST_ID))
+    roll_up(connection, before + 1, _LAST_ID)
     forget_days(connection, min(buckets), max(buckets))
     booked.new_series = [key for key in _keys(booked) if not totals.known(key)]
     store_pending_zero(connection, booked.new_series)
@@ -159,7 +159,7 @@ def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) ->
     (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
     numbered = [entry._replace(id=lowest - place) for place, entry in enumerate(entries, 1)]
     inserted = connection.executemany(_INSERT_RESTORED, numbered).rowcount if numbered else 0
-    connection.execute(_ADD_ROLLUP, (lowest - len(numbered), lowest - 1))
+    roll_up(connection, lowest - len(numbered), lowest - 1)
     forget_all_days(connection)
     count_unbooked(connection, inserted)
     return inserted
@@ -174,8 +174,13 @@ def sum_all(connection: sqlite3.Connection) -> None:
     """Add all entries to all sums, inside the caller's transaction."""
     for statement in (_ADD_TOTALS, _ADD_FAILED, _ADD_UNPRICED, _ADD_LATENCY, _ADD_TTFT):
         connection.execute(statement, (_FIRST_ID,)).fetchall()
-    connection.execute(_ADD_ROLLUP, (_FIRST_ID, _LAST_ID))
+    roll_up(connection, _FIRST_ID, _LAST_ID)
     forget_all_days(connection)
+
+
+def roll_up(connection: sqlite3.Connection, first_id: int, last_id: int) -> None:
+    """Add the entries with these ids to the roll-up, inside the caller's transaction."""
+    connection.execute(_ADD_ROLLUP, (first_id, last_id))
 
 
 def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
