@@ -13,7 +13,8 @@ from typing import Protocol
 
 from exporter.errors import SettingsError
 from exporter.settings import validators
-from exporter.settings.model import DEFAULT_PROXY, Declared, DefaultProxy, ProxySettings, Settings, declared
+from exporter.settings.declared import Declared, declared
+from exporter.settings.model import DEFAULT_PROXY, DefaultProxy, ProxySettings, Settings
 from exporter.settings.problems import Problem
 from exporter.settings.sources import Findings, RawValue, checked, one_secret, read_dotenv, read_environment
 from exporter.settings.yaml_file import read_yaml

@@ -7,7 +7,6 @@ is valid and never changes. Its text never shows a secret: keys, e-mail addresse
 
 import datetime
 import zoneinfo
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,8 +46,15 @@ _Alias = Annotated[
 ]
 
 
+_Quotas = Literal["passive", "active"]
+_QuotasCheck = BeforeValidator(validators.choice("passive", "active"))
+
+
 class ProxySettings(Row):
-    """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key."""
+    """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key.
+
+    ``quotas`` is EXPORTER_QUOTAS for this proxy alone.
+    """
 
     name: Annotated[str, BeforeValidator(validators.proxy_name)]
     url: Annotated[str, BeforeValidator(validators.proxy_url)]
@@ -56,6 +62,7 @@ class ProxySettings(Row):
         _ManagementKey,
         Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
     ]
+    quotas: Annotated[_Quotas, _QuotasCheck] | None = None
 
 
 class ClientAlias(Row):
@@ -263,6 +270,16 @@ class Settings(Row):
             "An edit takes effect within seconds; one with a mistake is not used.",
         ),
     ] = None
+    exporter_quotas: Annotated[
+        _Quotas,
+        _QuotasCheck,
+        SettingMeta(
+            kind="passive or active",
+            help="How the windows that providers themselves report are known. passive: from their answers to your "
+            "requests, which tell of Claude and Codex. active: idle accounts are also asked, seldom, through the "
+            "proxy; docs/limits.md says how.",
+        ),
+    ] = "passive"
     exporter_max_label_sets: Annotated[
         int,
         BeforeValidator(validators.whole_number(1)),
@@ -347,6 +364,10 @@ class Settings(Row):
             return datetime.timezone(datetime.timedelta(hours=self.timezone_offset_hours))
         return datetime.UTC
 
+    def asks_for_quotas(self, proxy: ProxySettings) -> bool:
+        """Whether the providers of this proxy's accounts are asked for their windows."""
+        return (proxy.quotas or self.exporter_quotas) == "active"
+
     def secret_values(self) -> list[str]:
         """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""
         secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key]
@@ -355,41 +376,3 @@ class Settings(Row):
         for credential in self.aliases.credentials:
             secrets += [credential.key, credential.email, credential.file]
         return [value.get_secret_value() for value in secrets if value is not None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declared:
-    """One setting as declared above. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none."""
-
-    yaml_name: str
-    default: str
-    section: str
-    meta: SettingMeta
-
-    @property
-    def env_name(self) -> str:
-        return self.yaml_name.upper()
-
-    @property
-    def file_name(self) -> str:
-        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
-        return f"{self.env_name}_FILE" if self.meta.secret else ""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names in the environment."""
-        return tuple(name for name in (self.env_name, self.meta.also, self.file_name) if name)
-
-
-def declared() -> Iterator[Declared]:
-    """All settings that have a name in the environment, in the order of the reference page."""
-    section = ""
-    for model in (DefaultProxy, Settings):
-        for name, field in model.model_fields.items():
-            for meta in field.metadata:
-                if isinstance(meta, SettingMeta):
-                    section = meta.section or section
-                    default = "" if field.default in (None, ()) else str(field.default)
-                    if isinstance(field.default, bool):
-                        default = default.lower()
-                    yield Declared(yaml_name=name, default=default, section=section, meta=meta)

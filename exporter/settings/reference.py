@@ -3,7 +3,8 @@
 import textwrap
 from itertools import groupby
 
-from exporter.settings.model import Declared, SettingMeta, declared
+from exporter.settings.declared import Declared, declared
+from exporter.settings.model import SettingMeta
 
 _INTRODUCTION = """\
 # Settings
@@ -28,7 +29,7 @@ _YAML = """\
 Several proxies, and aliases: names that are shown instead of masked labels. A proxy has a `name` (1 to 64 of the
 characters `A-Z a-z 0-9 _ . -`; it is the label `proxy`, and a renamed proxy is a new proxy), a `url`, and either
 `management_key` or `management_key_file`. The name `default` is the proxy of `CLIPROXY_MANAGEMENT_KEY`. Each server is
-configured once, because its usage queue can have one reader only.
+configured once, because its usage queue can have one reader only. `quotas` is `EXPORTER_QUOTAS` for this proxy alone.
 
 An alias has 1 to 100 printable characters and is unique among clients, and among credentials. A client is named by
 `key` or `key_file` (the key with which it calls the proxy), a credential by exactly one of `key` (an upstream API key),
@@ -44,6 +45,7 @@ proxies:
   - name: office
     url: https://cpa.example.com
     management_key_file: secrets/office
+    quotas: active
 
 aliases:
   clients:

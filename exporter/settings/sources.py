@@ -17,7 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from exporter.settings.model import declared
+from exporter.settings.declared import declared
 from exporter.settings.problems import Problem, nearest, problem_of, read_text
 
 ENVIRONMENT = "environment"

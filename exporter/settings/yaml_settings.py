@@ -13,7 +13,8 @@ from pydantic import (
     WrapValidator,
 )
 
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias, Declared, ProxySettings, declared
+from exporter.settings.declared import Declared, declared
+from exporter.settings.model import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.problems import Problem, wrong
 from exporter.settings.sources import RawValue, one_secret
 from exporter.settings.yaml_file import Items, Mapping, Node, Text

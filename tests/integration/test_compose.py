@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from exporter.settings.load import load_settings
-from exporter.settings.model import declared
+from exporter.settings.declared import declared
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.settings.load import load_settings
-from exporter.settings.model import declared
+from exporter.settings.declared import declared
 from exporter.settings.reference import env_example, settings_markdown
 
 ROOT = Path(__file__).parents[3]
