@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from exporter.quotas.asking import Asked
 from exporter.quotas.claude import CLAUDE
 from exporter.quotas.codex import CODEX
 from exporter.quotas.meta import META
@@ -12,3 +13,6 @@ PROVIDERS: Mapping[str, QuotaProvider] = {
     "codex": CODEX,
     "meta": META,
 }
+
+ASKED: Mapping[str, Asked] = {}
+"""The providers that can be asked for the windows of an account."""

@@ -20,6 +20,8 @@ SAME_RESET_MS = 120_000
 """Resets given in seconds from now move a little with each answer."""
 ACCOUNT = "account"
 """The window of an account that is refused without a word about which of its windows is full."""
+UNTOLD = "unknown"
+"""A window whose length the provider does not tell."""
 
 _NEARLY_WHOLE = 180
 _HIGHEST_RATIO = 1000.0
@@ -37,7 +39,8 @@ class Reading(msgspec.Struct, frozen=True):
     counts only together with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected`` or empty
     for not said.
     ``inferred``: a value was derived, as a reset that was given in seconds from now; ``ratio_inferred``: the share
-    was, from a refusal. ``source``: ``header`` or ``auth_files``.
+    was, from a refusal. ``source``: ``header``, ``auth_files`` or ``active``.
+    ``used_nano_usd`` and ``limit_nano_usd``: of a cap on money, for example on extra usage, what is spent of how much.
     """
 
     window: str
@@ -50,6 +53,8 @@ class Reading(msgspec.Struct, frozen=True):
     inferred: bool
     source: str
     ratio_inferred: bool = False
+    used_nano_usd: int | None = None
+    limit_nano_usd: int | None = None
 
     @property
     def ends_ms(self) -> int | None:
