@@ -22,6 +22,7 @@ from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
 from exporter.ledger.store.price_feed import LedgerPriceFeed
+from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import reject_line
 from exporter.ledger.store.replay import queue_rejected
@@ -49,8 +50,6 @@ from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.sources.loss_detection import LossDetector
-
-_SUCCESS_STORED_EVERY_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,7 @@ class Ledger:
             self.dictionary.load(connection)
             self.totals.load(connection)
             self.quotas.load(connection)
+        self.quota_asks = QuotaAsks(self._database, self.quotas)
         self.measure()
 
     def measure(self) -> None:
@@ -238,7 +238,7 @@ class Ledger:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
         return self.dictionary.resolved(series.credential).id
 
-    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
+    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
         """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``.
 
         On disk it may be a minute old: a sync for every poll of an idle proxy would be most of what the disk does.

@@ -19,10 +19,9 @@ QuotaKey = tuple[int, str, str]
 """credential, window, scope"""
 
 _KEY = ("credential", "window", "scope")
-_DETAIL = ("ratio_inferred", "fell_from", "fell_reset_ms")
 _MONEY = ("used_nano_usd", "limit_nano_usd")
-"""Not stored yet: nothing reads them so far."""
-_READ = tuple(name for name in Reading.__struct_fields__ if name not in (*_DETAIL, *_MONEY))
+_DETAIL = ("ratio_inferred", *_MONEY, "fell_from", "fell_reset_ms")
+_READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
 _TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
 _SAVES = [
     f"insert or replace into {table} ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
@@ -157,6 +156,6 @@ def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
 
 
 def _window(row: Mapping[str, Any]) -> QuotaWindow:
-    told = {name: row[name] for name in _READ} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    told = {name: row[name] for name in (*_READ, *_MONEY)} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
     fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
     return QuotaWindow(Reading(**told), row["early_resets"], fell)

@@ -173,7 +173,7 @@ def _take_back(file: Path, version: int) -> None:
     with sqlite3.connect(file) as connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f"drop trigger {trigger}")
-        for step in MIGRATIONS[version:]:
+        for step in reversed(MIGRATIONS[version:]):
             for table in re.findall(r"create table (\w+)", step):
                 connection.execute(f"drop table {table}")
             for table, column in re.findall(r"alter table (\w+) add column (\w+)", step):
