@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.errors import LedgerError
-from exporter.history.claims import proxy_fingerprint
+from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limit_configs import config_task
@@ -21,6 +21,7 @@ from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
+from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
@@ -33,6 +34,7 @@ from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.limits.yaml_source import UserLimits
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
+from exporter.metrics.quotas import QuotaMetrics
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
@@ -40,7 +42,8 @@ from exporter.proxy_status import ProxyStatus
 from exporter.scheduler import Loop, Worker
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.auth_guard import KeyGuard
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.quota_calls import TIMEOUTS
 from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
@@ -105,6 +108,20 @@ class Exporter:
             )
             for client in self._clients
         ]
+        labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
+        self.asker = QuotaAsker(
+            statuses=self.statuses,
+            clients={
+                proxy.name: connect(proxy, self._ledger, clock, TIMEOUTS)
+                for proxy in settings.proxies
+                if settings.asks_for_quotas(proxy)
+            },
+            ledger=self._ledger,
+            labels=labels,
+            clock=clock,
+            observer=QuotaMetrics(registry),
+        )
+        asking = Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS)
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
         self._birth_seconds = float(settings.exporter_series_birth_seconds)
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
@@ -113,26 +130,23 @@ class Exporter:
         self._stopping = threading.Event()
         self._ledger_problem = ""
         self._clock = clock
-        labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
         self.limits = open_limits(settings, self._ledger, labels, clock)
         self._remote = open_remote(settings)
-        self._history = (
-            None
-            if self._remote is None
-            else open_history(
-                settings,
-                remote=self._remote,
-                ledger=self._ledger,
-                labels=labels,
-                pseudonym=pseudonyms.of,
-                limits=self.limits,
-                pricer=pricer,
-                clock=clock,
-                stopping=self._stopping.is_set,
-            )
+        self._history = open_history(
+            settings,
+            remote=self._remote,
+            ledger=self._ledger,
+            labels=labels,
+            pseudonym=pseudonyms.of,
+            limits=self.limits,
+            pricer=pricer,
+            clock=clock,
+            stopping=self._stopping.is_set,
         )
-        self._historians = _history_workers(self._history)
-        self._writers = [upkeep, retention, *self._poll_workers, *self._historians]
+        self._historians = (
+            [] if self._history is None else [Worker("history", self._history.work, lambda: INTERVAL_SECONDS)]
+        )
+        self._writers = [upkeep, retention, asking, *self._poll_workers, *self._historians]
         self._workers = [*self._writers, *_price_workers(self.prices)]
         self._loop = Loop(self._workers)
         exposition = Exposition(
@@ -142,6 +156,7 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
+            next_asked=lambda: self.asker.next_ms,
             clock=clock,
             registry=registry,
         )
@@ -153,6 +168,7 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
+            unasked=lambda: self.asker.unknown,
             clock=clock,
         )
         token = settings.exporter_token
@@ -199,6 +215,7 @@ class Exporter:
             worker.stop()
         for poller in self._pollers:
             poller.stop()
+        self.asker.stop()
         if self.prices.feed is not None:
             self.prices.feed.stop()
         if self._history is not None:
@@ -218,6 +235,7 @@ class Exporter:
             for poller, client in zip(self._pollers, self._clients, strict=True):
                 poller.finish()
                 client.close()
+            self.asker.close()
             self._ledger.close()
             if self._remote is not None:
                 self._remote.close()
@@ -308,22 +326,10 @@ def open_remote(settings: Settings) -> Remote | None:
     return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
 
 
-def proxy_signs(settings: Settings) -> dict[str, str]:
-    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
-    key = settings.supabase_secret_key
-    if key is None:
-        return {}
-    return {
-        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
-        for proxy in settings.proxies
-        for management_key in [proxy.management_key.get_secret_value()]
-    }
-
-
 def open_history(
     settings: Settings,
     *,
-    remote: Remote,
+    remote: Remote | None,
     ledger: Ledger,
     labels: Labels,
     pseudonym: Pseudonym,
@@ -331,8 +337,10 @@ def open_history(
     pricer: Pricer,
     clock: Clock,
     stopping: Callable[[], bool],
-) -> History:
-    """The history of these settings."""
+) -> History | None:
+    """The history of these settings, None without one."""
+    if remote is None:
+        return None
     return History(
         remote=remote,
         ledger=ledger,
@@ -363,7 +371,7 @@ def open_pseudonyms(settings: Settings) -> Pseudonyms:
     )
 
 
-def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
+def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeouts | None = None) -> ProxyClient:
     """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
     ledger.register(proxy.name)
     key = proxy.management_key.get_secret_value()
@@ -376,7 +384,7 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
         store=ledger.refusals,
         clock=clock,
     )
-    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard)
+    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard, timeouts=timeouts)
 
 
 def _price_workers(prices: PriceLayers) -> list[Worker]:
@@ -385,10 +393,6 @@ def _price_workers(prices: PriceLayers) -> list[Worker]:
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers
-
-
-def _history_workers(history: History | None) -> list[Worker]:
-    return [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
 
 
 def _poll_worker(poller: Poller) -> Worker:

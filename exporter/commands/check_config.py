@@ -2,10 +2,11 @@
 
 import click
 
-from exporter.app import connect, open_ledger, open_remote, proxy_signs
+from exporter.app import connect, open_ledger, open_remote
 from exporter.clock import Clock, SystemClock
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
 from exporter.errors import ProxyError
+from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.ledger import Ledger
 from exporter.settings.load import no_proxy_sentence

@@ -7,6 +7,9 @@ from exporter import formats
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 
 _DASH = "\N{EN DASH}"
+_OLD_MS = 900_000
+"""A provider's window that was read before is shown with its age: no account in use, and none that is asked for, is
+read less often as long as all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ class LimitRow:
         span = self.window.window
         time = f"per {span}" if span in ("day", "week", "month") else f"{span} window"
         proxy = self.window.proxy if self.names_proxy else ""
-        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy) if part)
+        age_ms = self.now_ms - self.window.observed_ms
+        read = f"read {formats.since(age_ms / 1000)}" if age_ms >= _OLD_MS else ""
+        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy, read) if part)
 
     @property
     def level(self) -> Literal["fine", "warning", "critical"]:

@@ -1,5 +1,8 @@
 """The credentials in the last inventory: built anew at each scrape, so a vanished account vanishes here, too."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from prometheus_client import Metric
 
 from exporter.clock import Clock
@@ -9,6 +12,7 @@ from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
 from exporter.metrics.family import counter, gauge, samples_of
 from exporter.proxy_status import Statuses
+from exporter.quotas.told import Told
 
 _CREDENTIAL = CredentialLabels._fields
 _STATUSES = ("active", "error", "disabled", "other")
@@ -33,7 +37,8 @@ CREDENTIAL_RETRY = gauge(
 CREDENTIAL_INFO = gauge(
     "cliproxy_credential_info",
     (*_CREDENTIAL, "auth_index", "plan", "auth_type"),
-    "Facts about a credential, always 1. auth_index is the proxy's own handle; plan is known for Codex only.",
+    "Facts about a credential, always 1. auth_index is the proxy's own handle; plan is known for Codex, and for others"
+    " whose providers are asked (EXPORTER_QUOTAS).",
 )
 CREDENTIAL_ATTEMPTS = counter(
     "cliproxy_credential_attempts",
@@ -43,8 +48,10 @@ CREDENTIAL_ATTEMPTS = counter(
 )
 
 
-def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
-    """State of the credentials in the last inventory."""
+def credential_families(
+    labels: Labels, statuses: Statuses, clock: Clock, told: Mapping[int, Told] = MappingProxyType({})
+) -> list[Metric]:
+    """State of the credentials in the last inventory; ``told`` is what their providers told of them."""
     up, state, retry, info = made = samples_of(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_INFO)
     now_ms = clock.now() * 1000
     for status in statuses():
@@ -57,7 +64,8 @@ def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> lis
             is_up = account.is_up(now_ms)
             if is_up is not None and key in known:
                 continue
-            facts = {"auth_index": account.auth_index, "plan": account.plan, "auth_type": account.auth_type}
+            plan = told.get(id_, Told()).plan or account.plan
+            facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
             if (*key, *facts.values()) in known:
                 continue  # one key listed twice
             known.add((*key, *facts.values()))

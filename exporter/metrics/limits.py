@@ -42,6 +42,12 @@ LIMIT_INFERRED = gauge(
     LIMIT_LABELS,
     "1 where a provider refused a request without telling the used share, which is then taken as 1. Absent elsewhere.",
 )
+LIMIT_SOURCE = gauge(
+    "cliproxy_limit_source_info",
+    (*LIMIT_LABELS, "source"),
+    "How a provider's window is known, always 1. header: from its answer to a request; signal: from what the proxy"
+    " keeps of such answers; active: from an answer to a question about the account.",
+)
 LIMIT_EARLY_RESETS = counter(
     "cliproxy_limit_early_resets",
     ProviderWindow._fields,
@@ -51,7 +57,7 @@ LIMIT_EARLY_RESETS = counter(
 
 def limit_families(board: LimitBoard) -> list[Metric]:
     """All limits as they were at the last look. What is not known of a window is absent."""
-    used_ratio, used, budget, threshold, start, reset, observed, inferred, early = made = samples_of(
+    used_ratio, used, budget, threshold, start, reset, observed, inferred, source, early = made = samples_of(
         LIMIT_USED_RATIO,
         LIMIT_USED,
         LIMIT_BUDGET,
@@ -60,6 +66,7 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         LIMIT_RESET,
         LIMIT_OBSERVED,
         LIMIT_INFERRED,
+        LIMIT_SOURCE,
         LIMIT_EARLY_RESETS,
     )
     for window in board.current.windows:
@@ -72,6 +79,7 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         for moment, at_ms in ((start, window.start_ms), (reset, window.reset_ms), (observed, window.observed_ms)):
             moment.add(None if at_ms is None else at_ms / 1000, **labels)
         inferred.add(1 if window.inferred else None, **labels)
+        source.add(1 if window.source else None, **labels, source=window.source)
     for counted, number in board.current.early_resets.items():
         early.add(number, **counted._asdict())
     return [*made]

@@ -76,6 +76,8 @@ class ProxyClient:
     ) -> None:
         parsed = _parse(url, name)
         self.name = name
+        self.network = "" if _is_local(parsed.host) else parsed.host
+        """The host of its URL, empty for the local network: proxies with the same one share an outgoing address."""
         self._base = url.rstrip("/")
         self._where = f"Proxy {name!r} at {self._base}"
         self._guard = guard
@@ -92,7 +94,7 @@ class ProxyClient:
         self._client = httpx.Client(
             transport=transport,
             verify=context,
-            trust_env=not _is_local(parsed.host),
+            trust_env=bool(self.network),
             follow_redirects=False,
             timeout=httpx.Timeout(self._timeouts.read, connect=self._timeouts.connect),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),

@@ -6,6 +6,7 @@ nothing from anywhere, and its policy forbids whatever a name from outside might
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -60,6 +61,7 @@ class Page:
     limits: LimitBoard
     clock: Clock
     history: HistoryState = lambda: None
+    unasked: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
     def answer(self) -> Response:
         """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
@@ -108,6 +110,7 @@ class Page:
                 limit_problems=self.limits.problems,
                 unmatched_limits=self.limits.current.unmatched,
                 history=history,
+                unasked=tuple(name for names in self.unasked().values() for name in names),
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
                 now_ms=now_ms,

@@ -58,11 +58,13 @@ def find_problems(
     moment: Callable[[float], str],
     now_ms: float = 0,
     history: HistoryStatus | None = None,
+    unasked: tuple[str, ...] = (),
 ) -> list[Problem]:
     """Everything that is wrong, the worst first.
 
     ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
-    sentences, ``unmatched_limits`` the ids of limits against which nothing counts.
+    sentences, ``unmatched_limits`` the ids of limits against which nothing counts. ``unasked`` are the accounts whose
+    windows would be known if their providers were asked.
     """
     found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
@@ -97,6 +99,17 @@ def find_problems(
                 text="Compare their provider, models, credential, client and proxy with the labels in /metrics."
                 " Limits:",
                 names=unmatched_limits,
+            )
+        )
+    if unasked:
+        found.append(
+            Problem(
+                severity="note",
+                title=f"The windows of {formats.count(len(unasked))} account{'' if len(unasked) == 1 else 's'} are not"
+                " known",
+                text="With EXPORTER_QUOTAS=active their providers would be asked, seldom and through the proxy."
+                " Accounts:",
+                names=unasked,
             )
         )
     if history is not None:

@@ -156,6 +156,7 @@ def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
 
 
 def _window(row: Mapping[str, Any]) -> QuotaWindow:
-    told = {name: row[name] for name in (*_READ, *_MONEY)} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    flags = {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    told = {name: row[name] for name in (*_READ, *_MONEY)} | flags
     fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
     return QuotaWindow(Reading(**told), row["early_resets"], fell)
