@@ -13,9 +13,6 @@ import msgspec
 
 from exporter.quotas.reading import Answer, Reading
 
-OTHER = "other"
-"""A plan or scope that has no name in our lists: what a provider writes there may be anybody's."""
-
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9.:-]{0,98}").fullmatch
 
@@ -69,7 +66,7 @@ class Balance(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer says. What is not mentioned is "not said", never 0, and never gone.
 
-    ``plan`` is one of a few words, ``OTHER`` among them; empty for not said. ``reset_credits``: how many times the
+    ``plan`` is one of a few words, ``other`` among them; empty for not said. ``reset_credits``: how many times the
     user may reset a window at once (Codex). ``elsewhere_ratio``: of what is used of the week of a Claude account, the
     share that was used on other surfaces than Claude Code, so not through the proxy.
     ``refusal`` is None if there was an answer; then ``retry_after_s`` is None as well. ``retry_after_s``: how long the

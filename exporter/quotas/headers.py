@@ -6,11 +6,8 @@ from typing import Any
 
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.reading import DAY, LATEST_RESET_MS, Answer, Reading, bounded, fullest, header
-from exporter.quotas.values import MAX_VALUE, instant
+from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest, header, plausible
 
-_MOST_AHEAD_MS = 300_000
-"""By how much a clock may be ahead of ours: until then a reading of such a moment shuts out all others."""
 _MAX_MODELS = 256
 
 
@@ -29,7 +26,7 @@ def read_headers(
     Of two windows with the same name and scope the fuller one is kept. A window that is not mentioned is "not said".
     Never raises.
     """
-    observed_ms = _plausible(header(headers, "date"), received_ms)
+    observed_ms = plausible(header(headers, "date"), received_ms)
     if observed_ms is None:
         # The request's start is by the proxy's clock, which can be wrong; a moment ahead of us would shut out
         # all readings until then.
@@ -52,9 +49,9 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
         if not isinstance(signals, Mapping):
             continue
         allowed = allowed_headers(signals)
-        observed_ms = _plausible(block.get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
+        observed_ms = plausible(block.get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is None:
-            observed_ms = _plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
+            observed_ms = plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is None:
             continue
         for reading in _readings(allowed, provider, Answer(model, observed_ms, "auth_files")):
@@ -79,9 +76,3 @@ def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
         for model, block in islice(models.items(), _MAX_MODELS):
             if isinstance(model, str) and isinstance(block, Mapping):
                 yield model, block
-
-
-def _plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
-    """A moment of observation, if it is one: hardly ahead of us, and not older than ``oldest_ms``."""
-    moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
-    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None

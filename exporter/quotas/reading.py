@@ -23,10 +23,18 @@ ACCOUNT = "account"
 UNTOLD = "unknown"
 """A window whose length the provider does not tell."""
 
+HIGHEST_RATIO = 1000.0
+
 _NEARLY_WHOLE = 180
-_HIGHEST_RATIO = 1000.0
+_MOST_AHEAD_MS = 300_000
+"""By how much a clock may be ahead of ours: until then a reading of such a moment shuts out all others."""
 _NOT_SLUG = re.compile(r"[^a-z0-9.]+")
-_ONE_SCOPE = {"oi": "fable", "iguana-necktie": "fable", "base-model-inference": "gpt-reserve"}
+_ONE_SCOPE = {
+    "oi": "fable",
+    "overage-included": "fable",
+    "iguana-necktie": "fable",
+    "base-model-inference": "gpt-reserve",
+}
 """Scopes that have several names, code names among them."""
 
 
@@ -182,28 +190,35 @@ def reset(text: str, observed_ms: int) -> int | None:
     return moment if moment is not None and abs(moment - observed_ms) <= LATEST_RESET_MS else None
 
 
+def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
+    """A moment of observation, if it is one: hardly ahead of us, and not older than ``oldest_ms``."""
+    moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
+    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
+
+
 def ratio(text: str) -> float | None:
     """A share of 1, if it is believable."""
     value = number(text)
-    return value if value is not None and value <= _HIGHEST_RATIO else None
+    return value if value is not None and value <= HIGHEST_RATIO else None
 
 
 def percent(text: str) -> float | None:
     """A share from its percents; 10.1 / 100 is 0.10099999999999999, so it is rounded."""
     value = number(text)
-    return round(value / 100, 9) if value is not None and value <= _HIGHEST_RATIO * 100 else None
+    return round(value / 100, 9) if value is not None and value <= HIGHEST_RATIO * 100 else None
 
 
 def window_seconds(minutes: str) -> int | None:
-    """The length of a window that is given in whole minutes.
+    """The length of a window that is given in whole minutes."""
+    value = number(minutes)
+    return None if value is None or value != round(value) else near_length(value * 60)
+
+
+def near_length(seconds: float) -> int | None:
+    """The length of a window, in whole hours where it is nearly that.
 
     Codex also calls its windows 299 and 10079 minutes long, which are those of 5 hours and 7 days.
     """
-    value = number(minutes)
-    if value is None or value != round(value):
-        return None
-    seconds = round(value) * 60
     hours = round(seconds / HOUR) * HOUR
-    if hours and abs(seconds - hours) <= _NEARLY_WHOLE:
-        seconds = hours
-    return seconds if 0 < seconds <= LONGEST_WINDOW else None
+    whole = hours if hours and abs(seconds - hours) <= _NEARLY_WHOLE else round(seconds)
+    return whole if 0 < whole <= LONGEST_WINDOW else None

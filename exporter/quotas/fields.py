@@ -1,0 +1,209 @@
+"""Values in the JSON of providers: numbers that come as text, shares, moments, money, names. Pure, and strict.
+
+No provider documents its answers. What cannot be read for certain is None, which means "not said".
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from exporter.quotas.reading import (
+    DAY,
+    HIGHEST_RATIO,
+    HOUR,
+    LATEST_RESET_MS,
+    LONGEST_WINDOW,
+    MAX_SLUG,
+    UNTOLD,
+    Answer,
+    Reading,
+    reset,
+)
+from exporter.quotas.values import MAX_VALUE, number
+
+MAX_ENTRIES = 256
+"""Of one list or map; real ones have less than 50."""
+OTHER = "other"
+"""What has no name in our lists. What a provider writes there could be anything, a person's address as well."""
+
+_HIGHEST_NUMBER = 1e15
+_NANO = 1_000_000_000
+_HIGHEST_NANO_USD = 10**9 * _NANO
+
+_VOCABULARY = """
+advanced agent api build chat claude code codex completion composer cowork fable fast flash gemini gemma gpt grok haiku
+heavy high image imagen instant k1 k2 k3 kimi lite low luna max medium mini nano o1 o3 o4 opus oss preview premium pro
+reasoning requests reserve review search sol sonnet spark tab terra thinking tokens tools turbo ultra veo video vision
+voice web
+"""
+_WORDS = frozenset(_VOCABULARY.split())
+_FILLERS = frozenset({"", "all", "and", "for", "model", "models", "or", "the"})
+_VERSION = re.compile(r"[0-9]{1,4}[a-z]?|v[0-9]{1,2}|20[0-9]{6}").fullmatch
+_BETWEEN_WORDS = re.compile(r"[^a-z0-9.]+")
+
+_NAMED_LENGTHS = {
+    "five-hour": 5 * HOUR,
+    "hourly": HOUR,
+    "daily": DAY,
+    "day": DAY,
+    "weekly": 7 * DAY,
+    "week": 7 * DAY,
+}
+_LENGTH = re.compile(r"([0-9]{1,4})([mhd])").fullmatch
+_UNITS = {"m": 60, "h": HOUR, "d": DAY}
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """An object of JSON; an empty one where it is something else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    """The objects in a list of JSON."""
+    if isinstance(value, list):
+        yield from (each for each in islice(value, MAX_ENTRIES) if isinstance(each, Mapping))
+
+
+def entries(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects in an object of JSON, by their keys."""
+    for key, each in islice(mapping(value).items(), MAX_ENTRIES):
+        if isinstance(each, Mapping):
+            yield key, each
+
+
+def field(value: Mapping[str, Any], name: str) -> Any:
+    """What stands under a name in snake_case, or under the same in camelCase."""
+    if name in value:
+        return value[name]
+    first, *others = name.split("_")
+    return value.get(first + "".join(other.capitalize() for other in others))
+
+
+def text(value: object) -> str:
+    return value.strip() if isinstance(value, str) and len(value) <= MAX_VALUE else ""
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def amount(value: object) -> float | None:
+    """A finite number that is not negative, also as text."""
+    if isinstance(value, str):
+        return number(value.strip()) if len(value) <= MAX_VALUE else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return abs(float(value)) if 0 <= value <= _HIGHEST_NUMBER else None
+
+
+def share_of_percent(value: object) -> float | None:
+    """A share of 1 from percents, also as text with or without a percent sign; it may exceed 1."""
+    percents = amount(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    return round(percents / 100, 9) if percents is not None and percents <= HIGHEST_RATIO * 100 else None
+
+
+def share(value: object) -> float | None:
+    """A share of 1 from a fraction, or from a text of percents such as ``95%``."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return share_of_percent(value)
+    fraction = amount(value)
+    return fraction if fraction is not None and fraction <= HIGHEST_RATIO else None
+
+
+def used_of_remaining(value: object) -> float | None:
+    """The share that is used, from the fraction that remains. More than all cannot remain."""
+    remaining = share(value)
+    return None if remaining is None or remaining > 1 else round(1 - remaining, 9)
+
+
+def quotient(used: float | None, limit: float | None) -> float | None:
+    if used is None or not limit or used / limit > HIGHEST_RATIO:
+        return None
+    return round(used / limit, 9)
+
+
+def nano_usd(value: object, *, scale: float = 1) -> int | None:
+    """An amount of money; ``scale`` is how many of its units make a dollar."""
+    units = amount(value)
+    nano = None if units is None else round(units / scale * _NANO)
+    return nano if nano is not None and nano <= _HIGHEST_NANO_USD else None
+
+
+# --- moments ----------------------------------------------------------------------------------------------------------
+
+
+def moment(value: object, answer: Answer) -> int | None:
+    """A reset: seconds or milliseconds since the epoch, as number or text, or RFC 3339. It may have passed."""
+    written = text(value)
+    if not written:
+        seconds = amount(value)
+        written = "" if seconds is None else f"{seconds:f}"
+    return reset(written, answer.observed_ms)
+
+
+def moment_after(value: object, answer: Answer) -> int | None:
+    """A reset that is given in seconds from the answer."""
+    seconds = amount(value)
+    return None if seconds is None or seconds * 1000 > LATEST_RESET_MS else answer.observed_ms + round(seconds * 1000)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def scope_of(name: object) -> str:
+    """The scope that a provider calls ``name``: known words and versions, else ``OTHER``; empty for all models."""
+    written = text(name).lower()
+    words = [word for word in _BETWEEN_WORDS.split(written) if word not in _FILLERS]
+    if not words:
+        return "" if written else OTHER
+    scope = "-".join(words)
+    parts = re.split("[-.]", scope)
+    known = all(part in _WORDS or _VERSION(part) for part in parts) and any(part in _WORDS for part in parts)
+    return scope if known and len(scope) <= MAX_SLUG else OTHER
+
+
+def window_called(name: object) -> tuple[str, int | None]:
+    """What a provider calls a window, ``5h``, ``five_hour`` or ``weekly``, as a name and its length in seconds.
+
+    The name is for a window without a length.
+    """
+    slug = text(name).lower().replace("_", "-")
+    length = _LENGTH(slug)
+    seconds = int(length[1]) * _UNITS[length[2]] if length else _NAMED_LENGTHS.get(slug)
+    if seconds is not None and not 0 < seconds <= LONGEST_WINDOW:
+        seconds = None
+    return "month" if slug in ("month", "monthly") else UNTOLD, seconds
+
+
+# --- readings ---------------------------------------------------------------------------------------------------------
+
+
+def window(
+    answer: Answer,
+    *,
+    seconds: int | None,
+    scope: str,
+    used_ratio: float | None,
+    resets_ms: int | None,
+    name: str = "",
+    status: str = "",
+    inferred: bool = False,
+    used_nano_usd: int | None = None,
+    limit_nano_usd: int | None = None,
+) -> Reading:
+    """A reading of an answer that lists all windows. ``name`` is that of a window without a length, else ``UNTOLD``.
+
+    One that tells no reset because nothing is used yet has not started: its reset would move with the clock.
+    """
+    if used_ratio == 0 and resets_ms is None and seconds is not None:
+        resets_ms, inferred = answer.observed_ms + seconds * 1000, True
+    reading = answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred)
+    changes: dict[str, Any] = {"used_nano_usd": used_nano_usd, "limit_nano_usd": limit_nano_usd}
+    if seconds is None:
+        changes["window"] = name or UNTOLD
+    return msgspec.structs.replace(reading, **changes)

@@ -1,0 +1,119 @@
+"""Values in the JSON of providers: whatever stands there, it is read for certain or not at all."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.quotas.fields import (
+    MAX_ENTRIES,
+    amount,
+    entries,
+    field,
+    mappings,
+    moment,
+    moment_after,
+    nano_usd,
+    quotient,
+    scope_of,
+    share,
+    share_of_percent,
+    used_of_remaining,
+    window,
+    window_called,
+)
+from exporter.quotas.reading import Answer
+
+_ANSWER = Answer("", 1_787_306_405_000, "active")
+_ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+
+
+@given(_ANYTHING)
+def test_numbers_are_finite_and_not_negative_whatever_is_written(value: Any) -> None:
+    for read in (amount, share, share_of_percent, used_of_remaining, nano_usd):
+        found = read(value)
+        assert found is None or (math.isfinite(found) and found >= 0)
+    for told in (moment(value, _ANSWER), moment_after(value, _ANSWER)):
+        assert told is None or isinstance(told, int)
+    assert isinstance(scope_of(value), str)
+    assert isinstance(window_called(value)[0], str)
+
+
+@given(st.floats(0, 1), st.sampled_from([str, float, "{:.6%}".format]))
+def test_a_fraction_is_the_same_as_number_text_and_percent(fraction: float, written: Any) -> None:
+    assert share(written(fraction)) == pytest.approx(fraction, abs=1e-8)
+    assert used_of_remaining(written(fraction)) == pytest.approx(1 - fraction, abs=1e-8)
+
+
+@given(st.integers(1, 10**12), st.integers(0, 10**12))
+def test_a_share_is_what_is_used_of_the_limit(limit: int, used: int) -> None:
+    assert quotient(used, limit) == (round(used / limit, 9) if used / limit <= 1000 else None)
+
+
+@given(st.integers(0, 10**8))
+def test_money_is_exact_to_the_cent(cents: int) -> None:
+    assert nano_usd(cents, scale=100) == cents * 10**7
+    assert nano_usd(f"{cents / 100:.2f}") == cents * 10**7
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [
+        ("Opus", "opus"),
+        ("GPT-5.3-Codex-Spark", "gpt-5.3-codex-spark"),
+        ("gpt-oss-120b-medium", "gpt-oss-120b-medium"),
+        ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5-20250929"),
+        ("kimi k2.5", "kimi-k2.5"),
+        ("All models", ""),
+        ("  Gemini  ", "gemini"),
+        ("", "other"),
+        ("   ", "other"),
+        (None, "other"),
+        ("Gemini of Erin", "other"),
+        ("203.0.113.77", "other"),
+        ("gpt " * 12, "other"),
+        ("pro@planted.example", "other"),
+    ],
+)
+def test_a_scope_is_made_of_known_words_and_versions(name: Any, scope: str) -> None:
+    assert scope_of(name) == scope
+
+
+@pytest.mark.parametrize(
+    ("called", "found"),
+    [
+        ("5h", ("unknown", 18_000)),
+        ("90m", ("unknown", 5_400)),
+        ("Five_Hour", ("unknown", 18_000)),
+        ("month", ("month", None)),
+        ("0h", ("unknown", None)),
+        ("9999d", ("unknown", None)),
+        ("5 hours", ("unknown", None)),
+        (5, ("unknown", None)),
+    ],
+)
+def test_a_window_has_a_length_where_its_name_tells_it(called: Any, found: tuple[str, int | None]) -> None:
+    assert window_called(called) == found
+
+
+def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
+    named = window(_ANSWER, seconds=None, name="month", scope="", used_ratio=0.5, resets_ms=None)
+    unnamed = window(_ANSWER, seconds=None, scope="", used_ratio=0, resets_ms=None)
+
+    assert (named.window, named.window_seconds) == ("month", None)
+    assert (unnamed.window, unnamed.resets_ms) == ("unknown", None)
+
+
+def test_names_are_the_same_in_both_spellings_and_the_first_holds() -> None:
+    assert field({"usedPercent": 5}, "used_percent") == 5
+    assert field({"used_percent": 4, "usedPercent": 5}, "used_percent") == 4
+    assert field({}, "used_percent") is None
+
+
+def test_lists_and_maps_are_read_as_far_as_real_ones_go() -> None:
+    assert len(list(mappings([{}] * 1_000_000))) == MAX_ENTRIES
+    assert len(list(entries({str(place): {} for place in range(10_000)}))) == MAX_ENTRIES
+    assert list(mappings({"a": {}})) == []
+    assert list(entries([{}])) == []
