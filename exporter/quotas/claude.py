@@ -1,4 +1,4 @@
-"""Claude's windows, which Anthropic reports to subscription accounts in the headers of its answers. Pure.
+"""Claude's windows: in the headers of the answers to subscription accounts, and on the pages that tell of usage. Pure.
 
 The ``anthropic-ratelimit-{requests,tokens,…}-*`` headers of API keys are left out. They are buckets that refill within
 a minute or less: by the time such a reading is looked at, its window is over. ``retry-after`` is left out as well: it
@@ -7,7 +7,22 @@ says when to try again, not how much of anything is used.
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.fields import (
+    amount,
+    entries,
+    mapping,
+    mappings,
+    moment,
+    nano_usd,
+    quotient,
+    scope_of,
+    share_of_percent,
+    text,
+    window,
+)
 from exporter.quotas.reading import (
     DAY,
     HOUR,
@@ -78,4 +93,182 @@ CLAUDE = QuotaProvider(
     use_suffix="-utilization",
     read_headers=_read_headers,
     refuses=_refuses,
+)
+
+
+# --- asked for --------------------------------------------------------------------------------------------------------
+
+# Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026): CPAMC f60c8ca6,
+# CodexBar 27c7f33. Anthropic documents neither page.
+
+_WEEK = 7 * DAY
+_CODE_NAME = re.compile(r"[a-z]{2,16}(?:_[a-z]{1,16}){0,3}").fullmatch
+_NO_WINDOWS = {"extra_usage", "spend", "seven_day_breakdown", "error"}
+_KINDS = {
+    "session": (5 * HOUR, False),
+    "weekly": (_WEEK, False),
+    "weekly_all": (_WEEK, False),
+    "weekly_scoped": (_WEEK, True),
+    "weekly_model_scoped": (_WEEK, True),
+    "model_scoped": (_WEEK, True),
+}
+"""Length, and whether it is of one model only."""
+_SEVERITY = {"normal": "allowed", "warning": "warning"}
+_FAMILIES = ("fable", "opus", "sonnet", "haiku")
+_SURFACES_BY_PROXY = ("claude_code", "code")
+
+
+def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    # Since July 2026 the windows of models are in ``limits`` alone, and ``is_active`` marks the one that decides now.
+    listed = [*mappings(content.get("limits"))]
+    listed.sort(key=lambda entry: entry.get("is_active") is not True)
+    found: dict[tuple[str, str], Reading] = {}
+    for reading in [*_listed_windows(listed, answer), *_keyed_windows(content, answer)]:
+        found.setdefault((reading.window, reading.scope), reading)
+    readings = [*found.values(), *_extra_usage(content, answer)]
+    elsewhere_ratio = _elsewhere(content)
+    if not readings and elsewhere_ratio is None:
+        return None
+    return Report(readings=tuple(readings), elsewhere_ratio=elsewhere_ratio)
+
+
+def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator[Reading]:
+    for entry in listed:
+        known = _KINDS.get(text(entry.get("kind")))
+        used_ratio = share_of_percent(entry.get("percent"))
+        if known is None or used_ratio is None:
+            continue
+        seconds, is_scoped = known
+        yield window(
+            answer,
+            seconds=seconds,
+            scope=_scope(mapping(entry.get("scope"))) if is_scoped else "",
+            used_ratio=used_ratio,
+            resets_ms=moment(entry.get("resets_at"), answer),
+            status=_SEVERITY.get(text(entry.get("severity")), ""),
+        )
+
+
+def _scope(scope: Mapping[str, Any]) -> str:
+    """The models that a window is about. Headers name families, so "Fable 5" is ``fable``."""
+    model = mapping(scope.get("model"))
+    name = text(model.get("display_name")) or text(model.get("id")) or text(scope.get("surface"))
+    return next((family for family in _FAMILIES if family in name.lower()), scope_of(name))
+
+
+def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+    for key, entry in entries(content):
+        used_ratio = share_of_percent(entry.get("utilization"))
+        resets_ms = moment(entry.get("resets_at"), answer)
+        limit = nano_usd(entry.get("limit_dollars"))
+        used = nano_usd(entry.get("used_dollars"))
+        if used_ratio is None:
+            used_ratio = quotient(used, limit)
+        if used_ratio is None or key in _NO_WINDOWS or not _CODE_NAME(key):
+            continue
+        seconds: int | None = _WEEK
+        scope = key.removeprefix("seven_day").removeprefix("_")
+        if key == "five_hour":
+            seconds, scope = 5 * HOUR, ""
+        elif not key.startswith("seven_day") and key != _NAMED_SLUG:
+            # A code name of a window that is still to be explained: it tells no length, and often nothing else.
+            seconds = None
+            if resets_ms is None:
+                continue
+        yield window(
+            answer,
+            seconds=seconds,
+            scope=scope_named(scope),
+            used_ratio=used_ratio,
+            resets_ms=resets_ms,
+            used_nano_usd=used if limit else None,
+            limit_nano_usd=limit or None,
+        )
+
+
+def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+    """What may be spent beyond the plan in a month: in ``spend``, and before that in ``extra_usage``.
+
+    The latter has no unit where it tells no currency; other clients show US cents.
+    """
+    spend, extra = mapping(content.get("spend")), mapping(content.get("extra_usage"))
+    cap = mapping(spend.get("limit"))
+    if spend.get("enabled") is not False and cap:
+        amounts = mapping(spend.get("used")).get("amount_minor"), cap.get("amount_minor")
+        places, currency = amount(cap.get("exponent")), text(cap.get("currency"))
+    elif extra.get("is_enabled") is True:
+        amounts = extra.get("used_credits"), extra.get("monthly_limit")
+        places, currency = amount(extra.get("decimal_places")), text(extra.get("currency"))
+    else:
+        return
+    if currency.upper() not in ("", "USD"):
+        return
+    scale = 10 ** (2 if places is None or places > 6 else round(places))
+    spent_nano, cap_nano = (nano_usd(each, scale=scale) for each in amounts)
+    used_ratio = quotient(spent_nano, cap_nano)
+    if used_ratio is not None:
+        yield window(
+            answer,
+            seconds=None,
+            name="month",
+            scope="extra-usage",
+            used_ratio=used_ratio,
+            resets_ms=moment(extra.get("resets_at"), answer),
+            inferred=not currency,
+            used_nano_usd=spent_nano,
+            limit_nano_usd=cap_nano,
+        )
+
+
+def _elsewhere(content: Mapping[str, Any]) -> float | None:
+    """Of the use of the week, what was not by Claude Code. The percents are of what is used, in whole ones."""
+    rows = list(mappings(mapping(content.get("seven_day_breakdown")).get("rows")))
+    shares = [(text(row.get("key")), share_of_percent(row.get("percent"))) for row in rows]
+    told = sum(used for _, used in shares if used is not None)
+    by_proxy = [used for key, used in shares if key in _SURFACES_BY_PROXY and used is not None]
+    if not by_proxy or not 0 < told < 1.1:
+        return None
+    # Rows may be left out; then those that are there add up to less than all.
+    return round(max(0.0, 1 - sum(by_proxy) / max(1.0, told)), 9)
+
+
+def _read_profile(content: Mapping[str, Any], _: Answer) -> Report | None:
+    account, organization = mapping(content.get("account")), mapping(content.get("organization"))
+    if not account and not organization:
+        return None
+    kind, tier = text(organization.get("organization_type")), text(organization.get("rate_limit_tier"))
+    flags = account.get("has_claude_max"), account.get("has_claude_pro")
+    plan = ""
+    if flags[0] is True:
+        plan = next((f"max-{times}" for times in ("5x", "20x") if tier.endswith(f"_{times}")), "max")
+    elif flags[1] is True:
+        plan = "pro"
+    elif kind == "claude_team" and text(organization.get("subscription_status")) == "active":
+        plan = "team"
+    elif kind == "claude_enterprise":
+        plan = "enterprise"
+    elif flags == (False, False):
+        plan = "free"
+    return Report(plan=plan)
+
+
+_HEADERS = {
+    "anthropic-beta": "oauth-2025-04-20",
+    "Content-Type": "application/json",
+    # Any other client is answered 429 nearly always.
+    "User-Agent": "claude-code/2.1.0",
+}
+
+CLAUDE_ASKED = Asked(
+    questions=(
+        Question(
+            ways=(Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage),),
+            every_seconds=600,
+        ),
+        Question(
+            ways=(Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile),),
+            every_seconds=12 * HOUR,
+        ),
+    ),
+    gap_seconds=180,
 )

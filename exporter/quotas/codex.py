@@ -1,18 +1,37 @@
-"""The windows of the Codex backend, from the headers of its answers. Pure.
+"""The windows of the Codex backend: in the headers of its answers, and on the pages that tell of usage. Pure.
 
 The ``x-ratelimit-*`` headers of API keys are left out: they are buckets that refill within a minute or less.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.fields import (
+    OTHER,
+    amount,
+    entries,
+    field,
+    mapping,
+    mappings,
+    moment,
+    moment_after,
+    nano_usd,
+    scope_of,
+    share_of_percent,
+    text,
+    window,
+)
 from exporter.quotas.reading import (
+    HOUR,
     LATEST_RESET_MS,
     Answer,
     QuotaProvider,
     Reading,
     fullest,
     header,
+    near_length,
     percent,
     reset,
     scope_named,
@@ -93,4 +112,123 @@ CODEX = QuotaProvider(
     use_suffix="-used-percent",
     read_headers=_read_headers,
     refuses=_refuses,
+)
+
+
+# --- asked for --------------------------------------------------------------------------------------------------------
+
+# Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026), among them
+# openai/codex' own backend client. OpenAI documents neither page.
+
+_PLANS = {
+    **{name: name for name in ("free", "go", "plus", "pro", "prolite", "team", "business", "enterprise", "edu", "k12")},
+    "education": "edu",
+    "self_serve_business_usage_based": "business",
+    "enterprise_cbp_usage_based": "enterprise",
+}
+
+
+def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    own = mapping(field(content, "rate_limit"))
+    readings = [*_windows(own, "", answer)]
+    if not readings and _is_refused(own):
+        readings.append(answer.reading(None, "", None, answer.observed_ms, status="rejected"))
+    readings += _windows(mapping(field(content, "code_review_rate_limit")), "code-review", answer)
+    for limit in mappings(field(content, "additional_rate_limits")):
+        readings += _windows(mapping(field(limit, "rate_limit")), _limit_scope(limit), answer)
+    readings += _spend_cap(mapping(mapping(field(content, "spend_control")).get("individual_limit")), answer)
+    plan = text(field(content, "plan_type"))
+    if not readings and not plan and not own:
+        return None
+    credit = amount(field(mapping(field(content, "rate_limit_reset_credits")), "available_count"))
+    return Report(
+        readings=tuple(readings),
+        plan=_PLANS.get(plan, OTHER) if plan else "",
+        reset_credits=None if credit is None else round(credit),
+    )
+
+
+def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[Reading]:
+    refused = _is_refused(limit)
+    for key, entry in entries(limit):
+        length = amount(field(entry, "limit_window_seconds"))
+        seconds = None if length is None else near_length(length)
+        used_ratio = share_of_percent(field(entry, "used_percent"))
+        if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not refused):
+            continue
+        resets_ms = moment(field(entry, "reset_at"), answer)
+        relative = resets_ms is None
+        if relative:
+            resets_ms = moment_after(field(entry, "reset_after_seconds"), answer)
+        if used_ratio is None:
+            yield answer.reading(seconds, scope, None, resets_ms, status="rejected", inferred=relative)
+        else:
+            yield window(
+                answer,
+                seconds=seconds,
+                scope=scope,
+                used_ratio=used_ratio,
+                resets_ms=resets_ms,
+                inferred=relative and resets_ms is not None,
+            )
+
+
+def _is_refused(limit: Mapping[str, Any]) -> bool:
+    return limit.get("allowed") is False or field(limit, "limit_reached") is True
+
+
+def _limit_scope(limit: Mapping[str, Any]) -> str:
+    scope, feature = scope_of(field(limit, "limit_name")), text(field(limit, "metered_feature"))
+    return scope if scope != OTHER or not is_word(feature) else scope_named(feature)
+
+
+def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+    """What one member of a business plan may spend. Its unit is credits as a rule, whose price nobody tells."""
+    used_ratio = share_of_percent(field(cap, "used_percent"))
+    remaining = share_of_percent(field(cap, "remaining_percent"))
+    if used_ratio is None and remaining is not None and remaining <= 1:
+        used_ratio = round(1 - remaining, 9)
+    if used_ratio is not None:
+        in_usd = text(cap.get("unit")).lower() == "usd"
+        yield window(
+            answer,
+            seconds=None,
+            name="month",
+            scope="spend-cap",
+            used_ratio=used_ratio,
+            resets_ms=moment(field(cap, "reset_at"), answer),
+            used_nano_usd=nano_usd(cap.get("used")) if in_usd else None,
+            limit_nano_usd=nano_usd(cap.get("limit")) if in_usd else None,
+        )
+
+
+def _read_reset_credits(content: Mapping[str, Any], _: Answer) -> Report | None:
+    count = amount(field(content, "available_count"))
+    return None if count is None else Report(reset_credits=round(count))
+
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "User-Agent": "codex_cli_rs/0.76.0 (Debian 13.0.0; x86_64) WindowsTerminal",
+    "Chatgpt-Account-Id": "$ACCOUNT$",
+}
+_BACKEND = "https://chatgpt.com/backend-api/wham"
+
+CODEX_ASKED = Asked(
+    questions=(
+        Question(
+            ways=(Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),),
+            every_seconds=600,
+        ),
+        Question(
+            ways=(
+                Call(
+                    url=f"{_BACKEND}/rate-limit-reset-credits",
+                    headers=_HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"},
+                    read=_read_reset_credits,
+                ),
+            ),
+            every_seconds=12 * HOUR,
+        ),
+    ),
 )

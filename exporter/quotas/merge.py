@@ -28,11 +28,11 @@ def merge(known: Reading | None, new: Reading) -> Merged:
     """Which of two readings of one window holds.
 
     A reading without a reset takes over the known one's while that one is current; otherwise it is dropped, as it
-    could never expire.
+    could never expire. A cap on money stays: providers tell none of its resets, and it is shown with its age.
     """
     if known is not None and not _supersedes(new, known):
         return Merged(known, changed=False, early_reset=False)
-    if new.resets_ms is None:
+    if new.resets_ms is None and new.limit_nano_usd is None:
         if known is None or known.resets_ms is None or not is_current(known, new.observed_ms):
             return Merged(known, changed=False, early_reset=False)
         new = msgspec.structs.replace(new, resets_ms=known.resets_ms, inferred=True)

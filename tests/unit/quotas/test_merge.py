@@ -95,6 +95,12 @@ def test_without_a_reset_ahead_a_reading_that_could_never_expire_is_dropped(
     assert (merged.reading, merged.changed) == (known, False)
 
 
+def test_a_cap_on_money_is_kept_without_a_reset() -> None:
+    cap = _reading(used_ratio=0.9, resets_ms=None, used_nano_usd=9 * 10**9, limit_nano_usd=10 * 10**9)
+
+    assert (merge(None, cap).reading, is_current(cap, _NOW_MS + 1000 * _HOUR_MS)) == (cap, True)
+
+
 def test_usage_begins_anew_after_the_reset_without_being_an_early_one() -> None:
     new = _reading(_HOUR_MS + 1000, used_ratio=0.01, resets_ms=_NOW_MS + 6 * _HOUR_MS)
     merged = merge(_KNOWN, new)

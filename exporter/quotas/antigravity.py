@@ -1,0 +1,77 @@
+"""Antigravity's windows, which it tells for each group of models, only when asked. Pure.
+
+Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026). Google documents
+none of these pages. An account without a known project is not asked: no other project's would be its windows.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.buckets import grouped, one_bucket, read_tier
+from exporter.quotas.fields import entries, field, mapping, scope_of
+from exporter.quotas.reading import HOUR, Answer
+
+
+def _read_summary(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    readings = tuple(grouped(content, answer))
+    return Report(readings=readings) if readings else None
+
+
+def _read_models(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    """The window of each model, without its length; those of one group are the same window."""
+    readings = tuple(
+        reading
+        for model, entry in entries(content.get("models"))
+        for reading in one_bucket(mapping(field(entry, "quota_info")), answer, scope=scope_of(model))
+    )
+    return Report(readings=readings) if readings else None
+
+
+_DAILY = "https://daily-cloudcode-pa.googleapis.com"
+_SANDBOX = "https://daily-cloudcode-pa.sandbox.googleapis.com"
+_MAIN = "https://cloudcode-pa.googleapis.com"
+_HEADERS = {
+    "Content-Type": "application/json",
+    "User-Agent": "antigravity/cli/1.0.13 (aidev_client; os_type=darwin; arch=arm64)",
+}
+_PROJECT = '{"project":"$PROJECT$"}'
+
+ANTIGRAVITY_ASKED = Asked(
+    questions=(
+        Question(
+            ways=(
+                *(
+                    Call(
+                        method="POST",
+                        url=f"{host}/v1internal:retrieveUserQuotaSummary",
+                        headers=_HEADERS,
+                        data=_PROJECT,
+                        read=_read_summary,
+                    )
+                    for host in (_DAILY, _SANDBOX, _MAIN)
+                ),
+                Call(
+                    method="POST",
+                    url=f"{_MAIN}/v1internal:fetchAvailableModels",
+                    headers=_HEADERS,
+                    data=_PROJECT,
+                    read=_read_models,
+                ),
+            ),
+            every_seconds=900,
+        ),
+        Question(
+            ways=(
+                Call(
+                    method="POST",
+                    url=f"{_MAIN}/v1internal:loadCodeAssist",
+                    headers=_HEADERS,
+                    data='{"metadata":{"ideType":"ANTIGRAVITY"}}',
+                    read=read_tier,
+                ),
+            ),
+            every_seconds=12 * HOUR,
+        ),
+    ),
+)

@@ -1,0 +1,62 @@
+"""Buckets of which an answer tells the fraction that remains: Google's, and those of the proxy's own quota API. Pure.
+
+Google's plans are here as well, which Antigravity and Gemini CLI tell alike.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from exporter.quotas.asking import Report
+from exporter.quotas.fields import (
+    OTHER,
+    field,
+    mapping,
+    mappings,
+    moment,
+    scope_of,
+    text,
+    used_of_remaining,
+    window,
+    window_called,
+)
+from exporter.quotas.reading import Answer, Reading
+
+TIERS = {
+    "free-tier": "free",
+    "legacy-tier": "legacy",
+    "standard-tier": "standard",
+    "g1-pro-tier": "pro",
+    "g1-ultra-lite-tier": "ultra-lite",
+    "g1-ultra-tier": "ultra",
+}
+"""Plans by the ids that Google gives its tiers."""
+
+
+def grouped(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+    """The windows in ``groups[].buckets[]``; a group is what shares a window."""
+    for group in mappings(content.get("groups")):
+        for bucket in mappings(group.get("buckets")):
+            name, seconds = window_called(bucket.get("window"))
+            scope = scope_of(field(group, "display_name"))
+            yield from one_bucket(bucket, answer, name=name, seconds=seconds, scope=scope)
+
+
+def one_bucket(
+    bucket: Mapping[str, Any], answer: Answer, *, scope: str, name: str = "", seconds: int | None = None
+) -> Iterator[Reading]:
+    """The window of one bucket. Without a fraction it says nothing; it may be empty or full.
+
+    Programs in Go write a missing fraction as 0: where no reset is told either, nothing is.
+    """
+    used_ratio = used_of_remaining(field(bucket, "remaining_fraction"))
+    resets_ms = moment(field(bucket, "reset_time"), answer)
+    if used_ratio is None or (used_ratio == 1 and not text(field(bucket, "reset_time"))):
+        return
+    yield window(answer, seconds=seconds, name=name, scope=scope, used_ratio=used_ratio, resets_ms=resets_ms)
+
+
+def read_tier(content: Mapping[str, Any], _: Answer) -> Report | None:
+    """The plan in an answer to ``loadCodeAssist``: what is paid for, else what is free."""
+    tier = mapping(field(content, "paid_tier")) or mapping(field(content, "current_tier"))
+    id_ = text(tier.get("id"))
+    return Report(plan=TIERS.get(id_, OTHER)) if id_ else None

@@ -1,0 +1,58 @@
+"""Gemini CLI's windows, one for each model, told only when asked. Pure.
+
+CPA serves such accounts by a plugin since 7.2.21 (June 2026), which may answer by the proxy's quota API, too. Shapes:
+what public clients read (August 2026). Google documents neither page.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.buckets import one_bucket, read_tier
+from exporter.quotas.fields import field, mappings, scope_of
+from exporter.quotas.reading import HOUR, Answer
+
+
+def _read_quota(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    readings = tuple(
+        reading
+        for bucket in mappings(content.get("buckets"))
+        for reading in one_bucket(bucket, answer, scope=scope_of(field(bucket, "model_id")))
+    )
+    return Report(readings=readings) if readings else None
+
+
+_URL = "https://cloudcode-pa.googleapis.com/v1internal:"
+_HEADERS = {"Content-Type": "application/json"}
+_METADATA = (
+    '{"ideType":"IDE_UNSPECIFIED","platform":"PLATFORM_UNSPECIFIED","pluginType":"GEMINI","duetProject":"$PROJECT$"}'
+)
+
+GEMINI_CLI_ASKED = Asked(
+    questions=(
+        Question(
+            ways=(
+                Call(
+                    method="POST",
+                    url=f"{_URL}retrieveUserQuota",
+                    headers=_HEADERS,
+                    data='{"project":"$PROJECT$"}',
+                    read=_read_quota,
+                ),
+            ),
+            every_seconds=900,
+        ),
+        Question(
+            ways=(
+                Call(
+                    method="POST",
+                    url=f"{_URL}loadCodeAssist",
+                    headers=_HEADERS,
+                    data=f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}',
+                    read=read_tier,
+                ),
+            ),
+            every_seconds=12 * HOUR,
+        ),
+    ),
+)

@@ -1,0 +1,115 @@
+"""Kimi's windows, which it tells only when asked, in two shapes. Pure.
+
+``usage`` and ``limits`` hold counts: recorded through CPA 7.2.140. ``usages`` holds fractions: the plans sold since
+mid-September 2026, from full answers in public reports (token-monitor 696, ai-usagebar 199). An answer may hold both,
+and older ones wrap the counts in a list ``usages``.
+Moonshot documents neither.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.fields import (
+    OTHER,
+    amount,
+    entries,
+    field,
+    mapping,
+    mappings,
+    moment,
+    moment_after,
+    quotient,
+    share,
+    text,
+    window,
+)
+from exporter.quotas.reading import DAY, HOUR, Answer, Reading, near_length
+
+_NAMED = {
+    "limit_5h": (5 * HOUR, "", ""),
+    "limit_7d": (7 * DAY, "", ""),
+    "limit_week": (7 * DAY, "", ""),
+    "limit_month_total": (None, "month", ""),
+    "limit_month_code": (None, "month", "code"),
+}
+"""Length, name where there is no length, and scope, by the keys of ``usages``."""
+_UNITS = {"SECOND": 1, "MINUTE": 60, "HOUR": HOUR, "DAY": DAY, "WEEK": 7 * DAY}
+_LEVELS = ("free", "basic", "standard", "intermediate", "advanced", "premium")
+
+
+def _read_usages(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    # Where both shapes tell of a window, the fuller holds: counts are rounded, and often of 0.
+    readings = [*_fractions(content.get("usages"), answer), *_counts(content, content.get("usage"), answer)]
+    for wrapped in mappings(content.get("usages")):
+        readings += _counts(wrapped, wrapped.get("detail"), answer)
+    level = text(mapping(mapping(content.get("user")).get("membership")).get("level")).removeprefix("LEVEL_").lower()
+    plan = level if level in _LEVELS or not level else OTHER
+    return Report(readings=tuple(readings), plan=plan) if readings or plan else None
+
+
+def _fractions(usages: object, answer: Answer) -> Iterator[Reading]:
+    for key, entry in entries(usages):
+        used_ratio = share(field(entry, "used_ratio"))
+        if key in _NAMED and used_ratio is not None:
+            seconds, name, scope = _NAMED[key]
+            yield _window(entry, answer, seconds=seconds, name=name, scope=scope, used_ratio=used_ratio)
+
+
+def _counts(content: Mapping[str, Any], week: object, answer: Answer) -> Iterator[Reading]:
+    for entry in mappings(content.get("limits")):
+        detail = mapping(entry.get("detail"))
+        length = mapping(entry.get("window"))
+        unit = _UNITS.get(text(field(length, "time_unit")).removeprefix("TIME_UNIT_"))
+        duration = amount(length.get("duration"))
+        seconds = None if unit is None or duration is None else near_length(duration * unit)
+        # Older answers have the counts beside the window, and only the reset in ``detail``.
+        used_ratio = _used_ratio(detail if "limit" in detail else entry)
+        if seconds is not None and used_ratio is not None:
+            yield _window(detail or entry, answer, seconds=seconds, used_ratio=used_ratio)
+    used_ratio = _used_ratio(mapping(week))
+    if used_ratio is not None:
+        # It tells no length; other clients call it the week.
+        yield _window(mapping(week), answer, seconds=7 * DAY, used_ratio=used_ratio)
+
+
+def _used_ratio(counts: Mapping[str, Any]) -> float | None:
+    limit, used, remaining = (amount(counts.get(name)) for name in ("limit", "used", "remaining"))
+    if used is None and limit is not None and remaining is not None and remaining <= limit:
+        used = limit - remaining
+    return quotient(used, limit)
+
+
+def _window(
+    entry: Mapping[str, Any],
+    answer: Answer,
+    *,
+    seconds: int | None,
+    used_ratio: float,
+    name: str = "",
+    scope: str = "",
+) -> Reading:
+    told = (moment(field(entry, key), answer) for key in ("reset_time", "reset_at"))
+    resets_ms = next((each for each in told if each is not None), None)
+    relative = resets_ms is None
+    if relative:
+        after = (moment_after(field(entry, key), answer) for key in ("reset_in", "ttl"))
+        resets_ms = next((each for each in after if each is not None), None)
+    return window(
+        answer,
+        seconds=seconds,
+        name=name,
+        scope=scope,
+        used_ratio=used_ratio,
+        resets_ms=resets_ms,
+        inferred=relative and resets_ms is not None,
+    )
+
+
+def _asked(host: str) -> Asked:
+    call = Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)
+    return Asked(questions=(Question(ways=(call,), every_seconds=900),))
+
+
+KIMI_ASKED = _asked("api.kimi.com")
+KIMI_AI_ASKED = _asked("api.kimi.ai")

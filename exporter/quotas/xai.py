@@ -1,0 +1,108 @@
+"""Grok's windows, which xAI tells only when asked: the week in percents, the month and extra use in cents. Pure.
+
+Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026). xAI documents none
+of these pages. Accounts that pay by use have no window, and their pages are empty: that is an answer.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.fields import (
+    OTHER,
+    amount,
+    field,
+    mapping,
+    moment,
+    nano_usd,
+    quotient,
+    share_of_percent,
+    text,
+    window,
+)
+from exporter.quotas.reading import DAY, HOUR, Answer, Reading
+
+_CENTS = 100
+_PLANS = {
+    "free": "free",
+    "premium": "premium",
+    "supergrok": "supergrok",
+    "supergrok heavy": "supergrok-heavy",
+    "supergrok lite": "supergrok-lite",
+    "x basic": "x-basic",
+    "x premium": "x-premium",
+    "x premium+": "x-premium-plus",
+}
+
+
+def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    config = _config(content)
+    if config is None:
+        return None
+    period = mapping(field(config, "current_period"))
+    used_ratio = share_of_percent(field(config, "credit_usage_percent"))
+    # A week without a percent may be one of which nothing is used, or one that the account does not have.
+    if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
+        return Report()
+    resets_ms = moment(period.get("end"), answer)
+    return Report(readings=(window(answer, seconds=7 * DAY, scope="", used_ratio=used_ratio, resets_ms=resets_ms),))
+
+
+def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
+    config = _config(content)
+    return None if config is None else Report(readings=tuple(_caps(config, answer)))
+
+
+def _config(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a page of billing holds, which may be nothing; None if it is no such page."""
+    config = content.get("config")
+    if isinstance(config, Mapping):
+        return config
+    return {} if config is None and content.keys() <= {"config"} else None
+
+
+def _caps(config: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+    resets_ms = moment(field(config, "billing_period_end"), answer)
+    for scope, used_key, limit_key in (("", "used", "monthly_limit"), ("on-demand", "on_demand_used", "on_demand_cap")):
+        used, limit = (_cents(field(config, key)) for key in (used_key, limit_key))
+        used_ratio = quotient(used, limit)
+        if used_ratio is not None:
+            yield window(
+                answer,
+                seconds=None,
+                name="month",
+                scope=scope,
+                used_ratio=used_ratio,
+                resets_ms=resets_ms,
+                used_nano_usd=nano_usd(used, scale=_CENTS),
+                limit_nano_usd=nano_usd(limit, scale=_CENTS),
+            )
+
+
+def _cents(value: object) -> float | None:
+    return amount(value.get("val")) if isinstance(value, Mapping) else amount(value)
+
+
+def _read_plan(content: Mapping[str, Any], _: Answer) -> Report | None:
+    plan = text(content.get("subscription_tier_display")).lower()
+    return Report(plan=_PLANS.get(plan, OTHER)) if plan else None
+
+
+_HEADERS = {
+    "Accept": "*/*",
+    "User-Agent": "grok-pager/0.2.101 grok-shell/0.2.101 (macos; aarch64)",
+    "x-xai-token-auth": "xai-grok-cli",
+    # The page answers 426 to clients that are too old for it.
+    "x-grok-client-version": "0.2.101",
+}
+_URL = "https://cli-chat-proxy.grok.com/v1"
+
+XAI_ASKED = Asked(
+    questions=(
+        Question(
+            ways=(Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),), every_seconds=900
+        ),
+        Question(ways=(Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),), every_seconds=900),
+        Question(ways=(Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),), every_seconds=12 * HOUR),
+    ),
+)

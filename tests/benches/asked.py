@@ -1,0 +1,54 @@
+"""Answers of providers through the proxy's ``api-call``, recorded or made up, as the exporter reads them."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from exporter.quotas.asking import Call, Report
+from exporter.quotas.providers import ASKED
+from exporter.quotas.reading import Reading
+from exporter.quotas.tunnel import read_tunnel
+from tests.fakes.recordings import body_of, recorded
+
+NOW_MS = 1_795_536_000_000 - 1_947_000
+"""2026-11-24 15:27:33 UTC, when the answers of CPA 7.2.140 were recorded."""
+HOUR_MS = 3_600_000
+
+_CALLS = {call.url: call for asked in ASKED.values() for question in asked.questions for call in question.ways}
+
+
+def iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
+
+
+def call_of(provider: str, question: int = 0, way: int = 0) -> Call:
+    return ASKED[provider].questions[question].ways[way]
+
+
+def wrapped(body: Any, *, status: Any = 200, **headers: str) -> bytes:
+    """The proxy's answer around a provider's: an object of JSON, or a text as it is."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    named = {name.replace("_", "-").title(): [value] for name, value in headers.items()}
+    return json.dumps({"status_code": status, "header": named, "body": text}).encode()
+
+
+def told(call: Call, body: Any, *, status: Any = 200, **headers: str) -> Report:
+    """What an answer of the provider with this body says, received at ``NOW_MS``."""
+    return read_tunnel(call, 200, wrapped(body, status=status, **headers), received_ms=NOW_MS)
+
+
+def told_by(name: str, call: Call | None = None) -> Report:
+    """What a recorded answer says, read as ``call`` or else by the page that was recorded."""
+    recording = recorded(f"v7.2.140/api-call/{name}.json")
+    call = call or _CALLS[recording["request"]["body"]["url"]]
+    return read_tunnel(call, recording["status"], body_of(f"v7.2.140/api-call/{name}.json"), received_ms=NOW_MS)
+
+
+def windows(readings: tuple[Reading, ...]) -> dict[tuple[str, str], float]:
+    """What is used, by window and scope."""
+    return {(reading.window, reading.scope): reading.used_ratio for reading in readings}
+
+
+def one(report: Report) -> Reading:
+    (reading,) = report.readings
+    return reading

@@ -1,0 +1,124 @@
+"""Antigravity's pages: recorded through CPA 7.2.140, or made up after what public clients read."""
+
+from typing import Any
+
+import pytest
+
+from exporter.quotas.asking import NEXT_WAY, Facts, Refusal
+from exporter.quotas.providers import ASKED
+from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, told, told_by, windows
+
+_SUMMARY, _MODELS, _PLAN = call_of("antigravity"), call_of("antigravity", way=3), call_of("antigravity", question=1)
+_RESET = iso(NOW_MS + HOUR_MS)
+
+
+def _summary(group: Any, *buckets: dict[str, Any]) -> dict[str, Any]:
+    return {"groups": [{"displayName": group, "buckets": list(buckets)}]}
+
+
+def _bucket(remaining: Any, window: Any = "5h", **fields: Any) -> dict[str, Any]:
+    return {"bucketId": "b1", "window": window, "remainingFraction": remaining, "resetTime": _RESET} | fields
+
+
+@pytest.mark.parametrize("host", ["daily-cloudcode-pa", "cloudcode-pa"])
+def test_the_recorded_summary_tells_the_windows_of_each_group_of_models(host: str) -> None:
+    report = told_by(f"antigravity-quota-{host}")
+
+    assert windows(report.readings) == {
+        ("5h", "claude-gpt"): 0.38,
+        ("7d", "claude-gpt"): 0.05,  # "95%" remains
+        ("5h", "gemini"): 0,
+    }
+    assert report.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("group", "scope"),
+    [
+        ("Gemini Models", "gemini"),
+        ("Claude and GPT models", "claude-gpt"),
+        ("Models", ""),
+        ("Erin's models", "other"),
+        (None, "other"),
+    ],
+)
+def test_a_group_is_a_scope_of_known_words(group: Any, scope: str) -> None:
+    assert windows(told(_SUMMARY, _summary(group, _bucket(0.25))).readings) == {("5h", scope): 0.75}
+
+
+@pytest.mark.parametrize(
+    ("called", "window"),
+    [
+        ("five_hour", "5h"),
+        ("five-hour", "5h"),
+        ("week", "7d"),
+        ("WEEKLY", "7d"),
+        ("monthly", "month"),
+        ("later", "unknown"),
+    ],
+)
+def test_a_window_has_one_name_whatever_it_is_called(called: str, window: str) -> None:
+    assert windows(told(_SUMMARY, _summary("Gemini", _bucket(0.25, called))).readings) == {(window, "gemini"): 0.75}
+
+
+@pytest.mark.parametrize(
+    ("remaining", "used"), [(0.62, 0.38), ("0.62", 0.38), ("62%", 0.38), (1, 0), (0, 1), ("0%", 1)]
+)
+def test_what_remains_is_a_number_or_a_text(remaining: Any, used: float) -> None:
+    assert windows(told(_SUMMARY, _summary("Gemini", _bucket(remaining))).readings) == {("5h", "gemini"): used}
+
+
+@pytest.mark.parametrize("remaining", [None, "", "NaN", "all", 62, "620%", -0.5, True, []])
+def test_a_bucket_that_tells_no_fraction_says_nothing(remaining: Any) -> None:
+    summary = _summary("Gemini", _bucket(remaining), _bucket(0.25, "weekly"))
+
+    assert windows(told(_SUMMARY, summary).readings) == {("7d", "gemini"): 0.75}
+
+
+def test_nothing_left_without_a_reset_is_a_fraction_that_was_left_out() -> None:
+    summary = _summary("Gemini", _bucket(0, resetTime=None), _bucket(0.25, "weekly"))
+
+    assert windows(told(_SUMMARY, summary).readings) == {("7d", "gemini"): 0.75}
+
+
+@pytest.mark.parametrize("body", [{"groups": []}, {}, {"groups": [{"buckets": []}]}, {"groups": {}}, []])
+def test_an_empty_summary_leaves_it_to_the_next_host(body: Any) -> None:
+    assert told(_SUMMARY, body).refusal in NEXT_WAY
+
+
+def test_the_recorded_list_of_models_tells_windows_of_unknown_length() -> None:
+    assert windows(told_by("antigravity-models").readings) == {
+        ("unknown", "claude-sonnet-4-6"): 0.38,
+        ("unknown", "gemini-3-flash"): 0,
+    }
+    assert told(_MODELS, {"models": {}}).refusal is Refusal.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("body", "plan"),
+    [
+        ({"paidTier": {"id": "g1-ultra-lite-tier"}, "currentTier": {"id": "free-tier"}}, "ultra-lite"),
+        ({"currentTier": {"id": "free-tier", "name": "Free"}}, "free"),
+        ({"currentTier": {"id": "erin@planted.example"}}, "other"),
+    ],
+)
+def test_the_plan_is_what_is_paid_for(body: Any, plan: str) -> None:
+    assert told_by("antigravity-load-code-assist").plan == "pro"
+    assert told(_PLAN, body).plan == plan
+    assert told(_PLAN, {}).refusal is Refusal.UNREADABLE
+
+
+def test_three_hosts_are_asked_in_their_order_and_the_models_last() -> None:
+    ways = ASKED["antigravity"].questions[0].ways
+
+    assert [way.url.removeprefix("https://").partition("/v1internal:")[::2] for way in ways] == [
+        ("daily-cloudcode-pa.googleapis.com", "retrieveUserQuotaSummary"),
+        ("daily-cloudcode-pa.sandbox.googleapis.com", "retrieveUserQuotaSummary"),
+        ("cloudcode-pa.googleapis.com", "retrieveUserQuotaSummary"),
+        ("cloudcode-pa.googleapis.com", "fetchAvailableModels"),
+    ]
+
+
+def test_an_account_without_a_project_is_asked_only_for_its_plan() -> None:
+    assert [way.request("a", Facts()) for way in ASKED["antigravity"].questions[0].ways] == [None] * 4
+    assert _PLAN.request("a", Facts()) is not None

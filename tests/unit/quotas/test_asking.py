@@ -1,0 +1,61 @@
+"""What the proxy is asked to call: the account's facts in their places, the token never."""
+
+import json
+
+import pytest
+
+from exporter.quotas.asking import Facts
+from tests.benches.asked import call_of
+
+_CODEX, _ANTIGRAVITY = call_of("codex"), call_of("antigravity")
+_FACTS = Facts(account_id="acct-carol-planted-77", project_id="planted-project-417")
+
+
+def test_a_call_is_the_body_of_the_proxys_api_call() -> None:
+    assert call_of("claude").request("df4617d25936b81a", Facts()) == {
+        "auth_index": "df4617d25936b81a",
+        "method": "GET",
+        "url": "https://api.anthropic.com/api/oauth/usage",
+        "header": {
+            "Authorization": "Bearer $TOKEN$",
+            "anthropic-beta": "oauth-2025-04-20",
+            "User-Agent": "claude-code/2.1.0",
+            "Content-Type": "application/json",
+        },
+        "data": "",
+    }
+
+
+def test_the_account_is_named_where_it_is_known() -> None:
+    known, unknown = _CODEX.request("a", _FACTS), _CODEX.request("a", Facts())
+
+    assert known is not None
+    assert unknown is not None
+    assert known["header"]["Chatgpt-Account-Id"] == "acct-carol-planted-77"
+    assert "Chatgpt-Account-Id" not in unknown["header"]
+
+
+def test_the_data_is_a_text_with_the_project() -> None:
+    request = _ANTIGRAVITY.request("a", _FACTS)
+
+    assert request is not None
+    assert json.loads(request["data"]) == {"project": "planted-project-417"}
+    assert _ANTIGRAVITY.needs_project()
+    assert not _CODEX.needs_project()
+
+
+@pytest.mark.parametrize("project", ["", 'p","x":"', "p\nq", "Project", "p" * 200, "$TOKEN$", "a b"])
+def test_what_is_no_project_is_not_sent(project: str) -> None:
+    assert _ANTIGRAVITY.request("a", Facts(project_id=project)) is None
+
+
+@pytest.mark.parametrize("account", ["a\r\nHost: other.example", "a b", "x" * 65, "$TOKEN$", "é"])
+def test_what_is_no_account_is_not_sent(account: str) -> None:
+    request = _CODEX.request("a", Facts(account_id=account))
+
+    assert request is not None
+    assert "Chatgpt-Account-Id" not in request["header"]
+
+
+def test_the_facts_of_an_account_are_not_written_anywhere() -> None:
+    assert "planted" not in f"{_FACTS} {_FACTS!r} {[_FACTS]}"

@@ -1,0 +1,41 @@
+"""Buckets of which the fraction that remains is told."""
+
+from typing import Any
+
+import pytest
+
+from exporter.quotas.buckets import grouped, one_bucket, read_tier
+from exporter.quotas.reading import Answer
+
+_ANSWER = Answer("", 1_787_306_405_000, "active")
+_RESET = "2026-08-21T13:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "used"),
+    [
+        ({"remainingFraction": 0.8, "resetTime": _RESET}, [0.2]),
+        ({"remaining_fraction": "80%", "reset_time": _RESET}, [0.2]),
+        ({"remainingFraction": 0, "resetTime": _RESET}, [1]),
+        ({"remainingFraction": 0}, []),
+        ({"remainingFraction": 0.0, "resetTime": ""}, []),
+        ({"remainingFraction": 0.8}, [0.2]),
+        ({"resetTime": _RESET}, []),
+        ({}, []),
+    ],
+)
+def test_a_bucket_tells_a_share_or_nothing(bucket: Any, used: list[float]) -> None:
+    assert [reading.used_ratio for reading in one_bucket(bucket, _ANSWER, scope="")] == used
+
+
+def test_what_is_no_group_or_bucket_is_passed_over() -> None:
+    groups = [None, {"buckets": 5}, {"displayName": "Gemini", "buckets": ["x", {"remainingFraction": 0.8}]}]
+
+    assert [(reading.window, reading.scope) for reading in grouped({"groups": groups}, _ANSWER)] == [
+        ("unknown", "gemini")
+    ]
+
+
+@pytest.mark.parametrize("content", [{}, {"paidTier": None}, {"paidTier": {"id": 5}}, {"currentTier": []}])
+def test_a_tier_without_an_id_is_no_plan(content: Any) -> None:
+    assert read_tier(content, _ANSWER) is None

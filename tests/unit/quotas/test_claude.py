@@ -1,0 +1,281 @@
+"""Claude's pages of usage and profile: recorded through CPA 7.2.140, or made up after what public clients read."""
+
+from typing import Any
+
+import pytest
+
+from exporter.quotas.asking import Refusal
+from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows
+
+_USAGE, _PROFILE = call_of("claude"), call_of("claude", question=1)
+_RESET = iso(NOW_MS + HOUR_MS)
+_DOLLAR = 10**9
+
+
+def _listed(kind: str, percent: Any, model: str | None = None, **fields: Any) -> dict[str, Any]:
+    scope = None if model is None else {"model": {"id": None, "display_name": model}, "surface": None}
+    return {"kind": kind, "percent": percent, "resets_at": _RESET, "scope": scope} | fields
+
+
+def _elsewhere(*rows: tuple[str, Any]) -> float | None:
+    shares = [{"key": key, "display_name": key.title(), "percent": percent} for key, percent in rows]
+    usage = {"five_hour": {"utilization": 1, "resets_at": _RESET}, "seven_day_breakdown": {"rows": shares}}
+    return told(_USAGE, usage).elsewhere_ratio
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recorded_page_tells_the_windows_of_account_and_models_and_what_extra_usage_costs() -> None:
+    report = told_by("claude-usage")
+
+    assert windows(report.readings) == {
+        ("5h", ""): 0.21,
+        ("7d", ""): 0.83,
+        ("7d", "sonnet"): 0.04,
+        ("7d", "other"): 0.4,  # a model that is called X
+        ("month", "extra-usage"): 0.024,
+    }
+    five_hours = report.readings[0]
+    assert (five_hours.resets_ms, five_hours.window_seconds) == (1_795_536_000_000, 18_000)
+    assert (five_hours.observed_ms, five_hours.source) == (NOW_MS, "active")  # the moment of the answer's Date
+    assert report.refusal is None
+
+
+def test_windows_of_models_stand_in_the_list_alone_since_july_2026() -> None:
+    usage = {
+        "five_hour": {"utilization": 9, "resets_at": _RESET},
+        "seven_day_opus": None,
+        "limits": [
+            _listed("session", 12.5),
+            _listed("weekly_all", 40),
+            _listed("weekly_scoped", 70, "Opus 4.5"),
+            _listed("weekly_scoped", 3, "Fable 5"),
+            _listed("monthly_bonus", 3),
+        ],
+    }
+
+    assert windows(told(_USAGE, usage).readings) == {
+        ("5h", ""): 0.125,
+        ("7d", ""): 0.4,
+        ("7d", "opus"): 0.7,
+        ("7d", "fable"): 0.03,
+    }
+
+
+def test_of_two_entries_for_one_window_the_one_that_decides_holds() -> None:
+    limits = [
+        _listed("weekly_scoped", 90, "Opus", is_active=False),
+        _listed("weekly_scoped", 20, "Opus", is_active=True),
+    ]
+
+    assert windows(told(_USAGE, {"limits": limits}).readings) == {("7d", "opus"): 0.2}
+
+
+@pytest.mark.parametrize("key", ["iguana_necktie", "seven_day_overage_included"])
+def test_the_week_of_fable_is_one_window_under_each_of_its_names(key: str) -> None:
+    usage = {key: {"utilization": 30, "resets_at": _RESET}, "limits": [_listed("weekly_scoped", 30, "Fable")]}
+
+    assert windows(told(_USAGE, usage).readings) == {("7d", "fable"): 0.3}
+
+
+def test_a_code_name_is_a_window_of_unknown_length_if_it_tells_a_reset() -> None:
+    usage = {
+        "five_hour": {"utilization": 1, "resets_at": _RESET},
+        "tangelo": {"utilization": 30, "resets_at": _RESET},
+        "nimbus_quill": {"utilization": 0},
+        "Somebody's key": {"utilization": 30, "resets_at": _RESET},
+    }
+
+    assert windows(told(_USAGE, usage).readings) == {("5h", ""): 0.01, ("unknown", "tangelo"): 0.3}
+
+
+def test_a_window_that_nobody_has_used_is_shown_at_zero_and_ends_never() -> None:
+    reading = one(told(_USAGE, {"five_hour": {"utilization": 0, "resets_at": None}}))
+
+    assert (reading.used_ratio, reading.ends_ms, reading.inferred) == (0, None, True)
+
+
+def test_a_used_window_without_a_reset_gets_none() -> None:
+    assert one(told(_USAGE, {"five_hour": {"utilization": 3, "resets_at": None}})).resets_ms is None
+
+
+@pytest.mark.parametrize(
+    ("severity", "status"), [("normal", "allowed"), ("warning", "warning"), ("critical", ""), (None, "")]
+)
+def test_the_severity_is_the_status_where_it_is_known(severity: Any, status: str) -> None:
+    assert one(told(_USAGE, {"limits": [_listed("session", 5, severity=severity)]})).status == status
+
+
+@pytest.mark.parametrize(
+    ("percent", "ratio"),
+    [(21, 0.21), (21.5, 0.215), ("21", 0.21), ("21.5%", 0.215), (113, 1.13), (0.5, 0.005), (-0.0, 0), (10.1, 0.101)],
+)
+def test_percents_are_read_as_number_or_text_and_may_exceed_100(percent: Any, ratio: float) -> None:
+    # 0.5 is half a percent: nobody could tell it from a half.
+    assert one(told(_USAGE, {"five_hour": {"utilization": percent, "resets_at": _RESET}})).used_ratio == ratio
+
+
+@pytest.mark.parametrize("percent", [None, "NaN", "nan%", "", "many", True, [], {}, -3, "-3", 1e9, 10**400, "1e99"])
+def test_what_is_no_percent_is_no_window(percent: Any) -> None:
+    usage = {"five_hour": {"utilization": percent, "resets_at": _RESET}, "seven_day": {"utilization": 2}}
+
+    assert windows(told(_USAGE, usage).readings) == {("7d", ""): 0.02}
+
+
+@pytest.mark.parametrize(
+    ("written", "resets_ms"),
+    [
+        (iso(NOW_MS + HOUR_MS), NOW_MS + HOUR_MS),
+        ((NOW_MS + HOUR_MS) // 1000, NOW_MS + HOUR_MS),
+        (str((NOW_MS + HOUR_MS) // 1000), NOW_MS + HOUR_MS),
+        (NOW_MS + HOUR_MS, NOW_MS + HOUR_MS),
+        ("2026-11-24T16:27:33.123456789Z", NOW_MS + HOUR_MS + 123),
+        (iso(NOW_MS - HOUR_MS), NOW_MS - HOUR_MS),
+        ("2026-11-24T16:27:33", None),  # of no zone
+        ("in an hour", None),
+        (0, None),
+        (iso(NOW_MS + 100 * 24 * HOUR_MS), None),
+        ("x" * 5_000, None),
+        ({"seconds": 5}, None),
+    ],
+)
+def test_resets_are_read_in_each_form_that_tells_a_moment(written: Any, resets_ms: int | None) -> None:
+    assert one(told(_USAGE, {"seven_day": {"utilization": 5, "resets_at": written}})).resets_ms == resets_ms
+
+
+def test_a_window_that_counts_dollars_has_them() -> None:
+    # The plans of companies: from full answers in public reports (September 2026).
+    usage = {"seven_day": {"utilization": None, "resets_at": _RESET, "limit_dollars": 100, "used_dollars": 100.09}}
+
+    reading = one(told(_USAGE, usage))
+
+    assert (reading.used_ratio, reading.used_nano_usd, reading.limit_nano_usd) == (
+        1.0009,
+        100_090_000_000,
+        100 * _DOLLAR,
+    )
+
+
+# --- money ------------------------------------------------------------------------------------------------------------
+
+
+def test_extra_usage_is_a_limit_in_dollars_of_which_the_unit_is_inferred() -> None:
+    (reading,) = [each for each in told_by("claude-usage").readings if each.scope == "extra-usage"]
+
+    assert (reading.used_nano_usd, reading.limit_nano_usd) == (1_200_000_000, 50 * _DOLLAR)
+    assert (reading.window_seconds, reading.resets_ms, reading.inferred) == (None, None, True)
+
+
+def test_extra_usage_in_its_newer_form_is_told_once_and_exactly() -> None:
+    usage = {
+        "extra_usage": {
+            "is_enabled": True,
+            "used_credits": 1234,
+            "monthly_limit": 5000,
+            "currency": "USD",
+            "decimal_places": 2,
+            "resets_at": iso(NOW_MS + 100 * HOUR_MS),
+        },
+        "spend": {
+            "enabled": True,
+            "used": {"amount_minor": 12345, "exponent": 3, "currency": "USD"},
+            "limit": {"amount_minor": 50000, "exponent": 3, "currency": "USD"},
+        },
+    }
+
+    reading = one(told(_USAGE, usage))
+
+    assert (reading.used_nano_usd, reading.limit_nano_usd) == (12_345_000_000, 50 * _DOLLAR)
+    assert (reading.resets_ms, reading.inferred) == (NOW_MS + 100 * HOUR_MS, False)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"is_enabled": False, "monthly_limit": 5000, "used_credits": 120},
+        {"is_enabled": True, "monthly_limit": None, "used_credits": 120},
+        {"is_enabled": True, "monthly_limit": 0, "used_credits": 0},
+        {"is_enabled": True, "monthly_limit": 5000, "used_credits": 120, "currency": "EUR"},
+        {"is_enabled": True, "monthly_limit": 5000, "used_credits": "NaN"},
+        {"is_enabled": True, "monthly_limit": 1e300, "used_credits": 1},
+        [],
+    ],
+    ids=["switched off", "no limit", "a limit of nothing", "euros", "not a number", "beyond all money", "no object"],
+)
+def test_extra_usage_that_tells_no_dollars_is_left_out(extra: Any) -> None:
+    usage = {"five_hour": {"utilization": 1, "resets_at": _RESET}, "extra_usage": extra}
+
+    assert windows(told(_USAGE, usage).readings) == {("5h", ""): 0.01}
+
+
+# --- use elsewhere ----------------------------------------------------------------------------------------------------
+
+
+def test_the_share_of_the_week_that_did_not_go_through_the_proxy_is_what_is_not_claude_code() -> None:
+    assert _elsewhere(("claude_code", 90), ("chat", 0), ("cowork", 10), ("other", 0)) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("rows", "ratio"),
+    [
+        ([("claude_code", 93)], 0.07),
+        ([("claude_code", 100), ("chat", 0)], 0),
+        ([("claude_code", 51), ("chat", 50)], 0.495049505),
+        ([("claude_code", 0), ("chat", 100)], 1),
+        ([("claude_code", 0), ("chat", 0)], None),
+        ([("chat", 100)], None),
+        ([("claude_code", None), ("chat", 3)], None),
+        ([("claude_code", 400), ("chat", 300)], None),
+        ([], None),
+    ],
+    ids=[
+        "rows left out",
+        "all of it",
+        "rounded up",
+        "none of it",
+        "nothing used",
+        "no row for Claude Code",
+        "no percent",
+        "more than all",
+        "no rows",
+    ],
+)
+def test_the_share_elsewhere_is_told_only_where_the_rows_tell_it(
+    rows: list[tuple[str, Any]], ratio: float | None
+) -> None:
+    assert _elsewhere(*rows) == ratio
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_recorded_profile_tells_the_plan_and_nothing_of_the_person() -> None:
+    report = told_by("claude-profile")
+
+    assert report.plan == "max-5x"
+    assert not any(word in repr(report) for word in ("Alice", "Planted", "planted.example"))
+
+
+@pytest.mark.parametrize(
+    ("account", "organization", "plan"),
+    [
+        ({"has_claude_max": True}, {"rate_limit_tier": "default_claude_max_20x"}, "max-20x"),
+        ({"has_claude_max": True}, {}, "max"),
+        ({"has_claude_max": False, "has_claude_pro": True}, {}, "pro"),
+        ({}, {"organization_type": "claude_team", "subscription_status": "active"}, "team"),
+        ({}, {"organization_type": "claude_team", "subscription_status": "canceled"}, ""),
+        ({}, {"organization_type": "claude_enterprise"}, "enterprise"),
+        ({"has_claude_max": False, "has_claude_pro": False}, {}, "free"),
+        ({"has_claude_max": None}, {"organization_type": "new"}, ""),
+        ({"has_claude_max": "yes"}, {}, ""),
+    ],
+)
+def test_the_plan_is_one_of_a_few_words(account: Any, organization: Any, plan: str) -> None:
+    assert told(_PROFILE, {"account": account, "organization": organization}).plan == plan
+
+
+@pytest.mark.parametrize("call", [_USAGE, _PROFILE])
+@pytest.mark.parametrize("body", [{}, {"unrelated": 1}, [], None, 5, {"limits": "none"}])
+def test_a_shape_that_nobody_knows_is_no_answer(call: Any, body: Any) -> None:
+    assert told(call, body).refusal is Refusal.UNREADABLE
