@@ -111,11 +111,7 @@ class Exporter:
         labels = Labels(self._ledger.dictionary, settings.aliases, pseudonyms.of)
         self.asker = QuotaAsker(
             statuses=self.statuses,
-            clients={
-                proxy.name: connect(proxy, self._ledger, clock, TIMEOUTS)
-                for proxy in settings.proxies
-                if settings.asks_for_quotas(proxy)
-            },
+            clients={proxy.name: connect(proxy, self._ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
             ledger=self._ledger,
             labels=labels,
             clock=clock,
@@ -132,16 +128,20 @@ class Exporter:
         self._clock = clock
         self.limits = open_limits(settings, self._ledger, labels, clock)
         self._remote = open_remote(settings)
-        self._history = open_history(
-            settings,
-            remote=self._remote,
-            ledger=self._ledger,
-            labels=labels,
-            pseudonym=pseudonyms.of,
-            limits=self.limits,
-            pricer=pricer,
-            clock=clock,
-            stopping=self._stopping.is_set,
+        self._history = (
+            None
+            if self._remote is None
+            else open_history(
+                settings,
+                remote=self._remote,
+                ledger=self._ledger,
+                labels=labels,
+                pseudonym=pseudonyms.of,
+                limits=self.limits,
+                pricer=pricer,
+                clock=clock,
+                stopping=self._stopping.is_set,
+            )
         )
         self._historians = (
             [] if self._history is None else [Worker("history", self._history.work, lambda: INTERVAL_SECONDS)]
@@ -329,7 +329,7 @@ def open_remote(settings: Settings) -> Remote | None:
 def open_history(
     settings: Settings,
     *,
-    remote: Remote | None,
+    remote: Remote,
     ledger: Ledger,
     labels: Labels,
     pseudonym: Pseudonym,
@@ -337,10 +337,8 @@ def open_history(
     pricer: Pricer,
     clock: Clock,
     stopping: Callable[[], bool],
-) -> History | None:
-    """The history of these settings, None without one."""
-    if remote is None:
-        return None
+) -> History:
+    """The history of these settings."""
     return History(
         remote=remote,
         ledger=ledger,

@@ -364,9 +364,10 @@ class Settings(Row):
             return datetime.timezone(datetime.timedelta(hours=self.timezone_offset_hours))
         return datetime.UTC
 
-    def asks_for_quotas(self, proxy: ProxySettings) -> bool:
-        """Whether the providers of this proxy's accounts are asked for their windows."""
-        return (proxy.quotas or self.exporter_quotas) == "active"
+    @property
+    def asked_proxies(self) -> list[ProxySettings]:
+        """The proxies whose accounts' providers are asked for their windows."""
+        return [proxy for proxy in self.proxies if (proxy.quotas or self.exporter_quotas) == "active"]
 
     def secret_values(self) -> list[str]:
         """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""

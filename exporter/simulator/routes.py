@@ -9,10 +9,9 @@ from typing import Any
 
 from flask import Request
 
-from exporter.simulator import bodies, quotas
+from exporter.simulator import bodies
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.versions import VersionNumber
-from exporter.simulator.world import CREDENTIALS
 
 V0 = "/v0/management/"
 V8 = "/v8/management/"
@@ -149,13 +148,11 @@ class Routes:
         problem = _api_call_problem(body)
         if problem:
             return 400, {"error": problem}
-        handles = {self._proxy.auth_index(credential): credential.auth_index for credential in CREDENTIALS}
-        handle = handles.get(body.get("auth_index", ""), "")
-        vendor = quotas.vendor_answer(handle, body["url"], self._proxy.clock.now())
+        handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
+        vendor = self._proxy.vendors.answer(handles.get(body.get("auth_index", "")), body)
         if vendor is None:
             return 502, {"error": "request failed"}
-        status, text = vendor
-        header = {"Content-Length": [str(len(text))], "Content-Type": ["application/json"]}
+        status, header, text = vendor
         return 200, {"status_code": status, "header": header, "body": text}
 
 

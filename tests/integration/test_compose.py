@@ -15,8 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from exporter.settings.load import load_settings
 from exporter.settings.declared import declared
+from exporter.settings.load import load_settings
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic

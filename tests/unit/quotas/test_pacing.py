@@ -19,7 +19,8 @@ def _asked(
 
 def _waits(refusal: Refusal | None, *, times: int) -> list[float]:
     """Ms until the question may be asked again after each of so many equal answers."""
-    waits, last, now_ms = [], LastAsked(), NOW
+    waits: list[float] = []
+    last, now_ms = LastAsked(), NOW
     for _ in range(times):
         last = last.begun(PACE, now_ms=now_ms).ended(PACE, Report(refusal=refusal), now_ms=now_ms, seed="a")
         waits.append(last.next_ms - now_ms)

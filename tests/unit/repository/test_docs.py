@@ -13,8 +13,8 @@ from exporter.ledger.schema import MIGRATIONS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
 from exporter.proxy_status import STATES, ProxyStatus
-from exporter.settings.load import load_settings
 from exporter.settings.declared import declared
+from exporter.settings.load import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(

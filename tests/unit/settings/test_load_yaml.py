@@ -57,7 +57,7 @@ aliases:
         None,
         None,
     ]
-    assert [settings.asks_for_quotas(proxy) for proxy in settings.proxies] == [False] * 4
+    assert settings.asked_proxies == []
     assert loaded.sources["proxies.office"] == "c.yaml:9"
     assert loaded.sources["proxies.default"] == "c.yaml:3"
 
@@ -67,9 +67,9 @@ def test_providers_are_asked_by_one_setting_for_all_proxies_or_for_one(tmp_path:
         f"- {{name: {name}, url: 'http://{name}', management_key: planted{quotas}}}\n"
         for name, quotas in (("a", ", quotas: Active"), ("b", ", quotas: passive"), ("c", ""))
     )
-    for environ, asked in (({}, [True, False, False]), ({"EXPORTER_QUOTAS": "active"}, [True, False, True])):
+    for environ, asked in (({}, ["a"]), ({"EXPORTER_QUOTAS": "active"}, ["a", "c"])):
         settings = _load(tmp_path, f"proxies:\n{rows}", environ).require()
-        assert [settings.asks_for_quotas(proxy) for proxy in settings.proxies] == asked
+        assert [proxy.name for proxy in settings.asked_proxies] == asked
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "aliases:\nexporter_port:\n"])

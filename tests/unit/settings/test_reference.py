@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.settings.load import load_settings
 from exporter.settings.declared import declared
+from exporter.settings.load import load_settings
 from exporter.settings.reference import env_example, settings_markdown
 
 ROOT = Path(__file__).parents[3]
