@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.simulator.quotas import vendor_answer
+from exporter.simulator.quotas import plugin_answer, vendor_answer
 from exporter.simulator.world import Credential
 
 Answered = tuple[int, dict[str, list[str]], str]
@@ -47,10 +47,11 @@ class VendorCounts:
 
 
 class Vendors:
-    """All providers. Several proxies may share them, as those behind one address do. Thread-safe."""
+    """All providers. Thread-safe. ``plugin_for`` is the one whose windows a plugin of the proxy knows, if any."""
 
     def __init__(self, clock: Clock) -> None:
         self.counts = VendorCounts()
+        self.plugin_for = ""
         self._clock = clock
         self._lock = threading.Lock()
         self._limits: defaultdict[tuple[str, str], _Limit] = defaultdict(_Limit)
@@ -63,6 +64,21 @@ class Vendors:
         headers = {} if retry_after is None else {"Retry-After": [retry_after]}
         with self._lock:
             self._ordered[name].append(((status, headers, body), wait))
+
+    def quota_plugins(self) -> list[dict[str, Any]]:
+        """Who answers ``quota/fetch``."""
+        if not self.plugin_for:
+            return []
+        plugin = {"plugin_id": "demo", "provider": self.plugin_for, "supported_providers": [self.plugin_for]}
+        return [plugin | {"display_name": "Demo", "supports_reset": False}]
+
+    def fetched_by_plugin(self, credential: Credential) -> dict[str, Any] | None:
+        """What ``quota/fetch`` tells of an account; ``None`` if no plugin knows its provider."""
+        if credential.provider != self.plugin_for:
+            return None
+        with self._lock:
+            self.counts.calls[credential.name] += 1
+        return plugin_answer(credential, self._clock.now())
 
     def answer(self, credential: Credential | None, call: dict[str, Any], *, address: str = "") -> Answered | None:
         """What ``call``, the body of an ``api-call``, is answered; ``None`` for a host nobody can reach.

@@ -292,6 +292,9 @@ CREDENTIALS = (
 )
 
 
+BY_AUTH_INDEX = {credential.auth_index: credential for credential in CREDENTIALS}
+
+
 def secrets() -> list[str]:
     """Every planted value that must not reach a log, a label, the ledger or the history."""
     values = [MANAGEMENT_KEY, ORGANIZATION_ID, "sk-demo-cookie-8841", "sk-demo-proxy-password"]
