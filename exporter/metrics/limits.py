@@ -13,9 +13,15 @@ LIMIT_USED_RATIO = gauge(
     " provider a window that the provider itself reports. An empty label is all of them.",
 )
 LIMIT_USED = gauge(
-    "cliproxy_limit_used", LIMIT_LABELS, "What was used of a configured limit in its current window, in its unit."
+    "cliproxy_limit_used",
+    LIMIT_LABELS,
+    "What was used of a limit in its current window, in its unit. Absent where a provider tells the share alone.",
 )
-LIMIT_BUDGET = gauge("cliproxy_limit_budget", LIMIT_LABELS, "The budget of a configured limit, in its unit.")
+LIMIT_BUDGET = gauge(
+    "cliproxy_limit_budget",
+    LIMIT_LABELS,
+    "The budget of a limit, in its unit: of a configured one, or of a cap on money that a provider reports.",
+)
 LIMIT_THRESHOLD = gauge(
     "cliproxy_limit_threshold_ratio",
     (*LIMIT_LABELS, "severity"),

@@ -1,5 +1,6 @@
 """Providers are asked about idle accounts, against providers that limit their callers and ban who does not listen."""
 
+import re
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from exporter.metrics import quotas
+from exporter.metrics.family import families_of
+from exporter.quotas.pacing import RESULTS
 from exporter.simulator.world import Credential
 from exporter.sources.client import Timeouts
 from tests.benches.quotas import BY_NAME, QuotaBench, accounts_like
@@ -288,6 +292,20 @@ def test_a_plugin_is_asked_first_and_the_provider_if_it_knows_nothing(tmp_path: 
 
         assert (FRANK, "5h", "") in bench.windows()
         assert bench.proxy.requests["quota/fetch"] == 2
+
+
+def test_each_metric_about_asking_has_a_sample(tmp_path: Path) -> None:
+    with _bench(tmp_path, ALICE, "codex-carol", FRANK, version="v8.0.3") as bench:
+        bench.vendors.plugin_for = "kimi"
+        bench.pass_time(10 * MINUTE)
+        samples = [line for line in bench.metrics.splitlines() if not line.startswith("#")]
+
+        for family in families_of(quotas):
+            labels = [line[len(family.sample_name) :] for line in samples if line.startswith(f"{family.sample_name}{{")]
+            assert labels, family.sample_name
+            assert all(set(re.findall(r'(\w+)="', each)) == set(family.labels) for each in labels)
+        results = {each for line in samples for each in re.findall(r'fetches_total.*result="(\w+)"', line)}
+        assert results == set(RESULTS), "each is there at 0 before it happens"
 
 
 def test_a_provider_that_only_a_plugin_knows(tmp_path: Path) -> None:

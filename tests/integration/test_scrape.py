@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.metrics import history
+from exporter.metrics import history, quotas
 from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
@@ -178,8 +178,8 @@ def test_every_family_is_there_once_with_the_declared_type_help_and_labels(recor
     for family in {*FAMILIES} - {*families_of(history)}:
         found = shown.pop(family.name)
         assert (found.type, found.documentation) == (family.kind, family.help)
-        # A price list on the web is read in tests/integration/test_prices.py.
-        assert found.samples or family is PRICE_FEED, f"{family.name} has no sample"
+        # A price list on the web is read in tests/integration/test_prices.py, providers are asked in test_quotas.py.
+        assert found.samples or family in {PRICE_FEED, *families_of(quotas)}, f"{family.name} has no sample"
         for sample in found.samples:
             assert set(sample.labels) - {"le"} == set(family.labels), sample
     assert not shown, "metrics that are declared nowhere"
