@@ -57,7 +57,7 @@ NEXT_WAY = frozenset({Refusal.NOT_FOUND, Refusal.UNAVAILABLE, Refusal.UNREADABLE
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """Money that is left of what was paid in advance, in nano-USD. ``name`` is a slug of ours."""
+    """Money that is left of what was paid in advance, in nano-USD. ``name`` is one of a few words."""
 
     name: str
     nano_usd: int
@@ -68,7 +68,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     ``plan`` is one of a few words, ``other`` among them; empty for not said. ``reset_credits``: how many times the
     user may reset a window at once (Codex). ``elsewhere_ratio``: of what is used of the week of a Claude account, the
-    share that was used on other surfaces than Claude Code, so not through the proxy.
+    share that was used on other surfaces than Claude Code, so surely not through the proxy.
     ``refusal`` is None if there was an answer; then ``retry_after_s`` is None as well. ``retry_after_s``: how long the
     provider wants to be left alone, None if it does not say, or says 0.
     """

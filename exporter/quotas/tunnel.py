@@ -45,6 +45,7 @@ _ERRORS = {
 }
 """Statuses by what Anthropic and Google call an error, for one inside a 200."""
 _PLANS = frozenset({*TIERS.values(), "plus", "team", "business", "enterprise", "max", "premium", "basic", "lite"})
+_BALANCES = ("credits", "balance")
 
 
 def read_tunnel(call: Call, status: int, body: bytes, *, received_ms: int) -> Report:
@@ -71,19 +72,22 @@ def read_quota_api(status: int, body: bytes, *, received_ms: int) -> Report:
         unknown = status == HTTPStatus.NOT_FOUND and "auth" in _error(content)
         return Report(refusal=Refusal.GONE if unknown else _refused_by_proxy(status, content))
     answer = Answer("", received_ms, "active")
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not content.keys() & {"groups", "subscription", "summary"}:
         return Report(refusal=Refusal.UNREADABLE)
     subscription = mapping(content.get("subscription"))
     plan = TIERS.get(text(field(subscription, "tier_id"))) or text(subscription.get("plan")).lower()
+    balances = {
+        name: Balance(name, nano)
+        for entry in mappings(content.get("summary"))
+        if (name := text(entry.get("key"))) in _BALANCES
+        and text(entry.get("currency")).upper() == "USD"
+        and (nano := nano_usd(entry.get("value"))) is not None
+    }
     return _bounded(
         Report(
             readings=tuple(grouped(content, answer)),
             plan=plan if plan in _PLANS or not plan else OTHER,
-            balances=tuple(
-                Balance("credits", nano)
-                for entry in mappings(content.get("summary"))
-                if text(entry.get("currency")).upper() == "USD" and (nano := nano_usd(entry.get("value"))) is not None
-            )[:1],
+            balances=tuple(balances.values()),
         )
     )
 

@@ -37,11 +37,11 @@ def told(call: Call, body: Any, *, status: Any = 200, **headers: str) -> Report:
     return read_tunnel(call, 200, wrapped(body, status=status, **headers), received_ms=NOW_MS)
 
 
-def told_by(name: str, call: Call | None = None) -> Report:
+def told_by(name: str, call: Call | None = None, version: str = "v7.2.140/api-call/") -> Report:
     """What a recorded answer says, read as ``call`` or else by the page that was recorded."""
-    recording = recorded(f"v7.2.140/api-call/{name}.json")
+    recording = recorded(f"{version}{name}.json")
     call = call or _CALLS[recording["request"]["body"]["url"]]
-    return read_tunnel(call, recording["status"], body_of(f"v7.2.140/api-call/{name}.json"), received_ms=NOW_MS)
+    return read_tunnel(call, recording["status"], body_of(f"{version}{name}.json"), received_ms=NOW_MS)
 
 
 def windows(readings: tuple[Reading, ...]) -> dict[tuple[str, str], float]:

@@ -42,6 +42,11 @@ def test_the_recorded_page_tells_the_windows_of_account_and_models_and_what_extr
     assert report.refusal is None
 
 
+def test_the_answer_through_version_8_is_the_same() -> None:
+    # Constructed after its documentation.
+    assert told_by("api-call-claude-usage", version="v8-constructed/") == told_by("claude-usage")
+
+
 def test_windows_of_models_stand_in_the_list_alone_since_july_2026() -> None:
     usage = {
         "five_hour": {"utilization": 9, "resets_at": _RESET},

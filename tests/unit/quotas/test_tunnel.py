@@ -285,6 +285,7 @@ def test_the_quota_api_says_why_it_has_no_answer(name: str, refusal: Refusal) ->
         (401, b"{}", Refusal.REFUSED),
         (200, b"<html>", Refusal.UNREADABLE),
         (200, b"[]", Refusal.UNREADABLE),
+        (200, b'{"status": "ok"}', Refusal.UNREADABLE),
     ],
 )
 def test_an_account_that_is_gone_is_not_an_api_that_is_missing(status: int, body: bytes, refusal: Refusal) -> None:
@@ -295,6 +296,7 @@ def test_an_account_that_is_gone_is_not_an_api_that_is_missing(status: int, body
     ("summary", "balances"),
     [
         ({"value": "12.5", "currency": "usd"}, [12_500_000_000]),
+        ({"key": "spent", "value": 12, "currency": "USD"}, []),
         ({"value": 12, "currency": "EUR"}, []),
         ({"value": 12, "unit": "usd"}, []),
         ({"value": None, "currency": "USD"}, []),
@@ -302,7 +304,7 @@ def test_an_account_that_is_gone_is_not_an_api_that_is_missing(status: int, body
     ],
 )
 def test_a_balance_is_told_where_it_is_dollars(summary: Any, balances: list[int]) -> None:
-    report = read_quota_api(200, json.dumps({"summary": [summary]}).encode(), received_ms=NOW_MS)
+    report = read_quota_api(200, json.dumps({"summary": [{"key": "credits"} | summary]}).encode(), received_ms=NOW_MS)
 
     assert [each.nano_usd for each in report.balances] == balances
 
