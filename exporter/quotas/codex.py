@@ -117,14 +117,19 @@ CODEX = QuotaProvider(
 
 # --- asked for --------------------------------------------------------------------------------------------------------
 
-# Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026), among them
-# openai/codex' own backend client. OpenAI documents neither page.
+# Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026); plans: the list in
+# openai/codex. OpenAI documents neither page.
 
 _PLANS = {
     **{name: name for name in ("free", "go", "plus", "pro", "prolite", "team", "business", "enterprise", "edu", "k12")},
+    "edu_plus": "edu",
+    "edu_pro": "edu",
     "education": "edu",
-    "self_serve_business_usage_based": "business",
+    "ent26": "enterprise",
+    "enterprise_cbp_automation": "enterprise",
     "enterprise_cbp_usage_based": "enterprise",
+    "self_serve_business_prolite": "business",
+    "self_serve_business_usage_based": "business",
 }
 
 
@@ -160,9 +165,9 @@ def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[R
         relative = resets_ms is None
         if relative:
             resets_ms = moment_after(field(entry, "reset_after_seconds"), answer)
-        if used_ratio is None:
+        if used_ratio is None and resets_ms is not None:
             yield answer.reading(seconds, scope, None, resets_ms, status="rejected", inferred=relative)
-        else:
+        elif used_ratio is not None:
             yield window(
                 answer,
                 seconds=seconds,

@@ -28,6 +28,7 @@ from exporter.quotas.reading import DAY, HOUR, Answer, Reading, near_length
 
 _NAMED = {
     "limit_5h": (5 * HOUR, "", ""),
+    "limit_day": (DAY, "", ""),
     "limit_7d": (7 * DAY, "", ""),
     "limit_week": (7 * DAY, "", ""),
     "limit_month_total": (None, "month", ""),

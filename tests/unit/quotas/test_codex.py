@@ -106,8 +106,9 @@ def test_an_account_that_is_refused_without_a_percent_is_exhausted(refusal: dict
     assert (reading.ratio_inferred, reading.resets_ms) == (True, NOW_MS + HOUR_MS)
 
 
-def test_an_account_that_is_refused_without_a_window_is_exhausted_as_a_whole() -> None:
-    reading = one(told(_USAGE, {"rate_limit": {"allowed": False}}))
+@pytest.mark.parametrize("windows", [{}, {"primary_window": None}, {"primary_window": _window(None, reset_at=None)}])
+def test_an_account_that_is_refused_without_a_window_is_exhausted_as_a_whole(windows: dict[str, Any]) -> None:
+    reading = one(told(_USAGE, {"rate_limit": {"allowed": False} | windows}))
 
     assert (reading.window, reading.used_ratio, reading.ratio_inferred) == ("account", 1, True)
 
@@ -129,7 +130,15 @@ def test_the_spend_cap_of_a_member_is_a_share_unless_its_unit_is_dollars() -> No
 
 @pytest.mark.parametrize(
     ("told_as", "plan"),
-    [("prolite", "prolite"), ("education", "edu"), ("carol@planted.example", "other"), ("", ""), (None, ""), (5, "")],
+    [
+        ("prolite", "prolite"),
+        ("education", "edu"),
+        ("ent26", "enterprise"),
+        ("carol@planted.example", "other"),
+        ("", ""),
+        (None, ""),
+        (5, ""),
+    ],
 )
 def test_the_plan_is_one_of_a_few_words(told_as: Any, plan: str) -> None:
     assert told(_USAGE, {"plan_type": told_as, "rate_limit": _limit(_window(12))}).plan == plan

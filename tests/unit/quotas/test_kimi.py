@@ -46,6 +46,13 @@ def test_the_plans_since_september_2026_tell_fractions_and_a_month() -> None:
     assert report.plan == "intermediate"
 
 
+@pytest.mark.parametrize(("key", "window"), [("limit_day", "1d"), ("limit_7d", "7d"), ("limit_week", "7d")])
+def test_a_fraction_has_the_length_that_its_key_tells(key: str, window: str) -> None:
+    usage = {"usages": {key: {"used_ratio": 0.889023, "reset_time": _RESET}, "limit_moon": {"used_ratio": 1}}}
+
+    assert windows(told(_USAGES, usage).readings) == {(window, ""): 0.889023}
+
+
 def test_a_count_of_nothing_beside_a_fraction_says_nothing() -> None:
     usage = _limit({"limit": "0", "used": "0"}) | {"usages": {"limit_5h": {"used_ratio": 0.4, "reset_time": _RESET}}}
 
