@@ -208,13 +208,15 @@ class QuotaAsker:
 
     def _ask(self, turn: _Turn) -> None:
         topic = turn.topics[turn.question]
-        begun = self._last(turn.key).begun(topic.pace, now_ms=self._now_ms())
-        self._ledger.quota_asks.save({turn.key: begun})
-        self._asked[turn.key] = begun
+        before = self._last(turn.key)
+        begun = before.begun(topic.pace, now_ms=self._now_ms())
+        self._save(turn.key, begun)
         way = topic.ways[begun.way % len(topic.ways)]
         try:
             report = self._report(turn, way)
         except ProxyError as exc:
+            # It did not come to a call of a provider, so nobody else has to wait for one.
+            self._save(turn.key, msgspec.structs.replace(begun, lane_ms=before.lane_ms))
             _log.info("quota_not_asked", proxy=turn.status.name, credential=self._label(turn), message=str(exc))
             return
         if self._stopping:
@@ -256,6 +258,10 @@ class QuotaAsker:
             " that they tell with their answers.",
         )
         return report
+
+    def _save(self, key: QuestionKey, last: LastAsked) -> None:
+        self._ledger.quota_asks.save({key: last})
+        self._asked[key] = last
 
     def _last(self, key: QuestionKey) -> LastAsked:
         return self._asked.get(key) or LastAsked()

@@ -92,6 +92,8 @@ class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
             wait = _REFUSED_SECONDS
         elif refusal in (Refusal.NOT_FOUND, Refusal.OUTDATED, Refusal.UNSUPPORTED):
             way, wait = 0, _NOT_THERE_SECONDS
+            if refusal is Refusal.UNSUPPORTED:
+                lane = 0  # no provider was called
         elif refusal in (Refusal.UNAVAILABLE, Refusal.UNREADABLE):
             way, wait = 0, max(wait, min(wait * doubled, _LONGEST_AFTER_FAULT))
         wait *= 1 + _JITTER * Random(f"{seed} {self.asked_ms}").random()  # noqa: S311 no secret

@@ -1,5 +1,7 @@
 """Providers are asked about idle accounts, against providers that limit their callers and ban who does not listen."""
 
+import io
+import json
 import re
 import threading
 import time
@@ -14,12 +16,16 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from exporter.logs import configure_logging
 from exporter.metrics import quotas
 from exporter.metrics.family import families_of
 from exporter.quotas.pacing import RESULTS
-from exporter.simulator.world import Credential
+from exporter.quotas.providers import ASKED
+from exporter.simulator.quotas import vendor_answer
+from exporter.simulator.world import Credential, secrets
 from exporter.sources.client import Timeouts
 from tests.benches.quotas import BY_NAME, QuotaBench, accounts_like
+from tests.stack.running import secrets_found
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 MINUTE, HOUR = 60.0, 3_600.0
@@ -373,3 +379,40 @@ def test_without_the_setting_nobody_is_asked_and_it_is_said_once_who_would_be(tm
         assert {FRANK, ERIN, GRACE} <= set(told[0]["accounts"].split(", "))
         assert set(bench.asker.unknown["default"]) >= {FRANK, ERIN, GRACE}
         assert bench.metric(NEXT) is None
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def _full_of_secrets(page: str) -> Iterator[str]:
+    """A provider's page with a secret in place of each text, and as a name beside each name."""
+    told, secret = json.loads(page), secrets()[3]
+
+    def spoilt(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {secret: secret} | {name: spoilt(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [secret, *map(spoilt, value)]
+        return secret if isinstance(value, str) else value
+
+    yield json.dumps(spoilt(told))
+    yield json.dumps(told | dict.fromkeys(("user", "plan_type", "subscription_tier_display"), secret))
+    yield json.dumps({"error": {"type": secret, "message": secret}})
+    yield f"<html>{secret}</html>"
+
+
+@pytest.mark.parametrize("name", [ALICE, "codex-carol", ERIN, FRANK, GRACE])
+def test_no_secret_in_an_answer_gets_out(tmp_path: Path, name: str) -> None:
+    log = io.StringIO()
+    configure_logging("debug", "logfmt", stream=log)
+    texts: dict[str, str] = {}
+    with _bench(tmp_path, name) as bench:
+        page = ASKED[BY_NAME[name].provider].questions[0].ways[0].url
+        answer = vendor_answer(BY_NAME[name], page, bench.clock.now())
+        assert answer is not None
+        for body in _full_of_secrets(answer[1]):
+            bench.vendors.order(name, 200, body=body)
+            bench.pass_time(HOUR + 20 * MINUTE, step=60)
+        texts |= {"metrics": bench.metrics, "windows": repr(bench.windows())}
+    assert secrets_found(secrets(), texts=texts | {"log": log.getvalue()}, data_dir=tmp_path) == []
+    configure_logging("info", "logfmt", stream=io.StringIO())
