@@ -27,14 +27,15 @@ class LimitRow:
 
     @property
     def note(self) -> str:
-        """What tells it from another of that name: whose, of which model, over which time."""
+        """What tells it from another of that name: whose, of which model, over which time; and how old it is."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
         unit = "" if self.window.unit == SHARE else self.window.unit
         span = self.window.window
         time = f"per {span}" if span in ("day", "week", "month") else f"{span} window"
         proxy = self.window.proxy if self.names_proxy else ""
         age_ms = self.now_ms - self.window.observed_ms
-        read = f"read {formats.since(age_ms / 1000)}" if age_ms >= _OLD_MS else ""
+        is_old = self.window.kind == PROVIDER and age_ms >= _OLD_MS
+        read = f"read {formats.since(age_ms / 1000)}" if is_old else ""
         return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy, read) if part)
 
     @property

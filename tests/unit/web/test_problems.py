@@ -210,3 +210,11 @@ def test_the_state_of_a_credential(
     assert (found.state, found.up, found.retry_ms) == (state, up, retry_ms)
     assert found.attempts is not None
     assert (found.attempts.success, found.attempts.failed) == (5, 2)
+
+
+def test_accounts_that_nobody_asks_about_are_one_note_with_the_setting() -> None:
+    [note] = _find(unasked=("kimi-frank", "xai-grace"))
+
+    assert (note.severity, _headlines([note])) == ("note", ["The windows of 2 accounts are not known"])
+    assert "EXPORTER_QUOTAS=active" in note.text
+    assert note.names == ("kimi-frank", "xai-grace")
