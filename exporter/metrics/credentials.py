@@ -1,8 +1,5 @@
 """The credentials in the last inventory: built anew at each scrape, so a vanished account vanishes here, too."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from prometheus_client import Metric
 
 from exporter.clock import Clock
@@ -12,7 +9,6 @@ from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
 from exporter.metrics.family import counter, gauge, samples_of
 from exporter.proxy_status import Statuses
-from exporter.quotas.told import Told
 
 _CREDENTIAL = CredentialLabels._fields
 _STATUSES = ("active", "error", "disabled", "other")
@@ -48,10 +44,8 @@ CREDENTIAL_ATTEMPTS = counter(
 )
 
 
-def credential_families(
-    labels: Labels, statuses: Statuses, clock: Clock, told: Mapping[int, Told] = MappingProxyType({})
-) -> list[Metric]:
-    """State of the credentials in the last inventory; ``told`` is what their providers told of them."""
+def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
+    """State of the credentials in the last inventory."""
     up, state, retry, info = made = samples_of(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_INFO)
     now_ms = clock.now() * 1000
     for status in statuses():
@@ -64,7 +58,7 @@ def credential_families(
             is_up = account.is_up(now_ms)
             if is_up is not None and key in known:
                 continue
-            plan = told.get(id_, Told()).plan or account.plan
+            plan = ledger.quota_asks.plan_of(id_, account.plan)
             facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
             if (*key, *facts.values()) in known:
                 continue  # one key listed twice

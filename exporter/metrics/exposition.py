@@ -106,7 +106,7 @@ class Exposition:
             "reload": lambda: exporter.reload_families(prices, self._limits),
             "limits": lambda: limits.limit_families(self._limits),
             "proxies": lambda: proxies.proxy_families(statuses),
-            "credentials": lambda: credentials.credential_families(labels, statuses, self._clock, book.quota_asks.told),
+            "credentials": lambda: credentials.credential_families(book, labels, statuses, self._clock),
             "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._next_asked()),
             "attempts": attempts,
             "flow": lambda: proxies.flow_families(book, labels, statuses),

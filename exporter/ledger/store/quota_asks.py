@@ -10,6 +10,7 @@ import msgspec
 from exporter.ledger.database import Database
 from exporter.ledger.views.quotas import Quotas
 from exporter.quotas.asking import Report
+from exporter.quotas.fields import OTHER
 from exporter.quotas.pacing import LastAsked
 from exporter.quotas.told import Told
 
@@ -31,6 +32,11 @@ class QuotaAsks:
         with database.transaction() as connection:
             rows = connection.execute("select credential, told from quota_account").fetchall()
         self.told: Mapping[int, Told] = {id_: msgspec.json.decode(text, type=Told) for id_, text in rows}
+
+    def plan_of(self, credential: int, listed: str) -> str:
+        """The plan of an account: as its provider told it, else as the proxy lists it; empty if nobody knows."""
+        told = self.told.get(credential, Told()).plan
+        return told if told not in ("", OTHER) else listed or told
 
     def load(self) -> dict[QuestionKey, LastAsked]:
         """All that was asked. Raises LedgerError."""

@@ -82,3 +82,22 @@ def test_a_ledger_that_cannot_be_written_shows_nothing_that_is_not_on_disk(tmp_p
 
     assert _shares(ledger) == {}
     assert ledger.quota_asks.told == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "listed", "plan"),
+    [
+        ("max", "", "max"),
+        ("team", "plus", "team"),
+        ("other", "edu", "edu"),
+        ("other", "", "other"),
+        ("", "plus", "plus"),
+    ],
+)
+def test_a_plan_is_what_the_provider_told_last(tmp_path: Path, told: str, listed: str, plan: str) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(plan=told), now_ms=NOW)
+
+    assert ledger.quota_asks.plan_of(CREDENTIAL, listed) == plan
+    assert ledger.quota_asks.plan_of(CREDENTIAL + 1, listed) == listed
+    ledger.close()
