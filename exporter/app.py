@@ -15,12 +15,14 @@ from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS, History
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
+from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.store.day_sums import INTERVAL_SECONDS as DAY_SUMS_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
+from exporter.metrics.quotas import QuotaMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.notices.sender import Notifier
 from exporter.opening import (
@@ -37,6 +39,7 @@ from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import ProxyStatus
 from exporter.scheduler import Loop, Worker
 from exporter.settings.model import Settings
+from exporter.sources.quota_calls import TIMEOUTS
 from exporter.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.usage.question import Questions
 from exporter.web.access import Access
@@ -101,8 +104,6 @@ class Exporter:
             )
             for client in self._clients
         ]
-        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
-        self._stopping = threading.Event()
         labels = Labels(
             self._ledger.dictionary,
             settings.aliases,
@@ -110,6 +111,17 @@ class Exporter:
             file=settings.exporter_config,
             nearest_pseudonym=pseudonyms.nearest,
         )
+        self.asker = QuotaAsker(
+            statuses=self.statuses,
+            clients={proxy.name: connect(proxy, self._ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
+            ledger=self._ledger,
+            labels=labels,
+            clock=clock,
+            observer=QuotaMetrics(registry),
+        )
+        asking = Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS)
+        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
+        self._stopping = threading.Event()
         self.limits = open_limits(settings, self._ledger, labels, clock)
         self._remote = open_remote(settings)
         self._history = (
@@ -147,6 +159,7 @@ class Exporter:
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
             Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
             Worker("day-sums", lambda: self._ledger.days.refresh(self._stopping.is_set), lambda: DAY_SUMS_SECONDS),
+            asking,
             *self._poll_workers,
             *self._historians,
         ]
@@ -159,6 +172,7 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
+            next_asked=lambda: self.asker.next_ms,
             clock=clock,
             registry=registry,
         )
@@ -170,6 +184,7 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
+            unasked=lambda: self.asker.unknown,
             clock=clock,
         )
         token = settings.exporter_token
@@ -235,6 +250,7 @@ class Exporter:
             worker.stop()
         for poller in self._pollers:
             poller.stop()
+        self.asker.stop()
         if self.prices.feed is not None:
             self.prices.feed.stop()
         if self._history is not None:
@@ -256,6 +272,7 @@ class Exporter:
             for poller, client in zip(self._pollers, self._clients, strict=True):
                 poller.finish()
                 client.close()
+            self.asker.close()
             self._ledger.close()
             if self._remote is not None:
                 self._remote.close()

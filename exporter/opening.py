@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from exporter.clock import Clock
-from exporter.history.claims import proxy_fingerprint
+from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limit_configs import config_task
@@ -24,7 +24,7 @@ from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.auth_guard import KeyGuard
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import ProxyClient, Timeouts
 
 HASH_KEY_FILE = "hash.key"
 _DAY_MS = 86_400_000
@@ -81,18 +81,6 @@ def open_remote(settings: Settings) -> Remote | None:
     return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
 
 
-def proxy_signs(settings: Settings) -> dict[str, str]:
-    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
-    key = settings.supabase_secret_key
-    if key is None:
-        return {}
-    return {
-        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
-        for proxy in settings.proxies
-        for management_key in [proxy.management_key.get_secret_value()]
-    }
-
-
 def open_history(
     settings: Settings,
     *,
@@ -136,7 +124,7 @@ def open_pseudonyms(settings: Settings) -> Pseudonyms:
     )
 
 
-def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
+def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeouts | None = None) -> ProxyClient:
     """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
     ledger.register(proxy.name)
     key = proxy.management_key.get_secret_value()
@@ -149,4 +137,11 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock) -> ProxyClient:
         store=ledger.refusals,
         clock=clock,
     )
-    return ProxyClient(name=proxy.name, url=proxy.url, key=key, guard=guard, subscribes=proxy.source == "subscribe")
+    return ProxyClient(
+        name=proxy.name,
+        url=proxy.url,
+        key=key,
+        guard=guard,
+        subscribes=proxy.source == "subscribe",
+        timeouts=timeouts,
+    )

@@ -27,6 +27,7 @@ LONGEST_FIRST = (
     "integration/supabase/test_limit_status.py",
     "integration/test_increase.py",
     "integration/monitoring/test_alertmanager.py",
+    "integration/test_quotas.py",
     "integration/test_prices.py",
     "integration/test_upgrade.py",
 )

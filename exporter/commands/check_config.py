@@ -9,11 +9,12 @@ from exporter.clock import Clock, SystemClock
 from exporter.commands.check_names import compare_names
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
 from exporter.errors import ProxyError
+from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote, proxy_signs
+from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote
 from exporter.settings.load import Loaded, no_proxy_sentence
 from exporter.settings.model import ProxySettings, Settings
 from exporter.sources.detect import detect

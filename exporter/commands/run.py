@@ -181,6 +181,7 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
                 "proxies": (ProxySettings(name="demo", url=proxy_url, management_key=SecretStr(MANAGEMENT_KEY)),),
                 "exporter_data_dir": settings.exporter_data_dir / "demo",
                 "exporter_prices_refresh": False,
+                "exporter_quotas": "active",
                 "supabase_url": None,
                 "supabase_secret_key": None,
                 "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,

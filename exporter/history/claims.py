@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.client import Remote, Row, expect_object
 from exporter.ledger.ledger import Ledger
+from exporter.settings.model import Settings
 
 STALE_SECONDS = 900
 """After this time without a sign of the exporter that has the claim, its successor may have it."""
@@ -99,3 +100,15 @@ def in_utc(moment: datetime) -> str:
 def _deleted_before(answer: Row) -> date | None:
     day = answer["pruned_before"]
     return None if day is None else date.fromisoformat(str(day))
+
+
+def proxy_signs(settings: Settings) -> dict[str, str]:
+    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
+    key = settings.supabase_secret_key
+    if key is None:
+        return {}
+    return {
+        proxy.name: management_key and proxy_fingerprint(management_key, project_key=key.get_secret_value())
+        for proxy in settings.proxies
+        for management_key in [proxy.management_key.get_secret_value()]
+    }

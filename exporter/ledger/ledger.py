@@ -25,6 +25,7 @@ from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_ma
 from exporter.ledger.store.notices import NoticeStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
+from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import reject_line
 from exporter.ledger.store.replay import queue_rejected
@@ -52,8 +53,6 @@ from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
 from exporter.sources.loss_detection import LossDetector
-
-_SUCCESS_STORED_EVERY_MS = 60_000
 
 
 class Ledger:
@@ -114,6 +113,7 @@ class Ledger:
             self.dictionary.load(connection)
             self.totals.load(connection)
             self.quotas.load(connection)
+        self.quota_asks = QuotaAsks(self._database, self.quotas)
         self.measure()
 
     def measure(self) -> None:
@@ -268,7 +268,7 @@ class Ledger:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
         return self.dictionary.resolved(series.credential).id
 
-    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = _SUCCESS_STORED_EVERY_MS) -> None:
+    def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
         """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``: see ``PollTimes``.
 
         What is on disk may be ``store_every_ms`` old; 0 writes it to the ledger itself.

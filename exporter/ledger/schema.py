@@ -272,6 +272,26 @@ create table summed_day (day integer primary key, until_bucket integer not null)
 create index entry_failed on entry (ts_ms) where code <> '';
 """
 
+_QUOTA_ASKS = """
+-- By question about an account, when its provider was last asked and may be asked again: see quotas/pacing.py.
+create table quota_ask (
+    credential integer not null references credential,
+    question integer not null,
+    asked_ms integer not null,
+    next_ms integer not null,
+    lane_ms integer not null,
+    way integer not null,
+    result text not null,
+    failures integer not null,
+    primary key (credential, question)
+) without rowid;
+-- What a provider told of an account besides its windows, as JSON: see quotas/told.py.
+create table quota_account (credential integer primary key references credential, told text not null);
+-- Of a cap on money, what is spent of how much.
+alter table quota_detail add column used_nano_usd integer;
+alter table quota_detail add column limit_nano_usd integer;
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -291,5 +311,6 @@ MIGRATIONS = (
     _CAPACITY,
     _READABLE,
     _DAYS,
+    _QUOTA_ASKS,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

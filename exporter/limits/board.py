@@ -16,8 +16,11 @@ from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
-from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, LimitWindow, ProviderWindow, Thresholds
+from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
 from exporter.quotas.merge import is_current
+
+_SIGNAL = {"auth_files": "signal"}
+"""By the source of a reading, what it is called where that is something else."""
 
 _log = structlog.get_logger("exporter.limits")
 
@@ -198,13 +201,16 @@ class LimitBoard:
                 credential=label,
                 scope=reading.scope,
                 window=reading.window,
-                unit=SHARE,
+                unit=SHARE if reading.limit_nano_usd is None else USD,
                 used_ratio=reading.used_ratio,
                 thresholds=thresholds,
+                used=_usd(reading.used_nano_usd),
+                budget=_usd(reading.limit_nano_usd),
                 start_ms=start_ms,
                 reset_ms=reading.ends_ms,
                 observed_ms=reading.observed_ms,
                 inferred=reading.ratio_inferred,
+                source=_SIGNAL.get(reading.source, reading.source),
             )
             windows.append(window)
         return windows, early_resets, worth
@@ -215,6 +221,10 @@ class LimitBoard:
         used = list(dictionary.series.values())
         found = (series for series in used if dictionary.resolved(series.credential).id == credential)
         return next((dictionary.routes[series.route].provider for series in found), "")
+
+
+def _usd(nano_usd: int | None) -> float | None:
+    return None if nano_usd is None else nano_usd / 1e9
 
 
 def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:

@@ -12,6 +12,9 @@ from exporter.limits.plans import PlanValue
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 
 _DASH = "\N{EN DASH}"
+_OLD_MS = 900_000
+"""A provider's window that was read before is shown with its age: no account in use, and none that is asked for, is
+read less often as long as all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,16 @@ class LimitRow:
 
     @property
     def note(self) -> str:
-        """What tells it from another of that name: whose, of which model, over which time."""
+        """What tells it from another of that name: whose, of which model, over which time; and how old it is."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
         unit = "" if self.window.unit == SHARE else self.window.unit
         span = self.window.window
         time = f"per {span}" if span in ("day", "week", "month") else f"{span} window"
         proxy = self.window.proxy if self.names_proxy else ""
-        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy) if part)
+        age_ms = self.now_ms - self.window.observed_ms
+        is_old = self.window.kind == PROVIDER and age_ms >= _OLD_MS
+        read = f"read {formats.since(age_ms / 1000)}" if is_old else ""
+        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy, read) if part)
 
     @property
     def level(self) -> Literal["fine", "warning", "critical"]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 CONFIGURED, PROVIDER = "configured", "provider"
-SHARE = "share"
+SHARE, USD = "share", "usd"
 
 LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 """The fields of a ``LimitWindow`` that tell it from others: the labels of its metrics."""
@@ -43,8 +43,8 @@ class LimitWindow:
     limit of Supabase may name a provider although it counts usage of all.
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
     has no ``reset_ms``; a session that nobody opened and a provider's window that has not started or outlives its
-    announced reset have neither start nor reset. ``inferred``: the share was concluded from a refusal. Times are ms
-    since the epoch.
+    announced reset have neither start nor reset. ``inferred``: the share was concluded from a refusal. ``source``: how
+    a provider's window is known, ``header``, ``signal`` or ``active``. Times are ms since the epoch.
     """
 
     proxy: str
@@ -64,6 +64,7 @@ class LimitWindow:
     reset_ms: int | None = None
     name: str = ""
     inferred: bool = False
+    source: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ CREDENTIAL_RETRY = gauge(
 CREDENTIAL_INFO = gauge(
     "cliproxy_credential_info",
     (*_CREDENTIAL, "auth_index", "plan", "auth_type"),
-    "Facts about a credential, always 1. auth_index is the proxy's own handle; plan is known for Codex only.",
+    "Facts about a credential, always 1. auth_index is the proxy's own handle; plan is known for Codex, and for others"
+    " whose providers are asked (EXPORTER_QUOTAS).",
 )
 CREDENTIAL_ATTEMPTS = counter(
     "cliproxy_credential_attempts",
@@ -43,7 +44,7 @@ CREDENTIAL_ATTEMPTS = counter(
 )
 
 
-def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
+def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
     """State of the credentials in the last inventory."""
     up, state, retry, info = made = samples_of(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_INFO)
     now_ms = clock.now() * 1000
@@ -57,7 +58,8 @@ def credential_families(labels: Labels, statuses: Statuses, clock: Clock) -> lis
             is_up = account.is_up(now_ms)
             if is_up is not None and key in known:
                 continue
-            facts = {"auth_index": account.auth_index, "plan": account.plan, "auth_type": account.auth_type}
+            plan = ledger.quota_asks.plan_of(id_, account.plan)
+            facts = {"auth_index": account.auth_index, "plan": plan, "auth_type": account.auth_type}
             if (*key, *facts.values()) in known:
                 continue  # one key listed twice
             known.add((*key, *facts.values()))

@@ -21,12 +21,13 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import credentials, exporter, history, ledger, limits, periods, polls, proxies, usage
+from exporter.metrics import credentials, exporter, history, ledger, limits, periods, polls, proxies, quotas, usage
 from exporter.metrics.family import families_of
+from exporter.metrics.quotas import NextAsked
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, proxies, polls, ledger, history, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, polls, ledger, history, exporter)
 """All there are, in the order of their page."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,6 +48,7 @@ class Exposition:
         clock: Clock,
         registry: CollectorRegistry,
         history: HistoryState = lambda: None,
+        next_asked: NextAsked = dict,
     ) -> None:
         """``registry`` holds the exporter's own direct metrics, which are the last ones of a scrape."""
         self._ledger = ledger
@@ -57,6 +59,7 @@ class Exposition:
         self._clock = clock
         self._registry = registry
         self._history = history
+        self._next_asked = next_asked
         self._text = usage.LedgerText(ledger.totals, labels)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
@@ -109,7 +112,8 @@ class Exposition:
             "limits": lambda: limits.limit_families(self._limits),
             "plans": lambda: limits.plan_families(self._limits, labels, statuses),
             "proxies": lambda: proxies.proxy_families(statuses),
-            "credentials": lambda: credentials.credential_families(labels, statuses, self._clock),
+            "credentials": lambda: credentials.credential_families(book, labels, statuses, self._clock),
+            "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._next_asked()),
             "attempts": attempts,
             "flow": lambda: proxies.flow_families(book, labels, statuses),
             "ledger": lambda: ledger.ledger_families(book, labels),

@@ -18,9 +18,15 @@ LIMIT_USED_RATIO = gauge(
     " provider a window that the provider itself reports. An empty label is all of them.",
 )
 LIMIT_USED = gauge(
-    "cliproxy_limit_used", LIMIT_LABELS, "What was used of a configured limit in its current window, in its unit."
+    "cliproxy_limit_used",
+    LIMIT_LABELS,
+    "What was used of a limit in its current window, in its unit. Absent where a provider tells the share alone.",
 )
-LIMIT_BUDGET = gauge("cliproxy_limit_budget", LIMIT_LABELS, "The budget of a configured limit, in its unit.")
+LIMIT_BUDGET = gauge(
+    "cliproxy_limit_budget",
+    LIMIT_LABELS,
+    "The budget of a limit, in its unit: of a configured one, or of a cap on money that a provider reports.",
+)
 LIMIT_THRESHOLD = gauge(
     "cliproxy_limit_threshold_ratio",
     (*LIMIT_LABELS, "severity"),
@@ -46,6 +52,12 @@ LIMIT_INFERRED = gauge(
     "cliproxy_limit_inferred",
     LIMIT_LABELS,
     "1 where a provider refused a request without telling the used share, which is then taken as 1. Absent elsewhere.",
+)
+LIMIT_SOURCE = gauge(
+    "cliproxy_limit_source_info",
+    (*LIMIT_LABELS, "source"),
+    "How a provider's window is known, always 1. header: from its answer to a request; signal: from what the proxy"
+    " keeps of such answers; active: from an answer to a question about the account.",
 )
 LIMIT_EARLY_RESETS = counter(
     "cliproxy_limit_early_resets",
@@ -86,7 +98,7 @@ PLAN_VALUE = gauge(
 
 def limit_families(board: LimitBoard) -> list[Metric]:
     """All limits as they were at the last look. What is not known of a window is absent."""
-    used_ratio, used, budget, threshold, start, reset, observed, inferred, early = made = samples_of(
+    used_ratio, used, budget, threshold, start, reset, observed, inferred, source, early = made = samples_of(
         LIMIT_USED_RATIO,
         LIMIT_USED,
         LIMIT_BUDGET,
@@ -95,6 +107,7 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         LIMIT_RESET,
         LIMIT_OBSERVED,
         LIMIT_INFERRED,
+        LIMIT_SOURCE,
         LIMIT_EARLY_RESETS,
     )
     for window in board.current.windows:
@@ -107,6 +120,7 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         for moment, at_ms in ((start, window.start_ms), (reset, window.reset_ms), (observed, window.observed_ms)):
             moment.add(None if at_ms is None else at_ms / 1000, **labels)
         inferred.add(1 if window.inferred else None, **labels)
+        source.add(1 if window.source else None, **labels, source=window.source)
     for counted, number in board.current.early_resets.items():
         early.add(number, **counted._asdict())
     return [*made, *_worth_families(board)]

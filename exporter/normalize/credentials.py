@@ -1,7 +1,7 @@
 """Reading the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
 
 The answers hold raw keys, e-mail addresses and file names. They are turned into pseudonyms here, and no other field is
-decoded, so nothing of them can stay.
+decoded, so nothing of them can stay. The exception are the ``Facts`` for a call about an account.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.text import without_nul
 from exporter.normalize.wire import UNDECODABLE
+from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
@@ -98,6 +99,13 @@ class _AuthFile(msgspec.Struct):
     model_quotas: Any = None
 
 
+class _Called(msgspec.Struct):
+    auth_index: str | int | None = None
+    disabled: bool | None = None
+    id_token: _IdToken | None = None
+    project_id: str | None = None
+
+
 class _AuthFiles(msgspec.Struct):
     files: list[msgspec.Raw] | None = None
 
@@ -127,6 +135,19 @@ def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> R
         ],
         unread=files.count(None),
     )
+
+
+def read_facts(body: bytes, auth_index: str) -> Facts | None:
+    """What a call about the account needs, as it is; None if it is not in this ``/auth-files``, or is disabled.
+
+    Raises BadAnswerError for another shape.
+    """
+    for raw in _decode(body, _AuthFiles, "list of credentials").files or []:
+        file = _entry(raw, _Called)
+        if file is not None and file.auth_index == auth_index and not file.disabled:
+            account_id = (file.id_token.chatgpt_account_id if file.id_token else None) or ""
+            return Facts(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
+    return None
 
 
 def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseudonym) -> Read:

@@ -48,8 +48,15 @@ _Alias = Annotated[
 ]
 
 
+_Quotas = Literal["passive", "active"]
+_QuotasCheck = BeforeValidator(validators.choice("passive", "active"))
+
+
 class ProxySettings(Row):
-    """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key."""
+    """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key.
+
+    ``quotas`` is EXPORTER_QUOTAS for this proxy alone.
+    """
 
     name: Annotated[str, BeforeValidator(validators.proxy_name)]
     url: Annotated[str, BeforeValidator(validators.proxy_url)]
@@ -58,6 +65,7 @@ class ProxySettings(Row):
         Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
     ]
     source: _Source = "queue"
+    quotas: Annotated[_Quotas, _QuotasCheck] | None = None
 
 
 class ClientAlias(Row):
@@ -308,6 +316,16 @@ class Settings(Row):
             "docs/alerting.md#without-prometheus. With Alertmanager, leave it out.",
         ),
     ] = None
+    exporter_quotas: Annotated[
+        _Quotas,
+        _QuotasCheck,
+        SettingMeta(
+            kind="passive or active",
+            help="How the windows that providers themselves report are known. passive: from their answers to your "
+            "requests, which tell of Claude and Codex. active: idle accounts are also asked, seldom, through the "
+            "proxy; docs/limits.md says how.",
+        ),
+    ] = "passive"
     exporter_max_label_sets: Annotated[
         int,
         BeforeValidator(validators.whole_number(1)),
@@ -390,6 +408,11 @@ class Settings(Row):
         if self.timezone_offset_hours is not None:
             return datetime.timezone(datetime.timedelta(hours=self.timezone_offset_hours))
         return datetime.UTC
+
+    @property
+    def asked_proxies(self) -> list[ProxySettings]:
+        """The proxies whose accounts' providers are asked for their windows."""
+        return [proxy for proxy in self.proxies if (proxy.quotas or self.exporter_quotas) == "active"]
 
     def secret_values(self) -> list[str]:
         """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""

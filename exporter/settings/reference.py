@@ -30,8 +30,9 @@ _YAML = """\
 Several proxies, and aliases: names that are shown instead of masked labels. A proxy has a `name` (1 to 64 of the
 characters `A-Z a-z 0-9 _ . -`; it is the label `proxy`, and a renamed proxy is a new proxy), a `url`, and either
 `management_key` or `management_key_file`. `source: subscribe` makes it
-[subscribe](proxies.md#beside-another-dashboard) instead of reading the `queue`. The name `default` is the proxy of
-`CLIPROXY_MANAGEMENT_KEY`. Each server is configured once, because its usage queue can have one reader only.
+[subscribe](proxies.md#beside-another-dashboard) instead of reading the `queue`; `quotas` is `EXPORTER_QUOTAS` for this
+proxy alone. The name `default` is the proxy of `CLIPROXY_MANAGEMENT_KEY`. Each server is configured once, because its
+usage queue can have one reader only.
 
 `cliproxy-exporter names` prints, on your terminal only, whose each label is: e-mail address, file name, or the end of a
 key. `cliproxy-exporter names --write FILE` also adds an alias for each that has none to this file, for you to edit. An
@@ -55,6 +56,7 @@ proxies:
   - name: office
     url: https://cpa.example.com
     management_key_file: secrets/office
+    quotas: active
 
 aliases:
   clients:

@@ -1,7 +1,7 @@
 """What CPA keeps about each credential: its own counts, ten-minute buckets and the state after the last result."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from exporter.simulator.traffic import Attempt
 from exporter.simulator.versions import VersionNumber
 from exporter.simulator.wire import go_timestamp
-from exporter.simulator.world import AUTH_DIR, CREDENTIALS, Credential
+from exporter.simulator.world import AUTH_DIR, Credential
 
 _BUCKET_SECONDS = 600
 _BUCKETS = 20
@@ -135,8 +135,8 @@ class Account:
 class Accounts:
     """All credentials of a proxy since it started. Not thread-safe."""
 
-    def __init__(self, started: float) -> None:
-        self._of = {credential.name: Account(credential, started) for credential in CREDENTIALS}
+    def __init__(self, started: float, credentials: Iterable[Credential]) -> None:
+        self._of = {credential.name: Account(credential, started) for credential in credentials}
 
     def __getitem__(self, name: str) -> Account:
         return self._of[name]

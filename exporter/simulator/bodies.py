@@ -6,7 +6,7 @@ They are full of planted secrets, because the real ones are full of real ones.
 from typing import Any
 
 from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.world import CLIENTS, CREDENTIALS, OUTGOING_PROXY_URL, Credential
+from exporter.simulator.world import CLIENTS, OUTGOING_PROXY_URL, Credential
 
 ROOT = {
     "endpoints": ["POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"],
@@ -38,7 +38,7 @@ def key_list(proxy: DemoProxy, provider: str, *, with_auth_index: bool) -> list[
     make = _compat_entry if provider == "openrouter" else _entry
     return [
         make(credential, proxy, indexed)
-        for credential in CREDENTIALS
+        for credential in proxy.accounts
         if credential.kind == "apikey" and credential.provider == provider
     ]
 

@@ -1,8 +1,7 @@
 """The state of the demo proxy: a queue that really pops, counters, faults, and counts for whoever watches it.
 
-It plays any version of CPA from v6.0 on, and may change it while it runs. One implementation serves people who try the
-exporter and the exporter's own tests. Everything is thread-safe; time comes from the clock that is passed in: ``now``
-for what is shown, ``monotonic`` for retention and bans.
+It plays any version of CPA from v6.0 on, and may change it while it runs, for people who try the exporter and for its
+tests. Thread-safe; of the clock that is passed in, ``now`` is shown, ``monotonic`` counts for retention and bans.
 """
 
 import random
@@ -32,6 +31,7 @@ from exporter.simulator.snapshot import (
 )
 from exporter.simulator.subscribers import Subscribers
 from exporter.simulator.traffic import Attempt, Truth
+from exporter.simulator.vendors import Vendors
 from exporter.simulator.versions import VersionNumber, has_usage, version_number
 from exporter.simulator.wire import Shape, go_timestamp
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
@@ -45,9 +45,9 @@ class DemoProxy:
     """A simulated CPA server without its sockets.
 
     ``version`` decides routes, record shape and answers; ``shown_version`` is what ``X-Cpa-Version`` says if that is
-    to differ (own builds say ``dev``; empty: no such header). ``zone`` is the server's, by default the official
-    image's. A fork of a version may have kept or lost a source: ``with_usage`` and ``with_queue`` decide instead of the
-    version whether ``/usage`` and ``/usage-queue`` are there.
+    to differ (own builds say ``dev``; empty: no such header). ``zone`` is by default the official image's. A fork of a
+    version may have kept or lost a source: ``with_usage`` and ``with_queue`` decide instead of the version whether
+    ``/usage`` and ``/usage-queue`` are there. ``vendors`` are the providers of its ``accounts``.
 
     Settings that a test may change at any time: ``publishing``, ``subscribed`` (somebody unseen subscribes and takes
     all records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
@@ -66,9 +66,12 @@ class DemoProxy:
         clock: Clock | None = None,
         with_usage: bool | None = None,
         with_queue: bool | None = None,
+        accounts: tuple[Credential, ...] = CREDENTIALS,
     ) -> None:
+        self.accounts = accounts
         self.zone: tzinfo = zone or ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
         self.clock = clock or SystemClock()
+        self.vendors = Vendors(self.clock)
         self.door = Door(key=key, clock=self.clock)
         self.publishing = True
         self.subscribed = False
@@ -92,7 +95,7 @@ class DemoProxy:
         self._random = random.Random(0)  # noqa: S311 the order of details
         self._clock_shift = 0.0
         self._happenings: dict[Fingerprint, Happening] = {}
-        self._accounts = Accounts(self.clock.now())
+        self._accounts = Accounts(self.clock.now(), self.accounts)
         self._snapshot = UsageSnapshot()
         self._become(version, shown_version, with_usage, with_queue)
 
@@ -120,12 +123,12 @@ class DemoProxy:
     @property
     def credentials(self) -> tuple[Credential, ...]:
         """The credentials that this version can send requests with."""
-        return tuple(each for each in CREDENTIALS if self.version_number >= each.first_version)
+        return tuple(each for each in self.accounts if self.version_number >= each.first_version)
 
     def auth_index(self, credential: Credential) -> str | int:
         """The credential's handle in this version: before v6.6.56 a number, given out anew at each start."""
         if self.version_number < (6, 6, 56):
-            return (CREDENTIALS.index(credential) + self._numbers["restarts"]) % len(CREDENTIALS) + 1
+            return (self.accounts.index(credential) + self._numbers["restarts"]) % len(self.accounts) + 1
         return credential.auth_index_at(self.version_number)
 
     def upgrade(
@@ -258,7 +261,7 @@ class DemoProxy:
             self._numbers["restarts"] += 1
             self._queue.drop()
             self.subscribers.drop()
-            self._accounts = Accounts(self.clock.now())
+            self._accounts = Accounts(self.clock.now(), self.accounts)
             self._snapshot = UsageSnapshot()
             self.door.forget()
 
@@ -303,7 +306,7 @@ class DemoProxy:
     def _known(self, key: str, model: str, detail: dict[str, Any]) -> Happening:
         mark = fingerprint(key, model, detail)
         if mark not in self._happenings:
-            by_index = {self.auth_index(credential): credential for credential in CREDENTIALS}
+            by_index = {self.auth_index(credential): credential for credential in self.accounts}
             attempt = imported_attempt(key, model, detail, by_index.get(detail.get("auth_index", "")))
             self._happenings[mark] = Happening(attempt)
             self.truth.add(attempt)

@@ -5,11 +5,12 @@ the window ends. So headers and ``api-call`` always agree, and nothing has to be
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from exporter.simulator.world import BY_AUTH_INDEX, Credential
+from exporter.simulator.world import ORGANIZATION_ID, Credential
 
 FIVE_HOURS = 5 * 3600
 SEVEN_DAYS = 7 * 86400
@@ -124,6 +125,13 @@ def _iso(at: int) -> str:
 
 
 def _claude_usage(account: _Account) -> dict[str, Any]:
+    extra: dict[str, Any] = {"is_enabled": False, "monthly_limit": None, "used_credits": None, "utilization": None}
+    if account.credential.plan.startswith("max"):
+        extra = {"is_enabled": True, "monthly_limit": 5000, "used_credits": 1200, "utilization": 24.0}
+    breakdown = [
+        {"key": "claude_code", "display_name": "Claude Code", "percent": 70},
+        {"key": "chat", "display_name": "Claude", "percent": 30},
+    ]
     return {
         "five_hour": {
             "utilization": round(account.short.used_ratio * 100, 1),
@@ -138,7 +146,8 @@ def _claude_usage(account: _Account) -> dict[str, Any]:
             "resets_at": _iso(account.scoped_week.resets_at),
         },
         "seven_day_sonnet": {"utilization": 4.0, "resets_at": _iso(account.week.resets_at)},
-        "extra_usage": {"is_enabled": False, "monthly_limit": None, "used_credits": None, "utilization": None},
+        "extra_usage": extra,
+        "seven_day_breakdown": {"rows": breakdown},
     }
 
 
@@ -206,26 +215,68 @@ def _xai_usage(account: _Account) -> dict[str, Any]:
     return {"config": {"currentPeriod": period, "creditUsagePercent": round(account.week.used_ratio * 100, 1)}}
 
 
-_PAGES = {
-    ("claude", "https://api.anthropic.com/api/oauth/usage"): _claude_usage,
-    ("codex", "https://chatgpt.com/backend-api/wham/usage"): _codex_usage,
+def _claude_profile(account: _Account) -> dict[str, Any]:
+    credential = account.credential
+    tier = "default_claude_max_20x" if credential.plan == "max-20x" else "default_claude_ai"
+    return {
+        "account": {
+            "email": credential.email,
+            "full_name": credential.name,
+            "has_claude_max": credential.plan.startswith("max"),
+            "has_claude_pro": credential.plan == "pro",
+        },
+        "organization": {"uuid": ORGANIZATION_ID, "organization_type": "claude_max", "rate_limit_tier": tier},
+    }
+
+
+def _google_tier(_: _Account) -> dict[str, Any]:
+    return {"currentTier": {"id": "free-tier", "name": "Free"}, "paidTier": {"id": "g1-pro-tier", "name": "Pro"}}
+
+
+def _xai_month(account: _Account) -> dict[str, Any]:
+    start = int(account.at // _MONTH) * _MONTH
+    used = account.credential.ceiling_7d * 15_000 * (account.at - start) / _MONTH
+    month = {"billingPeriodStart": _iso(start), "billingPeriodEnd": _iso(start + _MONTH)}
+    return {"config": {"monthlyLimit": {"val": 15_000}, "used": {"val": round(used)}} | month}
+
+
+def plugin_answer(credential: Credential, at: float) -> dict[str, Any]:
+    """What a plugin of the proxy tells of the account, in the form of ``quota/fetch``."""
+    summary = {"key": "credits", "value": 12, "unit": "usd", "format": "currency", "currency": "USD"}
+    return _antigravity_usage(_Account(credential, at)) | {"subscription": {"plan": "pro"}, "summary": [summary]}
+
+
+_MONTH = 30 * 86400
+_ANTHROPIC, _CODEX, _XAI = (
+    "https://api.anthropic.com/api/oauth",
+    "https://chatgpt.com/backend-api/wham",
+    "https://cli-chat-proxy.grok.com/v1",
+)
+_PAGES: dict[tuple[str, str], Callable[[_Account], dict[str, Any]]] = {
+    ("claude", f"{_ANTHROPIC}/usage"): _claude_usage,
+    ("claude", f"{_ANTHROPIC}/profile"): _claude_profile,
+    ("codex", f"{_CODEX}/usage"): _codex_usage,
+    ("codex", f"{_CODEX}/rate-limit-reset-credits"): lambda _: {"available_count": 1, "credits": []},
     ("kimi", "https://api.kimi.com/coding/v1/usages"): _kimi_usage,
     (
         "antigravity",
         "https://daily-cloudcode-pa.googleapis.com/v1internal:retrieveUserQuotaSummary",
     ): _antigravity_usage,
-    ("xai", "https://cli-chat-proxy.grok.com/v1/billing?format=credits"): _xai_usage,
+    ("antigravity", "https://cloudcode-pa.googleapis.com/v1internal:loadCodeAssist"): _google_tier,
+    ("xai", f"{_XAI}/billing?format=credits"): _xai_usage,
+    ("xai", f"{_XAI}/billing"): _xai_month,
+    ("xai", f"{_XAI}/settings"): lambda _: {"subscription_tier_display": "SuperGrok"},
 }
 
 
-def vendor_answer(auth_index: str, url: str, at: float) -> tuple[int, str] | None:
+def vendor_answer(credential: Credential | None, url: str, at: float) -> tuple[int, str] | None:
     """Status and body of a vendor's page called through ``api-call``, or ``None`` for a host nobody can reach.
 
-    An unknown ``auth_index`` is no error of CPA's: the vendor sees the literal text ``$TOKEN$`` and answers 401.
+    An account that the proxy does not have is no error of CPA's: the vendor sees the literal text ``$TOKEN$`` and
+    answers 401.
     """
     if url not in {page for _, page in _PAGES}:
         return None
-    credential = BY_AUTH_INDEX.get(auth_index)
     page = _PAGES.get((credential.provider, url)) if credential is not None and credential.kind == "oauth" else None
     if credential is None or page is None:
         error = {"type": "authentication_error", "message": "the demo vendor says 401"}

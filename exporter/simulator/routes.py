@@ -9,10 +9,10 @@ from typing import Any
 
 from flask import Request
 
-from exporter.simulator import bodies, quotas
+from exporter.simulator import bodies
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.versions import VersionNumber
-from exporter.simulator.world import CREDENTIALS
+from exporter.simulator.world import Credential
 
 V0 = "/v0/management/"
 V8 = "/v8/management/"
@@ -87,9 +87,8 @@ class Routes:
         self._add("usage/export", lambda _: (200, proxy.export_usage()), since=(6, 6, 56))
         self._add("usage/import", self._import_usage, method="POST", since=(6, 6, 56))
         self._add("api-call", self._api_call, method="POST", since=(6, 6, 63))
-        self._add("quota/providers", lambda _: (200, {"providers": []}), since=(8, 0, 0))
-        refused = 501, {"error": "no quota provider available"}
-        self._add("quota/fetch", lambda _: refused, method="POST", since=(8, 0, 0))
+        self._add("quota/providers", lambda _: (200, {"providers": proxy.vendors.quota_plugins()}), since=(7, 2, 141))
+        self._add("quota/fetch", self._quota_fetch, method="POST", since=(7, 2, 141))
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
         """What answers a call, or ``None`` when this version has no such route."""
@@ -144,18 +143,26 @@ class Routes:
         except ValueError as error:
             return 400, {"error": str(error)}
 
+    def _credential(self, body: dict[str, Any]) -> Credential | None:
+        handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
+        return handles.get(body.get("auth_index", ""))
+
+    def _quota_fetch(self, call: Request) -> Answer:
+        credential = self._credential(call.get_json(force=True, silent=True) or {})
+        if credential is None:
+            return 404, {"error": "auth_index not found"}
+        told = self._proxy.vendors.fetched_by_plugin(credential)
+        return (501, {"error": "no quota provider available"}) if told is None else (200, told)
+
     def _api_call(self, call: Request) -> Answer:
         body: Any = call.get_json(force=True, silent=True)
         problem = _api_call_problem(body)
         if problem:
             return 400, {"error": problem}
-        handles = {self._proxy.auth_index(credential): credential.auth_index for credential in CREDENTIALS}
-        handle = handles.get(body.get("auth_index", ""), "")
-        vendor = quotas.vendor_answer(handle, body["url"], self._proxy.clock.now())
+        vendor = self._proxy.vendors.answer(self._credential(body), body)
         if vendor is None:
             return 502, {"error": "request failed"}
-        status, text = vendor
-        header = {"Content-Length": [str(len(text))], "Content-Type": ["application/json"]}
+        status, header, text = vendor
         return 200, {"status_code": status, "header": header, "body": text}
 
 

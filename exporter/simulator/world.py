@@ -172,6 +172,7 @@ CREDENTIALS = (
         kind="oauth",
         email="alice.claude@demo.example",
         token="sk-demo-token-claude-alice",  # noqa: S106 planted, see the module docstring
+        plan="max-20x",
         models=(Model(name=_SONNET, alias=_SONNET, share=3.0), Model(name=_OPUS, alias=_OPUS)),
         share=3.0,
         ceiling_5h=0.85,
@@ -184,6 +185,7 @@ CREDENTIALS = (
         kind="oauth",
         email="bob.claude@demo.example",
         token="sk-demo-token-claude-bob",  # noqa: S106 planted
+        plan="pro",
         models=(Model(name=_SONNET, alias=_SONNET), Model(name=_OPUS, alias=_OPUS)),
         share=2.0,
         ceiling_5h=1.12,
@@ -288,6 +290,7 @@ CREDENTIALS = (
         share=0.8,
     ),
 )
+
 
 BY_AUTH_INDEX = {credential.auth_index: credential for credential in CREDENTIALS}
 

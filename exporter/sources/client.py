@@ -1,5 +1,6 @@
-"""Calls a proxy's Management API: GET only, one call at a time, and every way to fail has an error of ours.
+"""Calls a proxy's Management API: one call at a time, and every way to fail has an error of ours.
 
+It GETs, and POSTs only where that changes nothing.
 What was popped from a queue is gone from the proxy, so a body that breaks off is kept as far as it came. No call holds
 its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``cancel`` ends a call from another thread.
 The key goes out as a bearer token in ``Authorization``, which CPA reads before any other header.
@@ -81,6 +82,8 @@ class ProxyClient:
         self.subscribes = subscribes
         self._url = parsed
         self._key = key
+        self.network = "" if _is_local(parsed.host) else parsed.host
+        """The host of its URL, empty for the local network: proxies with the same one share an outgoing address."""
         self._base = url.rstrip("/")
         self._where = f"Proxy {name!r} at {self._base}"
         self._guard = guard
@@ -101,7 +104,7 @@ class ProxyClient:
         self._client = httpx.Client(
             transport=transport,
             verify=context,
-            trust_env=trust_env,
+            trust_env=bool(self.network),
             follow_redirects=False,
             timeout=httpx.Timeout(self._timeouts.read, connect=self._timeouts.connect),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
@@ -134,10 +137,17 @@ class ProxyClient:
         A body above ``max_bytes`` is cut there and the connection closed. Raises a ProxyError for a status outside
         ``accept``, for a web page, and if no answer came; the guard's errors if no call is allowed.
         """
+        return self._ask(path, None, accept=accept, max_bytes=max_bytes)
+
+    def post(self, path: str, body: bytes, *, accept: Collection[int] = _OK, max_bytes: int) -> Answer:
+        """The answer to a POST of JSON, otherwise as ``get``. Only for paths that change nothing at the proxy."""
+        return self._ask(path, body, accept=accept, max_bytes=max_bytes)
+
+    def _ask(self, path: str, body: bytes | None, *, accept: Collection[int], max_bytes: int) -> Answer:
         with self._lock:
             self._guard.check()
             try:
-                answer = self._fetch(path, headers=self._authorization, max_bytes=max_bytes)
+                answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
             except _NotSentError as exc:
                 self._guard.not_judged()
                 raise exc.error from exc.__cause__
@@ -168,7 +178,7 @@ class ProxyClient:
         """The answer to GET ``path`` without the key, whatever its status. For pages that ask for none."""
         with self._lock:
             try:
-                return self._fetch(path, headers={}, max_bytes=max_bytes)
+                return self._fetch(path, None, headers={}, max_bytes=max_bytes)
             except _NotSentError as exc:
                 raise exc.error from exc.__cause__
 
@@ -220,7 +230,7 @@ class ProxyClient:
             finally:
                 self._lock.release()
 
-    def _fetch(self, path: str, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
+    def _fetch(self, path: str, content: bytes | None, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
         if self._cancellation.cancelled:
             raise _NotSentError(self._stopped())
         body = bytearray()
@@ -230,7 +240,11 @@ class ProxyClient:
             with (
                 self._cancellation.limited(self._timeouts.total),
                 self._client.stream(
-                    "GET", self._base + path, headers=headers, extensions={"trace": self._cancellation.trace}
+                    "GET" if content is None else "POST",
+                    self._base + path,
+                    content=content,
+                    headers=headers if content is None else {**headers, b"Content-Type": b"application/json"},
+                    extensions={"trace": self._cancellation.trace},
                 ) as response,
             ):
                 for chunk in response.iter_bytes():

@@ -12,7 +12,9 @@ class Paths(msgspec.Struct, frozen=True):
     """The paths of one API.
 
     ``usage`` is the snapshot of CPA up to 6.9, empty where there is none; ``key_lists`` are the lists of configured API
-    keys, one per kind, ``client_keys`` is the list of the keys of clients.
+    keys, one per kind, ``client_keys`` is the list of the keys of clients. ``api_call`` sends a request to a provider
+    with one of the proxy's accounts; ``quota_providers`` and ``quota_fetch`` ask a plugin for an account's windows,
+    under v0 only.
     """
 
     api: Literal["v0", "v8"]
@@ -23,7 +25,10 @@ class Paths(msgspec.Struct, frozen=True):
     config: str
     publishing: str
     key_lists: tuple[str, ...]
+    api_call: str
     client_keys: str = f"{_V0}/api-keys"
+    quota_providers: str = f"{_V0}/quota/providers"
+    quota_fetch: str = f"{_V0}/quota/fetch"
 
 
 _KEY_LISTS = tuple(
@@ -47,6 +52,7 @@ V0 = Paths(
     config=f"{_V0}/config",
     publishing=f"{_V0}/usage-statistics-enabled",
     key_lists=_KEY_LISTS,
+    api_call=f"{_V0}/api-call",
 )
 V8 = Paths(
     api="v8",
@@ -57,4 +63,5 @@ V8 = Paths(
     config=f"{_V8}/config",
     publishing=f"{_V8}/config/observability/usage/usage-statistics-enabled",
     key_lists=_KEY_LISTS,  # v8 has no documented successor, and keeps the v0 paths
+    api_call=f"{_V8}/requests/api-call",
 )

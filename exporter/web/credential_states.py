@@ -44,7 +44,7 @@ def credential_states(
                 proxy=status.name,
                 label=key.credential,
                 provider=key.provider,
-                plan=account.plan,
+                plan=ledger.quota_asks.plan_of(id_, account.plan),
                 state=state,
                 up=up,
                 retry_ms=retry_ms,

@@ -3,6 +3,7 @@
 It shows what is known in this process and in the ledger; a view asks no proxy. The page works without JavaScript.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -59,6 +60,7 @@ class Page:
     limits: LimitBoard
     clock: Clock
     history: HistoryState = lambda: None
+    unasked: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
     def answer(self) -> Response:
         """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
@@ -99,6 +101,7 @@ class Page:
                 alias_problem=self.labels.file_problem,
                 misfits=self.labels.misfits,
                 history=history,
+                unasked=tuple(name for names in self.unasked().values() for name in names),
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
                 now_ms=now_ms,

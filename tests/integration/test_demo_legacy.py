@@ -233,7 +233,8 @@ def test_an_old_server_shows_no_version(start: Start) -> None:
 
 def test_a_vendor_is_asked_through_the_tunnel_with_the_old_handle(start: Start) -> None:
     proxy, client = start()
-    call = {"method": "GET", "url": "https://api.anthropic.com/api/oauth/usage"}
+    header = {"Authorization": "Bearer $TOKEN$", "User-Agent": "claude-code/2.1.0"}
+    call = {"method": "GET", "url": "https://api.anthropic.com/api/oauth/usage", "header": header}
     own = client.post("/v0/management/api-call", json=call | {"auth_index": proxy.auth_index(CREDENTIALS[0])})
     new = client.post("/v0/management/api-call", json=call | {"auth_index": CREDENTIALS[0].auth_index})
 

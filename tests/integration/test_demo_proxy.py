@@ -413,7 +413,9 @@ def test_the_switch_can_be_turned_but_that_is_counted(start: Start) -> None:
 def test_a_vendor_is_asked_through_the_tunnel(start: Start) -> None:
     proxy, client = start()
     alice = CREDENTIALS[0]
-    call = {"auth_index": alice.auth_index, "method": "GET", "url": "https://api.anthropic.com/api/oauth/usage"}
+    url = "https://api.anthropic.com/api/oauth/usage"
+    sent = {"Authorization": "Bearer $TOKEN$", "User-Agent": "claude-code/2.1.0"}
+    call = {"auth_index": alice.auth_index, "method": "GET", "url": url, "header": sent}
     answer = client.post("/v0/management/api-call", json=call).json()
     usage = json.loads(answer["body"])
 

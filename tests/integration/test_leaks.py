@@ -177,13 +177,15 @@ def test_what_proxies_hold_stays_inside(tmp_path: Path, supabase_api: SupabaseAp
         for version in VERSIONS:
             proxies[f"recorded-{version}"] = (stack.enter_context(_recorded_server(version)).url, KEY)
         history = {"SUPABASE_URL": supabase_api.url, "SUPABASE_SECRET_KEY": secret_key}
-        program, settings = stack.enter_context(_program(tmp_path, proxies, **history))
+        program, settings = stack.enter_context(_program(tmp_path, proxies, EXPORTER_QUOTAS="active", **history))
         wait_until(lambda: all(flow_in(data_dir, name).booked >= 50 for name in proxies))
         wait_until(lambda: demo.counts().queued == 0 and flow_in(data_dir, "demo").received == demo.counts().popped)
         wait_until(lambda: not flow_in(data_dir, "demo").pending)
         assert all(flow_in(data_dir, name).adds_up for name in proxies)
         assert flow_in(data_dir, "demo").rejected >= len(RECORDED_SECRETS)
         wait_until(lambda: all(waiting(data_dir, proxy=name) == 0 for name in proxies))
+        asked = demo.vendors.counts.calls
+        wait_until(lambda: {name.partition("-")[0] for name in [*asked]} >= {"claude", "antigravity", "xai"})
         texts = _everything_it_says(program) | _tables(supabase_api.database)
         assert "person 0" in texts["GET /metrics True"]
         assert "the team" in texts["GET / True"]

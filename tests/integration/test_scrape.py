@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.metrics import history
+from exporter.metrics import history, quotas
 from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
@@ -182,9 +182,9 @@ def test_every_family_is_there_once_with_the_declared_type_help_and_labels(recor
     for family in {*FAMILIES} - {*families_of(history)}:
         found = shown.pop(family.name)
         assert (found.type, found.documentation) == (family.kind, family.help)
-        # A price list on the web is read in tests/integration/test_prices.py. What a window is worth takes hours of
-        # readings: tests/unit/metrics/test_limits.py.
-        assert found.samples or family in (PRICE_FEED, *CAPACITY), f"{family.name} has no sample"
+        # A price list on the web is read in tests/integration/test_prices.py, providers are asked in test_quotas.py.
+        # What a window is worth takes hours of readings: tests/unit/metrics/test_limits.py.
+        assert found.samples or family in {PRICE_FEED, *CAPACITY, *families_of(quotas)}, f"{family.name} has no sample"
         for sample in found.samples:
             assert set(sample.labels) - {"le"} == set(family.labels), sample
     assert {"process_resident_memory_bytes", "python_info"} <= shown.keys()

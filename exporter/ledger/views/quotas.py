@@ -18,10 +18,9 @@ from exporter.quotas.merge import is_another_answer, is_current, merge, stays_lo
 from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
 
 _KEY = ("credential", "window", "scope")
-_DETAIL = ("ratio_inferred", "fell_from", "fell_reset_ms")
 _MONEY = ("used_nano_usd", "limit_nano_usd")
-"""Not stored yet: nothing reads them so far."""
-_READ = tuple(name for name in Reading.__struct_fields__ if name not in (*_DETAIL, *_MONEY))
+_DETAIL = ("ratio_inferred", *_MONEY, "fell_from", "fell_reset_ms")
+_READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
 _TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
 _SAVES = [
     f"insert or replace into {table} ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
@@ -163,12 +162,16 @@ def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
     return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
 
 
-def _detail(quota: QuotaWindow | None) -> tuple[bool, tuple[float, int] | None]:
+def _detail(quota: QuotaWindow | None) -> tuple[object, ...]:
     """What the table ``quota_detail`` says of a window: nothing of one that has no row there."""
-    return (False, None) if quota is None else (quota.reading.ratio_inferred, quota.fell)
+    if quota is None:
+        return (False, None, None, None)
+    reading = quota.reading
+    return (reading.ratio_inferred, reading.used_nano_usd, reading.limit_nano_usd, quota.fell)
 
 
 def _window(row: Mapping[str, Any]) -> QuotaWindow:
-    told = {name: row[name] for name in _READ} | {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    flags = {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
+    told = {name: row[name] for name in (*_READ, *_MONEY)} | flags
     fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
     return QuotaWindow(Reading(**told), row["early_resets"], fell)

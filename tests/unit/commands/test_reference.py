@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.commands.reference import main, pages
-from exporter.metrics import history
+from exporter.metrics import history, quotas
 from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
@@ -47,6 +47,8 @@ def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
     names |= {
         each.sample_name for each in families_of(history)
     }  # with a project: tests/integration/supabase/test_metrics.py
+    # with EXPORTER_QUOTAS=active: tests/integration/test_quotas.py
+    names |= {each.sample_name for each in families_of(quotas)}
     for family in FAMILIES:
         wanted = f"{family.name}_count" if family.kind == "histogram" else family.sample_name
         assert wanted in names, f"{family.sample_name} is in no scrape of the whole program"

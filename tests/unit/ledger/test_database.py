@@ -173,7 +173,7 @@ def _take_back(file: Path, version: int) -> None:
     with sqlite3.connect(file) as connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f"drop trigger {trigger}")
-        for step in MIGRATIONS[version:]:
+        for step in reversed(MIGRATIONS[version:]):
             for index in re.findall(r"create index (\w+)", step):
                 connection.execute(f"drop index {index}")
             for table in re.findall(r"create table (\w+)", step):

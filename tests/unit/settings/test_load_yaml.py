@@ -57,6 +57,7 @@ aliases:
         None,
         None,
     ]
+    assert settings.asked_proxies == []
     assert loaded.sources["proxies.office"] == "c.yaml:9"
     assert loaded.sources["proxies.default"] == "c.yaml:3"
 
@@ -75,17 +76,29 @@ proxies:
     assert [proxy.source for proxy in loaded.require().proxies] == ["subscribe", "queue", "subscribe"]
 
 
+def test_providers_are_asked_by_one_setting_for_all_proxies_or_for_one(tmp_path: Path) -> None:
+    rows = "".join(
+        f"- {{name: {name}, url: 'http://{name}', management_key: planted{quotas}}}\n"
+        for name, quotas in (("a", ", quotas: Active"), ("b", ", quotas: passive"), ("c", ""))
+    )
+    for environ, asked in (({}, ["a"]), ({"EXPORTER_QUOTAS": "active"}, ["a", "c"])):
+        settings = _load(tmp_path, f"proxies:\n{rows}", environ).require()
+        assert [proxy.name for proxy in settings.asked_proxies] == asked
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "aliases:\nexporter_port:\n"])
 def test_a_file_that_sets_nothing_is_fine(tmp_path: Path, text: str) -> None:
     assert _load(tmp_path, text).require().exporter_port == 9317
 
 
 _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
+_ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quotas: %s}\n"
 
 
 @pytest.mark.parametrize(
     ("text", "line", "setting", "says"),
     [
+        pytest.param(_ASKING % "yes", 2, "proxies[0].quotas", "Use one of: passive, active.", id="quotas of a proxy"),
         pytest.param("exporter_prot: 1", 1, "exporter_prot", "Did you mean exporter_port?", id="misspelt"),
         pytest.param("EXPORTER_PORT: 1", 1, "EXPORTER_PORT", "Did you mean exporter_port?", id="capitals"),
         pytest.param("sk-planted-0: 1", 1, "unknown name", "no such setting", id="a key as a name is not shown"),

@@ -11,7 +11,7 @@ from exporter.errors import BadAnswerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.normalize.credentials import Account, read_auth_files, read_key_list, read_key_uses
+from exporter.normalize.credentials import Account, read_auth_files, read_facts, read_key_list, read_key_uses
 from exporter.records import Billing
 from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
@@ -420,3 +420,39 @@ def test_nothing_planted_is_in_the_file_after_all_that_was_recorded(tmp_path: Pa
     ledger.close()
     content += (tmp_path / FILE_NAME).read_bytes()
     assert [secret for secret in secrets() if secret.encode() in content] == []
+
+
+# --- what a call about an account needs -------------------------------------------------------------------------------
+
+
+def test_the_facts_of_a_call_are_those_of_the_account_and_are_not_shown() -> None:
+    body = body_of("v7.2.140/auth-files-after.json")
+    files = {each["type"]: each for each in recorded("v7.2.140/auth-files-after.json")["body"]["files"]}
+
+    codex = read_facts(body, files["codex"]["auth_index"])
+    google = read_facts(body, files["antigravity"]["auth_index"])
+
+    assert codex is not None
+    assert codex.account_id == files["codex"]["id_token"]["chatgpt_account_id"]
+    assert google is not None
+    assert google.project_id == files["antigravity"]["project_id"]
+    assert not any(secret in f"{codex!r} {google!r}" for secret in secrets())
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param([], id="none"),
+        pytest.param(None, id="null"),
+        pytest.param([{"auth_index": "b", "project_id": "p"}], id="another"),
+        pytest.param([{"auth_index": "a", "disabled": True}], id="disabled"),
+        pytest.param([5, {"auth_index": ["a"]}], id="no accounts"),
+    ],
+)
+def test_an_account_that_is_not_listed_has_no_facts(files: Any) -> None:
+    assert read_facts(json.dumps({"files": files}).encode(), "a") is None
+
+
+def test_facts_in_another_shape() -> None:
+    with pytest.raises(BadAnswerError):
+        read_facts(b"[]", "a")

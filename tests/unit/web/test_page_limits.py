@@ -292,3 +292,27 @@ def test_with_a_token_a_reset_asks_for_it(limited: WebBench) -> None:
     client = limited.client(token="t-0123456789")
     assert client.post("/api/collector/reset/a").status_code == 401
     assert client.post("/api/collector/reset/a", headers={"Authorization": "Bearer t-0123456789"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "minutes", "shown"),
+    [
+        ("provider", 14, ""),
+        ("provider", 16, "read 16 min ago"),
+        ("provider", 300, "read 5 h ago"),
+        ("configured", 99, ""),
+    ],
+)
+def test_an_old_reading_of_a_provider_shows_its_age(web: WebBench, kind: str, minutes: int, shown: str) -> None:
+    window = replace(_WINDOW, kind=kind, credential="c", observed_ms=_NOW_MS - minutes * 60_000)
+
+    [row] = _rows(web, window)
+
+    assert ("read " in _words(row)) == bool(shown)
+    assert shown in _words(row)
+
+
+def test_a_cap_on_money_shows_its_amounts(web: WebBench) -> None:
+    window = replace(_WINDOW, kind="provider", credential="c", unit="usd", used=12.0, budget=50.0, source="active")
+
+    assert "$12.00 of $50.00" in _words(_rows(web, window)[0])

@@ -1,0 +1,325 @@
+"""Asks providers for the windows of accounts that nobody uses just now, at a pace that gets nobody banned.
+
+Headers come first: an account whose provider told its windows with an answer of late is not asked for them. One call is
+made at a time, over all proxies; when, is decided by ``exporter.quotas.pacing``. Proxies whose URLs have one host, or
+are all of the local network, are taken to call providers from one address. Polls have connections of their own, so no
+call here delays one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from exporter import formats
+from exporter.clock import Clock
+from exporter.errors import ProxyError
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.quota_asks import QuestionKey
+from exporter.ledger.views.quota_points import QuotaKey
+from exporter.ledger.views.quotas import QuotaWindow
+from exporter.normalize.credentials import Account
+from exporter.proxy_status import ProxyStatus, Statuses
+from exporter.quotas.asking import Asked, Call, Refusal, Report
+from exporter.quotas.merge import is_current
+from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Pace, lane_free_ms
+from exporter.quotas.providers import ASKED
+from exporter.sources.client import ProxyClient
+from exporter.sources.paths import V0, V8, Paths
+from exporter.sources.quota_calls import ask, find_facts, find_quota_api
+
+ASK_SECONDS = 5.0
+"""How often it is looked whose turn it is."""
+
+_API_SECONDS, _API_GAP_SECONDS = 900, 60
+"""The pace of providers of which only the proxy's quota API knows."""
+_LOOK_AGAIN_MS = 24 * 3_600_000
+_WINDOWS = 0
+"""The question about windows; others are about what headers never tell."""
+
+_log = structlog.get_logger("exporter.quotas")
+
+_Lane = tuple[str, str]
+"""Provider, and the address that calls come from."""
+
+
+class AskObserver(Protocol):
+    """Counts what came of questions."""
+
+    def expected(self, proxy: str, provider: str) -> None: ...
+
+    def asked(self, proxy: str, provider: str, result: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """One question about an account, and its ways; None is the proxy's quota API."""
+
+    interval: int
+    gap: int
+    ways: tuple[Call | None, ...]
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.interval, self.gap, len(self.ways))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A question about an account that may be asked from ``due_ms`` on."""
+
+    client: ProxyClient
+    status: ProxyStatus
+    credential: int
+    account: Account
+    question: int
+    topics: Sequence[_Topic]
+    due_ms: int
+
+    @property
+    def key(self) -> QuestionKey:
+        return self.credential, self.question
+
+    @property
+    def lane(self) -> _Lane:
+        return self.account.facts.provider, self.client.network
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found out about a proxy of a version: whose accounts its quota API knows, and whether it can call."""
+
+    version: str
+    at_ms: int
+    quota_api: frozenset[str] = frozenset()
+    can_call: bool = True
+
+
+class QuotaAsker:
+    """Asks, one call a run. ``next_ms`` and ``unknown`` may be read by any thread; they are replaced, never changed.
+
+    ``next_ms`` tells by credential when its windows are asked for next, ``unknown`` by proxy the accounts that are only
+    known when their providers are asked, and are not asked about.
+    """
+
+    def __init__(
+        self,
+        *,
+        statuses: Statuses,
+        clients: Mapping[str, ProxyClient],
+        ledger: Ledger,
+        labels: Labels,
+        clock: Clock,
+        observer: AskObserver,
+    ) -> None:
+        """``clients`` are by name those of the proxies about whose accounts is asked, each used here alone.
+
+        Raises LedgerError.
+        """
+        self.next_ms: Mapping[int, int] = {}
+        self.unknown: Mapping[str, tuple[str, ...]] = {}
+        self._statuses = statuses
+        self._clients = clients
+        self._ledger = ledger
+        self._labels = labels
+        self._clock = clock
+        self._observer = observer
+        self._stopping = False
+        self._told: set[str] = set()
+        self._known: dict[str, _Known] = {}
+        self._asked = ledger.quota_asks.load()
+
+    def ask_next(self) -> None:
+        """Make the call whose turn it is, if it is any account's. Raises LedgerError."""
+        self._note_unknown()
+        now_ms = self._now_ms()
+        self._asked = {key: last.at(now_ms) for key, last in self._asked.items()}
+        turns = [turn for status in self._statuses() for turn in self._turns(status, now_ms)]
+        lanes = self._lanes()
+        self.next_ms = {
+            turn.credential: max(turn.due_ms, lanes.get(turn.lane, 0)) for turn in turns if turn.question == _WINDOWS
+        }
+        due = [turn for turn in turns if max(turn.due_ms, lanes.get(turn.lane, 0)) <= now_ms]
+        if due and not self._stopping:
+            self._ask(min(due, key=lambda turn: (turn.due_ms, turn.question, turn.credential)))
+
+    def stop(self) -> None:
+        """End the call under way, and make no other. From any thread."""
+        self._stopping = True
+        for client in self._clients.values():
+            client.cancel()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            client.close()
+
+    # --- whose turn it is ---------------------------------------------------------------------------------------------
+
+    def _turns(self, status: ProxyStatus, now_ms: int) -> Iterator[_Turn]:
+        client = self._clients.get(status.name)
+        if client is None or not status.up or self._stopping:
+            return
+        known = self._look_at(client, status, now_ms)
+        last_told = self._last_told()
+        for credential, account in _askable(status):
+            provider = account.facts.provider
+            topics = _topics(provider, known)
+            if topics:
+                self._observer.expected(status.name, provider)
+            for question, topic in enumerate(topics):
+                due_ms = self._last((credential, question)).next_ms
+                if question == _WINDOWS and credential in last_told:
+                    due_ms = max(due_ms, last_told[credential] + topic.interval * 1000)
+                yield _Turn(client, status, credential, account, question, topics, due_ms)
+
+    def _look_at(self, client: ProxyClient, status: ProxyStatus, now_ms: int) -> _Known:
+        known = self._known.get(status.name)
+        if known is None or known.version != status.version or now_ms - known.at_ms >= _LOOK_AGAIN_MS:
+            try:
+                providers = find_quota_api(client, _paths(status))
+            except ProxyError:
+                providers = frozenset()
+            known = self._known[status.name] = _Known(status.version, now_ms, providers)
+        return known
+
+    def _last_told(self) -> dict[int, int]:
+        """By credential, when its provider last told a window without being asked."""
+        found: dict[int, int] = {}
+        for (credential, _, _), quota in self._windows().items():
+            if quota.reading.source != "active":
+                found[credential] = max(found.get(credential, 0), quota.reading.observed_ms)
+        return found
+
+    def _lanes(self) -> dict[_Lane, int]:
+        """From when on each lane is free; accounts that are not listed any more have used it, too."""
+        dictionary = self._ledger.dictionary
+        networks = {dictionary.proxies[name]: client.network for name, client in self._clients.items()}
+        used: dict[_Lane, list[LastAsked]] = {}
+        for (credential, _), last in self._asked.items():
+            found = dictionary.credentials.get(credential)
+            if found is not None and found.proxy in networks:
+                used.setdefault((found.provider, networks[found.proxy]), []).append(last)
+        return {lane: lane_free_ms(questions) for lane, questions in used.items()}
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _ask(self, turn: _Turn) -> None:
+        topic = turn.topics[turn.question]
+        before = self._last(turn.key)
+        begun = before.begun(topic.pace, now_ms=self._now_ms())
+        self._save(turn.key, begun)
+        way = topic.ways[begun.way % len(topic.ways)]
+        try:
+            report = self._report(turn, way)
+        except ProxyError as exc:
+            # It did not come to a call of a provider, so nobody else has to wait for one.
+            self._save(turn.key, msgspec.structs.replace(begun, lane_ms=before.lane_ms))
+            _log.info("quota_not_asked", proxy=turn.status.name, credential=self._label(turn), message=str(exc))
+            return
+        if self._stopping:
+            return  # what was cut off says nothing about the provider
+        if report.refusal is Refusal.UNSUPPORTED:
+            report = self._unsupported(turn, way, report)
+        now_ms = self._now_ms()
+        ended = begun.ended(topic.pace, report, now_ms=now_ms, seed=turn.credential)
+        asked = {turn.key: ended}
+        if report.refusal in RESTS_ACCOUNT:
+            for key in [(turn.credential, question) for question in range(len(turn.topics))]:
+                other = self._last(key)
+                asked.setdefault(key, msgspec.structs.replace(other, next_ms=max(other.next_ms, ended.next_ms)))
+        self._ledger.quota_asks.take(turn.credential, asked, report, now_ms=now_ms)
+        self._asked |= asked
+        self._observer.asked(turn.status.name, turn.account.facts.provider, ended.result)
+        if ended.result != begun.result:
+            log = _log.info if ended.result == OK else _log.warning
+            log("quota_asked", proxy=turn.status.name, credential=self._label(turn), result=ended.result)
+
+    def _report(self, turn: _Turn, way: Call | None) -> Report:
+        """What came of one call; raises what ends all calls to the proxy."""
+        paths, auth_index = _paths(turn.status), turn.account.auth_index
+        facts = find_facts(turn.client, paths, auth_index)
+        if facts is None:
+            return Report(refusal=Refusal.GONE)
+        report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._now_ms)
+        return report or Report(refusal=Refusal.NOT_FOUND)  # the proxy tells no project of the account
+
+    def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
+        """A plugin may know nothing of an account that the proxy can call for; a proxy that cannot call, cannot."""
+        if way is None:
+            return msgspec.structs.replace(report, refusal=Refusal.NOT_FOUND)
+        self._known[turn.status.name] = replace(self._known[turn.status.name], can_call=False)
+        _log.warning(
+            "quotas_unsupported",
+            proxy=turn.status.name,
+            message=f"{turn.client.where} cannot call providers (CPA can from 6.6.63 on), so only the windows are known"
+            " that they tell with their answers.",
+        )
+        return report
+
+    def _save(self, key: QuestionKey, last: LastAsked) -> None:
+        self._ledger.quota_asks.save({key: last})
+        self._asked[key] = last
+
+    def _last(self, key: QuestionKey) -> LastAsked:
+        return self._asked.get(key) or LastAsked()
+
+    def _label(self, turn: _Turn) -> str:
+        return self._labels.credential(turn.credential)
+
+    # --- who is not asked about ---------------------------------------------------------------------------------------
+
+    def _note_unknown(self) -> None:
+        now_ms = self._now_ms()
+        read = {key[0] for key, quota in self._windows().items() if is_current(quota.reading, now_ms)}
+        unknown: dict[str, tuple[str, ...]] = {}
+        for status in self._statuses():
+            if status.name not in self._clients and status.up:
+                unread = [
+                    id_ for id_, account in _askable(status) if account.facts.provider in ASKED and id_ not in read
+                ]
+                unknown[status.name] = tuple(sorted(map(self._labels.credential, unread)))
+        self.unknown = unknown
+        for name, accounts in unknown.items():
+            if accounts and name not in self._told:
+                self._told.add(name)
+                _log.info(
+                    "quotas_passive",
+                    proxy=name,
+                    accounts=", ".join(accounts),
+                    message=f"With EXPORTER_QUOTAS=active the windows of {formats.count(len(accounts))} further"
+                    f" account{'' if len(accounts) == 1 else 's'} would be known.",
+                )
+
+    def _windows(self) -> Mapping[QuotaKey, QuotaWindow]:
+        dictionary = self._ledger.dictionary
+        return self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+
+def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
+    """The accounts that a provider can be asked about, each once although it may have several logins."""
+    seen: set[int] = set()
+    for credential, account in status.accounts:
+        if account.auth_type != "api_key" and account.auth_index and not account.disabled and credential not in seen:
+            seen.add(credential)
+            yield credential, account
+
+
+def _topics(provider: str, known: _Known) -> list[_Topic]:
+    """What is asked about an account of ``provider``, the question about its windows first."""
+    asked = ASKED.get(provider, Asked(questions=())) if known.can_call else Asked(questions=())
+    topics = [_Topic(each.every_seconds, asked.gap_seconds, each.ways) for each in asked.questions]
+    if provider in known.quota_api:
+        first = topics[0] if topics else _Topic(_API_SECONDS, _API_GAP_SECONDS, ())
+        topics[:1] = [replace(first, ways=(None, *first.ways))]
+    return topics
+
+
+def _paths(status: ProxyStatus) -> Paths:
+    return V8 if status.source.endswith(V8.api) else V0

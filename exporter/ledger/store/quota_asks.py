@@ -1,0 +1,74 @@
+"""What was asked of the providers, and what they told besides windows.
+
+On disk, so that a restart asks nobody sooner than they want. ``told`` is in memory as well, for the scrape.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from exporter.ledger.database import Database
+from exporter.ledger.views.quotas import Quotas
+from exporter.quotas.asking import Report
+from exporter.quotas.fields import OTHER
+from exporter.quotas.pacing import LastAsked
+from exporter.quotas.told import Told
+
+QuestionKey = tuple[int, int]
+"""credential, and which of its provider's questions"""
+
+_KEY = ("credential", "question")
+_COLUMNS = (*_KEY, *LastAsked.__struct_fields__)
+_READ = f"select {', '.join(_COLUMNS)} from quota_ask"
+_SAVE = f"insert or replace into quota_ask ({', '.join(_COLUMNS)}) values ({', '.join('?' * len(_COLUMNS))})"
+
+
+class QuotaAsks:
+    """The ledger's part about asking. ``told`` is by credential; it is replaced, never changed."""
+
+    def __init__(self, database: Database, quotas: Quotas) -> None:
+        self._database = database
+        self._quotas = quotas
+        with database.transaction() as connection:
+            rows = connection.execute("select credential, told from quota_account").fetchall()
+        self.told: Mapping[int, Told] = {id_: msgspec.json.decode(text, type=Told) for id_, text in rows}
+
+    def plan_of(self, credential: int, listed: str) -> str:
+        """The plan of an account: as its provider told it, else as the proxy lists it; empty if nobody knows."""
+        told = self.told.get(credential, Told()).plan
+        return told if told not in ("", OTHER) else listed or told
+
+    def load(self) -> dict[QuestionKey, LastAsked]:
+        """All that was asked. Raises LedgerError."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_READ).fetchall()
+        names = LastAsked.__struct_fields__
+        return {(row[0], row[1]): LastAsked(**dict(zip(names, row[2:], strict=True))) for row in rows}
+
+    def save(self, asked: Mapping[QuestionKey, LastAsked]) -> None:
+        """Store what was asked. Raises LedgerError."""
+        with self._database.transaction() as connection:
+            connection.executemany(_SAVE, _rows(asked))
+
+    def take(self, credential: int, asked: Mapping[QuestionKey, LastAsked], report: Report, *, now_ms: int) -> None:
+        """Store what was asked about ``credential``, and what the answer says of it. Raises LedgerError.
+
+        A refusal says nothing, so it changes no window.
+        """
+        before = self.told.get(credential, Told())
+        told = before.after(report, now_ms=now_ms)
+        with self._database.transaction() as connection:
+            connection.executemany(_SAVE, _rows(asked))
+            readings = [(credential, reading) for reading in report.readings]
+            quotas = self._quotas.note(connection, readings, now_ms=now_ms)
+            if told != before:
+                connection.execute(
+                    "insert or replace into quota_account (credential, told) values (?, ?)",
+                    (credential, msgspec.json.encode(told).decode()),
+                )
+        self._quotas.take_over(quotas)
+        self.told = {**self.told, credential: told}
+
+
+def _rows(asked: Mapping[QuestionKey, LastAsked]) -> list[tuple[int | str, ...]]:
+    return [(*key, *msgspec.structs.astuple(last)) for key, last in asked.items()]

@@ -1,0 +1,98 @@
+"""Asking providers about accounts: how often, when next, and what they tell besides windows."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Metric
+
+from exporter.clock import Clock
+from exporter.ledger.labels import CredentialLabels, Labels
+from exporter.ledger.ledger import Ledger
+from exporter.metrics.family import counter, gauge, samples_of
+from exporter.proxy_status import Statuses
+from exporter.quotas.pacing import RESULTS
+from exporter.quotas.reading import DAY, Reading, window_name
+from exporter.quotas.told import Told
+
+_CREDENTIAL = CredentialLabels._fields
+_WEEK = window_name(7 * DAY)
+
+NextAsked = Callable[[], Mapping[int, int]]
+"""Tells by credential when its windows are asked for next, in ms."""
+
+QUOTA_FETCHES = counter(
+    "cliproxy_quota_fetches",
+    ("proxy", "provider", "result"),
+    "Questions about accounts to their providers, by what came of them; only with EXPORTER_QUOTAS=active. ok is an"
+    " answer, anything else changes no value.",
+)
+QUOTA_NEXT_FETCH = gauge(
+    "cliproxy_quota_next_fetch_timestamp_seconds",
+    _CREDENTIAL,
+    "When the provider is asked for the account's windows next, at the earliest: it moves on while answers to requests"
+    " tell them.",
+)
+BALANCE = gauge(
+    "cliproxy_balance_usd",
+    (*_CREDENTIAL, "balance"),
+    "Money that was paid in advance and is left, as the provider last said.",
+)
+RESET_CREDITS = gauge(
+    "cliproxy_quota_reset_credits",
+    _CREDENTIAL,
+    "How many times the owner of the account may reset its windows at once, as the provider last said.",
+)
+ELSEWHERE = gauge(
+    "cliproxy_quota_elsewhere_ratio",
+    _CREDENTIAL,
+    "Share of what is used of a Claude account's week that was used on other surfaces than Claude Code, so not through"
+    " the proxy. Absent once that week has ended.",
+)
+
+
+class QuotaMetrics:
+    """Counters of questions. Every result is there at 0 before the first question, so that its first rise is seen."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._fetches = Counter(QUOTA_FETCHES.name, QUOTA_FETCHES.help, QUOTA_FETCHES.labels, registry=registry)
+
+    def expected(self, proxy: str, provider: str) -> None:
+        """Accounts of ``provider`` are asked about."""
+        for result in RESULTS:
+            self._fetches.labels(proxy, provider, result)
+
+    def asked(self, proxy: str, provider: str, result: str) -> None:
+        self._fetches.labels(proxy, provider, result).inc()
+
+
+def quota_families(
+    ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, next_ms: Mapping[int, int]
+) -> list[Metric]:
+    """What is known of the accounts in the last inventory; ``next_ms`` is when each is asked about next."""
+    now_ms = int(clock.now() * 1000)
+    next_fetch, balance, reset_credits, elsewhere = made = samples_of(
+        QUOTA_NEXT_FETCH, BALANCE, RESET_CREDITS, ELSEWHERE
+    )
+    windows = ledger.quotas.current(lambda id_: ledger.dictionary.resolved(id_).id)
+    known: set[CredentialLabels] = set()
+    for status in statuses():
+        for id_, account in status.accounts:
+            key = CredentialLabels(
+                proxy=status.name, credential=labels.credential(id_), provider=account.facts.provider
+            )
+            if key in known:
+                continue
+            known.add(key)
+            told = ledger.quota_asks.told.get(id_, Told())
+            next_fetch.add(next_ms[id_] / 1000 if id_ in next_ms else None, **key._asdict())
+            for left in told.balances:
+                balance.add(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
+            reset_credits.add(told.reset_credits, **key._asdict())
+            week = windows.get((id_, _WEEK, ""))
+            if week is not None and _runs(week.reading, told.elsewhere_ms, now_ms):
+                elsewhere.add(told.elsewhere_ratio, **key._asdict())
+    return [*made]
+
+
+def _runs(week: Reading, then_ms: int, now_ms: int) -> bool:
+    """Whether a moment and now are in this week."""
+    return week.ends_ms is not None and week.ends_ms - 7 * DAY * 1000 <= then_ms <= now_ms < week.ends_ms

@@ -1,0 +1,112 @@
+"""When a provider may be asked again, so that nobody gets banned for it. Pure.
+
+Providers limit such calls by account and by the address that they come from, and who asks too often is refused for
+hours. So each question waits for its interval, and all accounts of one provider behind one address take turns in a
+*lane*. What a provider wants is obeyed by the account, and by its lane as well as long as that is short.
+"""
+
+from collections.abc import Iterable
+from random import Random
+
+import msgspec
+
+from exporter.quotas.asking import NEXT_WAY, Refusal, Report
+
+OK = "ok"
+RESULTS = (OK, *Refusal)
+"""What can come of a question."""
+RESTS_ACCOUNT = frozenset({Refusal.UNAUTHORIZED, Refusal.RATE_LIMITED})
+"""After these no other question about the account is asked either."""
+
+_HOUR = 3_600
+_JITTER = 0.2
+_MARGIN_SECONDS = 5
+_REFUSED_SECONDS = 4 * _HOUR
+_NOT_THERE_SECONDS = 24 * _HOUR
+_LONGEST_RETRY_AFTER = 7 * 24 * _HOUR
+"""A longer one is a mistake of the provider: its windows are not much longer."""
+_LONGEST_DOUBLED = 24 * _HOUR
+_LONGEST_AFTER_FAULT = _HOUR
+_LONGEST_LANE_PAUSE = _HOUR
+_SET_BACK_MS = 60_000
+_MOST_DOUBLINGS = 10
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Seconds between two askings of a question, between two calls of its lane, and how many ways there are to ask."""
+
+    interval: int
+    gap: int
+    ways: int = 1
+
+
+class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of a question about an account. Times are ms since the epoch, 0 for never.
+
+    ``asked_ms`` is the last call, ``next_ms`` the first moment at which the next may follow, ``lane_ms`` the same for
+    the whole lane, ``way`` how it is asked then. ``result`` is one of ``RESULTS``, empty before the first answer;
+    ``failures`` counts those in a row that were no success.
+    """
+
+    asked_ms: int = 0
+    next_ms: int = 0
+    lane_ms: int = 0
+    way: int = 0
+    result: str = ""
+    failures: int = 0
+
+    def at(self, now_ms: int) -> "LastAsked":
+        """The same after somebody set the clock back: a call that lies ahead was made now."""
+        ahead_ms = self.asked_ms - now_ms
+        if ahead_ms <= _SET_BACK_MS:
+            return self
+        return msgspec.structs.replace(
+            self, asked_ms=now_ms, next_ms=self.next_ms - ahead_ms, lane_ms=self.lane_ms - ahead_ms
+        )
+
+    def begun(self, pace: Pace, *, now_ms: int) -> "LastAsked":
+        """What is stored before a call: a crash in it counts as a call, and must not lead to another one at once."""
+        return msgspec.structs.replace(
+            self, asked_ms=now_ms, next_ms=now_ms + pace.interval * 1000, lane_ms=now_ms + pace.gap * 1000
+        )
+
+    def ended(self, pace: Pace, report: Report, *, now_ms: int, seed: object) -> "LastAsked":
+        """What follows from the answer to the call that was ``begun``.
+
+        ``seed`` decides by how much later than necessary the next call is, so that accounts do not stay in step.
+        """
+        refusal = report.refusal
+        failures = 0 if refusal is None else self.failures + 1
+        way = self.way
+        wait, lane = float(pace.interval), float(pace.gap)
+        doubled = 2 ** min(max(failures - 1, 0), _MOST_DOUBLINGS)
+        if refusal in NEXT_WAY and way + 1 < pace.ways:
+            way, failures, wait = way + 1, self.failures, lane
+        elif refusal is Refusal.RATE_LIMITED:
+            if report.retry_after_s:
+                stated = min(report.retry_after_s, _LONGEST_RETRY_AFTER) + _MARGIN_SECONDS
+            else:
+                stated = min(_HOUR * doubled, _LONGEST_DOUBLED)
+            wait, lane = max(wait, stated), max(lane, min(stated, _LONGEST_LANE_PAUSE))
+        elif refusal in (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN):
+            wait = _REFUSED_SECONDS
+        elif refusal in (Refusal.NOT_FOUND, Refusal.OUTDATED, Refusal.UNSUPPORTED):
+            way, wait = 0, _NOT_THERE_SECONDS
+            if refusal is Refusal.UNSUPPORTED:
+                lane = 0  # no provider was called
+        elif refusal in (Refusal.UNAVAILABLE, Refusal.UNREADABLE):
+            way, wait = 0, max(wait, min(wait * doubled, _LONGEST_AFTER_FAULT))
+        wait *= 1 + _JITTER * Random(f"{seed} {self.asked_ms}").random()  # noqa: S311 no secret
+        return LastAsked(
+            asked_ms=self.asked_ms,
+            next_ms=now_ms + round(wait * 1000),
+            lane_ms=now_ms + round(lane * 1000),
+            way=way,
+            result=OK if refusal is None else refusal.value,
+            failures=failures,
+        )
+
+
+def lane_free_ms(questions: Iterable[LastAsked]) -> int:
+    """From when on one of these questions, which share a lane, may be asked."""
+    return max((last.lane_ms for last in questions), default=0)

@@ -1,0 +1,26 @@
+"""What a provider told of an account besides its windows. Pure."""
+
+import msgspec
+
+from exporter.quotas.asking import Balance, Report
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """As ``Report`` has it, each as it was last said. ``elsewhere_ms`` is when its share was, ms since the epoch."""
+
+    plan: str = ""
+    balances: tuple[Balance, ...] = ()
+    reset_credits: int | None = None
+    elsewhere_ratio: float | None = None
+    elsewhere_ms: int = 0
+
+    def after(self, report: Report, *, now_ms: int) -> "Told":
+        """This after one more answer: what it does not say stays as it was."""
+        says_share = report.elsewhere_ratio is not None
+        return Told(
+            plan=report.plan or self.plan,
+            balances=report.balances or self.balances,
+            reset_credits=self.reset_credits if report.reset_credits is None else report.reset_credits,
+            elsewhere_ratio=report.elsewhere_ratio if says_share else self.elsewhere_ratio,
+            elsewhere_ms=now_ms if says_share else self.elsewhere_ms,
+        )

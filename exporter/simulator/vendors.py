@@ -1,0 +1,133 @@
+"""The providers behind ``api-call``: their pages, and how they treat who asks too often.
+
+What public reports say of Claude is enforced for all: a call too soon after the last one about the same account, or
+after any from the same address, is answered 429. Who
+calls three times when no call is wanted is banned and gets nothing but 403.
+"""
+
+import threading
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from exporter.clock import Clock
+from exporter.simulator.quotas import plugin_answer, vendor_answer
+from exporter.simulator.world import Credential
+
+Answered = tuple[int, dict[str, list[str]], str]
+"""Status, headers and body."""
+
+_SOONEST_SECONDS = {"claude": 300.0}
+"""Between two calls of one page about one account."""
+_SOONEST_ANY_SECONDS = {"claude": 120.0}
+"""Between two calls from one address."""
+_WINDOWS = ("/usage", "/usages", ":retrieveUserQuotaSummary", "/billing?format=credits")
+_MOST_VIOLATIONS = 3
+
+
+@dataclass(slots=True)
+class _Limit:
+    """What a provider remembers of an account, or of an address."""
+
+    last: float = 0.0
+    blocked_until: float = 0.0
+    violations: int = 0
+
+
+@dataclass(slots=True)
+class VendorCounts:
+    """``calls`` are by account, ``pages`` those of them about windows. ``violations`` came when no call was wanted."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    pages: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    violations: int = 0
+    banned: set[str] = field(default_factory=set)
+
+
+class Vendors:
+    """All providers. Thread-safe. ``plugin_for`` is the one whose windows a plugin of the proxy knows, if any."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.counts = VendorCounts()
+        self.plugin_for = ""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._limits: defaultdict[tuple[str, str], _Limit] = defaultdict(_Limit)
+        self._ordered: defaultdict[str, deque[tuple[Answered, float]]] = defaultdict(deque)
+
+    def order(
+        self, name: str, status: int, *, body: str = "{}", retry_after: str | None = None, wait: float = 0.0
+    ) -> None:
+        """Answer the account's next call like this, and want none about it for ``wait`` seconds."""
+        headers = {} if retry_after is None else {"Retry-After": [retry_after]}
+        with self._lock:
+            self._ordered[name].append(((status, headers, body), wait))
+
+    def quota_plugins(self) -> list[dict[str, Any]]:
+        """Who answers ``quota/fetch``."""
+        if not self.plugin_for:
+            return []
+        plugin = {"plugin_id": "demo", "provider": self.plugin_for, "supported_providers": [self.plugin_for]}
+        return [plugin | {"display_name": "Demo", "supports_reset": False}]
+
+    def fetched_by_plugin(self, credential: Credential) -> dict[str, Any] | None:
+        """What ``quota/fetch`` tells of an account; ``None`` if no plugin knows its provider."""
+        if credential.provider != self.plugin_for:
+            return None
+        with self._lock:
+            self.counts.calls[credential.name] += 1
+        return plugin_answer(credential, self._clock.now())
+
+    def answer(self, credential: Credential | None, call: dict[str, Any], *, address: str = "") -> Answered | None:
+        """What ``call``, the body of an ``api-call``, is answered; ``None`` for a host nobody can reach.
+
+        No ``credential`` is one that the proxy does not have: the provider sees the text ``$TOKEN$`` and answers 401.
+        """
+        headers = {str(name).lower(): str(value) for name, value in (call.get("header") or {}).items()}
+        if "$TOKEN$" not in headers.get("authorization", ""):
+            credential = None
+        now = self._clock.now()
+        page = vendor_answer(credential, call["url"], now)
+        if page is None or credential is None:
+            return None if page is None else (page[0], _HEADERS, page[1])
+        with self._lock:
+            self.counts.calls[credential.name] += 1
+            self.counts.pages[credential.name] += call["url"].endswith(_WINDOWS)
+            refusal = self._refusal(credential, call["url"], headers.get("user-agent", ""), address, now)
+            if refusal is None and self._ordered[credential.name]:
+                refusal, wait = self._ordered[credential.name].popleft()
+                self._limits[credential.name, ""].blocked_until = now + wait
+            self.counts.refused += refusal is not None
+            return refusal or (page[0], _HEADERS, page[1])
+
+    def _refusal(self, credential: Credential, url: str, user_agent: str, address: str, now: float) -> Answered | None:
+        provider = credential.provider
+        if credential.name in self.counts.banned:
+            return 403, {}, '{"error": {"type": "permission_error", "message": "banned"}}'
+        if provider == "claude" and not user_agent.startswith("claude-code/"):
+            return 429, {}, _TOO_MANY
+        account = self._limits[credential.name, ""]
+        page = self._limits[credential.name, url]
+        place = self._limits[f"address {address}", provider]
+        blocked = [limit for limit in (account, page, place) if now < limit.blocked_until]
+        for limit in blocked:
+            limit.violations += 1
+            self.counts.violations += 1
+            if limit.violations >= _MOST_VIOLATIONS:
+                self.counts.banned.add(credential.name)
+        soonest = ((page, _SOONEST_SECONDS.get(provider, 60.0)), (place, _SOONEST_ANY_SECONDS.get(provider, 20.0)))
+        for limit, seconds in soonest if not blocked else ():
+            if limit.last and now - limit.last < seconds:
+                limit.blocked_until = now + 3 * seconds
+                blocked.append(limit)
+            limit.last = now
+        if not blocked:
+            return None
+        wait = max(limit.blocked_until for limit in blocked) - now
+        return 429, {"Retry-After": [str(ceil(wait))]}, _TOO_MANY
+
+
+_HEADERS = {"Content-Type": ["application/json"]}
+_TOO_MANY = '{"type": "error", "error": {"type": "rate_limit_error", "message": "the demo vendor says 429"}}'

@@ -1,0 +1,72 @@
+"""Asks a provider about one account, through the proxy: by ``api-call``, or by the quota API that plugins answer.
+
+The proxy puts the account's token into the call; none is ever here, and nothing is renewed. An account that the proxy
+does not list any more is not asked for: CPA would send the text ``$TOKEN$`` itself to the provider.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
+from exporter.normalize.credentials import read_facts
+from exporter.quotas.asking import Call, Facts, Refusal, Report
+from exporter.quotas.tunnel import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
+from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.paths import Paths
+from exporter.sources.responses import Answer
+
+TIMEOUTS = Timeouts(connect=5.0, read=20.0, total=30.0)
+"""CPA itself waits for a provider for 60 s. Nobody misses an answer that comes so late."""
+
+_ANSWERED = frozenset({200, 400, 404, 500, 501, 502, 503, 504})
+_THERE_OR_NOT = frozenset({200, 404})
+
+
+def ask(
+    client: ProxyClient, paths: Paths, auth_index: str, call: Call | None, facts: Facts, *, now_ms: Callable[[], int]
+) -> Report | None:
+    """What ``call``, or without one the quota API, says of the account; None if too little is known for the call.
+
+    Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
+    """
+    request: Mapping[str, Any] | None = {"auth_index": auth_index}
+    if call is not None:
+        request = call.request(auth_index, facts)
+    if request is None:
+        return None
+    path = paths.quota_fetch if call is None else paths.api_call
+    try:
+        answer = client.post(path, msgspec.json.encode(request), accept=_ANSWERED, max_bytes=MAX_ANSWER + 1)
+    except BadAnswerError:
+        return Report(refusal=Refusal.UNREADABLE)
+    except (ProxyUnreachableError, ProxyServerError):
+        return Report(refusal=Refusal.UNAVAILABLE)
+    if isinstance(answer.error, ProxyUnreachableError):
+        return Report(refusal=Refusal.UNAVAILABLE)
+    if call is None:
+        return read_quota_api(answer.status, bytes(answer.body), received_ms=now_ms())
+    return read_tunnel(call, answer.status, bytes(answer.body), received_ms=now_ms())
+
+
+def find_facts(client: ProxyClient, paths: Paths, auth_index: str) -> Facts | None:
+    """What a call needs to know of the account, if the proxy lists it now; None if it does not.
+
+    Raises the errors of ``client``.
+    """
+    answer = _whole(client.get(f"{paths.credentials}?auth_index={quote(auth_index)}"))
+    return read_facts(bytes(answer.body), auth_index)
+
+
+def find_quota_api(client: ProxyClient, paths: Paths) -> frozenset[str]:
+    """The providers whose accounts the proxy's quota API knows. Raises the errors of ``client``."""
+    answer = _whole(client.get(paths.quota_providers, accept=_THERE_OR_NOT))
+    return quota_api_providers(answer.status, bytes(answer.body))
+
+
+def _whole(answer: Answer) -> Answer:
+    if answer.error is not None:
+        raise answer.error
+    return answer

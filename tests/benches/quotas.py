@@ -1,0 +1,181 @@
+"""A demo proxy with accounts at providers that limit their callers, and all of an exporter that asks about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from exporter.ingest.poller import Poller
+from exporter.ingest.quota_asker import QuotaAsker
+from exporter.ingest.snapshot import SnapshotIngest
+from exporter.ledger.labels import Labels
+from exporter.limits.board import LimitBoard
+from exporter.limits.present import LimitRow
+from exporter.metrics.exposition import Exposition
+from exporter.metrics.polls import PollMetrics
+from exporter.metrics.quotas import QuotaMetrics
+from exporter.opening import connect, open_ledger
+from exporter.pricing.layers import open_prices
+from exporter.settings.model import Aliases, CredentialAlias
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
+from exporter.sources.client import Timeouts
+from tests.benches.booking import PSEUDONYMS, intake_of
+from tests.benches.program import settings_for
+from tests.fakes.guarding import TurnableClock
+from tests.stack.running import metric_in
+
+NAME = "default"
+BY_NAME = {credential.name: credential for credential in CREDENTIALS}
+
+
+def accounts_like(name: str, number: int) -> list[Credential]:
+    """So many accounts, the first of them as it is, the others like it with names of their own."""
+    first = BY_NAME[name]
+    others = [
+        replace(
+            first,
+            name=f"{name}-{index}",
+            email=f"{index}.{first.email}" if first.email else "",
+            token=f"{first.token}-{index}",
+            account_id=f"{first.account_id}-{index}" if first.account_id else "",
+        )
+        for index in range(2, number + 1)
+    ]
+    return [first, *others]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A provider's window as ``/metrics`` and the page show it."""
+
+    used_ratio: float
+    observed: float
+    note: str
+
+
+class QuotaBench:
+    """One proxy, and the exporter's parts that know windows. Nothing happens but when a test says so."""
+
+    def __init__(
+        self,
+        folder: Path,
+        accounts: Sequence[Credential] = CREDENTIALS,
+        *,
+        version: str = "v7.2.140",
+        active: bool = True,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self.clock = TurnableClock(now=1_795_500_600.0)
+        self.proxy = DemoProxy(
+            version=version, clock=self.clock, accounts=tuple(accounts), retention_seconds=3600, zone=UTC
+        )
+        self.vendors = self.proxy.vendors
+        self._traffic = Traffic(seed=5, zone=UTC, shape=self.proxy.shape)
+        self._folder = folder
+        self._active = active
+        self._timeouts = timeouts
+        self._server = DemoServer(self.proxy)
+        self._server.start()
+        self.start()
+
+    # --- the exporter -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the exporter: a second time after ``stop``, with the same ledger."""
+        settings = settings_for(self._folder, proxy_url=self._server.url, key=MANAGEMENT_KEY)
+        clock, registry = self.clock, CollectorRegistry()
+        self.ledger = ledger = open_ledger(settings, clock, alone=True)
+        prices = open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=clock)
+        self._clients = [connect(settings.proxies[0], ledger, clock, timeouts) for timeouts in (None, self._timeouts)]
+        pseudonym = PSEUDONYMS.of
+        self.poller = Poller(
+            client=self._clients[0],
+            ledger=ledger,
+            queue=intake_of(ledger, NAME, clock=clock),
+            snapshots=SnapshotIngest(
+                NAME, ledger=ledger, pricer=prices.pricer, pseudonym=pseudonym, clock=clock, false_start_usd=10.0
+            ),
+            pseudonym=pseudonym,
+            clock=clock,
+            observer=PollMetrics(registry),
+        )
+        aliases = tuple(
+            CredentialAlias(file=SecretStr(each.file_name), alias=each.name)
+            for each in self.proxy.accounts
+            if each.file_name
+        )
+        labels = Labels(ledger.dictionary, Aliases(credentials=aliases), pseudonym)
+        self.limits = LimitBoard(ledger=ledger, labels=labels, clock=clock)
+        self.asker = QuotaAsker(
+            statuses=lambda: [self.poller.status],
+            clients={NAME: self._clients[1]} if self._active else {},
+            ledger=ledger,
+            labels=labels,
+            clock=clock,
+            observer=QuotaMetrics(registry),
+        )
+        self._exposition = Exposition(
+            ledger=ledger,
+            labels=labels,
+            statuses=lambda: [self.poller.status],
+            prices=prices,
+            limits=self.limits,
+            clock=clock,
+            registry=registry,
+            next_asked=lambda: self.asker.next_ms,
+        )
+        self.poller.poll()
+
+    def stop(self) -> None:
+        self.asker.stop()
+        for client in self._clients:
+            client.close()
+        self.ledger.close()
+
+    def close(self) -> None:
+        self.stop()
+        self._server.stop()
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def use(self, *names: str) -> None:
+        """Requests go through these accounts, and the exporter reads of them."""
+        self._traffic.credentials = tuple(each for each in self.proxy.accounts if each.name in names)
+        self.proxy.publish(self._traffic.batch(4, ending=self.clock.now(), span_seconds=20.0))
+        self.poller.poll()
+
+    def pass_time(self, seconds: float, *, step: float = 15.0) -> None:
+        """Let time pass; every ``step`` seconds it is looked whose turn it is."""
+        for _ in range(round(seconds / step)):
+            self.clock.advance(step)
+            self.asker.ask_next()
+
+    # --- what is seen -------------------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> str:
+        self.limits.refresh()
+        return self._exposition.scrape(accept="*/*", accept_encoding="", scraper="").body.decode()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return metric_in(self.metrics, name, **labels)
+
+    def rows(self) -> list[LimitRow]:
+        """The windows as the page shows them."""
+        self.limits.refresh()
+        return [LimitRow(each, now_ms=round(self.clock.now() * 1000)) for each in self.limits.current.windows]
+
+    def windows(self) -> dict[tuple[str, str, str], Window]:
+        """By account, window and scope."""
+        return {
+            (row.window.credential, row.window.window, row.window.scope): Window(
+                row.window.used_ratio, row.window.observed_ms / 1000, row.note
+            )
+            for row in self.rows()
+        }

@@ -1,0 +1,125 @@
+"""Accounts of several proxies take turns at their provider, by the address that the calls come from."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from exporter.ingest.quota_asker import QuotaAsker
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.normalize.credentials import read_auth_files
+from exporter.proxy_status import ProxyStatus
+from exporter.settings.model import Aliases
+from exporter.sources.client import ProxyClient
+from tests.benches.booking import PSEUDONYMS, open_ledger
+from tests.fakes.guarding import KEY, TurnableClock, make_guard
+
+URLS = {
+    "home": "http://localhost:8317",
+    "shed": "http://192.168.1.5:8317",
+    "compose": "http://cli-proxy-api:8317",
+    "hosted": "https://cpa.example.com",
+}
+FILES = {"files": [{"name": "a.json", "provider": "claude", "auth_index": "a", "email": "a@planted.example"}]}
+USAGE = json.dumps({"five_hour": {"utilization": 20, "resets_at": None}})
+
+
+class _Counter:
+    """Counts questions as nobody does here."""
+
+    def expected(self, proxy: str, provider: str) -> None: ...
+
+    def asked(self, proxy: str, provider: str, result: str) -> None: ...
+
+
+class _Bench:
+    """Proxies with an account at Claude each; ``calls`` are those of providers, with the page and the second."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = TurnableClock()
+        self.calls: list[tuple[str, str, int]] = []
+        self.broken: set[str] = set()
+        self._began = self.clock.now()
+        self.ledger: Ledger = open_ledger(folder, clock=self.clock)
+        self.clients = {name: self._client(name, url) for name, url in URLS.items()}
+        self.statuses = [self._status(name) for name in URLS]
+        self.asker = QuotaAsker(
+            statuses=lambda: self.statuses,
+            clients=self.clients,
+            ledger=self.ledger,
+            labels=Labels(self.ledger.dictionary, Aliases(), PSEUDONYMS.of),
+            clock=self.clock,
+            observer=_Counter(),
+        )
+
+    def _client(self, name: str, url: str) -> ProxyClient:
+        def answer(request: httpx.Request) -> httpx.Response:
+            if name in self.broken:
+                return httpx.Response(500)
+            if request.method == "GET":
+                return httpx.Response(200, json=FILES if request.url.path.endswith("auth-files") else {})
+            page = json.loads(request.content)["url"].rpartition("/")[2]
+            self.calls.append((name, page, round(self.clock.now() - self._began)))
+            return httpx.Response(200, json={"status_code": 200, "header": {}, "body": USAGE})
+
+        guard = make_guard(clock=self.clock, url=url)
+        return ProxyClient(name=name, url=url, key=KEY, guard=guard, transport=httpx.MockTransport(answer))
+
+    def _status(self, name: str) -> ProxyStatus:
+        accounts = read_auth_files(msgspec.json.encode(FILES), PSEUDONYMS.of, received_ms=0).accounts
+        taken = self.ledger.take_inventory(name, accounts)
+        return ProxyStatus(name=name, state="ok", up=True, source="queue-v0", accounts=tuple(taken))
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds // 5):
+            self.asker.ask_next()
+            self.clock.advance(5)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[_Bench]:
+    bench = _Bench(tmp_path)
+    yield bench
+    bench.asker.stop()
+    bench.asker.close()
+    bench.ledger.close()
+
+
+def test_what_lies_in_one_network_takes_turns(bench: _Bench) -> None:
+    bench.pass_time(3600)
+
+    local = [at for name, _, at in bench.calls if name != "hosted"]
+    assert {name for name, _, _ in bench.calls} == set(URLS)
+    assert min(later - at for at, later in pairwise(local)) >= 180
+    # Nobody in this network makes the hosted one wait.
+    assert [name for name, _, at in bench.calls if at < 10] == ["home", "hosted"]
+
+
+def test_a_proxy_that_fails_makes_the_others_wait_for_nothing(bench: _Bench) -> None:
+    bench.broken.add("home")
+    bench.pass_time(15)
+
+    assert [name for name, _, _ in bench.calls] == ["shed", "hosted"]
+    bench.broken.clear()
+    bench.pass_time(580)
+    assert ("home", "usage") not in {call[:2] for call in bench.calls}, "it has its interval all the same"
+
+
+def test_a_proxy_whose_state_is_bad_is_not_asked(bench: _Bench) -> None:
+    bench.statuses = [replace(status, up=None if status.name == "home" else False) for status in bench.statuses]
+    bench.pass_time(600)
+
+    assert bench.calls == []
+
+
+def test_after_a_stop_nobody_is_asked(bench: _Bench) -> None:
+    bench.asker.stop()
+    bench.pass_time(600)
+
+    assert bench.calls == []

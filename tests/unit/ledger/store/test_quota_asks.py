@@ -1,0 +1,103 @@
+"""What was asked, and what was told, is there again after a restart; a refusal changes no figure."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter.errors import LedgerError
+from exporter.ledger.ledger import Ledger
+from exporter.quotas.asking import Balance, Refusal, Report
+from exporter.quotas.pacing import LastAsked
+from exporter.quotas.reading import Answer
+from exporter.quotas.told import Told
+from tests.benches.booking import open_ledger
+
+NOW = 1_795_000_000_000
+LAST = LastAsked(asked_ms=NOW, next_ms=NOW + 600_000, lane_ms=NOW + 180_000, way=1, result="ok", failures=2)
+ANSWER = Answer("", NOW, "active")
+CREDENTIAL = 7
+
+
+def _shares(ledger: Ledger) -> dict[tuple[str, str], float]:
+    return {key[1:]: quota.reading.used_ratio for key, quota in ledger.quotas.current(lambda id_: id_).items()}
+
+
+def _report(share: float, **more: object) -> Report:
+    return Report(readings=(ANSWER.reading(18_000, "", share, NOW + 3_600_000),), **more)  # type: ignore[arg-type]  # named
+
+
+def test_a_restart_knows_what_was_asked_and_told(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    report = _report(0.4, plan="max", balances=(Balance("credits", 12_000_000_000),), elsewhere_ratio=0.3)
+    ledger.quota_asks.take(CREDENTIAL, {(CREDENTIAL, 0): LAST}, report, now_ms=NOW)
+    ledger.quota_asks.save({(CREDENTIAL, 1): LastAsked(asked_ms=NOW)})
+    ledger.close()
+
+    again = open_ledger(tmp_path)
+
+    assert again.quota_asks.load() == {(CREDENTIAL, 0): LAST, (CREDENTIAL, 1): LastAsked(asked_ms=NOW)}
+    assert again.quota_asks.told == {
+        CREDENTIAL: Told(
+            plan="max", balances=(Balance("credits", 12_000_000_000),), elsewhere_ratio=0.3, elsewhere_ms=NOW
+        )
+    }
+    assert _shares(again) == {("5h", ""): 0.4}
+    again.close()
+
+
+def test_a_cap_on_money_keeps_its_amounts(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    window = ANSWER.reading(30 * 86_400, "extra-usage", 0.024, NOW + 86_400_000)
+    cap = msgspec.structs.replace(window, used_nano_usd=1_200_000_000, limit_nano_usd=50_000_000_000)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(readings=(cap,)), now_ms=NOW)
+    ledger.close()
+
+    again = open_ledger(tmp_path)
+
+    (quota,) = again.quotas.current(lambda id_: id_).values()
+    assert quota.reading == cap
+    again.close()
+
+
+@pytest.mark.parametrize("refusal", list(Refusal))
+def test_a_refusal_changes_nothing_that_is_shown(tmp_path: Path, refusal: Refusal) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4, plan="pro", reset_credits=2), now_ms=NOW)
+    told = ledger.quota_asks.told
+
+    ledger.quota_asks.take(CREDENTIAL, {(CREDENTIAL, 0): LAST}, Report(refusal=refusal), now_ms=NOW + 1)
+
+    assert _shares(ledger) == {("5h", ""): 0.4}
+    assert ledger.quota_asks.told == told
+    ledger.close()
+
+
+def test_a_ledger_that_cannot_be_written_shows_nothing_that_is_not_on_disk(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.close()
+
+    with pytest.raises(LedgerError):
+        ledger.quota_asks.take(CREDENTIAL, {}, _report(0.4, plan="pro"), now_ms=NOW)
+
+    assert _shares(ledger) == {}
+    assert ledger.quota_asks.told == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "listed", "plan"),
+    [
+        ("max", "", "max"),
+        ("team", "plus", "team"),
+        ("other", "edu", "edu"),
+        ("other", "", "other"),
+        ("", "plus", "plus"),
+    ],
+)
+def test_a_plan_is_what_the_provider_told_last(tmp_path: Path, told: str, listed: str, plan: str) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.quota_asks.take(CREDENTIAL, {}, Report(plan=told), now_ms=NOW)
+
+    assert ledger.quota_asks.plan_of(CREDENTIAL, listed) == plan
+    assert ledger.quota_asks.plan_of(CREDENTIAL + 1, listed) == listed
+    ledger.close()

@@ -1,0 +1,151 @@
+"""When a provider is asked again: what each answer leads to, and what survives a clock that was set."""
+
+import pytest
+
+from exporter.quotas.asking import NEXT_WAY, Refusal, Report
+from exporter.quotas.pacing import LastAsked, Pace, lane_free_ms
+
+NOW = 1_795_000_000_000
+MINUTE, HOUR = 60_000, 3_600_000
+PACE = Pace(interval=600, gap=180)
+
+
+def _asked(
+    refusal: Refusal | None, *, retry_after: int | None = None, before: LastAsked | None = None, pace: Pace = PACE
+) -> LastAsked:
+    report = Report(refusal=refusal, retry_after_s=retry_after)
+    return (before or LastAsked()).begun(pace, now_ms=NOW).ended(pace, report, now_ms=NOW, seed="a")
+
+
+def _waits(refusal: Refusal | None, *, times: int) -> list[float]:
+    """Ms until the question may be asked again after each of so many equal answers."""
+    waits: list[float] = []
+    last, now_ms = LastAsked(), NOW
+    for _ in range(times):
+        last = last.begun(PACE, now_ms=now_ms).ended(PACE, Report(refusal=refusal), now_ms=now_ms, seed="a")
+        waits.append(last.next_ms - now_ms)
+        now_ms = last.next_ms
+    return waits
+
+
+def test_an_account_that_answers_is_asked_at_its_interval_and_never_sooner() -> None:
+    waits = _waits(None, times=200)
+
+    assert min(waits) >= 10 * MINUTE
+    assert max(waits) <= 12 * MINUTE
+    assert len(set(waits)) > 100, "accounts must not stay in step"
+
+
+def test_the_jitter_is_the_same_for_the_same_seed_and_moment() -> None:
+    begun = LastAsked().begun(PACE, now_ms=NOW)
+
+    first, again, other = (begun.ended(PACE, Report(), now_ms=NOW, seed=seed) for seed in (7, 7, 8))
+
+    assert first == again
+    assert first.next_ms != other.next_ms
+
+
+@pytest.mark.parametrize("seconds", [1, 90, 1_600, 7_200, 6 * 24 * 3_600])
+def test_a_stated_wait_is_obeyed_by_the_account(seconds: int) -> None:
+    assert _asked(Refusal.RATE_LIMITED, retry_after=seconds).next_ms - NOW > max(seconds * 1000, 10 * MINUTE)
+
+
+def test_a_stated_wait_without_sense_does_not_silence_an_account_for_ever() -> None:
+    wait = _asked(Refusal.RATE_LIMITED, retry_after=10**12).next_ms - NOW
+
+    assert 7 * 24 * HOUR <= wait <= 9 * 24 * HOUR
+
+
+@pytest.mark.parametrize("retry_after", [None, 0])
+def test_without_a_stated_wait_hours_pass(retry_after: int | None) -> None:
+    assert HOUR <= _asked(Refusal.RATE_LIMITED, retry_after=retry_after).next_ms - NOW <= 1.2 * HOUR
+
+
+def test_the_hours_double_up_to_a_day() -> None:
+    for wait, hours in zip(_waits(Refusal.RATE_LIMITED, times=20), [1, 2, 4, 8, 16, *[24] * 15], strict=True):
+        assert hours * HOUR <= wait <= hours * HOUR * 1.2
+
+
+def test_a_success_ends_the_doubling() -> None:
+    well = _asked(None, before=LastAsked(failures=5, result="rate_limited"))
+
+    assert _asked(Refusal.RATE_LIMITED, before=well).next_ms - NOW <= 1.2 * HOUR
+
+
+@pytest.mark.parametrize("refusal", [Refusal.UNAUTHORIZED, Refusal.FORBIDDEN])
+def test_a_refused_account_rests_for_four_hours(refusal: Refusal) -> None:
+    assert all(4 * HOUR <= wait <= 4.8 * HOUR for wait in _waits(refusal, times=3))
+
+
+@pytest.mark.parametrize("refusal", [Refusal.NOT_FOUND, Refusal.OUTDATED, Refusal.UNSUPPORTED])
+def test_what_is_not_there_is_tried_once_a_day(refusal: Refusal) -> None:
+    assert all(wait >= 24 * HOUR for wait in _waits(refusal, times=2))
+
+
+@pytest.mark.parametrize("refusal", [Refusal.UNAVAILABLE, Refusal.UNREADABLE])
+def test_after_faults_the_pause_doubles_up_to_an_hour(refusal: Refusal) -> None:
+    for wait, minutes in zip(_waits(refusal, times=5), [10, 20, 40, 60, 60], strict=True):
+        assert minutes * MINUTE <= wait <= minutes * MINUTE * 1.2
+
+
+def test_a_rare_question_is_not_asked_more_often_after_a_fault() -> None:
+    rare = Pace(interval=12 * 3_600, gap=180)
+
+    assert _asked(Refusal.UNAVAILABLE, pace=rare).next_ms - NOW >= 12 * HOUR
+
+
+@pytest.mark.parametrize("refusal", [None, *Refusal])
+def test_no_result_lets_an_account_or_a_lane_be_asked_before_its_time(refusal: Refusal | None) -> None:
+    last = _asked(refusal)
+
+    assert last.next_ms >= NOW + 10 * MINUTE
+    assert last.lane_ms >= NOW + (0 if refusal is Refusal.UNSUPPORTED else 3 * MINUTE), "no provider was called"
+    assert last.result == (refusal or "ok")
+
+
+@pytest.mark.parametrize(("retry_after", "seconds"), [(900, 900), (86_400, 3_600), (None, 3_600), (10, 180)])
+def test_a_lane_rests_with_its_account_but_not_for_longer_than_an_hour(retry_after: int | None, seconds: int) -> None:
+    last = _asked(Refusal.RATE_LIMITED, retry_after=retry_after)
+
+    assert seconds * 1000 <= lane_free_ms([LastAsked(), last]) - NOW <= (seconds + 10) * 1000
+
+
+def test_a_lane_that_nobody_used_is_free() -> None:
+    assert lane_free_ms([]) == 0
+
+
+@pytest.mark.parametrize("refusal", sorted(NEXT_WAY))
+def test_the_next_way_is_tried_after_the_gap_and_the_last_one_ends_the_round(refusal: Refusal) -> None:
+    two = Pace(interval=600, gap=180, ways=2)
+
+    first = _asked(refusal, pace=two)
+    last = _asked(refusal, pace=two, before=first)
+
+    assert (first.way, first.failures) == (1, 0)
+    assert 3 * MINUTE <= first.next_ms - NOW <= 4 * MINUTE
+    assert (last.way, last.failures) == (0, 1)
+    assert last.next_ms - NOW >= 10 * MINUTE
+
+
+def test_the_way_that_answered_is_remembered() -> None:
+    two = Pace(interval=600, gap=180, ways=2)
+
+    assert _asked(None, pace=two, before=LastAsked(way=1)).way == 1
+
+
+def test_a_call_that_never_ended_counts_as_one() -> None:
+    begun = LastAsked().begun(PACE, now_ms=NOW)
+
+    assert begun.next_ms == NOW + 10 * MINUTE
+    assert lane_free_ms([begun]) == NOW + 3 * MINUTE
+
+
+def test_a_clock_that_was_set_back_keeps_the_waits_and_no_more() -> None:
+    last = _asked(Refusal.UNAUTHORIZED)
+    earlier = NOW - 365 * 24 * HOUR
+
+    moved = last.at(earlier)
+
+    assert moved.next_ms - earlier == last.next_ms - NOW
+    assert moved.lane_ms - earlier == last.lane_ms - NOW
+    assert last.at(NOW + 5_000) == last
