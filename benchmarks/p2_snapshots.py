@@ -25,7 +25,7 @@ from benchmarks.report import Section
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.normalize.wire import WireTokens
 from exporter.opening import connect
-from exporter.settings.model import ProxySettings
+from exporter.settings.proxies import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
 from exporter.sources.base import Receiver
 from exporter.sources.detect import detect

@@ -18,7 +18,7 @@ from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.usage import LedgerText
 from exporter.pricing.layers import open_prices
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from tests.fakes.client_library import ClientLibrary
 
 SERIES_PER_LABEL_SET = 8

@@ -14,7 +14,7 @@ from exporter.ledger.labels import Labels
 from exporter.limits.evaluate import Evaluator
 from exporter.limits.model import Limit, Unit
 from exporter.limits.strategies import Strategy
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 
 _ROUNDS = 7
 _HOUR_MS = 3_600_000

@@ -22,7 +22,7 @@ from exporter.history.client import Remote
 from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.sender import Sender
 from exporter.ledger.labels import Labels
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.postgres import NEWEST, Database, Postgres
 

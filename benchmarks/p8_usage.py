@@ -25,7 +25,7 @@ from exporter.ledger.store.day_sums import forget_all_days
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview

@@ -22,7 +22,8 @@ from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
-from exporter.settings.model import ProxySettings, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import ProxySettings
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.client import ProxyClient, Timeouts
 

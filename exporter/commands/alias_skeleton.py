@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 
 from exporter.errors import ExporterError, SettingsError
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.settings.yaml_settings import read_aliases
 
 _INDENT = 2

@@ -16,7 +16,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote
 from exporter.settings.load import Loaded, no_proxy_sentence
-from exporter.settings.model import ProxySettings, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
 from exporter.sources.subscription import STARVES

@@ -23,7 +23,8 @@ from exporter.normalize.credentials import Account
 from exporter.opening import connect, open_pseudonyms
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.load import no_proxy_sentence
-from exporter.settings.model import ProxySettings, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
 

@@ -14,7 +14,8 @@ from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
 from exporter.memory import use_one_heap
 from exporter.settings.load import no_proxy_sentence
-from exporter.settings.model import Aliases, ProxySettings, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.simulator import versions
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)

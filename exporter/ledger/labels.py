@@ -16,8 +16,8 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
 from exporter.logs import add_secrets
 from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
 from exporter.settings.problems import nearest
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_settings import read_aliases
 

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 from exporter.errors import SettingsError
 from exporter.settings import validators
 from exporter.settings.declared import Declared, declared
-from exporter.settings.model import DEFAULT_PROXY, DefaultProxy, ProxySettings, Settings
+from exporter.settings.model import DEFAULT_PROXY, DefaultProxy, Settings
 from exporter.settings.problems import Problem
+from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Findings, RawValue, checked, one_secret, read_dotenv, read_environment
 from exporter.settings.yaml_file import read_yaml
 from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, interpret

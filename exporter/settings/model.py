@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, SecretStr
 
 from exporter.settings import validators
-from exporter.settings.yaml_rows import Missing, Row
+from exporter.settings.proxies import Aliases, ManagementKey, ProxySettings, Quotas, QuotasCheck, Secret, Source
+from exporter.settings.yaml_rows import Row
 
 DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
@@ -39,71 +40,6 @@ class SettingMeta:
     in_yaml: bool = True
 
 
-_ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
-_Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
-_Shown = Annotated[str, BeforeValidator(validators.alias)]
-_Source = Annotated[Literal["queue", "subscribe"], BeforeValidator(validators.choice("queue", "subscribe"))]
-_Alias = Annotated[
-    str, BeforeValidator(validators.alias), Missing("It is missing.", "Add alias, the name to be shown.")
-]
-
-
-_Quotas = Literal["passive", "active"]
-_QuotasCheck = BeforeValidator(validators.choice("passive", "active"))
-
-
-class ProxySettings(Row):
-    """One CPA server: its name (the label ``proxy``), its base URL without trailing slash, and its management key.
-
-    ``quotas`` is EXPORTER_QUOTAS for this proxy alone.
-    """
-
-    name: Annotated[str, BeforeValidator(validators.proxy_name)]
-    url: Annotated[str, BeforeValidator(validators.proxy_url)]
-    management_key: Annotated[
-        _ManagementKey,
-        Missing("It is missing.", "Add management_key or management_key_file.", instead="management_key_file"),
-    ]
-    source: _Source = "queue"
-    quotas: Annotated[_Quotas, _QuotasCheck] | None = None
-
-
-class ClientAlias(Row):
-    """The name shown for the client that calls the proxy with ``key``, or that has the masked label ``label``."""
-
-    key: Annotated[_Secret | None, Missing("It is missing.", "Add key or key_file.", instead="key_file")] = None
-    label: _Shown | None = None
-    alias: _Alias
-
-
-class CredentialAlias(Row):
-    """The name shown for a credential of the proxy; exactly one of the other fields says which one.
-
-    ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
-    ``auth_index`` the proxy's own number of it, ``label`` the masked label that it has without an alias.
-    """
-
-    key: _Secret | None = None
-    email: _Secret | None = None
-    file: _Secret | None = None
-    auth_index: _Shown | None = None
-    label: _Shown | None = None
-    alias: _Alias
-
-
-class Aliases(Row):
-    """Names shown instead of masked labels; unique among clients, and among credentials."""
-
-    clients: tuple[ClientAlias, ...] = ()
-    credentials: tuple[CredentialAlias, ...] = ()
-
-    def secret_values(self) -> list[str]:
-        """Every secret by which they name somebody."""
-        secrets = [client.key for client in self.clients]
-        secrets += [value for each in self.credentials for value in (each.key, each.email, each.file)]
-        return [value.get_secret_value() for value in secrets if value is not None]
-
-
 class DefaultProxy(Row):
     """The proxy that is configured by two settings, as in the predecessor."""
 
@@ -118,7 +54,7 @@ class DefaultProxy(Row):
         ),
     ] = "http://localhost:8317"
     cliproxy_management_key: Annotated[
-        _ManagementKey | None,
+        ManagementKey | None,
         SettingMeta(
             kind="text",
             secret=True,
@@ -138,7 +74,7 @@ class DefaultProxy(Row):
         ),
     ] = None
     cliproxy_source: Annotated[
-        _Source,
+        Source,
         SettingMeta(
             kind="queue or subscribe",
             help="How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: "
@@ -211,7 +147,7 @@ class Settings(Row):
         ),
     ] = 9317
     exporter_token: Annotated[
-        _Secret | None,
+        Secret | None,
         SettingMeta(
             kind="text",
             secret=True,
@@ -307,7 +243,7 @@ class Settings(Row):
         ),
     ] = None
     exporter_notify_urls: Annotated[
-        _Secret | None,
+        Secret | None,
         SettingMeta(
             kind="URLs of Apprise, separated by spaces or line breaks",
             secret=True,
@@ -317,8 +253,8 @@ class Settings(Row):
         ),
     ] = None
     exporter_quotas: Annotated[
-        _Quotas,
-        _QuotasCheck,
+        Quotas,
+        QuotasCheck,
         SettingMeta(
             kind="passive or active",
             help="How the windows that providers themselves report are known. passive: from their answers to your "

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from exporter.settings.declared import Declared, declared
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.problems import Problem, wrong
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.sources import RawValue, one_secret
 from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
 from exporter.settings.yaml_rows import Row, problems_of, unknown_setting

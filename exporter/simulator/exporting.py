@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.simulator.world import CLIENTS, CREDENTIALS
 
 LIMITS_FILE = Path(__file__).parent / "limits.yaml"

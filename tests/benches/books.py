@@ -9,7 +9,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.web.overview import Overview
 
 _BERLIN = ZoneInfo("Europe/Berlin")

@@ -10,7 +10,7 @@ from exporter.history.sync import History, Task
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ledger.labels import Labels
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 

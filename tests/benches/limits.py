@@ -17,7 +17,7 @@ from exporter.limits.yaml_source import SETTING, UserLimits
 from exporter.normalize.batch import read_batch
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from tests.fakes.guarding import TurnableClock
 
 _TOKENS = Tokens(uncached=100, output=10)

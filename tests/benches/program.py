@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.clock import Clock
-from exporter.settings.model import ProxySettings, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import ProxySettings
 from tests.stack import loopback
 from tests.stack.waiting import PATIENCE_SECONDS
 

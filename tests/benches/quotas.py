@@ -19,7 +19,7 @@ from exporter.metrics.polls import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
 from exporter.opening import connect, open_ledger
 from exporter.pricing.layers import open_prices
-from exporter.settings.model import Aliases, CredentialAlias
+from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic

@@ -14,7 +14,7 @@ from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.usage.question import Questions
 from exporter.usage.report import Reports, Usage
 from tests.fakes.guarding import TurnableClock

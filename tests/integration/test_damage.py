@@ -22,7 +22,7 @@ from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.simulator.traffic import Traffic
 from tests.benches.booking import intake_of
 from tests.fakes.guarding import TurnableClock

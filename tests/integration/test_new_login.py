@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from exporter.app import Exporter
 from exporter.clock import SystemClock
-from exporter.settings.model import Aliases, CredentialAlias
+from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.wire import go_timestamp

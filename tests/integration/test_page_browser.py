@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import Exporter
 from exporter.days import day_start_ms, local_date, previous_day
-from exporter.settings.model import Aliases, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import Aliases
 from exporter.simulator.exporting import LIMITS_FILE
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer

@@ -14,7 +14,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.engine import Pricer
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.simulator.traffic import Traffic
 from tests.stack.monitoring import prometheus_binaries
 

@@ -19,7 +19,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.usage import LedgerText
 from exporter.normalize.batch import read_batch
 from exporter.records import Tokens
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.simulator.traffic import Attempt, Traffic, Truth
 from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock

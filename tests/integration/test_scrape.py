@@ -34,7 +34,7 @@ from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from exporter.app import Exporter
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.simulator.exporting import LIMITS_FILE, demo_aliases
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer

@@ -9,7 +9,7 @@ import structlog
 from pydantic import SecretStr
 
 from exporter.history.sync import SCHEMA_VERSION
-from exporter.settings.model import Aliases, ClientAlias
+from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.booking import GOOD
 from tests.benches.history import Start
 from tests.stack.supabase.api import SupabaseApi

@@ -25,7 +25,8 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.opening import open_pseudonyms
-from exporter.settings.model import Aliases, ClientAlias, Settings
+from exporter.settings.model import Settings
+from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.snapshot import Details

@@ -15,7 +15,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files
 from exporter.proxy_status import ProxyStatus
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.sources.client import ProxyClient
 from tests.benches.booking import PSEUDONYMS, open_ledger
 from tests.fakes.guarding import KEY, TurnableClock, make_guard

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.settings.yaml_settings import read_aliases
 from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from exporter.errors import LedgerError
 from exporter.limits.model import Unit
-from exporter.settings.model import Aliases, ClientAlias
+from exporter.settings.proxies import Aliases, ClientAlias
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
 

@@ -19,7 +19,7 @@ from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from tests.fakes.guarding import TurnableClock
 
 PEOPLE = "*/*"

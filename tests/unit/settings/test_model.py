@@ -9,13 +9,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from exporter.settings.load import load_settings
-from exporter.settings.model import (
-    Aliases,
-    ClientAlias,
-    CredentialAlias,
-    ProxySettings,
-    Settings,
-)
+from exporter.settings.model import Settings
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
 
 KEY = {"CLIPROXY_MANAGEMENT_KEY": "planted-key"}
 SUPABASE = {"SUPABASE_URL": "https://abc.supabase.co", "SUPABASE_SECRET_KEY": "sb_secret_planted"}

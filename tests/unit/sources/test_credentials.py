@@ -13,7 +13,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account, read_auth_files, read_facts, read_key_list, read_key_uses
 from exporter.records import Billing
-from exporter.settings.model import Aliases, ClientAlias, CredentialAlias
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
 from tests.fakes.recordings import ROOT, body_of, recorded, secrets
 

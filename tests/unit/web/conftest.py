@@ -16,7 +16,7 @@ from exporter.limits.model import LimitSource
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.proxy_status import ProxyStatus
-from exporter.settings.model import Aliases
+from exporter.settings.proxies import Aliases
 from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview

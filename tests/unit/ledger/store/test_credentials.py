@@ -20,7 +20,7 @@ from exporter.ledger.store.checksums import number_of_row
 from exporter.normalize.credentials import Account, read_auth_files
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.quotas.reading import Reading
-from exporter.settings.model import Aliases, CredentialAlias
+from exporter.settings.proxies import Aliases, CredentialAlias
 from tests.benches.booking import GOOD, PSEUDONYMS, check_sums, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
 
