@@ -37,10 +37,10 @@ class Kept:
     """Stores bodies as the ledger does, and says how many elements each has."""
 
     def __init__(self) -> None:
-        self.bodies: list[bytes] = []
+        self.bodies: list[bytes | bytearray] = []
         self.answers_lost: list[bool] = []
 
-    def __call__(self, body: bytes) -> int:
+    def __call__(self, body: bytes | bytearray) -> int:
         self.bodies.append(body)
         try:
             return len(json.loads(body))
@@ -48,7 +48,7 @@ class Kept:
             return 1
 
 
-def _poll(client: ProxyClient, kept: Callable[[bytes], int]) -> bool:
+def _poll(client: ProxyClient, kept: Callable[[bytes | bytearray], int]) -> bool:
     """Whether the queue was emptied."""
 
     def note(answer_lost: bool) -> None:
@@ -111,7 +111,7 @@ def test_a_recorded_batch(connect: Connect) -> None:
 
 
 def test_nothing_is_popped_while_a_handler_fails(connect: Connect) -> None:
-    def full(_body: bytes) -> int:
+    def full(_body: bytes | bytearray) -> int:
         raise OSError("The disk is full.")
 
     with PoppingProxy(1000) as replay:

@@ -61,7 +61,7 @@ class Bench:
 
     def book(self, *, times: int = 1, nano_usd: int = 0, unpriced: str = "", **fields: Any) -> None:
         """Book ``times`` records with these fields of ``UsageRecord``."""
-        batch = Batch(lines=[b"{}"] * times, wires=[None] * times, unreadable=[])
+        batch = Batch(wires=[None] * times, salvaged=[b"{}"] * times)
         stored = self.ledger.store("p", batch, received_ms=int(self.clock.now() * 1000))
         assert stored is not None
         cost = Cost(nano_usd=nano_usd, basis=Basis.EXACT, price="a price", unpriced=unpriced)
