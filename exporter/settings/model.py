@@ -183,7 +183,7 @@ class Settings(Row):
         SettingMeta(
             section="Storage",
             kind="directory",
-            unset="an existing `data` in the working directory, else `$XDG_DATA_HOME/cliproxy-exporter` "
+            unset="a `data` with a ledger in the working directory, else `$XDG_DATA_HOME/cliproxy-exporter` "
             "(`~/.local/share/…`, on macOS `~/Library/Application Support/…`)",
             help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. "
             "Without it commands use that of the running exporter.",

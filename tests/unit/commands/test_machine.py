@@ -31,8 +31,8 @@ def test_the_platform_has_a_place_for_it(
     platform: str, below: str, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setenv("HOME", "/home/me")
-    assert user_data_dir(given) == Path("/home/me") / below / "cliproxy-exporter"
+    monkeypatch.setenv("HOME", "/srv/me")
+    assert user_data_dir(given) == Path("/srv/me") / below / "cliproxy-exporter"
 
 
 def test_a_user_without_a_home_has_it_below_the_working_directory(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
