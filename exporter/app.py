@@ -25,7 +25,6 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.day_sums import INTERVAL_SECONDS as DAY_SUMS_SECONDS
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.limits.model import LimitSource
@@ -113,7 +112,8 @@ class Exporter:
         upkeep = Worker("upkeep", self._keep_up, lambda: _UPKEEP_SECONDS)
         self._retention_ms = settings.exporter_retention_days * _DAY_MS
         retention = Worker("retention", self._prune, lambda: _RETENTION_SECONDS)
-        day_sums = Worker("day-sums", self._sum_days, lambda: DAY_SUMS_SECONDS)
+        days = self._ledger.days
+        day_sums = Worker("day-sums", lambda: days.refresh(self._stopping.is_set), lambda: days.interval_seconds)
         self._stopping = threading.Event()
         self._ledger_problem = ""
         self._clock = clock
@@ -163,9 +163,7 @@ class Exporter:
         site = Site(
             exposition=exposition,
             page=page,
-            usage=UsagePages(
-                Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
-            ),
+            usage=UsagePages(Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone)),
             trigger=self.trigger,
             limits=self.limits,
             clock=clock,
@@ -257,9 +255,6 @@ class Exporter:
                 _log.error("ledger_failed", message=problem)
             else:
                 _log.info("ledger_works_again")
-
-    def _sum_days(self) -> None:
-        self._ledger.days.refresh(self._stopping.is_set)
 
     def _prune(self) -> None:
         newest_ms = self._ledger.newest_entry_ms()
