@@ -152,10 +152,10 @@ class Reports:
             before = range_before(question.range, now_ms=question.now_ms, zone=self._zone)
             month, pace = self._month(question)
             names, groups = self._questions.groups(question)
-            wanted = [question.range, before, month, pace, *parts]
-            whole, earlier, of_month, of_pace, *of_parts = read_usage(
-                connection, [each.span for each in wanted], groups
-            )
+            spans = [each.span for each in (question.range, *parts)]
+            totals = [each.span for each in (before, month, pace)]
+            whole, *sums_of_parts = read_usage(connection, spans, groups, totals=totals)
+        *of_parts, earlier, of_month, of_pace = sums_of_parts
         drawn = [
             Step(part, _total(sums), {names[group]: usage for group, usage in _by_group(sums).items()})
             for part, sums in zip(parts, of_parts, strict=True)

@@ -16,8 +16,6 @@ from exporter.ledger.columns import DAY_SUMS
 from exporter.ledger.database import Database
 from exporter.ledger.schema import BUCKET_MS
 
-INTERVAL_SECONDS = 60.0
-
 _LONGEST_DAY = 25 * 4
 _HOUR = 4
 _SUM = (
@@ -44,7 +42,9 @@ def forget_all_days(connection: sqlite3.Connection) -> None:
 
 
 class DaySums:
-    """Makes the sums; call ``refresh`` every minute or so."""
+    """Makes the sums; call ``refresh`` at its interval."""
+
+    interval_seconds = 60.0
 
     def __init__(self, database: Database, *, clock: Clock, zone: tzinfo) -> None:
         self._database = database

@@ -5,10 +5,12 @@ roll-up, whichever way reads fewer rows: of a day that is cut, the smaller part 
 """
 
 import sqlite3
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.ledger.columns import DAY_SUMS
+from exporter.records import Billing
 
 
 class Span(NamedTuple):
@@ -44,35 +46,44 @@ class _Piece(NamedTuple):
 Sums = dict[tuple[int, int], Amounts]
 """Sums by (group, billing); what was not used is not in it."""
 
-_READ = (
-    "select p.place, g.number, r.billing, {sums} from temp.{pieces} p cross join {rows}"
-    " join temp.grouped g on g.series = r.series group by 1, 2, 3"
+_DAYS = (
+    ", ".join(f"sum(r.{column})" for column in DAY_SUMS),
+    "temp.whole p cross join day_rollup r on r.day = p.first",
 )
-_READ_DAYS = _READ.format(
-    sums=", ".join(f"sum(r.{column})" for column in DAY_SUMS),
-    pieces="whole",
-    rows="day_rollup r on r.day = p.first",
+_BUCKETS = (
+    ", ".join(f"sum(p.sign * ({column}))" for column in DAY_SUMS.values()),
+    "temp.part p cross join rollup r on r.bucket >= p.first and r.bucket < p.last",
 )
-_READ_BUCKETS = _READ.format(
-    sums=", ".join(f"sum(p.sign * ({column}))" for column in DAY_SUMS.values()),
-    pieces="part",
-    rows="rollup r on r.bucket >= p.first and r.bucket < p.last",
+_GROUPED = (
+    "select p.place, g.number, r.billing, {} from {} join temp.grouped g on g.series = r.series where p.place < ?"
+    " group by 1, 2, 3"
 )
+# Without groups nothing has to be sorted, which is most of the time.
+_TOTAL = "select {} from {} join temp.grouped g on g.series = r.series where p.place = ? and r.billing = ?"
 
 
-def read_usage(connection: sqlite3.Connection, spans: Sequence[Span], groups: Mapping[int, int]) -> list[Sums]:
-    """The sums of each of ``spans``, which may overlap. ``groups`` has the group of each series that counts.
+def read_usage(
+    connection: sqlite3.Connection, spans: Sequence[Span], groups: Mapping[int, int], *, totals: Sequence[Span] = ()
+) -> list[Sums]:
+    """The sums of each of ``spans`` and ``totals``, which may overlap.
 
+    ``groups`` has the group of each series that counts. Of ``totals`` only the sum over all groups means something.
     ``connection`` is one that ``Ledger.reading`` gave.
     """
     connection.execute("create temp table if not exists grouped (series integer primary key, number integer not null)")
     connection.execute("delete from temp.grouped")
     connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
-    edges = sorted({edge for span in spans for edge in span})
+    edges = sorted({edge for span in (*spans, *totals) for edge in span})
     at = {edge: place for place, edge in enumerate(edges)}
-    needed = sorted({place for span in spans for place in range(at[span.first], at[span.last])})
-    sums = dict(zip(needed, _read(connection, [Span(edges[n], edges[n + 1]) for n in needed]), strict=True))
-    return [_added(sums[place] for place in range(at[span.first], at[span.last])) for span in spans]
+
+    def within(some: Sequence[Span]) -> set[int]:
+        return {place for span in some for place in range(at[span.first], at[span.last])}
+
+    grouped = sorted(within(spans))
+    plain = sorted(within(totals) - set(grouped))
+    cuts = [Span(edges[place], edges[place + 1]) for place in (*grouped, *plain)]
+    sums = dict(zip((*grouped, *plain), _read(connection, cuts, len(grouped)), strict=True))
+    return [_added(sums[place] for place in range(at[span.first], at[span.last])) for span in (*spans, *totals)]
 
 
 def oldest_bucket(connection: sqlite3.Connection) -> int | None:
@@ -81,32 +92,35 @@ def oldest_bucket(connection: sqlite3.Connection) -> int | None:
     return bucket
 
 
-def _read(connection: sqlite3.Connection, spans: Sequence[Span]) -> list[Sums]:
-    """The sums of spans that follow each other."""
+def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -> list[Sums]:
+    """The sums of spans that do not overlap, the first ``grouped`` of them by group."""
     whole: list[_Piece] = []
     part: list[_Piece] = []
-    if spans:
-        days = [
-            Span(*row)
-            for row in connection.execute(
-                "select day, until_bucket from summed_day where until_bucket > ? and day < ? order by day",
-                (spans[0].first, spans[-1].last),
-            )
-        ]
-        for place, span in enumerate(spans):
-            for piece, is_whole in _pieces(place, span, days):
-                if piece.first < piece.last:
-                    (whole if is_whole else part).append(piece)
+    days = [Span(*row) for row in connection.execute("select day, until_bucket from summed_day order by day")]
+    starts = [day.first for day in days]
+    for place, span in enumerate(spans):
+        near = days[max(0, bisect_right(starts, span.first) - 1) : bisect_left(starts, span.last)]
+        for piece, is_whole in _pieces(place, span, near):
+            if piece.first < piece.last:
+                (whole if is_whole else part).append(piece)
     sums: list[Sums] = [{} for _ in spans]
-    for table, pieces, statement in (("whole", whole, _READ_DAYS), ("part", part, _READ_BUCKETS)):
+
+    def add(place: int, key: tuple[int, int], amounts: Iterable[int]) -> None:
+        sums[place][key] = sums[place].get(key, Amounts()).plus(Amounts(*amounts))
+
+    for table, pieces, parts in (("whole", whole, _DAYS), ("part", part, _BUCKETS)):
         connection.execute(
             f"create temp table if not exists {table} (place integer, sign integer, first integer, last integer)"
         )
         connection.execute(f"delete from temp.{table}")
         connection.executemany(f"insert into temp.{table} values (?, ?, ?, ?)", pieces)
-        for place, group, billing, *amounts in connection.execute(statement):
-            known = sums[place].get((group, billing))
-            sums[place][group, billing] = Amounts(*amounts) if known is None else known.plus(Amounts(*amounts))
+        for place, group, billing, *amounts in connection.execute(_GROUPED.format(*parts), (grouped,)):
+            add(place, (group, billing), amounts)
+        for place in {piece.place for piece in pieces if piece.place >= grouped}:
+            for billing in Billing:
+                (total,) = connection.execute(_TOTAL.format(*parts), (place, billing))
+                if total[0] is not None:
+                    add(place, (0, billing), total)
     return [{key: amounts for key, amounts in some.items() if any(amounts)} for some in sums]
 
 

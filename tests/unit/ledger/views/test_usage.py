@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Amounts, Span, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Amounts, Span, Sums, oldest_bucket, read_usage
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
@@ -50,6 +50,26 @@ def test_spans_may_overlap_lie_apart_be_empty_and_cut_days_anywhere(bench: Usage
             spans = [Span(first, first + draw.choice([0, 1, 40, 70, 5 * _DAY])) for first in firsts]
             assert _requests(bench, spans) == _plain(bench, spans)
     assert _requests(bench, []) == []
+
+
+def test_totals_are_those_of_all_groups(bench: UsageBench) -> None:
+    groups = {id_: id_ for id_ in bench.ledger.dictionary.series}
+    now = int(_NOW * 1000) // BUCKET_MS
+    spans = [Span(now - 3 * _DAY, now - _DAY), Span(now - 2 * _DAY - 7, now)]
+    totals = [Span(now - 6 * _DAY, now - 2 * _DAY - 3), Span(now - _DAY, now), Span(now - 20 * _DAY, now - 15 * _DAY)]
+    for summed in (False, True):
+        if summed:
+            bench.ledger.days.refresh()
+        with bench.ledger.reading() as connection:
+            read = read_usage(connection, spans, groups, totals=totals)
+        numbers = [sum(amounts.requests for amounts in sums.values()) for sums in read]
+        assert numbers == _plain(bench, [*spans, *totals])
+        assert read[:2] == _read_apart(bench, spans, groups)
+
+
+def _read_apart(bench: UsageBench, spans: list[Span], groups: dict[int, int]) -> list[Sums]:
+    with bench.ledger.reading() as connection:
+        return [read_usage(connection, [span], groups)[0] for span in spans]
 
 
 def test_what_has_no_group_does_not_count(bench: UsageBench) -> None:
