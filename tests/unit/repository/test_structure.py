@@ -25,7 +25,7 @@ LAYERS = (
     ("pricing",),
     ("ledger",),
     ("limits",),
-    ("ingest",),
+    ("ingest", "imports"),
     ("history",),
     ("metrics", "web", "scheduler"),
     ("opening",),
