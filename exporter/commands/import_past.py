@@ -99,10 +99,10 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
         findings = past.take(source.read())
     finally:
         ledger.close()
-    for line in _told(findings, dry_run=dry_run):
+    for line in [*_told(findings, dry_run=dry_run), *source.left_out()]:
         click.echo(line)
-    for line in source.left_out():
-        click.echo(line)
+    if dry_run:
+        click.echo("Nothing was written.")
 
 
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
@@ -144,12 +144,12 @@ def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
 
 def _without_details(export: CpaExport) -> Iterator[str]:
     if export.without_details:
-        yield f"{formats.count(export.without_details)} more stand in the file's totals alone, without a day: left out."
+        yield f"Only in the totals of the file, without a day; left out: {formats.count(export.without_details)}."
 
 
 def _of_others(own: OwnCsv) -> Iterator[str]:
     if own.of_others:
-        yield f"{formats.count(own.of_others)} lines are of other proxies: left out, see --proxy."
+        yield f"Of other proxies, left out (see --proxy): {formats.count(own.of_others)}."
 
 
 def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
@@ -158,17 +158,12 @@ def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
             f"{day}  {formats.count(found.new):>9} new  {formats.short(found.tokens):>7} tokens"
             f"  {formats.count(found.known):>9} known"
         )
-    yield (
-        f"{formats.count(findings.new)} {'would be' if dry_run else 'were'} added;"
-        f" {formats.count(findings.known)} are in the ledger already."
-    )
+    added = "Would be added" if dry_run else "Added"
+    yield f"{added}: {formats.count(findings.new)}. In the ledger already: {formats.count(findings.known)}."
     if findings.deleted:
         yield (
-            f"{formats.count(findings.deleted)} are older than what the ledger keeps (EXPORTER_RETENTION_DAYS), so"
-            " nobody can tell whether they have been counted: left out."
+            "Older than what the ledger keeps (EXPORTER_RETENTION_DAYS), so that nobody can tell whether they have been"
+            f" counted; left out: {formats.count(findings.deleted)}."
         )
     for reason, records in sorted(findings.rejected.items()):
-        kept = "would be" if dry_run else "are"
-        yield f"{formats.count(records)} cannot be booked ({reason}): they {kept} kept as rejected."
-    if dry_run:
-        yield "Nothing was written."
+        yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."
