@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,14 @@ def _moment(record: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(record["timestamp"])
 
 
+def _zoned(record: Mapping[str, Any], zone: tzinfo) -> str:
+    """Its time in another zone, with all the digits that it has."""
+    digits = re.search(r"\.\d+", record["timestamp"])
+    moment = _moment(record).astimezone(zone).replace(microsecond=0).isoformat()
+    seconds = len("2026-10-01T12:00:00")
+    return moment[:seconds] + (digits[0] if digits else "") + moment[seconds:]
+
+
 def _tokens(record: Mapping[str, Any]) -> dict[str, int]:
     names = ("input", "output", "reasoning", "cached", "cache_read", "cache_creation", "total")
     return {f"{name}_tokens": (record.get("tokens") or {}).get(f"{name}_tokens") or 0 for name in names}
@@ -125,7 +134,6 @@ def _keeper_row(record: Mapping[str, Any]) -> dict[str, Any]:
         tokens["output_tokens"] += tokens["reasoning_tokens"]
     if not tokens["cache_read_tokens"] and not (record.get("tokens") or {}).get("cache_read_tokens_present"):
         tokens["cache_read_tokens"] = tokens["cached_tokens"]
-    local = _moment(record).astimezone(timezone(timedelta(hours=8)))
     return {
         **tokens,
         "event_key": record.get("request_id", ""),
@@ -139,7 +147,7 @@ def _keeper_row(record: Mapping[str, Any]) -> dict[str, Any]:
         "service_tier": record.get("service_tier", ""),
         "response_service_tier": record.get("response_service_tier", ""),
         "executor_type": record.get("executor_type", ""),
-        "timestamp": local.isoformat(),
+        "timestamp": _zoned(record, timezone(timedelta(hours=8))),
         "source": record.get("source", ""),
         "auth_index": record.get("auth_index", ""),
         "failed": int(record.get("failed", False)),
@@ -159,7 +167,7 @@ def _cpamp_row(record: Mapping[str, Any]) -> dict[str, Any]:
         **_tokens(record),
         "request_id": record.get("request_id"),
         "timestamp_ms": epoch_ms(moment),
-        "timestamp": moment.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "timestamp": _zoned(record, UTC).replace("+00:00", "Z"),
         "provider": record["provider"],
         "executor_type": record.get("executor_type"),
         "model": record.get("alias") or record["model"],

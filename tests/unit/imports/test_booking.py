@@ -292,7 +292,13 @@ def _usage(details: int) -> dict[str, Any]:
             "source": "dev@example.com",
             "auth_index": "4f1c0a9be2d37718",
             "failed": False,
-            "tokens": {"input_tokens": 10 + number, "output_tokens": 5, "total_tokens": 15 + number},
+            "tokens": {
+                "input_tokens": 10 + number,
+                "output_tokens": 5,
+                "reasoning_tokens": 0,
+                "cached_tokens": 0,
+                "total_tokens": 15 + number,
+            },
         }
         for number in range(details)
     ]
@@ -322,6 +328,19 @@ def test_an_export_and_the_statistics_that_the_proxy_still_shows_count_once(read
     read()
     assert len(requests_in(ledger)) == 30
     assert adds_up(flow_of(ledger))
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_what_the_proxy_shows_later_of_imported_requests_adds_nothing(peer: str, tmp_path: Path) -> None:
+    """As after CPA's own /usage/import of an old export."""
+    ledger, usage = _ledger(tmp_path / "l"), _usage(20)
+    details = usage["apis"]["sk-client-1"]["models"]["gpt-5"]["details"]
+    records = [detail | {"model": "gpt-5", "provider": "", "api_key": "sk-client-1"} for detail in details]
+    assert _import(ledger, PEERS[peer](tmp_path / "peer.db", records)).new == 20
+
+    snapshot_intake(ledger).take(_body(usage), taken_ms=int(NOW * 1000), before_booking=lambda _: None)
+
+    assert len(requests_in(ledger)) == 20
 
 
 def test_what_a_proxy_without_details_has_counted_is_not_added_again(tmp_path: Path) -> None:
