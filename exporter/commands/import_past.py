@@ -10,7 +10,7 @@ import click
 from exporter import formats
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
+from exporter.commands.existing_ledger import check_exists
 from exporter.errors import LedgerError, LedgerLockedError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import CpaExport
@@ -54,13 +54,11 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
     with exit_codes():
         settings = ready_settings()
         name = _proxy(settings, proxy)
-        if dry_run:
-            _import(settings, existing_ledger(settings, SystemClock()), kind, name, file, dry_run=True)
-            return
-        existing_ledger(settings, SystemClock()).close()
-        lock = _lock(settings)
-        _import(settings, open_ledger(settings, SystemClock(), alone=True), kind, name, file, dry_run=False)
-        lock.release()
+        check_exists(settings)
+        lock = None if dry_run else _lock(settings)
+        _import(settings, open_ledger(settings, SystemClock(), alone=not dry_run), kind, name, file, dry_run=dry_run)
+        if lock is not None:
+            lock.release()
 
 
 def _proxy(settings: Settings, name: str | None) -> str:

@@ -88,12 +88,12 @@ def _zoned(timestamp: str | None) -> str | None:
 
 def _breakdown(row: Row) -> dict[str, Any]:
     prompt, answer, reasoning = whole(row["input_tokens"]), whole(row["output_tokens"]), whole(row["reasoning_tokens"])
-    read, write = whole(row["cache_read_tokens"]), whole(row["cache_creation_tokens"])
-    beside = read + write > prompt  # then the one cannot hold the other: a row that Keeper left as it came
-    if not read + write:
-        # Older rows have one number alone. Claude's stands beside the input, and Keeper does not move it.
-        read = whole(row["cached_tokens"])
-        beside = _is_claude(row) or read > prompt
+    write = whole(row["cache_creation_tokens"])
+    # Before the schema 20260710 rows have one number for the cache alone.
+    read = whole(row["cache_read_tokens"]) or (0 if write else whole(row["cached_tokens"]))
+    # Keeper does not move what CPA told of Claude with one number: it stands beside the input. So it does wherever the
+    # input is too small to hold it.
+    beside = read + write > prompt or (_is_claude(row) and not write and _has_one_number(row))
     return {
         "quality": "complete",
         "input": {
@@ -103,6 +103,11 @@ def _breakdown(row: Row) -> dict[str, Any]:
         },
         "output": {"non_reasoning_tokens": max(0, answer - reasoning), "reasoning_tokens": min(reasoning, answer)},
     }
+
+
+def _has_one_number(row: Row) -> bool:
+    """Whether it came from ``/usage``, which tells no endpoint, or has not been filled up with a second number."""
+    return not text(row["endpoint"]) or not whole(row["cache_read_tokens"])
 
 
 def _is_claude(row: Row) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -127,7 +127,7 @@ def _import(folder: Path, kind: str, file: Path, *more: str, **settings: str) ->
     return done.returncode, done.stdout + done.stderr
 
 
-def _records(number: int) -> list[Mapping[str, Any]]:
+def _records(number: int) -> list[dict[str, Any]]:
     return [GOOD | {"timestamp": f"2026-10-01T12:{minute:02d}:00Z"} for minute in range(number)]
 
 

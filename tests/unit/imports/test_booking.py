@@ -183,7 +183,7 @@ def test_equal_requests_are_counted_and_not_merged(tmp_path: Path) -> None:
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_another_request_of_the_same_moment_is_new(other: Mapping[str, Any], tmp_path: Path) -> None:
+def test_another_request_of_the_same_moment_is_new(other: dict[str, Any], tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l", [GOOD])
     assert _import(ledger, _keeper(tmp_path / "a", [GOOD | other])).new == 1
 
@@ -198,7 +198,7 @@ def test_another_request_of_the_same_moment_is_new(other: Mapping[str, Any], tmp
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_what_other_programs_store_in_another_way_is_the_same_request(other: Mapping[str, Any], tmp_path: Path) -> None:
+def test_what_other_programs_store_in_another_way_is_the_same_request(other: dict[str, Any], tmp_path: Path) -> None:
     ledger = _ledger(tmp_path / "l", [GOOD])
     assert _import(ledger, _keeper(tmp_path / "a", [GOOD | other])).known == 1
 
@@ -255,7 +255,7 @@ def test_what_cannot_be_booked_is_kept_once_and_counted(tmp_path: Path) -> None:
         GOOD | {"timestamp": "2026-10-01T12:00:00"},  # no zone: nobody knows when that was
         GOOD | {"timestamp": "2999-01-01T00:00:00Z"},
     ]
-    items = [Wire(model="m"), Wire(timestamp="nonsense"), misfit("keeper", "?")]
+    items: list[Item] = [Wire(model="m"), Wire(timestamp="nonsense"), misfit("keeper", "?")]
     wanted = {"missing_timestamp": 1, "bad_timestamp": 1, "malformed_record": 1, "impossible_time": 1}
 
     def once(name: str) -> Findings:

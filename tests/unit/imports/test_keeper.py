@@ -65,6 +65,15 @@ def test_all_forms_of_time_that_keeper_wrote_are_read(stored: str, tmp_path: Pat
         # Claude as /usage told it, which Keeper left as it came: one number beside the input.
         ({"input_tokens": 100, "cached_tokens": 900}, (100, 900, 0)),
         ({"input_tokens": 100, "cached_tokens": 40}, (100, 40, 0)),
+        # The same since Keeper fills up the second number; by queue the input holds it.
+        (
+            {"endpoint": "", "executor_type": "", "input_tokens": 100, "cached_tokens": 40, "cache_read_tokens": 40},
+            (100, 40, 0),
+        ),
+        (
+            {"endpoint": "POST /v1/messages", "input_tokens": 100, "cached_tokens": 40, "cache_read_tokens": 40},
+            (60, 40, 0),
+        ),
         # A Claude row that Keeper did not recognize as one.
         ({"input_tokens": 3, "cache_read_tokens": 900, "cache_creation_tokens": 50}, (3, 900, 50)),
         # OpenAI: the input holds what was read.
