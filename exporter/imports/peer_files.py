@@ -44,7 +44,7 @@ class Peer:
 def read_peer(path: Path, peer: Peer) -> Iterator[Item]:
     """The records of the file, oldest first. Raises ImportFileError if it is not a file of this peer."""
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+        with closing(_connect(path)) as connection:
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
             connection.row_factory = sqlite3.Row
             for row in connection.execute(_statement(connection, path, peer)):
@@ -54,6 +54,20 @@ def read_peer(path: Path, peer: Peer) -> Iterator[Item]:
             f"{path} cannot be read as an SQLite file ({exc}). If {peer.name} runs, stop it, or copy the file by"
             " sqlite3's .backup; a copy needs its -wal file beside it and a folder that can be written."
         ) from exc
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True)
+    try:
+        connection.execute("select 1 from sqlite_master")
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        # A folder that cannot be written, such as a read-only mount. Without a log nobody has the file open.
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+    return connection
 
 
 def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:

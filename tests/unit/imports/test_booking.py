@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.commands.export_formats import Span, write_csv
+from exporter.errors import ImportFileError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import CpaExport
 from exporter.imports.cpamp import cpamp
@@ -212,6 +214,25 @@ def test_the_nearest_entry_is_taken_first(tmp_path: Path) -> None:
 
     assert (findings.new, findings.known) == (1, 1)
     assert sorted(row[5] for row in requests_in(ledger)) == [7, 100]
+
+
+def test_an_import_that_broke_off_goes_on_the_next_time(
+    sent: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.imports.booking._PER_TRANSACTION", 70)
+    ledger, read = _ledger(tmp_path / "l"), _ledger(tmp_path / "read", sent)
+
+    def breaking() -> Iterator[Item]:
+        yield from islice(_keeper(tmp_path / "a", sent), 250)
+        raise ImportFileError("the disk is gone")
+
+    with pytest.raises(ImportFileError):
+        _import(ledger, breaking())
+    findings = _import(ledger, _keeper(tmp_path / "b", sent))
+
+    assert (findings.known, findings.new) == (210, 390)
+    assert requests_in(ledger) == requests_in(read)
+    check_sums(ledger)
 
 
 def test_records_of_one_proxy_are_new_to_another(tmp_path: Path) -> None:

@@ -49,6 +49,18 @@ def test_a_file_that_another_program_has_open_is_read_with_what_is_in_its_log(tm
         assert len(list(read_peer(path, KEEPER))) == 1
 
 
+def test_a_file_in_a_folder_that_cannot_be_written_is_read_if_it_is_whole(tmp_path: Path) -> None:
+    """As in a read-only mount: SQLite cannot make the file that it shares with other readers."""
+    path = keeper_file(tmp_path / "app.db", [GOOD])
+    _changed(path, "pragma journal_mode = wal")
+    tmp_path.chmod(0o500)  # which does not hold root back
+
+    try:
+        assert len(list(read_peer(path, KEEPER))) == 1
+    finally:
+        tmp_path.chmod(0o700)
+
+
 def test_nothing_is_written_to_the_file(tmp_path: Path) -> None:
     path = keeper_file(tmp_path / "app.db", [GOOD])
     before = path.read_bytes()
