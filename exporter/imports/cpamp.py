@@ -1,4 +1,4 @@
-"""The file of CPA-Manager-Plus ("CPAMP"), as its source defines it from 2026-05 to 2026-08. Pure.
+"""The file of CPA-Manager-Plus ("CPAMP"), as its source defines it from the first version to commit 0261ac2. Pure.
 
 CPAMP keeps the tokens as the proxy sends them, and has forgotten which of the cache's were not sent. Of keys and
 accounts it keeps SHA-256 hashes, so a client is only known again if the configuration has its key.
