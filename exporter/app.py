@@ -19,7 +19,6 @@ from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
-from exporter.ledger.store.day_sums import INTERVAL_SECONDS as DAY_SUMS_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
@@ -155,10 +154,11 @@ class Exporter:
         self.reload = upkeep.reload
         self._historians = _history_workers(self._history)
         self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
+        days = self._ledger.days
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
             Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
-            Worker("day-sums", lambda: self._ledger.days.refresh(self._stopping.is_set), lambda: DAY_SUMS_SECONDS),
+            Worker("day-sums", lambda: days.refresh(self._stopping.is_set), lambda: days.interval_seconds),
             asking,
             *self._poll_workers,
             *self._historians,

@@ -14,6 +14,7 @@ COMMANDS = {
         "false_starts",
         "List false starts, the newest first: sudden first values of a proxy that sends no single requests.",
     ),
+    "import": ("import_past", "Add the requests of a file to the past, each once."),
     "limits": ("limits", "Print all limits and the providers' windows, nearest to exhaustion first."),
     "names": ("names", "Print each account and client with its label, and whose it is."),
     "notify": ("notify", "Send a test message to everyone whom the exporter would warn about limits."),
@@ -36,8 +37,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(f"exporter.commands.{module}"), cmd_name.replace("-", "_"))
-        return command
+        found = vars(import_module(f"exporter.commands.{module}")).values()
+        return next(each for each in found if isinstance(each, click.Command) and each.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         limit = formatter.width - 6 - max(map(len, COMMANDS))

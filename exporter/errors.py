@@ -19,6 +19,10 @@ class PriceFeedError(ExporterError):
     """The list of prices on the web cannot be fetched or cannot be trusted; earlier prices stay in use."""
 
 
+class ImportFileError(ExporterError):
+    """A file of the past cannot be read, or is not what it was said to be."""
+
+
 # --- the ledger -----------------------------------------------------------------------------------------------------
 
 

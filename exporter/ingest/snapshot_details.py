@@ -18,6 +18,7 @@ from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotEnd
 from exporter.logs import TellOnce
+from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import duration, milliseconds
 from exporter.normalize.snapshot import (
@@ -236,7 +237,7 @@ class DetailIngest:
                 duplicates += 1
                 continue
             fingerprint = snapshot_fingerprint(self._proxy, item)
-            identity = (ts_ms, _signed(fingerprint + equal[fingerprint]))
+            identity = (ts_ms, fingerprint_of_equal(fingerprint, equal[fingerprint]))
             equal[fingerprint] += 1
             found.append((part, item, identity, ended_ms >= times.live_from_ms))
         # To interpret a record is dearer than to look it up.
@@ -285,10 +286,6 @@ def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[list[tuple[
     """As much of ``items`` at once as is booked in one transaction."""
     while chunk := list(islice(items, _PER_TRANSACTION)):
         yield chunk
-
-
-def _signed(fingerprint: int) -> int:
-    return fingerprint - 2**64 if fingerprint >= 2**63 else fingerprint
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:

@@ -18,7 +18,8 @@ OTHER = "other"
 ANONYMOUS = "anonymous"
 """The client of a proxy that asks its clients for no key."""
 
-_BY_LABEL = "label:"
+BY_LABEL = "label:"
+"""Stands before the label of a client of which nothing else is known, in place of its pseudonym."""
 _LABEL_DIGITS = 10
 _MOST_RECENT = 20_000
 
@@ -191,11 +192,11 @@ class LabelStore(CredentialStore):
 
     def client_labelled(self, connection: sqlite3.Connection, label: str) -> int:
         """The id of a client of which nothing is known but its label, which no other client has."""
-        return self.client_id(connection, _BY_LABEL + label, label=label)
+        return self.client_id(connection, BY_LABEL + label, label=label)
 
     def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
         """The client that was known by its label alone, and is known from now on."""
-        id_ = self._client_ids.pop(_BY_LABEL + label, None)
+        id_ = self._client_ids.pop(BY_LABEL + label, None)
         if id_ is not None:
             connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
             self._client_ids[pseudonym] = id_
@@ -227,4 +228,6 @@ class LabelStore(CredentialStore):
 
 
 def _client_label(pseudonym: str) -> str:
+    if pseudonym.startswith(BY_LABEL):
+        return pseudonym.removeprefix(BY_LABEL)
     return f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS

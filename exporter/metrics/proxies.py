@@ -47,7 +47,9 @@ def proxy_families(statuses: Statuses) -> list[Metric]:
     return [*made]
 
 
-RECEIVED = counter("cliproxy_exporter_records_received", _PROXY, "Usage records read from the proxy.", shows="received")
+RECEIVED = counter(
+    "cliproxy_exporter_records_received", _PROXY, "Usage records read from the proxy, or imported.", shows="received"
+)
 REPLAYED = counter(
     "cliproxy_exporter_records_replayed", _PROXY, "Rejected records that were tried again.", shows="replayed"
 )
@@ -55,8 +57,8 @@ BOOKED = counter("cliproxy_exporter_records_booked", _PROXY, "Usage records book
 DUPLICATE = counter(
     "cliproxy_exporter_records_duplicate",
     _PROXY,
-    "Details of snapshots that had been booked, counted or rejected before; each time that a snapshot repeats one"
-    " counts. A queue hands out each record once, so none of its records is a duplicate.",
+    "Details of snapshots, and imported records, that had been booked, counted or rejected before; each time that a"
+    " snapshot repeats one counts. A queue hands out each record once, so none of its records is a duplicate.",
     shows="duplicate",
 )
 BACKFILLED = counter(

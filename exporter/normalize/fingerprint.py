@@ -43,3 +43,9 @@ def queue_fingerprint(proxy: str, wire: Wire) -> int:
 def fingerprint_of(fields: tuple[Any, ...]) -> int:
     """The signed 64-bit hash of ``fields``, the first of which names what they are of."""
     return int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True)
+
+
+def fingerprint_of_equal(fingerprint: int, others: int) -> int:
+    """The fingerprint of a record before which so many ``others`` with this ``fingerprint`` stand."""
+    nth = fingerprint + others
+    return nth - 2**64 if nth >= 2**63 else nth

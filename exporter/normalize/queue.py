@@ -12,6 +12,7 @@ from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, Usa
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _FUTURE_MS = 2 * 86_400_000
 """How far ahead of ours a proxy's clock may be: a whole day is seen with a wrong zone or a wrong date."""
+IMPOSSIBLE_TIME = Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
 _LONGEST_MS = 10**9
 _MAX_NAME = 200
 
@@ -33,8 +34,8 @@ def normalize(
     ts_ms = milliseconds(wire.timestamp)
     if isinstance(ts_ms, Rejected):
         return ts_ms
-    if not _EARLIEST_MS <= ts_ms <= received_ms + _FUTURE_MS:
-        return Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
+    if not is_possible(ts_ms, now_ms=received_ms):
+        return IMPOSSIBLE_TIME
     # A number is no handle: it was given anew at every start of the proxy (CPA < 6.6.56).
     auth_index = wire.auth_index if isinstance(wire.auth_index, str) else ""
     extra = _is_image_tool_extra(wire)
@@ -82,6 +83,11 @@ def milliseconds(timestamp: str | None) -> int | Rejected:
     if moment.tzinfo is None:
         return Rejected(reason="bad_timestamp", detail="the timestamp has no zone")
     return epoch_ms(moment)
+
+
+def is_possible(ts_ms: int, *, now_ms: int) -> bool:
+    """Whether a request can have begun at ``ts_ms``, as far as the clocks can be trusted."""
+    return _EARLIEST_MS <= ts_ms <= now_ms + _FUTURE_MS
 
 
 def duration(value: int | None) -> int:

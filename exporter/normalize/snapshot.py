@@ -110,9 +110,15 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
     ]
 
 
+def client_of(key: str, pseudonym: Pseudonym) -> str:
+    """The pseudonym of the client that is listed as ``key``, empty for a proxy that asks for no key.
+
+    That lists "METHOD /route", the provider's name or "unknown" instead.
+    """
+    return "" if _OPEN_PROXY.fullmatch(key) or key in _NO_KEY else pseudonym(key)
+
+
 def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> SnapshotSeries:
-    # Without a client key the proxy lists "METHOD /route", the provider's name or "unknown" instead.
-    is_open = _OPEN_PROXY.fullmatch(key) or key in _NO_KEY
     requests, tokens = _count(model.total_requests), _count(model.total_tokens)
     details = None
     if model.details is not _NO_DETAILS:
@@ -122,7 +128,7 @@ def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> Snapsho
             details = view
     return SnapshotSeries(
         key=pseudonym(key),
-        client="" if is_open else pseudonym(key),
+        client=client_of(key, pseudonym),
         model=name,
         requests=requests,
         tokens=tokens,

@@ -25,7 +25,7 @@ LAYERS = (
     ("pricing",),
     ("ledger",),
     ("limits", "usage"),
-    ("ingest",),
+    ("ingest", "imports"),
     ("history", "notices"),
     ("metrics", "web", "scheduler", "upkeep"),
     ("opening",),

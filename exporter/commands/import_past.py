@@ -1,0 +1,167 @@
+"""``cliproxy-exporter import``: a past from another program."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from exporter import formats
+from exporter.clock import SystemClock
+from exporter.commands.common import exit_codes, ready_settings
+from exporter.commands.existing_ledger import check_exists
+from exporter.errors import LedgerError, LedgerLockedError
+from exporter.imports.booking import Findings, PastImport
+from exporter.imports.cpa_export import CpaExport
+from exporter.imports.cpamp import cpamp
+from exporter.imports.items import Item
+from exporter.imports.keeper import keeper
+from exporter.imports.own_csv import OwnCsv, known_labels
+from exporter.imports.peer_files import read_peer
+from exporter.ledger.database import DataDirectoryLock
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import RESTORED
+from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
+from exporter.settings.model import Settings
+
+
+@click.command(
+    "import",
+    epilog="Example: cliproxy-exporter import --from keeper --dry-run /srv/keeper/data/app.db",
+)
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["keeper", "cpamp", "cpa-export", "csv"]),
+    required=True,
+    help="keeper, cpamp: the SQLite file of cpa-usage-keeper or CPA-Manager-Plus. cpa-export: the JSON of CPA's"
+    " /usage/export. csv: what cliproxy-exporter export --format csv wrote.",
+)
+@click.option("--proxy", help="Name of the proxy that the records are of; needed if several are configured.")
+@click.option("--dry-run", is_flag=True, help="Tell by day what would be added, and write nothing.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None:
+    """Add the requests of a file to the past, each once.
+
+    What the ledger has already counts once, whether this exporter read it or an import brought it. The requests are
+    priced by their time. They count in limits, periods, history and exports, not in the counters, where they would
+    look like today's traffic. Keys and e-mail addresses become hashes.
+
+    Stop the exporter first; --dry-run may run beside it.
+    """
+    with exit_codes():
+        settings = ready_settings()
+        name = _proxy(settings, proxy)
+        check_exists(settings)
+        lock = None if dry_run else _lock(settings)
+        _import(settings, open_ledger(settings, SystemClock(), alone=not dry_run), kind, name, file, dry_run=dry_run)
+        if lock is not None:
+            lock.release()
+
+
+def _proxy(settings: Settings, name: str | None) -> str:
+    names = [proxy.name for proxy in settings.proxies]
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        raise click.BadParameter(f"name one of the configured proxies: {', '.join(names)}.", param_hint="--proxy")
+    return name
+
+
+def _lock(settings: Settings) -> DataDirectoryLock:
+    try:
+        return DataDirectoryLock(settings.exporter_data_dir)
+    except LedgerLockedError as exc:
+        raise LedgerLockedError(
+            f"An exporter uses the data directory {settings.exporter_data_dir}, and has its sums in memory. Stop it,"
+            " import, and start it again: the proxy keeps its records meanwhile as long as its retention. A --dry-run"
+            " may run beside it."
+        ) from exc
+
+
+def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path, *, dry_run: bool) -> None:
+    clock = SystemClock()
+    try:
+        _check_proxy(settings, ledger, proxy)
+        source = _source(settings, ledger, kind, proxy, file)
+        past = PastImport(
+            proxy,
+            ledger=ledger,
+            pricer=open_price_layers(settings, ledger, clock).pricer,
+            clock=clock,
+            zone=settings.zone,
+            dry_run=dry_run,
+        )
+        findings = past.take(source.read())
+    finally:
+        ledger.close()
+    for line in [*_told(findings, dry_run=dry_run), *source.left_out()]:
+        click.echo(line)
+    if dry_run:
+        click.echo("Nothing was written.")
+
+
+def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
+    if proxy not in ledger.dictionary.proxies or ledger.flow(proxy).last_success_ms is None:
+        raise LedgerError(
+            f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that the records find their"
+            " accounts and nothing that the proxy still shows counts twice; then stop it and import."
+        )
+    if settings.supabase_url is not None and ledger.backlog.stage(proxy) != RESTORED:
+        raise LedgerError(
+            f"What Supabase has of the proxy {proxy} has not been taken over yet. Run the exporter until the status"
+            " page says that the history is ok; then stop it and import."
+        )
+
+
+class _Source(NamedTuple):
+    """How a file is read, and what is to be told of it afterwards."""
+
+    read: Callable[[], Iterator[Item]]
+    left_out: Callable[[], Iterator[str]] = lambda: iter(())
+
+
+def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path) -> _Source:
+    pseudonym = open_pseudonyms(settings).of
+    if kind == "keeper":
+        return _Source(partial(read_peer, file, keeper(pseudonym)))
+    if kind == "cpamp":
+        keys = [alias.key.get_secret_value() for alias in settings.aliases.clients if alias.key is not None]
+        return _Source(partial(read_peer, file, cpamp(pseudonym, keys)))
+    if kind == "cpa-export":
+        export = CpaExport(file, pseudonym)
+        return _Source(export.read, partial(_without_details, export))
+    labels = Labels(ledger.dictionary, settings.aliases, pseudonym)
+    with ledger.reading() as connection:
+        known = known_labels(connection, ledger.dictionary, labels, ledger.dictionary.proxies[proxy])
+    own = OwnCsv(file, proxy, known=known, labels=labels, pseudonym=pseudonym)
+    return _Source(own.read, partial(_of_others, own))
+
+
+def _without_details(export: CpaExport) -> Iterator[str]:
+    if export.without_details:
+        yield f"Only in the totals of the file, without a day; left out: {formats.count(export.without_details)}."
+
+
+def _of_others(own: OwnCsv) -> Iterator[str]:
+    if own.of_others:
+        yield f"Of other proxies, left out (see --proxy): {formats.count(own.of_others)}."
+
+
+def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
+    for day, found in sorted(findings.days.items()):
+        yield (
+            f"{day}  {formats.count(found.new):>9} new  {formats.short(found.tokens):>7} tokens"
+            f"  {formats.count(found.known):>9} known"
+        )
+    added = "Would be added" if dry_run else "Added"
+    yield f"{added}: {formats.count(findings.new)}. In the ledger already: {formats.count(findings.known)}."
+    if findings.deleted:
+        yield (
+            "Older than what the ledger keeps (EXPORTER_RETENTION_DAYS), so that nobody can tell whether they have been"
+            f" counted; left out: {formats.count(findings.deleted)}."
+        )
+    for reason, records in sorted(findings.rejected.items()):
+        yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."

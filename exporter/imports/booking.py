@@ -1,0 +1,185 @@
+"""What of a file of the past is new to the ledger, and its booking, as backfill.
+
+A record is known if the ledger has an entry that is like it, whoever read that: the exporter itself, or an import of
+this file or another. Each entry stands for one record of the file, so equal requests are counted, not merged. Records
+get the identity of a snapshot's details, so that a proxy which shows them later adds nothing either.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
+from functools import partial
+from itertools import islice
+
+import msgspec
+
+from exporter.clock import Clock
+from exporter.days import local_date
+from exporter.imports.items import Item, Misfit, misfit
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.views.entries import Likeness, entries_at, last_entry
+from exporter.normalize.fingerprint import fingerprint_of_equal
+from exporter.normalize.queue import IMPOSSIBLE_TIME, is_possible, normalize
+from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
+from exporter.normalize.wire import Wire
+from exporter.pricing.engine import Pricer
+from exporter.records import Cost, Rejected, UsageRecord
+
+_PER_TRANSACTION = 5_000
+
+
+@dataclass(slots=True)
+class Day:
+    """How many records of a day are new, with how many tokens, and how many are known."""
+
+    new: int = 0
+    tokens: int = 0
+    known: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What became, or in a dry run would become, of the records of a file.
+
+    ``deleted``: older than what the ledger still has records of, so nobody can tell whether they are new.
+    """
+
+    days: defaultdict[date, Day] = field(default_factory=lambda: defaultdict(Day))
+    deleted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def new(self) -> int:
+        return sum(day.new for day in self.days.values())
+
+    @property
+    def known(self) -> int:
+        return sum(day.known for day in self.days.values())
+
+
+@dataclass(slots=True)
+class _Candidate:
+    record: UsageRecord
+    cost: Cost | None
+    likeness: Likeness
+    known: bool = False
+
+
+class PastImport:
+    """Imports one file into the ledger as records of one proxy, which is registered. Use it once."""
+
+    def __init__(
+        self, proxy: str, *, ledger: Ledger, pricer: Pricer, clock: Clock, zone: tzinfo, dry_run: bool
+    ) -> None:
+        """Days are those of ``zone``. ``dry_run``: nothing is written. Raises LedgerError."""
+        self._proxy = proxy
+        self._ledger = ledger
+        self._pricer = pricer
+        self._clock = clock
+        self._zone = zone
+        self._dry_run = dry_run
+        self._facts = partial(ledger.facts, proxy)
+        self._proxy_id = ledger.dictionary.proxies[proxy]
+        with ledger.reading() as connection:
+            self._last = last_entry(connection)
+            (deleted_before,) = connection.execute(
+                "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (self._proxy_id,)
+            ).fetchone()
+        self._deleted_before_ms: int = deleted_before
+        self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)
+        self._matched: set[int] = set()
+        self._equal: Counter[int] = Counter()
+        self.findings = Findings()
+
+    def take(self, items: Iterable[Item]) -> Findings:
+        """Import ``items``, so many in a transaction; what was booked before an error is known the next time.
+
+        Raises LedgerError, and what ``items`` raise.
+        """
+        source = iter(items)
+        while chunk := list(islice(source, _PER_TRANSACTION)):
+            self._take_chunk(chunk)
+        return self.findings
+
+    def _take_chunk(self, chunk: Sequence[Item]) -> None:
+        candidates: list[_Candidate] = []
+        rejected: list[tuple[bytes, Rejected]] = []
+        for item in chunk:
+            outcome = self._read(item)
+            if isinstance(outcome, Misfit):
+                rejected.append((outcome.line, outcome.why))
+            else:
+                candidates.append(outcome)
+        self._find_known(candidates)
+        new = [each for each in candidates if not each.known]
+        if not self._dry_run:
+            self._ledger.book_details(
+                self._proxy,
+                [(each.record, each.cost or self._pricer.price(each.record), False) for each in new],
+                rejected=rejected,
+                duplicates=len(candidates) - len(new),
+            )
+        self.findings.rejected.update(why.reason for _, why in rejected)
+        for each in candidates:
+            self._note(each)
+
+    def _note(self, candidate: _Candidate) -> None:
+        record = candidate.record
+        if candidate.known and record.ts_ms < self._deleted_before_ms:
+            self.findings.deleted += 1
+            return
+        day = self.findings.days[local_date(record.ts_ms, self._zone)]
+        if candidate.known:
+            day.known += 1
+        else:
+            day.new += 1
+            day.tokens += record.tokens.prompt + record.tokens.output + record.tokens.unclassified
+
+    def _read(self, item: Item) -> _Candidate | Misfit:
+        now_ms = int(self._clock.now() * 1000)
+        cost: Cost | None = None
+        if isinstance(item, Misfit):
+            return item
+        if isinstance(item, Wire):
+            wire = item if item.provider else attributed(item, self._facts)
+            record = normalize(
+                wire, proxy=self._proxy, received_ms=now_ms, facts=self._facts, fingerprint=snapshot_fingerprint
+            )
+            if isinstance(record, Rejected):
+                return Misfit(rejected_line(item), record)
+        else:
+            record, cost = item
+            if not is_possible(record.ts_ms, now_ms=now_ms):
+                return misfit("csv", record)._replace(why=IMPOSSIBLE_TIME)
+        others = self._equal[record.fingerprint]
+        self._equal[record.fingerprint] += 1
+        if others:
+            record = msgspec.structs.replace(record, fingerprint=fingerprint_of_equal(record.fingerprint, others))
+        tokens = record.tokens
+        likeness = Likeness(record.model, record.code != "", record.latency_ms, tokens.prompt, tokens.output)
+        return _Candidate(record, cost, likeness)
+
+    def _find_known(self, candidates: Sequence[_Candidate]) -> None:
+        moments = {each.record.ts_ms for each in candidates}
+        with self._ledger.reading() as connection:
+            entries = entries_at(connection, self._proxy_id, moments, until=self._last)
+        for is_like in (Likeness.__eq__, Likeness.is_same):  # the nearest first
+            for each in _unknown(candidates):
+                for id_, likeness in entries[each.record.ts_ms]:
+                    if id_ not in self._matched and is_like(each.likeness, likeness):
+                        self._matched.add(id_)
+                        each.known = True
+                        break
+        identities = [(each.record.ts_ms, each.record.fingerprint) for each in _unknown(candidates)]
+        booked = self._ledger.snapshots.known(self._proxy, identities)
+        for each in _unknown(candidates):
+            record = each.record
+            each.known = (record.ts_ms, record.fingerprint) in booked or (
+                # The proxy sent counts alone then, and they were booked.
+                record.ts_ms + record.latency_ms in self._counted_ms
+            )
+
+
+def _unknown(candidates: Sequence[_Candidate]) -> Iterator[_Candidate]:
+    return (each for each in candidates if not each.known)

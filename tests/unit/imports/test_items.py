@@ -1,0 +1,12 @@
+"""What is kept of a row that cannot be read."""
+
+from exporter.imports.items import misfit
+from exporter.normalize.wire import decode_line
+
+
+def test_a_misfit_is_known_again_and_shows_nothing_of_the_row() -> None:
+    one, again, other = (misfit("keeper", {"source": who}) for who in ("a@b.example", "a@b.example", "c@d.example"))
+
+    assert one == again != other
+    assert b"a@b.example" not in one.line
+    decode_line(one.line)  # so that a replay can look at it

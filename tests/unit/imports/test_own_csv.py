@@ -1,0 +1,170 @@
+"""The CSV of our own export: its labels become clients and credentials again, and no name stays."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from exporter.commands.export_formats import COLUMNS
+from exporter.errors import ImportFileError
+from exporter.imports.items import Misfit
+from exporter.imports.own_csv import OwnCsv, known_labels
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.records import Basis, Billing, Cost, UsageRecord
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
+from tests.benches.booking import GOOD, PSEUDONYMS, intake_of, open_ledger, take
+
+LINE: dict[str, Any] = {
+    "time": "2026-10-01T12:00:00.250Z",
+    "proxy": "p",
+    "provider": "claude",
+    "model": "claude-sonnet-4-5",
+    "credential": "claude-unidentified",
+    "client": "anonymous",
+    "billing": "subscription",
+    "counted": "True",
+    "code": "",
+    "latency_seconds": "1.5",
+    "time_to_first_token_seconds": "0.3",
+    "input_tokens": "100",
+    "cache_read_tokens": "30",
+    "cache_write_tokens": "20",
+    "output_tokens": "10",
+    "reasoning_tokens": "4",
+    "unclassified_tokens": "0",
+    "cost_usd": "1.234567891",
+    "basis": "exact",
+    "unpriced": "",
+    "price": "a price",
+}
+ALIASES = Aliases(
+    clients=(ClientAlias(alias="Ann", key=SecretStr("sk-client")), ClientAlias(alias="Bob", key=SecretStr("sk-bob"))),
+    credentials=(CredentialAlias(alias="the team's", auth_index=GOOD["auth_index"]),),
+)
+
+
+def _read(folder: Path, *lines: Mapping[str, Any], ledger: Ledger | None = None) -> tuple[list[Any], OwnCsv]:
+    path = folder / "export.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(LINE | dict(line) for line in lines)
+    ledger = ledger or open_ledger(folder)
+    labels = Labels(ledger.dictionary, ALIASES, PSEUDONYMS.of)
+    proxy = ledger.register("p")
+    with ledger.reading() as connection:
+        known = known_labels(connection, ledger.dictionary, labels, proxy)
+    own = OwnCsv(path, "p", known=known, labels=labels, pseudonym=PSEUDONYMS.of)
+    return list(own.read()), own
+
+
+def _record(folder: Path, *, ledger: Ledger | None = None, **line: Any) -> UsageRecord:
+    ((record, _),), _ = _read(folder, line, ledger=ledger)
+    assert isinstance(record, UsageRecord)
+    return record
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """A ledger with a record of Ann's over the team's account, and one of a client without an alias."""
+    ledger = open_ledger(tmp_path)
+    take(intake_of(ledger), [GOOD, GOOD | {"api_key": "sk-third", "auth_index": "fedcba9876543210"}])
+    return ledger
+
+
+def test_the_line_is_the_record_with_the_cost_that_was_booked(tmp_path: Path) -> None:
+    ((record, cost),), _ = _read(tmp_path, {})
+    assert cost == Cost(1_234_567_891, Basis.EXACT, "a price", "")
+    tokens = record.tokens
+    assert (tokens.uncached, tokens.cache_read, tokens.cache_write, tokens.output, tokens.reasoning) == (
+        50,
+        30,
+        20,
+        10,
+        4,
+    )
+    assert (record.ts_ms, record.latency_ms, record.ttft_ms) == (1_790_856_000_250, 1500, 300)
+    assert (record.billing, record.counted, record.code) == (Billing.SUBSCRIPTION, 1, "")
+
+
+def test_a_text_that_was_made_harmless_is_what_it_was(tmp_path: Path) -> None:
+    assert _record(tmp_path, model="'=cmd|x").model == "=cmd|x"
+    assert _record(tmp_path, model="'quoted'").model == "'quoted'"
+
+
+def test_labels_that_the_ledger_shows_are_its_clients_and_credentials(ledger: Ledger, tmp_path: Path) -> None:
+    third = PSEUDONYMS.of("sk-third")
+    for shown, client in (("Ann", "sk-client"), (f"client-{third[:10]}", "sk-third"), ("Bob", "sk-bob")):
+        assert _record(tmp_path, ledger=ledger, client=shown).client == PSEUDONYMS.of(client)
+    for shown, handle in (("the team's", GOOD["auth_index"]), ("claude-fedcba9876", "fedcba9876543210")):
+        assert _record(tmp_path, ledger=ledger, credential=shown).auth_index == handle
+
+
+def test_a_client_of_another_ledger_keeps_its_label_and_is_known_when_its_key_comes(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    label = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
+    ((record, cost),), _ = _read(tmp_path, {"client": label}, ledger=ledger)
+
+    ledger.book_details("p", [(record, cost, False)])
+    take(intake_of(ledger), [GOOD])
+
+    assert list(ledger.dictionary.clients.values()) == [label]
+
+
+@pytest.mark.parametrize("column", ["client", "credential"])
+@pytest.mark.parametrize("label", ["ann@example.com", "sk-planted-key", "client-of Ann", "client-0123456789 "])
+def test_any_other_label_may_be_a_name_and_becomes_a_pseudonym(column: str, label: str, tmp_path: Path) -> None:
+    record = _record(tmp_path, client=label) if column == "client" else _record(tmp_path, credential=label)
+    assert label not in repr(record)
+    assert PSEUDONYMS.of(label) in (record.client, record.source)
+
+
+def test_what_has_no_name_has_none(tmp_path: Path) -> None:
+    record = _record(tmp_path)
+    assert (record.client, record.source, record.auth_index) == ("", "", "")
+
+
+def test_lines_of_other_proxies_are_counted(tmp_path: Path) -> None:
+    found, own = _read(tmp_path, {}, {"proxy": "q"}, {"proxy": "r"})
+    assert (len(found), own.of_others) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"time": "2026-10-01T12:00:00"},
+        {"time": "yesterday"},
+        {"input_tokens": "49"},  # less than what it holds
+        {"output_tokens": "-1"},
+        {"output_tokens": "many"},
+        {"cost_usd": "-1"},
+        {"cost_usd": "NaN"},
+        {"cost_usd": "1e30"},
+        {"code": "a sentence"},
+        {"billing": "free"},
+        {"model": "m\n"},
+        {"price": "x" * 301},
+    ],
+    ids=str,
+)
+def test_a_line_that_no_export_wrote_is_a_misfit(line: Mapping[str, Any], tmp_path: Path) -> None:
+    found, _ = _read(tmp_path, line, {})
+    assert [isinstance(each, Misfit) for each in found] == [True, False]
+
+
+def test_a_cut_line_is_a_misfit(tmp_path: Path) -> None:
+    _, own = _read(tmp_path, {})
+    with (tmp_path / "export.csv").open("a", encoding="utf-8") as file:
+        file.write("2026-10-01T12:00:00.250Z,p,claude")
+    assert [isinstance(each, Misfit) for each in own.read()] == [False, True]
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    _, own = _read(tmp_path)
+    (tmp_path / "export.csv").write_text("time,proxy\n", encoding="utf-8")
+    with pytest.raises(ImportFileError, match="its header lacks provider, model"):
+        list(own.read())
