@@ -24,10 +24,10 @@ from tests.fakes.guarding import TurnableClock
 _NIGHT = datetime(2026, 11, 30, 23, 30, tzinfo=UTC).timestamp()
 _PLANS = """\
     plans:
-    - {credential: claude-alice, price_per_month: 22.99, currency: EUR, to: 2026-12-01}
+    - {credential: claude-anna, price_per_month: 22.99, currency: EUR, to: 2026-12-01}
     - {credential: claude-*, price_per_month: 200}
 """
-_WINDOW = ProviderWindow("p", "claude", "claude-alice", "", "7d")
+_WINDOW = ProviderWindow("p", "claude", "claude-anna", "", "7d")
 
 
 class _Bench(LimitBench):
@@ -70,39 +70,39 @@ def bench(tmp_path: Path) -> Iterator[_Bench]:
 def test_the_value_of_the_month_stands_beside_the_price_of_each_listed_account(bench: _Bench) -> None:
     now_ms = bench.now_ms
     bench.book(
-        Use(now_ms - 1000, account="alice", nano_usd=30 * 10**9),
-        Use(now_ms - 20 * 86_400_000, account="alice", nano_usd=12 * 10**9),
-        Use(now_ms - 31 * 86_400_000, account="alice", nano_usd=99 * 10**9),
+        Use(now_ms - 1000, account="anna", nano_usd=30 * 10**9),
+        Use(now_ms - 20 * 86_400_000, account="anna", nano_usd=12 * 10**9),
+        Use(now_ms - 31 * 86_400_000, account="anna", nano_usd=99 * 10**9),
         Use(now_ms - 1000, account="gone", nano_usd=50 * 10**9),
     )
-    assert bench.families("alice", "idle") == {
-        "cliproxy_plan_price_per_month": {"claude-alice EUR": 22.99, "claude-idle USD": 200.0},
-        "cliproxy_plan_value_usd": {"claude-alice": 42.0, "claude-idle": 0.0},
+    assert bench.families("anna", "idle") == {
+        "cliproxy_plan_price_per_month": {"claude-anna EUR": 22.99, "claude-idle USD": 200.0},
+        "cliproxy_plan_value_usd": {"claude-anna": 42.0, "claude-idle": 0.0},
     }
 
 
 def test_an_edit_of_the_plans_is_taken_over(bench: _Bench) -> None:
-    bench.edit("plans: [{credential: claude-alice, price_per_month: 90}]\n")
-    assert bench.families("alice", "idle")["cliproxy_plan_price_per_month"] == {"claude-alice USD": 90.0}
-    bench.edit("plans: [{credential: claude-alice, price_per_month: dear}]\n")
-    assert bench.families("alice", "idle")["cliproxy_plan_price_per_month"] == {"claude-alice USD": 90.0}
+    bench.edit("plans: [{credential: claude-anna, price_per_month: 90}]\n")
+    assert bench.families("anna", "idle")["cliproxy_plan_price_per_month"] == {"claude-anna USD": 90.0}
+    bench.edit("plans: [{credential: claude-anna, price_per_month: dear}]\n")
+    assert bench.families("anna", "idle")["cliproxy_plan_price_per_month"] == {"claude-anna USD": 90.0}
     assert len(bench.board.problems) == 1
 
 
 def test_an_api_key_has_no_plan(bench: _Bench) -> None:
-    assert bench.families("alice", billing=Billing.METERED)["cliproxy_plan_price_per_month"] == {}
+    assert bench.families("anna", billing=Billing.METERED)["cliproxy_plan_price_per_month"] == {}
 
 
 def test_a_plan_and_a_month_end_at_midnight_in_the_users_zone(tmp_path: Path) -> None:
     """It is half past midnight of December in Berlin."""
     bench = _Bench(tmp_path, _PLANS, clock=TurnableClock(_NIGHT), zone=ZoneInfo("Europe/Berlin"))
     bench.book(
-        Use(bench.now_ms - 31 * 60_000, account="alice", nano_usd=5 * 10**9),
-        Use(bench.now_ms - 29 * 60_000, account="alice", nano_usd=2 * 10**9),
+        Use(bench.now_ms - 31 * 60_000, account="anna", nano_usd=5 * 10**9),
+        Use(bench.now_ms - 29 * 60_000, account="anna", nano_usd=2 * 10**9),
     )
-    assert bench.families("alice") == {
-        "cliproxy_plan_price_per_month": {"claude-alice USD": 200.0},
-        "cliproxy_plan_value_usd": {"claude-alice": 2.0},
+    assert bench.families("anna") == {
+        "cliproxy_plan_price_per_month": {"claude-anna USD": 200.0},
+        "cliproxy_plan_value_usd": {"claude-anna": 2.0},
     }
     bench.ledger.close()
 
@@ -112,7 +112,7 @@ def test_a_window_shows_its_bounds_and_what_changed(bench: _Bench) -> None:
     worth = WindowWorth(usd=Capacity(41.0, 38.0, 46.0), tokens=None, changes=CapacityChanges(shrank=1))
     bench.board.current = replace(bench.board.current, worth={_WINDOW: worth})
     samples = [sample for family in limit_families(bench.board) for sample in family.samples]
-    window = {"proxy": "p", "provider": "claude", "credential": "claude-alice", "scope": "", "window": "7d"}
+    window = {"proxy": "p", "provider": "claude", "credential": "claude-anna", "scope": "", "window": "7d"}
     limit = {**window, "limit": "7d", "kind": "provider", "unit": "share"}
 
     assert [(each.name, each.labels, each.value) for each in samples] == [

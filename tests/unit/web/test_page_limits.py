@@ -178,23 +178,23 @@ def _worth_of(estimate: float, low: float, high: float) -> WindowWorth:
 
 
 def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> None:
-    _listed(web, "alice", "bob")
-    (alice, _), _ = web.statuses[0].accounts
+    _listed(web, "anna", "bob")
+    (anna, _), _ = web.statuses[0].accounts
     board = Board(
         plans=(
-            Plan(credential="claude-alice", nano_price=200 * 10**9, currency="USD"),
+            Plan(credential="claude-anna", nano_price=200 * 10**9, currency="USD"),
             Plan(credential="claude-bob", nano_price=22_990_000_000, currency="EUR"),
         ),
-        month_nano_usd={alice: 412_300_000_000},
+        month_nano_usd={anna: 412_300_000_000},
         worth={
-            ProviderWindow("p", "claude", "claude-alice", "opus", "7d"): _worth_of(90, 80, 100.5),
-            ProviderWindow("p", "claude", "claude-alice", "", "7d"): _worth_of(240, 235.5, 246),
+            ProviderWindow("p", "claude", "claude-anna", "opus", "7d"): _worth_of(90, 80, 100.5),
+            ProviderWindow("p", "claude", "claude-anna", "", "7d"): _worth_of(240, 235.5, 246),
             ProviderWindow("p", "codex", "codex-carl", "", "5h"): _worth_of(41.2, 38.1, 46),
             ProviderWindow("p", "codex", "codex-dora", "", "5h"): WindowWorth(None, None, CapacityChanges()),
         },
     )
     assert _worth(web, board) == [
-        "claude-alice claude used for $412.30 this month, at $200.00 a month; 100% of its windows:"
+        "claude-anna claude used for $412.30 this month, at $200.00 a month; 100% of its windows:"
         " 7d $240.00 ($235.50 to $246.00), 7d opus $90.00 ($80.00 to $100.50)",
         "claude-bob claude used for $0.00 this month, at 22.99 EUR a month",
         "codex-carl codex 100% of its windows: 5h $41.20 ($38.10 to $46.00)",
@@ -202,16 +202,16 @@ def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> N
 
 
 def test_nothing_known_is_no_section(web: WebBench) -> None:
-    _listed(web, "alice")
+    _listed(web, "anna")
     assert _worth(web, Board()) == []
 
 
 def test_of_several_proxies_the_line_names_its_own(web: WebBench) -> None:
-    _listed(web, "alice")
+    _listed(web, "anna")
     _listed(web, "bob", proxy="q")
     plan = Plan(credential="claude-*", nano_price=10**9, currency="USD")
     assert [line.split(" used")[0] for line in _worth(web, Board(plans=(plan,)))] == [
-        "claude-alice claude, p",
+        "claude-anna claude, p",
         "claude-bob claude, q",
     ]
 
