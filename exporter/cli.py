@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from exporter import __version__
+from exporter.settings.flags import setting_flags
 
 COMMANDS = {
     "check-config": ("check_config", "Check the settings and print all problems at once, each with what to do."),
@@ -57,13 +58,14 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run",
 )
+@setting_flags
 @click.version_option(__version__, prog_name="cliproxy-exporter")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Prometheus exporter for CLIProxyAPI: what it costs, who used it, which account runs out.
 
-    Without a command it is `run`. Settings come from the environment, from .env in this directory, and from the YAML
-    file that EXPORTER_CONFIG names.
+    Without a command it is `run`. Settings come from these flags, from the environment, from .env in this directory,
+    and from the YAML file that EXPORTER_CONFIG names.
     """
     if context.invoked_subcommand is None:
         from exporter.commands.run import run  # noqa: PLC0415 - as any other command, when it is asked for

@@ -13,6 +13,7 @@ from exporter.errors import ExporterError, SettingsError
 from exporter.limits.yaml_source import check_limits_file
 from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.user_prices import check_prices_file
+from exporter.settings import flags
 from exporter.settings.load import FileCheck, Loaded, load_settings
 from exporter.settings.model import Settings
 from exporter.web.config_file import check_web_config
@@ -38,6 +39,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
         cwd=cwd,
         data_dir=data_dir.path,
         machine_zone=machine_zone(os.environ),
+        flags=flags.given(),
         file_checks=_FILE_CHECKS,
         for_demo=for_demo,
     )

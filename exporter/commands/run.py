@@ -13,6 +13,7 @@ from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
 from exporter.memory import use_one_heap
+from exporter.settings.flags import setting_flags
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
@@ -23,6 +24,7 @@ _STANDARD = (0, 1, 2)
 
 
 @click.command(epilog="Example: CLIPROXY_URL=http://localhost:8317 CLIPROXY_MANAGEMENT_KEY=… cliproxy-exporter run")
+@setting_flags
 @click.option("--or-demo", is_flag=True, help="Run the bundled demo proxy if no proxy is configured.")
 def run(or_demo: bool = False) -> None:
     """Run the exporter in the foreground until it gets SIGTERM or Ctrl-C.
@@ -48,6 +50,7 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
 
 
 @click.command(epilog="Example: cliproxy-exporter demo --rate 5 --proxy-version 6.9 --upgrade-after 120")
+@setting_flags
 @click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day.")
 @click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests.")
 @click.option("--proxy-port", default=0, show_default=True, help="Port of the demo proxy; 0 takes a free one.")

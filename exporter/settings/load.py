@@ -64,6 +64,7 @@ def load_settings(
     machine_zone: str | None = None,
     file_checks: Mapping[str, FileCheck] | None = None,
     for_demo: bool = False,
+    flags: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file.
 
@@ -71,13 +72,16 @@ def load_settings(
     of the time zone.
 
     ``file_checks`` are, by the setting's name in YAML, the checks of the files that settings name: their problems are
-    told with all others.
+    told with all others. ``flags`` are settings, by their names in the environment, that go before all others.
 
     ``for_demo``: as if nothing were said of proxies and Supabase. The demo has a proxy of its own, and half of what is
     said, such as the URL that docker-compose.yml always sets, must not stop it.
     """
     loaded = Loaded()
-    layers = [read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded)]
+    flagged = {
+        name: RawValue(name=name, text=text, place="command line", base=cwd) for name, text in (flags or {}).items()
+    }
+    layers = [flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded)]
     yaml = _read_config(layers)
     loaded.problems += yaml.problems
     layers.append(yaml.given)

@@ -148,10 +148,11 @@ class Routes:
         return handles.get(body.get("auth_index", ""))
 
     def _quota_fetch(self, call: Request) -> Answer:
+        vendors = self._proxy.vendors
         credential = self._credential(call.get_json(force=True, silent=True) or {})
-        if credential is None:
+        if vendors.quota_plugins() and credential is None:
             return 404, {"error": "auth_index not found"}
-        told = self._proxy.vendors.fetched_by_plugin(credential)
+        told = vendors.fetched_by_plugin(credential) if credential is not None else None
         return (501, {"error": "no quota provider available"}) if told is None else (200, told)
 
     def _api_call(self, call: Request) -> Answer:
