@@ -38,38 +38,19 @@ def _keep_address(context: click.Context, _: click.Parameter, text: str | None) 
 
 def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command, or the program, these flags."""
-    for option in (
-        click.option(
-            "--log.level", metavar="LEVEL", expose_value=False, callback=_keep("LOG_LEVEL"), help="LOG_LEVEL."
-        ),
-        click.option(
-            "--data-dir",
-            metavar="DIR",
-            expose_value=False,
-            callback=_keep("EXPORTER_DATA_DIR"),
-            help="EXPORTER_DATA_DIR.",
-        ),
-        click.option(
-            "--web.config.file",
-            metavar="FILE",
-            expose_value=False,
-            callback=_keep("EXPORTER_WEB_CONFIG"),
-            help="EXPORTER_WEB_CONFIG: TLS and users.",
-        ),
-        click.option(
+    for flag, metavar, keep, meaning in (
+        ("--log.level", "LEVEL", _keep("LOG_LEVEL"), "LOG_LEVEL."),
+        ("--data-dir", "DIR", _keep("EXPORTER_DATA_DIR"), "EXPORTER_DATA_DIR."),
+        ("--web.config.file", "FILE", _keep("EXPORTER_WEB_CONFIG"), "EXPORTER_WEB_CONFIG: TLS and users."),
+        (
             "--web.listen-address",
-            metavar="[HOST]:PORT",
-            expose_value=False,
-            callback=_keep_address,
-            help="EXPORTER_HOST and EXPORTER_PORT; without a host it is all interfaces.",
+            "[HOST]:PORT",
+            _keep_address,
+            "EXPORTER_HOST and EXPORTER_PORT; without a host it is all interfaces.",
         ),
-        click.option(
-            "--config.file",
-            metavar="FILE",
-            expose_value=False,
-            callback=_keep("EXPORTER_CONFIG"),
-            help="EXPORTER_CONFIG.",
-        ),
+        ("--config.file", "FILE", _keep("EXPORTER_CONFIG"), "EXPORTER_CONFIG."),
     ):
+        name = flag.strip("-").replace(".", "_").replace("-", "_")
+        option = click.option(flag, name, metavar=metavar, expose_value=False, callback=keep, help=meaning)
         command = option(command)
     return command

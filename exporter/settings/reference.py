@@ -11,7 +11,8 @@ _INTRODUCTION = """\
 
 This page is generated from the program; change the declarations, not the page.
 
-A setting is looked for in the environment, then in the file `.env` of the working directory, then in the YAML file that
+A setting is looked for in the flags `--web.listen-address`, `--web.config.file`, `--config.file`, `--data-dir` and
+`--log.level`, then in the environment, then in the file `.env` of the working directory, then in the YAML file that
 `EXPORTER_CONFIG` names; the first one found is used, else the default. An empty value counts as not set.
 
 - In YAML the names are in lower case, for example `exporter_port: 9400`. Unknown names are refused; in the environment
