@@ -17,7 +17,7 @@ from exporter.settings.declared import declared
 from exporter.settings.load import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
+PAGES = [ROOT / name for name in ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
     (ROOT / "docs").glob("*.md")
 )
 GENERATED = ("metrics.md", "settings.md")
