@@ -26,6 +26,7 @@ LONGEST_FIRST = (
     "integration/test_limits_command.py",
     "integration/supabase/test_limit_status.py",
     "integration/test_scale.py",
+    "integration/test_moving.py",
     "integration/test_import.py",
     "integration/test_increase.py",
     "integration/monitoring/test_alertmanager.py",

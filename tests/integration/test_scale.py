@@ -148,12 +148,6 @@ def test_a_central_server_has_what_the_shipped_one_has(
 def test_other_receivers_are_named_in_a_form_that_prometheus_takes(config: str, line: str, tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     file.write_text(config, encoding="utf-8")
-    checking = [
-        binaries_of(line).promtool,
-        "check",
-        "config",
-        "--syntax-only",
-        file,
-    ]  # the password's file is the user's
+    checking = [binaries_of(line).promtool, "check", "config", "--syntax-only", file]
     done = subprocess.run(checking, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
