@@ -20,7 +20,7 @@ from tests.stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-FILES, FILE, DISCOVERY, SENDING, *OTHERS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+FILES, FILE, DISCOVERY, MOVED, SENDING, *OTHERS = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)
 INTERVAL = "global: {scrape_interval: 1s}\n"
 
 each_line = pytest.mark.parametrize("line", VERSION_LINES)
@@ -69,8 +69,12 @@ def test_prometheus_finds_exporters_in_files(line: str, exporter: Exporter, tmp_
     with run_prometheus_with(binaries_of(line), config=folder / "prometheus.yml", workdir=folder) as server:
         target = _replaced(FILE, **{"exporter-berlin:9317": _address(exporter)})
         (folder / "cliproxy-exporters" / "berlin.yml").write_text(target, encoding="utf-8")
-        (up,) = server.wait_for('cliproxy_up{proxy="office"} == 1')
-    assert (up.labels["job"], up.labels["site"]) == ("cliproxy-exporter", "berlin")
+        (up,) = server.wait_for('cliproxy_up{proxy="office",site="berlin"} == 1')
+        assert (up.labels["job"], up.labels["instance"]) == ("cliproxy-exporter", _address(exporter))
+
+        moved = _replaced(MOVED, **{"new:9317": _address(exporter)})
+        (folder / "cliproxy-exporters" / "berlin.yml").write_text(moved, encoding="utf-8")
+        server.wait_for('cliproxy_up{proxy="office",instance="old:9317"} == 1')
 
 
 @each_line
