@@ -198,6 +198,7 @@ class Exporter:
             ),
             trigger=self.trigger,
             reload=self.reload,
+            proxies=[proxy.name for proxy in settings.proxies],
             limits=self.limits,
             clock=clock,
             access=Access(

@@ -25,6 +25,8 @@ LONGEST_FIRST = (
     "integration/supabase/test_limits.py",
     "integration/test_limits_command.py",
     "integration/supabase/test_limit_status.py",
+    "integration/test_scale.py",
+    "integration/test_moving.py",
     "integration/test_import.py",
     "integration/test_increase.py",
     "integration/monitoring/test_alertmanager.py",

@@ -1,6 +1,6 @@
 """The web application: metrics, health, the predecessor's endpoints, usage for programs, and pages for people."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -33,7 +33,8 @@ class Exposition(Protocol):
 class Site:
     """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
 
-    ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then.
+    ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then. ``proxies`` are
+    the names of those that this exporter reads.
     """
 
     exposition: Exposition
@@ -41,6 +42,7 @@ class Site:
     usage: UsagePages
     trigger: Callable[[], None]
     reload: Callable[[], list[str]]
+    proxies: Sequence[str]
     limits: LimitBoard
     clock: Clock
     access: Access
@@ -109,6 +111,13 @@ def make_app(site: Site) -> Flask:
             names=names,
         )
         return Response(_sending(scrape), headers={**scrape.headers, "Content-Length": str(len(scrape.body))})
+
+    @app.get("/sd")
+    def discovery() -> Response:
+        # One target: a target for each proxy would be scraped as often as there are proxies. Commas stand around every
+        # name, as in Prometheus' own discoveries, so that an expression finds a name whole.
+        names = f",{','.join(site.proxies)},"
+        return jsonify([{"targets": [request.host], "labels": {"__meta_cliproxy_proxies": names}}])
 
     @app.get("/-/healthy")
     def healthy() -> Response:

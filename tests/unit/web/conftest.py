@@ -72,6 +72,7 @@ class WebBench:
             usage=UsagePages(Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC)),
             trigger=self.triggered.set,
             reload=lambda: self.reload_problems,
+            proxies=["home", "office"],
             limits=self.limits,
             clock=self._clock,
             access=Access(token=token, allowed_hosts=allowed_hosts),

@@ -51,6 +51,20 @@ def test_a_reload_is_for_whoever_may_post(web: WebBench) -> None:
     assert (post("secret-token"), post("secret-token", Authorization="Bearer secret-token")) == (401, 200)
 
 
+def test_prometheus_discovers_the_address_that_it_asked_and_what_is_read_there(web: WebBench) -> None:
+    answer = web.client(allowed_hosts=("cpa.example.com",)).get("/sd", headers={"Host": "cpa.example.com:9317"})
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    assert answer.json == [
+        {"targets": ["cpa.example.com:9317"], "labels": {"__meta_cliproxy_proxies": ",home,office,"}}
+    ]
+
+
+def test_what_is_discovered_is_for_whoever_may_read(web: WebBench) -> None:
+    client = web.client(token="secret-token")
+    assert client.get("/sd").status_code == 401
+    assert client.get("/sd", headers={"Authorization": "Bearer secret-token"}).status_code == 200
+
+
 @pytest.mark.parametrize("config_id", ["42", "0", "-1", "none", "%3Cscript%3E", "x" * 5000])
 def test_the_reset_of_an_unknown_limit_is_a_404_in_json(web: WebBench, config_id: str) -> None:
     answer = web.client().post(f"/api/collector/reset/{config_id}")
