@@ -33,7 +33,8 @@ class Exposition(Protocol):
 class Site:
     """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
 
-    ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then.
+    ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then. ``is_demo``:
+    each page says that its figures are invented.
     """
 
     exposition: Exposition
@@ -44,12 +45,14 @@ class Site:
     limits: LimitBoard
     clock: Clock
     access: Access
+    is_demo: bool = False
 
 
 def make_app(site: Site) -> Flask:
     """The WSGI application."""
     app = Flask(__name__, static_folder=None)
     add_filters(app)
+    app.jinja_env.globals["is_demo"] = site.is_demo
 
     @app.before_request
     def check_access() -> None:
