@@ -60,9 +60,12 @@ _log = structlog.get_logger("exporter")
 
 
 class Exporter:
-    """The whole program but for its command line. Raises ExporterError if it cannot start."""
+    """The whole program but for its command line. Raises ExporterError if it cannot start.
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+    ``is_demo``: each page says that its figures are invented.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, is_demo: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types here
         clock = clock or SystemClock()
         data_dir = settings.exporter_data_dir
@@ -206,6 +209,7 @@ class Exporter:
                 allowed_hosts=settings.exporter_allowed_hosts,
                 passwords=Passwords(web_config.basic_auth_users),
             ),
+            is_demo=is_demo,
         )
         self._told = {
             "data_dir": str(data_dir),

@@ -8,7 +8,9 @@ import click
 from click.core import ParameterSource
 from pydantic import SecretStr
 
+from exporter import formats
 from exporter.app import Exporter
+from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
@@ -98,7 +100,7 @@ def demo(
     """Run the exporter beside a simulated proxy with invented traffic.
 
     Its ledger is in the folder `demo` of the data directory, and it writes nothing to Supabase, so real figures and
-    invented ones never mix.
+    invented ones never mix. A new ledger begins with thirty days of invented requests.
     """
     if history_hours and not versions.has_usage(proxy_version):
         text = f"{proxy_version} has a queue, which remembers no history."
@@ -176,24 +178,25 @@ def _run_demo(
 
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     """Run the exporter with the simulated proxy at this URL and no other, and without Supabase."""
+    from exporter.commands.demo_past import DAYS, book_demo_past  # noqa: PLC0415
     from exporter.simulator.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
     from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
 
-    _run_exporter(
-        settings.model_copy(
-            update={
-                "proxies": (ProxySettings(name="demo", url=proxy_url, management_key=SecretStr(MANAGEMENT_KEY)),),
-                "exporter_data_dir": settings.exporter_data_dir / "demo",
-                "exporter_prices_refresh": False,
-                "exporter_quotas": "active",
-                "supabase_url": None,
-                "supabase_secret_key": None,
-                "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
-                "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
-            }
-        ),
-        is_demo=True,
+    settings = settings.model_copy(
+        update={
+            "proxies": (ProxySettings(name="demo", url=proxy_url, management_key=SecretStr(MANAGEMENT_KEY)),),
+            "exporter_data_dir": settings.exporter_data_dir / "demo",
+            "exporter_prices_refresh": False,
+            "exporter_quotas": "active",
+            "supabase_url": None,
+            "supabase_secret_key": None,
+            "exporter_limits_file": settings.exporter_limits_file or LIMITS_FILE,
+            "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
+        }
     )
+    if booked := book_demo_past(settings, SystemClock()):
+        click.echo(f"Its past is invented, too: {formats.count(booked)} requests of the last {DAYS} days.")
+    _run_exporter(settings, is_demo=True)
 
 
 def _terminals() -> list[int]:
@@ -212,7 +215,7 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
 
     for number in _STOPPING:
         signal.signal(number, begin_stop)
-    exporter = Exporter(settings)
+    exporter = Exporter(settings, is_demo=is_demo)
     terminals = _terminals()
 
     def hang_up(*_: object) -> None:

@@ -34,7 +34,7 @@ class Site:
     """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
 
     ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then. ``proxies`` are
-    the names of those that this exporter reads.
+    the names of those that this exporter reads. ``is_demo``: each page says that its figures are invented.
     """
 
     exposition: Exposition
@@ -46,12 +46,14 @@ class Site:
     limits: LimitBoard
     clock: Clock
     access: Access
+    is_demo: bool = False
 
 
 def make_app(site: Site) -> Flask:
     """The WSGI application."""
     app = Flask(__name__, static_folder=None)
     add_filters(app)
+    app.jinja_env.globals["is_demo"] = site.is_demo
 
     @app.before_request
     def check_access() -> None:

@@ -157,6 +157,20 @@ def test_the_demo_shows_invented_figures(arguments: list[str], tmp_path: Path) -
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]
 
 
+def test_a_demo_has_a_month_from_its_first_minute_and_the_same_one_after_a_restart(tmp_path: Path) -> None:
+    totals = []
+    for _ in range(2):
+        with exporter_process(tmp_path, arguments=["demo", "--rate", "0"]) as program:
+            usage = program.get("/api/usage?range=30d&by=provider").json()
+            totals.append(sum(row["requests"] for row in usage["rows"]))
+            assert "Invented figures:" in program.get("/").text
+            assert program.stop() == 0
+        said = [line for line in program.out if "requests of the last 30 days" in line]
+        assert len(said) == (len(totals) == 1)
+    assert totals[0] > 5000
+    assert totals[1] - totals[0] < 500, "but for what the demo proxy had to tell"
+
+
 def test_the_demo_plays_an_upgrade(tmp_path: Path) -> None:
     arguments = ["demo", "--proxy-version", "6.9", "--history-hours", "0", "--upgrade-after", "1", "--upgrade-to", "8"]
     with exporter_process(tmp_path, arguments=arguments, COLLECTOR_INTERVAL_SECONDS="1") as program:
@@ -182,6 +196,7 @@ def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_
     ) as program:
         wait_until(lambda: program.metric("cliproxy_up", proxy="default") == 1)
         assert program.metric("cliproxy_up", proxy="demo") is None
+        assert "nvented" not in program.get("/").text
         assert program.stop() == 0
     assert not any("invented" in line for line in program.out)
 

@@ -44,7 +44,9 @@ class WebBench:
         clock = TurnableClock()
         return cls(Ledger(folder / "ledger.sqlite3", clock=clock, zone=UTC), clock)
 
-    def client(self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = ()) -> FlaskClient:
+    def client(
+        self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = (), is_demo: bool = False
+    ) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
         self.limits = LimitBoard(ledger=self.ledger, labels=labels, clock=self._clock, sources=self.sources)
@@ -76,6 +78,7 @@ class WebBench:
             limits=self.limits,
             clock=self._clock,
             access=Access(token=token, allowed_hosts=allowed_hosts),
+            is_demo=is_demo,
         )
         return make_app(site).test_client()
 

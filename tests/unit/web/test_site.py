@@ -166,3 +166,10 @@ def test_an_answer_that_broke_off_tells_prometheus_nothing(web: WebBench) -> Non
     assert next(iter(parts))  # the server was given the body, and could not send it
     parts.close()  # type: ignore[attr-defined] # a server closes what has this method
     assert web.ledger.totals.shown_at_zero(0) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/usage", "/requests", "/usage?range=unknown"])
+def test_each_page_of_a_demo_and_none_of_a_real_proxy_says_that_figures_are_invented(web: WebBench, path: str) -> None:
+    banner = "<strong>Invented figures:</strong> this is the demo."
+    assert banner in web.client(is_demo=True).get(path).text
+    assert "nvented" not in web.client().get(path).text
