@@ -22,7 +22,6 @@ from grafana.generator.parts import (
     over_time,
     properties,
     rows,
-    steps_of,
     thresholds,
     value_words,
     words,
@@ -54,7 +53,6 @@ def build() -> dashboard.Dashboard:
             "CLIProxyAPI: overview",
             UID,
             "What did it cost, what runs out next, is anything wrong?",
-            other=("Limits", "cliproxy-limits"),
         )
         .with_variable(_split_by())
         .with_row(dashboard.Row("What did it cost?"))
@@ -135,11 +133,6 @@ def build() -> dashboard.Dashboard:
             .height(8)
             .span(8)
         )
-        .with_row(dashboard.Row("Is the history in Supabase complete?"))
-        .with_panel(_history().height(6).span(4))
-        .with_panel(_history_complete().height(6).span(4))
-        .with_panel(_not_there().height(6).span(4))
-        .with_panel(_history_errors().height(6).span(12))
     )
 
 
@@ -340,72 +333,3 @@ def _quantiles(title: str, metric: str, meaning: str) -> timeseries.Panel:
         buckets = rate(f"{metric}_bucket", ROUTE, "le")
         panel = panel.with_target(over_time(f"histogram_quantile({quantile}, {buckets})", name, ref))
     return panel
-
-
-# --- is the history in Supabase complete? -----------------------------------------------------------------------------
-
-_NO_HISTORY = "not set up"
-
-
-def _history() -> stat.Panel:
-    state = "cliproxy_exporter_history_state == 1"
-    good = 'cliproxy_exporter_history_state{state=~"ok|catching_up|restoring|starting"} == 1'
-    return (
-        big_number(
-            "History",
-            "The state of the history in Supabase. While it is away or misconfigured records wait in the ledger, and"
-            " nothing is lost.",
-            unit="none",
-            steps=((None, GREEN), (1, RED)),
-        )
-        .color_mode(shapes.BigValueColorMode.BACKGROUND)
-        .text_mode(shapes.BigValueTextMode.NAME)
-        .no_value(_NO_HISTORY)
-        .with_target(now(f"max by (state) (({good}) * 0 or {state})", "{{state}}"))
-    )
-
-
-def _history_complete() -> stat.Panel:
-    moment = "min(last_over_time(cliproxy_exporter_history_last_success_timestamp_seconds[1d]))"
-    return (
-        big_number(
-            "Last complete",
-            "How long ago everything that was booked was in Supabase.",
-            unit="dtdurations",
-            steps=((None, GREEN), (300, ORANGE), (1800, RED)),
-        )
-        .decimals(0)
-        .no_value(_NO_HISTORY)
-        .with_target(now(f"time() - {moment}", "complete"))
-    )
-
-
-def _not_there() -> stat.Panel:
-    return (
-        big_number(
-            "Records not in Supabase",
-            "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the log of"
-            " the exporter has the reason.",
-            unit="short",
-            steps=((None, GREEN), (1000, ORANGE)),
-        )
-        .decimals(0)
-        .no_value(_NO_HISTORY)
-        .with_target(now("sum(cliproxy_exporter_history_backlog_records)", "waiting"))
-        .with_target(now("sum(cliproxy_exporter_history_refused_records)", "refused", "B"))
-        .override_by_name("refused", properties(thresholds=steps_of(((None, GREEN), (1, ORANGE)))))
-    )
-
-
-def _history_errors() -> timeseries.Panel:
-    return (
-        amounts(
-            "Failed calls to Supabase per hour",
-            "By reason. They are made again by themselves; docs/supabase.md tells what to do about each reason.",
-            unit="short",
-        )
-        .no_value("No call failed")
-        .with_target(
-            over_time(f"3600 * {rate('cliproxy_exporter_history_errors_total', '', 'reason')} > 0", "{{reason}}")
-        )
-    )

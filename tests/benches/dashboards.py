@@ -14,7 +14,7 @@ FILES = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 
 EVERYTHING = ".*"
 """What Grafana puts in place of a variable of which All is selected, as ours are configured."""
-BUILT_IN = ("__rate_interval", "__range", "__interval")
+BUILT_IN = ("__rate_interval", "__range", "__interval", "__url_time_range")
 
 # Not $1, which is label_replace's: Grafana leaves alone what is no variable.
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$([A-Za-z_]\w*)|\[\[(\w+)\]\]")

@@ -36,21 +36,45 @@ QUERIES = list(_queries())
 MAY_BE_EMPTY = {
     "cliproxy-overview: annotation Firing alerts": "all is well",
     "cliproxy-limits: annotation Firing alerts": "all is well",
+    "cliproxy-accounts: annotation Firing alerts": "all is well",
+    "cliproxy-trust: annotation Firing alerts": "all is well",
     "cliproxy-overview: Firing alerts: A": "all is well",
     "cliproxy-limits: Early resets: A": "no provider does so in the demo",
     "cliproxy-overview: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
     "cliproxy-limits: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
+    "cliproxy-accounts: Accounts, nearest to exhaustion first: D": "no account cools down at the demo's start",
+    "cliproxy-accounts: Windows, with age and source: E": "no provider refuses without telling the share",
+    "cliproxy-accounts: What providers tell when they are asked: B": "no provider in the demo tells a balance",
+    "cliproxy-accounts: What providers tell when they are asked: C": "accounts are asked one by one",
+    "cliproxy-accounts: What providers tell when they are asked: D": "the same",
+    "cliproxy-accounts: Subscriptions: value of this month against their price: A": "the demo has no plans",
+    "cliproxy-accounts: Subscriptions: value of this month against their price: B": "the same",
+    "cliproxy-accounts: Subscriptions: value of this month against their price: C": "the same",
+    "cliproxy-accounts: What 100 % of a window is worth: A": "an estimate needs more than the demo's first minutes",
+    "cliproxy-accounts: What 100 % of a window is worth: B": "the same",
+    "cliproxy-accounts: What 100 % of a window is worth: C": "the same",
+    "cliproxy-accounts: What 100 % of a window is worth: D": "the same",
+    "cliproxy-accounts: Worth of 100 % over time: A": "the same",
+    "cliproxy-accounts: Windows that shrank or grew: A": "no provider changes a limit in the demo",
     "cliproxy-overview: Unknown billing: A": "the demo's proxy tells the billing of all its accounts",
     "cliproxy-overview: Unknown billing: B": "the same",
     "cliproxy-overview: Unknown billing: C": "the same",
     "cliproxy-overview: Unknown billing per hour, by $by: A": "the same",
-    "cliproxy-overview: History: A": "the demo writes to no Supabase project",
-    "cliproxy-overview: Last complete: A": "the same",
-    "cliproxy-overview: Records not in Supabase: A": "the same",
-    "cliproxy-overview: Records not in Supabase: B": "the same",
-    "cliproxy-overview: Failed calls to Supabase per hour: A": "the same",
+    "cliproxy-trust: Rejected records, by reason: A": "all is well",
+    "cliproxy-trust: Cost per hour, by basis of its price: C": "the demo's proxy tells the billing of all its accounts",
+    "cliproxy-trust: Age of the daily price list: A": "the demo reads no list from elsewhere",
+    "cliproxy-trust: Polls per minute: B": "all is well",
+    "cliproxy-trust: Questions to providers per hour, by result: A": "accounts are asked seldom",
+    "cliproxy-trust: History: A": "the demo writes to no Supabase project",
+    "cliproxy-trust: Last complete: A": "the same",
+    "cliproxy-trust: Records not in Supabase: A": "the same",
+    "cliproxy-trust: Records not in Supabase: B": "the same",
+    "cliproxy-trust: Failed calls to Supabase per hour: A": "the same",
 }
-"""Queries whose answer is rightly empty when all is well. Their figures are tested below."""
+"""Queries whose answer is rightly empty when all is well.
+
+Their figures are tested below, and in ``test_dashboard_figures.py``.
+"""
 
 SCRAPE_SECONDS = 10
 """Of the shipped configuration; what Grafana makes $__rate_interval of."""
@@ -421,7 +445,7 @@ def test_cost_of_unknown_billing_per_hour_is_shown(made_up: tuple[Prometheus, fl
 
 
 def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple[Prometheus, float]) -> None:
-    states = {each.labels["state"]: each.value for each in _ask(made_up, "cliproxy-overview: History: A")}
+    states = {each.labels["state"]: each.value for each in _ask(made_up, "cliproxy-trust: History: A")}
 
     assert states == {"ok": 0, "away": 1}
 
@@ -435,11 +459,11 @@ def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple
     ],
 )
 def test_the_figures_of_the_history(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
-    assert [each.value for each in _ask(made_up, f"cliproxy-overview: {where}")] == [value]
+    assert [each.value for each in _ask(made_up, f"cliproxy-trust: {where}")] == [value]
 
 
 def test_failed_calls_to_supabase_are_shown_by_reason(made_up: tuple[Prometheus, float]) -> None:
-    (failed,) = _ask(made_up, "cliproxy-overview: Failed calls to Supabase per hour: A")
+    (failed,) = _ask(made_up, "cliproxy-trust: Failed calls to Supabase per hour: A")
 
     assert failed.labels == {"reason": "unreachable"}
     assert failed.value == pytest.approx(3600)

@@ -106,7 +106,9 @@ def test_the_schema_finds(name: str, value: dict[str, Any]) -> None:
 
 def test_each_dashboard_has_its_own_uid_and_its_file_is_named_after_it() -> None:
     assert [dashboard.path.stem for dashboard in DASHBOARDS] == [dashboard.uid for dashboard in DASHBOARDS]
-    assert {"cliproxy-overview", "cliproxy-limits"} == {dashboard.uid for dashboard in DASHBOARDS}
+    assert {"cliproxy-overview", "cliproxy-limits", "cliproxy-accounts", "cliproxy-trust"} == {
+        dashboard.uid for dashboard in DASHBOARDS
+    }
 
 
 @each_dashboard
@@ -158,6 +160,33 @@ def test_its_links_lead_to_our_dashboards_and_keep_selection_and_time(dashboard:
 
     assert {link["url"] for link in dashboard.document["links"]} == targets
     assert all(link["includeVars"] and link["keepTime"] for link in dashboard.document["links"])
+
+
+def _links_of_cells(panel: dict[str, Any]) -> Iterator[str]:
+    for override in panel["fieldConfig"]["overrides"]:
+        for found in override["properties"]:
+            if found["id"] == "links":
+                yield from (link["url"] for link in found["value"])
+
+
+@each_dashboard
+def test_a_cell_leads_to_a_dashboard_of_ours_with_a_selection_that_it_has(dashboard: Dashboard) -> None:
+    variables = {each.uid: {variable["name"] for variable in each.variables} for each in DASHBOARDS}
+    for url in (url for panel in dashboard.panels for url in _links_of_cells(panel)):
+        path, _, query = url.partition("?")
+        assert {"${datasource:queryparam}", "${proxy:queryparam}", "${__url_time_range}"} <= set(query.split("&"))
+        (selected,) = re.findall(r"&var-(\w+)=\$\{__value\.text:percentencode\}", query)
+        assert selected in variables[path.removeprefix("/d/")]
+
+
+@pytest.mark.parametrize("label", ["credential"])
+def test_a_name_in_a_table_can_be_clicked(label: str) -> None:
+    """In every table with a column of accounts of ours; that of all limits has rows of no account in particular."""
+    for dashboard in DASHBOARDS:
+        for panel in dashboard.panels:
+            columns = [each["options"].get("renameByName", {}) for each in panel.get("transformations", ())]
+            if any(label in names for names in columns) and panel["title"].startswith(("Accounts", "Windows, ")):
+                assert any(f"var-{label}=" in url for url in _links_of_cells(panel))
 
 
 @each_dashboard
@@ -235,6 +264,36 @@ for _family in FAMILIES:
         _LABELS[f"{_family.name}_bucket"] = {*_family.labels, "le"}
         _COUNTERS |= {f"{_family.name}_{part}" for part in ("bucket", "count", "sum")}
 _OF_PROMETHEUS = {"ALERTS", "up"}
+_IN_NO_PANEL = {
+    "cliproxy_period_requests": "the page and the API show them; panels count requests of the time range",
+    "cliproxy_period_tokens": "the same of tokens",
+    "cliproxy_reasoning_tokens": "a subset of the output tokens, for own queries",
+}
+"""Family → why no dashboard shows it."""
+
+
+def test_every_family_is_in_a_panel_or_has_a_reason_not_to_be() -> None:
+    asked = {
+        selector.name
+        for query in QUERIES
+        if query.kind in ("instant", "range")
+        for expr in _filled(query)
+        for selector, _ in selectors(expr)
+    }
+    shown = {family.name for family in FAMILIES if asked & {family.sample_name, f"{family.name}_bucket"}}
+
+    assert {family.name for family in FAMILIES} - shown == _IN_NO_PANEL.keys()
+
+
+def test_the_books_are_those_that_the_exporter_keeps() -> None:
+    """As the help of the pending records has it."""
+    (pending,) = (family for family in FAMILIES if family.name == "cliproxy_exporter_records_pending")
+    came, _, went = re.search(r"(received .*) (=) (.* pending)", pending.help).groups()  # type: ignore[union-attr]
+    (books,) = (query.expr for query in QUERIES if query.where == "cliproxy-trust: Books: A")
+    signs = re.findall(r"(?:^|([+-]) )sum\(cliproxy_exporter_records_(\w+?)(?:_total)?{", books)
+
+    assert [name for sign, name in signs if sign != "-"] == came.split(" + ")
+    assert [name for sign, name in signs if sign == "-"] == went.split(" + ")
 
 
 @each_query
@@ -261,6 +320,9 @@ def test_a_query_groups_by_labels_that_its_metrics_have(query: Query) -> None:
 @each_query
 def test_a_counter_is_asked_for_its_rate_over_the_interval_that_grafana_chooses(query: Query) -> None:
     if query.kind == "variable":  # lists label values, and no numbers
+        return
+    if query.where == "cliproxy-trust: Books: A":  # which are of one moment, and need no past
+        assert query.kind == "instant"
         return
     for expr in _filled(query):
         for selector, around in selectors(expr):
