@@ -263,8 +263,8 @@ def _told() -> table.Panel:
 def _attempts() -> timeseries.Panel:
     attempts = rate("cliproxy_credential_attempts_total", ACCOUNT, "credential")
     return amounts(
-        "Attempts per hour, by account",
-        "As the proxy counts them, with calls that leave no usage record. Not split by model and client.",
+        "Attempts per hour, by account, all models and clients",
+        "As the proxy counts them, with calls that leave no usage record.",
         unit="short",
     ).with_target(over_time(f"3600 * {attempts} > 0", "{{credential}}"))
 
@@ -273,8 +273,8 @@ def _failed() -> timeseries.Panel:
     failed = rate("cliproxy_failed_requests_total", ATTEMPT, "credential", "code")
     return (
         amounts(
-            "Failed requests per hour, by account and code",
-            "401: the login is no longer valid. 429: too many requests, or a window is used up. Not split by client.",
+            "Failed requests per hour, by account and code, all clients",
+            "401: the login is no longer valid. 429: too many requests, or a window is used up.",
             unit="short",
         )
         .no_value("No request failed")

@@ -86,6 +86,8 @@ def graph(title: str, description: str, *, unit: str) -> timeseries.Panel:
         .line_width(2)
         .fill_opacity(0)
         .show_points(shapes.VisibilityMode.NEVER)
+        # By name, so that a model, account or client has one color in all graphs.
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .span_nulls(900_000)
         .legend(
             common.VizLegendOptions()

@@ -23,9 +23,10 @@ ANY_EXPORTER = "group(cliproxy_exporter_build_info)"
 FIRING = 'ALERTS{alertstate="firing",alertname=~"(?i:cliproxy).+",alertname!~"(?i:.*watchdog)"}'
 
 
-def rate(metric: str, selector: str, *by: str) -> str:
+def rate(metric: str, selector: str, *by: str, offset: str = "") -> str:
     """The sum of the rates per second, for each value of ``by``."""
-    return f"{_sum(*by)}(rate({metric}{{{selector}}}[$__rate_interval]))"
+    moved = f" offset {offset}" if offset else ""
+    return f"{_sum(*by)}(rate({metric}{{{selector}}}[$__rate_interval]{moved}))"
 
 
 def increase(metric: str, selector: str, *by: str) -> str:

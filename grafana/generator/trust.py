@@ -200,8 +200,8 @@ def _unpriced() -> table.Panel:
     requests = increase("cliproxy_unpriced_requests_total", ROUTE, "provider", "model", "reason")
     return (
         listing(
-            "Requests without an exact cost",
-            "In the time range, by reason. Not split by credential and client.",
+            "Requests without an exact cost, all accounts and clients",
+            "In the time range, by reason.",
             unit="short",
         )
         .decimals(0)

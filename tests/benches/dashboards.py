@@ -105,7 +105,7 @@ class Dashboard:
 
 
 def _seconds(interval: str) -> int:
-    return int(interval[:-1]) * {"s": 1, "m": 60, "h": 3600}[interval[-1]]
+    return int(interval[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[interval[-1]]
 
 
 def load() -> list[Dashboard]:

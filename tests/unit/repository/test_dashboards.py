@@ -33,7 +33,7 @@ each_panel = pytest.mark.parametrize(
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE_INTERVAL, RANGE = timedelta(seconds=77), timedelta(seconds=5555)
-_TIMES = {"__rate_interval": "77s", "__range": "5555s"}
+_TIMES = {"__rate_interval": "77s", "__range": "5555s", "__interval": "33s"}
 
 
 def _filled(query: Query) -> Iterator[str]:
@@ -179,14 +179,17 @@ def test_a_cell_leads_to_a_dashboard_of_ours_with_a_selection_that_it_has(dashbo
         assert selected in variables[path.removeprefix("/d/")]
 
 
-@pytest.mark.parametrize("label", ["credential"])
-def test_a_name_in_a_table_can_be_clicked(label: str) -> None:
-    """In every table with a column of accounts of ours; that of all limits has rows of no account in particular."""
-    for dashboard in DASHBOARDS:
-        for panel in dashboard.panels:
-            columns = [each["options"].get("renameByName", {}) for each in panel.get("transformations", ())]
-            if any(label in names for names in columns) and panel["title"].startswith(("Accounts", "Windows, ")):
-                assert any(f"var-{label}=" in url for url in _links_of_cells(panel))
+@each_panel
+def test_a_name_in_a_table_of_accounts_models_or_clients_can_be_clicked(panel: dict[str, Any]) -> None:
+    columns = {
+        title: name
+        for each in panel.get("transformations", ())
+        for name, title in each["options"].get("renameByName", {}).items()
+    }
+    if panel["type"] != "table" or panel["title"] not in {"Accounts", "Models", "Clients"}:
+        return
+    label = columns[panel["title"][:-1]]
+    assert [url for url in _links_of_cells(panel) if f"&var-{label}=" in url]
 
 
 @each_dashboard
@@ -221,6 +224,24 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
 
 
 @each_panel
+def test_a_figure_of_use_that_ignores_the_selected_accounts_or_clients_says_so_in_its_title(
+    panel: dict[str, Any],
+) -> None:
+    asked = {name for target in panel["targets"] for name in re.findall(r"cliproxy_\w+", target["expr"])}
+    for labels in (_LABELS[name] for name in asked if name in _LABELS):
+        if not {"proxy", "provider", "model"} <= labels:
+            continue  # nothing that was used
+        ignored = {label for label in ("credential", "client") if label not in labels}
+        assert all({"credential": "accounts", "client": "clients"}[label] in panel["title"] for label in ignored)
+
+
+@each_panel
+def test_a_name_has_one_color_in_all_graphs(panel: dict[str, Any]) -> None:
+    if panel["type"] == "timeseries":
+        assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "palette-classic-by-name"
+
+
+@each_panel
 def test_a_graph_of_limits_shows_their_thresholds(panel: dict[str, Any]) -> None:
     asked = " ".join(target["expr"] for target in panel["targets"])
     if panel["type"] != "timeseries" or "limit_used_ratio" not in asked:
@@ -231,7 +252,8 @@ def test_a_graph_of_limits_shows_their_thresholds(panel: dict[str, Any]) -> None
 
 @each_panel
 def test_a_big_number_that_may_be_good_or_bad_has_a_color_for_each(panel: dict[str, Any]) -> None:
-    if panel["type"] != "stat" or panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD":
+    an_amount = panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD" or panel["title"] in {"Requests", "Tokens"}
+    if panel["type"] != "stat" or an_amount:
         return
     assert len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
 
