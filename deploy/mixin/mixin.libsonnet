@@ -2,8 +2,10 @@
 // grafana/ of this repository: vendor it as a whole.
 {
   grafanaDashboards+:: {
+    'cliproxy-accounts.json': import '../../grafana/dashboards/cliproxy-accounts.json',
     'cliproxy-limits.json': import '../../grafana/dashboards/cliproxy-limits.json',
     'cliproxy-overview.json': import '../../grafana/dashboards/cliproxy-overview.json',
+    'cliproxy-trust.json': import '../../grafana/dashboards/cliproxy-trust.json',
   },
   prometheusAlerts+:: std.parseYaml(importstr '../../prometheus/rules/alerts.yml'),
   prometheusRules+:: std.parseYaml(importstr '../../prometheus/rules/recording.yml'),

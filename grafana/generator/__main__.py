@@ -5,7 +5,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
 
-from grafana.generator import limits, overview
+from grafana.generator import accounts, limits, overview, trust
 from grafana.generator.document import text_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "dashboards"
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "dashboards"
 
 def builders() -> dict[str, dashboard.Dashboard]:
     """File name → dashboard."""
-    return {f"{each.UID}.json": each.build() for each in (overview, limits)}
+    return {f"{each.UID}.json": each.build() for each in (overview, limits, accounts, trust)}
 
 
 def write(folder: Path) -> None:

@@ -17,7 +17,8 @@ _NOT_OF_A_QUERY_VARIABLE = ("auto", "auto_count", "auto_min")
 def text_of(builder: dashboard.Dashboard) -> str:
     """The JSON of a dashboard."""
     document: dict[str, Any] = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
-    for number, panel in enumerate(document["panels"], start=1):
+    panels = [each for panel in document["panels"] for each in (panel, *(panel.get("panels") or ()))]
+    for number, panel in enumerate(panels, start=1):
         panel["id"] = number
         panel.get("options", {}).pop("footer", None)  # of the old table
     for variable in document["templating"]["list"]:

@@ -12,6 +12,7 @@ from grafana.generator.parts import (
     amounts,
     big_number,
     graph,
+    leads_to,
     listing,
     new_dashboard,
     now,
@@ -47,7 +48,6 @@ def build() -> dashboard.Dashboard:
             "CLIProxyAPI: limits",
             UID,
             "How much of each limit is used, how fast, and when does it run out or reset?",
-            other=("Overview", "cliproxy-overview"),
         )
         .with_row(dashboard.Row("Which limit runs out next?"))
         .with_panel(
@@ -160,6 +160,7 @@ def _accounts() -> table.Panel:
                 ),
             ]
         )
+        .override_by_name("Account", properties(**leads_to("cliproxy-accounts", "credential")))
         .override_by_regexp(
             "^(?!Account).*", properties(custom_cellOptions={"type": "color-background", "mode": "basic"})
         )

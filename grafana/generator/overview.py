@@ -4,6 +4,7 @@ from grafana_foundation_sdk.builders import common, dashboard, stat, table, time
 from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as models
 
+from grafana.generator import cost, usage
 from grafana.generator.limit_table import short_table
 from grafana.generator.parts import (
     GREEN,
@@ -21,8 +22,8 @@ from grafana.generator.parts import (
     only,
     over_time,
     properties,
+    ranking,
     rows,
-    steps_of,
     thresholds,
     value_words,
     words,
@@ -44,7 +45,6 @@ UID = "cliproxy-overview"
 
 _ERROR_STEPS: Steps = ((None, GREEN), (0.1, YELLOW), (0.25, RED))
 _PROXY = 'proxy=~"$proxy"'
-_EITHER = "Money, or the value of a subscription: the proxy did not tell which."
 
 
 def build() -> dashboard.Dashboard:
@@ -54,32 +54,13 @@ def build() -> dashboard.Dashboard:
             "CLIProxyAPI: overview",
             UID,
             "What did it cost, what runs out next, is anything wrong?",
-            other=("Limits", "cliproxy-limits"),
         )
         .with_variable(_split_by())
         .with_row(dashboard.Row("What did it cost?"))
-        .with_panel(_period_cost("Spent", "metered", "What API keys cost: real money.").height(4).span(9))
-        .with_panel(
-            _period_cost(
-                "Subscription value",
-                "subscription",
-                "What the use of accounts with a login would have cost by API key. No money is spent for it, so never"
-                " add it to what was spent.",
-            )
-            .height(4)
-            .span(9)
-        )
-        .with_panel(
-            _period_cost(
-                "Unknown billing",
-                "unknown",
-                f"{_EITHER} A fork that sends no single requests never does.",
-                if_there_is=f'group(cliproxy_period_cost_usd{{{ROUTE},billing="unknown"}})',
-            )
-            .no_value("none")
-            .height(4)
-            .span(6)
-        )
+        .with_panel(cost.of_periods("Spent", "metered", cost.MONEY).height(4).span(8))
+        .with_panel(cost.of_periods("Subscription value", "subscription", cost.VALUE).height(4).span(8))
+        .with_panel(usage.requests().height(4).span(4))
+        .with_panel(usage.tokens().height(4).span(4))
         .with_row(dashboard.Row("What runs out next?"))
         .with_panel(
             short_table(
@@ -98,28 +79,19 @@ def build() -> dashboard.Dashboard:
         .with_panel(_not_booked().height(4).span(4))
         .with_panel(_alerts().height(4).span(8))
         .with_row(dashboard.Row("Where does it go?"))
-        .with_panel(
-            _cost_per_hour("Spent per hour, by $by", "metered", "What API keys cost: real money.").height(8).span(9)
-        )
-        .with_panel(
-            _cost_per_hour(
-                "Subscription value per hour, by $by", "subscription", "What the same use would have cost by API key."
-            )
-            .height(8)
-            .span(9)
-        )
-        .with_panel(
-            _cost_per_hour("Unknown billing per hour, by $by", "unknown", _EITHER)
-            .no_value("No cost of unknown billing")
-            .height(8)
-            .span(6)
-        )
+        .with_panel(cost.per_hour("Spent per hour, by $by", "metered", cost.MONEY).height(8).span(12))
+        .with_panel(cost.per_hour("Subscription value per hour, by $by", "subscription", cost.VALUE).height(8).span(12))
+        .with_panel(cost.by_day("Spent by day, by $by", "metered", cost.MONEY).height(8).span(12))
+        .with_panel(cost.by_day("Subscription value by day, by $by", "subscription", cost.VALUE).height(8).span(12))
+        .with_panel(usage.table_of("model", "Models").height(9).span(8))
+        .with_panel(usage.table_of("credential", "Accounts").height(9).span(8))
+        .with_panel(usage.table_of("client", "Clients").height(9).span(8))
         .with_panel(_tokens().height(8).span(12))
         .with_panel(_cache_hits().height(8).span(12))
         .with_panel(_errors().height(8).span(8))
         .with_panel(
             _quantiles(
-                "How long requests take",
+                "How long requests take, all accounts and clients",
                 "cliproxy_request_duration_seconds",
                 "Duration of successful requests until their end.",
             )
@@ -128,18 +100,24 @@ def build() -> dashboard.Dashboard:
         )
         .with_panel(
             _quantiles(
-                "Time to the first token",
+                "Time to the first token, all accounts and clients",
                 "cliproxy_time_to_first_token_seconds",
                 "How long it takes until an answer begins.",
             )
             .height(8)
             .span(8)
         )
-        .with_row(dashboard.Row("Is the history in Supabase complete?"))
-        .with_panel(_history().height(6).span(4))
-        .with_panel(_history_complete().height(6).span(4))
-        .with_panel(_not_there().height(6).span(4))
-        .with_panel(_history_errors().height(6).span(12))
+        .with_row(
+            dashboard.Row("Is there cost of unknown billing?")
+            .collapsed(True)
+            .with_panel(cost.of_periods("Unknown billing", "unknown", cost.EITHER).no_value("none").height(8).span(8))
+            .with_panel(
+                cost.per_hour("Unknown billing per hour, by $by", "unknown", cost.EITHER)
+                .no_value("No cost of unknown billing")
+                .height(8)
+                .span(16)
+            )
+        )
     )
 
 
@@ -151,31 +129,6 @@ def _split_by() -> dashboard.CustomVariable:
         .values("model,client,credential,provider")
         .current(models.VariableOption(text="model", value="model"))
     )
-
-
-# --- what did it cost? ------------------------------------------------------------------------------------------------
-
-
-def _period_cost(title: str, billing: str, meaning: str, *, if_there_is: str = ANY_EXPORTER) -> stat.Panel:
-    panel = big_number(
-        title,
-        f"{meaning} Days and months begin at midnight in the exporter's time zone, whatever time range is chosen. Not"
-        " split by credential and client: these two selections have no effect here.",
-        unit="currencyUSD",
-    ).decimals(2)
-    for ref, (name, period) in zip(
-        "ABC", (("Today", "today"), ("Yesterday", "yesterday"), ("This month", "month")), strict=True
-    ):
-        cost = f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}})'
-        panel = panel.with_target(now(or_zero(cost, if_there_is=if_there_is), name, ref))
-    return panel
-
-
-def _cost_per_hour(title: str, billing: str, meaning: str) -> timeseries.Panel:
-    spent = rate("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', "$by")
-    return amounts(
-        title, f"{meaning} Each bar is dollars per hour. Choose above what it is split by.", unit="currencyUSD"
-    ).with_target(over_time(f"3600 * {spent} > 0", "{{$by}}"))
 
 
 # --- is anything wrong? -----------------------------------------------------------------------------------------------
@@ -233,9 +186,9 @@ def _failed() -> stat.Panel:
     failed = increase("cliproxy_failed_requests_total", ATTEMPT)
     return (
         big_number(
-            "Failed requests",
+            "Failed requests, all clients",
             "The share of requests that failed in the time range. A request that was tried again elsewhere counts"
-            " twice. Not split by client.",
+            " twice.",
             unit="percentunit",
             steps=_ERROR_STEPS,
         )
@@ -266,7 +219,7 @@ def _alerts() -> table.Panel:
     subject = ("limit", "credential", "scope", "proxy")
     firing = f"max by (alertname, severity, {', '.join(subject)}) ({FIRING})"
     return (
-        listing("Firing alerts", "What Prometheus' alert rules complain about now.", unit="none")
+        listing("Firing alerts, whatever is selected", "What Prometheus' alert rules complain about now.", unit="none")
         .no_value("No alert is firing")
         .with_target(rows(joined_labels(firing, "of", *subject)))
         .with_transformation(only({"alertname": "Alert", "severity": "Severity", "of": "Of"}))
@@ -306,12 +259,13 @@ def _cache_hits() -> timeseries.Panel:
     read = rate("cliproxy_cache_read_tokens_total", SERIES, "provider")
     return (
         graph(
-            "Input read from cache",
+            "Input read from cache, by provider",
             "The share of input tokens that came from the provider's cache, which costs a fraction of new input.",
             unit="percentunit",
         )
         .max(1)
-        .interval("15m")
+        .interval("1h")
+        .legend(ranking())
         .with_target(over_time(share(read, rate("cliproxy_input_tokens_total", SERIES, "provider")), "{{provider}}"))
     )
 
@@ -321,9 +275,9 @@ def _errors() -> timeseries.Panel:
     whole = rate("cliproxy_requests_total", ATTEMPT)
     return (
         amounts(
-            "Failed requests, by code",
-            "The share of all requests that failed, by HTTP status. broken_stream: the answer broke off. Not split by"
-            " client. The dashed lines are 10 % and 25 %.",
+            "Failed requests by code, all clients",
+            "The share of all requests that failed, by HTTP status. broken_stream: the answer broke off. The"
+            " dashed lines are 10 % and 25 %.",
             unit="percentunit",
         )
         .axis_soft_max(0.3)
@@ -335,77 +289,8 @@ def _errors() -> timeseries.Panel:
 
 
 def _quantiles(title: str, metric: str, meaning: str) -> timeseries.Panel:
-    panel = graph(title, f"{meaning} Not split by credential and client.", unit="s").interval("15m")
+    panel = graph(title, meaning, unit="s").interval("15m")
     for ref, (name, quantile) in zip("AB", (("half within", 0.5), ("95 % within", 0.95)), strict=True):
         buckets = rate(f"{metric}_bucket", ROUTE, "le")
         panel = panel.with_target(over_time(f"histogram_quantile({quantile}, {buckets})", name, ref))
     return panel
-
-
-# --- is the history in Supabase complete? -----------------------------------------------------------------------------
-
-_NO_HISTORY = "not set up"
-
-
-def _history() -> stat.Panel:
-    state = "cliproxy_exporter_history_state == 1"
-    good = 'cliproxy_exporter_history_state{state=~"ok|catching_up|restoring|starting"} == 1'
-    return (
-        big_number(
-            "History",
-            "The state of the history in Supabase. While it is away or misconfigured records wait in the ledger, and"
-            " nothing is lost.",
-            unit="none",
-            steps=((None, GREEN), (1, RED)),
-        )
-        .color_mode(shapes.BigValueColorMode.BACKGROUND)
-        .text_mode(shapes.BigValueTextMode.NAME)
-        .no_value(_NO_HISTORY)
-        .with_target(now(f"max by (state) (({good}) * 0 or {state})", "{{state}}"))
-    )
-
-
-def _history_complete() -> stat.Panel:
-    moment = "min(last_over_time(cliproxy_exporter_history_last_success_timestamp_seconds[1d]))"
-    return (
-        big_number(
-            "Last complete",
-            "How long ago everything that was booked was in Supabase.",
-            unit="dtdurations",
-            steps=((None, GREEN), (300, ORANGE), (1800, RED)),
-        )
-        .decimals(0)
-        .no_value(_NO_HISTORY)
-        .with_target(now(f"time() - {moment}", "complete"))
-    )
-
-
-def _not_there() -> stat.Panel:
-    return (
-        big_number(
-            "Records not in Supabase",
-            "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the log of"
-            " the exporter has the reason.",
-            unit="short",
-            steps=((None, GREEN), (1000, ORANGE)),
-        )
-        .decimals(0)
-        .no_value(_NO_HISTORY)
-        .with_target(now("sum(cliproxy_exporter_history_backlog_records)", "waiting"))
-        .with_target(now("sum(cliproxy_exporter_history_refused_records)", "refused", "B"))
-        .override_by_name("refused", properties(thresholds=steps_of(((None, GREEN), (1, ORANGE)))))
-    )
-
-
-def _history_errors() -> timeseries.Panel:
-    return (
-        amounts(
-            "Failed calls to Supabase per hour",
-            "By reason. They are made again by themselves; docs/supabase.md tells what to do about each reason.",
-            unit="short",
-        )
-        .no_value("No call failed")
-        .with_target(
-            over_time(f"3600 * {rate('cliproxy_exporter_history_errors_total', '', 'reason')} > 0", "{{reason}}")
-        )
-    )

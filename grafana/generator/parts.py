@@ -13,6 +13,13 @@ SOURCE = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 GREEN, YELLOW, ORANGE, RED, TEXT = "green", "yellow", "orange", "red", "text"
 TAG = "cliproxy-exporter"
+DASHBOARDS = (
+    ("Overview", "cliproxy-overview"),
+    ("Limits", "cliproxy-limits"),
+    ("Accounts", "cliproxy-accounts"),
+    ("Can I trust it?", "cliproxy-trust"),
+)
+"""Title and uid of each dashboard; each leads to the others."""
 
 Steps = tuple[tuple[float | None, str], ...]
 """From which value on which color; the first has no value."""
@@ -79,6 +86,8 @@ def graph(title: str, description: str, *, unit: str) -> timeseries.Panel:
         .line_width(2)
         .fill_opacity(0)
         .show_points(shapes.VisibilityMode.NEVER)
+        # By name, so that a model, account or client has one color in all graphs.
+        .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .span_nulls(900_000)
         .legend(
             common.VizLegendOptions()
@@ -171,6 +180,12 @@ def steps_of(steps: Steps) -> dict[str, Any]:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
+def leads_to(uid: str, variable: str) -> dict[str, Any]:
+    """A cell that opens a dashboard with the cell's text selected, and the same proxies and time."""
+    selected = f"${{datasource:queryparam}}&${{proxy:queryparam}}&var-{variable}=${{__value.text:percentencode}}"
+    return {"links": [{"title": "${__value.text}", "url": f"/d/{uid}?{selected}&${{__url_time_range}}"}]}
+
+
 def words(**options: tuple[str, str]) -> dict[str, Any]:
     """A value mapping: value → word and color. The value comes after an underscore: ``_1=("up", GREEN)``."""
     return {
@@ -195,10 +210,9 @@ def value_words(**options: tuple[str, str]) -> models.ValueMap:
 # --- dashboards -------------------------------------------------------------------------------------------------------
 
 
-def new_dashboard(title: str, uid: str, description: str, *, other: tuple[str, str]) -> dashboard.Dashboard:
-    """A dashboard with our variables, the annotation of alerts, and a link to the ``other`` one (title, uid)."""
-    other_title, other_uid = other
-    return (
+def new_dashboard(title: str, uid: str, description: str) -> dashboard.Dashboard:
+    """A dashboard with our variables, the annotation of alerts, and links to the others."""
+    made = (
         dashboard.Dashboard(title)
         .uid(uid)
         .description(description)
@@ -219,15 +233,6 @@ def new_dashboard(title: str, uid: str, description: str, *, other: tuple[str, s
             .text_format("{{severity}} {{limit}} {{credential}} {{proxy}}")
             .step("60s")
         )
-        .link(
-            dashboard.DashboardLink(other_title)
-            .type(models.DashboardLinkType.LINK)
-            .url(f"/d/{other_uid}")
-            .icon("dashboard")
-            .tooltip(f"{other_title}, with the same selection and time")
-            .include_vars(True)
-            .keep_time(True)
-        )
         .variables(
             [
                 dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
@@ -238,6 +243,22 @@ def new_dashboard(title: str, uid: str, description: str, *, other: tuple[str, s
                 _choice("client", "Client", 'label_values(cliproxy_requests_total{proxy=~"$proxy"}, client)'),
             ]
         )
+    )
+    for other_title, other_uid in DASHBOARDS:
+        if other_uid != uid:
+            made = made.link(_link(other_title, other_uid))
+    return made
+
+
+def _link(title: str, uid: str) -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink(title)
+        .type(models.DashboardLinkType.LINK)
+        .url(f"/d/{uid}")
+        .icon("dashboard")
+        .tooltip(f"{title}, with the same selection and time")
+        .include_vars(True)
+        .keep_time(True)
     )
 
 

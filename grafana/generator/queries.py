@@ -6,6 +6,8 @@ Only metrics of the exporter are asked, no recorded ones, so that the dashboards
 ROUTE = 'proxy=~"$proxy",provider=~"$provider",model=~"$model"'
 """Selects by the variables, for metrics that know neither credential nor client."""
 ATTEMPT = f'{ROUTE},credential=~"$credential"'
+ACCOUNT = 'proxy=~"$proxy",provider=~"$provider",credential=~"$credential"'
+"""The same for metrics of accounts, which know no model."""
 SERIES = f'{ATTEMPT},client=~"$client"'
 _GLOB = r".*[*?\\[].*"
 LIMIT = f'proxy=~"$proxy|{_GLOB}|",provider=~"$provider|",credential=~"$credential|{_GLOB}|"'
@@ -21,9 +23,10 @@ ANY_EXPORTER = "group(cliproxy_exporter_build_info)"
 FIRING = 'ALERTS{alertstate="firing",alertname=~"(?i:cliproxy).+",alertname!~"(?i:.*watchdog)"}'
 
 
-def rate(metric: str, selector: str, *by: str) -> str:
+def rate(metric: str, selector: str, *by: str, offset: str = "") -> str:
     """The sum of the rates per second, for each value of ``by``."""
-    return f"{_sum(*by)}(rate({metric}{{{selector}}}[$__rate_interval]))"
+    moved = f" offset {offset}" if offset else ""
+    return f"{_sum(*by)}(rate({metric}{{{selector}}}[$__rate_interval]{moved}))"
 
 
 def increase(metric: str, selector: str, *by: str) -> str:
@@ -75,9 +78,12 @@ def reached(severity: str) -> str:
     return f"{USED} >= ignoring (severity) group_right () {threshold}"
 
 
-def per_limit(expr: str, aggregation: str = "max") -> str:
-    """One value for each limit, the same labels for each metric: a table can join them. An empty label says ``all``."""
-    expr = _by_limit(expr, aggregation)
+def per_limit(expr: str, aggregation: str = "max", *more: str) -> str:
+    """One value for each limit, the same labels for each metric: a table can join them. An empty label says ``all``.
+
+    ``more`` are labels that only this metric has.
+    """
+    expr = _by_limit(expr, aggregation, *more)
     for label in _MAY_BE_EMPTY:
         expr = f'label_replace({expr}, "{label}", "all", "{label}", "")'
     return expr
@@ -94,5 +100,5 @@ def joined_labels(expr: str, into: str, *labels: str) -> str:
     return f'label_join({expr}, "{into}", " ", {quoted})'
 
 
-def _by_limit(expr: str, aggregation: str = "max") -> str:
-    return f"{aggregation} by ({', '.join(_LIMIT_LABELS)}) ({expr})"
+def _by_limit(expr: str, aggregation: str = "max", *more: str) -> str:
+    return f"{aggregation} by ({', '.join((*_LIMIT_LABELS, *more))}) ({expr})"

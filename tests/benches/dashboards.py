@@ -14,7 +14,7 @@ FILES = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 
 EVERYTHING = ".*"
 """What Grafana puts in place of a variable of which All is selected, as ours are configured."""
-BUILT_IN = ("__rate_interval", "__range", "__interval")
+BUILT_IN = ("__rate_interval", "__range", "__interval", "__url_time_range")
 
 # Not $1, which is label_replace's: Grafana leaves alone what is no variable.
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$([A-Za-z_]\w*)|\[\[(\w+)\]\]")
@@ -105,7 +105,7 @@ class Dashboard:
 
 
 def _seconds(interval: str) -> int:
-    return int(interval[:-1]) * {"s": 1, "m": 60, "h": 3600}[interval[-1]]
+    return int(interval[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[interval[-1]]
 
 
 def load() -> list[Dashboard]:

@@ -6,9 +6,11 @@ and the servers the export of that day; so both the present and an imported past
 
 import subprocess
 import time
+from calendar import monthrange
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -33,28 +35,54 @@ def _queries() -> Iterator[tuple[Query, dict[str, str]]]:
 
 QUERIES = list(_queries())
 
+_UNKNOWN = "cliproxy-overview: Unknown billing, all accounts and clients"
 MAY_BE_EMPTY = {
     "cliproxy-overview: annotation Firing alerts": "all is well",
     "cliproxy-limits: annotation Firing alerts": "all is well",
-    "cliproxy-overview: Firing alerts: A": "all is well",
+    "cliproxy-accounts: annotation Firing alerts": "all is well",
+    "cliproxy-trust: annotation Firing alerts": "all is well",
+    "cliproxy-overview: Firing alerts, whatever is selected: A": "all is well",
     "cliproxy-limits: Early resets: A": "no provider does so in the demo",
     "cliproxy-overview: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
     "cliproxy-limits: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
-    "cliproxy-overview: Unknown billing: A": "the demo's proxy tells the billing of all its accounts",
-    "cliproxy-overview: Unknown billing: B": "the same",
-    "cliproxy-overview: Unknown billing: C": "the same",
+    "cliproxy-accounts: Accounts, nearest to exhaustion first: D": "no account cools down at the demo's start",
+    "cliproxy-accounts: Windows, with age and source: E": "no provider refuses without telling the share",
+    "cliproxy-accounts: What providers tell when they are asked: B": "no provider in the demo tells a balance",
+    "cliproxy-accounts: What providers tell when they are asked: C": "accounts are asked one by one",
+    "cliproxy-accounts: What providers tell when they are asked: D": "the same",
+    "cliproxy-accounts: Subscriptions: value of this month against their price: A": "the demo has no plans",
+    "cliproxy-accounts: Subscriptions: value of this month against their price: B": "the same",
+    "cliproxy-accounts: Subscriptions: value of this month against their price: C": "the same",
+    "cliproxy-accounts: What 100 % of a window is worth: A": "an estimate needs more than the demo's first minutes",
+    "cliproxy-accounts: What 100 % of a window is worth: B": "the same",
+    "cliproxy-accounts: What 100 % of a window is worth: C": "the same",
+    "cliproxy-accounts: What 100 % of a window is worth: D": "the same",
+    "cliproxy-accounts: Worth of 100 % over time: A": "the same",
+    "cliproxy-accounts: Windows that shrank or grew: A": "no provider changes a limit in the demo",
+    f"{_UNKNOWN}: A": "the demo's proxy tells the billing of all its accounts",
+    f"{_UNKNOWN}: B": "the same",
+    f"{_UNKNOWN}: C": "the same",
+    f"{_UNKNOWN}: D": "the same",
     "cliproxy-overview: Unknown billing per hour, by $by: A": "the same",
-    "cliproxy-overview: History: A": "the demo writes to no Supabase project",
-    "cliproxy-overview: Last complete: A": "the same",
-    "cliproxy-overview: Records not in Supabase: A": "the same",
-    "cliproxy-overview: Records not in Supabase: B": "the same",
-    "cliproxy-overview: Failed calls to Supabase per hour: A": "the same",
+    "cliproxy-trust: Rejected records, by reason: A": "all is well",
+    "cliproxy-trust: Cost per hour, by basis of its price: C": "the demo's proxy tells the billing of all its accounts",
+    "cliproxy-trust: Age of the daily price list: A": "the demo reads no list from elsewhere",
+    "cliproxy-trust: Polls per minute: B": "all is well",
+    "cliproxy-trust: Questions to providers per hour, by result: A": "accounts are asked seldom",
+    "cliproxy-trust: History: A": "the demo writes to no Supabase project",
+    "cliproxy-trust: Last complete: A": "the same",
+    "cliproxy-trust: Records not in Supabase: A": "the same",
+    "cliproxy-trust: Records not in Supabase: B": "the same",
+    "cliproxy-trust: Failed calls to Supabase per hour: A": "the same",
 }
-"""Queries whose answer is rightly empty when all is well. Their figures are tested below."""
+"""Queries whose answer is rightly empty when all is well.
+
+Their figures are tested below, and in ``test_dashboard_figures.py``.
+"""
 
 SCRAPE_SECONDS = 10
 """Of the shipped configuration; what Grafana makes $__rate_interval of."""
-_LIVE = {"__rate_interval": "20s", "__range": "1m"}
+_LIVE = {"__rate_interval": "20s", "__range": "1m", "__interval": "5s"}
 _HOUR = 3600.0
 _IN_EXPORT = {
     "cliproxy_requests_total",
@@ -175,7 +203,11 @@ def test_a_graph_has_an_answer_about_an_imported_past(
     query, values = asked
     start, end = past
     step = max(query.min_step_seconds, 60)
-    times = {"__rate_interval": f"{max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS)}s", "__range": "1d"}
+    times = {
+        "__rate_interval": f"{max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS)}s",
+        "__range": "1d",
+        "__interval": f"{step}s",
+    }
     begin = start - start % step
     series = servers[line].query_range(filled(query.expr, {**values, **times}), start=begin, end=end, step=step)
 
@@ -392,7 +424,7 @@ def test_with_another_proxy_selected_its_limits_and_those_of_all_proxies_are_sho
 
 
 def test_of_the_alerts_only_ours_that_fire_are_shown(made_up: tuple[Prometheus, float]) -> None:
-    (alert,) = _ask(made_up, "cliproxy-overview: Firing alerts: A")
+    (alert,) = _ask(made_up, "cliproxy-overview: Firing alerts, whatever is selected: A")
 
     assert (alert.labels["alertname"], alert.labels["severity"]) == ("CliproxyLimitWarning", "warning")
     assert alert.labels["of"].strip() == "day"
@@ -409,8 +441,17 @@ def test_an_early_reset_is_shown(made_up: tuple[Prometheus, float]) -> None:
 def test_cost_of_unknown_billing_is_shown_where_there_is_some(
     made_up: tuple[Prometheus, float], ref: str, dollars: float
 ) -> None:
-    assert [each.value for each in _ask(made_up, f"cliproxy-overview: Unknown billing: {ref}")] == [dollars]
-    assert _ask(made_up, f"cliproxy-overview: Unknown billing: {ref}", proxy="office") == []
+    assert [each.value for each in _ask(made_up, f"{_UNKNOWN}: {ref}")] == [dollars]
+    assert _ask(made_up, f"{_UNKNOWN}: {ref}", proxy="office") == []
+
+
+def test_the_forecast_of_the_month_goes_on_at_its_pace(made_up: tuple[Prometheus, float]) -> None:
+    _, now = made_up
+    moment = datetime.fromtimestamp(now, UTC)
+    passed = max(moment.day - 1 + moment.hour / 24, 1)
+    (end,) = _ask(made_up, f"{_UNKNOWN}: D")
+
+    assert end.value == pytest.approx(40 * monthrange(moment.year, moment.month)[1] / passed)
 
 
 def test_cost_of_unknown_billing_per_hour_is_shown(made_up: tuple[Prometheus, float]) -> None:
@@ -421,7 +462,7 @@ def test_cost_of_unknown_billing_per_hour_is_shown(made_up: tuple[Prometheus, fl
 
 
 def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple[Prometheus, float]) -> None:
-    states = {each.labels["state"]: each.value for each in _ask(made_up, "cliproxy-overview: History: A")}
+    states = {each.labels["state"]: each.value for each in _ask(made_up, "cliproxy-trust: History: A")}
 
     assert states == {"ok": 0, "away": 1}
 
@@ -435,11 +476,11 @@ def test_the_state_of_the_history_is_shown_and_whether_it_is_good(made_up: tuple
     ],
 )
 def test_the_figures_of_the_history(made_up: tuple[Prometheus, float], where: str, value: float) -> None:
-    assert [each.value for each in _ask(made_up, f"cliproxy-overview: {where}")] == [value]
+    assert [each.value for each in _ask(made_up, f"cliproxy-trust: {where}")] == [value]
 
 
 def test_failed_calls_to_supabase_are_shown_by_reason(made_up: tuple[Prometheus, float]) -> None:
-    (failed,) = _ask(made_up, "cliproxy-overview: Failed calls to Supabase per hour: A")
+    (failed,) = _ask(made_up, "cliproxy-trust: Failed calls to Supabase per hour: A")
 
     assert failed.labels == {"reason": "unreachable"}
     assert failed.value == pytest.approx(3600)

@@ -33,7 +33,7 @@ each_panel = pytest.mark.parametrize(
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE_INTERVAL, RANGE = timedelta(seconds=77), timedelta(seconds=5555)
-_TIMES = {"__rate_interval": "77s", "__range": "5555s"}
+_TIMES = {"__rate_interval": "77s", "__range": "5555s", "__interval": "33s"}
 
 
 def _filled(query: Query) -> Iterator[str]:
@@ -106,7 +106,9 @@ def test_the_schema_finds(name: str, value: dict[str, Any]) -> None:
 
 def test_each_dashboard_has_its_own_uid_and_its_file_is_named_after_it() -> None:
     assert [dashboard.path.stem for dashboard in DASHBOARDS] == [dashboard.uid for dashboard in DASHBOARDS]
-    assert {"cliproxy-overview", "cliproxy-limits"} == {dashboard.uid for dashboard in DASHBOARDS}
+    assert {"cliproxy-overview", "cliproxy-limits", "cliproxy-accounts", "cliproxy-trust"} == {
+        dashboard.uid for dashboard in DASHBOARDS
+    }
 
 
 @each_dashboard
@@ -160,6 +162,36 @@ def test_its_links_lead_to_our_dashboards_and_keep_selection_and_time(dashboard:
     assert all(link["includeVars"] and link["keepTime"] for link in dashboard.document["links"])
 
 
+def _links_of_cells(panel: dict[str, Any]) -> Iterator[str]:
+    for override in panel["fieldConfig"]["overrides"]:
+        for found in override["properties"]:
+            if found["id"] == "links":
+                yield from (link["url"] for link in found["value"])
+
+
+@each_dashboard
+def test_a_cell_leads_to_a_dashboard_of_ours_with_a_selection_that_it_has(dashboard: Dashboard) -> None:
+    variables = {each.uid: {variable["name"] for variable in each.variables} for each in DASHBOARDS}
+    for url in (url for panel in dashboard.panels for url in _links_of_cells(panel)):
+        path, _, query = url.partition("?")
+        assert {"${datasource:queryparam}", "${proxy:queryparam}", "${__url_time_range}"} <= set(query.split("&"))
+        (selected,) = re.findall(r"&var-(\w+)=\$\{__value\.text:percentencode\}", query)
+        assert selected in variables[path.removeprefix("/d/")]
+
+
+@each_panel
+def test_a_name_in_a_table_of_accounts_models_or_clients_can_be_clicked(panel: dict[str, Any]) -> None:
+    columns = {
+        title: name
+        for each in panel.get("transformations", ())
+        for name, title in each["options"].get("renameByName", {}).items()
+    }
+    if panel["type"] != "table" or panel["title"] not in {"Accounts", "Models", "Clients"}:
+        return
+    label = columns[panel["title"][:-1]]
+    assert [url for url in _links_of_cells(panel) if f"&var-{label}=" in url]
+
+
 @each_dashboard
 def test_firing_alerts_are_marked_in_its_graphs(dashboard: Dashboard) -> None:
     (annotation,) = dashboard.document["annotations"]["list"]
@@ -192,6 +224,24 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
 
 
 @each_panel
+def test_a_figure_of_use_that_ignores_the_selected_accounts_or_clients_says_so_in_its_title(
+    panel: dict[str, Any],
+) -> None:
+    asked = {name for target in panel["targets"] for name in re.findall(r"cliproxy_\w+", target["expr"])}
+    for labels in (_LABELS[name] for name in asked if name in _LABELS):
+        if not {"proxy", "provider", "model"} <= labels:
+            continue  # nothing that was used
+        ignored = {label for label in ("credential", "client") if label not in labels}
+        assert all({"credential": "accounts", "client": "clients"}[label] in panel["title"] for label in ignored)
+
+
+@each_panel
+def test_a_name_has_one_color_in_all_graphs(panel: dict[str, Any]) -> None:
+    if panel["type"] == "timeseries":
+        assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "palette-classic-by-name"
+
+
+@each_panel
 def test_a_graph_of_limits_shows_their_thresholds(panel: dict[str, Any]) -> None:
     asked = " ".join(target["expr"] for target in panel["targets"])
     if panel["type"] != "timeseries" or "limit_used_ratio" not in asked:
@@ -202,7 +252,8 @@ def test_a_graph_of_limits_shows_their_thresholds(panel: dict[str, Any]) -> None
 
 @each_panel
 def test_a_big_number_that_may_be_good_or_bad_has_a_color_for_each(panel: dict[str, Any]) -> None:
-    if panel["type"] != "stat" or panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD":
+    an_amount = panel["fieldConfig"]["defaults"]["unit"] == "currencyUSD" or panel["title"] in {"Requests", "Tokens"}
+    if panel["type"] != "stat" or an_amount:
         return
     assert len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
 
@@ -235,6 +286,36 @@ for _family in FAMILIES:
         _LABELS[f"{_family.name}_bucket"] = {*_family.labels, "le"}
         _COUNTERS |= {f"{_family.name}_{part}" for part in ("bucket", "count", "sum")}
 _OF_PROMETHEUS = {"ALERTS", "up"}
+_IN_NO_PANEL = {
+    "cliproxy_period_requests": "the page and the API show them; panels count requests of the time range",
+    "cliproxy_period_tokens": "the same of tokens",
+    "cliproxy_reasoning_tokens": "a subset of the output tokens, for own queries",
+}
+"""Family → why no dashboard shows it."""
+
+
+def test_every_family_is_in_a_panel_or_has_a_reason_not_to_be() -> None:
+    asked = {
+        selector.name
+        for query in QUERIES
+        if query.kind in ("instant", "range")
+        for expr in _filled(query)
+        for selector, _ in selectors(expr)
+    }
+    shown = {family.name for family in FAMILIES if asked & {family.sample_name, f"{family.name}_bucket"}}
+
+    assert {family.name for family in FAMILIES} - shown == _IN_NO_PANEL.keys()
+
+
+def test_the_books_are_those_that_the_exporter_keeps() -> None:
+    """As the help of the pending records has it."""
+    (pending,) = (family for family in FAMILIES if family.name == "cliproxy_exporter_records_pending")
+    came, _, went = re.search(r"(received .*) (=) (.* pending)", pending.help).groups()  # type: ignore[union-attr]
+    (books,) = (query.expr for query in QUERIES if query.where == "cliproxy-trust: Books: A")
+    signs = re.findall(r"(?:^|([+-]) )sum\(cliproxy_exporter_records_(\w+?)(?:_total)?{", books)
+
+    assert [name for sign, name in signs if sign != "-"] == came.split(" + ")
+    assert [name for sign, name in signs if sign == "-"] == went.split(" + ")
 
 
 @each_query
@@ -261,6 +342,9 @@ def test_a_query_groups_by_labels_that_its_metrics_have(query: Query) -> None:
 @each_query
 def test_a_counter_is_asked_for_its_rate_over_the_interval_that_grafana_chooses(query: Query) -> None:
     if query.kind == "variable":  # lists label values, and no numbers
+        return
+    if query.where == "cliproxy-trust: Books: A":  # which are of one moment, and need no past
+        assert query.kind == "instant"
         return
     for expr in _filled(query):
         for selector, around in selectors(expr):

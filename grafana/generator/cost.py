@@ -1,0 +1,66 @@
+"""What use costs: now, by hour and by day. Money and the value of subscriptions are never added up."""
+
+from grafana_foundation_sdk.builders import stat, timeseries
+
+from grafana.generator.parts import amounts, big_number, now, over_time
+from grafana.generator.queries import ANY_EXPORTER, ROUTE, SERIES, or_zero, rate
+
+MONEY = "What API keys cost: real money."
+VALUE = "What the use of accounts with a login would have cost by API key. No money is spent for it."
+EITHER = (
+    "Money, or the value of a subscription: the proxy did not tell which. A fork that sends no single requests never"
+    " does."
+)
+_OF_THE_MONTH = "days_in_month() / clamp_min(day_of_month() - 1 + hour() / 24, 1)"
+"""A month over what has passed of it, by UTC, and never by less than a day."""
+
+
+def of_periods(title: str, billing: str, meaning: str) -> stat.Panel:
+    """Today, yesterday, this month so far and at its end; of unknown billing only where there is any."""
+    panel = big_number(
+        f"{title}, all accounts and clients",
+        f"{meaning} Days and months begin at midnight in the exporter's time zone, whatever time range is chosen."
+        " Month's end is a forecast at the pace of this month so far; it says little in its first days.",
+        unit="currencyUSD",
+    ).decimals(2)
+
+    def cost(period: str) -> str:
+        return f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}})'
+
+    there = f'group(cliproxy_period_cost_usd{{{ROUTE},billing="unknown"}})' if billing == "unknown" else ANY_EXPORTER
+    for ref, (name, expr) in zip(
+        "ABCD",
+        (
+            ("Today", cost("today")),
+            ("Yesterday", cost("yesterday")),
+            ("This month", cost("month")),
+            ("Month's end", f"{cost('month')} * {_OF_THE_MONTH}"),
+        ),
+        strict=True,
+    ):
+        panel = panel.with_target(now(or_zero(expr, if_there_is=there), name, ref))
+    return panel
+
+
+def per_hour(title: str, billing: str, meaning: str) -> timeseries.Panel:
+    """Bars of the chosen time range."""
+    spent = rate("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', "$by")
+    return amounts(
+        title, f"{meaning} Each bar is dollars per hour. Choose above what it is split by.", unit="currencyUSD"
+    ).with_target(over_time(f"3600 * {spent} > 0", "{{$by}}"))
+
+
+def by_day(title: str, billing: str, meaning: str) -> timeseries.Panel:
+    """A bar for each of the last 30 days, at the day's begin: a rate looks back, so that of the next day is taken."""
+    spent = rate("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', "$by", offset="-$__interval")
+    return (
+        amounts(
+            title,
+            f"{meaning} The last 30 days, whatever time range is chosen; the last bar is today so far. Days begin at"
+            " midnight in the time zone of the dashboard.",
+            unit="currencyUSD",
+        )
+        .interval("1d")
+        .time_from("30d")
+        .with_target(over_time(f"86400 * {spent} > 0", "{{$by}}"))
+    )

@@ -1,0 +1,205 @@
+"""The figures of the dashboards about accounts and trust, of made-up series on real Prometheus servers."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from tests.benches.dashboards import filled, load
+from tests.benches.past import import_past
+from tests.stack.monitoring import VERSION_LINES, Prometheus, Sample, binaries_of, run_prometheus
+
+_HOUR = 3600.0
+_ALICE = 'proxy="home",provider="claude",credential="alice"'
+_BOB = 'proxy="home",provider="codex",credential="bob"'
+_KEY = 'proxy="home",provider="gemini",credential="key"'
+_WEEK = f'{_ALICE},limit="7d",kind="provider",scope="",window="7d",unit="share"'
+_GAUGES: Mapping[str, Mapping[str, float]] = {
+    "cliproxy_credential_info": {
+        f'{_ALICE},auth_index="1",plan="max-20x",auth_type="oauth"': 1,
+        f'{_BOB},auth_index="2",plan="",auth_type="oauth"': 1,
+        f'{_KEY},auth_index="3",plan="",auth_type="api_key"': 1,
+    },
+    "cliproxy_credential_up": {_ALICE: 1, _BOB: 0},
+    "cliproxy_limit_used_ratio": {_WEEK: 0.7},
+    "cliproxy_limit_inferred": {_WEEK: 1},
+    "cliproxy_limit_source_info": {f'{_WEEK},source="active"': 1},
+    "cliproxy_limit_capacity_usd": {
+        f'{_WEEK},bound="estimate"': 100,
+        f'{_WEEK},bound="low"': 90,
+        f'{_WEEK},bound="high"': 115,
+    },
+    "cliproxy_limit_capacity_tokens": {f'{_WEEK},bound="estimate"': 5e7, f'{_WEEK},bound="low"': 4e7},
+    "cliproxy_plan_price_per_month": {f'{_ALICE},currency="USD"': 200, f'{_BOB},currency="EUR"': 23},
+    "cliproxy_plan_value_usd": {_ALICE: 500, _BOB: 46},
+    "cliproxy_balance_usd": {f'{_BOB},balance="credits"': 12.5},
+    "cliproxy_quota_reset_credits": {_BOB: 2},
+    "cliproxy_quota_elsewhere_ratio": {_ALICE: 0.25},
+    "cliproxy_exporter_build_info": {'instance="a",version="1.0",python="3.12"': 1},
+    "cliproxy_exporter_collector_success": {'instance="a",collector="limits"': 0, 'instance="a",collector="usage"': 1},
+    "cliproxy_exporter_records_pending": {'proxy="home"': 0, 'proxy="office"': 3},
+    "cliproxy_exporter_missed_records_estimate": {'proxy="home"': 7},
+    "cliproxy_exporter_unidentified_requests": {'proxy="home"': 2},
+}
+_MOMENTS = {
+    "cliproxy_credential_retry_timestamp_seconds": {_BOB: 2 * _HOUR, _ALICE: -_HOUR},
+    "cliproxy_limit_observed_timestamp_seconds": {_WEEK: -600.0},
+    "cliproxy_limit_reset_timestamp_seconds": {_WEEK: 24 * _HOUR},
+    "cliproxy_quota_next_fetch_timestamp_seconds": {_ALICE: 300.0},
+    "cliproxy_exporter_price_feed_last_success_timestamp_seconds": {'instance="a"': -5 * _HOUR},
+}
+"""Seconds from now."""
+_CHANGED = 'proxy="home",provider="claude",credential="alice",scope="",window="7d",change="shrank"'
+_COUNTED = {
+    "cliproxy_limit_capacity_changes_total": {_CHANGED: 1.0},
+    "cliproxy_credential_attempts_total": {f'{_BOB},result="failed"': 30.0, f'{_BOB},result="success"': 70.0},
+    "cliproxy_exporter_records_received_total": {'proxy="home"': 100.0, 'proxy="office"': 20.0},
+    "cliproxy_exporter_records_replayed_total": {'proxy="home"': 5.0, 'proxy="office"': 0.0},
+    "cliproxy_exporter_records_booked_total": {'proxy="home"': 90.0, 'proxy="office"': 17.0},
+    "cliproxy_exporter_records_duplicate_total": {'proxy="home"': 4.0, 'proxy="office"': 0.0},
+    "cliproxy_exporter_records_rejected_total": {
+        'proxy="home",reason="no_time"': 10.0,
+        'proxy="home",reason="no_model"': 0.0,
+        'proxy="office",reason="no_time"': 0.0,
+    },
+    "cliproxy_exporter_retention_gaps_total": {'proxy="home"': 2.0},
+    "cliproxy_exporter_restarts_detected_total": {'proxy="home"': 3.0},
+    "cliproxy_exporter_false_starts_total": {'proxy="home"': 1.0},
+}
+"""What was added half an hour ago."""
+_GROWING = {
+    "cliproxy_exporter_poll_failures_total": 'proxy="home",reason="timeout"',
+    "cliproxy_quota_fetches_total": 'proxy="home",provider="claude",result="ok"',
+    "cliproxy_cost_usd_total": 'proxy="home",provider="x",model="m",credential="",client="",basis="default",'
+    'billing="unknown"',
+}
+"""What grows by one a second."""
+
+
+def _exposition(now: float) -> str:
+    times = range(int(now) - 3600, int(now) + 60, 15)
+    lines = []
+    moments = {name: {key: now + value for key, value in series.items()} for name, series in _MOMENTS.items()}
+    for name, series in {**_GAUGES, **moments}.items():
+        lines.append(f"# TYPE {name} gauge")
+        lines.extend(f"{name}{{{labels}}} {value} {when}" for labels, value in series.items() for when in times)
+    for name, series in _COUNTED.items():
+        lines.append(f"# TYPE {name.removesuffix('_total')} counter")
+        lines.extend(
+            f"{name}{{{labels}}} {value * (when > now - 1800)} {when}"
+            for labels, value in series.items()
+            for when in times
+        )
+    for name, labels in _GROWING.items():
+        lines.append(f"# TYPE {name.removesuffix('_total')} counter")
+        lines.extend(f"{name}{{{labels}}} {when - times[0]} {when}" for when in times)
+    return "\n".join([*lines, "# EOF", ""])
+
+
+@dataclass(frozen=True)
+class _Shown:
+    server: Prometheus
+    now: float
+
+    def __call__(self, where: str, **selected: str) -> list[Sample]:
+        """What the panel and query ``uid: panel: ref`` shows, with everything else selected."""
+        (found,) = ((each, query) for each in load() for query in each.queries if query.where == where)
+        dashboard, query = found
+        times = {"__rate_interval": "5m", "__range": "1h", "__interval": "1m"}
+        return self.server.query(filled(query.expr, {**dashboard.selections()[0], **times, **selected}), self.now)
+
+
+@pytest.fixture(scope="module", params=VERSION_LINES)
+def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shown]:
+    workdir, tools, now = tmp_path_factory.mktemp("figures"), binaries_of(request.param), time.time() // 15 * 15 - 600
+    (workdir / "series.om").write_text(_exposition(now))
+    import_past(tools, workdir / "series.om", workdir)
+    with run_prometheus(tools, targets=[], workdir=workdir) as server:
+        yield _Shown(server, now)
+
+
+_ACCOUNTS = "cliproxy-accounts: Accounts, nearest to exhaustion first"
+_WINDOWS = "cliproxy-accounts: Windows, with age and source"
+_TOLD = "cliproxy-accounts: What providers tell when they are asked"
+_PLANS = "cliproxy-accounts: Subscriptions: value of this month against their price"
+_WORTH = "cliproxy-accounts: What 100 % of a window is worth"
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        pytest.param(f"{_ACCOUNTS}: B", {"alice": 1, "bob": 0}, id="usable, of accounts with a login only"),
+        pytest.param(f"{_ACCOUNTS}: D", {"bob": 2 * _HOUR}, id="back in, not of a cooldown that is over"),
+        pytest.param(f"{_ACCOUNTS}: E", {"alice": 0.7}, id="fullest window"),
+        pytest.param(f"{_ACCOUNTS}: G", {"bob": 0.3}, id="failed share of attempts"),
+        pytest.param(f"{_WINDOWS}: B", {"alice": 24 * _HOUR}, id="resets in"),
+        pytest.param(f"{_WINDOWS}: C", {"alice": 600}, id="age"),
+        pytest.param(f"{_WINDOWS}: E", {"alice": 1}, id="refused"),
+        pytest.param(f"{_TOLD}: A", {"alice": 300}, id="asked in"),
+        pytest.param(f"{_TOLD}: B", {"bob": 12.5}, id="balance"),
+        pytest.param(f"{_TOLD}: C", {"bob": 2}, id="reset credits"),
+        pytest.param(f"{_TOLD}: D", {"alice": 0.25}, id="used elsewhere"),
+        pytest.param(f"{_PLANS}: A", {"alice": 200, "bob": 23}, id="price"),
+        pytest.param(f"{_PLANS}: B", {"alice": 500, "bob": 46}, id="value"),
+        pytest.param(f"{_PLANS}: C", {"alice": 2.5}, id="value to price, not of a price in euros"),
+        pytest.param(f"{_WORTH}: A", {"alice": 100}, id="worth of 100 %"),
+        pytest.param(f"{_WORTH}: B", {"alice": 90}, id="worth at least"),
+        pytest.param(f"{_WORTH}: C", {"alice": 115}, id="worth at most"),
+        pytest.param(f"{_WORTH}: D", {"alice": 5e7}, id="tokens"),
+        pytest.param("cliproxy-accounts: Windows that shrank or grew: A", {"alice": 1}, id="shrank"),
+    ],
+)
+def test_the_figures_of_accounts(shown: _Shown, where: str, expected: dict[str, float]) -> None:
+    found = {each.labels["credential"]: each.value for each in shown(where)}
+
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_a_window_is_shown_with_where_its_share_comes_from(shown: _Shown) -> None:
+    assert [each.labels["source"] for each in shown(f"{_WINDOWS}: D")] == ["active"]
+
+
+def test_the_worth_of_a_window_over_time_is_named_after_account_and_window(shown: _Shown) -> None:
+    (series,) = shown("cliproxy-accounts: Worth of 100 % over time: A")
+
+    assert (series.labels["name"].strip(), series.value) == ("claude alice 7d", 100)
+
+
+@pytest.mark.parametrize(
+    ("title", "count"), [("Usable accounts", 1), ("Unusable accounts", 1), ("Accounts cooling down", 1)]
+)
+def test_how_many_accounts_can_be_used(shown: _Shown, title: str, count: int) -> None:
+    assert [each.value for each in shown(f"cliproxy-accounts: {title}: A")] == [count]
+
+
+@pytest.mark.parametrize(("proxy", "lost"), [("office", 0), ("home", 1)])
+def test_the_books_of_a_proxy_show_what_is_nowhere(shown: _Shown, proxy: str, lost: float) -> None:
+    assert [each.value for each in shown("cliproxy-trust: Books: A", proxy=proxy)] == [lost]
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        pytest.param("What may be missing: A", 7, id="never arrived"),
+        pytest.param("What may be missing: B", 2, id="gaps"),
+        pytest.param("What may be missing: C", 3, id="waiting, of all proxies"),
+        pytest.param("What is doubtful: A", 3, id="restarts"),
+        pytest.param("What is doubtful: B", 1, id="false starts"),
+        pytest.param("What is doubtful: C", 2, id="unidentified requests"),
+        pytest.param("Missing parts of a scrape: A", 1, id="missing parts"),
+        pytest.param("Age of the daily price list: A", 5 * _HOUR, id="age of the price list"),
+        pytest.param("Polls per minute: B", 60, id="failed polls"),
+        pytest.param("Questions to providers per hour, by result: A", 3600, id="questions to providers"),
+        pytest.param("Cost per hour, by basis of its price: C", 3600, id="cost of unknown billing"),
+    ],
+)
+def test_the_figures_of_trust(shown: _Shown, where: str, value: float) -> None:
+    assert [each.value for each in shown(f"cliproxy-trust: {where}")] == pytest.approx([value], rel=0.02)
+
+
+def test_rejected_records_are_shown_by_reason(shown: _Shown) -> None:
+    (row,) = shown("cliproxy-trust: Rejected records, by reason: A")
+
+    assert (row.labels["proxy"], row.labels["reason"]) == ("home", "no_time")
+    assert row.value == pytest.approx(10, rel=0.02)
