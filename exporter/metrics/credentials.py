@@ -1,5 +1,7 @@
 """The credentials in the last inventory: built anew at each scrape, so a vanished account vanishes here, too."""
 
+from collections import defaultdict
+
 from prometheus_client import Metric
 
 from exporter.clock import Clock
@@ -7,8 +9,10 @@ from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
+from exporter.limits.pools import room_ms
 from exporter.metrics.family import counter, gauge, samples_of
 from exporter.proxy_status import Statuses
+from exporter.quotas.reading import Reading
 
 _CREDENTIAL = CredentialLabels._fields
 _STATUSES = ("active", "error", "disabled", "other")
@@ -30,6 +34,12 @@ CREDENTIAL_RETRY = gauge(
     _CREDENTIAL,
     "When the proxy will use this account again, while it is cooling down.",
 )
+CREDENTIAL_ROOM = gauge(
+    "cliproxy_credential_room_timestamp_seconds",
+    _CREDENTIAL,
+    "While an account is cooling down: from when on its provider has room for it again, by the last resets of its"
+    " windows. Absent where no reset is known.",
+)
 CREDENTIAL_INFO = gauge(
     "cliproxy_credential_info",
     (*_CREDENTIAL, "auth_index", "plan", "auth_type"),
@@ -46,8 +56,13 @@ CREDENTIAL_ATTEMPTS = counter(
 
 def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
     """State of the credentials in the last inventory."""
-    up, state, retry, info = made = samples_of(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_INFO)
-    now_ms = clock.now() * 1000
+    up, state, retry, room, info = made = samples_of(
+        CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_ROOM, CREDENTIAL_INFO
+    )
+    now_ms = int(clock.now() * 1000)
+    readings: dict[int, list[Reading]] = defaultdict(list)
+    for (id_, _, _), window in ledger.quotas.current(lambda each: ledger.dictionary.resolved(each).id).items():
+        readings[id_].append(window.reading)
     for status in statuses():
         known: set[tuple[str, ...]] = set()
         # One account may have several logins: the one that works is its state.
@@ -72,6 +87,8 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
                 state.add(account.status == value, **key._asdict(), status=value)
             if (until := account.waits_until(now_ms)) is not None:
                 retry.add(until / 1000, **key._asdict())
+                from_ms = room_ms(readings[id_], now_ms)
+                room.add(None if from_ms is None else from_ms / 1000, **key._asdict())
     return [*made]
 
 

@@ -21,13 +21,25 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.scrapers import Scrape
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.board import LimitBoard
-from exporter.metrics import credentials, exporter, history, ledger, limits, periods, polls, proxies, quotas, usage
+from exporter.metrics import (
+    credentials,
+    exporter,
+    history,
+    ledger,
+    limits,
+    periods,
+    polls,
+    pools,
+    proxies,
+    quotas,
+    usage,
+)
 from exporter.metrics.family import families_of
 from exporter.metrics.quotas import NextAsked
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, polls, ledger, history, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, polls, ledger, history, exporter)
 """All there are, in the order of their page."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -111,6 +123,7 @@ class Exposition:
             "reload": lambda: exporter.reload_families(prices, self._limits, self._labels),
             "limits": lambda: limits.limit_families(self._limits),
             "plans": lambda: limits.plan_families(self._limits, labels, statuses),
+            "pools": lambda: pools.pool_families(self._limits, labels, statuses, self._clock),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self._clock),
             "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._next_asked()),

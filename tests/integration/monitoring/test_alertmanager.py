@@ -239,6 +239,8 @@ def test_an_exporter_that_is_away_holds_back_what_is_known_by_it(
                     _for_proxy("CliproxyExporterStalled", "critical"),
                     _for_proxy("CliproxyUsagePublishingOff", "warning"),
                     _for_proxy("CliproxyAnotherConsumer", "warning"),
+                    _for_proxy("CliproxyCredentialCoolsTooLong", "warning"),
+                    _for_proxy("CliproxyPoolNearlyEmpty", "warning"),
                 ],
                 [
                     _for_proxy("CliproxyExporterStalled", "critical", proxy="other"),

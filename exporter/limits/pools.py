@@ -1,0 +1,207 @@
+"""The accounts of one provider at one proxy as a pool: which of them work now, and how long they last together."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Literal, NamedTuple
+
+from exporter.ledger.labels import CredentialLabels, Labels
+from exporter.limits.windows import PROVIDER, SHARE, LimitWindow
+from exporter.proxy_status import ProxyStatus
+from exporter.quotas.reading import Reading
+
+State = Literal["usable", "cooling", "exhausted", "unknown"]
+STATES: tuple[State, ...] = ("usable", "cooling", "exhausted", "unknown")
+
+_FORECAST_MS = 86_400_000
+"""A pace that holds for longer than a day is none that anybody knows."""
+_EMPTY = 1e-9
+"""A share that is less is rounding."""
+
+
+class PoolKey(NamedTuple):
+    """Which pool, by label."""
+
+    proxy: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An account at one moment.
+
+    ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
+    ``windows`` are those that its provider reports and that still run.
+    """
+
+    up: bool
+    retry_ms: int | None = None
+    windows: tuple[LimitWindow, ...] = ()
+
+    @property
+    def state(self) -> State:
+        if self._refills:
+            return "exhausted"
+        if not self.up:
+            return "cooling"
+        return "usable" if self.windows else "unknown"
+
+    @property
+    def back_ms(self) -> int | None:
+        """When one that does not work will again; None where that is not known."""
+        waits = [*self._refills, *([] if self.up else [self.retry_ms])]
+        known = [each for each in waits if each is not None]
+        return max(known) if len(known) == len(waits) else None
+
+    @property
+    def whole(self) -> list[LimitWindow]:
+        """The windows in which every use of the account counts."""
+        return [window for window in self.windows if not window.scope]
+
+    @property
+    def _refills(self) -> list[int | None]:
+        """Resets to wait for: of each used up window of the whole, or the first if all are of parts and used up."""
+        full = [window.reset_ms for window in self.whole if window.used_ratio >= 1]
+        if full or self.whole or not self.windows or any(window.used_ratio < 1 for window in self.windows):
+            return list(full)
+        return [min((window.reset_ms for window in self.windows if window.reset_ms is not None), default=None)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """``accounts`` by state. ``next_back_ms`` is when the first of those that do not work will again, as far as known.
+
+    ``empty_ms`` is when none works any more, if use goes on as in the windows so far: the moment itself if that is so
+    already, None where it is not within a day, or where an account that the proxy uses has windows that nobody knows.
+    """
+
+    accounts: Counter[State]
+    next_back_ms: int | None
+    empty_ms: int | None
+
+
+def pools(
+    windows: Iterable[LimitWindow], labels: Labels, statuses: Iterable[ProxyStatus], *, now_ms: int
+) -> dict[PoolKey, Pool]:
+    """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none."""
+    running: dict[CredentialLabels, list[LimitWindow]] = defaultdict(list)
+    for window in windows:
+        if window.kind == PROVIDER and window.unit == SHARE and (window.reset_ms is None or window.reset_ms > now_ms):
+            running[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
+    members: dict[CredentialLabels, Member] = {}
+    for status in statuses:
+        for id_, account in status.accounts:
+            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
+            up = account.is_up(now_ms)
+            # One account may have several logins: the one that works is its state.
+            if up is not None and not account.disabled and (up or key not in members):
+                members[key] = Member(up, account.waits_until(now_ms), tuple(running[key]))
+    found: dict[PoolKey, list[Member]] = defaultdict(list)
+    for key, member in members.items():
+        found[PoolKey(key.proxy, key.provider)].append(member)
+    return {key: pool_of(each, now_ms=now_ms) for key, each in found.items()}
+
+
+def pool_of(members: Sequence[Member], *, now_ms: int) -> Pool:
+    """These accounts together."""
+    away = [member.back_ms for member in members if member.state in ("cooling", "exhausted")]
+    return Pool(
+        accounts=Counter(member.state for member in members),
+        next_back_ms=min((each for each in away if each is not None), default=None),
+        empty_ms=_empty_ms(members, now_ms),
+    )
+
+
+def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
+    """From when on all windows of an account have room: the last reset of those that were used up or have ended.
+
+    A window that is read anew since then has begun then. None where no reset is known.
+    """
+    moments: list[float] = []
+    for reading in readings:
+        if reading.limit_nano_usd is not None:
+            continue
+        is_full = reading.used_ratio >= 1
+        if reading.ends_ms is None:
+            moments += [inf] if is_full else []
+        elif is_full or reading.ends_ms <= now_ms:
+            moments.append(reading.ends_ms)
+        elif reading.window_seconds is not None:
+            moments.append(reading.ends_ms - reading.window_seconds * 1000)
+    last = max(moments, default=inf)
+    return None if last == inf else int(last)
+
+
+# --- the forecast -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Window:
+    """What is left of a window, 0 to 1, when all of it is there again, in ms from now, and its length in ms."""
+
+    name: str
+    left: float
+    reset: float
+    length: float
+
+
+@dataclass(slots=True)
+class _Account:
+    """From when on it is used, in ms from now, and its windows."""
+
+    used_from: float
+    windows: list[_Window]
+
+    def works(self, at: float) -> bool:
+        return self.used_from <= at and all(window.left > _EMPTY for window in self.windows)
+
+
+def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
+    """Play use and resets forward. All use goes to the accounts that work, in equal parts."""
+    if any(member.state == "unknown" for member in members):
+        return None
+    speeds: dict[str, float] = defaultdict(float)
+    lengths: dict[str, float] = {}
+    for told in (window for member in members for window in member.whole):
+        if told.start_ms is not None and told.reset_ms is not None:
+            length = lengths[told.window] = told.reset_ms - told.start_ms
+            speeds[told.window] += (told.pace(now_ms) or 0.0) / length
+    accounts = [_account(member, lengths, now_ms) for member in members]
+    windows = [window for account in accounts for window in account.windows]
+    at = 0.0
+    while at < _FORECAST_MS:
+        working = [account for account in accounts if account.works(at)]
+        if not working:
+            return now_ms + int(at)
+        used = [window for account in working for window in account.windows if speeds[window.name]]
+        users = Counter(window.name for window in used)
+        shares = {name: speeds[name] / number for name, number in users.items()}
+        step = min(
+            [
+                *(window.left / shares[window.name] for window in used),
+                *(window.reset - at for window in windows),
+                *(account.used_from - at for account in accounts if account.used_from > at),
+            ],
+            default=inf,
+        )
+        at += step
+        for window in used:
+            window.left -= shares[window.name] * step
+        for window in windows:
+            if window.reset <= at:
+                window.left, window.reset = 1.0, at + window.length
+    return None
+
+
+def _account(member: Member, lengths: Mapping[str, float], now_ms: int) -> _Account:
+    used_from = 0.0
+    if member.state in ("cooling", "exhausted"):
+        used_from = inf if member.back_ms is None else float(member.back_ms - now_ms)
+    windows = []
+    for window in member.whole:
+        length = lengths.get(window.window, inf)
+        # One without a reset begins with its next use, or ends earlier than that one would.
+        reset = length if window.reset_ms is None else float(window.reset_ms - now_ms)
+        windows.append(_Window(window.window, max(0.0, 1 - window.used_ratio), reset, length))
+    return _Account(used_from, windows)

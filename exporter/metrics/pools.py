@@ -1,0 +1,40 @@
+"""The accounts of each provider at each proxy as a pool: how many work now, and for how long."""
+
+from prometheus_client import Metric
+
+from exporter.clock import Clock
+from exporter.ledger.labels import Labels
+from exporter.limits.board import LimitBoard
+from exporter.limits.pools import STATES, PoolKey, pools
+from exporter.metrics.family import gauge, samples_of
+from exporter.proxy_status import Statuses
+
+POOL_ACCOUNTS = gauge(
+    "cliproxy_pool_accounts",
+    (*PoolKey._fields, "state"),
+    "Accounts of a provider at a proxy, each in one state. exhausted: a window of all of it is used up; cooling: the"
+    " proxy does not use it for another reason; usable: something is left; unknown: the proxy would use it, and no"
+    " window of it is known. Without API keys and disabled accounts.",
+)
+POOL_NEXT_BACK = gauge(
+    "cliproxy_pool_next_back_timestamp_seconds",
+    PoolKey._fields,
+    "When the first of the exhausted and cooling accounts works again. Absent if there is none, or if that is unknown.",
+)
+POOL_EMPTY = gauge(
+    "cliproxy_pool_empty_timestamp_seconds",
+    PoolKey._fields,
+    "When no account of a provider works any more at the pace of the windows so far, resets included: now if none does."
+    " Absent where that is not within a day, or where an account is unknown.",
+)
+
+
+def pool_families(board: LimitBoard, labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
+    """The pools of the last inventories."""
+    accounts, next_back, empty = made = samples_of(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
+    for key, pool in pools(board.current.windows, labels, statuses(), now_ms=int(clock.now() * 1000)).items():
+        for state in STATES:
+            accounts.add(pool.accounts[state], **key._asdict(), state=state)
+        for moment, at_ms in ((next_back, pool.next_back_ms), (empty, pool.empty_ms)):
+            moment.add(None if at_ms is None else at_ms / 1000, **key._asdict())
+    return [*made]

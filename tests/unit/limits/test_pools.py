@@ -1,0 +1,169 @@
+"""Pools of accounts: their states, when the next one is back, and when all are empty."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.limits.pools import Member, Pool, pool_of, room_ms
+from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
+from exporter.quotas.reading import Reading
+
+_NOW_MS = 1_795_000_000_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+
+def _window(used: float, *, gone: float = 2.0, hours: float = 5.0, scope: str = "") -> LimitWindow:
+    """A window that is ``hours`` long, ``gone`` of which have passed."""
+    return LimitWindow(
+        proxy="p",
+        limit=f"{hours:g}h",
+        kind="provider",
+        provider="claude",
+        credential="alice",
+        scope=scope,
+        window=f"{hours:g}h",
+        unit="share",
+        used_ratio=used,
+        thresholds=DEFAULT_THRESHOLDS,
+        observed_ms=_NOW_MS,
+        start_ms=_NOW_MS - round(gone * _HOUR_MS),
+        reset_ms=_NOW_MS + round((hours - gone) * _HOUR_MS),
+    )
+
+
+def _up(*windows: LimitWindow) -> Member:
+    return Member(up=True, windows=windows)
+
+
+def _cooling(hours: float | None, *windows: LimitWindow) -> Member:
+    retry_ms = None if hours is None else _NOW_MS + round(hours * _HOUR_MS)
+    return Member(up=False, retry_ms=retry_ms, windows=windows)
+
+
+def _pool(*members: Member) -> Pool:
+    return pool_of(members, now_ms=_NOW_MS)
+
+
+def _hours(moment_ms: int | None) -> float | None:
+    return None if moment_ms is None else round((moment_ms - _NOW_MS) / _HOUR_MS, 3)
+
+
+_UNSTARTED = replace(_window(0.0), start_ms=None, reset_ms=None)
+_STUCK = replace(_window(1.0), start_ms=None, reset_ms=None)
+
+
+@pytest.mark.parametrize(
+    ("member", "state", "back"),
+    [
+        pytest.param(_up(_window(0.999)), "usable", None, id="some is left"),
+        pytest.param(_up(_UNSTARTED), "usable", None, id="all is left"),
+        pytest.param(_up(), "unknown", None, id="no window is known"),
+        pytest.param(_cooling(1), "cooling", 1, id="the proxy waits"),
+        pytest.param(_cooling(None), "cooling", None, id="the proxy does not say until when"),
+        pytest.param(_up(_window(1.0)), "exhausted", 3, id="a window is used up"),
+        pytest.param(_up(_STUCK), "exhausted", None, id="used up with a reset that nobody knows"),
+        pytest.param(_up(_window(1.0), _window(1.1, hours=168)), "exhausted", 166, id="the last of two resets"),
+        pytest.param(_cooling(4, _window(1.0)), "exhausted", 4, id="the proxy waits longer than the window"),
+        pytest.param(_cooling(None, _window(1.0)), "exhausted", None, id="nobody knows until when it waits"),
+        pytest.param(_up(_window(0.5), _window(1.0, scope="opus")), "usable", None, id="one model's window is used up"),
+        pytest.param(_up(_window(0.5, scope="a"), _window(1.0, scope="b")), "usable", None, id="a part has some left"),
+        pytest.param(_up(_window(1.0, scope="a"), _window(1.0, gone=4, scope="b")), "exhausted", 1, id="no part has"),
+        pytest.param(_up(replace(_STUCK, scope="a")), "exhausted", None, id="no part has, until when nobody knows"),
+    ],
+)
+def test_an_account_is_in_one_state_and_back_when_all_that_it_waits_for_is_over(
+    member: Member, state: str, back: float | None
+) -> None:
+    pool = _pool(member)
+    assert pool.accounts == {state: 1}
+    assert _hours(pool.next_back_ms) == back
+
+
+def test_the_first_of_those_that_do_not_work_is_the_next_one_back() -> None:
+    pool = _pool(_up(_window(0.2)), _cooling(9), _up(_window(1.0)), _cooling(None), _up())
+    assert pool.accounts == {"usable": 1, "cooling": 2, "exhausted": 1, "unknown": 1}
+    assert _hours(pool.next_back_ms) == 3
+
+
+@pytest.mark.parametrize(
+    ("members", "empty"),
+    [
+        # 20 % an hour.
+        pytest.param([_up(_window(0.4))], None, id="lasts until its reset, and then again"),
+        # 40 % an hour: 20 % are left.
+        pytest.param([_up(_window(0.8))], 0.5, id="one account"),
+        # Together 40 % an hour, 120 % are left, and the full ones come back at the same moment.
+        pytest.param([_up(_window(0.8)), _up(_window(0.0))], None, id="the other takes over until the reset"),
+        # 90 % an hour, of two accounts with 10 % left each.
+        pytest.param([_up(_window(0.9)), _up(_window(0.9))], 0.222, id="two at the same pace"),
+        # 60 % an hour: the first has 10 %, the second 70 %, which is used alone from 20 minutes on.
+        pytest.param([_up(_window(0.9)), _up(_window(0.3))], 1.333, id="the emptier one bears all in the end"),
+        # As before, but a third one is back in an hour with a window that begins then.
+        pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(1, _UNSTARTED)], None, id="one is back in time"),
+        pytest.param([_up(_window(0.9)), _up(_window(0.3)), _cooling(2, _UNSTARTED)], 1.333, id="one is back too late"),
+        pytest.param([_up(_window(0.9)), _cooling(None, _UNSTARTED)], 0.222, id="one that may never be back"),
+        pytest.param([_up(_window(0.9)), _up(_UNSTARTED)], 2.444, id="one that has not begun takes over"),
+        # Of 168 hours 160 are gone and 99 % used: the short window has enough, the long one has not.
+        pytest.param([_up(_window(0.2), _window(0.99, gone=160, hours=168))], 1.616, id="the longer window"),
+        # Too early in its window for a pace.
+        pytest.param([_up(_window(0.05, gone=0.09))], None, id="nothing can be said yet"),
+        pytest.param([_up(_window(0.9)), _up()], None, id="one of which nothing is known"),
+        pytest.param([_up(_window(0.9, scope="opus"))], None, id="windows of parts alone"),
+        pytest.param([_up(_window(1.0))], 0, id="used up"),
+        pytest.param([_cooling(1), _cooling(None), _up(_window(1.0))], 0, id="none works"),
+    ],
+)
+def test_all_are_empty_when_the_last_one_is(members: list[Member], empty: float | None) -> None:
+    assert _hours(_pool(*members).empty_ms) == empty
+
+
+def test_a_day_is_as_far_as_it_looks() -> None:
+    def slow(hours: float) -> Member:
+        """Half of its two weeks was used in so many hours, so the other half lasts as long."""
+        return _up(replace(_window(0.5, gone=hours, hours=336), window="14d"))
+
+    assert _hours(_pool(slow(23.9)).empty_ms) == 23.9
+    assert _pool(slow(24.1)).empty_ms is None
+
+
+# --- room -------------------------------------------------------------------------------------------------------------
+
+_READING = Reading(
+    window="5h",
+    scope="",
+    window_seconds=5 * 3600,
+    used_ratio=1.0,
+    resets_ms=_NOW_MS - _HOUR_MS,
+    status="",
+    observed_ms=_NOW_MS - 3 * _HOUR_MS,
+    inferred=False,
+    source="header",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hours"),
+    [
+        pytest.param({}, -1, id="used up, and over"),
+        pytest.param({"used_ratio": 0.6}, -1, id="over"),
+        pytest.param({"resets_ms": _NOW_MS + _HOUR_MS}, 1, id="used up still"),
+        pytest.param(
+            {"used_ratio": 0.02, "observed_ms": _NOW_MS, "resets_ms": _NOW_MS + 4 * _HOUR_MS}, -1, id="read anew since"
+        ),
+        pytest.param({"resets_ms": None}, None, id="used up without a reset"),
+        pytest.param({"used_ratio": 0.5, "resets_ms": None}, None, id="a part is used, without a reset"),
+        pytest.param({"limit_nano_usd": 1}, None, id="a cap on money"),
+    ],
+)
+def test_a_window_has_room_from_its_reset_on(changes: dict[str, float], hours: float | None) -> None:
+    reading = Reading(**{name: getattr(_READING, name) for name in Reading.__struct_fields__} | changes)
+    assert _hours(room_ms([reading], _NOW_MS)) == hours
+
+
+def test_an_account_has_room_when_the_last_of_its_windows_has() -> None:
+    week = Reading("7d", "", 7 * 86_400, 1.0, _NOW_MS + _DAY_MS, "", _NOW_MS, inferred=False, source="header")
+    unknown = Reading("month", "", None, 1.0, None, "", _NOW_MS, inferred=True, source="header")
+    assert _hours(room_ms([_READING, week], _NOW_MS)) == 24
+    assert room_ms([_READING, unknown], _NOW_MS) is None
+    assert room_ms([], _NOW_MS) is None

@@ -1,0 +1,84 @@
+"""The pools of accounts, and when a cooling account has room again, in a scrape over a real ledger."""
+
+import re
+
+import pytest
+
+from exporter.normalize.credentials import Account
+from exporter.proxy_status import ProxyStatus
+from exporter.quotas.reading import Reading
+from tests.unit.metrics.conftest import Bench, account
+
+_HOUR_MS = 3_600_000
+
+
+def _reading(bench: Bench, used: float, *, resets: float) -> Reading:
+    """A window of 5 hours that is reset in so many hours, read an hour ago."""
+    now_ms = int(bench.clock.now() * 1000)
+    resets_ms = now_ms + round(resets * _HOUR_MS)
+    return Reading("5h", "", 5 * 3600, used, resets_ms, "", now_ms - _HOUR_MS, inferred=False, source="auth_files")
+
+
+def _retry_ms(bench: Bench, hours: float) -> int:
+    return int(bench.clock.now() * 1000) + round(hours * _HOUR_MS)
+
+
+def _samples(bench: Bench, *accounts: Account) -> dict[str, float]:
+    """What a scrape says of pools and room after an inventory: times in hours from now, states without a 0."""
+    taken = bench.ledger.take_inventory("p", accounts)
+    bench.statuses = [ProxyStatus(name="p", accounts=taken)]
+    bench.limits.refresh()
+    found: dict[str, float] = {}
+    for name, block, value in re.findall(r"^cliproxy_(pool\w+|credential_room\w+){(.*)} (\S+)$", bench.scrape(), re.M):
+        label = " ".join(re.findall(r'(?:state|provider)="(.*?)"', block))
+        if name == "pool_accounts":
+            found |= {label: float(value)} if float(value) else {}
+        else:
+            short = name.removesuffix("_timestamp_seconds")
+            found[f"{short} {label}"] = round((float(value) - bench.clock.now()) / 3600, 2)
+    return found
+
+
+def test_a_pool_is_the_accounts_of_a_provider_that_may_work(bench: Bench) -> None:
+    assert _samples(
+        bench,
+        account("a.json", status="active", readings=(_reading(bench, 0.9, resets=2),)),
+        account("b.json", status="active", readings=(_reading(bench, 1.0, resets=3),)),
+        account("c.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 1)),
+        account("d.json", status="disabled", disabled=True),
+        account("e.json", provider="codex", status="active"),
+        account("key", status=None),
+    ) == {
+        "claude usable": 1,
+        "claude exhausted": 1,
+        "claude cooling": 1,
+        "codex unknown": 1,
+        "pool_next_back claude": 1,
+        # 90 % in 3 hours and 100 % in 2: 10 % last for 8 minutes.
+        "pool_empty claude": 0.12,
+    }
+
+
+def test_a_window_that_ends_is_no_longer_known_and_the_next_moment_says_so(bench: Bench) -> None:
+    listed = account("a.json", status="active", readings=(_reading(bench, 1.0, resets=0.5),))
+    assert _samples(bench, listed) == {"claude exhausted": 1, "pool_next_back claude": 0.5, "pool_empty claude": 0}
+    bench.clock.jump(1801)
+    text = bench.scrape()
+    assert 'state="unknown"} 1.0' in text
+    assert "cliproxy_pool_empty_timestamp_seconds{" not in text
+
+
+def test_a_cooling_account_has_room_from_the_reset_of_its_window_on_even_after_it(bench: Bench) -> None:
+    reading = _reading(bench, 1.0, resets=0.5)
+    listed = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 9), readings=(reading,))
+    assert _samples(bench, listed)["credential_room claude"] == 0.5
+    bench.clock.jump(2 * 3600)
+    assert _samples(bench, listed)["credential_room claude"] == -1.5
+
+
+def test_of_two_logins_of_one_account_the_one_that_works_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    cooling = account("a.json", status="error", unavailable=True, retry_ms=_retry_ms(bench, 1))
+    working = account("b.json", status="active")
+    monkeypatch.setattr(bench.labels, "credential", lambda _: "one")
+    assert _samples(bench, working, cooling) == {"claude unknown": 1}
+    assert _samples(bench, cooling, working) == {"claude unknown": 1}
