@@ -1,9 +1,5 @@
-"""The status page in a real browser: every state, on a desk and on a phone, by day and by night.
+"""The status page in a real browser: every state, on a desk and on a phone, by day and by night."""
 
-``TEST_PICTURES`` names a folder for pictures of what is seen without scrolling, such as those in ``docs/images/``.
-"""
-
-import os
 import re
 import time
 from collections import Counter
@@ -168,10 +164,7 @@ def test_a_page_is_readable_and_quiet(
 ) -> None:
     with opened(browser, start(state).web.url, width=width, scheme=scheme) as seen:
         page = seen.page
-        name = f"{state.replace(' ', '-')}-{'phone' if width == 390 else 'desk'}-{scheme}"
-        picture(page, tmp_path / f"{name}.png", full_page=True)
-        if folder := os.environ.get("TEST_PICTURES"):  # those of the documentation: what is seen without scrolling
-            picture(page, Path(folder) / f"{name}.png")
+        picture(page, tmp_path / "page.png", full_page=True)
 
         expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"

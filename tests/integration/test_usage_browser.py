@@ -1,9 +1,5 @@
-"""The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard.
+"""The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard."""
 
-``TEST_PICTURES`` names a folder for pictures of what is seen without scrolling, such as those in ``docs/images/``.
-"""
-
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -88,8 +84,6 @@ def test_a_page_is_readable_and_quiet(
     with opened(browser, f"{busy.web.url}{path}", width=width, scheme=scheme) as seen:
         page = seen.page
         picture(page, tmp_path / "page.png", full_page=True)
-        if path == "/usage" and (folder := os.environ.get("TEST_PICTURES")):  # those of the documentation
-            picture(page, Path(folder) / f"usage-{'phone' if width == 390 else 'desk'}-{scheme}.png")
 
         expect(page.locator("tbody tr").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"

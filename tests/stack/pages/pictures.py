@@ -1,0 +1,64 @@
+"""``make pictures``: takes the pictures of pages in ``docs/images/`` from the demo, as a visitor sees it.
+
+``pages.json`` beside them says from which templates they were taken, so that a test can tell old ones.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
+from tests.stack.pages.browser import opened, picture, run_chromium
+from tests.stack.running import Process, exporter_process
+from tests.stack.waiting import wait_until
+
+_ROOT = Path(__file__).resolve().parents[3]
+_TEMPLATES = _ROOT / "exporter" / "web" / "templates"
+FOLDER = _ROOT / "docs" / "images"
+RECORD = FOLDER / "pages.json"
+
+_USED = "cliproxy_limit_used_ratio"
+_Scheme = Literal["light", "dark"]
+_OF_DEMO: dict[str, tuple[str, int, _Scheme]] = {
+    "busy-desk-light.png": ("/", 1280, "light"),
+    "busy-phone-dark.png": ("/", 390, "dark"),
+    "usage-desk-light.png": ("/usage", 1280, "light"),
+}
+_OF_REFUSAL: dict[str, tuple[str, int, _Scheme]] = {"key-refused-desk-dark.png": ("/", 1280, "dark")}
+
+
+def of_today() -> dict[str, str]:
+    """What ``pages.json`` says if the pictures are of the pages as they are now."""
+    templates = b"".join(path.read_bytes() for path in sorted(_TEMPLATES.iterdir()))
+    pictures = {name: (FOLDER / name).read_bytes() for name in sorted(_OF_DEMO | _OF_REFUSAL)}
+    parts = {"templates": templates, **pictures}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
+
+
+def take_all() -> None:
+    """Take all pictures, and write down what they are of."""
+    _take(["demo", "--seed", "3"], _OF_DEMO, lambda demo: bool(demo.metric(_USED, kind="provider", provider="xai")))
+    with DemoServer(DemoProxy(key="another-key")) as server:
+        _take(["demo", f"--proxy-url={server.url}"], _OF_REFUSAL, lambda demo: demo.metric("cliproxy_up") == 0)
+    RECORD.write_text(json.dumps(of_today(), indent=2) + "\n", encoding="utf-8")
+
+
+def _take(
+    arguments: list[str], pictures: dict[str, tuple[str, int, _Scheme]], is_ready: Callable[[Process], bool]
+) -> None:
+    """Pictures of what is seen without scrolling, once the demo ``is_ready``."""
+    with TemporaryDirectory() as folder, exporter_process(Path(folder), arguments=arguments) as exporter:
+        wait_until(lambda: is_ready(exporter))
+        with run_chromium() as browser:
+            for name, (path, width, scheme) in pictures.items():
+                with opened(browser, f"{exporter.url}{path}", width=width, scheme=scheme) as seen:
+                    picture(seen.page, FOLDER / name)
+        exporter.stop()
+
+
+if __name__ == "__main__":
+    take_all()

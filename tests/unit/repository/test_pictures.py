@@ -1,0 +1,17 @@
+"""The pictures of the documentation show the pages as they are."""
+
+import json
+
+from tests.stack.pages.pictures import FOLDER, RECORD, of_today
+
+
+def test_the_pictures_are_of_todays_pages() -> None:
+    recorded = json.loads(RECORD.read_text(encoding="utf-8"))
+
+    assert recorded == of_today(), "the pages have changed, or a picture was replaced by hand: run make pictures"
+
+
+def test_each_picture_of_a_page_is_taken_by_the_command() -> None:
+    pages = {path.name for path in FOLDER.glob("*.png") if not path.name.startswith("dashboard-")}
+
+    assert pages == json.loads(RECORD.read_text(encoding="utf-8")).keys() - {"templates"}
