@@ -236,7 +236,8 @@ def new_dashboard(title: str, uid: str, description: str) -> dashboard.Dashboard
         .variables(
             [
                 dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-                _choice("proxy", "Proxy", "label_values(cliproxy_up, proxy)"),
+                # Each of our series about a proxy names it; a plugin's series of the same names do not.
+                _choice("proxy", "Proxy", 'label_values(cliproxy_up{proxy!=""}, proxy)').all_value(".+"),
                 _choice("provider", "Provider", 'label_values(cliproxy_requests_total{proxy=~"$proxy"}, provider)'),
                 _choice("model", "Model", _of_provider("model")),
                 _choice("credential", "Credential", _of_provider("credential")),

@@ -12,8 +12,6 @@ import promql_parser
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 
-EVERYTHING = ".*"
-"""What Grafana puts in place of a variable of which All is selected, as ours are configured."""
 BUILT_IN = ("__rate_interval", "__range", "__interval", "__url_time_range")
 
 # Not $1, which is label_replace's: Grafana leaves alone what is no variable.
@@ -98,7 +96,7 @@ class Dashboard:
 
     def selections(self) -> list[dict[str, str]]:
         """What is put in place of the variables with everything selected; one for each choice of a custom variable."""
-        everything = {variable["name"]: EVERYTHING for variable in self.variables}
+        everything = {variable["name"]: variable.get("allValue", "") for variable in self.variables}
         custom = [variable for variable in self.variables if variable["type"] == "custom"]
         choices = [{}] if not custom else [{custom[0]["name"]: value} for value in custom[0]["query"].split(",")]
         return [{**everything, **choice} for choice in choices]

@@ -14,6 +14,8 @@ _HOUR = 3600.0
 _ALICE = 'proxy="home",provider="claude",credential="alice"'
 _BOB = 'proxy="home",provider="codex",credential="bob"'
 _KEY = 'proxy="home",provider="gemini",credential="key"'
+_PLUGIN = 'job="plugin"'
+"""Of another exporter, whose metrics have no proxy."""
 _WEEK = f'{_ALICE},limit="7d",kind="provider",scope="",window="7d",unit="share"'
 _GAUGES: Mapping[str, Mapping[str, float]] = {
     "cliproxy_credential_info": {
@@ -21,6 +23,7 @@ _GAUGES: Mapping[str, Mapping[str, float]] = {
         f'{_BOB},auth_index="2",plan="",auth_type="oauth"': 1,
         f'{_KEY},auth_index="3",plan="",auth_type="api_key"': 1,
     },
+    "cliproxy_up": {'proxy="home"': 1, _PLUGIN: 0},
     "cliproxy_credential_up": {_ALICE: 1, _BOB: 0},
     "cliproxy_limit_used_ratio": {_WEEK: 0.7},
     "cliproxy_limit_inferred": {_WEEK: 1},
@@ -66,6 +69,7 @@ _COUNTED = {
     "cliproxy_exporter_retention_gaps_total": {'proxy="home"': 2.0},
     "cliproxy_exporter_restarts_detected_total": {'proxy="home"': 3.0},
     "cliproxy_exporter_false_starts_total": {'proxy="home"': 1.0},
+    "cliproxy_requests_total": {f'{_ALICE},model="m",client="c"': 40.0, f'{_PLUGIN},provider="claude",model="m"': 9e3},
 }
 """What was added half an hour ago."""
 _GROWING = {
@@ -196,6 +200,14 @@ def test_the_books_of_a_proxy_show_what_is_nowhere(shown: _Shown, proxy: str, lo
 )
 def test_the_figures_of_trust(shown: _Shown, where: str, value: float) -> None:
     assert [each.value for each in shown(f"cliproxy-trust: {where}")] == pytest.approx([value], rel=0.02)
+
+
+def test_series_of_another_exporter_with_the_same_names_are_left_out(shown: _Shown) -> None:
+    (requests,) = shown("cliproxy-overview: Requests: A")
+    (read,) = shown("cliproxy-trust: Proxies: C")
+
+    assert requests.value == pytest.approx(40, rel=0.02)
+    assert (read.labels, read.value) == ({"proxy": "home"}, 1)
 
 
 def test_rejected_records_are_shown_by_reason(shown: _Shown) -> None:

@@ -149,7 +149,8 @@ def test_the_data_source_is_chosen_first_and_then_one_or_many_or_all_of_each_kin
     assert names[:6] == ["datasource", "proxy", "provider", "model", "credential", "client"]
     assert dashboard.variables[0]["type"] == "datasource"
     for variable in dashboard.variables[1:6]:
-        assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".*")
+        everything = ".+" if variable["name"] == "proxy" else ".*"
+        assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, everything)
         assert variable["current"]["value"] == "$__all"
         assert variable["datasource"] == SOURCE
 
@@ -325,6 +326,20 @@ def test_a_query_asks_for_metrics_and_labels_that_the_exporter_has(query: Query)
             assert selector.name in _LABELS.keys() | _OF_PROMETHEUS
             if selector.name in _LABELS:
                 assert {matcher.name for matcher in selector.matchers.matchers} <= _LABELS[selector.name]
+
+
+_OTHERS_HAVE = {"cliproxy_up", "cliproxy_requests_total", "cliproxy_request_duration_seconds"}
+"""Names that a plugin within the proxy uses, too, without our label ``proxy``."""
+
+
+@each_query
+def test_a_query_leaves_out_series_of_other_exporters_that_have_the_same_name(query: Query) -> None:
+    for expr in _filled(query):
+        for selector, _ in selectors(expr):
+            if (selector.name or "").removesuffix("_bucket") in _OTHERS_HAVE:
+                matchers = [each for each in selector.matchers.matchers if each.name == "proxy"]
+                with_one = [(promql_parser.MatchOp.Re, ".+")], [(promql_parser.MatchOp.NotEqual, "")]
+                assert [(each.op, each.value) for each in matchers] in with_one
 
 
 @each_query

@@ -106,6 +106,13 @@ def test_the_texts_of_an_alert_ask_for_what_exists(name: str) -> None:
     assert [problem for expr in asked for problem in _problems(expr)] == []
 
 
+@pytest.mark.parametrize("name", ["cliproxy_up", "cliproxy_requests_total", "cliproxy_request_duration_seconds"])
+def test_a_rule_leaves_out_series_of_other_exporters_that_have_the_same_name(name: str) -> None:
+    for rule in _rules():
+        for matchers in re.findall(rf"\b{name}\b(?:_\w+)?({{[^}}]*}})?", rule["expr"]):
+            assert 'proxy!=""' in matchers
+
+
 def test_a_name_that_does_not_exist_is_noticed() -> None:
     assert _problems("rate(cliproxy_requsts_total[5m]) > 0") == ["no metric cliproxy_requsts_total"]
     assert _problems('sum(cliproxy_up{model="x"})') == ["cliproxy_up has no label model"]
