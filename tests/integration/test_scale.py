@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ def test_a_central_server_has_what_the_shipped_one_has(
             ):
                 told = {labels | {("site", "berlin")}: value for labels, value in _found(sender, expr, moment).items()}
                 assert told
-                wait_until(lambda expr=expr: _found(receiver, expr, moment), lambda found, told=told: found == told)
+                wait_until(partial(_found, receiver, expr, moment), told.__eq__)
 
 
 @each_line
@@ -152,6 +153,6 @@ def test_a_central_server_has_what_the_shipped_one_has(
 def test_other_receivers_are_named_in_a_form_that_prometheus_takes(config: str, line: str, tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     file.write_text(config, encoding="utf-8")
-    checking = [binaries_of(line).promtool, "check", "config", "--syntax-only", file]
+    checking = [str(binaries_of(line).promtool), "check", "config", "--syntax-only", str(file)]
     done = subprocess.run(checking, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
