@@ -122,6 +122,7 @@ def _application(program: Program) -> Flask:
     limits = LimitBoard(ledger=ledger, labels=labels, clock=program.clock)
     registry = CollectorRegistry()
     site = Site(
+        proxies=[],
         exposition=Exposition(
             ledger=ledger,
             labels=labels,

@@ -133,6 +133,7 @@ def _everything_it_says(program: Process) -> dict[str, str]:
     paths = [
         "/",
         "/metrics",
+        "/sd",
         "/-/healthy",
         "/-/ready",
         "/api/collector/health",

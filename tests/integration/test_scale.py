@@ -153,6 +153,6 @@ def test_a_central_server_has_what_the_shipped_one_has(
 def test_other_receivers_are_named_in_a_form_that_prometheus_takes(config: str, line: str, tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     file.write_text(config, encoding="utf-8")
-    checking: list[str | Path] = [binaries_of(line).promtool, "check", "config", "--syntax-only", file]
+    checking = [str(binaries_of(line).promtool), "check", "config", "--syntax-only", str(file)]
     done = subprocess.run(checking, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
