@@ -37,16 +37,25 @@ class LimitRow:
 
     @property
     def note(self) -> str:
-        """What tells it from another of that name: whose, of which model, over which time; and how old it is."""
+        """What tells it from another of that name, and how old it is."""
+        return ", ".join(part for part in (self.about, self.age) if part)
+
+    @property
+    def about(self) -> str:
+        """Whose it is, of which model, over which time."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
         unit = "" if self.window.unit == SHARE else self.window.unit
         span = self.window.window
         time = f"per {span}" if span in ("day", "week", "month") else f"{span} window"
         proxy = self.window.proxy if self.names_proxy else ""
+        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy) if part)
+
+    @property
+    def age(self) -> str:
+        """When a provider told it; empty if that was just now."""
         age_ms = self.now_ms - self.window.observed_ms
         is_old = self.window.kind == PROVIDER and age_ms >= _OLD_MS
-        read = f"read {formats.since(age_ms / 1000)}" if is_old else ""
-        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy, read) if part)
+        return f"read {formats.since(age_ms / 1000)}" if is_old else ""
 
     @property
     def level(self) -> Literal["fine", "warning", "critical"]:

@@ -20,11 +20,11 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.limits.plans import plan_values
-from exporter.limits.present import LimitRow, worth_rows
+from exporter.limits.present import LimitRow, WorthRow, worth_rows
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 from exporter.records import Billing
-from exporter.web.credential_states import credential_states
+from exporter.web.credential_states import CredentialState, credential_states
 from exporter.web.overview import Figures, Overview, Spark
 from exporter.web.problems import find_problems
 from exporter.web.rendering import page
@@ -81,6 +81,19 @@ class Page:
             flows = {names[id_]: flow for id_, flow in self.ledger.totals.flows.items()}
         history = self.history()
         credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
+        worth = worth_rows(
+            self.limits.current,
+            plan_values(self.limits.current, self.labels, self.statuses),
+            names_proxy=len(statuses) > 1,
+        )
+        cards = _cards(
+            [
+                LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
+                for window in self.limits.current.nearest_first()[:LONGEST_TABLE]
+            ],
+            [each for each in credentials if each.up is not None],
+            worth,
+        )
         return {
             "refresh_seconds": REFRESH_SECONDS,
             "longest_table": LONGEST_TABLE,
@@ -114,18 +127,9 @@ class Page:
             "spent": _SPENT,
             "brief": _BRIEF,
             "meaning": _MEANING,
-            "limits": _by_owner(
-                [
-                    LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)
-                    for window in self.limits.current.nearest_first()[:LONGEST_TABLE]
-                ]
-            ),
+            "limits": cards,
             "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
-            "worth": worth_rows(
-                self.limits.current,
-                plan_values(self.limits.current, self.labels, self.statuses),
-                names_proxy=len(statuses) > 1,
-            ),
+            "worth": [row for row in worth if row.name not in {card.owner for card in cards}],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
             "without_alias": self.labels.without_alias,
@@ -139,12 +143,30 @@ class Page:
             return None, str(exc)
 
 
-def _by_owner(rows: list[LimitRow]) -> list[tuple[str, list[LimitRow]]]:
-    """The rows of each account or limit together, in the order in which the first of them comes."""
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """The windows of one account, with its state at each proxy and what it is worth; or those of a limit."""
+
+    owner: str
+    rows: list[LimitRow]
+    accounts: list[CredentialState]
+    worth: list[WorthRow]
+
+
+def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[_Card]:
+    """A card for each account or limit, in the order in which the first of its rows comes."""
     owners: dict[str, list[LimitRow]] = {}
     for row in rows:
         owners.setdefault(row.owner, []).append(row)
-    return list(owners.items())
+    return [
+        _Card(
+            owner=owner,
+            rows=own,
+            accounts=[each for each in accounts if each.label == owner],
+            worth=[each for each in worth if each.name == owner],
+        )
+        for owner, own in owners.items()
+    ]
 
 
 def _periods(figures: Figures) -> list[tuple[str, str, Any]]:

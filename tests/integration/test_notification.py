@@ -1,9 +1,10 @@
 """From a request to a notification, in real processes: demo proxy, exporter, Prometheus, Alertmanager, webhook.
 
 A limit crosses its thresholds, and a warning, then a critical alert, arrive with the text that people read. A reset
-resolves them. The exporter dies, and only that arrives.
+resolves them. The exporter dies, and only that arrives. A pool of accounts that is used up arrives, too.
 """
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,30 @@ def test_a_limit_warns_when_the_proxy_is_subscribed_to(tmp_path: Path) -> None:
         warning = stack.next(alertname="CliproxyLimitReached", severity="warning", limit="team")
         assert warning["annotations"]["summary"] == "team: 50% of its requests used"
         assert programs.proxy.counts().pushed == 50
+
+
+def test_a_pool_without_an_account_that_works_is_told(tmp_path: Path) -> None:
+    with running_stack(VERSION_LINES[-1], tmp_path, limits=LIMITS, seconds=SECONDS) as stack:
+        stack.prometheus.wait_for('cliproxy_pool_accounts{provider="claude",state="unknown"} == 2')
+        accounts = [each for each in stack.proxy.accounts if each.provider == "claude" and each.kind == "oauth"]
+        full = {
+            "Anthropic-Ratelimit-Unified-5h-Reset": [str(int(time.time()) + 7200)],
+            "Anthropic-Ratelimit-Unified-5h-Status": ["rejected"],
+            "Anthropic-Ratelimit-Unified-5h-Utilization": ["1.0"],
+        }
+        stack.proxy.enqueue(
+            record_of_now(number, client="sk-demo-client")
+            | {"auth_type": "oauth", "auth_index": stack.proxy.auth_index(account), "response_headers": full}
+            for number, account in enumerate(accounts)
+        )
+        stack.exporter.trigger()
+
+        def told() -> list[dict[str, Any]]:
+            alerts = [alert for posted in stack.hook.received for alert in posted.body["alerts"]]
+            return [alert for alert in alerts if alert["labels"]["alertname"] == "CliproxyPoolNearlyEmpty"]
+
+        (alert, *_) = wait_until(told)
+        assert alert["annotations"]["summary"] == "No claude account of proxy default works"
+        assert alert["annotations"]["description"].startswith(
+            "Accounts by state: 2 exhausted. The next one is back in 1h 59m"
+        )

@@ -26,7 +26,7 @@ def _retry_ms(bench: Bench, hours: float) -> int:
 def _samples(bench: Bench, *accounts: Account) -> dict[str, float]:
     """What a scrape says of pools and room after an inventory: times in hours from now, states without a 0."""
     taken = bench.ledger.take_inventory("p", accounts)
-    bench.statuses = [ProxyStatus(name="p", accounts=taken)]
+    bench.statuses = [ProxyStatus(name="p", accounts=tuple(taken))]
     bench.limits.refresh()
     found: dict[str, float] = {}
     for name, block, value in re.findall(r"^cliproxy_(pool\w+|credential_room\w+){(.*)} (\S+)$", bench.scrape(), re.M):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC
 from html import unescape
 
+import msgspec
 import pytest
 
 from exporter.errors import LedgerError
@@ -223,6 +224,46 @@ def test_a_hostile_name_is_only_text_there(web: WebBench, hostile: str) -> None:
     assert unescape(line) == f"{hostile} {hostile} 100% of its windows: 7d {hostile} $1.00 ($1.00 to $1.00)"
 
 
+# --- the card of an account -------------------------------------------------------------------------------------------
+
+
+def _cards(web: WebBench, board: Board) -> list[str]:
+    """The first line of each card, as it is read."""
+    client = web.client()
+    web.limits.current = board
+    found = re.findall(r'<tr role="row" class="owner">.*?</tr>', _section(client.get("/").text), re.DOTALL)
+    return [_words(line) for line in found]
+
+
+def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: WebBench) -> None:
+    _listed(web, "anna", "carl")
+    status = web.statuses[0]
+    (anna, account), *others = status.accounts
+    cooling = msgspec.structs.replace(
+        account, status="error", unavailable=True, retry_ms=_NOW_MS + _HOUR_MS, plan="max"
+    )
+    web.statuses[:] = [replace(status, accounts=((anna, cooling), *others))]
+    reported = replace(_WINDOW, kind="provider", name="", proxy="p", credential="claude-anna", unit="share")
+    board = Board(
+        at_ms=_NOW_MS,
+        windows=(
+            replace(_WINDOW, name="All of it", used_ratio=0.7),
+            reported,
+            replace(reported, window="7d", used_ratio=0.9),
+        ),
+        plans=(Plan(credential="*", nano_price=200 * 10**9, currency="USD"),),
+        month_nano_usd={anna: 412_300_000_000},
+        worth={ProviderWindow("p", "claude", "claude-anna", "", "7d"): _worth_of(240, 235.5, 246)},
+    )
+    first, second = _cards(web, board)
+    assert first.startswith("claude-anna max cooling down until 2026-11-18 ")
+    assert first.endswith(
+        " used for $412.30 this month, at $200.00 a month; 100% of its windows: 7d $240.00 ($235.50 to $246.00)"
+    )
+    assert second == "All of it"
+    assert [line.split()[0] for line in _worth(web, board)] == ["claude-carl"]
+
+
 # --- the reset endpoint -----------------------------------------------------------------------------------------------
 
 
@@ -304,7 +345,8 @@ def test_with_a_token_a_reset_asks_for_it(limited: WebBench) -> None:
     ],
 )
 def test_an_old_reading_of_a_provider_shows_its_age(web: WebBench, kind: str, minutes: int, shown: str) -> None:
-    window = replace(_WINDOW, kind=kind, credential="c", observed_ms=_NOW_MS - minutes * 60_000)
+    scope = "a-model-with-a-name-that-is-cut-because-it-is-long"
+    window = replace(_WINDOW, kind=kind, credential="c", scope=scope, observed_ms=_NOW_MS - minutes * 60_000)
 
     [row] = _rows(web, window)
 
