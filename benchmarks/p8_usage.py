@@ -144,7 +144,6 @@ def _application(program: Program) -> Flask:
         usage=UsagePages(Questions(ledger=ledger, labels=labels, clock=program.clock, zone=UTC)),
         trigger=lambda: None,
         reload=list,
-        proxies=(),
         limits=limits,
         clock=program.clock,
         access=Access(token=None),

@@ -51,6 +51,7 @@ _KEY = ("proxy", "provider", "credential")
 _OF_PROVIDER = 'kind="provider"'
 _UP = f"cliproxy_credential_up{{{ACCOUNT}}}"
 _RETRY = f"cliproxy_credential_retry_timestamp_seconds{{{ACCOUNT}}}"
+_ROOM = f"cliproxy_credential_room_timestamp_seconds{{{ACCOUNT}}}"
 _BAR = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
 _SHARE: dict[str, Any] = {
     "unit": "percentunit",
@@ -91,6 +92,7 @@ def build() -> dashboard.Dashboard:
                 ((None, GREEN), (1, ORANGE)),
             )
         )
+        .with_panel(_pools().height(8).span(24))
         .with_panel(_accounts().height(11).span(24))
         .with_row(dashboard.Row("What is left of it?"))
         .with_panel(_windows().height(12).span(16))
@@ -130,6 +132,43 @@ def _each(expr: str, *more: str) -> str:
     return f"max by ({', '.join((*_KEY, *more))}) ({expr})"
 
 
+def _pools() -> table.Panel:
+    pool = 'proxy=~"$proxy",provider=~"$provider"'
+    panel = listing(
+        "Pools: the accounts of each provider",
+        "How many accounts of a provider work now, when the next one is back, and when none works any more at the pace"
+        " so far. Unknown: nothing is known of the account's windows. Empty: not known, or not within a day.",
+        unit="short",
+    ).no_value("-")
+    states = ("usable", "cooling", "exhausted", "unknown")
+    for state, letter in zip(states, "ABCD", strict=True):
+        panel = panel.with_target(
+            rows(f'sum by (proxy, provider) (cliproxy_pool_accounts{{{pool},state="{state}"}})', letter)
+        )
+    return _with_columns(
+        panel.with_target(
+            rows(f"max by (proxy, provider) (cliproxy_pool_next_back_timestamp_seconds{{{pool}}} - time() > 0)", "E")
+        ).with_target(
+            rows(f"max by (proxy, provider) (cliproxy_pool_empty_timestamp_seconds{{{pool}}} - time() > 0)", "F")
+        ),
+        {
+            "provider": "Provider",
+            "proxy": "Proxy",
+            "Value #A": "Usable",
+            "Value #B": "Cooling down",
+            "Value #C": "Exhausted",
+            "Value #D": "Unknown",
+            "Value #E": "Next one back in",
+            "Value #F": "All empty in",
+        },
+        {
+            "Next one back in": {"unit": "dtdurations", "decimals": 1},
+            "All empty in": {"unit": "dtdurations", "decimals": 1},
+        },
+        sort="Exhausted",
+    )
+
+
 def _accounts() -> table.Panel:
     attempts = increase("cliproxy_credential_attempts_total", ACCOUNT, *_KEY)
     failed = increase("cliproxy_credential_attempts_total", f'{ACCOUNT},result="failed"', *_KEY)
@@ -147,7 +186,8 @@ def _accounts() -> table.Panel:
         .with_target(rows(f"{_each(_RETRY)} - time() > 0", "D"))
         .with_target(rows(_each(limit("used_ratio", _OF_PROVIDER)), "E"))
         .with_target(rows(attempts, "F"))
-        .with_target(rows(share(failed, attempts), "G")),
+        .with_target(rows(share(failed, attempts), "G"))
+        .with_target(rows(f"{_each(_ROOM)} - time() > 0", "H")),
         {
             "credential": "Account",
             "provider": "Provider",
@@ -157,6 +197,7 @@ def _accounts() -> table.Panel:
             "Value #B": "Usable",
             "status": "Status",
             "Value #D": "Back in",
+            "Value #H": "Room in",
             "Value #E": "Fullest window",
             "Value #F": "Attempts",
             "Value #G": "Failed",
@@ -168,6 +209,7 @@ def _accounts() -> table.Panel:
                 "custom_width": 80,
             },
             "Back in": {"unit": "dtdurations", "decimals": 1},
+            "Room in": {"unit": "dtdurations", "decimals": 1},
             "Fullest window": _SHARE,
             "Attempts": {"decimals": 0, "custom_width": 90},
             "Failed": {
@@ -403,7 +445,7 @@ def _with_columns(
             *joined(columns),
             models.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": sort, "desc": True}]}),
         ]
-    ).override_by_name("Account", properties(**_LINK))
-    for title, look in looks.items():
+    )
+    for title, look in (looks | ({"Account": _LINK} if "Account" in columns.values() else {})).items():
         panel = panel.override_by_name(title, properties(**look))
     return panel
