@@ -17,6 +17,8 @@ from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
 from exporter.ingest.snapshot import SnapshotIngest
+from exporter.jobs.scheduler import Loop, Worker
+from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.metrics.exposition import Exposition
@@ -36,10 +38,8 @@ from exporter.opening import (
 )
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import ProxyStatus
-from exporter.scheduler import Loop, Worker
 from exporter.settings.model import Settings
 from exporter.sources.quota_calls import TIMEOUTS
-from exporter.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.config_file import Passwords, WebConfig, open_web_config

@@ -14,7 +14,7 @@ from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
-from exporter.memory import use_one_heap
+from exporter.jobs.memory import use_one_heap
 from exporter.settings.flags import setting_flags
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings

@@ -17,7 +17,7 @@ UNIT = ROOT / "tests" / "unit"
 
 # Lowest first. A part imports only from rows above its own in this table, and never from its neighbours in a row.
 LAYERS = (
-    ("clock", "errors", "records", "days", "formats", "logs", "memory"),
+    ("clock", "errors", "records", "days", "formats", "logs"),
     ("settings", "quotas"),
     ("normalize",),
     ("proxy_status",),
@@ -27,7 +27,7 @@ LAYERS = (
     ("limits", "usage"),
     ("ingest", "imports"),
     ("history", "notices"),
-    ("metrics", "web", "scheduler", "upkeep"),
+    ("metrics", "web", "jobs"),
     ("opening",),
     ("app",),
     ("commands",),

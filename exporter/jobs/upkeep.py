@@ -8,11 +8,11 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ingest.queue import QueueIngest
+from exporter.jobs.memory import give_back
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
-from exporter.memory import give_back
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 

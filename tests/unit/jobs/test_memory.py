@@ -5,7 +5,7 @@ import sys
 
 _MEASURED = """
 from pathlib import Path
-from exporter.memory import give_back, use_one_heap
+from exporter.jobs.memory import give_back, use_one_heap
 
 def resident_mib():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from exporter.jobs.scheduler import Loop, Worker
 from exporter.logs import configure_logging
-from exporter.scheduler import Loop, Worker
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 
