@@ -14,6 +14,7 @@ _HOUR = 3600.0
 _ALICE = 'proxy="home",provider="claude",credential="alice"'
 _BOB = 'proxy="home",provider="codex",credential="bob"'
 _KEY = 'proxy="home",provider="gemini",credential="key"'
+_POOL = 'proxy="home",provider="claude"'
 _PLUGIN = 'job="plugin"'
 """Of another exporter, whose metrics have no proxy."""
 _WEEK = f'{_ALICE},limit="7d",kind="provider",scope="",window="7d",unit="share"'
@@ -25,6 +26,7 @@ _GAUGES: Mapping[str, Mapping[str, float]] = {
     },
     "cliproxy_up": {'proxy="home"': 1, _PLUGIN: 0},
     "cliproxy_credential_up": {_ALICE: 1, _BOB: 0},
+    "cliproxy_pool_accounts": {f'{_POOL},state="usable"': 1, f'{_POOL},state="exhausted"': 2},
     "cliproxy_limit_used_ratio": {_WEEK: 0.7},
     "cliproxy_limit_inferred": {_WEEK: 1},
     "cliproxy_limit_source_info": {f'{_WEEK},source="active"': 1},
@@ -46,6 +48,9 @@ _GAUGES: Mapping[str, Mapping[str, float]] = {
     "cliproxy_exporter_unidentified_requests": {'proxy="home"': 2},
 }
 _MOMENTS = {
+    "cliproxy_credential_room_timestamp_seconds": {_BOB: _HOUR, _ALICE: -_HOUR},
+    "cliproxy_pool_next_back_timestamp_seconds": {_POOL: 3 * _HOUR},
+    "cliproxy_pool_empty_timestamp_seconds": {_POOL: 5 * _HOUR},
     "cliproxy_credential_retry_timestamp_seconds": {_BOB: 2 * _HOUR, _ALICE: -_HOUR},
     "cliproxy_limit_observed_timestamp_seconds": {_WEEK: -600.0},
     "cliproxy_limit_reset_timestamp_seconds": {_WEEK: 24 * _HOUR},
@@ -135,6 +140,7 @@ _WORTH = "cliproxy-accounts: What 100 % of a window is worth"
     [
         pytest.param(f"{_ACCOUNTS}: B", {"alice": 1, "bob": 0}, id="usable, of accounts with a login only"),
         pytest.param(f"{_ACCOUNTS}: D", {"bob": 2 * _HOUR}, id="back in, not of a cooldown that is over"),
+        pytest.param(f"{_ACCOUNTS}: H", {"bob": _HOUR}, id="room in, not of one that has it"),
         pytest.param(f"{_ACCOUNTS}: E", {"alice": 0.7}, id="fullest window"),
         pytest.param(f"{_ACCOUNTS}: G", {"bob": 0.3}, id="failed share of attempts"),
         pytest.param(f"{_WINDOWS}: B", {"alice": 24 * _HOUR}, id="resets in"),
@@ -158,6 +164,17 @@ def test_the_figures_of_accounts(shown: _Shown, where: str, expected: dict[str, 
     found = {each.labels["credential"]: each.value for each in shown(where)}
 
     assert found == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [("A", 1), ("C", 2), ("E", 3 * _HOUR), ("F", 5 * _HOUR)],
+    ids=["usable", "exhausted", "next one back in", "all empty in"],
+)
+def test_the_figures_of_a_pool(shown: _Shown, query: str, value: float) -> None:
+    (pool,) = shown(f"cliproxy-accounts: Pools: the accounts of each provider: {query}")
+
+    assert pool.value == pytest.approx(value, rel=0.02)
 
 
 def test_a_window_is_shown_with_where_its_share_comes_from(shown: _Shown) -> None:

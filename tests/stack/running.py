@@ -178,7 +178,7 @@ def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.Compl
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process' environment without what the exporter reads, and with ``settings``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    alone = {"TZ": "UTC", "XDG_DATA_HOME": "/nonexistent"}  # neither this machine's zone nor its exporters count
+    alone = {"TZ": "UTC", "XDG_DATA_HOME": "/dev/null/none"}  # neither this machine's zone nor its exporters count
     return {**kept, **alone, "PYTHONPATH": str(_CHECKOUT), **settings}
 
 
