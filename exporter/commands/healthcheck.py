@@ -28,6 +28,10 @@ def problem(environ: Mapping[str, str]) -> str:
         if not environ.get("EXPORTER_WEB_CONFIG"):
             return f"{host}:{port} does not answer: {exc}"
         return _problem_over_tls(host, int(port))
+    return _problem_of(status, host, port)
+
+
+def _problem_of(status: int, host: str, port: str | int) -> str:
     return "" if status == http.HTTPStatus.OK else f"{host}:{port} answers with status {status}"
 
 
@@ -43,7 +47,7 @@ def _problem_over_tls(host: str, port: int) -> str:
         return "" if exc.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED" else f"{host}:{port} does not answer: {exc}"
     except (OSError, http.client.HTTPException) as exc:
         return f"{host}:{port} does not answer: {exc}"
-    return "" if status == http.HTTPStatus.OK else f"{host}:{port} answers with status {status}"
+    return _problem_of(status, host, port)
 
 
 def _status(connection: http.client.HTTPConnection) -> int:
