@@ -62,10 +62,9 @@ class LimitWatch:
 
     def _of(self, window: LimitWindow, now_ms: int) -> list[Notice]:
         told = self.told.get(window.labels, Told())
+        level, known = _level(window), told.level
         if _is_another(told, window):
-            told = replace(told, early=False)
-        level = _level(window)
-        known = "" if _is_another(told, window) else told.level
+            told, known = replace(told, early=False), ""
         found = []
         if _LEVELS[level] > _LEVELS[known]:
             told = Told(level, told.early, window.reset_ms)
