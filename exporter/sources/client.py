@@ -93,7 +93,7 @@ class ProxyClient:
         self._cancellation = Cancellation()
         self._version = ""
         self._commit = ""
-        trust_env = not _is_local(parsed.host)
+        trust_env = bool(self.network)
         if trust_env or parsed.scheme == "https":
             try:
                 context = httpx.create_ssl_context()
@@ -104,7 +104,7 @@ class ProxyClient:
         self._client = httpx.Client(
             transport=transport,
             verify=context,
-            trust_env=bool(self.network),
+            trust_env=trust_env,
             follow_redirects=False,
             timeout=httpx.Timeout(self._timeouts.read, connect=self._timeouts.connect),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
