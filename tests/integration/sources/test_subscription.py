@@ -225,20 +225,24 @@ def test_calls_that_fail_do_not_end_the_subscription(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "sentence"),
+    ("version", "sentence", "source"),
     [
-        ("v7.0.6", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."),
-        ("v7.1.17", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."),
+        ("v7.0.6", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17.", "queue-v0"),
+        ("v7.1.17", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17.", "queue-v0"),
+        ("v6.9.49", "It cannot be subscribed to, and need not be: reading a snapshot takes nothing", "snapshot-v0"),
     ],
 )
-def test_a_version_without_it_is_polled_with_a_sentence(tmp_path: Path, version: str, sentence: str) -> None:
+def test_a_version_without_it_is_polled_with_a_sentence(
+    tmp_path: Path, version: str, sentence: str, source: str
+) -> None:
     with _scene(tmp_path, version=version) as scene:
         scene.bench.publish(30)
         scene.bench.poll()
         assert scene.booked == 30
         assert scene.bench.state == "ok"
         assert sentence in scene.bench.page
-        assert scene.bench.metric("cliproxy_proxy_info", source="queue-v0") == 1
+        assert scene.bench.logged("event=proxy_state", "state=ok", sentence)
+        assert scene.bench.metric("cliproxy_proxy_info", source=source) == 1
 
 
 def test_an_upgrade_brings_the_subscription(tmp_path: Path) -> None:
