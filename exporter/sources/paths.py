@@ -13,8 +13,8 @@ class Paths(msgspec.Struct, frozen=True):
 
     ``usage`` is the snapshot of CPA up to 6.9, empty where there is none; ``key_lists`` are the lists of configured API
     keys, one per kind, ``client_keys`` is the list of the keys of clients. ``api_call`` sends a request to a provider
-    with one of the proxy's accounts; ``plugins`` are those inside the proxy; ``quota_providers`` and ``quota_fetch`` ask a plugin for an account's windows,
-    under v0 only.
+    with one of the proxy's accounts; ``plugins`` are those inside the proxy; ``quota_providers`` and ``quota_fetch``
+    ask one for an account's windows, under v0 only.
     """
 
     api: Literal["v0", "v8"]

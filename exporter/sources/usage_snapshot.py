@@ -16,8 +16,8 @@ MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """One detail takes 260 bytes: two million of them, months without a restart of the proxy."""
 
 _NO_SUBSCRIPTION = (
-    "It cannot be subscribed to, and need not be: reading a snapshot takes nothing from other programs. Set source: queue"
-    " (CLIPROXY_SOURCE), or upgrade to CPA 7.0.7 or newer to subscribe."
+    "It cannot be subscribed to, and need not be: reading a snapshot takes nothing from other programs. Set source:"
+    " queue (CLIPROXY_SOURCE), or upgrade to CPA 7.0.7 or newer to subscribe."
 )
 _FIRST_WITHOUT = Version(6, 10, 0)
 _BEGINNING = re.compile(rb'\s*\{.*?"usage"\s*:\s*\{', re.DOTALL)
