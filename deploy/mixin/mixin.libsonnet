@@ -9,4 +9,6 @@
   },
   prometheusAlerts+:: std.parseYaml(importstr '../../prometheus/rules/alerts.yml'),
   prometheusRules+:: std.parseYaml(importstr '../../prometheus/rules/recording.yml'),
+  // Not loaded by itself: add `prometheusRules+:: mixin.openTelemetryRules`.
+  openTelemetryRules:: std.parseYaml(importstr '../../prometheus/optional/opentelemetry.yml'),
 }
