@@ -104,6 +104,7 @@ def test_the_mixin_names_every_dashboard_and_rule_file() -> None:
     named = {(ROOT / "deploy" / "mixin" / path).resolve() for path in re.findall(r"import(?:str)? '([^']+)'", mixin)}
 
     assert named == set(shipped)
+    assert mixin.count("groups+: std.parseYaml") == len(rules), "the groups of other mixins stay"
 
 
 def test_all_links_to_the_source_come_from_one_setting() -> None:
