@@ -31,6 +31,6 @@ def other_exporter(client: ProxyClient, paths: Paths) -> str:
         return ""
     return (
         f"{client.where} runs the plugin {OTHER_EXPORTER}, whose metrics begin with cliproxy_, too, and have no label"
-        ' proxy. If one Prometheus scrapes both, give the plugin a job of its own, and ask for {proxy!=""} in queries'
-        " of yours: docs/other-metrics.md."
+        ' proxy. If one Prometheus scrapes both, give the plugin a job of its own, and ask for {proxy!=""} in your own'
+        " queries: docs/other-metrics.md."
     )
