@@ -7,6 +7,9 @@
     'cliproxy-overview.json': import '../../grafana/dashboards/cliproxy-overview.json',
     'cliproxy-trust.json': import '../../grafana/dashboards/cliproxy-trust.json',
   },
-  prometheusAlerts+:: std.parseYaml(importstr '../../prometheus/rules/alerts.yml'),
-  prometheusRules+:: std.parseYaml(importstr '../../prometheus/rules/recording.yml'),
+  // groups+, so that the groups of other mixins stay.
+  prometheusAlerts+:: { groups+: std.parseYaml(importstr '../../prometheus/rules/alerts.yml').groups },
+  prometheusRules+:: { groups+: std.parseYaml(importstr '../../prometheus/rules/recording.yml').groups },
+  // Not loaded by itself: add `prometheusRules+:: mixin.openTelemetryRules`.
+  openTelemetryRules:: { groups+: std.parseYaml(importstr '../../prometheus/optional/opentelemetry.yml').groups },
 }

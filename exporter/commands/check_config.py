@@ -20,6 +20,7 @@ from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
+from exporter.sources.plugins import other_exporter
 from exporter.sources.subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 
@@ -136,13 +137,14 @@ def _check_proxy(
         source = detect(client)
         flags = source.read_flags()
         names = fetch_names(client, source.paths, pseudonyms.of, now_ms=int(clock.now() * 1000))
+        plugin = other_exporter(client, source.paths)
     except ProxyError as exc:
         click.echo(f"problem: {exc}")
         return False
     finally:
         client.close()
     click.echo(f"proxy {proxy.name}: version {source.version or 'unknown'}, usage {source.kind} ({source.paths.api})")
-    for problem in names.problems:
+    for problem in (*names.problems, *filter(None, [plugin])):
         click.echo(f"warning: {problem}")
     if not names.problems:
         asked[proxy.name] = names

@@ -29,6 +29,7 @@ from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect, source_of_kind
 from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.loss_detection import LossDetector
+from exporter.sources.plugins import other_exporter
 from exporter.sources.subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
@@ -187,6 +188,8 @@ class Poller:
                 known.close()
         self._source, self._is_doubtful, self._refreshed_at = found, False, None
         self._note_flags(found.read_flags())
+        if known is None and (sentence := other_exporter(self._client, found.paths)):
+            _log.warning("other_exporter", proxy=self.name, message=sentence)
         return found
 
     def _read_source(self) -> None:

@@ -74,6 +74,15 @@ def _models(credential: Credential) -> list[dict[str, str]]:
     return [{"name": model.name, "alias": model.alias} for model in credential.models]
 
 
+def plugins(proxy: DemoProxy) -> dict[str, Any]:
+    """The plugins that are installed, as the source of v7 lists them; fields without a use here are left out."""
+    listed = [
+        {"id": name, "configured": True, "registered": True, "enabled": runs, "effective_enabled": runs}
+        for name, runs in sorted(proxy.plugins.items())
+    ]
+    return {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": listed}
+
+
 def config(proxy: DemoProxy) -> dict[str, Any]:
     """The effective configuration under its v0 names."""
     body: dict[str, Any] = {

@@ -51,8 +51,8 @@ class DemoProxy:
 
     Settings that a test may change at any time: ``publishing``, ``subscribed`` (somebody unseen subscribes and takes
     all records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
-    paths are left), ``open_proxy`` (no client keys); of ``/usage``: ``details``, ``shuffle_details`` and
-    ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
+    paths are left), ``open_proxy`` (no client keys), ``plugins`` (whether each runs); of ``/usage``: ``details``,
+    ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class DemoProxy:
         self.management = True
         self.without_v0 = False
         self.open_proxy = False
+        self.plugins: dict[str, bool] = {}
         self.details: Details = "full"
         self.shuffle_details = False
         self.details_cap: int | None = None

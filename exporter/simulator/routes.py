@@ -35,6 +35,7 @@ _V8_NAMES = {
     "server/latest-version": "latest-version",
     "credentials/quota/providers": "quota/providers",
     "credentials/quota/fetch": "quota/fetch",
+    "plugins": "plugins",
 }
 # POST routes that change nothing.
 _READING_POSTS = {"api-call", "quota/fetch"}
@@ -87,6 +88,7 @@ class Routes:
         self._add("usage/export", lambda _: (200, proxy.export_usage()), since=(6, 6, 56))
         self._add("usage/import", self._import_usage, method="POST", since=(6, 6, 56))
         self._add("api-call", self._api_call, method="POST", since=(6, 6, 63))
+        self._add("plugins", lambda _: (200, bodies.plugins(proxy)), since=(7, 1, 47))
         self._add("quota/providers", lambda _: (200, {"providers": proxy.vendors.quota_plugins()}), since=(7, 2, 141))
         self._add("quota/fetch", self._quota_fetch, method="POST", since=(7, 2, 141))
 

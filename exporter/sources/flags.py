@@ -56,7 +56,7 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
 
 
 def _from_config(client: ProxyClient, path: str) -> Flags:
-    config = _decode(_read(client, path), _Config)
+    config = decoded(read_if_there(client, path), _Config)
     if config is None:
         return Flags()
     v8 = config.observability.usage
@@ -65,9 +65,9 @@ def _from_config(client: ProxyClient, path: str) -> Flags:
 
 def _from_switch(client: ProxyClient, path: str) -> Flags:
     """From the switch's own path: wrapped in an object by v0, bare by v8."""
-    answer = _read(client, path)
-    wrapped = _decode(answer, _UsageSection)
-    return _flags(wrapped.publishing if wrapped is not None else _decode(answer, bool), None)
+    answer = read_if_there(client, path)
+    wrapped = decoded(answer, _UsageSection)
+    return _flags(wrapped.publishing if wrapped is not None else decoded(answer, bool), None)
 
 
 def _flags(publishing: object, retention: object) -> Flags:
@@ -86,8 +86,8 @@ def _merge(first: Flags, second: Flags) -> Flags:
     )
 
 
-def _read(client: ProxyClient, path: str) -> Answer | None:
-    """The answer, or None if this one path is of no use: the queue can be read without knowing the settings."""
+def read_if_there(client: ProxyClient, path: str) -> Answer | None:
+    """The answer, or None if this one path is of no use: the queue can be read without knowing what it tells."""
     try:
         answer = client.get(path, accept=_FOUND_OR_NOT)
     except (BadAnswerError, ProxyServerError, ProxyUnreachableError):
@@ -95,7 +95,8 @@ def _read(client: ProxyClient, path: str) -> Answer | None:
     return answer if answer.status == 200 and answer.complete else None
 
 
-def _decode(answer: Answer | None, type_: type[T]) -> T | None:
+def decoded(answer: Answer | None, type_: type[T]) -> T | None:
+    """The body, or None for another shape."""
     if answer is None:
         return None
     try:

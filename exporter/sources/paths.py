@@ -13,8 +13,8 @@ class Paths(msgspec.Struct, frozen=True):
 
     ``usage`` is the snapshot of CPA up to 6.9, empty where there is none; ``key_lists`` are the lists of configured API
     keys, one per kind, ``client_keys`` is the list of the keys of clients. ``api_call`` sends a request to a provider
-    with one of the proxy's accounts; ``quota_providers`` and ``quota_fetch`` ask a plugin for an account's windows,
-    under v0 only.
+    with one of the proxy's accounts; ``plugins`` are those inside the proxy; ``quota_providers`` and ``quota_fetch``
+    ask one for an account's windows, under v0 only.
     """
 
     api: Literal["v0", "v8"]
@@ -26,6 +26,7 @@ class Paths(msgspec.Struct, frozen=True):
     publishing: str
     key_lists: tuple[str, ...]
     api_call: str
+    plugins: str
     client_keys: str = f"{_V0}/api-keys"
     quota_providers: str = f"{_V0}/quota/providers"
     quota_fetch: str = f"{_V0}/quota/fetch"
@@ -53,6 +54,7 @@ V0 = Paths(
     publishing=f"{_V0}/usage-statistics-enabled",
     key_lists=_KEY_LISTS,
     api_call=f"{_V0}/api-call",
+    plugins=f"{_V0}/plugins",
 )
 V8 = Paths(
     api="v8",
@@ -64,4 +66,5 @@ V8 = Paths(
     publishing=f"{_V8}/config/observability/usage/usage-statistics-enabled",
     key_lists=_KEY_LISTS,  # v8 has no documented successor, and keeps the v0 paths
     api_call=f"{_V8}/requests/api-call",
+    plugins=f"{_V8}/plugins",
 )

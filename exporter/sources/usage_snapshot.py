@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from exporter.errors import SourceGoneError
-from exporter.sources.base import Receiver, Source, Version
+from exporter.sources.base import Receiver, Source, Version, Way
 from exporter.sources.client import ProxyClient
 from exporter.sources.flags import Flags
 from exporter.sources.paths import Paths
@@ -15,6 +15,10 @@ from exporter.sources.responses import Answer
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """One detail takes 260 bytes: two million of them, months without a restart of the proxy."""
 
+_NO_SUBSCRIPTION = (
+    "It cannot be subscribed to, and need not be: reading a snapshot takes nothing from other programs. Set source:"
+    " queue (CLIPROXY_SOURCE), or upgrade to CPA 7.0.7 or newer to subscribe."
+)
 _FIRST_WITHOUT = Version(6, 10, 0)
 _BEGINNING = re.compile(rb'\s*\{.*?"usage"\s*:\s*\{', re.DOTALL)
 _PROBE_BYTES = 1024
@@ -52,6 +56,11 @@ class UsageSnapshot(Source):
             raise SourceGoneError(f"{self.client.where} has changed its version; its source is looked for anew.")
         receiver.snapshot(answer.body, _date_ms(answer) or now_ms)
         return True
+
+    @property
+    def way(self) -> Way:
+        note = _NO_SUBSCRIPTION if self.client.subscribes else ""
+        return Way(self.kind, note)
 
     def read_flags(self) -> Flags:
         """Without a retention: nothing waits to be read in time."""

@@ -1,9 +1,13 @@
-"""Another program that subscribes to a proxy's records, and a line to the proxy that can break or go dead."""
+"""Another program that subscribes to a proxy's records, and lines to the proxy: one that can break, one with TLS."""
 
+import asyncio
 import contextlib
 import json
+import queue
 import socket
+import ssl
 import threading
+from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -128,3 +132,39 @@ class Line:
             thread.join()
         for each in (self._listener, *self._open):
             each.close()
+
+
+@contextlib.contextmanager
+def behind_tls(url: str, context: ssl.SSLContext) -> Iterator[str]:
+    """The server at ``url`` with TLS, at the URL that is given. As CPA does it takes who offers ALPN for HTTP."""
+    address = urlsplit(url)
+    context.set_alpn_protocols(["http/1.1"])
+    started: queue.SimpleQueue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_http: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while (chunk := await reader.read(_CHUNK)) and not (is_http and chunk.startswith(b"*")):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_http = writer.get_extra_info("ssl_object").selected_alpn_protocol() is not None
+        far_reader, far_writer = await asyncio.open_connection(address.hostname, address.port)
+        await asyncio.gather(carry(reader, far_writer, is_http=is_http), carry(far_reader, writer))
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        end = asyncio.Event()
+        started.put((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), end))
+        await end.wait()
+        server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    port, loop, end = started.get(timeout=10)
+    try:
+        yield f"https://127.0.0.1:{port}"
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()

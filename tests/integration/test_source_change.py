@@ -61,6 +61,19 @@ def test_each_change_is_one_restart(tmp_path: Path, first: str, seconds: float) 
             assert bench.metric(RESTARTS) == number, "and not when the accounts are listed next"
 
 
+def test_a_plugin_whose_metrics_have_our_names_is_told_once_at_the_start(tmp_path: Path) -> None:
+    with _scene(tmp_path, NEW) as scene:
+        scene.proxy.plugins = {"cpa-prometheus": True}
+        with scene.exporter() as bench:
+            scene.proxy.upgrade("v8.0.3")
+            scene.step(bench, 61)
+            scene.step(bench, 61)
+            assert bench.metric("cliproxy_proxy_info", source="queue-v8") == 1
+            (line,) = bench.logged("event=other_exporter")
+            assert "level=warning" in line
+            assert "runs the plugin cpa-prometheus" in line
+
+
 def test_a_change_while_no_exporter_ran(tmp_path: Path) -> None:
     with _scene(tmp_path, OLD, retention=60) as scene:
         with scene.exporter() as bench:

@@ -317,9 +317,12 @@ limits:
 
 def test_check_config_connects(server: DemoServer, tmp_path: Path) -> None:
     server.proxy.publish(Traffic(seed=1, zone=server.proxy.zone).batch(10, ending=server.proxy.clock.now()))
+    server.proxy.plugins = {"cpa-prometheus": True}
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert (done.returncode, done.stderr) == (0, "")
     assert "proxy default: version v7.2.140, usage queue (v0)" in done.stdout
+    assert "warning: Proxy 'default' at" in done.stdout
+    assert "runs the plugin cpa-prometheus, whose metrics begin with cliproxy_, too" in done.stdout
     assert "keeps unread records for 60 s" in done.stdout
     assert server.proxy.counts().popped == 0, "a check took records away"
 
@@ -334,6 +337,10 @@ def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
     server.proxy.upgrade("v7.1.17")
     done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
     assert "A subscription needs CPA 7.0.7 or newer, and not 7.1.17." in done.stdout
+    server.proxy.upgrade("v6.9.49")
+    done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
+    assert "note: proxy default: It cannot be subscribed to, and need not be" in done.stdout
+    assert "Set source: queue" in done.stdout
     assert server.proxy.counts().refused_logins == 0
 
 

@@ -13,6 +13,7 @@ from tests.stack.monitoring import Monitoring, run_alertmanager, run_prometheus_
 from tests.stack.waiting import wait_until
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+OPTIONAL_RULES = sorted((PROMETHEUS / "optional").glob("*.yml"))
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))
 
 
@@ -47,7 +48,7 @@ def test_the_way_to_scrape_an_exporter_with_a_token_is_valid(binary: Monitoring,
 
 
 def test_promtool_finds_nothing_to_say_about_the_rules(binary: Monitoring) -> None:
-    _promtool(binary, "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+    _promtool(binary, "check", "rules", "--lint=all", "--lint-fatal", *RULES, *OPTIONAL_RULES)
 
 
 def _groups_named_in(text: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A subscription beside others: nothing lost, nothing twice, and what others alone got while it was away is told."""
 
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 
-from exporter.errors import KeyRefusedError, ProxyError
+from exporter.errors import KeyRefusedError, ProxyError, ProxyUnreachableError
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
@@ -21,7 +23,7 @@ from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of
 from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, head, send
-from tests.fakes.subscribing import Line, OtherSubscriber
+from tests.fakes.subscribing import Line, OtherSubscriber, behind_tls
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
 
@@ -225,20 +227,24 @@ def test_calls_that_fail_do_not_end_the_subscription(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "sentence"),
+    ("version", "sentence", "source"),
     [
-        ("v7.0.6", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."),
-        ("v7.1.17", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."),
+        ("v7.0.6", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17.", "queue-v0"),
+        ("v7.1.17", "A subscription needs CPA 7.0.7 or newer, and not 7.1.17.", "queue-v0"),
+        ("v6.9.49", "It cannot be subscribed to, and need not be: reading a snapshot takes nothing", "snapshot-v0"),
     ],
 )
-def test_a_version_without_it_is_polled_with_a_sentence(tmp_path: Path, version: str, sentence: str) -> None:
+def test_a_version_without_it_is_polled_with_a_sentence(
+    tmp_path: Path, version: str, sentence: str, source: str
+) -> None:
     with _scene(tmp_path, version=version) as scene:
         scene.bench.publish(30)
         scene.bench.poll()
         assert scene.booked == 30
         assert scene.bench.state == "ok"
         assert sentence in scene.bench.page
-        assert scene.bench.metric("cliproxy_proxy_info", source="queue-v0") == 1
+        assert scene.bench.logged("event=proxy_state", "state=ok", sentence)
+        assert scene.bench.metric("cliproxy_proxy_info", source=source) == 1
 
 
 def test_an_upgrade_brings_the_subscription(tmp_path: Path) -> None:
@@ -264,6 +270,23 @@ def test_a_reverse_proxy_that_hands_on_http_alone() -> None:
     answer = head("400 Bad Request") + b"not HTTP"
     with RawServer(send(answer)) as server, pytest.raises(ProxyError, match="A reverse proxy hands on HTTP alone"):
         _source(server.url).connect()
+
+
+def test_over_tls_with_an_authority_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, proxy = trustme.CA(), DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with DemoServer(proxy) as server, behind_tls(server.url, context) as url:
+        with pytest.raises(ProxyUnreachableError, match="its TLS certificate is not trusted"):
+            _source(url).connect()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        with bench_of(tmp_path, proxy, url=url, source="subscribe") as bench:
+            wait_until(lambda: proxy.counts().subscribers == 1)
+            bench.publish(50)
+            wait_until(lambda: flow_in(bench.data_dir).booked == 50)
+            assert (proxy.counts().pushed, proxy.counts().enqueued) == (50, 0)
+            wait_until(lambda: bench.metric("cliproxy_proxy_info", source="subscription-v0") == 1)
 
 
 # --- the key ----------------------------------------------------------------------------------------------------------

@@ -264,6 +264,25 @@ def test_what_a_proxy_used_that_left_the_settings_counts_once(
         exporter.close()
 
 
+def test_what_others_used_is_found_by_the_index_of_the_roll_up(supabase_api: SupabaseApi) -> None:
+    database = supabase_api.database
+    database.run("""
+        insert into exporter_proxies (name, owner) values ('other', 'another exporter');
+        insert into rate_limit_configs (id, provider, tier_name, model_pattern) values (1, 'p', 't', 'gpt');
+        insert into usage_rollups
+        select 'other', timestamptz '2026-11-01 00:00Z' + n * interval '15 minutes', 'openai', 'gpt-5', 'a', 'c',
+               'exact', 'metered', 1, 0, 0, 10, 0, 0, 0, 0, 0, 0
+        from generate_series(0, 19999) n;
+    """)
+    database.run("analyze usage_rollups")
+    told = database.run("""
+        select requests, tokens from exporter_limit_use('me', '{}',
+            '[{"config_id": 1, "since_ms": 1811401200000}]');  -- the beginning of the last hundred
+        select seq_scan from pg_stat_xact_user_tables where relname = 'usage_rollups';
+    """)
+    assert told.split() == ["100|1000", "0"], "the second is how often all rows were read"
+
+
 def test_an_exporter_that_may_not_write_leaves_the_status_alone(
     tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
 ) -> None:

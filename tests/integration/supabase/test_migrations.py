@@ -160,7 +160,7 @@ def test_running_statement_by_statement_does_the_same(postgres: Postgres, databa
     with postgres.database("project") as other:
         complaints = [other.run_loosely(file.read_text(encoding="utf-8")) for file in MIGRATIONS]
 
-        assert complaints == ["", ""]
+        assert not any(complaints)
         assert other.rows(_EVERYTHING) == database.rows(_EVERYTHING)
 
 

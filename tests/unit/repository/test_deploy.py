@@ -98,11 +98,13 @@ def test_the_image_is_that_of_this_version() -> None:
 
 def test_the_mixin_names_every_dashboard_and_rule_file() -> None:
     mixin = (ROOT / "deploy" / "mixin" / "mixin.libsonnet").read_text()
-    shipped = [*(ROOT / "grafana" / "dashboards").glob("*.json"), *(ROOT / "prometheus" / "rules").glob("*.yml")]
+    rules = [file for folder in ("rules", "optional") for file in (ROOT / "prometheus" / folder).glob("*.yml")]
+    shipped = [*(ROOT / "grafana" / "dashboards").glob("*.json"), *rules]
 
     named = {(ROOT / "deploy" / "mixin" / path).resolve() for path in re.findall(r"import(?:str)? '([^']+)'", mixin)}
 
     assert named == set(shipped)
+    assert mixin.count("groups+: std.parseYaml") == len(rules), "the groups of other mixins stay"
 
 
 def test_all_links_to_the_source_come_from_one_setting() -> None:

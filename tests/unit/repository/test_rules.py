@@ -20,13 +20,14 @@ EXAMPLES = sorted((ROOT / "alertmanager" / "examples").glob("*.yml"))
 Rule = dict[str, Any]
 
 
-def _rules() -> list[Rule]:
-    files = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
+def _rules(folder: str = "rules") -> list[Rule]:
+    files = sorted((ROOT / "prometheus" / folder).glob("*.yml"))
     return [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
 
 
 ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
 RECORDED = {rule["record"]: rule for rule in _rules() if "record" in rule}
+OPTIONAL = _rules("optional")
 
 each_alert = pytest.mark.parametrize("name", ALERTS)
 each_runbook = pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
@@ -46,7 +47,7 @@ def _known_labels() -> dict[str, set[str]]:
             known |= {f"{family.name}_{part}": {*family.labels, *_SCRAPED} for part in ("sum", "count")}
             known[f"{family.name}_bucket"] = {*family.labels, "le", *_SCRAPED}
     every = set().union(*known.values())
-    return known | dict.fromkeys(RECORDED, every)
+    return known | dict.fromkeys([*RECORDED, *(rule["record"] for rule in OPTIONAL)], every)
 
 
 KNOWN = _known_labels()
@@ -92,7 +93,7 @@ def _queries_in(template: str) -> list[str]:
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", _rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+@pytest.mark.parametrize("rule", [*_rules(), *OPTIONAL], ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_names_metrics_and_labels_that_exist(rule: Rule) -> None:
     assert _problems(rule["expr"]) == []
 
@@ -108,7 +109,7 @@ def test_the_texts_of_an_alert_ask_for_what_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cliproxy_up", "cliproxy_requests_total", "cliproxy_request_duration_seconds"])
 def test_a_rule_leaves_out_series_of_other_exporters_that_have_the_same_name(name: str) -> None:
-    for rule in _rules():
+    for rule in (*_rules(), *OPTIONAL):
         for matchers in re.findall(rf"\b{name}\b(?:_\w+)?({{[^}}]*}})?", rule["expr"]):
             assert 'proxy!=""' in matchers
 
@@ -244,7 +245,7 @@ def test_an_alert_is_tested_with_its_texts_and_both_ways(
 def test_every_recorded_series_is_tested() -> None:
     text = "".join(file.read_text() for file in (ROOT / "prometheus" / "tests").glob("*.test.yml"))
 
-    assert {name for name in RECORDED if name not in text} == set()
+    assert {name for name in [*RECORDED, *(rule["record"] for rule in OPTIONAL)] if name not in text} == set()
 
 
 # --- Alertmanager -----------------------------------------------------------------------------------------------------
