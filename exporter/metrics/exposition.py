@@ -123,7 +123,7 @@ class Exposition:
             "reload": lambda: exporter.reload_families(prices, self._limits, self._labels),
             "limits": lambda: limits.limit_families(self._limits),
             "plans": lambda: limits.plan_families(self._limits, labels, statuses),
-            "pools": lambda: pools.pool_families(self._limits, labels, statuses, self._clock),
+            "pools": lambda: pools.pool_families(self._limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self._clock),
             "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._next_asked()),

@@ -49,7 +49,13 @@ class WebBench:
     ) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
-        self.limits = LimitBoard(ledger=self.ledger, labels=labels, clock=self._clock, sources=self.sources)
+        self.limits = LimitBoard(
+            ledger=self.ledger,
+            labels=labels,
+            clock=self._clock,
+            sources=self.sources,
+            statuses=lambda: self.statuses,
+        )
         exposition = Exposition(
             ledger=self.ledger,
             labels=labels,
