@@ -33,8 +33,8 @@ class Board:
 
     ``measured`` is what the configured limits have used. ``unmatched`` are the ids of limits against which nothing that
     was ever used counts. ``early_resets`` is how often each window of a provider was emptied before its end, ``worth``
-    what it is worth. ``pools`` are the accounts of each provider together. ``plans`` are what subscriptions cost; while there are any, ``month_nano_usd`` is what each
-    credential used this month, at API prices, and ``day`` is today.
+    what it is worth. ``pools`` are the accounts of each provider together. ``plans`` are what subscriptions cost; while
+    there are any, ``month_nano_usd`` is what each credential used this month, at API prices, and ``day`` is today.
     """
 
     at_ms: int | None = None

@@ -90,6 +90,8 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
     exporter = stack.enter_context(running(_settings(folder, url, aliases, limits), clock=clock))
     wait_until(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    if state == "empty":
+        wait_until(lambda: exporter.asker.unknown.get("default"))  # it was looked who is only known by asking
     if clock is not None:
         proxy.subscribed = True
         for _ in range(4):

@@ -35,6 +35,7 @@ class WebBench:
         self.triggered = threading.Event()
         self.reload_problems: list[str] = []
         self.sources: list[LimitSource] = []
+        self.unasked: dict[str, tuple[str, ...]] = {}
         self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
 
@@ -73,6 +74,7 @@ class WebBench:
             prices=prices,
             limits=self.limits,
             clock=self._clock,
+            unasked=lambda: self.unasked,
         )
         site = Site(
             exposition=exposition,
