@@ -175,7 +175,7 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
-            next_asked=lambda: self.asker.next_ms,
+            outlooks=lambda: self.asker.outlook,
             clock=clock,
             registry=registry,
         )

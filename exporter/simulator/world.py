@@ -299,10 +299,10 @@ CREDENTIALS = (
 
 TROUBLED = (
     Credential(
-        name="kimi-heidi",
+        name="kimi-emil",
         provider="kimi",
         kind="oauth",
-        token="sk-demo-token-kimi-heidi",  # noqa: S106 planted
+        token="sk-demo-token-kimi-emil",  # noqa: S106 planted
         models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
         share=0.0,
         trouble="exhausted",
@@ -333,6 +333,9 @@ TROUBLED = (
 )
 SHOWN = (*CREDENTIALS, *TROUBLED)
 """What a visitor sees: the credentials, and one account for each trouble that an account can have."""
+
+
+BY_AUTH_INDEX = {credential.auth_index: credential for credential in CREDENTIALS}
 
 
 def secrets() -> list[str]:

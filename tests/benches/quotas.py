@@ -128,7 +128,7 @@ class QuotaBench:
             limits=self.limits,
             clock=clock,
             registry=registry,
-            next_asked=lambda: self.asker.next_ms,
+            outlooks=lambda: self.asker.outlook,
         )
         self.poller.poll()
 

@@ -68,8 +68,8 @@ _IN_TROUBLE = {credential.trouble: credential for credential in TROUBLED}
 
 @pytest.mark.parametrize("days", range(8))
 def test_an_exhausted_account_is_so_on_every_day(days: int) -> None:
-    heidi = _IN_TROUBLE["exhausted"]
-    status, body = vendor_answer(heidi, "https://api.kimi.com/coding/v1/usages", START + days * _DAY) or (0, "")
+    emil = _IN_TROUBLE["exhausted"]
+    status, body = vendor_answer(emil, "https://api.kimi.com/coding/v1/usages", START + days * _DAY) or (0, "")
 
     assert (status, json.loads(body)["usage"]["remaining"]) == (200, "0")
 

@@ -283,9 +283,9 @@ def test_accounts_of_a_provider_have_one_line_together(web: WebBench) -> None:
     board = Board(
         at_ms=_NOW_MS,
         pools={
-            PoolKey("p", "kimi"): Pool(Counter(cooling=1), None, _NOW_MS),
+            PoolKey("p", "kimi"): Pool(Counter({"cooling": 1}), None, _NOW_MS),
             PoolKey("p", "claude"): Pool(
-                Counter(usable=2, exhausted=1, unknown=3), _NOW_MS + _HOUR_MS, _NOW_MS + 5 * _HOUR_MS
+                Counter({"usable": 2, "exhausted": 1, "unknown": 3}), _NOW_MS + _HOUR_MS, _NOW_MS + 5 * _HOUR_MS
             ),
         },
     )
