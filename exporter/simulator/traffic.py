@@ -35,7 +35,7 @@ _GIVE_UP_SHARE = 0.3
 _FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
 _MAX_ATTEMPTS = 3
 _STEADY_SECONDS = 180
-_STEADY_TOKENS = Tokens(uncached=30_000, cache_read=200_000, output=6_000)
+_STEADY_TOKENS = Tokens(uncached=3_000, cache_read=20_000, output=600)
 
 
 @dataclass(frozen=True, slots=True)

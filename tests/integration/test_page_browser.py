@@ -170,6 +170,7 @@ def test_a_page_is_readable_and_quiet(
 
         expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+        assert page.evaluate("document.documentElement.scrollHeight") < 4000 or width > 390, "it is endless on a phone"
         assert serious_findings(page) == []
         assert page.evaluate("document.body.innerText").count("None") == 0
         assert seen.complaints == []
