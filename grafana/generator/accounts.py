@@ -150,7 +150,7 @@ def _told() -> table.Panel:
     return with_columns(
         listing(
             "What providers tell when they are asked",
-            "With EXPORTER_QUOTAS=active: when an account is asked about next, money paid in advance that is left,"
+            "With EXPORTER_QUOTAS=active: when an account is asked about next, what came of it last, money left,"
             " how often its owner may reset its windows at once, and the share of a Claude week used elsewhere.",
             unit="short",
         )
@@ -158,10 +158,12 @@ def _told() -> table.Panel:
         .with_target(rows(f"{each(f'cliproxy_quota_next_fetch_timestamp_seconds{{{ACCOUNT}}}')} - time()", "A"))
         .with_target(rows(each(f"cliproxy_balance_usd{{{ACCOUNT}}}", "balance"), "B"))
         .with_target(rows(each(f"cliproxy_quota_reset_credits{{{ACCOUNT}}}"), "C"))
-        .with_target(rows(each(f"cliproxy_quota_elsewhere_ratio{{{ACCOUNT}}}"), "D")),
+        .with_target(rows(each(f"cliproxy_quota_elsewhere_ratio{{{ACCOUNT}}}"), "D"))
+        .with_target(rows(each(f"cliproxy_quota_last_result_info{{{ACCOUNT}}}", "result"), "E")),
         {
             "credential": "Account",
             "Value #A": "Asked in",
+            "result": "Last time",
             "balance": "Balance of",
             "Value #B": "Left",
             "Value #C": "Resets",
