@@ -124,7 +124,7 @@ class Exporter:
         asking = Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS)
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
         self._stopping = threading.Event()
-        self.limits = open_limits(settings, self._ledger, labels, clock)
+        self.limits = open_limits(settings, self._ledger, labels, clock, self.statuses)
         self._remote = open_remote(settings)
         self._history = (
             None
@@ -175,7 +175,7 @@ class Exporter:
             prices=self.prices,
             limits=self.limits,
             history=self.history_status,
-            next_asked=lambda: self.asker.next_ms,
+            outlooks=lambda: self.asker.outlook,
             clock=clock,
             registry=registry,
         )

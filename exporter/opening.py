@@ -22,6 +22,7 @@ from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
 from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.proxy_status import Statuses
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.auth_guard import KeyGuard
@@ -52,7 +53,9 @@ def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> Price
     )
 
 
-def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock) -> LimitBoard:
+def open_limits(
+    settings: Settings, ledger: Ledger, labels: Labels, clock: Clock, statuses: Statuses = tuple
+) -> LimitBoard:
     """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
     file = settings.exporter_limits_file
     user = UserLimits(file, zone=settings.zone) if file is not None else None
@@ -64,7 +67,13 @@ def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock
     if settings.supabase_url is not None:
         sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
     return LimitBoard(
-        ledger=ledger, labels=labels, sources=sources, provider_thresholds=thresholds, zone=settings.zone, clock=clock
+        ledger=ledger,
+        labels=labels,
+        sources=sources,
+        provider_thresholds=thresholds,
+        zone=settings.zone,
+        clock=clock,
+        statuses=statuses,
     )
 
 

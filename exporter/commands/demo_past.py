@@ -1,32 +1,46 @@
 """The past of the demo: invented requests of thirty days, booked before its first poll as an import is.
 
-They are in pages, reports and limits, and not in the counters, where they would look like today's traffic.
+They are in pages, reports and limits, and not in the counters, where they would look like today's traffic. Of the
+account that a job uses evenly there are readings, too, so that it is known at once what its windows are worth, and that
+one of them shrank.
 """
 
+from collections.abc import Sequence
+
 import msgspec
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from exporter.clock import Clock
 from exporter.imports.booking import PastImport
 from exporter.ledger.database import DataDirectoryLock
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.limits.capacity_watch import CapacityWatch
 from exporter.normalize.batch import read_batch
+from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.opening import connect, open_ledger, open_price_layers, open_pseudonyms
+from exporter.quotas.header_allowlist import allowed_headers
+from exporter.quotas.headers import read_headers
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.quotas import FIVE_HOURS, codex_headers
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import MANAGEMENT_KEY
+from exporter.simulator.world import MANAGEMENT_KEY, SHOWN, TROUBLED
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import V0
 
 DAYS = 30
 RECORDS = 8_000
 """As many as are invented and booked in two seconds."""
-_UNTIL_SECONDS = 300.0
+_UNTIL_SECONDS = 300
 """The past ends so long ago: what came since then, the demo proxy still has."""
+_STEADY_SECONDS = 3 * 86_400
+"""How far back the steady use and the readings of its windows go: over two changes of a limit, and their proof."""
+_READ_EVERY_SECONDS = 1800
 _SEED = 30
 
 
@@ -49,10 +63,15 @@ def book_demo_past(settings: Settings, clock: Clock) -> int:
 def _book(settings: Settings, ledger: Ledger, clock: Clock) -> int:
     name, now = settings.proxies[0].name, clock.now()
     pseudonym = open_pseudonyms(settings).of
-    demo = DemoProxy(key=MANAGEMENT_KEY)
-    _list_accounts(name, demo, ledger, pseudonym, clock)
+    demo = DemoProxy(key=MANAGEMENT_KEY, accounts=SHOWN)
+    accounts = _list_accounts(name, demo, ledger, pseudonym, clock)
     traffic = Traffic(seed=_SEED, zone=settings.zone, shape=demo.shape)
-    attempts = traffic.batch(RECORDS, ending=now - _UNTIL_SECONDS, span_seconds=DAYS * 86_400 - _UNTIL_SECONDS)
+    traffic.credentials = SHOWN
+    until = now - _UNTIL_SECONDS
+    attempts = [
+        *traffic.batch(RECORDS, ending=until, span_seconds=DAYS * 86_400 - _UNTIL_SECONDS),
+        *traffic.steady(since=now - _STEADY_SECONDS, until=until),
+    ]
     batch = read_batch(msgspec.json.encode([attempt.record for attempt in attempts]), pseudonym=pseudonym)
     past = PastImport(
         name,
@@ -62,10 +81,33 @@ def _book(settings: Settings, ledger: Ledger, clock: Clock) -> int:
         zone=settings.zone,
         dry_run=False,
     )
-    return past.take(wire for wire in batch.wires if wire is not None).new
+    new = past.take(wire for wire in batch.wires if wire is not None).new
+    watch = CapacityWatch(ledger, Labels(ledger.dictionary, settings.aliases, pseudonym))
+    _read_windows(name, accounts, ledger, watch, until=int(until))
+    return new
 
 
-def _list_accounts(name: str, demo: DemoProxy, ledger: Ledger, pseudonym: Pseudonym, clock: Clock) -> None:
+def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, watch: CapacityWatch, *, until: int) -> None:
+    """Note what the steadily used account's provider told, and notice what changed, as if it were happening."""
+    credential = next(each for each in TROUBLED if each.trouble == "shrinks")
+    account = next(each for each in accounts if each.auth_index == credential.auth_index)
+    for at in range(until - _STEADY_SECONDS + _UNTIL_SECONDS, until, _READ_EVERY_SECONDS):
+        at_ms = at * 1000
+        readings = read_headers(
+            allowed_headers(codex_headers(credential, at)),
+            provider=credential.provider,
+            model=credential.models[0].name,
+            started_ms=at_ms,
+            ttft_ms=1,
+            latency_ms=1,
+            received_ms=at_ms,
+        )
+        ledger.take_inventory(name, [replace(account, readings=tuple(readings))], whole=False)
+        if at % FIVE_HOURS < _READ_EVERY_SECONDS:  # a window has ended
+            watch.look(at_ms)
+
+
+def _list_accounts(name: str, demo: DemoProxy, ledger: Ledger, pseudonym: Pseudonym, clock: Clock) -> Sequence[Account]:
     """Make the accounts known, as the first poll would: the demo's own proxy may not have started yet."""
     with DemoServer(demo) as server:
         client = connect(
@@ -74,3 +116,4 @@ def _list_accounts(name: str, demo: DemoProxy, ledger: Ledger, pseudonym: Pseudo
         inventory = fetch_inventory(client, V0, pseudonym, now_ms=int(clock.now() * 1000))
         client.close()
     ledger.take_inventory(name, inventory.accounts, whole=False)
+    return inventory.accounts

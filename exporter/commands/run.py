@@ -142,9 +142,9 @@ def _run_demo(
     from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
     from exporter.simulator.proxy import DemoProxy  # noqa: PLC0415
     from exporter.simulator.server import DemoServer  # noqa: PLC0415
-    from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
+    from exporter.simulator.world import MANAGEMENT_KEY, SHOWN  # noqa: PLC0415
 
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
+    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version, accounts=SHOWN)
     if history_hours is None:
         history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
     try:

@@ -25,7 +25,7 @@ from exporter.normalize.credentials import Account
 from exporter.proxy_status import ProxyStatus, Statuses
 from exporter.quotas.asking import Asked, Call, Refusal, Report
 from exporter.quotas.merge import is_current
-from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Pace, lane_free_ms
+from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Outlook, Pace, lane_free_ms
 from exporter.quotas.providers import ASKED
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
@@ -99,9 +99,9 @@ class _Known:
 
 
 class QuotaAsker:
-    """Asks, one call a run. ``next_ms`` and ``unknown`` may be read by any thread; they are replaced, never changed.
+    """Asks, one call a run. ``outlook`` and ``unknown`` may be read by any thread; they are replaced, never changed.
 
-    ``next_ms`` tells by credential when its windows are asked for next, ``unknown`` by proxy the accounts that are only
+    ``outlook`` is by credential that of its windows, ``unknown`` tells by proxy the accounts that are only
     known when their providers are asked, and are not asked about.
     """
 
@@ -119,7 +119,7 @@ class QuotaAsker:
 
         Raises LedgerError.
         """
-        self.next_ms: Mapping[int, int] = {}
+        self.outlook: Mapping[int, Outlook] = {}
         self.unknown: Mapping[str, tuple[str, ...]] = {}
         self._statuses = statuses
         self._clients = clients
@@ -142,8 +142,10 @@ class QuotaAsker:
         last_told = _last_told(windows)
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told, now_ms)]
         lanes = self._lanes()
-        self.next_ms = {
-            turn.credential: max(turn.due_ms, lanes.get(turn.lane, 0)) for turn in turns if turn.question == _WINDOWS
+        self.outlook = {
+            turn.credential: Outlook(max(turn.due_ms, lanes.get(turn.lane, 0)), self._last(turn.key).result)
+            for turn in turns
+            if turn.question == _WINDOWS
         }
         due = [turn for turn in turns if max(turn.due_ms, lanes.get(turn.lane, 0)) <= now_ms]
         if due and not self._stopping:

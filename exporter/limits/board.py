@@ -16,7 +16,9 @@ from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
+from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
+from exporter.proxy_status import Statuses
 from exporter.quotas.merge import is_current
 
 _SIGNAL = {"auth_files": "signal"}
@@ -31,8 +33,8 @@ class Board:
 
     ``measured`` is what the configured limits have used. ``unmatched`` are the ids of limits against which nothing that
     was ever used counts. ``early_resets`` is how often each window of a provider was emptied before its end, ``worth``
-    what it is worth. ``plans`` are what subscriptions cost; while there are any, ``month_nano_usd`` is what each
-    credential used this month, at API prices, and ``day`` is today.
+    what it is worth. ``pools`` are the accounts of each provider together. ``plans`` are what subscriptions cost; while
+    there are any, ``month_nano_usd`` is what each credential used this month, at API prices, and ``day`` is today.
     """
 
     at_ms: int | None = None
@@ -41,6 +43,7 @@ class Board:
     unmatched: tuple[str, ...] = ()
     early_resets: Mapping[ProviderWindow, int] = field(default_factory=dict)
     worth: Mapping[ProviderWindow, WindowWorth] = field(default_factory=dict)
+    pools: Mapping[PoolKey, Pool] = field(default_factory=dict)
     plans: tuple[Plan, ...] = ()
     month_nano_usd: Mapping[int, int] = field(default_factory=dict)
     day: date = date.min
@@ -66,14 +69,19 @@ class LimitBoard:
         sources: Sequence[LimitSource] = (),
         provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS,
         zone: tzinfo = UTC,
+        statuses: Statuses = tuple,
     ) -> None:
-        """``provider_thresholds`` tells what holds for the windows of providers, ``zone`` when a day begins."""
+        """``provider_thresholds`` tells what holds for the windows of providers, ``zone`` when a day begins.
+
+        ``statuses`` list the accounts that are in pools.
+        """
         self.current = Board()
         self._ledger = ledger
         self._labels = labels
         self._sources = sources
         self._provider_thresholds = provider_thresholds
         self._zone = zone
+        self._statuses = statuses
         self._capacities = CapacityWatch(ledger, labels)
         self._clock = clock
         self._evaluator = Evaluator(ledger.dictionary, labels)
@@ -146,14 +154,16 @@ class LimitBoard:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
+        windows = _distinct([*found.windows, *reported])
         plans = tuple(plan for source in self._sources for plan in source.plans)
         self.current = Board(
             at_ms=now_ms,
-            windows=_distinct([*found.windows, *reported]),
+            windows=windows,
             measured=tuple(found.measured),
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,
+            pools=pools(windows, self._labels, self._statuses(), now_ms=now_ms),
             plans=plans,
             month_nano_usd=self._month_nano_usd() if plans else {},
             day=local_date(now_ms, self._zone),

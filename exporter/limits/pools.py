@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import Literal, NamedTuple
 
@@ -84,10 +86,13 @@ class Pool:
 def pools(
     windows: Iterable[LimitWindow], labels: Labels, statuses: Iterable[ProxyStatus], *, now_ms: int
 ) -> dict[PoolKey, Pool]:
-    """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none."""
+    """The pools of the last inventories. API keys, and accounts that somebody disabled, are in none.
+
+    ``windows`` are those that run at the moment ``now_ms``.
+    """
     running: dict[CredentialLabels, list[LimitWindow]] = defaultdict(list)
     for window in windows:
-        if window.kind == PROVIDER and window.unit == SHARE and (window.reset_ms is None or window.reset_ms > now_ms):
+        if window.kind == PROVIDER and window.unit == SHARE:
             running[CredentialLabels(window.proxy, window.credential, window.provider)].append(window)
     members: dict[CredentialLabels, Member] = {}
     for status in statuses:
@@ -138,27 +143,117 @@ def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
 
 @dataclass(slots=True)
 class _Window:
-    """What is left of a window, 0 to 1, when all of it is there again, in ms from now, and its length in ms."""
+    """What is left of a window, 0 to 1, when all of it is there again, in ms from now, and its length in ms.
+
+    While its account is used, ``empty_at`` says it instead of ``left``: the window is used up once an account that is
+    used all the time has used as much of its own.
+    """
 
     name: str
     left: float
     reset: float
     length: float
+    empty_at: float = inf
 
 
 @dataclass(slots=True)
 class _Account:
-    """From when on it is used, in ms from now, and its windows."""
+    """From when on it may be used, in ms from now, its windows, and whether it is used."""
 
     used_from: float
     windows: list[_Window]
+    is_used: bool = False
 
-    def works(self, at: float) -> bool:
-        return self.used_from <= at and all(window.left > _EMPTY for window in self.windows)
+
+class _Forecast:
+    """Use and resets played forward, in ms from now. All use goes to the accounts that work, in equal parts.
+
+    Windows of one name are used at one speed, so one number for each name, ``_used``, moves all of them: what an
+    account has used that worked all the time. So an event costs about the same with many accounts as with few.
+    """
+
+    def __init__(self, accounts: Iterable[_Account], speeds: Mapping[str, float]) -> None:
+        """``speeds`` are by name of a window what all accounts together use of it in 1 ms."""
+        self._speeds = speeds
+        self._at = 0.0
+        self._working = 0
+        self._used = dict.fromkeys(speeds, 0.0)
+        self._users = dict.fromkeys(speeds, 0)
+        self._serial = count()
+        self._empties: dict[str, list[tuple[float, int, _Account, _Window]]] = {name: [] for name in speeds}
+        self._returns: list[tuple[float, int, _Account, _Window | None]] = []
+        for account in accounts:
+            self._await(account.used_from, account, None)
+            for window in account.windows:
+                self._await(window.reset, account, window)
+            self._use(account)
+
+    def empty(self) -> float | None:
+        """When no account works any more; None if that is not within a day."""
+        while self._working:
+            at = min([self._returns[0][0] if self._returns else inf, *map(self._next_empty, self._speeds)])
+            if at >= _FORECAST_MS:
+                return None
+            self._go_on(at)
+        return self._at
+
+    def _go_on(self, at: float) -> None:
+        for name, users in self._users.items():
+            if users:
+                self._used[name] += self._speeds[name] / users * (at - self._at)
+        self._at = at
+        for name, empties in self._empties.items():
+            while empties and empties[0][0] - self._used[name] <= _EMPTY:
+                empty_at, _, account, window = heappop(empties)
+                if window.empty_at == empty_at:
+                    self._rest(account)
+        while self._returns and self._returns[0][0] <= at:
+            _, _, account, returned = heappop(self._returns)
+            if returned is not None:
+                self._rest(account)
+                returned.left = 1.0
+                self._await(at + returned.length, account, returned)
+            self._use(account)
+
+    def _next_empty(self, name: str) -> float:
+        empties = self._empties[name]
+        while empties and empties[0][3].empty_at != empties[0][0]:
+            heappop(empties)  # the account has rested since
+        if not empties:
+            return inf
+        return self._at + (empties[0][0] - self._used[name]) * self._users[name] / self._speeds[name]
+
+    def _await(self, at: float, account: _Account, window: _Window | None) -> None:
+        """Look at the account again when this window of it is back; None stands for the account itself."""
+        if self._at < at < _FORECAST_MS:
+            heappush(self._returns, (at, next(self._serial), account, window))
+
+    def _use(self, account: _Account) -> None:
+        """Begin to use the account, if it works."""
+        if account.is_used or account.used_from > self._at or any(each.left <= _EMPTY for each in account.windows):
+            return
+        account.is_used = True
+        self._working += 1
+        for window in account.windows:
+            if window.name in self._speeds:
+                self._users[window.name] += 1
+                window.empty_at = self._used[window.name] + window.left
+                heappush(self._empties[window.name], (window.empty_at, next(self._serial), account, window))
+
+    def _rest(self, account: _Account) -> None:
+        """Stop using the account, if it is used."""
+        if not account.is_used:
+            return
+        account.is_used = False
+        self._working -= 1
+        for window in account.windows:
+            if window.name in self._speeds:
+                self._users[window.name] -= 1
+                window.left = window.empty_at - self._used[window.name]
+                window.empty_at = inf
 
 
 def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
-    """Play use and resets forward. All use goes to the accounts that work, in equal parts."""
     if any(member.state == "unknown" for member in members):
         return None
     speeds: dict[str, float] = defaultdict(float)
@@ -166,32 +261,11 @@ def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
     for told in (window for member in members for window in member.whole):
         if told.start_ms is not None and told.reset_ms is not None:
             length = lengths[told.window] = told.reset_ms - told.start_ms
-            speeds[told.window] += (told.pace(now_ms) or 0.0) / length
-    accounts = [_account(member, lengths, now_ms) for member in members]
-    windows = [window for account in accounts for window in account.windows]
-    at = 0.0
-    while at < _FORECAST_MS:
-        working = [account for account in accounts if account.works(at)]
-        if not working:
-            return now_ms + int(at)
-        used = [window for account in working for window in account.windows if speeds[window.name]]
-        users = Counter(window.name for window in used)
-        shares = {name: speeds[name] / number for name, number in users.items()}
-        step = min(
-            [
-                *(window.left / shares[window.name] for window in used),
-                *(window.reset - at for window in windows),
-                *(account.used_from - at for account in accounts if account.used_from > at),
-            ],
-            default=inf,
-        )
-        at += step
-        for window in used:
-            window.left -= shares[window.name] * step
-        for window in windows:
-            if window.reset <= at:
-                window.left, window.reset = 1.0, at + window.length
-    return None
+            pace = told.pace(now_ms)
+            if pace:
+                speeds[told.window] += pace / length
+    empty = _Forecast([_account(member, lengths, now_ms) for member in members], speeds).empty()
+    return None if empty is None else now_ms + int(empty)
 
 
 def _account(member: Member, lengths: Mapping[str, float], now_ms: int) -> _Account:

@@ -9,6 +9,7 @@ from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import Board
 from exporter.limits.model import Plan
 from exporter.limits.plans import PlanValue
+from exporter.limits.pools import STATES
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 
 _DASH = "\N{EN DASH}"
@@ -138,6 +139,29 @@ def worth_rows(board: Board, plans: Mapping[CredentialLabels, PlanValue], *, nam
             name = " ".join(filter(None, (window.window, window.scope)))
             row(window.proxy, window.credential, window.provider).windows.append(f"{name} {estimate} ({low} to {high})")
     return [rows[key] for key in sorted(rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """The accounts of a provider together, as a person reads it."""
+
+    name: str
+    text: str
+
+
+def pool_rows(board: Board, *, names_proxy: bool) -> list[PoolRow]:
+    """How many accounts of each provider are in which state, when one is back, and when all are empty."""
+    now_ms = board.at_ms or 0
+    rows = []
+    for key, pool in sorted(board.pools.items()):
+        states = [f"{pool.accounts[state]} {state}" for state in STATES if pool.accounts[state] or state == "usable"]
+        text = ", ".join(states)
+        if pool.next_back_ms is not None:
+            text += f"; next back in {formats.until((pool.next_back_ms - now_ms) / 1000)}"
+        if pool.empty_ms is not None and pool.empty_ms > now_ms:
+            text += f"; empty in {formats.until((pool.empty_ms - now_ms) / 1000)} at this pace"
+        rows.append(PoolRow(f"{key.provider}, {key.proxy}" if names_proxy else key.provider, text))
+    return rows
 
 
 def _price(plan: Plan) -> str:

@@ -35,7 +35,7 @@ from exporter.metrics import (
     usage,
 )
 from exporter.metrics.family import families_of
-from exporter.metrics.quotas import NextAsked
+from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 
@@ -60,7 +60,7 @@ class Exposition:
         clock: Clock,
         registry: CollectorRegistry,
         history: HistoryState = lambda: None,
-        next_asked: NextAsked = dict,
+        outlooks: Outlooks = dict,
     ) -> None:
         """``registry`` holds the exporter's own direct metrics, which are the last ones of a scrape."""
         self._ledger = ledger
@@ -71,7 +71,7 @@ class Exposition:
         self._clock = clock
         self._registry = registry
         self._history = history
-        self._next_asked = next_asked
+        self._outlooks = outlooks
         self._text = usage.LedgerText(ledger.totals, labels)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
@@ -123,10 +123,10 @@ class Exposition:
             "reload": lambda: exporter.reload_families(prices, self._limits, self._labels),
             "limits": lambda: limits.limit_families(self._limits),
             "plans": lambda: limits.plan_families(self._limits, labels, statuses),
-            "pools": lambda: pools.pool_families(self._limits, labels, statuses, self._clock),
+            "pools": lambda: pools.pool_families(self._limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self._clock),
-            "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._next_asked()),
+            "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._outlooks()),
             "attempts": attempts,
             "flow": lambda: proxies.flow_families(book, labels, statuses),
             "ledger": lambda: ledger.ledger_families(book, labels),

@@ -2,12 +2,9 @@
 
 from prometheus_client import Metric
 
-from exporter.clock import Clock
-from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
-from exporter.limits.pools import STATES, PoolKey, pools
+from exporter.limits.pools import STATES, PoolKey
 from exporter.metrics.family import gauge, samples_of
-from exporter.proxy_status import Statuses
 
 POOL_ACCOUNTS = gauge(
     "cliproxy_pool_accounts",
@@ -29,10 +26,10 @@ POOL_EMPTY = gauge(
 )
 
 
-def pool_families(board: LimitBoard, labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
-    """The pools of the last inventories."""
+def pool_families(board: LimitBoard) -> list[Metric]:
+    """The pools as they were at the last look."""
     accounts, next_back, empty = made = samples_of(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
-    for key, pool in pools(board.current.windows, labels, statuses(), now_ms=int(clock.now() * 1000)).items():
+    for key, pool in board.current.pools.items():
         for state in STATES:
             accounts.add(pool.accounts[state], **key._asdict(), state=state)
         for moment, at_ms in ((next_back, pool.next_back_ms), (empty, pool.empty_ms)):

@@ -9,15 +9,15 @@ from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import counter, gauge, samples_of
 from exporter.proxy_status import Statuses
-from exporter.quotas.pacing import RESULTS
+from exporter.quotas.pacing import RESULTS, Outlook
 from exporter.quotas.reading import DAY, Reading, window_name
 from exporter.quotas.told import Told
 
 _CREDENTIAL = CredentialLabels._fields
 _WEEK = window_name(7 * DAY)
 
-NextAsked = Callable[[], Mapping[int, int]]
-"""Tells by credential when its windows are asked for next, in ms."""
+Outlooks = Callable[[], Mapping[int, Outlook]]
+"""Tells by credential when its windows are asked for next, and what came of the last time."""
 
 QUOTA_FETCHES = counter(
     "cliproxy_quota_fetches",
@@ -30,6 +30,11 @@ QUOTA_NEXT_FETCH = gauge(
     _CREDENTIAL,
     "When the provider is asked for the account's windows next, at the earliest: it moves on while answers to requests"
     " tell them.",
+)
+QUOTA_LAST_RESULT = gauge(
+    "cliproxy_quota_last_result_info",
+    (*_CREDENTIAL, "result"),
+    "What came of the last question about the account's windows, always 1. Absent before the first.",
 )
 BALANCE = gauge(
     "cliproxy_balance_usd",
@@ -65,12 +70,12 @@ class QuotaMetrics:
 
 
 def quota_families(
-    ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, next_ms: Mapping[int, int]
+    ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, outlooks: Mapping[int, Outlook]
 ) -> list[Metric]:
-    """What is known of the accounts in the last inventory; ``next_ms`` is when each is asked about next."""
+    """What is known of the accounts in the last inventory; ``outlooks`` are by credential."""
     now_ms = int(clock.now() * 1000)
-    next_fetch, balance, reset_credits, elsewhere = made = samples_of(
-        QUOTA_NEXT_FETCH, BALANCE, RESET_CREDITS, ELSEWHERE
+    next_fetch, last_result, balance, reset_credits, elsewhere = made = samples_of(
+        QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE
     )
     windows = ledger.quotas.current(lambda id_: ledger.dictionary.resolved(id_).id)
     known: set[CredentialLabels] = set()
@@ -83,7 +88,9 @@ def quota_families(
                 continue
             known.add(key)
             told = ledger.quota_asks.told.get(id_, Told())
-            next_fetch.add(next_ms[id_] / 1000 if id_ in next_ms else None, **key._asdict())
+            if (outlook := outlooks.get(id_)) is not None:
+                next_fetch.add(outlook.next_ms / 1000, **key._asdict())
+                last_result.add(1 if outlook.result else None, **key._asdict(), result=outlook.result)
             for left in told.balances:
                 balance.add(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
             reset_credits.add(told.reset_credits, **key._asdict())

@@ -7,6 +7,7 @@ hours. So each question waits for its interval, and all accounts of one provider
 
 from collections.abc import Iterable
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,6 +39,13 @@ class Pace(msgspec.Struct, frozen=True):
     interval: int
     gap: int
     ways: int = 1
+
+
+class Outlook(NamedTuple):
+    """When an account's windows are asked for next, and what came of the last time; see ``LastAsked``."""
+
+    next_ms: int
+    result: str
 
 
 class LastAsked(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from exporter.simulator import versions
 from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
-from exporter.simulator.world import MANAGEMENT_KEY
+from exporter.simulator.world import MANAGEMENT_KEY, SHOWN
 
 
 def run_demo_proxy(
@@ -39,7 +39,7 @@ def run_demo_proxy(
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    proxy = DemoProxy(key=key, version=version, shown_version=shown_version)
+    proxy = DemoProxy(key=key, version=version, shown_version=shown_version, accounts=SHOWN)
     proxy.door.allow_remote = allow_remote
     server = DemoServer(proxy, host=host, port=port, control=control)
     if history_hours is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
+from exporter.simulator.quotas import FIVE_HOURS
 from exporter.simulator.traffic import Attempt
 from exporter.simulator.versions import VersionNumber
 from exporter.simulator.wire import go_timestamp
@@ -15,6 +16,8 @@ _BUCKET_SECONDS = 600
 _BUCKETS = 20
 # Seconds for which CPA does not use a credential after a failure of that status.
 _COOLDOWNS = {401: 1800, 403: 1800, 429: 30, 500: 60, 529: 60}
+_TOO_LONG_SECONDS = 8 * 3600
+"""From the reset of its window on, for the account that cools too long."""
 _FIELDS_SINCE: dict[str, VersionNumber] = {
     "auth_index": (6, 3, 56),
     "id_token": (6, 6, 66),
@@ -112,8 +115,11 @@ class Account:
             "modtime": go_timestamp(self.created, zone),
             "name": credential.file_name,
         }
-        if self.retry_at is not None:
-            entry["next_retry_after"] = go_timestamp(self.retry_at, zone)
+        retry_at, message = self.retry_at, self.message
+        if credential.trouble == "cools too long":
+            retry_at, message = now // FIVE_HOURS * FIVE_HOURS + _TOO_LONG_SECONDS, "usage limit reached"
+        if retry_at is not None:
+            entry["next_retry_after"] = go_timestamp(retry_at, zone)
         entry["path"] = f"{AUTH_DIR}/{credential.file_name}"
         if credential.project_id:
             entry["project_id"] = credential.project_id
@@ -123,11 +129,11 @@ class Account:
             "runtime_only": False,
             "size": 400,
             "source": "file",
-            "status": "error" if self.message else "active",
-            "status_message": self.message,
+            "status": "error" if message else "active",
+            "status_message": message,
             "success": self.success,
             "type": credential.provider,
-            "unavailable": self.retry_at is not None,
+            "unavailable": retry_at is not None,
             "updated_at": go_timestamp(max(self.updated, self.created), zone),
         }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
-from exporter.simulator.world import CLIENTS, CREDENTIALS
+from exporter.simulator.world import CLIENTS, SHOWN
 
 LIMITS_FILE = Path(__file__).parent / "limits.yaml"
 
@@ -18,6 +18,6 @@ def demo_aliases() -> Aliases:
             CredentialAlias(key=SecretStr(credential.key), alias=credential.name)
             if credential.key
             else CredentialAlias(file=SecretStr(credential.file_name), alias=credential.name)
-            for credential in CREDENTIALS
+            for credential in SHOWN
         ),
     )

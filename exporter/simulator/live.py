@@ -39,6 +39,7 @@ class LiveTraffic:
         self._clock = clock or SystemClock()
         self._traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
         self._random = random.Random(seed)  # noqa: S311 waiting times of invented traffic
+        self._steady_until = self._clock.now() - _BURST_SPAN_SECONDS
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
 
@@ -76,4 +77,7 @@ class LiveTraffic:
             if self._stopping.wait(pause):
                 return
             self._suit_version()
-            self._proxy.publish(self._traffic.request(ending=self._clock.now()))
+            now = self._clock.now()
+            self._proxy.publish(self._traffic.request(ending=now))
+            self._proxy.publish(self._traffic.steady(since=self._steady_until, until=now))
+            self._steady_until = now

@@ -14,6 +14,7 @@ from exporter.simulator.world import ORGANIZATION_ID, Credential
 
 FIVE_HOURS = 5 * 3600
 SEVEN_DAYS = 7 * 86400
+_DAY = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,12 @@ class Reading:
 
 def reading(credential: Credential, window_seconds: int, at: float) -> Reading:
     """The state of the credential's window of 5 hours or 7 days at Unix time ``at``."""
+    start = int(at // window_seconds) * window_seconds
+    if window_seconds == SEVEN_DAYS and credential.trouble == "exhausted":
+        return Reading(1.0, start + window_seconds)
     ceiling = credential.ceiling_5h if window_seconds == FIVE_HOURS else credential.ceiling_7d
+    if window_seconds == FIVE_HOURS and credential.trouble == "shrinks" and start // _DAY % 2:
+        ceiling *= 1.5
     return _evenly(ceiling, window_seconds, at)
 
 

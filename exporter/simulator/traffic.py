@@ -34,6 +34,8 @@ _GIVE_UP_SHARE = 0.3
 # Ways to fail and how often, relative to each other; which of them a provider knows is decided in _fails_with.
 _FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
 _MAX_ATTEMPTS = 3
+_STEADY_SECONDS = 180
+_STEADY_TOKENS = Tokens(uncached=3_000, cache_read=20_000, output=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,31 @@ class Traffic:
             events.append(self._image_extra(last))
         return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
 
+    def steady(self, *, since: float, until: float) -> list[Attempt]:
+        """The requests of a job that ended in this span: equal ones, one every 3 minutes, through the same account.
+
+        So what a window of that account is worth can be told from its readings.
+        """
+        client = next(each for each in CLIENTS if each.name == "batch")
+        events = []
+        for credential in (each for each in self.credentials if each.trouble == "shrinks"):
+            model, latency_ms = credential.models[0], 9_000
+            for turn in range(int(since // _STEADY_SECONDS) + 1, int(until // _STEADY_SECONDS) + 1):
+                self._serial += 1
+                event = Event(
+                    client=client,
+                    credential=credential,
+                    model=model.name,
+                    alias=model.alias,
+                    started=turn * _STEADY_SECONDS - latency_ms / 1000,
+                    latency_ms=latency_ms,
+                    request_id=f"{turn:08x}",
+                    tokens=_STEADY_TOKENS,
+                    serial=self._serial,
+                )
+                events.append(event)
+        return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
+
     def _spread(self, span_seconds: float, ending: float) -> float:
         """A time before ``ending``, chosen so that busy hours get more of the traffic."""
         while True:
@@ -289,7 +316,10 @@ class Traffic:
         others = [
             other
             for other in self.credentials
-            if other is not credential and other.provider == credential.provider and other.kind == credential.kind
+            if other.share
+            and other is not credential
+            and other.provider == credential.provider
+            and other.kind == credential.kind
             if model.name in {served.name for served in other.models}
         ]
         return self._random.choice(others) if others else credential

@@ -12,6 +12,7 @@ from typing import Literal
 from exporter.simulator.versions import VersionNumber
 
 Family = Literal["claude", "openai", "gemini"]
+Trouble = Literal["", "exhausted", "cools too long", "shrinks"]
 
 MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
 ORGANIZATION_ID = "0demo000-0000-4000-8000-0000000c1a0d"
@@ -60,6 +61,9 @@ class Credential:
     ``ceiling_5h`` and ``ceiling_7d`` are the shares of the provider's windows that are used up when the window ends; a
     value above 1 means that the account runs into its limit. ``ceiling_scoped`` is the same for the window of a single
     model (Claude's week of Opus, Codex' 5 hours of Spark), which stays below 1: it stops nobody here.
+
+    ``trouble``: its week is used up; or the proxy leaves it alone for hours after its 5 hours were reset; or its 5
+    hours hold a third less on every second day. ``share`` 0: no client calls it, only a job at a steady pace the last.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Credential:
     ceiling_5h: float = 0.6
     ceiling_7d: float = 0.5
     ceiling_scoped: float = 0.3
+    trouble: Trouble = ""
 
     @property
     def family(self) -> Family:
@@ -292,6 +297,44 @@ CREDENTIALS = (
 )
 
 
+TROUBLED = (
+    Credential(
+        name="kimi-emil",
+        provider="kimi",
+        kind="oauth",
+        token="sk-demo-token-kimi-emil",  # noqa: S106 planted
+        models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
+        share=0.0,
+        trouble="exhausted",
+    ),
+    Credential(
+        name="claude-ivan",
+        provider="claude",
+        kind="oauth",
+        email="ivan.claude@demo.example",
+        token="sk-demo-token-claude-ivan",  # noqa: S106 planted
+        plan="pro",
+        models=(Model(name=_SONNET, alias=_SONNET),),
+        share=0.0,
+        trouble="cools too long",
+    ),
+    Credential(
+        name="codex-judy",
+        provider="codex",
+        kind="oauth",
+        email="judy.codex@demo.example",
+        token="sk-demo-token-codex-judy",  # noqa: S106 planted
+        account_id="acct-demo-judy-79",
+        plan="pro",
+        models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
+        share=0.0,
+        trouble="shrinks",
+    ),
+)
+SHOWN = (*CREDENTIALS, *TROUBLED)
+"""What a visitor sees: the credentials, and one account for each trouble that an account can have."""
+
+
 BY_AUTH_INDEX = {credential.auth_index: credential for credential in CREDENTIALS}
 
 
@@ -300,7 +343,7 @@ def secrets() -> list[str]:
     values = [MANAGEMENT_KEY, ORGANIZATION_ID, "sk-demo-cookie-8841", "sk-demo-proxy-password"]
     for client in CLIENTS:
         values += [client.key, client.address, client.user_agent, *client.forwarded.split(", ")]
-    for credential in CREDENTIALS:
+    for credential in SHOWN:
         values += [
             credential.email,
             credential.token,

@@ -20,7 +20,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.limits.plans import plan_values
-from exporter.limits.present import LimitRow, WorthRow, worth_rows
+from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 from exporter.records import Billing
@@ -114,7 +114,6 @@ class Page:
                 alias_problem=self.labels.file_problem,
                 misfits=self.labels.misfits,
                 history=history,
-                unasked=tuple(name for names in self.unasked().values() for name in names),
                 folded=self.ledger.dictionary.folded,
                 moment=moment,
                 now_ms=now_ms,
@@ -132,6 +131,8 @@ class Page:
             "worth": [row for row in worth if row.name not in {card.owner for card in cards}],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
+            "pools": pool_rows(self.limits.current, names_proxy=len(statuses) > 1),
+            "unasked": [name for names in self.unasked().values() for name in names],
             "without_alias": self.labels.without_alias,
             "history": history,
         }

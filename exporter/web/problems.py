@@ -61,14 +61,12 @@ def find_problems(
     moment: Callable[[float], str],
     now_ms: float = 0,
     history: HistoryStatus | None = None,
-    unasked: tuple[str, ...] = (),
 ) -> list[Problem]:
     """Everything that is wrong, the worst first.
 
     ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
     sentences, ``unmatched_limits`` the ids of limits against which nothing counts. ``alias_problem`` is a sentence,
-    empty if the last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several. ``unasked``
-    are the accounts whose windows would be known if their providers were asked.
+    empty if the last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
     """
     found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
@@ -108,17 +106,6 @@ def find_problems(
     if alias_problem:
         found.append(Problem(severity="problem", title="The aliases have a mistake", text=alias_problem))
     found += _of_aliases(list(misfits))
-    if unasked:
-        found.append(
-            Problem(
-                severity="note",
-                title=f"The windows of {formats.count(len(unasked))} account{'' if len(unasked) == 1 else 's'} are not"
-                " known",
-                text="With EXPORTER_QUOTAS=active their providers would be asked, seldom and through the proxy."
-                " Accounts:",
-                names=unasked,
-            )
-        )
     if history is not None:
         found += _of_history(history)
     if figures is not None:

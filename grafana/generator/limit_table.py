@@ -3,7 +3,6 @@
 from typing import Any
 
 from grafana_foundation_sdk.builders import table
-from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.generator.parts import (
     GREEN,
@@ -11,11 +10,10 @@ from grafana.generator.parts import (
     RED,
     TEXT,
     USED_STEPS,
-    joined,
     listing,
-    properties,
     rows,
     steps_of,
+    with_columns,
     words,
 )
 from grafana.generator.queries import LEVEL, PACE, RESETS_IN, RUNS_OUT_IN, USED, limit, per_limit
@@ -30,7 +28,7 @@ _NOT_BEFORE_RESET = "not before its reset"
 
 def short_table(title: str, description: str) -> table.Panel:
     """What runs out next, and when."""
-    return _with_columns(
+    return with_columns(
         _table(title, description)
         .with_target(rows(per_limit(LEVEL, "sum"), "A"))
         .with_target(rows(per_limit(USED), "B"))
@@ -46,12 +44,14 @@ def short_table(title: str, description: str) -> table.Panel:
             "Value #C": "Resets in",
             "Value #D": "Runs out in",
         },
+        _LOOKS,
+        sort="Used",
     )
 
 
 def full_table(title: str, description: str) -> table.Panel:
     """The same with window, pace and amounts."""
-    return _with_columns(
+    return with_columns(
         _table(title, description)
         .with_target(rows(per_limit(LEVEL, "sum"), "A"))
         .with_target(rows(per_limit(USED), "B"))
@@ -74,6 +74,8 @@ def full_table(title: str, description: str) -> table.Panel:
             "Value #G": "Budget",
             "unit": "Unit",
         },
+        _LOOKS,
+        sort="Used",
     )
 
 
@@ -116,16 +118,3 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "Budget": {"unit": "short", "custom_width": 80},
     "Unit": {"mappings": [_UNITS], "custom_width": 80},
 }
-
-
-def _with_columns(panel: table.Panel, columns: dict[str, str]) -> table.Panel:
-    panel = panel.transformations(
-        [
-            *joined(columns),
-            models.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": "Used", "desc": True}]}),
-        ]
-    )
-    for title in columns.values():
-        if title in _LOOKS:
-            panel = panel.override_by_name(title, properties(**_LOOKS[title]))
-    return panel

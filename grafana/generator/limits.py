@@ -1,8 +1,9 @@
-"""The limits: how much is used, how fast, when each resets or runs out, and who uses it."""
+"""The limits: how much is used, how fast, when each resets or runs out, who uses it, and what it is worth."""
 
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 from grafana_foundation_sdk.models import dashboard as models
 
+from grafana.generator.account_tables import LINKED, pools, windows
 from grafana.generator.limit_table import full_table
 from grafana.generator.parts import (
     GREEN,
@@ -12,7 +13,6 @@ from grafana.generator.parts import (
     amounts,
     big_number,
     graph,
-    leads_to,
     listing,
     new_dashboard,
     now,
@@ -37,13 +37,14 @@ from grafana.generator.queries import (
     rate,
     reached,
 )
+from grafana.generator.worth import with_worth
 
 UID = "cliproxy-limits"
 
 
 def build() -> dashboard.Dashboard:
     """The whole dashboard, in reading order."""
-    return (
+    return with_worth(
         new_dashboard(
             "CLIProxyAPI: limits",
             UID,
@@ -87,6 +88,8 @@ def build() -> dashboard.Dashboard:
         .with_row(dashboard.Row("The windows of each account"))
         .with_panel(_accounts().height(7).span(16))
         .with_panel(_early_resets().height(7).span(8))
+        .with_panel(windows().height(9).span(24))
+        .with_panel(pools().height(7).span(24))
         .with_panel(
             _history(
                 "Providers' windows over time",
@@ -160,7 +163,7 @@ def _accounts() -> table.Panel:
                 ),
             ]
         )
-        .override_by_name("Account", properties(**leads_to("cliproxy-accounts", "credential")))
+        .override_by_name("Account", properties(**LINKED["Account"]))
         .override_by_regexp(
             "^(?!Account).*", properties(custom_cellOptions={"type": "color-background", "mode": "basic"})
         )

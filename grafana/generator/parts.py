@@ -1,5 +1,6 @@
 """Panels, queries and variables in the form that all our dashboards share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
@@ -165,6 +166,25 @@ def only(columns: dict[str, str]) -> models.DataTransformerConfig:
             "renameByName": {name: title for name, title in columns.items() if name != title},
         },
     )
+
+
+def with_columns(
+    panel: table.Panel, columns: dict[str, str], looks: Mapping[str, Mapping[str, Any]], *, sort: str
+) -> table.Panel:
+    """The joined rows with these columns, as for ``joined``, the largest of ``sort`` first.
+
+    ``looks`` are by title what an override sets; those of other tables are left out.
+    """
+    panel = panel.transformations(
+        [
+            *joined(columns),
+            models.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": sort, "desc": True}]}),
+        ]
+    )
+    for title in columns.values():
+        if title in looks:
+            panel = panel.override_by_name(title, properties(**looks[title]))
+    return panel
 
 
 def properties(**values: Any) -> list[models.DynamicConfigValue]:

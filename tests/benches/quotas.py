@@ -111,7 +111,7 @@ class QuotaBench:
             if each.file_name
         )
         labels = Labels(ledger.dictionary, Aliases(credentials=aliases), pseudonym)
-        self.limits = LimitBoard(ledger=ledger, labels=labels, clock=clock)
+        self.limits = LimitBoard(ledger=ledger, labels=labels, clock=clock, statuses=lambda: [self.poller.status])
         self.asker = QuotaAsker(
             statuses=lambda: [self.poller.status],
             clients={NAME: self._clients[1]} if self._active else {},
@@ -128,7 +128,7 @@ class QuotaBench:
             limits=self.limits,
             clock=clock,
             registry=registry,
-            next_asked=lambda: self.asker.next_ms,
+            outlooks=lambda: self.asker.outlook,
         )
         self.poller.poll()
 

@@ -1,7 +1,7 @@
 """Every query of the dashboards, asked of real Prometheus servers that hold what the real exporter says.
 
-The exporter runs the demo, with the limits that come with it. Before it starts, its ledger is given a day of traffic,
-and the servers the export of that day; so both the present and an imported past are there.
+The exporter runs the demo, with the limits and the troubled accounts that come with it. The servers are given the
+export of another ledger with a day of traffic; so both the present and an imported past are there.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.benches.dashboards import Query, filled, load, metrics_in
+from tests.benches.dashboards import ROOT, Query, filled, load, metrics_in
 from tests.benches.past import book_past, export_past, import_past
 from tests.benches.program import HASH_KEY
 from tests.stack.monitoring import VERSION_LINES, Prometheus, Sample, Series, binaries_of, run_prometheus
@@ -45,23 +45,16 @@ MAY_BE_EMPTY = {
     "cliproxy-limits: Early resets: A": "no provider does so in the demo",
     "cliproxy-overview: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
     "cliproxy-limits: Limits, nearest to exhaustion first: D": "nothing runs out, depending on the time of day",
-    "cliproxy-accounts: Accounts, nearest to exhaustion first: D": "no account cools down at the demo's start",
-    "cliproxy-accounts: Accounts, nearest to exhaustion first: H": "the same",
-    "cliproxy-accounts: Pools: the accounts of each provider: E": "the same",
-    "cliproxy-accounts: Pools: the accounts of each provider: F": "some accounts are never used up at the demo's pace",
-    "cliproxy-accounts: Windows, with age and source: E": "no provider refuses without telling the share",
+    "cliproxy-accounts: Accounts, nearest to exhaustion first: H": "the account that cools down has room again",
+    "cliproxy-limits: Pools: the accounts of each provider: F": "some accounts are never used up at the demo's pace",
+    "cliproxy-accounts: Pools: the accounts of each provider: F": "the same",
+    "cliproxy-limits: Windows, with age and source: E": "no provider refuses without telling the share",
+    "cliproxy-accounts: Windows, with age and source: E": "the same",
     "cliproxy-accounts: What providers tell when they are asked: B": "no provider in the demo tells a balance",
     "cliproxy-accounts: What providers tell when they are asked: C": "accounts are asked one by one",
     "cliproxy-accounts: What providers tell when they are asked: D": "the same",
-    "cliproxy-accounts: Subscriptions: value of this month against their price: A": "the demo has no plans",
-    "cliproxy-accounts: Subscriptions: value of this month against their price: B": "the same",
-    "cliproxy-accounts: Subscriptions: value of this month against their price: C": "the same",
-    "cliproxy-accounts: What 100 % of a window is worth: A": "an estimate needs more than the demo's first minutes",
-    "cliproxy-accounts: What 100 % of a window is worth: B": "the same",
-    "cliproxy-accounts: What 100 % of a window is worth: C": "the same",
-    "cliproxy-accounts: What 100 % of a window is worth: D": "the same",
-    "cliproxy-accounts: Worth of 100 % over time: A": "the same",
-    "cliproxy-accounts: Windows that shrank or grew: A": "no provider changes a limit in the demo",
+    "cliproxy-limits: Windows that shrank or grew: A": "none does in the demo's first minutes",
+    "cliproxy-accounts: Windows that shrank or grew: A": "the same",
     f"{_UNKNOWN}: A": "the demo's proxy tells the billing of all its accounts",
     f"{_UNKNOWN}: B": "the same",
     f"{_UNKNOWN}: C": "the same",
@@ -95,6 +88,12 @@ _IN_EXPORT = {
 }
 
 
+_SHRANK = "cliproxy_limit_capacity_changes"
+_OF_JUDY = (
+    'job="cliproxy-exporter",proxy="demo",provider="codex",credential="codex-judy",scope="",window="5h",change="shrank"'
+)
+
+
 def _ids(pair: tuple[Query, Mapping[str, str]]) -> str:
     query, values = pair
     return f"{query.where} by {values['by']}" if "$by" in query.expr else query.where
@@ -116,8 +115,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory, past: tuple[float, float])
     """Servers of all versions with a past, and with a present in which everything has happened at least once."""
     folder = tmp_path_factory.mktemp("dashboards")
     start, end = past
-    book_past(folder / "data", requests=8000, ending=end, span_seconds=end - start)
-    export_past(folder / "data", folder / "past.om")
+    book_past(folder / "past", requests=8000, ending=end, span_seconds=end - start)
+    export_past(folder / "past", folder / "past.om")
     found = {}
     with ExitStack() as stack:
         demo = stack.enter_context(
@@ -129,11 +128,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory, past: tuple[float, float])
                 COLLECTOR_INTERVAL_SECONDS="1",
             )
         )
+        target = demo.url.removeprefix("http://")
+        # More than a day ago, the limit that shrinks had not shrunk.
+        shrank = f'{_SHRANK}_total{{instance="{target}",{_OF_JUDY}}} 0 {start}'
+        text = (folder / "past.om").read_text().replace("# EOF\n", f"# TYPE {_SHRANK} counter\n{shrank}\n# EOF\n")
+        (folder / "past.om").write_text(text)
         for line in VERSION_LINES:
             workdir = folder / line
             workdir.mkdir()
             import_past(binaries_of(line), folder / "past.om", workdir)
-            target = demo.url.removeprefix("http://")
             found[line] = stack.enter_context(run_prometheus(binaries_of(line), targets=[target], workdir=workdir))
         for server in found.values():
             wait_until(partial(_empty, server), lambda empty: not empty, seconds=90)
@@ -232,6 +235,24 @@ def test_a_variable_but_the_proxies_offers_what_there_was_in_an_imported_past(
     start, end = past
     matching = {"match[]": filled(query.expr, values)}
     assert servers[line].get(f"label/{query.label}/values", start=start, end=end, **matching)
+
+
+@each_line
+@pytest.mark.parametrize(
+    ("alert", "account"),
+    [
+        ("CliproxyLimitReached", "kimi-emil"),
+        ("CliproxyCredentialCoolsTooLong", "claude-ivan"),
+        ("CliproxyLimitShrank", "codex-judy"),
+    ],
+)
+def test_the_alert_about_an_account_in_trouble_can_fire_in_the_demo(
+    servers: dict[str, Prometheus], line: str, alert: str, account: str
+) -> None:
+    groups = yaml.safe_load((ROOT / "prometheus/rules/alerts.yml").read_text())["groups"]
+    (expr,) = [rule["expr"] for group in groups for rule in group["rules"] if rule.get("alert") == alert]
+
+    assert account in {sample.labels["credential"] for sample in servers[line].query(expr, time.time())}
 
 
 @each_line

@@ -1,19 +1,27 @@
 """From a request to a notification, in real processes: demo proxy, exporter, Prometheus, Alertmanager, webhook.
 
 A limit crosses its thresholds, and a warning, then a critical alert, arrive with the text that people read. A reset
-resolves them. The exporter dies, and only that arrives. A pool of accounts that is used up arrives, too.
+resolves them. The exporter dies, and only that arrives. A pool of accounts that is used up arrives, too, and so does a
+limit that shrank.
 """
 
+import re
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from exporter.clock import SystemClock
+from exporter.commands.demo_past import book_demo_past
+from exporter.settings.model import Settings
+from exporter.settings.proxies import ProxySettings
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus
-from tests.stack.shipped import Stack, record_of_now, running_stack
+from tests.stack.running import Process
+from tests.stack.shipped import Stack, host_of, record_of_now, running_stack
 from tests.stack.waiting import wait_until
 
 LIMITS = """
@@ -121,8 +129,33 @@ def test_a_limit_warns_when_the_proxy_is_subscribed_to(tmp_path: Path) -> None:
         assert programs.proxy.counts().pushed == 50
 
 
-def test_a_pool_without_an_account_that_works_is_told(tmp_path: Path) -> None:
-    with running_stack(VERSION_LINES[-1], tmp_path, limits=LIMITS, seconds=SECONDS) as stack:
+def _with_a_limit_that_shrank(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the ledger of an exporter that saw it: from use and readings, as it happened."""
+    monkeypatch.setattr("exporter.commands.demo_past.RECORDS", 0)
+    proxy = ProxySettings(name="default", url="http://127.0.0.1:9", management_key=SecretStr("unused"))
+    settings = Settings(proxies=(proxy,), exporter_data_dir=data_dir, exporter_prices_refresh=False)
+    assert book_demo_past(settings, SystemClock())
+
+
+def _before_it_shrank(exporter: Process) -> str:
+    """What Prometheus scraped of its count more than a day ago: one less."""
+
+    def told() -> list[re.Match[str]]:
+        text = exporter.get("/metrics").text
+        return list(re.finditer(r'^(cliproxy_limit_capacity_changes)_total({.*change="shrank".*}) (\S+)$', text, re.M))
+
+    samples = wait_until(told)
+    (found,) = [sample for sample in samples if float(sample[3])]
+    of_target = f'{{instance="{host_of(exporter.url)}",job="cliproxy-exporter",'
+    series = f"{found[1]}_total{found[2].replace('{', of_target, 1)}"
+    return f"# TYPE {found[1]} counter\n{series} {float(found[3]) - 1} {time.time() - 27 * 3600}\n# EOF\n"
+
+
+def test_a_pool_without_an_account_that_works_and_a_limit_that_shrank_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_a_limit_that_shrank(tmp_path / "exporter" / "data", monkeypatch)
+    with running_stack(VERSION_LINES[-1], tmp_path, limits=LIMITS, seconds=SECONDS, past=_before_it_shrank) as stack:
         stack.prometheus.wait_for('cliproxy_pool_accounts{provider="claude",state="unknown"} == 2')
         accounts = [each for each in stack.proxy.accounts if each.provider == "claude" and each.kind == "oauth"]
         full = {
@@ -137,11 +170,15 @@ def test_a_pool_without_an_account_that_works_is_told(tmp_path: Path) -> None:
         )
         stack.exporter.trigger()
 
-        def told() -> list[dict[str, Any]]:
+        def told(name: str) -> list[dict[str, Any]]:
             alerts = [alert for posted in stack.hook.received for alert in posted.body["alerts"]]
-            return [alert for alert in alerts if alert["labels"]["alertname"] == "CliproxyPoolNearlyEmpty"]
+            return [alert for alert in alerts if alert["labels"]["alertname"] == name]
 
-        (alert, *_) = wait_until(told)
+        (alert, *_) = wait_until(partial(told, "CliproxyLimitShrank"))
+        assert re.fullmatch(r"codex-pro-\w+: 5h limit shrank", alert["annotations"]["summary"])
+        assert "at API prices" in alert["annotations"]["description"]
+
+        (alert, *_) = wait_until(partial(told, "CliproxyPoolNearlyEmpty"))
         assert alert["annotations"]["summary"] == "No claude account of proxy default works"
         assert alert["annotations"]["description"].startswith(
             "Accounts by state: 2 exhausted. The next one is back in 1h 59m"

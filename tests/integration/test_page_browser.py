@@ -90,6 +90,8 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
     exporter = stack.enter_context(running(_settings(folder, url, aliases, limits), clock=clock))
     wait_until(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    if state == "empty":
+        wait_until(lambda: exporter.asker.unknown.get("default"))  # it was looked who is only known by asking
     if clock is not None:
         proxy.subscribed = True
         for _ in range(4):
@@ -168,6 +170,7 @@ def test_a_page_is_readable_and_quiet(
 
         expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+        assert page.evaluate("document.documentElement.scrollHeight") < 4000 or width > 390, "it is endless on a phone"
         assert serious_findings(page) == []
         assert page.evaluate("document.body.innerText").count("None") == 0
         assert seen.complaints == []

@@ -186,6 +186,7 @@ def test_an_error_changes_no_value_and_its_age_shows(tmp_path: Path, status: int
         labels = {"proxy": "default", "provider": "kimi"}
         assert bench.metric(FETCHES, result=result, **labels) == 1
         assert bench.metric(FETCHES, result="ok", **labels) == 1
+        assert re.findall(r'^cliproxy_quota_last_result_info{.*result="(.*)"} 1', bench.metrics, re.M) == [result]
         later = bench.windows()
         assert {key: (each.used_ratio, each.observed) for key, each in later.items()} == {
             key: (each.used_ratio, each.observed) for key, each in known.items()

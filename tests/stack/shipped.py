@@ -4,7 +4,7 @@ Expressions, labels, texts, routes and inhibition are left as they are shipped; 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +16,9 @@ import yaml
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.benches.past import import_past
 from tests.fakes.receivers import WebReceiver, web_receiver
-from tests.stack.monitoring import Prometheus, binaries_of, run_alertmanager, run_prometheus_with
+from tests.stack.monitoring import Monitoring, Prometheus, binaries_of, run_alertmanager, run_prometheus_with
 from tests.stack.running import Process, exporter_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,16 +113,18 @@ def running_stack(
     seconds: float | None = None,
     rules: dict[str, str] | None = None,
     source: str = "queue",
+    past: Callable[[Process], str] = lambda _: "",
 ) -> Iterator[Stack]:
     """All of it with the Prometheus of ``line`` and these limits, until the end of the ``with`` block.
 
-    ``seconds`` and ``rules`` as for ``write_prometheus``; with ``seconds`` Alertmanager is quick, too.
+    ``seconds`` and ``rules`` as for ``write_prometheus``; with ``seconds`` Alertmanager is quick, too. ``past`` tells,
+    in OpenMetrics, what Prometheus scraped of this exporter before. A ledger in ``folder``/exporter/data is used on.
     """
     binary = binaries_of(line)
     (folder / "limits.yaml").write_text(limits)
     folders = {name: folder / name for name in ("exporter", "prometheus", "alertmanager")}
     for each in folders.values():
-        each.mkdir()
+        each.mkdir(exist_ok=True)
     proxy = DemoProxy(key=MANAGEMENT_KEY)
     server = DemoServer(proxy)
     server.start()
@@ -142,6 +145,7 @@ def running_stack(
                 ),
                 workdir=folders["alertmanager"],
             ) as alertmanager,
+            _imported(binary, past(exporter), folders["prometheus"]),
             run_prometheus_with(
                 binary,
                 config=write_prometheus(
@@ -157,6 +161,14 @@ def running_stack(
             yield Stack(proxy, exporter, prometheus, hook)
     finally:
         server.stop()
+
+
+@contextmanager
+def _imported(binary: Monitoring, past: str, workdir: Path) -> Iterator[None]:
+    if past:
+        (workdir / "past.om").write_text(past)
+        import_past(binary, workdir / "past.om", workdir)
+    yield
 
 
 def record_of_now(number: int, *, client: str) -> dict[str, Any]:

@@ -11,14 +11,19 @@ from pydantic import SecretStr
 from exporter.commands.demo_past import DAYS, RECORDS, book_demo_past
 from exporter.errors import LedgerLockedError
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
 from exporter.opening import open_ledger
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
-from exporter.simulator.world import CREDENTIALS, secrets
+from exporter.simulator.exporting import demo_aliases
+from exporter.simulator.world import SHOWN, secrets
 from tests.fakes.guarding import TurnableClock
 
 _DAY_MS = 86_400_000
+ALL = RECORDS + 3 * 480 - 2
+"""Beside the traffic of all, a job every 3 minutes of three days, but for the last five minutes."""
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def _ledger(settings: Settings, clock: TurnableClock) -> Iterator[Ledger]:
 def test_each_of_the_thirty_days_has_requests_before_a_proxy_answers(settings: Settings, clock: TurnableClock) -> None:
     now_ms = int(clock.now() * 1000)
 
-    assert book_demo_past(settings, clock) == RECORDS
+    assert book_demo_past(settings, clock) == ALL
 
     with _ledger(settings, clock) as ledger, ledger.reading() as connection:
         moments = [row[0] for row in connection.execute("select ts_ms from entry")]
@@ -58,10 +63,26 @@ def test_the_past_is_none_of_the_counters_and_knows_each_account(settings: Setti
     book_demo_past(settings, clock)
 
     with _ledger(settings, clock) as ledger:
-        assert (ledger.totals.series, ledger.flow("demo").backfilled) == ({}, RECORDS)
-        assert len({series.credential for series in ledger.dictionary.series.values()}) == len(CREDENTIALS)
+        assert (ledger.totals.series, ledger.flow("demo").backfilled) == ({}, ALL)
+        used = [each for each in SHOWN if each.share or each.trouble == "shrinks"]
+        assert len({series.credential for series in ledger.dictionary.series.values()}) == len(used)
     stored = (settings.exporter_data_dir / FILE_NAME).read_bytes()
     assert [secret for secret in secrets() if secret.encode() in stored] == []
+
+
+@pytest.mark.parametrize("hours", [0, 30])
+def test_it_is_known_what_windows_are_worth_and_that_a_limit_shrank(
+    settings: Settings, clock: TurnableClock, hours: int
+) -> None:
+    clock.advance(3600 * hours)
+    book_demo_past(settings, clock)
+
+    with _ledger(settings, clock) as ledger:
+        board = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, demo_aliases(), str), clock=clock)
+        board.refresh()
+        worth = {window.window: each for window, each in board.current.worth.items() if each.usd is not None}
+        assert worth.keys() == {"5h", "7d"}
+        assert worth["5h"].changes.shrank >= 1
 
 
 def test_a_second_start_adds_nothing(settings: Settings, clock: TurnableClock) -> None:
@@ -70,7 +91,7 @@ def test_a_second_start_adds_nothing(settings: Settings, clock: TurnableClock) -
 
     assert book_demo_past(settings, clock) == 0
     with _ledger(settings, clock) as ledger:
-        assert ledger.totals.entries == RECORDS
+        assert ledger.totals.entries == ALL
 
 
 def test_a_directory_in_use_is_left_alone(settings: Settings, clock: TurnableClock) -> None:

@@ -44,7 +44,9 @@ class Bench:
         self.ledger = Ledger(self.path, clock=self.clock, zone=UTC)
         self.ledger.register("p")
         self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), _PSEUDONYM)
-        self.limits = LimitBoard(ledger=self.ledger, labels=self.labels, clock=self.clock)
+        self.limits = LimitBoard(
+            ledger=self.ledger, labels=self.labels, clock=self.clock, statuses=lambda: self.statuses
+        )
         self.exposition = Exposition(
             ledger=self.ledger,
             labels=self.labels,

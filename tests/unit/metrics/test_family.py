@@ -57,6 +57,7 @@ CONTRACT = {
     "cliproxy_pool_empty_timestamp_seconds": ("gauge", "proxy provider"),
     "cliproxy_quota_fetches_total": ("counter", "proxy provider result"),
     "cliproxy_quota_next_fetch_timestamp_seconds": ("gauge", _CREDENTIAL),
+    "cliproxy_quota_last_result_info": ("gauge", f"{_CREDENTIAL} result"),
     "cliproxy_balance_usd": ("gauge", f"{_CREDENTIAL} balance"),
     "cliproxy_quota_reset_credits": ("gauge", _CREDENTIAL),
     "cliproxy_quota_elsewhere_ratio": ("gauge", _CREDENTIAL),

@@ -59,10 +59,11 @@ def test_a_pool_is_the_accounts_of_a_provider_that_may_work(bench: Bench) -> Non
     }
 
 
-def test_a_window_that_ends_is_no_longer_known_and_the_next_moment_says_so(bench: Bench) -> None:
+def test_a_window_that_ends_is_no_longer_known_and_the_next_look_says_so(bench: Bench) -> None:
     listed = account("a.json", status="active", readings=(_reading(bench, 1.0, resets=0.5),))
     assert _samples(bench, listed) == {"claude exhausted": 1, "pool_next_back claude": 0.5, "pool_empty claude": 0}
     bench.clock.jump(1801)
+    bench.limits.refresh()
     text = bench.scrape()
     assert 'state="unknown"} 1.0' in text
     assert "cliproxy_pool_empty_timestamp_seconds{" not in text

@@ -1,7 +1,8 @@
 """The demo accounts' windows: even growth to a reset, and one truth in headers and in the vendors' pages."""
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.headers import read_headers
 from exporter.quotas.reading import Reading
+from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.quotas import (
     FIVE_HOURS,
     SEVEN_DAYS,
@@ -19,8 +21,10 @@ from exporter.simulator.quotas import (
     reading,
     vendor_answer,
 )
+from exporter.simulator.traffic import Traffic
 from exporter.simulator.wire import Event, wire_record
-from exporter.simulator.world import CLIENTS, CREDENTIALS, Credential
+from exporter.simulator.world import CLIENTS, CREDENTIALS, SHOWN, TROUBLED, Credential
+from tests.fakes.guarding import TurnableClock
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)
@@ -54,6 +58,53 @@ def test_a_reset_is_the_end_of_the_running_window() -> None:
 )
 def test_an_account_above_its_ceiling_is_exhausted(name: str, passed: float, full: bool) -> None:
     assert is_exhausted(BY_NAME[name], START + passed * FIVE_HOURS) is full
+
+
+# --- accounts in trouble ----------------------------------------------------------------------------------------------
+
+_DAY = 86_400
+_IN_TROUBLE = {credential.trouble: credential for credential in TROUBLED}
+
+
+@pytest.mark.parametrize("days", range(8))
+def test_an_exhausted_account_is_so_on_every_day(days: int) -> None:
+    emil = _IN_TROUBLE["exhausted"]
+    status, body = vendor_answer(emil, "https://api.kimi.com/coding/v1/usages", START + days * _DAY) or (0, "")
+
+    assert (status, json.loads(body)["usage"]["remaining"]) == (200, "0")
+
+
+def test_a_limit_that_shrinks_holds_a_third_less_on_every_second_day() -> None:
+    noons = [START // _DAY * _DAY + (day + 0.5) * _DAY for day in range(4)]
+    begun = [noon // FIVE_HOURS * FIVE_HOURS for noon in noons]
+    used = [reading(_IN_TROUBLE["shrinks"], FIVE_HOURS, at + 3600).used_ratio for at in begun]
+
+    assert [round(max(pair) / min(pair), 3) for pair in pairwise(used)] == [1.5, 1.5, 1.5]
+
+
+@pytest.mark.parametrize("passed", [0.0, 0.5, 0.99])
+def test_an_account_that_cools_too_long_waits_for_hours_after_its_window_was_reset(passed: float) -> None:
+    at = START + passed * FIVE_HOURS
+    ivan = _IN_TROUBLE["cools too long"]
+    proxy = DemoProxy(accounts=(ivan,), clock=TurnableClock(now=at), zone=UTC)
+    (entry,) = proxy.auth_files()
+    waits = datetime.fromisoformat(entry["next_retry_after"]).timestamp()
+
+    assert (entry["status"], entry["unavailable"]) == ("error", True)
+    assert waits - at > 2 * 3600
+    assert waits - (reading(ivan, FIVE_HOURS, at).resets_at - FIVE_HOURS) > 2 * 3600
+
+
+def test_clients_do_not_come_to_accounts_in_trouble_but_a_steady_job_does() -> None:
+    traffic = Traffic(seed=1, zone=UTC)
+    traffic.credentials = SHOWN
+    called = {attempt.credential for attempt in traffic.batch(3000, ending=START)}
+    steady = traffic.steady(since=START, until=START + 3600)
+
+    assert called.isdisjoint(each.name for each in TROUBLED)
+    assert {attempt.credential for attempt in steady} == {_IN_TROUBLE["shrinks"].name}
+    assert {after.ended - before.ended for before, after in pairwise(steady)} == {180}
+    assert len({attempt.tokens for attempt in steady}) == 1
 
 
 def test_headers_name_the_window_that_decides() -> None:

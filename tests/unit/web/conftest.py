@@ -35,6 +35,7 @@ class WebBench:
         self.triggered = threading.Event()
         self.reload_problems: list[str] = []
         self.sources: list[LimitSource] = []
+        self.unasked: dict[str, tuple[str, ...]] = {}
         self.limits = LimitBoard(ledger=ledger, labels=Labels(ledger.dictionary, Aliases(), str), clock=clock)
         self._clock = clock
 
@@ -49,7 +50,13 @@ class WebBench:
     ) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
-        self.limits = LimitBoard(ledger=self.ledger, labels=labels, clock=self._clock, sources=self.sources)
+        self.limits = LimitBoard(
+            ledger=self.ledger,
+            labels=labels,
+            clock=self._clock,
+            sources=self.sources,
+            statuses=lambda: self.statuses,
+        )
         exposition = Exposition(
             ledger=self.ledger,
             labels=labels,
@@ -67,6 +74,7 @@ class WebBench:
             prices=prices,
             limits=self.limits,
             clock=self._clock,
+            unasked=lambda: self.unasked,
         )
         site = Site(
             exposition=exposition,

@@ -1,6 +1,7 @@
 """The page's section of limits, and the reset endpoint over a real ledger."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC
 from html import unescape
@@ -14,6 +15,7 @@ from exporter.limits.board import Board
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth
 from exporter.limits.model import Limit, Per, Plan, Unit
+from exporter.limits.pools import Pool, PoolKey
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
 from exporter.normalize.credentials import Account
@@ -262,6 +264,54 @@ def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: 
     )
     assert second == "All of it"
     assert [line.split()[0] for line in _worth(web, board)] == ["claude-carl"]
+
+
+# --- the accounts of a provider together ------------------------------------------------------------------------------
+
+
+def _accounts(web: WebBench, board: Board) -> str:
+    """The section about accounts, as it is read."""
+    client = web.client()
+    web.limits.current = board
+    found = re.search(r'<section id="credentials".*?</section>', client.get("/").text, re.DOTALL)
+    assert found is not None
+    return re.sub(r" (?=[.,])", "", unescape(_words(found[0])))
+
+
+def test_accounts_of_a_provider_have_one_line_together(web: WebBench) -> None:
+    _listed(web, "anna")
+    board = Board(
+        at_ms=_NOW_MS,
+        pools={
+            PoolKey("p", "kimi"): Pool(Counter({"cooling": 1}), None, _NOW_MS),
+            PoolKey("p", "claude"): Pool(
+                Counter({"usable": 2, "exhausted": 1, "unknown": 3}), _NOW_MS + _HOUR_MS, _NOW_MS + 5 * _HOUR_MS
+            ),
+        },
+    )
+    alone = (
+        "claude 2 usable, 1 exhausted, 3 unknown; next back in 1 h; empty in 5 h at this pace kimi 0 usable, 1 cooling"
+    )
+    assert alone in _accounts(web, board)
+    web.statuses.append(ProxyStatus(name="q"))
+    assert "claude, p 2 usable" in _accounts(web, board)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("kimi-frank",), "The windows of 1 account are not known: {} kimi-frank."),
+        (("a", "b", "c", "d", "e", "f"), "The windows of 6 accounts are not known: {} a, b, c, d, e, and 1 more."),
+    ],
+)
+def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_no_note(
+    web: WebBench, names: tuple[str, ...], sentence: str
+) -> None:
+    _listed(web, "anna")
+    web.unasked = {"p": names}
+    setting = "with EXPORTER_QUOTAS=active their providers are asked, seldom and through the proxy."
+    assert sentence.format(setting) in _accounts(web, Board())
+    assert "The windows of" not in web.client().get("/").text.partition('id="limits"')[0]
 
 
 # --- the reset endpoint -----------------------------------------------------------------------------------------------

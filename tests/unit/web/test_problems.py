@@ -242,11 +242,3 @@ def test_an_edit_of_the_aliases_that_is_not_used_is_a_problem() -> None:
         "The aliases have a mistake",
         "The last edit is not used.",
     )
-
-
-def test_accounts_that_nobody_asks_about_are_one_note_with_the_setting() -> None:
-    [note] = _find(unasked=("kimi-frank", "xai-grace"))
-
-    assert (note.severity, _headlines([note])) == ("note", ["The windows of 2 accounts are not known"])
-    assert "EXPORTER_QUOTAS=active" in note.text
-    assert note.names == ("kimi-frank", "xai-grace")
