@@ -164,7 +164,7 @@ def test_the_architecture_page_explains_every_table_of_the_ledger_and_no_other()
 
 
 def test_every_reason_of_a_rejection_is_explained_and_no_other() -> None:
-    assert _first_column(ROOT / "docs" / "operations.md", "Rejected records") == set(REJECTION_REASONS)
+    assert _first_column(ROOT / "docs" / "reference.md", "Rejected records") == set(REJECTION_REASONS)
 
 
 # --- examples ---------------------------------------------------------------------------------------------------------
