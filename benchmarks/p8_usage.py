@@ -57,7 +57,7 @@ _PAGES = {
 }
 
 
-def measure(directory: Path, quick: bool) -> Section:
+def measure(directory: Path, full: bool) -> Section:
     """Run it with ledgers below ``directory``."""
     section = Section(
         "P8: usage",
@@ -66,7 +66,7 @@ def measure(directory: Path, quick: bool) -> Section:
         " days*: made once, for all days. *Booking*: the median poll of 50 records, alone and while another thread asks"
         " for the page without a pause.",
     )
-    for entries in [_MILLION] if quick else [_MILLION, 10 * _MILLION]:
+    for entries in [_MILLION, 10 * _MILLION] if full else [_MILLION]:
         folder = directory / str(entries)
         _generate(folder, entries)
         program = Program(folder)
