@@ -10,10 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.grown import fill
 from benchmarks.measure import peak_mib, resident_mib
 from benchmarks.p3_render import SERIES_PER_LABEL_SET
-from benchmarks.program import Program
-from benchmarks.records import Stream, random_labels
 from benchmarks.report import Section
 from exporter.simulator.world import MANAGEMENT_KEY
 
@@ -30,15 +29,10 @@ _ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q
 
 def measure(directory: Path, full: bool) -> Section:  # noqa: ARG001 - the target is for this size
     """Run it with a ledger below ``directory``."""
-    program = Program(directory / "data")
-    stream = Stream(random_labels(_LABEL_SETS), records=_RECORDS)
-    for _ in range(_RECORDS // 1000):
-        program.take(stream.body())
-    label_sets, entries = len(program.ledger.totals.series), program.ledger.totals.entries
-    program.close()
+    fill(directory / "data", _RECORDS, _LABEL_SETS, with_totals=True)
     section = Section(
         "P4: memory",
-        f"`cliproxy-exporter run` without Supabase, with a ledger of {entries:,} entries in {label_sets:,} label sets"
+        f"`cliproxy-exporter run` without Supabase, with a ledger of {_RECORDS:,} entries in {_LABEL_SETS:,} label sets"
         " (10,000 series), polling a demo proxy in another process. Resident memory in MiB after the first scrape, then"
         f" after {_POLLS} polls, {_SCRAPES} scrapes with gzip, one status page and {_UPKEEP_SECONDS:.0f} s. It includes"
         " 2 MiB that only test tools take: httpx loads rich where it is installed.",

@@ -21,7 +21,7 @@ _LONGEST_SECONDS = 180.0
 
 def measure(directory: Path, full: bool) -> Section:
     """Run it with everything in ``directory``."""
-    requests = 20 if full else 5
+    requests = 20 if full else 3
     section = Section(
         "P7: from a request to a notification",
         "Seconds from the end of a request that uses up a limit until the webhook has the alert, with the shipped"

@@ -1,6 +1,5 @@
 """P8: the pages about usage over a grown ledger, and whether they hold up booking."""
 
-import sqlite3
 import statistics
 import threading
 import time
@@ -12,16 +11,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
+from benchmarks.grown import fill
 from benchmarks.measure import by_turns, cpu_seconds
 from benchmarks.program import Program
-from benchmarks.records import SECONDS_BETWEEN_RECORDS, Stream, every_label_set, random_labels
+from benchmarks.records import SECONDS_BETWEEN_RECORDS, Stream, random_labels
 from benchmarks.report import Section
-from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.booking import roll_up
-from exporter.ledger.store.checksums import number_of_row
-from exporter.ledger.store.day_sums import forget_all_days
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
@@ -36,18 +32,9 @@ from exporter.web.usage_page import UsagePages
 _MILLION = 1_000_000
 _LABEL_SETS = 1_250
 """10,000 series in ``/metrics``."""
-_CHUNK = 500_000
 _ROUNDS = 5
 _POLLS, _RECORDS_PER_POLL = 40, 50
 
-_GENERATE = """
-insert into entry (ts_ms, fingerprint, series, price, basis, billing, live, counted, code, unpriced, latency_ms,
-                   ttft_ms, uncached, cache_read, cache_write, output, reasoning, unclassified, nano_usd)
-with recursive numbers (n) as (values (?) union all select n + 1 from numbers where n + 1 < ?)
-select ? + n * ?, n, series, 1, 0, 1 + series % 2, 1, 1, iif(n % 20, '', '429'), '', 1500, 300,
-       100 + n % 1000, 10000 + n % 5000, n % 300, 200 + n % 900, n % 100, 0, 12345678 + n % 987654
-from (select n, 1 + (n * 2654435761 % 4294967296 >> 8) % ? as series from numbers)
-"""
 _PAGES = {
     "/usage": "/usage, 30 days by model",
     "/usage?by=client": "by client",
@@ -57,7 +44,7 @@ _PAGES = {
 }
 
 
-def measure(directory: Path, quick: bool) -> Section:
+def measure(directory: Path, full: bool) -> Section:
     """Run it with ledgers below ``directory``."""
     section = Section(
         "P8: usage",
@@ -66,9 +53,9 @@ def measure(directory: Path, quick: bool) -> Section:
         " days*: made once, for all days. *Booking*: the median poll of 50 records, alone and while another thread asks"
         " for the page without a pause.",
     )
-    for entries in [_MILLION] if quick else [_MILLION, 10 * _MILLION]:
+    for entries in [_MILLION, 10 * _MILLION] if full else [_MILLION]:
         folder = directory / str(entries)
-        _generate(folder, entries)
+        fill(folder, entries, _LABEL_SETS)
         program = Program(folder)
         client = _application(program).test_client()
         without = _page(client, "/usage")()
@@ -84,35 +71,10 @@ def measure(directory: Path, quick: bool) -> Section:
             ("/requests", "7 days"),
             ("/requests?range=30d", "30 days"),
         ):
-            section.add(f"/requests, {what}, ms", _page(client, path)() * 1e3, "{:.0f}")
+            section.add(f"/requests, {what}, ms", _page(client, path)() * 1e3, "{:.0f}", at_most=300)
         _measure_booking(section, program, client)
         program.close()
     return section
-
-
-def _generate(folder: Path, entries: int) -> None:
-    """A ledger that knows all label sets, filled by statements: booking so many would take an hour."""
-    program = Program(folder)
-    program.take(Stream(every_label_set(_LABEL_SETS), records=_LABEL_SETS).body(_LABEL_SETS))
-    series = len(program.ledger.dictionary.series)
-    program.close()
-    connection = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
-    connection.create_function("number_of_row", -1, number_of_row, deterministic=True)
-    connection.execute("pragma synchronous = off")
-    connection.execute("pragma cache_size = -200000")
-    step_ms = round(SECONDS_BETWEEN_RECORDS * 1000)
-    first_ms = int(time.time() * 1000) - entries * step_ms
-    for table in ("entry", "total", "failed_total", "unpriced_total", "latency_histogram", "ttft_histogram", "rollup"):
-        connection.execute(f"delete from {table}")  # noqa: S608 - names of ours
-    for start in range(0, entries, _CHUNK):
-        end = min(start + _CHUNK, entries)
-        connection.execute("begin")
-        connection.execute(_GENERATE, (start, end, first_ms, step_ms, series))
-        (last,) = connection.execute("select max(id) from entry").fetchone()
-        roll_up(connection, last - (end - start) + 1, last)
-        connection.execute("commit")
-    forget_all_days(connection)
-    connection.close()
 
 
 def _application(program: Program) -> Flask:

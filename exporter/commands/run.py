@@ -9,12 +9,12 @@ from click.core import ParameterSource
 from pydantic import SecretStr
 
 from exporter import formats
-from exporter.app import Exporter
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
 from exporter.errors import ExporterError, SettingsError
 from exporter.jobs.memory import use_one_heap
+from exporter.pricing.genai_prices import load_genai_rows
 from exporter.settings.flags import setting_flags
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
@@ -215,6 +215,9 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
 
     for number in _STOPPING:
         signal.signal(number, begin_stop)
+    load_genai_rows()
+    from exporter.app import Exporter  # noqa: PLC0415 - now, for it takes the room that reading the prices has left
+
     exporter = Exporter(settings, is_demo=is_demo)
     terminals = _terminals()
 

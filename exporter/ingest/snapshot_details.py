@@ -135,6 +135,8 @@ class DetailIngest:
         See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
         """
         parts: list[_Part] = []
+        looked_at: Sequence[_Part] = ()
+        read: _Chunk | None = None
         marks: dict[MarkKey, Mark] = {}
         for series in snapshot:
             key = (series.key, series.model)
@@ -142,13 +144,17 @@ class DetailIngest:
             marks[key], added = compare(series, known)
             parts.append(_Part(series, known, added))
         if before.taken_ms is not None or before.marks:
-            handles, moments = self._look(parts)
+            handles, moments, read = self._look(parts)
             before_booking(handles)
-            parts = [self._with_twins(part, moments[identity_model(part.series)]) for part in parts]
+            looked_at, parts = parts, [self._with_twins(part, moments[identity_model(part.series)]) for part in parts]
         times = _Times.of(before, taken_ms=taken_ms)
         if before.had_no_details and not restarted:
             parts = [replace(part, counted_ends=self._counted_ends(part, times)) for part in parts]
-        self._book(parts, times)
+        if read is None or any(part is not other for part, other in zip(parts, looked_at, strict=True)):
+            chunks = _chunks(self._items(parts))
+        else:
+            chunks = iter([read])
+        self._book(chunks, times)
         restarted = restarted or _began_anew(parts)
         self._ledger.close_snapshot(
             self._proxy,
@@ -164,15 +170,18 @@ class DetailIngest:
 
     # --- before booking -----------------------------------------------------------------------------------------------
 
-    def _look(self, parts: Sequence[_Part]) -> tuple[set[str], defaultdict[str, set[int]]]:
-        """The credentials of what may be new; and for each model when that happened of it which is booked already.
+    def _look(self, parts: Sequence[_Part]) -> tuple[set[str], defaultdict[str, set[int]], "_Chunk | None"]:
+        """The credentials of what may be new; for each model when that happened of it which is booked already; and
+        what may be new, unless it is too much to be kept.
 
-        The latter only where there are details that are not read.
+        The second only where there are details that are not read.
         """
+        chunk: _Chunk = []
+        chunks = 0
         handles: set[str] = set()
         moments: defaultdict[str, set[int]] = defaultdict(set)
         some_unread = any(part.added is not None for part in parts)
-        for chunk in _chunks(self._items(parts)):
+        for chunks, chunk in enumerate(_chunks(self._items(parts)), 1):  # noqa: B007 - counted for the end
             wires = [(part, item) for part, item in chunk if isinstance(item, Wire)]
             handles.update(wire.auth_index for _, wire in wires if isinstance(wire.auth_index, str))
             if some_unread:
@@ -183,7 +192,7 @@ class DetailIngest:
                 }
                 for identity in self._ledger.snapshots.known(self._proxy, models):
                     moments[models[identity]].add(identity[0])
-        return handles, moments
+        return handles, moments, chunk if chunks <= 1 else None
 
     def _with_twins(self, part: _Part, moments: set[int]) -> _Part:
         """Equal details are told apart by counting them in the whole body, so all that have a known one are read."""
@@ -213,12 +222,12 @@ class DetailIngest:
 
     # --- booking ------------------------------------------------------------------------------------------------------
 
-    def _book(self, parts: Sequence[_Part], times: _Times) -> None:
+    def _book(self, chunks: Iterable["_Chunk"], times: _Times) -> None:
         equal: Counter[int] = Counter()
-        for chunk in _chunks(self._items(parts)):
+        for chunk in chunks:
             self._book_chunk(chunk, times, equal)
 
-    def _book_chunk(self, chunk: Sequence[tuple[_Part, Wire | bytes]], times: _Times, equal: Counter[int]) -> None:
+    def _book_chunk(self, chunk: "_Chunk", times: _Times, equal: Counter[int]) -> None:
         """``equal``: how often each fingerprint has been met."""
         found: list[tuple[_Part, Wire, Identity, bool]] = []
         rejected: list[tuple[_Part, bytes, Rejected]] = []
@@ -282,7 +291,10 @@ class DetailIngest:
         )
 
 
-def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[list[tuple[_Part, Wire | bytes]]]:
+_Chunk = list[tuple[_Part, Wire | bytes]]
+
+
+def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[_Chunk]:
     """As much of ``items`` at once as is booked in one transaction."""
     while chunk := list(islice(items, _PER_TRANSACTION)):
         yield chunk

@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class Rollup(NamedTuple):
-    """A row of the table ``rollup``."""
+    """A row of the table ``rollup``, without ``dearest``: that is of the entries that are here."""
 
     bucket: int
     series: int

@@ -30,7 +30,9 @@ _CACHE_KIB = 2000
 _PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
 """Who used what is nobody else's business on a shared machine."""
 _LARGEST_IDLE_WAL = 16 * 1024 * 1024
-_PAGES_PER_CHECKPOINT = 4000
+_PAGE_BYTES = 2048
+"""Of a new ledger. A small booking changes a few rows in a dozen pages, and writes all of each: half of 4096."""
+_BYTES_PER_CHECKPOINT = 16 * 1024 * 1024
 
 
 class DataDirectoryLock:
@@ -133,12 +135,14 @@ class Database:
                 f"The ledger {self.path} was written by a newer version of cliproxy-exporter (schema {version}, this"
                 f" version knows {len(MIGRATIONS)}). Install the newer version again, or restore an older ledger."
             )
-        if not existed:
-            connection.execute("pragma auto_vacuum = incremental")  # can only be chosen before the first table
+        if not existed:  # can only be chosen before the first table
+            connection.execute(f"pragma page_size = {_PAGE_BYTES}")
+            connection.execute("pragma auto_vacuum = incremental")
         connection.execute("pragma journal_mode = wal")
         connection.execute(f"pragma journal_size_limit = {_LARGEST_IDLE_WAL}")
         # A page that changes in several bodies reaches the file once per checkpoint: rarer ones write a tenth less.
-        connection.execute(f"pragma wal_autocheckpoint = {_PAGES_PER_CHECKPOINT}")
+        page_bytes = int(connection.execute("pragma page_size").fetchone()[0])
+        connection.execute(f"pragma wal_autocheckpoint = {_BYTES_PER_CHECKPOINT // page_bytes}")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
         if version < len(MIGRATIONS):

@@ -292,6 +292,15 @@ alter table quota_detail add column used_nano_usd integer;
 alter table quota_detail add column limit_nano_usd integer;
 """
 
+_DEAREST = """
+-- The dearest entry among those that a row sums, so that the dearest requests of a month are found at once.
+alter table rollup add column dearest integer not null default 0;
+update rollup set dearest = e.dearest
+from (select ts_ms / 900000 as bucket, series, basis, billing, max(iif(counted, nano_usd, 0)) as dearest from entry
+      group by 1, 2, 3, 4) e
+where rollup.bucket = e.bucket and rollup.series = e.series and rollup.basis = e.basis and rollup.billing = e.billing;
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -312,5 +321,6 @@ MIGRATIONS = (
     _READABLE,
     _DAYS,
     _QUOTA_ASKS,
+    _DEAREST,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""

@@ -89,6 +89,7 @@ def check_sums(ledger: Ledger) -> None:
         shown = {row["id"]: row for row in connection.execute("select * from series")}
         totals: dict[tuple[Any, ...], list[int]] = {}
         rollup: dict[tuple[Any, ...], list[int]] = {}
+        dearest: dict[tuple[Any, ...], int] = {}
         failed: dict[tuple[Any, ...], int] = {}
         unpriced: dict[tuple[Any, ...], int] = {}
         latencies: dict[int, list[int]] = {}
@@ -97,6 +98,7 @@ def check_sums(ledger: Ledger) -> None:
             incidents = [entry["counted"] * (entry["code"] != ""), entry["counted"] * (entry["unpriced"] != "")]
             bucket = (entry["ts_ms"] // 900_000, entry["series"], entry["basis"], entry["billing"])
             _add(rollup, bucket, numbers + incidents)
+            dearest[bucket] = max(dearest.get(bucket, 0), entry["nano_usd"] if entry["counted"] else 0)
             if entry["live"]:
                 _add(totals, (entry["shown_series"], entry["basis"], entry["billing"]), numbers)
             if not entry["live"]:
@@ -111,7 +113,8 @@ def check_sums(ledger: Ledger) -> None:
                 reason = (series["route"], entry["unpriced"])
                 unpriced[reason] = unpriced.get(reason, 0) + entry["counted"]
         assert {tuple(row)[:3]: list(row)[3:] for row in connection.execute("select * from total")} == totals
-        assert {tuple(row)[:4]: list(row)[4:] for row in connection.execute("select * from rollup")} == rollup
+        rolled_up = {key: [*sums, dearest[key]] for key, sums in rollup.items()}
+        assert {tuple(row)[:4]: list(row)[4:] for row in connection.execute("select * from rollup")} == rolled_up
     assert ledger.totals.failed == failed
     assert ledger.totals.unpriced == unpriced
     assert ledger.totals.entries == len(entries)

@@ -213,7 +213,7 @@ def test_a_port_that_is_taken_is_said(server: DemoServer, tmp_path: Path) -> Non
 _AS_NOBODY = """
 import encodings.ascii
 import os
-import exporter.commands.run  # an account without rights cannot read every interpreter
+import exporter.app  # an account without rights cannot read every interpreter
 from exporter.cli import main
 if os.geteuid() == 0:
     os.setgroups([])

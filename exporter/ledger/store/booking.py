@@ -52,11 +52,11 @@ _ADD_TOTALS = (
     f" group by 1, 2, 3 on conflict do update set {_add(SUMS)} returning {listed(TOTAL)}"
 )
 _ADD_ROLLUP = (
-    f"insert into rollup (bucket, series, basis, billing, {listed(SUMS)}, failed, unpriced)"
+    f"insert into rollup (bucket, series, basis, billing, {listed(SUMS)}, failed, unpriced, dearest)"
     f" select e.ts_ms / {BUCKET_MS}, e.series, e.basis, e.billing, {_SUMS_OF_ENTRIES},"
-    " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> ''))"
+    " sum(e.counted * (e.code <> '')), sum(e.counted * (e.unpriced <> '')), max(iif(e.counted, e.nano_usd, 0))"
     " from entry e where e.id between ? and ? group by 1, 2, 3, 4"
-    f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
+    f" on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}, dearest = max(dearest, excluded.dearest)"
 )
 _ADD_ROLLUPS = f"{insert('rollup', Rollup._fields)} on conflict do update set {_add((*SUMS, 'failed', 'unpriced'))}"
 _ADD_FAILED = (

@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
+from exporter.ledger.schema import BUCKET_MS
+
 
 class SingleRequest(NamedTuple):
     """An entry: when it was sent (ms since the epoch), tokens, nano-USD, how long it took in ms (0: not told)."""
@@ -18,23 +20,41 @@ class SingleRequest(NamedTuple):
 
 
 _READ = (
-    "select ts_ms, series, billing, code, uncached + cache_read + cache_write + output + unclassified, nano_usd,"
-    " latency_ms from entry where ts_ms >= ? and ts_ms < ? and counted and series in (select series from temp.chosen)"
-    " and {} limit ?"
+    "select e.ts_ms, e.series, e.billing, e.code,"
+    " e.uncached + e.cache_read + e.cache_write + e.output + e.unclassified, e.nano_usd, e.latency_ms from"
 )
-_FAILED = _READ.format("code <> '' order by ts_ms desc, id desc")
-_DEAREST = _READ.format("nano_usd > 0 order by nano_usd desc, id desc")
+_CHOSEN = "in (select series from temp.chosen)"
+_FAILED = (
+    f"{_READ} entry e where e.ts_ms >= ? and e.ts_ms < ? and e.counted and e.series {_CHOSEN} and e.code <> ''"
+    " order by e.ts_ms desc, e.id desc limit ?"
+)
+# No more rows of the roll-up can hold the dearest than are wanted; each tells its own. Where entries have been deleted
+# it may tell of one of them, so there the few that are left are read. A plus keeps SQLite from making an index first.
+_DEAREST = f"""
+with best as (
+    select bucket, series, basis, billing from rollup
+    where bucket >= max(:whole, :since / {BUCKET_MS}) and bucket < :until / {BUCKET_MS} and dearest > 0
+    and series {_CHOSEN} order by dearest desc, bucket desc limit :most)
+select * from (
+    {_READ} best b cross join entry e on e.ts_ms >= b.bucket * {BUCKET_MS} and e.ts_ms < (b.bucket + 1) * {BUCKET_MS}
+    where +e.series = b.series and +e.basis = b.basis and +e.billing = b.billing and e.counted and e.nano_usd > 0
+    union all
+    {_READ} entry e where e.ts_ms >= :since and e.ts_ms < min(:until, :whole * {BUCKET_MS})
+    and e.series {_CHOSEN} and e.counted and e.nano_usd > 0
+) order by nano_usd desc, ts_ms desc limit :most"""
 
 
 def read_requests(
     connection: sqlite3.Connection, since_ms: int, until_ms: int, series: Collection[int], *, most: int
 ) -> tuple[list[SingleRequest], list[SingleRequest]]:
-    """The last failed and the dearest of a span, no more than ``most`` of each.
+    """The last failed and the dearest of a span of whole quarters of an hour, no more than ``most`` of each.
 
     ``connection`` is one that ``Ledger.reading`` gave.
     """
     connection.execute("create temp table chosen (series integer primary key)")
     connection.executemany("insert into temp.chosen values (?)", [(id_,) for id_ in series])
-    values = (since_ms, until_ms, most)
-    failed, dearest = (connection.execute(statement, values).fetchall() for statement in (_FAILED, _DEAREST))
+    failed = connection.execute(_FAILED, (since_ms, until_ms, most)).fetchall()
+    (pruned_ms,) = connection.execute("select coalesce(max(pruned_before_ms), 0) from proxy").fetchone()
+    span = {"since": since_ms, "until": until_ms, "whole": -(-pruned_ms // BUCKET_MS), "most": most}
+    dearest = connection.execute(_DEAREST, span).fetchall()
     return [SingleRequest(*row) for row in failed], [SingleRequest(*row) for row in dearest]

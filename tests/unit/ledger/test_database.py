@@ -24,7 +24,8 @@ from exporter.ledger import database
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.store.restarts import RestartDetector, record_observation
-from tests.benches.booking import GOOD, check_sums, flow_of, intake_of, open_ledger, take
+from exporter.simulator.world import CREDENTIALS
+from tests.benches.booking import GOOD, check_sums, flow_of, intake_of, know_credentials, open_ledger, take
 
 
 def _used(folder: Path) -> Path:
@@ -251,3 +252,23 @@ def test_a_command_migrates_no_ledger_that_an_older_exporter_uses(tmp_path: Path
         open_ledger(tmp_path)
     running.release()
     assert flow_of(open_ledger(tmp_path)).booked == 500
+
+
+def test_a_poll_of_five_records_writes_little(tmp_path: Path) -> None:
+    """Many run the exporter all day long on an SD card, which lives on what is not written."""
+    ledger = open_ledger(tmp_path)
+    know_credentials(ledger)
+    intake, polls = intake_of(ledger), 20
+
+    def poll(number: int) -> None:
+        of_record = [{"request_id": f"{number}-{n}", "client": f"sk-{n}"} for n in range(5)]
+        take(intake, [GOOD | {"auth_index": CREDENTIALS[0].auth_index} | each for each in of_record])
+
+    for number in range(polls):
+        poll(number)
+    log = tmp_path / f"{FILE_NAME}-wal"
+    before = log.stat().st_size
+    for number in range(polls, 2 * polls):
+        poll(number)
+    assert (log.stat().st_size - before) / polls < 30_000
+    ledger.close()

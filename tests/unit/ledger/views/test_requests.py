@@ -1,11 +1,16 @@
 """Single requests: the last failed and the dearest of a span, by a plain look at all entries."""
 
 import random
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.schema import RESTORED
+from exporter.ledger.store.checksums import number_of_row
 from exporter.ledger.views.requests import read_requests
 from tests.benches.usage import UsageBench, usage_bench
 
@@ -22,8 +27,19 @@ def bench(tmp_path: Path) -> UsageBench:
 
 
 @pytest.mark.parametrize("days", [1, 7, 30])
-def test_they_are_those_of_the_entries(bench: UsageBench, days: int) -> None:
+@pytest.mark.parametrize("pruned", ["nothing", "old ones", "old ones that were sent"])
+def test_they_are_those_of_the_entries(bench: UsageBench, tmp_path: Path, days: int, pruned: str) -> None:
     since_ms = _NOW_MS - days * _DAY_MS
+    if pruned != "nothing":
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+            connection.create_function("number_of_row", -1, number_of_row, deterministic=True)
+            connection.execute(f"update proxy set history_sent = 250, history_stage = {RESTORED}")
+        bench.ledger.retention.prune(
+            entries_before_ms=_NOW_MS - 5 * _DAY_MS - 400_000,
+            rejected_before_ms=0,
+            stopping=lambda: False,
+            sent_only=pruned == "old ones that were sent",
+        )
     some = [id_ for id_ in bench.ledger.dictionary.series if id_ % 3]
     with bench.ledger.reading() as connection:
         failed, dearest = read_requests(connection, since_ms, _NOW_MS, some, most=10)
