@@ -170,7 +170,7 @@ class _Loader:
 
     def _resolve(self, setting: Declared) -> RawValue | None:
         value = self._first(setting.env_name)
-        older = self._first(setting.meta.also)
+        older = self._first(setting.also)
         if value is not None and older is not None and value.text != older.text:
             why = f"It is the older name of {value.name} ({value.place}), which has another value."
             self._problems.append(older.problem(why, "Set only one of the two."))

@@ -52,7 +52,7 @@ def interpret(tree: Mapping, path: Path) -> YamlSettings:
         label, why, fix = name, "", ""
         if name not in settings:
             label, why, fix = unknown_setting(name, (*settings, *_Rows.model_fields))
-        elif not settings[name].meta.in_yaml:
+        elif not settings[name].in_yaml:
             why, fix = "It cannot be set in this file.", f"Set {name.upper()} in the environment."
         elif (text := _text_of(node, settings[name])) is None:
             why, fix = "It is not a single value.", f"Write it as {name}: value."
@@ -80,7 +80,7 @@ def read_aliases(path: Path) -> Aliases | list[Problem]:
 
 def _text_of(node: Node, setting: Declared) -> str | None:
     """The text of a setting; of a list as the environment has it. None if it is neither."""
-    if isinstance(node, Items) and setting.meta.is_list and all(isinstance(item, Text) and item for item in node):
+    if isinstance(node, Items) and setting.is_list and all(isinstance(item, Text) and item for item in node):
         return ",".join(map(str, node))
     return str(node) if isinstance(node, Text) else None
 
