@@ -42,7 +42,7 @@ from exporter.settings.model import Settings
 from exporter.sources.quota_calls import TIMEOUTS
 from exporter.usage.question import Questions
 from exporter.web.access import Access
-from exporter.web.config_file import Passwords, WebConfig, open_web_config
+from exporter.web.config_file import Passwords, WebConfig, read_web_config
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
@@ -192,7 +192,7 @@ class Exporter:
         )
         token = settings.exporter_token
         web_file = settings.exporter_web_config
-        web_config = open_web_config(web_file) if web_file is not None else WebConfig()
+        web_config = read_web_config(web_file) if web_file is not None else WebConfig()
         site = Site(
             exposition=exposition,
             page=page,

@@ -33,10 +33,7 @@ def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials:
     known = Aliases()
     text = ""
     if file.exists():
-        read = read_aliases(file)
-        if isinstance(read, list):
-            raise SettingsError("\n".join(map(str, read)))
-        known, text = read, file.read_text(encoding="utf-8-sig")
+        known, text = read_aliases(file), file.read_text(encoding="utf-8-sig")
     new = {
         "clients": _distinct(clients, {each.alias for each in known.clients}),
         "credentials": _distinct(credentials, {each.alias for each in known.credentials}),
@@ -139,8 +136,7 @@ def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as new:
                 new.write(text)
-            read = read_aliases(Path(name))
-            if isinstance(read, list) or not _adds(read, known, number):
+            if not _adds(Path(name), known, number):
                 raise _cannot_add(file)
             if file.exists():
                 shutil.copymode(file, name)
@@ -151,7 +147,12 @@ def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
         raise ExporterError(f"{file} cannot be written ({exc.strerror}).") from exc
 
 
-def _adds(read: Aliases, known: Aliases, number: int) -> bool:
+def _adds(file: Path, known: Aliases, number: int) -> bool:
+    """Whether a file has so many more aliases than those that are known."""
+    try:
+        read = read_aliases(file)
+    except SettingsError:
+        return False
     before = {*known.clients, *known.credentials}
     after = [*read.clients, *read.credentials]
     return before <= set(after) and len(after) == len(before) + number

@@ -10,20 +10,20 @@ import click
 
 from exporter.commands.machine import find_data_dir, machine_zone
 from exporter.errors import ExporterError, SettingsError
-from exporter.limits.yaml_source import check_limits_file
+from exporter.limits.yaml_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
-from exporter.pricing.user_prices import check_prices_file
+from exporter.pricing.user_file import read_price_file
 from exporter.settings import flags
-from exporter.settings.load import FileCheck, Loaded, load_settings
+from exporter.settings.load import FileReader, Loaded, load_settings
 from exporter.settings.model import Settings
-from exporter.web.config_file import check_web_config
+from exporter.web.config_file import read_web_config
 
 FAILED, WRONG_SETTINGS = 1, 2
 
-_FILE_CHECKS: dict[str, FileCheck] = {
-    "exporter_prices_file": check_prices_file,
-    "exporter_limits_file": check_limits_file,
-    "exporter_web_config": check_web_config,
+_FILE_READERS: dict[str, FileReader] = {
+    "exporter_prices_file": lambda path, _: read_price_file(path, setting="EXPORTER_PRICES_FILE"),
+    "exporter_limits_file": lambda path, zone: read_limit_file(path, zone=zone),
+    "exporter_web_config": lambda path, _: read_web_config(path),
 }
 
 
@@ -40,7 +40,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
         data_dir=data_dir.path,
         machine_zone=machine_zone(os.environ),
         flags=flags.given(),
-        file_checks=_FILE_CHECKS,
+        file_readers=_FILE_READERS,
         for_demo=for_demo,
     )
     if data_dir.note is not None and loaded.sources["EXPORTER_DATA_DIR"] == "default":

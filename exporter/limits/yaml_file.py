@@ -20,7 +20,7 @@ from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.pricing.schedule import read_day
 from exporter.settings import validators
-from exporter.settings.problems import Problem, nearest, shown, wrong
+from exporter.settings.problems import nearest, shown, wrong
 from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
@@ -41,15 +41,10 @@ class LimitFile:
     thresholds: Thresholds = DEFAULT_THRESHOLDS
 
 
-def read_limit_file(path: Path, *, setting: str, zone: tzinfo) -> LimitFile | list[Problem]:
-    """Read a file, or say all that is wrong with it.
-
-    ``setting`` is where its path was given, ``zone`` is the zone of limits that name none.
-    """
+def read_limit_file(path: Path, *, zone: tzinfo) -> LimitFile:
+    """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     lines_of_ids: dict[str, int] = {}
-    file = read_rows(path, _File, setting=setting, context=lines_of_ids)
-    if isinstance(file, list):
-        return file
+    file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", context=lines_of_ids)
     thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
     return LimitFile(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),

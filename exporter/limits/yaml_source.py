@@ -10,26 +10,17 @@ import structlog
 from exporter.limits.model import Limit, Plan
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
-from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
-SETTING = "EXPORTER_LIMITS_FILE"
-
 _log = structlog.get_logger("exporter.limits")
-
-
-def check_limits_file(path: Path, *, zone: tzinfo) -> list[Problem]:
-    """All that is wrong with a limits file, each with its line."""
-    file = read_limit_file(path, setting=SETTING, zone=zone)
-    return file if isinstance(file, list) else []
 
 
 class UserLimits:
     """The limits of one file. A ``LimitSource``."""
 
     def __init__(self, path: Path, *, zone: tzinfo) -> None:
-        """Read the file. Raises SettingsError with all problems, one a line."""
-        read = partial(read_limit_file, setting=SETTING, zone=zone)
+        """Read the file. Raises ProblemsError."""
+        read = partial(read_limit_file, zone=zone)
         self._file: WatchedFile[LimitFile] = WatchedFile(path, read, kind="limits file", name="limits", log=_log)
 
     @property

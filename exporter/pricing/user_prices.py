@@ -1,6 +1,5 @@
 """The user's price file: read at the start, and again when it has changed."""
 
-from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 
@@ -11,18 +10,11 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.lookup import PriceList, override_ways
 from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
-from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_PRICES_FILE"
 
 _log = structlog.get_logger("exporter.pricing")
-
-
-def check_prices_file(path: Path, *, zone: tzinfo) -> list[Problem]:  # noqa: ARG001 - rows without a zone are in UTC
-    """All that is wrong with a price file, each with its line."""
-    file = read_price_file(path, setting=SETTING)
-    return file if isinstance(file, list) else []
 
 
 class UserPrices:
@@ -33,7 +25,7 @@ class UserPrices:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file. Raises SettingsError with all problems, one a line."""
+        """Read the file. Raises ProblemsError."""
         read = partial(read_price_file, setting=SETTING)
         self._file: WatchedFile[PriceFile] = WatchedFile(path, read, kind="price file", name="prices", log=_log)
         self._take()

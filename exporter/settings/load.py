@@ -6,21 +6,18 @@ where it was read and with what to do. Nothing is opened but the named files, an
 
 import datetime
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from exporter.errors import SettingsError
 from exporter.settings import validators
 from exporter.settings.declared import Declared, declared
 from exporter.settings.model import DEFAULT_PROXY, DefaultProxy, Settings
-from exporter.settings.problems import Problem
+from exporter.settings.problems import Problem, ProblemsError
 from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Findings, RawValue, checked, one_secret, read_dotenv, read_environment
-from exporter.settings.yaml_file import read_yaml
-from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, interpret
+from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_settings
 
 
 @dataclass(kw_only=True)
@@ -35,16 +32,14 @@ class Loaded(Findings):
     sources: dict[str, str] = field(default_factory=dict)
 
     def require(self) -> Settings:
-        """The settings. Raises `SettingsError` with all problems, one a line, if there are any."""
+        """The settings. Raises ProblemsError if there are any problems."""
         if self.settings is None:
-            raise SettingsError("\n".join(map(str, self.problems)))
+            raise ProblemsError(*self.problems)
         return self.settings
 
 
-class FileCheck(Protocol):
-    """Tells all that is wrong with a file whose path is a setting; ``zone`` is the zone of its days."""
-
-    def __call__(self, path: Path, *, zone: datetime.tzinfo) -> list[Problem]: ...
+FileReader = Callable[[Path, datetime.tzinfo], object]
+"""Reads a file whose path is a setting, with the zone of its days. Raises ProblemsError."""
 
 
 def no_proxy_sentence() -> str:
@@ -62,7 +57,7 @@ def load_settings(
     cwd: Path,
     data_dir: Path | None = None,
     machine_zone: str | None = None,
-    file_checks: Mapping[str, FileCheck] | None = None,
+    file_readers: Mapping[str, FileReader] | None = None,
     for_demo: bool = False,
     flags: Mapping[str, str] | None = None,
 ) -> Loaded:
@@ -71,8 +66,8 @@ def load_settings(
     ``data_dir`` and ``machine_zone`` hold where nothing is said of the data directory (else ``data`` below ``cwd``) and
     of the time zone.
 
-    ``file_checks`` are, by the setting's name in YAML, the checks of the files that settings name: their problems are
-    told with all others. ``flags`` are settings, by their names in the environment, that go before all others.
+    ``file_readers`` read the files that settings name, by the setting's name in YAML, so that their problems are told
+    with all others. ``flags`` are settings, by their names in the environment, that go before all others.
 
     ``for_demo``: as if nothing were said of proxies and Supabase. The demo has a proxy of its own, and half of what is
     said, such as the URL that docker-compose.yml always sets, must not stop it.
@@ -88,7 +83,7 @@ def load_settings(
     if for_demo:
         layers = [{name: given for name, given in layer.items() if not _is_of_the_user(name)} for layer in layers]
         yaml = replace(yaml, proxies=[])
-    _Loader(layers, cwd, loaded, data_dir or cwd / "data", machine_zone).load(yaml, file_checks or {})
+    _Loader(layers, cwd, loaded, data_dir or cwd / "data", machine_zone).load(yaml, file_readers or {})
     return loaded
 
 
@@ -102,11 +97,7 @@ def _read_config(layers: list[dict[str, RawValue]]) -> YamlSettings:
     named = _first(layers, "EXPORTER_CONFIG")
     if named is None or named.text.startswith("~"):  # the latter is reported when the setting itself is checked
         return YamlSettings()
-    path = named.base / named.text
-    mapping = read_yaml(path, setting="EXPORTER_CONFIG")
-    if isinstance(mapping, Problem):
-        return YamlSettings(problems=[mapping])
-    return interpret(mapping, path)
+    return read_settings(named.base / named.text)
 
 
 def _first(layers: list[dict[str, RawValue]], name: str) -> RawValue | None:
@@ -140,7 +131,7 @@ class _Loader:
         self._loaded = loaded
         self._problems = loaded.problems
 
-    def load(self, yaml: YamlSettings, file_checks: Mapping[str, FileCheck]) -> None:
+    def load(self, yaml: YamlSettings, file_readers: Mapping[str, FileReader]) -> None:
         given: dict[str, RawValue] = {}
         for setting in declared():
             value = self._resolve(setting)
@@ -160,8 +151,8 @@ class _Loader:
             self._compare_zones(settings)
             self._warn_of_open_door(settings, own.get("exporter_host"))
         self._check_supabase(given)
-        for name, check in file_checks.items():
-            self._check_file(own.get(name), check, zone)
+        for name, reader in file_readers.items():
+            self._check_file(own.get(name), reader, zone)
         if isinstance(settings, Settings) and not self._problems:
             self._loaded.settings = self._with_whole_paths(settings, own)
 
@@ -174,11 +165,11 @@ class _Loader:
         if value is not None and older is not None and value.text != older.text:
             why = f"It is the older name of {value.name} ({value.place}), which has another value."
             self._problems.append(older.problem(why, "Set only one of the two."))
-        secret = one_secret(value or older, self._first(setting.file_name))
-        if isinstance(secret, Problem):
-            self._problems.append(secret)
+        try:
+            return one_secret(value or older, self._first(setting.file_name))
+        except ProblemsError as error:
+            self._problems += error.problems
             return None
-        return secret
 
     def _proxies(self, given: dict[str, RawValue], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
         found = [*self._default_proxy(given, others=bool(listed)), *listed]
@@ -232,11 +223,14 @@ class _Loader:
         elif url is None and key is not None:
             self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
 
-    def _check_file(self, given: RawValue | None, check: FileCheck, zone: datetime.tzinfo) -> None:
+    def _check_file(self, given: RawValue | None, reader: FileReader, zone: datetime.tzinfo) -> None:
         """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
-            self._problems.extend(check(given.base / path, zone=zone))
+            try:
+                reader(given.base / path, zone)
+            except ProblemsError as error:
+                self._problems += error.problems
 
     def _warn_of_open_door(self, settings: Settings, host: RawValue | None) -> None:
         is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None

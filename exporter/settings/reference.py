@@ -15,8 +15,8 @@ def settings_markdown(page: str) -> str:
     """The page ``docs/settings.md`` with its tables as they should be, each below the heading of its section."""
     for section, settings in groupby(declared(), key=attrgetter("section")):
         head = f"## {section}\n\n| Name | Value | Default | Meaning |\n| --- | --- | --- | --- |\n"
-        table = head + "".join(map(_row, settings))
-        page = re.sub(rf"^{re.escape(head)}(?:\|.*\n)*", lambda _, table=table: table, page, flags=re.MULTILINE)
+        table = (head + "".join(map(_row, settings))).replace("\\", r"\\")
+        page = re.sub(rf"^{re.escape(head)}(?:\|.*\n)*", table, page, flags=re.MULTILINE)
     return page
 
 

@@ -15,10 +15,9 @@ from typing import TypeVar
 
 from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError
 
 from exporter.settings.declared import declared
-from exporter.settings.problems import Problem, nearest, problem_of, read_text
+from exporter.settings.problems import Problem, ProblemsError, nearest, read_text
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
@@ -51,20 +50,19 @@ class RawValue:
         return Problem(setting=self.name, place=self.place, why=why, fix=fix)
 
 
-def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | Problem | None:
-    """The secret that was given either as it is or as the name of a file; None without either.
+def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | None:
+    """The secret that was given either as it is or as the name of a file; None without either. Raises ProblemsError.
 
     Line breaks at the end of the file are no part of it.
     """
     if file is None:
         return plain
     if plain is not None:
-        return file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two.")
-    try:
-        text = read_text(file.base / file.text, setting=file.name).rstrip("\r\n")
-    except PydanticCustomError as error:
-        return problem_of(error.context, setting=file.name, place=file.place)
-    return replace(file, text=text) if text.strip() else file.problem("The file is empty.", "Put the secret into it.")
+        raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
+    text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
+    if not text.strip():
+        raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
+    return replace(file, text=text)
 
 
 def checked(
@@ -109,9 +107,9 @@ def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
     if not os.path.isfile(path):
         return {}
     try:
-        text = read_text(path, setting=DOTENV)
-    except PydanticCustomError as error:
-        findings.problems.append(problem_of(error.context, setting=DOTENV, place=str(path)))
+        text = read_text(path, setting=DOTENV, place=str(path))
+    except ProblemsError as error:
+        findings.problems += error.problems
         return {}
     values: dict[str, RawValue] = {}
     for binding in parse_stream(io.StringIO(text)):

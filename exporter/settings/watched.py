@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from exporter.errors import SettingsError
-from exporter.settings.problems import Problem, first_of
+from exporter.settings.problems import ProblemsError
 
 _Version = tuple[int, int, int, int]
 _Content = TypeVar("_Content")
@@ -20,10 +19,8 @@ class WatchedFile(Generic[_Content]):
     the first attempt. Until the file is right, ``problem`` says so; it is empty otherwise.
     """
 
-    def __init__(
-        self, path: Path, read: Callable[[Path], _Content | list[Problem]], *, kind: str, name: str, log: Any
-    ) -> None:
-        """Read the file. Raises SettingsError with all problems, one a line.
+    def __init__(self, path: Path, read: Callable[[Path], _Content], *, kind: str, name: str, log: Any) -> None:
+        """Read the file. Raises ProblemsError, as ``read`` does for a file with mistakes.
 
         ``kind`` and ``name`` are what sentences call the file and its content; log events begin with ``name``.
         """
@@ -32,10 +29,7 @@ class WatchedFile(Generic[_Content]):
         self._read_file, self._kind, self._name, self._log = read, kind, name, log
         self._lock = threading.Lock()
         self._read = self._seen = _version(path)
-        content = read(path)
-        if isinstance(content, list):
-            raise SettingsError("\n".join(map(str, content)))
-        self.content: _Content = content
+        self.content: _Content = read(path)
 
     def reload(self, *, now: bool = False) -> bool:
         """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
@@ -44,15 +38,13 @@ class WatchedFile(Generic[_Content]):
                 if not now:
                     return False
                 self._read = self._seen
-            content = self._read_file(self.path)
-            if isinstance(content, list):
+            try:
+                self.content, self.problem = self._read_file(self.path), ""
+            except ProblemsError as error:
                 self.problem = (
-                    f"The last edit of the {self._kind} is not used; the {self._name} before it are."
-                    f" {first_of(content)}"
+                    f"The last edit of the {self._kind} is not used; the {self._name} before it are. {error.first}"
                 )
                 self._log.error(f"{self._name}_not_reloaded", message=self.problem)
-            else:
-                self.content, self.problem = content, ""
             return True
 
     def _changed(self) -> bool:

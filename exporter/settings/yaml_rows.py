@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-from exporter.settings.problems import Problem, nearest, shown, wrong
+from exporter.settings.problems import Problem, ProblemsError, nearest, shown, wrong
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -40,18 +40,16 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def read_rows(path: Path, model: type[_Model], *, setting: str, context: object = None) -> _Model | list[Problem]:
-    """The content of a file, or all that is wrong with it, in the order of its lines.
+def read_rows(path: Path, model: type[_Model], *, setting: str, context: object = None) -> _Model:
+    """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
-    ``setting`` is where its path was given, ``context`` is for the validators.
+    ``setting`` gave its path, ``context`` is for the validators.
     """
     tree = read_yaml(path, setting=setting)
-    if isinstance(tree, Problem):
-        return [tree]
     try:
         return model.model_validate(tree, context=context)
     except ValidationError as error:
-        return problems_of(error, tree, model, file=path.name, setting=setting)
+        raise ProblemsError(*problems_of(error, tree, model, file=path.name, setting=setting)) from None
 
 
 def text(value: object, info: ValidationInfo) -> str:

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from exporter.settings.declared import Declared, declared
-from exporter.settings.problems import Problem, wrong
+from exporter.settings.problems import Problem, ProblemsError, wrong
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.sources import RawValue, one_secret
 from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
@@ -39,8 +39,12 @@ class YamlSettings:
     problems: list[Problem] = field(default_factory=list)
 
 
-def interpret(tree: Mapping, path: Path) -> YamlSettings:
-    """The settings in ``tree``, the content of the file ``path``. Paths in it are relative to its directory."""
+def read_settings(path: Path) -> YamlSettings:
+    """The settings in the file ``path``. Paths in it are relative to its directory."""
+    try:
+        tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    except ProblemsError as error:
+        return YamlSettings(problems=list(error.problems))
     reading = _Reading(file=path.name, base=path.parent)
     settings = {name.lower(): setting for setting in declared() for name in setting.names}
     given: dict[str, RawValue] = {}
@@ -69,13 +73,12 @@ def interpret(tree: Mapping, path: Path) -> YamlSettings:
     return YamlSettings(given=given, proxies=reading.proxies, aliases=aliases, problems=problems)
 
 
-def read_aliases(path: Path) -> Aliases | list[Problem]:
-    """The aliases in a file of settings, or all that is wrong with the file."""
-    tree = read_yaml(path, setting="EXPORTER_CONFIG")
-    if isinstance(tree, Problem):
-        return [tree]
-    read = interpret(tree, path)
-    return read.problems or read.aliases
+def read_aliases(path: Path) -> Aliases:
+    """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
+    read = read_settings(path)
+    if read.problems:
+        raise ProblemsError(*read.problems)
+    return read.aliases
 
 
 def _text_of(node: Node, setting: Declared) -> str | None:
@@ -128,9 +131,11 @@ def _with_secret(name: str) -> BeforeValidator:
             else None
             for each in (name, f"{name}_file")
         )
-        secret = one_secret(plain, file)
-        error_or_text = wrong(secret.why, secret.fix) if isinstance(secret, Problem) else secret and secret.text
-        return others | {name: error_or_text}
+        try:
+            secret = one_secret(plain, file)
+        except ProblemsError as error:
+            return others | {name: wrong(error.problems[0].why, error.problems[0].fix)}
+        return others | {name: secret and secret.text}
 
     return BeforeValidator(read)
 

@@ -13,7 +13,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.model import Limit
 from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
 from exporter.limits.yaml_file import read_limit_file
-from exporter.limits.yaml_source import SETTING, UserLimits
+from exporter.limits.yaml_source import UserLimits
 from exporter.normalize.batch import read_batch
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
@@ -142,6 +142,4 @@ def limits_of(folder: Path, text: str, *, zone: tzinfo = UTC) -> tuple[Limit, ..
     """The limits of a file without mistakes."""
     path = folder / "limits.yaml"
     path.write_text(textwrap.dedent(text), encoding="utf-8")
-    read = read_limit_file(path, setting=SETTING, zone=zone)
-    assert not isinstance(read, list), [str(problem) for problem in read]
-    return read.limits
+    return read_limit_file(path, zone=zone).limits

@@ -147,7 +147,6 @@ def test_nothing_is_told_before_anything_was_met(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
     aliases = read_aliases(tmp_path / "c.yaml")
-    assert isinstance(aliases, Aliases)
     labels = Labels(ledger.dictionary, aliases, PSEUDONYMS.of)
     labels.find_misfits()
     assert labels.misfits == ()
