@@ -118,6 +118,11 @@ def times(factor: float | None) -> str:
     return ">99x" if factor > 99 else f"{factor:.1f}x"
 
 
+def printable(text: str) -> str:
+    """A text from outside, fit for a terminal and a comment: it can neither move the cursor nor end the line."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
 def cut(name: str) -> str:
     """A name that fits into a table."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

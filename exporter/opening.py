@@ -17,7 +17,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.model import LimitSource
 from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.limits.yaml_source import UserLimits
+from exporter.limits.yaml_file import watch_limit_file
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
 from exporter.pricing.engine import Pricer
@@ -55,10 +55,10 @@ def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> Price
 def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock) -> LimitBoard:
     """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
     file = settings.exporter_limits_file
-    user = UserLimits(file, zone=settings.zone) if file is not None else None
+    user = watch_limit_file(file, zone=settings.zone) if file is not None else None
 
     def thresholds() -> Thresholds:
-        return user.thresholds if user is not None else DEFAULT_THRESHOLDS
+        return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
 
     sources: list[LimitSource] = [user] if user is not None else []
     if settings.supabase_url is not None:

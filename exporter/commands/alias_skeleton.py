@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
+from exporter import formats
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.proxies import Aliases
 from exporter.settings.yaml_settings import read_aliases
@@ -56,15 +57,10 @@ def _cannot_add(file: Path) -> ExporterError:
     )
 
 
-def printable(text: str) -> str:
-    """What a proxy sent, fit for a terminal and a comment: it can neither move the cursor nor end the line."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
 def _distinct(some: Iterable[Suggestion], taken: set[str]) -> list[Suggestion]:
     found = []
     for each in some:
-        alias = wanted = printable(each.alias)[:60]
+        alias = wanted = formats.printable(each.alias)[:60]
         number = 1
         while alias in taken:
             number += 1
@@ -115,7 +111,7 @@ def _entries(some: Sequence[Suggestion], indent: int) -> str:
         entry = yaml.safe_dump(
             [{each.kind: each.value, "alias": each.alias}], sort_keys=False, allow_unicode=True, width=1_000_000
         )
-        lines += [f"# {printable(each.about)}", *entry.splitlines()]
+        lines += [f"# {formats.printable(each.about)}", *entry.splitlines()]
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
 

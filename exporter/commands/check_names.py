@@ -10,7 +10,7 @@ from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.export_state import ExportedClient
 from exporter.limits.model import is_like
-from exporter.limits.yaml_source import UserLimits
+from exporter.limits.yaml_file import read_limit_file
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.problems import nearest
@@ -60,7 +60,7 @@ def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels
         known["credential"] |= {shown.credential(id_) for id_ in dictionary.credentials}
         known["credential"] |= {each.label for each in dictionary.credentials.values()}
         known["client"] |= {shown.client(id_) for id_ in dictionary.clients}
-    for limit in UserLimits(file, zone=settings.zone).limits:
+    for limit in read_limit_file(file, zone=settings.zone).limits:
         for field, names in known.items():
             wanted = getattr(limit, field)
             if wanted and names and not any(_fits(field, wanted, name) for name in names):

@@ -4,17 +4,20 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import tzinfo
 from pathlib import Path
 
 import click
 
+from exporter import formats
 from exporter.commands.machine import find_data_dir, machine_zone
+from exporter.days import moment_ms
 from exporter.errors import ExporterError, SettingsError
 from exporter.limits.yaml_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.user_file import read_price_file
 from exporter.settings import flags
-from exporter.settings.load import FileReader, Loaded, load_settings
+from exporter.settings.load import FileReader, Loaded, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.web.config_file import read_web_config
 
@@ -48,7 +51,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
     return loaded
 
 
-def ready_settings(*, for_demo: bool = False, starts: bool = False) -> Settings:
+def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy: bool = False) -> Settings:
     """The settings, with logging as they say. Raises SettingsError with all problems.
 
     ``for_demo`` and ``starts`` as for ``load``; what ``starts`` an exporter tells its user what it found.
@@ -61,7 +64,18 @@ def ready_settings(*, for_demo: bool = False, starts: bool = False) -> Settings:
     configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
+    if needs_proxy and not settings.proxies:
+        raise SettingsError(no_proxy_sentence())
     return settings
+
+
+def moment_option(name: str, text: str, zone: tzinfo) -> int:
+    """The day or moment that an option names, in ms since the epoch. Raises BadParameter."""
+    try:
+        return moment_ms(text, zone)
+    except (ValueError, OverflowError) as exc:
+        why = f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00)."
+        raise click.BadParameter(why, param_hint=name) from exc
 
 
 @contextmanager
@@ -81,11 +95,8 @@ def exit_codes() -> Iterator[None]:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """Print rows below a head; the columns named in ``right`` are flush right.
-
-    A name from outside cannot steer the terminal.
-    """
-    lines = [[_printable(text) for text in line] for line in (head, *rows)]
+    """Print rows below a head; the columns named in ``right`` are flush right."""
+    lines = [[formats.printable(text) for text in line] for line in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (
@@ -93,7 +104,3 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Co
             for text, width, name in zip(line, widths, head, strict=True)
         )
         click.echo("  ".join(cells).rstrip())
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,11 +1,40 @@
-"""The ledger for a command that reads one: it is never made by asking for it."""
+"""The ledger for a command that reads one: no command makes a ledger by asking for it."""
 
-from exporter.clock import Clock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from exporter.clock import Clock, SystemClock
+from exporter.commands.common import exit_codes, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.opening import open_ledger
+from exporter.opening import open_ledger, open_pseudonyms
 from exporter.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a command reads."""
+
+    settings: Settings
+    ledger: Ledger
+    labels: Labels
+    clock: Clock
+
+
+@contextmanager
+def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
+    """The existing ledger while a command lasts, whose errors become exit codes."""
+    with exit_codes():
+        settings, clock = ready_settings(needs_proxy=needs_proxy), SystemClock()
+        ledger = existing_ledger(settings, clock)
+        try:
+            labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
+            yield Opened(settings, ledger, labels, clock)
+        finally:
+            ledger.close()
 
 
 def existing_ledger(settings: Settings, clock: Clock) -> Ledger:

@@ -9,11 +9,10 @@ from pathlib import Path
 import click
 
 from exporter import formats
-from exporter.clock import Clock, SystemClock
-from exporter.commands.alias_skeleton import Suggestion, printable, write_suggestions
-from exporter.commands.common import FAILED, exit_codes, print_table, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
-from exporter.errors import ProxyError, SettingsError
+from exporter.commands.alias_skeleton import Suggestion, write_suggestions
+from exporter.commands.common import FAILED, print_table
+from exporter.commands.existing_ledger import Opened, opened
+from exporter.errors import ProxyError
 from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, Credential
 from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
@@ -22,7 +21,6 @@ from exporter.ledger.schema import BUCKET_MS
 from exporter.normalize.credentials import Account
 from exporter.opening import connect, open_pseudonyms
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
-from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
@@ -63,19 +61,13 @@ def names(file: Path | None) -> None:
     E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
     kept nowhere. Last use is to a quarter of an hour.
     """
-    with exit_codes():
-        settings = ready_settings()
-        if not settings.proxies:
-            raise SettingsError(no_proxy_sentence())
-        clock = SystemClock()
-        ledger = existing_ledger(settings, clock)
-        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
-        book = _Book(ledger, labels)
+    with opened(needs_proxy=True) as at:
+        settings, book = at.settings, _Book(at.ledger, at.labels)
         works = True
         credentials: list[_Named] = []
         asked: list[Names] = []
         for proxy in settings.proxies:
-            found, problems = _ask(proxy, settings, ledger, clock)
+            found, problems = _ask(proxy, at)
             for problem in problems:
                 click.echo(f"problem: {problem}", err=True)
             works &= not problems
@@ -83,18 +75,17 @@ def names(file: Path | None) -> None:
             credentials += book.credentials(proxy.name, found)
         clients = book.clients(asked)
         _print(credentials, clients, zone=settings.zone, names_proxy=len(settings.proxies) > 1)
-        ledger.close()
         if file is not None:
             _write(file, settings, credentials, clients)
         if not works:
             raise SystemExit(FAILED)
 
 
-def _ask(proxy: ProxySettings, settings: Settings, ledger: Ledger, clock: Clock) -> tuple[Names, list[str]]:
-    client = connect(proxy, ledger, clock)
+def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
+    client = connect(proxy, at.ledger, at.clock)
     try:
         paths = detect(client).paths
-        found = fetch_names(client, paths, open_pseudonyms(settings).of, now_ms=int(clock.now() * 1000))
+        found = fetch_names(client, paths, open_pseudonyms(at.settings).of, now_ms=int(at.clock.now() * 1000))
     except ProxyError as exc:
         return Names(), [str(exc)]
     finally:
@@ -206,7 +197,7 @@ def _end_of(key: str) -> str:
 def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tzinfo, names_proxy: bool) -> None:
     def cells(each: _Named) -> list[str]:
         last = formats.moment(each.last_ms, zone) if each.last_ms is not None else "never"
-        return [formats.cut(printable(text)) for text in (each.label, each.name, each.provider, last)]
+        return [formats.cut(text) for text in (each.label, each.name, each.provider, last)]
 
     head = ["account", "name", "provider", "last use"]
     if names_proxy:

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import datetime
 from decimal import Decimal
 
 import click
 
 from exporter.clock import SystemClock
-from exporter.commands.common import FAILED, exit_codes, ready_settings
+from exporter.commands.common import FAILED, exit_codes, moment_option, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
@@ -69,7 +69,7 @@ def price(
     tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
-        at_ms = _moment(at, settings.zone) if at else int(SystemClock().now() * 1000)
+        at_ms = moment_option("--at", at, settings.zone) if at else int(SystemClock().now() * 1000)
         found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier
@@ -112,16 +112,6 @@ def _pricer(settings: Settings) -> Pricer:
         store=_StoredOnly(settings),
         clock=SystemClock(),
     ).pricer
-
-
-def _moment(text: str, zone: tzinfo) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise click.BadParameter(
-            f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", param_hint="--at"
-        ) from exc
-    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp() * 1000)
 
 
 def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iterator[str]:

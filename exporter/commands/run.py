@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -13,10 +14,9 @@ from exporter.app import Exporter
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
-from exporter.errors import ExporterError, SettingsError
+from exporter.errors import ExporterError
 from exporter.jobs.memory import use_one_heap
 from exporter.settings.flags import setting_flags
-from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.simulator import versions
@@ -34,14 +34,12 @@ def run(or_demo: bool = False) -> None:
     SIGHUP reads the files of aliases, limits and prices again. If the terminal was closed, it ends the exporter.
     """
     with exit_codes():
-        settings = ready_settings(starts=True)
-        if not settings.proxies and or_demo:
+        settings = ready_settings(starts=True, needs_proxy=not or_demo)
+        if settings.proxies:
+            _run_exporter(settings)
+        else:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
             _run_demo(settings)
-            return
-        if not settings.proxies:
-            raise SettingsError(no_proxy_sentence())
-        _run_exporter(settings)
 
 
 def _version(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -87,15 +85,12 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.pass_context
 def demo(
     context: click.Context,
+    /,
     *,
-    rate: float,
-    seed: int | None,
-    proxy_port: int,
     proxy_version: str,
     history_hours: float | None,
-    upgrade_after: float | None,
-    upgrade_to: str,
     proxy_url: str | None,
+    **play: Any,
 ) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
@@ -110,21 +105,13 @@ def demo(
         text = "what that proxy plays is told to it, so this goes without other options."
         raise click.BadOptionUsage("--proxy-url", f"--proxy-url: {text}")
     with exit_codes():
+        which = "reads a simulated proxy" if proxy_url else "is the bundled demo proxy"
+        click.echo(f"This {which}: all figures are invented.")
+        settings = ready_settings(for_demo=True, starts=True)
         if proxy_url:
-            click.echo("This reads a simulated proxy: all figures are invented.")
-            _run_demo_exporter(ready_settings(for_demo=True, starts=True), proxy_url)
-            return
-        click.echo("This is the bundled demo proxy: all figures are invented.")
-        _run_demo(
-            ready_settings(for_demo=True, starts=True),
-            rate=rate,
-            seed=seed,
-            proxy_port=proxy_port,
-            version=proxy_version,
-            history_hours=history_hours,
-            upgrade_after=upgrade_after,
-            upgrade_to=upgrade_to,
-        )
+            _run_demo_exporter(settings, proxy_url)
+        else:
+            _run_demo(settings, version=proxy_version, history_hours=history_hours, **play)
 
 
 def _run_demo(

@@ -2,12 +2,10 @@
 
 import click
 
-from exporter.clock import SystemClock
-from exporter.commands.common import FAILED, exit_codes, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
+from exporter.commands.common import FAILED
+from exporter.commands.existing_ledger import opened
 from exporter.errors import ProxyError, SettingsError
 from exporter.opening import connect
-from exporter.settings.load import no_proxy_sentence
 from exporter.settings.problems import nearest
 from exporter.sources.detect import detect
 
@@ -21,21 +19,16 @@ def try_key(proxy: str | None) -> None:
     this address. If CPA takes the key, a running exporter goes on by itself. A new key needs no such try: set it, and
     restart the exporter.
     """
-    with exit_codes():
-        settings = ready_settings()
-        if not settings.proxies:
-            raise SettingsError(no_proxy_sentence())
-        names = [each.name for each in settings.proxies]
+    with opened(needs_proxy=True) as at:
+        names = [each.name for each in at.settings.proxies]
         if proxy is not None and proxy not in names:
             guess = nearest(proxy, names)
             raise SettingsError(f"No proxy is named {proxy!r}.{f' Did you mean {guess}?' if guess else ''}")
-        clock = SystemClock()
-        ledger = existing_ledger(settings, clock)
         failed = False
-        for each in settings.proxies:
+        for each in at.settings.proxies:
             if proxy not in (None, each.name):
                 continue
-            client = connect(each, ledger, clock)
+            client = connect(each, at.ledger, at.clock)
             try:
                 if client.refusal is None:
                     click.echo(f"proxy {each.name}: its key is not refused, so there is nothing to try.")
@@ -49,6 +42,5 @@ def try_key(proxy: str | None) -> None:
                 click.echo(f"proxy {each.name}: the key is accepted. A running exporter goes on with its next poll.")
             finally:
                 client.close()
-        ledger.close()
         if failed:
             raise SystemExit(FAILED)

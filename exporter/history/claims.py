@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.client import Remote, Row, expect_object
+from exporter.history.client import Remote, Row, expect
 from exporter.ledger.ledger import Ledger
 from exporter.settings.model import Settings
 
@@ -56,13 +56,13 @@ def claim(remote: Remote, proxy: str, lease_owner: LeaseOwner, *, sign: str | No
     ``is_first``: this ledger never had the claim, so it may be the successor of one that was lost.
     """
     asked = {"p_proxy": proxy, "p_owner": lease_owner.owner, "p_own_only": sign is None, "p_sign": sign or None}
-    answer = expect_object(remote.call("exporter_claim", **asked))
+    answer = expect(dict, remote.call("exporter_claim", **asked))
     if answer["claimed"]:
         return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
     is_successor = is_first and may_succeed(lease_owner, sign, seen_at=seen_at, seen_sign=answer["sign"])
     if is_successor:
-        answer = expect_object(remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
+        answer = expect(dict, remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
         if answer["claimed"]:
             return _deleted_before(answer)
     raise name_taken(proxy, seen_at, is_successor=is_successor)

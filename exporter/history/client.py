@@ -100,7 +100,7 @@ class Remote:
 
     def call(self, function: str, **parameters: object) -> Any:
         """What a function of the database answers. Raises HistoryError."""
-        return self._run(lambda client: client.rpc(function, dict(parameters)).execute().data)
+        return self._run(lambda client: client.rpc(function, dict(parameters)))
 
     def rows(
         self, table: str, columns: str = "*", *, order: Sequence[str], where: Mapping[str, object] | None = None
@@ -132,69 +132,56 @@ class Remote:
         ``since``: only those with at least this value in this column.
         """
 
-        def ask(client: "Client") -> Any:
-            query = _where(client.table(table).select(columns), where)
+        def query(client: "Client") -> Any:
+            found = _where(client.table(table).select(columns), where)
             if since is not None:
-                query = query.gte(*since)
+                found = found.gte(*since)
             for column in order:
-                query = query.order(column)
-            return query.range(start, start + PAGE_ROWS - 1).execute().data
+                found = found.order(column)
+            return found.range(start, start + PAGE_ROWS - 1)
 
-        return expect_rows(self._run(ask))
+        return expect(list, self._run(query))
 
     def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
         """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
 
-        def ask(client: "Client") -> Any:
-            query = _where(client.table(table).select(columns), where)
-            return query.order(newest, desc=True).limit(1).execute().data
+        def query(client: "Client") -> Any:
+            return _where(client.table(table).select(columns), where).order(newest, desc=True).limit(1)
 
-        found = expect_rows(self._run(ask))
-        return found[0] if found else None
+        return next(iter(expect(list, self._run(query))), None)
 
     def some(
         self, table: str, columns: str, *, filters: Sequence[tuple[str, str, str]] = (), limit: int = 1
     ) -> list[Row]:
         """A few rows, in any order. ``filters`` are the API's: column, operator, value. Raises HistoryError."""
 
-        def ask(client: "Client") -> Any:
-            query = client.table(table).select(columns)
+        def query(client: "Client") -> Any:
+            found = client.table(table).select(columns)
             for column, operator, value in filters:
-                query = query.filter(column, operator, value)
-            return query.limit(limit).execute().data
+                found = found.filter(column, operator, value)
+            return found.limit(limit)
 
-        return expect_rows(self._run(ask))
+        return expect(list, self._run(query))
 
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
         """Write rows, all with the same keys, in place of those with the same value in ``on``. Raises HistoryError."""
-
-        def ask(client: "Client") -> Any:
-            return client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()).execute().data
-
-        self._run(ask)
+        self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()))
 
     def add(self, table: str, rows: Sequence[Row], *, on: str) -> list[Row]:
         """Write the rows whose value in ``on`` is new, and answer with these. Raises HistoryError."""
-
-        def ask(client: "Client") -> Any:
-            return client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True).execute().data
-
-        return expect_rows(self._run(ask))
+        added = self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True))
+        return expect(list, added)
 
     def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
         """Change the rows whose columns have these values. Raises HistoryError."""
+        self._run(lambda client: _where(client.table(table).update(values, returning=_minimal()), where))
 
-        def ask(client: "Client") -> Any:
-            return _where(client.table(table).update(values, returning=_minimal()), where).execute().data
-
-        self._run(ask)
-
-    def _run(self, ask: "Callable[[Client], _T]") -> _T:
+    def _run(self, query: "Callable[[Client], Any]") -> Any:
         if self._cancellation.cancelled:
             raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
         client = self._client()
         with _explained(), self._cancellation.limited(_WHOLE_SECONDS):
-            return ask(client)
+            return query(client).execute().data
 
     def _client(self) -> "Client":
         if self._made is None:
@@ -223,29 +210,11 @@ def _minimal() -> Any:
     return ReturnMethod.minimal
 
 
-def expect_rows(data: object) -> list[Row]:
-    """An answer that has to be a list of rows. Raises HistoryError."""
-    if not isinstance(data, list):
-        raise _no_api()
+def expect(kind: type[_T], data: object) -> _T:
+    """An answer that has to be of this kind. Raises HistoryError: a page of some other server comes as a text."""
+    if not isinstance(data, kind):
+        raise HistoryMisconfiguredError(_NO_API, reason="wrong_address")
     return data
-
-
-def expect_object(data: object) -> Row:
-    """An answer that has to be a JSON object. Raises HistoryError: a page of some other server comes as a text."""
-    if not isinstance(data, dict):
-        raise _no_api()
-    return data
-
-
-def expect_number(data: object) -> int:
-    """An answer that has to be a whole number. Raises HistoryError."""
-    if not isinstance(data, int):
-        raise _no_api()
-    return data
-
-
-def _no_api() -> HistoryError:
-    return HistoryMisconfiguredError(_NO_API, reason="wrong_address")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect_object
+from exporter.history.client import PAGE_ROWS, Remote, Row, expect
 from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.rows import LabelRows, QuotaRows, Rows
 from exporter.ledger.columns import Entry
@@ -155,7 +155,7 @@ class Sender:
         return True
 
     def _send_rows(self, entries: Sequence[Entry], **more: object) -> None:
-        answer = expect_object(self._call("exporter_book", p_rows=self._rows.of(entries), **more))
+        answer = expect(dict, self._call("exporter_book", p_rows=self._rows.of(entries), **more))
         self._too_late += answer["refused"]
         self._frozen += answer["frozen"]
 

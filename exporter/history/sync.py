@@ -15,7 +15,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, lease_owner_of
-from exporter.history.client import Remote, expect_number
+from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
 from exporter.history.recovery.restore import Restore
@@ -54,7 +54,7 @@ class Task:
 
 def check_schema(remote: Remote) -> int:
     """The version of the functions in the project. Raises HistoryError, also if it is too old."""
-    version = expect_number(remote.call("exporter_schema_version"))
+    version = expect(int, remote.call("exporter_schema_version"))
     if version < SCHEMA_VERSION:
         raise HistoryMisconfiguredError(
             f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."

@@ -7,7 +7,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.history.client import Remote, expect_number
+from exporter.history.client import Remote, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
@@ -64,7 +64,7 @@ def prune_task(
 
     def _repeat(function: str, **parameters: object) -> None:
         """Each call deletes some, so that none takes long."""
-        while not stopping() and expect_number(remote.call(function, **parameters)):
+        while not stopping() and expect(int, remote.call(function, **parameters)):
             pass
 
     return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)

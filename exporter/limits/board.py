@@ -124,7 +124,7 @@ class LimitBoard:
         """Of several with one id the first. The same object as long as nothing changes."""
         limits: dict[str, Limit] = {}
         doubled: list[str] = []
-        for limit in (limit for source in self._sources for limit in source.limits):
+        for limit in (limit for source in self._sources for limit in source.content.limits):
             if limits.setdefault(limit.id, limit) is not limit:
                 doubled.append(limit.id)
         self._doubled = tuple(doubled)
@@ -146,7 +146,7 @@ class LimitBoard:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
-        plans = tuple(plan for source in self._sources for plan in source.plans)
+        plans = tuple(plan for source in self._sources for plan in source.content.plans)
         self.current = Board(
             at_ms=now_ms,
             windows=_distinct([*found.windows, *reported]),

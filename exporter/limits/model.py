@@ -122,17 +122,21 @@ class Plan:
         return begun and (self.end is None or day < self.end) and is_like(self.credential, credential)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LimitSet:
+    """What a source says. ``thresholds`` hold for the windows that providers report, too."""
+
+    limits: tuple[Limit, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+
+
 class LimitSource(Protocol):
     """Where limits come from, and what subscriptions cost."""
 
     @property
-    def limits(self) -> tuple[Limit, ...]:
+    def content(self) -> LimitSet:
         """The last good set."""
-        ...
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        """The same of plans."""
         ...
 
     @property
@@ -140,7 +144,7 @@ class LimitSource(Protocol):
         """What of the last change is not in use, and why, a sentence each."""
         ...
 
-    def reload(self, *, now: bool = False) -> None:
+    def reload(self, *, now: bool = False) -> object:
         """Take over what has changed; ``now``: a file also if it is just being written."""
         ...
 

@@ -15,7 +15,7 @@ import structlog
 
 from exporter.days import EPOCH
 from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.limits.model import Limit, Plan, Unit, moment_ms
+from exporter.limits.model import Limit, LimitSet, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import Thresholds
 from exporter.settings.problems import shown
@@ -50,19 +50,9 @@ class StoredLimits:
         self._zone = zone
         self._thresholds = thresholds
         self._read: tuple[Sequence[str], Thresholds] | None = None
-        self._limits: tuple[Limit, ...] = ()
+        self.content = LimitSet()
         self._problems: tuple[str, ...] = ()
         self.reload()
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """Those of the rows without a mistake."""
-        return self._limits
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        """None: the table has no prices."""
-        return ()
 
     @property
     def problems(self) -> Sequence[str]:
@@ -80,14 +70,14 @@ class StoredLimits:
             return
         rows, thresholds = read
         found = [limit_of(json.loads(row), zone=self._zone, thresholds=thresholds) for row in rows]
-        self._limits = tuple(each for each in found if isinstance(each, Limit))
+        self.content = LimitSet(limits=tuple(each for each in found if isinstance(each, Limit)))
         problems = tuple(each for each in found if isinstance(each, str))
         for problem in problems:
             if problem not in self._problems:
                 _log.warning("limit_not_used", message=problem)
         self._problems = problems
         if self._read is not None:
-            _log.info("limits_reloaded", table="rate_limit_configs", limits=len(self._limits))
+            _log.info("limits_reloaded", table="rate_limit_configs", limits=len(self.content.limits))
         self._read = read
 
 

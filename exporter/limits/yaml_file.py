@@ -5,22 +5,24 @@ Everything that is wrong is reported at once, with its line; a file with a probl
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, tzinfo
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self, cast
 from zoneinfo import ZoneInfo
 
+import structlog
 from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
-from exporter.limits.model import Limit, Per, Plan, Unit, moment_ms
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.pricing.schedule import read_day
 from exporter.settings import validators
 from exporter.settings.problems import nearest, shown, wrong
+from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
@@ -32,24 +34,27 @@ _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class LimitFile:
-    """What a file says. ``thresholds`` hold for the windows that providers report, too."""
-
-    limits: tuple[Limit, ...] = ()
-    plans: tuple[Plan, ...] = ()
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
-
-
-def read_limit_file(path: Path, *, zone: tzinfo) -> LimitFile:
+def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
     """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     lines_of_ids: dict[str, int] = {}
     file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", context=lines_of_ids)
     thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
-    return LimitFile(
+    return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
         plans=tuple(row.plan() for row in file.plans),
         thresholds=thresholds,
+    )
+
+
+def watch_limit_file(path: Path, *, zone: tzinfo) -> WatchedFile[LimitSet]:
+    """A ``LimitSource``: the file is read now, and again when it has changed. Raises ProblemsError."""
+    return WatchedFile(
+        path,
+        partial(read_limit_file, zone=zone),
+        kind="limits file",
+        name="limits",
+        log=structlog.get_logger("exporter.limits"),
+        size=lambda file: {"limits": len(file.limits)},
     )
 
 

@@ -26,8 +26,14 @@ class UserPrices:
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ProblemsError."""
-        read = partial(read_price_file, setting=SETTING)
-        self._file: WatchedFile[PriceFile] = WatchedFile(path, read, kind="price file", name="prices", log=_log)
+        self._file: WatchedFile[PriceFile] = WatchedFile(
+            path,
+            partial(read_price_file, setting=SETTING),
+            kind="price file",
+            name="prices",
+            log=_log,
+            size=lambda file: {"rows": len(file.rows)},
+        )
         self._take()
 
     @property
@@ -52,7 +58,6 @@ class UserPrices:
         """Read the file again if it has changed, or ``now``."""
         if self._file.reload(now=now) and not self.problem:
             self._take()
-            _log.info("prices_reloaded", file=self._file.path.name, rows=len(self._file.content.rows))
 
     def _take(self) -> None:
         name, file = self._file.path.name, self._file.content

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,17 +19,32 @@ class WatchedFile(Generic[_Content]):
     the first attempt. Until the file is right, ``problem`` says so; it is empty otherwise.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], _Content], *, kind: str, name: str, log: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], _Content],
+        *,
+        kind: str,
+        name: str,
+        log: Any,
+        size: Callable[[_Content], Mapping[str, int]],
+    ) -> None:
         """Read the file. Raises ProblemsError, as ``read`` does for a file with mistakes.
 
-        ``kind`` and ``name`` are what sentences call the file and its content; log events begin with ``name``.
+        ``kind`` and ``name`` are what sentences call the file and its content; log events begin with ``name``, and say
+        the ``size`` of what was read.
         """
         self.path = path
         self.problem = ""
-        self._read_file, self._kind, self._name, self._log = read, kind, name, log
+        self._read_file, self._kind, self._name, self._log, self._size = read, kind, name, log, size
         self._lock = threading.Lock()
         self._read = self._seen = _version(path)
         self.content: _Content = read(path)
+
+    @property
+    def problems(self) -> list[str]:
+        """``problem``, if there is one."""
+        return [self.problem] if self.problem else []
 
     def reload(self, *, now: bool = False) -> bool:
         """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
@@ -45,6 +60,8 @@ class WatchedFile(Generic[_Content]):
                     f"The last edit of the {self._kind} is not used; the {self._name} before it are. {error.first}"
                 )
                 self._log.error(f"{self._name}_not_reloaded", message=self.problem)
+            else:
+                self._log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))
             return True
 
     def _changed(self) -> bool:

@@ -12,7 +12,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError
-from exporter.history.client import Remote, Row, expect_rows
+from exporter.history.client import Remote, Row, expect
 from exporter.history.predecessor.remaining import label, percentage, remaining
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
@@ -64,7 +64,7 @@ class _LimitStatus:
         backlog = self._ledger.backlog
         known = [proxy for proxy in list(self._ledger.dictionary.proxies) if backlog.stage(proxy) != NEVER_CLAIMED]
         used = self._remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
-        for row in expect_rows(used):
+        for row in expect(list, used):
             each = here[row["config_id"]]
             here[row["config_id"]] = replace(
                 each, requests=each.requests + row["requests"], tokens=each.tokens + row["tokens"]

@@ -9,7 +9,7 @@ import structlog
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect_rows
+from exporter.history.client import PAGE_ROWS, Remote, Row, expect
 from exporter.history.recovery.checkpoint import (
     CLIENTS,
     CREDENTIALS,
@@ -177,7 +177,7 @@ class Restore:
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
         )
-        rows = expect_rows(answer)
+        rows = expect(list, answer)
         if rows:
             entries = [restored_entry(row) for row in rows]
             last = entries[-1].entry

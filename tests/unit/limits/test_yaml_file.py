@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.limits.model import Per, Plan, Unit
+from exporter.limits.model import LimitSet, Per, Plan, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import Thresholds
-from exporter.limits.yaml_file import LimitFile, read_limit_file
+from exporter.limits.yaml_file import read_limit_file
 from exporter.settings.problems import ProblemsError
 from tests.benches.limits import limits_of
 
@@ -17,7 +17,7 @@ _GOOD = "limits:\n- id: a\n  tokens: 5\n  strategy: daily\n"
 _BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def _file(folder: Path, content: str | bytes) -> LimitFile:
+def _file(folder: Path, content: str | bytes) -> LimitSet:
     path = folder / "limits.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return read_limit_file(path, zone=UTC)
@@ -114,7 +114,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_problem(tmp_path: Path) 
 def test_a_file_may_hold_thresholds_alone_or_no_limit_yet(tmp_path: Path) -> None:
     file = _file(tmp_path, "defaults:\n  warning: 0.6\n")
     assert (file.limits, file.thresholds) == ((), Thresholds(warning=0.6, critical=0.95))
-    assert _file(tmp_path, "limits: []\n") == LimitFile()
+    assert _file(tmp_path, "limits: []\n") == LimitSet()
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
@@ -251,9 +251,7 @@ def test_each_mistake_of_the_whole_file_is_told_with_its_line(
 def test_a_file_that_is_no_text_or_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, b"limits:\n- id: \xff\xfe\n")
     assert problem == "EXPORTER_LIMITS_FILE (limits.yaml): The file is not UTF-8 text. Save it as UTF-8."
-    with pytest.raises(
-        ProblemsError, match=r"Create it, or correct the path in EXPORTER_LIMITS_FILE\."
-    ):
+    with pytest.raises(ProblemsError, match=r"Create it, or correct the path in EXPORTER_LIMITS_FILE\."):
         read_limit_file(tmp_path / "none.yaml", zone=UTC)
 
 
