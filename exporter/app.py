@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.history.state import HistoryStatus
-from exporter.history.sync import INTERVAL_SECONDS, History
+from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
@@ -25,7 +25,6 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
-from exporter.notices.sender import Notifier
 from exporter.opening import (
     connect,
     open_history,
@@ -155,8 +154,10 @@ class Exporter:
             stopping=self._stopping,
         )
         self.reload = upkeep.reload
-        self._historians = _history_workers(self._history)
-        self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
+        history = self._history
+        self._historians = [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
+        notifier = self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
+        notifiers = [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
         days = self._ledger.days
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
@@ -166,7 +167,7 @@ class Exporter:
             *self._poll_workers,
             *self._historians,
         ]
-        self._workers = [*self._writers, *_price_workers(self.prices), *_notice_workers(self._notifier)]
+        self._workers = [*self._writers, *_price_workers(self.prices), *notifiers]
         self._loop = Loop(self._workers)
         exposition = Exposition(
             ledger=self._ledger,
@@ -296,14 +297,6 @@ def _price_workers(prices: PriceLayers) -> list[Worker]:
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers
-
-
-def _history_workers(history: History | None) -> list[Worker]:
-    return [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
-
-
-def _notice_workers(notifier: Notifier | None) -> list[Worker]:
-    return [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
 
 
 def _poll_worker(poller: Poller) -> Worker:

@@ -1,9 +1,7 @@
 """``cliproxy-exporter import``: a past from another program."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -85,7 +83,7 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
     clock = SystemClock()
     try:
         _check_proxy(settings, ledger, proxy)
-        source = _source(settings, ledger, kind, proxy, file)
+        items, left_out = _source(settings, ledger, kind, proxy, file)
         past = PastImport(
             proxy,
             ledger=ledger,
@@ -94,10 +92,10 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
             zone=settings.zone,
             dry_run=dry_run,
         )
-        findings = past.take(source.read())
+        findings = past.take(items)
     finally:
         ledger.close()
-    for line in [*_told(findings, dry_run=dry_run), *source.left_out()]:
+    for line in [*_told(findings, dry_run=dry_run), *filter(None, [left_out()])]:
         click.echo(line)
     if dry_run:
         click.echo("Nothing was written.")
@@ -116,38 +114,24 @@ def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
         )
 
 
-class _Source(NamedTuple):
-    """How a file is read, and what is to be told of it afterwards."""
-
-    read: Callable[[], Iterator[Item]]
-    left_out: Callable[[], Iterator[str]] = lambda: iter(())
-
-
-def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path) -> _Source:
+def _source(
+    settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path
+) -> tuple[Iterator[Item], Callable[[], str]]:
+    """What the file holds, and afterwards a sentence on what was left out of it, empty for nothing."""
     pseudonym = open_pseudonyms(settings).of
     if kind == "keeper":
-        return _Source(partial(read_peer, file, keeper(pseudonym)))
+        return read_peer(file, keeper(pseudonym)), str
     if kind == "cpamp":
         keys = [alias.key.get_secret_value() for alias in settings.aliases.clients if alias.key is not None]
-        return _Source(partial(read_peer, file, cpamp(pseudonym, keys)))
+        return read_peer(file, cpamp(pseudonym, keys)), str
     if kind == "cpa-export":
         export = CpaExport(file, pseudonym)
-        return _Source(export.read, partial(_without_details, export))
+        return export.read(), export.left_out
     labels = Labels(ledger.dictionary, settings.aliases, pseudonym)
     with ledger.reading() as connection:
         known = known_labels(connection, ledger.dictionary, labels, ledger.dictionary.proxies[proxy])
     own = OwnCsv(file, proxy, known=known, labels=labels, pseudonym=pseudonym)
-    return _Source(own.read, partial(_of_others, own))
-
-
-def _without_details(export: CpaExport) -> Iterator[str]:
-    if export.without_details:
-        yield f"Only in the totals of the file, without a day; left out: {formats.count(export.without_details)}."
-
-
-def _of_others(own: OwnCsv) -> Iterator[str]:
-    if own.of_others:
-        yield f"Of other proxies, left out (see --proxy): {formats.count(own.of_others)}."
+    return own.read(), own.left_out
 
 
 def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:

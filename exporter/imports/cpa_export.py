@@ -40,6 +40,11 @@ class CpaExport:
                 yield detail if isinstance(detail, Wire) else Misfit(detail, _OTHER_SHAPE)
             self.without_details += max(0, series.requests - found)
 
+    def left_out(self) -> str:
+        """A sentence on requests that cannot be imported, empty for none."""
+        number = self.without_details
+        return f"Left out, because only the file's totals have them, without a day: {number:,}." if number else ""
+
     def _series(self) -> list[SnapshotSeries]:
         try:
             body = self._path.read_bytes()

@@ -107,6 +107,12 @@ class OwnCsv:
         except (OSError, csv.Error) as exc:
             raise ImportFileError(f"{self._path} cannot be read ({exc}).") from exc
 
+    def left_out(self) -> str:
+        """A sentence on the lines of other proxies, empty for none."""
+        return (
+            f"Left out, because they are another proxy's (see --proxy): {self.of_others:,}." if self.of_others else ""
+        )
+
     def _item(self, line: dict[str, str]) -> Iterator[Item]:
         try:
             plain = {name: _HARMLESS.sub("", line[name], count=1) for name in _Line.__struct_encode_fields__}

@@ -18,12 +18,9 @@ def given() -> dict[str, str]:
     return {} if context is None else context.find_root().ensure_object(dict)
 
 
-def _keep(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    def keep(context: click.Context, _: click.Parameter, text: str | None) -> None:
-        if text is not None:
-            context.find_root().ensure_object(dict)[name] = text
-
-    return keep
+def _keep(context: click.Context, option: click.Parameter, text: str | None) -> None:
+    if text is not None:
+        context.find_root().ensure_object(dict)[option.name] = text
 
 
 def _keep_address(context: click.Context, _: click.Parameter, text: str | None) -> None:
@@ -38,19 +35,14 @@ def _keep_address(context: click.Context, _: click.Parameter, text: str | None) 
 
 def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command, or the program, these flags."""
-    for flag, metavar, keep, meaning in (
-        ("--log.level", "LEVEL", _keep("LOG_LEVEL"), "LOG_LEVEL."),
-        ("--data-dir", "DIR", _keep("EXPORTER_DATA_DIR"), "EXPORTER_DATA_DIR."),
-        ("--web.config.file", "FILE", _keep("EXPORTER_WEB_CONFIG"), "EXPORTER_WEB_CONFIG: TLS and users."),
-        (
-            "--web.listen-address",
-            "[HOST]:PORT",
-            _keep_address,
-            "EXPORTER_HOST and EXPORTER_PORT; without a host it is all interfaces.",
-        ),
-        ("--config.file", "FILE", _keep("EXPORTER_CONFIG"), "EXPORTER_CONFIG."),
+    for flag, metavar, setting, more in (
+        ("--log.level", "LEVEL", "LOG_LEVEL", "."),
+        ("--data-dir", "DIR", "EXPORTER_DATA_DIR", "."),
+        ("--web.config.file", "FILE", "EXPORTER_WEB_CONFIG", ": TLS and users."),
+        ("--web.listen-address", "[HOST]:PORT", "EXPORTER_HOST", " and EXPORTER_PORT; without a host, all interfaces."),
+        ("--config.file", "FILE", "EXPORTER_CONFIG", "."),
     ):
-        name = flag.strip("-").replace(".", "_").replace("-", "_")
-        option = click.option(flag, name, metavar=metavar, expose_value=False, callback=keep, help=meaning)
+        keep = _keep_address if setting == "EXPORTER_HOST" else _keep
+        option = click.option(flag, setting, metavar=metavar, expose_value=False, callback=keep, help=setting + more)
         command = option(command)
     return command

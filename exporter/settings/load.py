@@ -113,29 +113,21 @@ def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
     return proxy.model_copy(update={"url": urlunsplit(moved)})
 
 
+@dataclass(frozen=True)
 class _Loader:
     """Resolves each setting from its sources (first one wins) and collects what is wrong."""
 
-    def __init__(
-        self,
-        layers: list[dict[str, RawValue]],
-        cwd: Path,
-        loaded: Loaded,
-        data_dir: Path,
-        machine_zone: str | None,
-    ) -> None:
-        self._layers = layers
-        self._data_dir = data_dir
-        self._machine_zone = machine_zone
-        self._cwd = cwd
-        self._loaded = loaded
-        self._problems = loaded.problems
+    layers: list[dict[str, RawValue]]
+    cwd: Path
+    loaded: Loaded
+    data_dir: Path
+    machine_zone: str | None
 
     def load(self, yaml: YamlSettings, file_readers: Mapping[str, FileReader]) -> None:
         given: dict[str, RawValue] = {}
         for setting in declared():
             value = self._resolve(setting)
-            self._loaded.sources[setting.env_name] = value.place if value else "default"
+            self.loaded.sources[setting.env_name] = value.place if value else "default"
             if value is not None:
                 given[setting.yaml_name] = value
         proxies = self._proxies(given, yaml.proxies)
@@ -143,32 +135,32 @@ class _Loader:
         settings = checked(Settings, own, proxies=proxies, aliases=yaml.aliases)
         zone: datetime.tzinfo = datetime.UTC
         if isinstance(settings, list):
-            self._problems += settings
+            self.loaded.problems.extend(settings)
         else:
             if settings.timezone is None and settings.timezone_offset_hours is None:
-                settings = settings.model_copy(update={"timezone": self._machine_zone})
+                settings = settings.model_copy(update={"timezone": self.machine_zone})
             zone = settings.zone
             self._compare_zones(settings)
             self._warn_of_open_door(settings, own.get("exporter_host"))
         self._check_supabase(given)
         for name, reader in file_readers.items():
             self._check_file(own.get(name), reader, zone)
-        if isinstance(settings, Settings) and not self._problems:
-            self._loaded.settings = self._with_whole_paths(settings, own)
+        if isinstance(settings, Settings) and not self.loaded.problems:
+            self.loaded.settings = self._with_whole_paths(settings, own)
 
     def _first(self, name: str) -> RawValue | None:
-        return _first(self._layers, name)
+        return _first(self.layers, name)
 
     def _resolve(self, setting: Declared) -> RawValue | None:
         value = self._first(setting.env_name)
         older = self._first(setting.also)
         if value is not None and older is not None and value.text != older.text:
             why = f"It is the older name of {value.name} ({value.place}), which has another value."
-            self._problems.append(older.problem(why, "Set only one of the two."))
+            self.loaded.problems.append(older.problem(why, "Set only one of the two."))
         try:
             return one_secret(value or older, self._first(setting.file_name))
         except ProblemsError as error:
-            self._problems += error.problems
+            self.loaded.problems.extend(error.problems)
             return None
 
     def _proxies(self, given: dict[str, RawValue], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
@@ -180,14 +172,14 @@ class _Loader:
             if name in names:
                 why = f"The name {name} is used by another proxy ({names[name]}) already."
                 fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
-                self._problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
+                self.loaded.problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
             if server in servers:
                 why = f"It has the URL of another proxy ({servers[server]}); a queue can have one reader only."
                 fix = "Configure each server once."
-                self._problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
+                self.loaded.problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
             names.setdefault(name, proxy.place)
             servers.setdefault(server, proxy.place)
-            self._loaded.sources[f"proxies.{name}"] = proxy.place
+            self.loaded.sources[f"proxies.{name}"] = proxy.place
         localhost = given.get("cliproxy_localhost")
         return tuple(_elsewhere(proxy.settings, localhost.text if localhost else "") for proxy in found)
 
@@ -197,15 +189,15 @@ class _Loader:
             DefaultProxy, {name: value for name, value in given.items() if name in DefaultProxy.model_fields}
         )
         if isinstance(proxy, list):
-            self._problems.extend(proxy)
+            self.loaded.problems.extend(proxy)
             return []
         if key is None or proxy.cliproxy_management_key is None:
             if url is not None and self._first("CLIPROXY_MANAGEMENT_KEY_FILE") is None:
                 why = "It is set without CLIPROXY_MANAGEMENT_KEY."
                 if others:  # docker-compose.yml always sets it, also for those who list their proxies in a file
-                    self._loaded.notes.append(url.problem(f"{why} Only the proxies of the file are used."))
+                    self.loaded.notes.append(url.problem(f"{why} Only the proxies of the file are used."))
                 else:
-                    self._problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
+                    self.loaded.problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
             return []
         settings = ProxySettings(
             name=DEFAULT_PROXY,
@@ -218,10 +210,9 @@ class _Loader:
     def _check_supabase(self, given: dict[str, RawValue]) -> None:
         url, key = given.get("supabase_url"), given.get("supabase_secret_key")
         file = self._first("SUPABASE_SECRET_KEY_FILE")
-        if url is not None and key is None and file is None:
-            self._problems.append(url.problem("It is set without SUPABASE_SECRET_KEY.", "Set both or none of them."))
-        elif url is None and key is not None:
-            self._problems.append(key.problem("It is set without SUPABASE_URL.", "Set both or none of them."))
+        lone, lacks = (key, "SUPABASE_URL") if url is None else (None if key or file else url, "SUPABASE_SECRET_KEY")
+        if lone is not None:
+            self.loaded.problems.append(lone.problem(f"It is set without {lacks}.", "Set both or none of them."))
 
     def _check_file(self, given: RawValue | None, reader: FileReader, zone: datetime.tzinfo) -> None:
         """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
@@ -230,14 +221,14 @@ class _Loader:
             try:
                 reader(given.base / path, zone)
             except ProblemsError as error:
-                self._problems += error.problems
+                self.loaded.problems.extend(error.problems)
 
     def _warn_of_open_door(self, settings: Settings, host: RawValue | None) -> None:
         is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
         if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
             why = f"Whoever reaches port {settings.exporter_port} can read usage, costs and labels without a password."
             fix = "Set EXPORTER_TOKEN, or see to it that only trusted machines reach it."
-            self._loaded.warnings.append(host.problem(why, fix))
+            self.loaded.warnings.append(host.problem(why, fix))
 
     def _compare_zones(self, settings: Settings) -> None:
         offset = self._first("TIMEZONE_OFFSET_HOURS")
@@ -247,16 +238,16 @@ class _Loader:
         fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
         # One year stands for all: what counts is whether the zone has another offset in some month (daylight saving).
         if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
-            self._loaded.warnings.append(
+            self.loaded.warnings.append(
                 offset.problem(f"It differs from TIMEZONE, {settings.timezone}, which is used.", "Remove it."),
             )
 
     def _with_whole_paths(self, settings: Settings, given: dict[str, RawValue]) -> Settings:
         whole = {
-            name: (given[name].base if name in given else self._cwd) / value
+            name: (given[name].base if name in given else self.cwd) / value
             for name, value in settings
             if isinstance(value, Path)
         }
         if "exporter_data_dir" not in given:
-            whole["exporter_data_dir"] = self._data_dir
+            whole["exporter_data_dir"] = self.data_dir
         return settings.model_copy(update=whole)
