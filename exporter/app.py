@@ -1,4 +1,4 @@
-"""Wiring: which object gets which. Reads top to bottom; nothing else in the package makes these objects."""
+"""Wiring: makes every object and hands it what it needs. Nothing else in the package makes these objects."""
 
 import math
 import threading
@@ -49,9 +49,9 @@ from exporter.web.site import Site, make_app
 from exporter.web.usage_page import UsagePages
 
 _PATIENCE_SECONDS = 3.0
-"""How long a stop waits for a call under way before it cuts the connection."""
+"""How long a stop waits for a call in progress before it cuts the connection."""
 _PATIENCE_WITH_POPS_SECONDS = 8.0
-"""The same for a pop, whose records are nowhere else."""
+"""The same for a pop, whose records exist nowhere else."""
 _STOP_SECONDS = 9.0
 """Docker kills after 10 s."""
 
@@ -59,7 +59,7 @@ _log = structlog.get_logger("exporter")
 
 
 class Exporter:
-    """The whole program but for its command line. Raises ExporterError if it cannot start.
+    """The whole program except the command line. Raises ExporterError if it cannot start.
 
     ``is_demo``: each page says that its figures are invented.
     """
@@ -83,7 +83,7 @@ class Exporter:
             return QueueIngest(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
 
         polled = {proxy.name for proxy in settings.proxies}
-        # Of a proxy that was taken out of the settings, records may still wait to be booked, or to be tried again.
+        # A proxy that was removed from the settings may still have records to book or to try again.
         left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
@@ -230,7 +230,7 @@ class Exporter:
         return [poller.status for poller in self._pollers]
 
     def history_status(self) -> HistoryStatus | None:
-        """How the history is doing, None if there is none."""
+        """The state of the history, None without one."""
         return None if self._history is None else self._history.status
 
     def trigger(self) -> None:
@@ -241,7 +241,7 @@ class Exporter:
             worker.ask()
 
     def run(self, stop: threading.Event) -> None:
-        """Serve and poll until ``stop`` is set, then finish what is in hand."""
+        """Serve and poll until ``stop`` is set, then finish the work in progress."""
         for worker in self._workers:
             worker.start()
         self.web.start()
@@ -263,7 +263,7 @@ class Exporter:
             self._history.stop()
         if self._notifier is not None:
             self._notifier.stop()
-        self.web.stop()  # takes up to 2 s, in which the pops go on
+        self.web.stop()  # takes up to 2 s, in which pops continue
         self._await_workers(began + _PATIENCE_SECONDS)
         for poller, client in zip(self._pollers, self._clients, strict=True):
             if not poller.is_popping:
@@ -286,7 +286,7 @@ class Exporter:
         _log.info("stopped", finished=all_ended)
 
     def _await_workers(self, deadline: float) -> bool:
-        # Not the price lists: what hangs there holds nothing that could be lost.
+        # Not the price lists, which hold nothing that could be lost.
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 

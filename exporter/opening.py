@@ -1,4 +1,4 @@
-"""Opens what the settings name: ledger, prices, limits, Supabase, clients of proxies. For the program and commands."""
+"""Opens what the settings name, for the program and its commands: ledger, prices, limits, Supabase, proxies."""
 
 from collections.abc import Callable
 
@@ -69,7 +69,7 @@ def open_limits(settings: Settings, ledger: Ledger, labels: Labels, clock: Clock
 
 
 def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: Clock) -> Notifier | None:
-    """Who tells of limits, None if nobody is to be told. Raises SettingsError and LedgerError."""
+    """The sender of notices about limits, None without EXPORTER_NOTIFY_URLS. Raises SettingsError and LedgerError."""
     if not settings.notify_urls:
         return None
     return Notifier(board=board, store=ledger.notices, services=Services(settings.notify_urls), clock=clock)
@@ -133,7 +133,7 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeou
         proxy=proxy.name,
         url=proxy.url,
         key=key,
-        # Not the hash key: whoever changes that must not get a refused key tried again.
+        # Not the hash key, because changing that must not cause another try of a refused key.
         keyed_hash=Pseudonyms(ledger.salt).of_bytes,
         store=ledger.refusals,
         clock=clock,

@@ -1,4 +1,4 @@
-"""Adds aliases to a YAML file of settings, line by line, so that all that is in it stays: comments, order, spelling."""
+"""Adds aliases to a YAML file of settings, line by line, which keeps its comments, order and spelling."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ _INDENT = 2
 
 
 class Suggestion(NamedTuple):
-    """An alias to begin with: by which field it names whom, and a remark on who that is."""
+    """A suggested alias: the field and value that identify its owner, and a remark on who that is."""
 
     kind: str
     value: str
@@ -27,9 +27,9 @@ class Suggestion(NamedTuple):
 
 
 def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials: Iterable[Suggestion]) -> int:
-    """Add these aliases to ``file``, which is made if it is not there; how many there were.
+    """Add these aliases, each with a unique name, to ``file``, which need not exist. Returns their number.
 
-    Each gets a name of its own. Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
+    Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
     """
     known = Aliases()
     text = ""
@@ -52,8 +52,8 @@ def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials:
 
 def _cannot_add(file: Path) -> ExporterError:
     return ExporterError(
-        f"{file.name} is written in a way that aliases cannot be added to: write clients and credentials below aliases"
-        " as lists with a dash a line, or let another file be written."
+        f"{file.name} has a form that aliases cannot be added to: write clients and credentials below aliases as"
+        " lists with one dash a line, or choose another file."
     )
 
 
@@ -94,7 +94,7 @@ def _child(node: yaml.Node | None, name: str) -> tuple[yaml.Node, yaml.Node] | N
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The last line of what is in a node; its own end is where the next one begins."""
+    """The last line of a node's content; the node itself ends where the next one begins."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.line)
     last = node.value[-1]
@@ -125,7 +125,7 @@ def _ended(text: str) -> str:
 
 
 def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
-    """Put the new text in the place of the old one, all at once, if it says what it should."""
+    """Replace the file by the new text, atomically, if that has the expected aliases."""
     file = file.resolve()
     try:
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)  # 0600
@@ -144,7 +144,7 @@ def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
 
 
 def _adds(file: Path, known: Aliases, number: int) -> bool:
-    """Whether a file has so many more aliases than those that are known."""
+    """Whether a file has the known aliases and this number of new ones."""
     try:
         read = read_aliases(file)
     except SettingsError:

@@ -20,10 +20,10 @@ from exporter.sources.names import Names
 def compare_names(
     settings: Settings, asked: Mapping[str, Names], *, ledger: Ledger, pseudonyms: Pseudonyms, clock: Clock
 ) -> Iterator[str]:
-    """A sentence for each alias and limit that fits nothing, or an alias that fits several accounts.
+    """A sentence for each alias or limit that matches nothing, and each alias that matches several accounts.
 
-    ``asked`` is what each proxy answered. A ledger of its own knows that alone: the real one also remembers what is
-    gone, belongs to an exporter that may be running, and is only read.
+    ``asked`` has each proxy's answer. A temporary ledger knows only that. The real one also remembers what is gone; an
+    exporter may be using it, so it is only read.
     """
     with tempfile.TemporaryDirectory(dir=settings.exporter_data_dir) as folder:
         present = Ledger(Path(folder) / FILE_NAME, clock=clock, zone=settings.zone)
@@ -43,11 +43,11 @@ def compare_names(
 def _of_alias(misfit: Misfit) -> str:
     if misfit.several:
         return (
-            f"the alias {misfit.alias!r} is for several accounts, which are shown as {', '.join(misfit.names)}. To tell"
-            " them apart yourself, name them by file."
+            f"the alias {misfit.alias!r} matches several accounts, shown as {', '.join(misfit.names)}. To choose"
+            " their names yourself, identify them by file."
         )
-    near = f"Did you mean whoever is shown as {misfit.names[0]}? " if misfit.names else ""
-    return f"the alias {misfit.alias!r} fits nothing that the proxies have. {near}cliproxy-exporter names lists all."
+    near = f"Did you mean the one shown as {misfit.names[0]}? " if misfit.names else ""
+    return f"the alias {misfit.alias!r} matches nothing that the proxies have. {near}cliproxy-exporter names lists all."
 
 
 def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels: Iterable[Labels]) -> Iterator[str]:

@@ -31,7 +31,7 @@ _FILE_READERS: dict[str, FileReader] = {
 
 
 def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
-    """The settings of this process, with all that is wrong with them and with the files that they name.
+    """The settings of this process, with all problems in them and in the files that they name.
 
     ``for_demo``: see ``load_settings``; ``starts``: see ``find_data_dir``.
     """
@@ -54,7 +54,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
 def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy: bool = False) -> Settings:
     """The settings, with logging as they say. Raises SettingsError with all problems.
 
-    ``for_demo`` and ``starts`` as for ``load``; what ``starts`` an exporter tells its user what it found.
+    ``for_demo`` and ``starts`` as for ``load``. A command that ``starts`` an exporter also prints the notes.
     """
     loaded = load(for_demo=for_demo, starts=starts)
     settings = loaded.require()
@@ -74,16 +74,16 @@ def moment_option(name: str, text: str, zone: tzinfo) -> int:
     try:
         return moment_ms(text, zone)
     except (ValueError, OverflowError) as exc:
-        why = f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00)."
+        why = f"{text!r} is neither a day (2026-10-01) nor a moment (2026-10-01T12:00)."
         raise click.BadParameter(why, param_hint=name) from exc
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn errors into a sentence on standard error and the right exit code."""
+    """Turn errors into a sentence on standard error and an exit code."""
     try:
         yield
-    except BrokenPipeError as exc:  # whoever read our output has enough of it
+    except BrokenPipeError as exc:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from exc
     except SettingsError as exc:

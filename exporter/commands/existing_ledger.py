@@ -1,4 +1,4 @@
-"""The ledger for a command that reads one: no command makes a ledger by asking for it."""
+"""The ledger for a command that reads one. Such a command never creates a ledger."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
 
 
 def existing_ledger(settings: Settings, clock: Clock) -> Ledger:
-    """The ledger, which must be there already. Raises LedgerError."""
+    """The ledger, which must already exist. Raises LedgerError."""
     check_exists(settings)
     return open_ledger(settings, clock)
 

@@ -37,15 +37,15 @@ from exporter.settings.model import Settings
     help="keeper, cpamp: the SQLite file of cpa-usage-keeper or CPA-Manager-Plus. cpa-export: the JSON of CPA's"
     " /usage/export. csv: what cliproxy-exporter export --format csv wrote.",
 )
-@click.option("--proxy", help="Name of the proxy that the records are of; needed if several are configured.")
-@click.option("--dry-run", is_flag=True, help="Tell by day what would be added, and write nothing.")
+@click.option("--proxy", help="Name of the proxy that the records belong to; needed if several are configured.")
+@click.option("--dry-run", is_flag=True, help="Print what would be added, by day, and write nothing.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None:
     """Add the requests of a file to the past, each once.
 
-    What the ledger has already counts once, whether this exporter read it or an import brought it. The requests are
-    priced by their time. They count in limits, periods, history and exports, not in the counters, where they would
-    look like today's traffic. Keys and e-mail addresses become hashes.
+    A request that the ledger already has counts once, whether this exporter read it or an import brought it. Requests
+    get the price of their time. They count in limits, periods, history and exports, but not in the counters, where they
+    would look like today's traffic. Keys and e-mail addresses become hashes.
 
     Stop the exporter first; --dry-run may run beside it.
     """
@@ -73,9 +73,9 @@ def _lock(settings: Settings) -> DataDirectoryLock:
         return DataDirectoryLock(settings.exporter_data_dir)
     except LedgerLockedError as exc:
         raise LedgerLockedError(
-            f"An exporter uses the data directory {settings.exporter_data_dir}, and has its sums in memory. Stop it,"
-            " import, and start it again: the proxy keeps its records meanwhile as long as its retention. A --dry-run"
-            " may run beside it."
+            f"An exporter uses the data directory {settings.exporter_data_dir} and has its sums in memory. Stop it,"
+            " import, and start it again: meanwhile the proxy keeps records as long as its retention allows. A"
+            " --dry-run may run beside it."
         ) from exc
 
 
@@ -104,13 +104,13 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
     if proxy not in ledger.dictionary.proxies or ledger.flow(proxy).last_success_ms is None:
         raise LedgerError(
-            f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that the records find their"
+            f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that records find their"
             " accounts and nothing that the proxy still shows counts twice; then stop it and import."
         )
     if settings.supabase_url is not None and ledger.backlog.stage(proxy) != RESTORED:
         raise LedgerError(
-            f"What Supabase has of the proxy {proxy} has not been taken over yet. Run the exporter until the status"
-            " page says that the history is ok; then stop it and import."
+            f"The ledger has not yet taken over what Supabase has of the proxy {proxy}. Run the exporter until the"
+            " status page says that the history is ok; then stop it and import."
         )
 
 
@@ -144,8 +144,8 @@ def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
     yield f"{added}: {formats.count(findings.new)}. In the ledger already: {formats.count(findings.known)}."
     if findings.deleted:
         yield (
-            "Older than what the ledger keeps (EXPORTER_RETENTION_DAYS), so that nobody can tell whether they have been"
-            f" counted; left out: {formats.count(findings.deleted)}."
+            "Left out, because they are older than the ledger's records (EXPORTER_RETENTION_DAYS) and may already have"
+            f" been counted: {formats.count(findings.deleted)}."
         )
     for reason, records in sorted(findings.rejected.items()):
         yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."

@@ -37,22 +37,22 @@ def limits(context: click.Context) -> None:
             print_table(_HEAD, rows, right=_RIGHT)
         else:
             click.echo(
-                "There is no limit yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
-                " table rate_limit_configs in Supabase names one."
+                "There are no limits yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
+                " table rate_limit_configs in Supabase has any."
             )
         for id_ in board.current.unmatched:
-            click.echo(f"note: nothing that was used so far counts against the limit {id_}.", err=True)
+            click.echo(f"note: no usage so far counts against the limit {id_}.", err=True)
 
 
 @limits.command(epilog="Example: cliproxy-exporter limits reset claude-day")
 @click.argument("id_", metavar="ID")
 def reset(id_: str) -> None:
-    """Let the window of the limit ID start now. A running exporter follows within seconds."""
+    """Start the window of the limit ID now. A running exporter follows within seconds."""
     with opened() as at:
         if open_limits(at.settings, at.ledger, at.labels, at.clock).reset(id_) is None:
             raise UnknownLimitError(
-                f"There is no limit {id_!r}: EXPORTER_LIMITS_FILE, or the table rate_limit_configs in Supabase, lists"
-                " their ids."
+                f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
+                " in Supabase."
             )
         click.echo(f"The limit {id_} starts now.")
 

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter names``: whose each label is, told on the terminal alone, and a list of aliases to begin with."""
+"""``cliproxy-exporter names``: prints whose each label is, on the terminal only, and suggests aliases."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -32,9 +32,9 @@ _SHOWN_OF_A_KEY = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Named:
-    """A credential or client: the label that is shown, what it is called, and how an alias names it (field and value).
+    """A credential or client. ``handle`` is the field and value by which an alias would identify it.
 
-    ``handle`` is None if an alias is there already, or nothing tells for whom one would be.
+    It is None if there is an alias already, or nothing identifies the owner.
     """
 
     proxy: str
@@ -52,8 +52,8 @@ class _Named:
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Add an alias for each that has none to this YAML file, for you to edit; what is in it stays. EXPORTER_CONFIG"
-    " has to name the file.",
+    help="Add an alias for each that has none to this YAML file, for you to edit; its content stays. EXPORTER_CONFIG"
+    " must name the file.",
 )
 def names(file: Path | None) -> None:
     """Print each account and client with its label, and whose it is. The exporter may be running.
@@ -94,7 +94,7 @@ def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
 
 
 class _Book:
-    """Puts together what a proxy calls its credentials and clients, and what the ledger knows of them."""
+    """Combines a proxy's names for its credentials and clients with what the ledger knows about them."""
 
     def __init__(self, ledger: Ledger, labels: Labels) -> None:
         self._dictionary = ledger.dictionary
@@ -109,7 +109,7 @@ class _Book:
                 self._clients[client] = max(self._clients[client], bucket * BUCKET_MS)
 
     def credentials(self, proxy: str, names: Names) -> list[_Named]:
-        """The credentials of a proxy: those that it lists, then those that it lists no more."""
+        """The credentials of a proxy: the listed ones, then those that it no longer lists."""
         proxy_id = self._dictionary.proxies[proxy]
         found: list[_Named] = []
         met: set[int] = set()
@@ -117,11 +117,11 @@ class _Book:
         for account in names.accounts:
             known = self._known(proxy_id, account)
             if known is not None and known.id in met:
-                continue  # another login of the account, or a key that is listed twice
+                continue  # another login of the account, or a key listed twice
             met |= {known.id} if known is not None else set()
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
             handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
-            if not handle[1] or not handle[1].isprintable():  # else no setting could hold it
+            if not handle[1] or not handle[1].isprintable():  # no setting could hold it
                 handle = (LABEL, known.masked if known is not None else "")
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
@@ -163,7 +163,7 @@ class _Book:
         return next((each for way in ways if (each := self._dictionary.find_credential(proxy_id, *way))), None)
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
-        """All clients: those whose keys the proxies list, then the others that were met."""
+        """All clients: those whose keys the proxies list, then the others in the ledger."""
         dictionary, found = self._dictionary, list[_Named]()
         raw = {pseudonym: names.raw[pseudonym] for names in asked for pseudonym in names.clients}
         listed = {pseudonym: dictionary.client_with(pseudonym) for pseudonym in raw}
@@ -189,7 +189,7 @@ class _Book:
 
 
 def _end_of(key: str) -> str:
-    """Of a short key nothing: four characters would be most of it."""
+    """The last characters of a key; none of a short one, as four would be most of it."""
     shown = key[-_SHOWN_OF_A_KEY:] if len(key) >= 4 * _SHOWN_OF_A_KEY else ""
     return f"key …{shown}"
 
@@ -212,7 +212,7 @@ def _write(file: Path, settings: Settings, credentials: Sequence[_Named], client
     def suggestions(some: Iterable[_Named]) -> Collection[Suggestion]:
         found: dict[tuple[str, str], Suggestion] = {}
         for each in some:
-            if each.handle is not None:  # one alias is for an account at all proxies
+            if each.handle is not None:  # one alias names an account at all proxies
                 suggestion = Suggestion(*each.handle, each.suggested, about=f"{each.label}, {each.name}")
                 found.setdefault(each.handle, suggestion)
         return found.values()
@@ -220,7 +220,7 @@ def _write(file: Path, settings: Settings, credentials: Sequence[_Named], client
     written = write_suggestions(file, clients=suggestions(clients), credentials=suggestions(credentials))
     click.echo()
     if not written:
-        click.echo(f"All of them have an alias: {file} stays as it is.")
+        click.echo(f"All of them have an alias, so {file} is unchanged.")
         return
     click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
     if settings.exporter_config is not None and settings.exporter_config.resolve() == file.resolve():

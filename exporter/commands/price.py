@@ -1,4 +1,4 @@
-"""``cliproxy-exporter price``: what a model costs, where that is from, and what a request comes to."""
+"""``cliproxy-exporter price``: what a model costs, where the price is from, and the cost of a request."""
 
 import sys
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def price(
 
 
 class _StoredOnly:
-    """The feed's prices as the ledger has them; the ledger is not written and may be in use."""
+    """The feed's prices from the ledger, which is only read and may be in use."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.exporter_data_dir / FILE_NAME
@@ -98,7 +98,7 @@ class _StoredOnly:
         try:
             return read_price_feed(self._path)
         except LedgerError as exc:
-            click.echo(f"The prices of the daily list are left out: {exc}", err=True)
+            click.echo(f"The prices of the daily list are not used: {exc}", err=True)
             return StoredFeed()
 
     def save(self, new: object, *, fetched_ms: int) -> None:  # noqa: ARG002 - the protocol's
@@ -164,7 +164,7 @@ def _dollars(amount: int, places: int) -> str:
 def _problem(found: Price, tariff: Tariff | None, provider: str, model: str, service_tier: str) -> str:
     if found.matched_by is MatchedBy.DEFAULT:
         reason = models_without_price().get((provider.strip().lower(), model.strip().lower()))
-        why = f" It was looked for: {reason}." if reason else ""
+        why = f" A search found none: {reason}." if reason else ""
         return (
             f"No list has a price for {model}, so it is charged at the default price, which is a guess.{why}"
             " If you know its price, put it into the file that EXPORTER_PRICES_FILE names."

@@ -64,24 +64,22 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option(
     "--history-hours",
     type=click.FloatRange(min=0),
-    help="Hours that a proxy without a queue (up to 6.9) already ran.  [default: 6]",
+    help="Hours that a proxy without a queue (up to 6.9) has already been running.  [default: 6]",
 )
 @click.option(
     "--upgrade-after",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Become another version after so many seconds.",
+    help="Become another version after this many seconds.",
 )
 @click.option(
     "--upgrade-to",
     default=versions.DEFAULT,
     show_default=True,
     callback=_version,
-    help="Which version then, newer or older.",
+    help="The version that it becomes, newer or older.",
 )
-@click.option(
-    "--proxy-url", help="Read a simulated proxy that runs already (`python -m exporter.simulator`), play none."
-)
+@click.option("--proxy-url", help="Read a simulated proxy that is already running (`python -m exporter.simulator`).")
 @click.pass_context
 def demo(
     context: click.Context,
@@ -102,7 +100,7 @@ def demo(
         raise click.BadOptionUsage("--history-hours", f"--history-hours: {text}")
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if proxy_url and given != ["proxy_url"]:
-        text = "what that proxy plays is told to it, so this goes without other options."
+        text = "takes no other options: that proxy has its own."
         raise click.BadOptionUsage("--proxy-url", f"--proxy-url: {text}")
     with exit_codes():
         which = "reads a simulated proxy" if proxy_url else "is the bundled demo proxy"
@@ -125,7 +123,7 @@ def _run_demo(
     upgrade_after: float | None = None,
     upgrade_to: str = versions.DEFAULT,
 ) -> None:
-    # Imported here: the demo brings a web server of its own, which the exporter does not need.
+    # Imported here: the demo has a web server of its own, which the exporter does not need.
     from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
     from exporter.simulator.proxy import DemoProxy  # noqa: PLC0415
     from exporter.simulator.server import DemoServer  # noqa: PLC0415
@@ -138,7 +136,7 @@ def _run_demo(
         server = DemoServer(proxy, port=proxy_port)
     except OSError as exc:
         raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
-    # A new seed at each start: the same records again would be what no proxy sends.
+    # A new seed at each start: no proxy sends the same records again.
     traffic = LiveTraffic(
         proxy,
         rate=rate,
@@ -148,7 +146,7 @@ def _run_demo(
 
     def upgrade() -> None:
         proxy.upgrade(upgrade_to)
-        click.echo(f"Now the demo proxy is {upgrade_to}.")
+        click.echo(f"The demo proxy is now {upgrade_to}.")
 
     upgrading = threading.Timer(upgrade_after or 0, upgrade)
     server.start()
@@ -164,7 +162,7 @@ def _run_demo(
 
 
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
-    """Run the exporter with the simulated proxy at this URL and no other, and without Supabase."""
+    """Run the exporter with only the simulated proxy at this URL, and without Supabase."""
     from exporter.commands.demo_past import DAYS, book_demo_past  # noqa: PLC0415
     from exporter.simulator.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
     from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
@@ -187,7 +185,7 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
 
 
 def _terminals() -> list[int]:
-    """Those of standard input, output and error that are a terminal which has not been closed."""
+    """Which of standard input, output and error are a terminal that has not been closed."""
     return [number for number in _STANDARD if os.isatty(number)]
 
 
@@ -208,7 +206,7 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     def hang_up(*_: object) -> None:
         if terminals and not _terminals():
             for number in terminals:
-                os.dup2(os.open(os.devnull, os.O_RDWR), number)  # what is still said must not fail
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)  # later output must not fail
             begin_stop()
         else:
             threading.Thread(target=exporter.reload, name="reload", daemon=True).start()

@@ -1,4 +1,4 @@
-"""``cliproxy-exporter try-key``: one try of a refused management key, now."""
+"""``cliproxy-exporter try-key``: tries a refused management key once, now."""
 
 import click
 
@@ -13,11 +13,11 @@ from exporter.sources.detect import detect
 @click.command("try-key", epilog="Example: cliproxy-exporter try-key default")
 @click.argument("proxy", required=False)
 def try_key(proxy: str | None) -> None:
-    """Try a refused management key once, now, after it was mended at CPA's side. PROXY is its name; else all.
+    """Try a refused management key once, now, after it was corrected in CPA. PROXY is its name; else all.
 
     The try counts like the exporter's own: never more than three within 150 minutes, because five failed logins ban
-    this address. If CPA takes the key, a running exporter goes on by itself. A new key needs no such try: set it, and
-    restart the exporter.
+    this address. If CPA accepts the key, a running exporter continues by itself. A new key needs no such try: set it,
+    and restart the exporter.
     """
     with opened(needs_proxy=True) as at:
         names = [each.name for each in at.settings.proxies]
@@ -31,7 +31,7 @@ def try_key(proxy: str | None) -> None:
             client = connect(each, at.ledger, at.clock)
             try:
                 if client.refusal is None:
-                    click.echo(f"proxy {each.name}: its key is not refused, so there is nothing to try.")
+                    click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
                     continue
                 client.ask()
                 detect(client)
@@ -39,7 +39,7 @@ def try_key(proxy: str | None) -> None:
                 click.echo(f"problem: {exc}")
                 failed = True
             else:
-                click.echo(f"proxy {each.name}: the key is accepted. A running exporter goes on with its next poll.")
+                click.echo(f"proxy {each.name}: the key is accepted. A running exporter continues with its next poll.")
             finally:
                 client.close()
         if failed:

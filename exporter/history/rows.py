@@ -1,4 +1,4 @@
-"""What the ledger holds, as the rows that the functions in Supabase take. Nothing in them names a person."""
+"""The ledger's content as the rows that the functions in Supabase take. Nothing in them names a person."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, tzinfo
@@ -24,15 +24,15 @@ _BASIS_NUMBERS = {label: number for number, label in _BASIS.items()}
 _BILLING_NUMBERS = {label: number for number, label in _BILLING.items()}
 _OTHERS = ("id", "fingerprint", "series", "price", "basis", "billing", "live", "counted")
 _SAME = tuple(name for name in Entry._fields if name not in _OTHERS)
-"""The columns of an entry that the history has as they are."""
+"""The columns of an entry that the history holds unchanged."""
 _same = attrgetter(*_SAME)
 _NOT_YET = {"id": 0, "series": 0, "price": 0, "live": 0}
-"""What a ledger decides when it takes an entry from the history."""
+"""What the ledger decides when it takes over an entry from the history."""
 _MOST_DAYS = 10_000
 
 
 class Rows:
-    """Makes rows. Clients and credentials stand under their stable labels; aliases are sent apart."""
+    """Makes rows. They name clients and credentials by their stable labels; aliases are sent separately."""
 
     def __init__(self, dictionary: LabelStore, zone: tzinfo) -> None:
         self._dictionary = dictionary
@@ -84,7 +84,7 @@ class Rows:
 
 
 def restored_entry(row: Row) -> RestoredEntry:
-    """What ``exporter_records`` answers with for one record."""
+    """A record as ``exporter_records`` returns it."""
     known = {name: row[name] for name in Entry._fields if name in row}
     given = {"fingerprint": int(row["fingerprint"]), "counted": row["requests"], **_enums(row)}
     return RestoredEntry(_series(row), row["price"], Entry(**known | _NOT_YET | given))
@@ -98,7 +98,7 @@ def restored_rollup(row: Row) -> RestoredRollup:
 
 
 def moment_ms(moment: str) -> int:
-    """A moment as Supabase writes it."""
+    """A moment in Supabase's notation, in ms since the epoch."""
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
@@ -118,12 +118,12 @@ class _Unsent:
         self._sent: dict[Any, Row] = {}
 
     def of(self, rows: Iterable[Row]) -> list[Row]:
-        """Those that were not sent yet, or not as they are now."""
+        """The rows that are new or have changed since they were sent."""
         now = {self._key(row): row for row in rows}
         return [row for key, row in now.items() if self._sent.get(key) != row]
 
     def sent(self, rows: Iterable[Row]) -> None:
-        """These are there."""
+        """Remember that the project has these."""
         self._sent |= {self._key(row): row for row in rows}
 
 
@@ -139,7 +139,7 @@ class LabelRows(_Unsent):
         self._now: list[Row] = []
 
     def changed(self) -> list[Row]:
-        """Those that were not sent yet, or not as they are now."""
+        """The rows that are new or have changed since they were sent."""
         seen = (self._labels.version, len(self._dictionary.series))
         if seen != self._seen:
             self._now = list(self._shown())
@@ -165,7 +165,7 @@ class QuotaRows(_Unsent):
         self._proxy = proxy
 
     def changed(self) -> list[Row]:
-        """Those that were not sent yet, or not as they are now."""
+        """The rows that are new or have changed since they were sent."""
         dictionary = self._ledger.dictionary
         windows = self._ledger.quotas.current(lambda each: dictionary.resolved(each).id)
         found = ((dictionary.credentials[id_], quota) for (id_, _, _), quota in windows.items())

@@ -1,7 +1,7 @@
 """Settings as flags, under the names that Prometheus' own exporters have. They go before the environment.
 
-Each may stand before or behind the name of a command. Keys and tokens have none: everybody on a machine can see how a
-program was started.
+Each may stand before or after the name of a command. Keys and tokens have no flag, because everybody on a machine can
+see how a program was started.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def _keep_address(context: click.Context, _: click.Parameter, text: str | None) 
         return
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit():
-        raise click.BadParameter(f"{text!r} is no address. Write HOST:PORT, or :PORT for all interfaces.")
+        raise click.BadParameter(f"{text!r} is not an address. Write HOST:PORT, or :PORT for all interfaces.")
     found = context.find_root().ensure_object(dict)
     found["EXPORTER_HOST"], found["EXPORTER_PORT"] = host.strip("[]") or ALL_INTERFACES, port
 

@@ -1,7 +1,7 @@
 """Load the settings: environment over ``.env`` over the YAML file over defaults.
 
-Everything is read and checked before anything is reported, so that all problems are seen at once, each with the place
-where it was read and with what to do. Nothing is opened but the named files, and nothing is written.
+Everything is read and checked before anything is reported, so that all problems are seen at once, each with its place
+and what to do. Only the named files are opened, and nothing is written.
 """
 
 import datetime
@@ -24,8 +24,8 @@ from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_sett
 class Loaded(Findings):
     """The outcome of loading.
 
-    ``settings`` is None if there are problems. ``sources`` tells for each setting (by its name in the environment, and
-    ``proxies.<name>``) where its value came from.
+    ``settings`` is None if there are problems. ``sources`` says where each setting's value came from, by its name in
+    the environment.
     """
 
     settings: Settings | None = None
@@ -43,7 +43,7 @@ FileReader = Callable[[Path, datetime.tzinfo], object]
 
 
 def no_proxy_sentence() -> str:
-    """What to tell somebody who configured no proxy."""
+    """The message for a configuration without a proxy."""
     return (
         "No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY (and CLIPROXY_URL, if CLIProxyAPI is not on "
         "http://localhost:8317), or list proxies in the file that EXPORTER_CONFIG names. "
@@ -63,14 +63,13 @@ def load_settings(
 ) -> Loaded:
     """Read all settings. Relative paths are below ``cwd``, in the YAML file below the directory of that file.
 
-    ``data_dir`` and ``machine_zone`` hold where nothing is said of the data directory (else ``data`` below ``cwd``) and
-    of the time zone.
+    ``data_dir`` (``data`` below ``cwd`` if None) and ``machine_zone`` are the defaults of data directory and time zone.
 
-    ``file_readers`` read the files that settings name, by the setting's name in YAML, so that their problems are told
-    with all others. ``flags`` are settings, by their names in the environment, that go before all others.
+    ``file_readers`` read the files that settings name, by the setting's name in YAML, so that all problems are reported
+    together. ``flags`` are settings by their names in the environment; they take precedence.
 
-    ``for_demo``: as if nothing were said of proxies and Supabase. The demo has a proxy of its own, and half of what is
-    said, such as the URL that docker-compose.yml always sets, must not stop it.
+    ``for_demo`` ignores the settings of proxies and Supabase. The demo has a proxy of its own, and an incomplete
+    configuration, such as the URL alone that docker-compose.yml always sets, must not stop it.
     """
     loaded = Loaded()
     flagged = {
@@ -179,7 +178,6 @@ class _Loader:
                 self.loaded.problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
             names.setdefault(name, proxy.place)
             servers.setdefault(server, proxy.place)
-            self.loaded.sources[f"proxies.{name}"] = proxy.place
         localhost = given.get("cliproxy_localhost")
         return tuple(_elsewhere(proxy.settings, localhost.text if localhost else "") for proxy in found)
 
@@ -194,8 +192,8 @@ class _Loader:
         if key is None or proxy.cliproxy_management_key is None:
             if url is not None and self._first("CLIPROXY_MANAGEMENT_KEY_FILE") is None:
                 why = "It is set without CLIPROXY_MANAGEMENT_KEY."
-                if others:  # docker-compose.yml always sets it, also for those who list their proxies in a file
-                    self.loaded.notes.append(url.problem(f"{why} Only the proxies of the file are used."))
+                if others:  # docker-compose.yml always sets it, even if the proxies are listed in a file
+                    self.loaded.notes.append(url.problem(f"{why} Only the proxies in the file are used."))
                 else:
                     self.loaded.problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
             return []
@@ -215,7 +213,7 @@ class _Loader:
             self.loaded.problems.append(lone.problem(f"It is set without {lacks}.", "Set both or none of them."))
 
     def _check_file(self, given: RawValue | None, reader: FileReader, zone: datetime.tzinfo) -> None:
-        """Also beside other problems, so that all are seen at once; a path that is none is reported already."""
+        """Check a file even beside other problems, so that all are seen at once. A bad path is already reported."""
         path = given.text.strip() if given is not None else ""
         if given is not None and path.isprintable() and not path.startswith("~"):
             try:
@@ -226,8 +224,10 @@ class _Loader:
     def _warn_of_open_door(self, settings: Settings, host: RawValue | None) -> None:
         is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
         if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
-            why = f"Whoever reaches port {settings.exporter_port} can read usage, costs and labels without a password."
-            fix = "Set EXPORTER_TOKEN, or see to it that only trusted machines reach it."
+            why = (
+                f"Anyone who reaches port {settings.exporter_port} can read usage, costs and labels without a password."
+            )
+            fix = "Set EXPORTER_TOKEN, or make sure that only trusted machines can reach it."
             self.loaded.warnings.append(host.problem(why, fix))
 
     def _compare_zones(self, settings: Settings) -> None:
@@ -236,7 +236,7 @@ class _Loader:
             return
         zone = zoneinfo.ZoneInfo(settings.timezone)
         fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
-        # One year stands for all: what counts is whether the zone has another offset in some month (daylight saving).
+        # One year is enough: the question is whether daylight saving changes the offset in any month.
         if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
             self.loaded.warnings.append(
                 offset.problem(f"It differs from TIMEZONE, {settings.timezone}, which is used.", "Remove it."),

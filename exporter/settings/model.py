@@ -2,7 +2,7 @@
 
 The field's name is its name in the YAML file; in capitals it is its name in the environment. An object of these classes
 is valid and never changes. Its text never shows a secret: keys, e-mail addresses and file names of accounts are
-``SecretStr``, and errors do not repeat what was given.
+``SecretStr``, and errors do not repeat values.
 """
 
 import datetime
@@ -29,7 +29,7 @@ def setting(default: object = None, **said: str | bool) -> Any:
 
 
 class DefaultProxy(Row):
-    """The proxy that is configured by two settings, as in the predecessor."""
+    """The proxy of ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY``, as in the predecessor."""
 
     cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
         "http://localhost:8317",
@@ -184,7 +184,7 @@ class Settings(Row):
         "passive",
         kind="passive or active",
         help="How the windows that providers themselves report are known. passive: from their answers to your "
-        "requests, which tell of Claude and Codex. active: idle accounts are also asked, seldom, through the "
+        "requests, which have those of Claude and Codex. active: idle accounts are also asked, seldom, through the "
         "proxy; docs/limits.md says how.",
     )
     exporter_max_label_sets: Annotated[int, BeforeValidator(validators.whole_number(1))] = setting(
@@ -206,7 +206,7 @@ class Settings(Row):
         kind="URL",
         unset="no history outside the data directory",
         help="URL of the Supabase project to which the history is written. Needs SUPABASE_SECRET_KEY; "
-        "docs/supabase.md tells how to set a project up.",
+        "docs/supabase.md explains how to set up a project.",
     )
     supabase_secret_key: Annotated[SecretStr, BeforeValidator(validators.supabase_key)] | None = setting(
         kind="text",
@@ -256,11 +256,11 @@ class Settings(Row):
 
     @property
     def asked_proxies(self) -> list[ProxySettings]:
-        """The proxies whose accounts' providers are asked for their windows."""
+        """The proxies whose accounts are asked about: see EXPORTER_QUOTAS."""
         return [proxy for proxy in self.proxies if (proxy.quotas or self.exporter_quotas) == "active"]
 
     def secret_values(self) -> list[str]:
-        """Every secret in these settings, for `exporter.logs.add_secrets`. Handle with care."""
+        """Every secret in these settings, for ``exporter.logs.add_secrets``. Handle with care."""
         secrets = [self.exporter_token, self.exporter_hash_key, self.supabase_secret_key, self.exporter_notify_urls]
         secrets += [proxy.management_key for proxy in self.proxies]
         given = [value.get_secret_value() for value in secrets if value is not None]

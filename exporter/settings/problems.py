@@ -1,7 +1,7 @@
 """What is wrong with a setting: a value that the command line prints and the loader collects.
 
-A problem never holds the value of a secret, not even a part of it. Values of other settings are shown only when they
-are short, because a long one is likely to be a secret that went into the wrong place.
+A problem never holds a secret, not even part of one. Other values are shown only if they are short: a long one is
+likely to be a secret in the wrong place.
 """
 
 import difflib
@@ -33,7 +33,7 @@ class Problem:
 
 
 class ProblemsError(SettingsError):
-    """The settings, or a file that they name, have mistakes: all of them are told, one a line."""
+    """The settings, or a file that they name, have mistakes. The text has one problem a line."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))

@@ -1,8 +1,8 @@
 """Raw values of settings, and how they are read from the environment and from the file ``.env``.
 
-The environment belongs to many programs, so names that are not ours are left alone; names that look like ours and are
-not known are warned about, because a misspelt setting would otherwise be ignored without a word. Empty values count as
-not set: that is what Compose and many ``.env`` files make of a setting that was left out.
+The environment belongs to many programs, so names of others are left alone. An unknown name that looks like ours gets a
+warning, because a misspelt setting would otherwise be ignored silently. An empty value counts as not set: that is how
+Compose and many ``.env`` files pass a setting that was left out.
 """
 
 import io
@@ -51,9 +51,9 @@ class RawValue:
 
 
 def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | None:
-    """The secret that was given either as it is or as the name of a file; None without either. Raises ProblemsError.
+    """The secret, given in plain text or as the name of its file; None if neither is given. Raises ProblemsError.
 
-    Line breaks at the end of the file are no part of it.
+    Line breaks at the end of the file do not belong to it.
     """
     if file is None:
         return plain
@@ -80,7 +80,7 @@ def checked(
 
 @dataclass(kw_only=True)
 class Findings:
-    """What is wrong (``problems``), worth a look (``warnings``), or was ignored on purpose (``notes``)."""
+    """What is wrong (``problems``), deserves a look (``warnings``), or was ignored on purpose (``notes``)."""
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -130,7 +130,7 @@ def _known_names() -> frozenset[str]:
 
 
 def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, RawValue]:
-    """Those of the values that are settings and not empty, by name."""
+    """The values that are settings and not empty, by name."""
     found: dict[str, RawValue] = {}
     known = _known_names()
     for given in values:
@@ -139,11 +139,11 @@ def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, Ra
             if given.text:
                 found[name] = given
         elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
-            why = "It belongs to the predecessor and has no use here; it is ignored."
+            why = "It is a setting of the predecessor and is ignored."
             findings.notes.append(given.problem(why))
         elif _OURS.match(name):
             guess = nearest(name, known)
-            fix = f"Did you mean {guess}?" if guess else "If it belongs to another program, all is well."
+            fix = f"Did you mean {guess}?" if guess else "If it belongs to another program, ignore this."
             findings.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
     return found
 

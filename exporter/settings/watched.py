@@ -1,4 +1,4 @@
-"""A file of the user that is read at the start, and again when it has changed."""
+"""A file of the user, read at the start and again when it changes."""
 
 import os
 import threading
@@ -13,10 +13,10 @@ _Content = TypeVar("_Content")
 
 
 class WatchedFile(Generic[_Content]):
-    """The last good content of a file. Somebody calls ``reload`` now and then; any thread may.
+    """The last good content of a file. ``reload`` is to be called now and then, by any thread.
 
-    A mistake at the start is an error. Later the content before it stays in use, because an edit is rarely perfect at
-    the first attempt. Until the file is right, ``problem`` says so; it is empty otherwise.
+    A mistake at the start is an error. Later, the last good content stays in use, because an edit is rarely perfect at
+    the first attempt. ``problem`` is a sentence until the file is right, else empty.
     """
 
     def __init__(
@@ -56,18 +56,17 @@ class WatchedFile(Generic[_Content]):
             try:
                 self.content, self.problem = self._read_file(self.path), ""
             except ProblemsError as error:
-                self.problem = (
-                    f"The last edit of the {self._kind} is not used; the {self._name} before it are. {error.first}"
-                )
+                last = f"The last edit of the {self._kind} is not in use; the {self._name} from before it are."
+                self.problem = f"{last} {error.first}"
                 self._log.error(f"{self._name}_not_reloaded", message=self.problem)
             else:
                 self._log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))
             return True
 
     def _changed(self) -> bool:
-        """Whether the file has changed since it was read last, and not since the last look.
+        """Whether the file has changed since it was last read, but not since the last look.
 
-        A file that is being written is left alone: half of it may be valid.
+        A file that is still being written is left alone, because half of it may be valid.
         """
         version, seen = _version(self.path), self._seen
         self._seen = version
@@ -78,7 +77,7 @@ class WatchedFile(Generic[_Content]):
 
 
 def _version(path: Path) -> _Version | None:
-    """What changes when a file is edited or replaced; ``None`` without a file."""
+    """Values that change when a file is edited or replaced; None without a file."""
     try:
         status = os.stat(path)
     except OSError:

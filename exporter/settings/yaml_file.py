@@ -1,9 +1,8 @@
 """Read a YAML file into texts that know their line.
 
-Only what ``yaml.safe_load`` would accept passes, and two things that it lets pass are refused: keys that occur twice
-(it silently takes the last one) and documents that are no mapping. Scalars keep the text that was written, because
-YAML would turn an ``auth_index`` such as ``0123456701234567`` into another number. Error texts never quote the file,
-which may hold keys.
+It accepts what ``yaml.safe_load`` accepts, except for a key that occurs twice (``safe_load`` silently takes the last
+one) and a document that is not a mapping. Scalars keep the text as written, because YAML would turn an ``auth_index``
+such as ``0123456701234567`` into another number. Error texts never quote the file, which may hold keys.
 """
 
 import re
@@ -18,7 +17,7 @@ _SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "times
 
 
 class Text(str):
-    """One value as it was written, without spaces around it; empty for ``null``, too."""
+    """One value as written, without spaces around it; ``null`` is empty."""
 
     line: int
 
@@ -87,8 +86,8 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
 
 def _hint(error: yaml.MarkedYAMLError) -> str:
     if isinstance(error, yaml.composer.ComposerError | yaml.scanner.ScannerError):
-        return "Put quotes around values with special characters, and look at the line before too."
-    return "Look at the indentation and quotes, also of the line before."
+        return "Put quotes around values with special characters, and check the line before it too."
+    return "Check the indentation and quotes, also of the line before."
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
@@ -107,7 +106,7 @@ def _refuse_duplicates(node: yaml.MappingNode) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise _YamlError("A name is not a plain text.", "Write name: value.", line)
         if key.value in seen:
-            raise _YamlError(f"The same name stands in line {seen[key.value]} already.", "Keep one of the two.", line)
+            raise _YamlError(f"The same name is already in line {seen[key.value]}.", "Keep one of the two.", line)
         seen[key.value] = line
 
 

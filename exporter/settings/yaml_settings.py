@@ -31,7 +31,7 @@ class PlacedProxy:
 
 @dataclass(frozen=True, kw_only=True)
 class YamlSettings:
-    """All that the file said. ``given`` has the names of the environment."""
+    """The content of the file. ``given`` is by name in the environment."""
 
     given: dict[str, RawValue] = field(default_factory=dict)
     proxies: list[PlacedProxy] = field(default_factory=list)
@@ -82,7 +82,7 @@ def read_aliases(path: Path) -> Aliases:
 
 
 def _text_of(node: Node, setting: Declared) -> str | None:
-    """The text of a setting; of a list as the environment has it. None if it is neither."""
+    """The text of a setting, a list as the environment would have it. None if it is neither."""
     if isinstance(node, Items) and setting.is_list and all(isinstance(item, Text) and item for item in node):
         return ",".join(map(str, node))
     return str(node) if isinstance(node, Text) else None
@@ -93,7 +93,7 @@ def _text_of(node: Node, setting: Declared) -> str | None:
 
 @dataclass(kw_only=True)
 class _Reading:
-    """The file that is read, its valid proxies, and what its aliases name so far, each with its place."""
+    """The file being read, its valid proxies, and what its aliases have named so far, each with its place."""
 
     file: str
     base: Path
@@ -116,7 +116,7 @@ def _without_empty(value: object) -> object:
 
 
 def _with_secret(name: str) -> BeforeValidator:
-    """Replaces the field ``<name>_file`` by the secret in the file, or by the error that says why there is none."""
+    """Replace the field ``<name>_file`` by the secret in the file, or by the error that says why it is unreadable."""
 
     def read(value: Any, info: ValidationInfo) -> object:
         row, reading = _without_empty(value), cast("_Reading", info.context)
@@ -147,7 +147,7 @@ def _collect(value: object, validate: ValidatorFunctionWrapHandler, info: Valida
 
 
 def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
-    """Refuses an alias that, or whose client or credential, occurred before."""
+    """Refuse an alias if its name, client or credential has occurred before."""
     row, reading = validate(value), cast("_Reading", info.context)
     lines = cast("Mapping", value).key_lines
     for name, held in row:
@@ -156,7 +156,7 @@ def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: Validat
         place = reading.place(lines.get(name) or lines[f"{name}_file"])
         before = reading.seen.setdefault((type(row), name, held), place)
         if before is not place:
-            raise wrong(f"The same {name} is used by {before} already.", "Use each once.", name)
+            raise wrong(f"The same {name} is already used by {before}.", "Use each once.", name)
     return row
 
 
@@ -165,7 +165,7 @@ def _names_one(alias: _AnAlias) -> _AnAlias:
     if len(given) != 1:
         what, ways = _WAYS[type(alias)]
         raise wrong(
-            f"It has {' and '.join(given)}." if given else f"It names its {what} not at all.",
+            f"It has {' and '.join(given)}." if given else f"It does not say which {what} it is for.",
             f"Give exactly one of {ways}.",
         )
     return alias

@@ -222,7 +222,7 @@ def test_each_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, field
             5,
             "The threshold warning is above critical. Give warning the smaller share.",
         ),
-        (f"{_GOOD}  tokens: 6\n", 5, "The same name stands in line 3 already. Keep one of the two."),
+        (f"{_GOOD}  tokens: 6\n", 5, "The same name is already in line 3. Keep one of the two."),
         (
             f"{_GOOD}- id: a\n  usd: 1\n  strategy: daily\n",
             5,

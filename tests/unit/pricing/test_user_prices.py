@@ -126,7 +126,7 @@ def test_a_bad_edit_keeps_the_prices_before_it_until_it_is_right(
         look(prices)
         look(prices)
     assert input_of(prices) == 1_000_000
-    assert "The last edit of the price file is not used; the prices before it are." in prices.problem
+    assert "The last edit of the price file is not in use; the prices from before it are." in prices.problem
     assert "prices.yaml" in prices.problem
     assert [event["event"] for event in events] == ["prices_not_reloaded"], "once for each edit"
 

@@ -58,8 +58,6 @@ aliases:
         None,
     ]
     assert settings.asked_proxies == []
-    assert loaded.sources["proxies.office"] == "c.yaml:9"
-    assert loaded.sources["proxies.default"] == "c.yaml:3"
 
 
 def test_how_each_proxy_is_read(tmp_path: Path) -> None:
@@ -106,7 +104,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("exporter_config: x", 1, "exporter_config", "Set EXPORTER_CONFIG in the env", id="itself"),
         pytest.param("exporter_port: [1]", 1, "exporter_port", "not a single value", id="list for a value"),
         pytest.param("\nexporter_port: x", 2, "exporter_port", "'x' is not a whole number", id="a bad value"),
-        pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "stands in line 1 already", id="twice the same name"),
+        pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "is already in line 1", id="twice the same name"),
         pytest.param("- planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a list"),
         pytest.param("planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a text"),
         pytest.param("a: 1\n\tplanted: 2", 2, "EXPORTER_CONFIG", "a tab stands where", id="a tab"),
@@ -229,14 +227,14 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted2, alias: a}",
             4,
             "aliases.clients[1].alias",
-            "The same alias is used by c.yaml:3 already.",
+            "The same alias is already used by c.yaml:3.",
             id="one alias for two clients",
         ),
         pytest.param(
             "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted, alias: b}",
             4,
             "aliases.clients[1].key",
-            "The same key is used by c.yaml:3 already.",
+            "The same key is already used by c.yaml:3.",
             id="two aliases for one client",
         ),
         pytest.param(
