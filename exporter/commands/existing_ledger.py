@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from exporter.clock import Clock, SystemClock
 from exporter.commands.common import exit_codes, ready_settings
@@ -10,18 +11,26 @@ from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.normalize.pseudonyms import Pseudonym
 from exporter.opening import open_ledger, open_pseudonyms
 from exporter.settings.model import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Opened:
     """What a command reads."""
 
     settings: Settings
     ledger: Ledger
-    labels: Labels
     clock: Clock
+
+    @cached_property
+    def pseudonym(self) -> Pseudonym:
+        return open_pseudonyms(self.settings).of
+
+    @cached_property
+    def labels(self) -> Labels:
+        return Labels(self.ledger.dictionary, self.settings.aliases, self.pseudonym)
 
 
 @contextmanager
@@ -31,8 +40,7 @@ def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
         settings, clock = ready_settings(needs_proxy=needs_proxy), SystemClock()
         ledger = existing_ledger(settings, clock)
         try:
-            labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
-            yield Opened(settings, ledger, labels, clock)
+            yield Opened(settings, ledger, clock)
         finally:
             ledger.close()
 

@@ -9,7 +9,6 @@ from exporter.commands.existing_ledger import opened
 from exporter.commands.export_formats import Span, write_csv, write_jsonl, write_openmetrics
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
-from exporter.opening import open_pseudonyms
 
 _END_MS = 2**62
 """After every record, also of a proxy whose clock is ahead."""
@@ -45,5 +44,5 @@ def export(since: str | None, until: str | None, format_: str) -> None:
             # The names of the same moment as the entries: a running exporter adds to both.
             dictionary = LabelStore(max_label_sets=settings.exporter_max_label_sets)
             dictionary.load(connection)
-            labels = Labels(dictionary, settings.aliases, open_pseudonyms(settings).of)
+            labels = Labels(dictionary, settings.aliases, at.pseudonym)
             _FORMATS[format_](connection, labels, span, sys.stdout)

@@ -19,7 +19,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.normalize.credentials import Account
-from exporter.opening import connect, open_pseudonyms
+from exporter.opening import connect
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -85,7 +85,7 @@ def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
     client = connect(proxy, at.ledger, at.clock)
     try:
         paths = detect(client).paths
-        found = fetch_names(client, paths, open_pseudonyms(at.settings).of, now_ms=int(at.clock.now() * 1000))
+        found = fetch_names(client, paths, at.pseudonym, now_ms=int(at.clock.now() * 1000))
     except ProxyError as exc:
         return Names(), [str(exc)]
     finally:

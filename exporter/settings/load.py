@@ -166,20 +166,20 @@ class _Loader:
         found = [*self._default_proxy(given, others=bool(listed)), *listed]
         names: dict[str, str] = {}
         servers: dict[tuple[str, str, int, str], str] = {}
-        for proxy in found:
-            name, server = proxy.settings.name, validators.same_server(proxy.settings.url)
+        for proxy, place in found:
+            name, server = proxy.name, validators.same_server(proxy.url)
             if name in names:
-                why = f"The name {name} is used by another proxy ({names[name]}) already."
+                why = f"The name {name} is already used by another proxy ({names[name]})."
                 fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
-                self.loaded.problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
+                self.loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
             if server in servers:
-                why = f"It has the URL of another proxy ({servers[server]}); a queue can have one reader only."
+                why = f"It has the URL of another proxy ({servers[server]}); a queue can have only one reader."
                 fix = "Configure each server once."
-                self.loaded.problems.append(Problem(setting="proxies", place=proxy.place, why=why, fix=fix))
-            names.setdefault(name, proxy.place)
-            servers.setdefault(server, proxy.place)
+                self.loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
+            names.setdefault(name, place)
+            servers.setdefault(server, place)
         localhost = given.get("cliproxy_localhost")
-        return tuple(_elsewhere(proxy.settings, localhost.text if localhost else "") for proxy in found)
+        return tuple(_elsewhere(proxy, localhost.text if localhost else "") for proxy, _ in found)
 
     def _default_proxy(self, given: dict[str, RawValue], *, others: bool) -> list[PlacedProxy]:
         url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
@@ -203,7 +203,7 @@ class _Loader:
             management_key=proxy.cliproxy_management_key,
             source=proxy.cliproxy_source,
         )
-        return [PlacedProxy(settings=settings, place=key.place)]
+        return [(settings, key.place)]
 
     def _check_supabase(self, given: dict[str, RawValue]) -> None:
         url, key = given.get("supabase_url"), given.get("supabase_secret_key")

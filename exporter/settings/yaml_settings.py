@@ -20,13 +20,8 @@ from exporter.settings.sources import RawValue, one_secret
 from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
 from exporter.settings.yaml_rows import Row, problems_of, unknown_setting
 
-
-@dataclass(frozen=True, kw_only=True)
-class PlacedProxy:
-    """A proxy and the place in the file where it begins."""
-
-    settings: ProxySettings
-    place: str
+PlacedProxy = tuple[ProxySettings, str]
+"""A proxy and the place where it was configured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +137,7 @@ def _with_secret(name: str) -> BeforeValidator:
 
 def _collect(value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> ProxySettings:
     proxy, reading = cast("ProxySettings", validate(value)), cast("_Reading", info.context)
-    reading.proxies.append(PlacedProxy(settings=proxy, place=reading.place(cast("Mapping", value).line)))
+    reading.proxies.append((proxy, reading.place(cast("Mapping", value).line)))
     return proxy
 
 

@@ -191,14 +191,14 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             _PROXY + "- {name: a, url: 'http://b', management_key: planted}",
             3,
             "proxies",
-            "The name a is used by another proxy (c.yaml:2) already.",
+            "The name a is already used by another proxy (c.yaml:2).",
             id="one name twice",
         ),
         pytest.param(
             _PROXY + "- {name: b, url: 'http://A:80/', management_key: planted}",
             3,
             "proxies",
-            "a queue can have one reader only",
+            "a queue can have only one reader",
             id="one server twice",
         ),
         pytest.param("aliases: [planted]", 1, "aliases", "not a mapping", id="a list of aliases"),
@@ -281,9 +281,9 @@ def test_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, set
     [
         (
             "{name: default, url: 'http://b', management_key: x}",
-            "The name default is used by another proxy (environment)",
+            "The name default is already used by another proxy (environment)",
         ),
-        ("{name: b, url: 'http://127.0.0.1:8317', management_key: x}", "a queue can have one reader only"),
+        ("{name: b, url: 'http://127.0.0.1:8317', management_key: x}", "a queue can have only one reader"),
     ],
 )
 def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, proxy: str, says: str) -> None:
