@@ -130,8 +130,7 @@ class _Loader:
             if value is not None:
                 given[setting.yaml_name] = value
         proxies = self._proxies(given, yaml.proxies)
-        own = {name: value for name, value in given.items() if name in Settings.model_fields}
-        settings = checked(Settings, own, proxies=proxies, aliases=yaml.aliases)
+        settings = checked(Settings, given, proxies=proxies, aliases=yaml.aliases)
         zone: datetime.tzinfo = datetime.UTC
         if isinstance(settings, list):
             self.loaded.problems.extend(settings)
@@ -140,12 +139,12 @@ class _Loader:
                 settings = settings.model_copy(update={"timezone": self.machine_zone})
             zone = settings.zone
             self._compare_zones(settings)
-            self._warn_of_open_door(settings, own.get("exporter_host"))
+            self._warn_of_open_door(settings, given.get("exporter_host"))
         self._check_supabase(given)
         for name, reader in file_readers.items():
-            self._check_file(own.get(name), reader, zone)
+            self._check_file(given.get(name), reader, zone)
         if isinstance(settings, Settings) and not self.loaded.problems:
-            self.loaded.settings = self._with_whole_paths(settings, own)
+            self.loaded.settings = self._with_whole_paths(settings, given)
 
     def _first(self, name: str) -> RawValue | None:
         return _first(self.layers, name)
@@ -167,25 +166,22 @@ class _Loader:
         names: dict[str, str] = {}
         servers: dict[tuple[str, str, int, str], str] = {}
         for proxy, place in found:
-            name, server = proxy.name, validators.same_server(proxy.url)
-            if name in names:
-                why = f"The name {name} is already used by another proxy ({names[name]})."
+            first = names.setdefault(proxy.name, place)
+            if first is not place:
+                why = f"The name {proxy.name} is already used by another proxy ({first})."
                 fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
                 self.loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-            if server in servers:
-                why = f"It has the URL of another proxy ({servers[server]}); a queue can have only one reader."
+            first = servers.setdefault(validators.same_server(proxy.url), place)
+            if first is not place:
+                why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
                 fix = "Configure each server once."
                 self.loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-            names.setdefault(name, place)
-            servers.setdefault(server, place)
         localhost = given.get("cliproxy_localhost")
         return tuple(_elsewhere(proxy, localhost.text if localhost else "") for proxy, _ in found)
 
     def _default_proxy(self, given: dict[str, RawValue], *, others: bool) -> list[PlacedProxy]:
         url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
-        proxy = checked(
-            DefaultProxy, {name: value for name, value in given.items() if name in DefaultProxy.model_fields}
-        )
+        proxy = checked(DefaultProxy, given)
         if isinstance(proxy, list):
             self.loaded.problems.extend(proxy)
             return []

@@ -68,9 +68,10 @@ def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | None
 def checked(
     model: type[_Model], given: Mapping[str, RawValue], **ready: BaseModel | tuple[BaseModel, ...]
 ) -> _Model | list[Problem]:
-    """An object of ``model`` from texts (by field name) and fields that are ready, or all that is wrong with them."""
+    """An object of ``model`` from its settings in ``given`` and fields that are ready, or all that is wrong."""
+    texts = {name: value.text for name, value in given.items() if name in model.model_fields}
     try:
-        return model.model_validate({name: value.text for name, value in given.items()} | ready)
+        return model.model_validate(texts | ready)
     except ValidationError as error:
         return [
             given[str(each["loc"][0])].problem(each["ctx"]["why"], each["ctx"]["fix"])
