@@ -1,7 +1,7 @@
 """Aliases and limits compared with what the proxies have right now: for ``check-config --connect``."""
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from exporter.clock import Clock
@@ -13,7 +13,7 @@ from exporter.limits.model import is_like
 from exporter.limits.yaml_file import read_limit_file
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.settings.model import Settings
-from exporter.settings.problems import nearest
+from exporter.settings.problems import did_you_mean
 from exporter.sources.names import Names
 
 
@@ -64,13 +64,9 @@ def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels
         for field, names in known.items():
             wanted = getattr(limit, field)
             if wanted and names and not any(_fits(field, wanted, name) for name in names):
-                yield f"the limit {limit.id!r} counts nothing: no {field} is called {wanted!r}.{_hint(wanted, names)}"
+                why = f"the limit {limit.id!r} counts nothing: no {field} is called {wanted!r}."
+                yield f"{why} {did_you_mean(wanted, names)}".rstrip()
 
 
 def _fits(field: str, wanted: str, name: str) -> bool:
     return wanted.lower() == name.lower() if field == "provider" else is_like(wanted, name)
-
-
-def _hint(wanted: str, names: Collection[str]) -> str:
-    guess = nearest(wanted, names)
-    return f" Did you mean {guess}?" if guess else ""

@@ -7,7 +7,6 @@ ledger elsewhere and taking records from the same queue.
 
 import os
 import sys
-import zoneinfo
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.settings.problems import Problem
+from exporter.settings.validators import is_zone
 
 _SETTING = "EXPORTER_DATA_DIR"
 _DEMO = "demo"
@@ -109,12 +109,4 @@ def machine_zone(environ: Mapping[str, str], *, localtime: Path = _LOCALTIME, ti
         names.append(os.path.realpath(localtime, strict=True).rpartition("zoneinfo/")[2])
     with suppress(OSError, UnicodeDecodeError):
         names.append(timezone.read_text(encoding="utf-8").strip())
-    return next(filter(_is_zone, names), None)
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return bool(name)
+    return next(filter(is_zone, names), None)

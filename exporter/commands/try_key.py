@@ -6,7 +6,7 @@ from exporter.commands.common import FAILED
 from exporter.commands.existing_ledger import opened
 from exporter.errors import ProxyError, SettingsError
 from exporter.opening import connect
-from exporter.settings.problems import nearest
+from exporter.settings.problems import did_you_mean
 from exporter.sources.detect import detect
 
 
@@ -22,8 +22,7 @@ def try_key(proxy: str | None) -> None:
     with opened(needs_proxy=True) as at:
         names = [each.name for each in at.settings.proxies]
         if proxy is not None and proxy not in names:
-            guess = nearest(proxy, names)
-            raise SettingsError(f"No proxy is named {proxy!r}.{f' Did you mean {guess}?' if guess else ''}")
+            raise SettingsError(f"No proxy is named {proxy!r}. {did_you_mean(proxy, names)}".rstrip())
         failed = False
         for each in at.settings.proxies:
             if proxy not in (None, each.name):

@@ -84,7 +84,9 @@ def _breakdown(row: Row) -> dict[str, Any]:
     read = whole(row["cache_read_tokens"]) or (0 if write else whole(row["cached_tokens"]))
     # For Claude with a single number, Keeper leaves the cache beside the input. The same holds wherever the input is
     # too small to include the cache.
-    beside = read + write > prompt or (_is_claude(row) and not write and _has_one_number(row))
+    # It has one if it came from ``/usage``, which has no endpoint, or was not completed with a second number.
+    has_one = not write and (not text(row["endpoint"]) or not whole(row["cache_read_tokens"]))
+    beside = read + write > prompt or (_is_claude(row) and has_one)
     return {
         "quality": "complete",
         "input": {
@@ -94,11 +96,6 @@ def _breakdown(row: Row) -> dict[str, Any]:
         },
         "output": {"non_reasoning_tokens": max(0, answer - reasoning), "reasoning_tokens": min(reasoning, answer)},
     }
-
-
-def _has_one_number(row: Row) -> bool:
-    """Whether the row came from ``/usage``, which has no endpoint, or was not completed with a second number."""
-    return not text(row["endpoint"]) or not whole(row["cache_read_tokens"])
 
 
 def _is_claude(row: Row) -> bool:

@@ -79,9 +79,10 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:
     if missing:
         named = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
         tables = ", ".join(sorted(named)[:_MOST_TABLES_TOLD]) or "none"
-        lacks = ", ".join(missing) if found[peer.tables[0]] else "the whole table"
+        table = peer.tables[0]
+        lacks = f"{table} lacks {', '.join(missing)}" if found[table] else f"it has no table {table}"
         raise ImportFileError(
-            f"{path} is not a {peer.name} database that this version knows: {peer.tables[0]} lacks {lacks}."
+            f"{path} is not a {peer.name} database that this version knows: {lacks}."
             f" Its tables: {tables}. Nothing was imported."
         )
     done = _steps(connection) if peer.steps else set()

@@ -76,7 +76,8 @@ class Evaluator:
         self._assign(limits)
         found = Evaluation([], [])
         for limit in limits:
-            anchor_ms = _newest((limit.anchor_ms, anchors.get(limit.id)), now_ms)
+            resets = (limit.anchor_ms, anchors.get(limit.id))
+            anchor_ms = max((ms for ms in resets if ms is not None and ms <= now_ms), default=None)
             windows: list[LimitWindow] = []
             for group in self._groups[limit.id]:
                 measured = _measure(limit, group, look, anchor_ms, now_ms)
@@ -197,8 +198,3 @@ def _add_up(sums: WindowSums, series: set[int]) -> tuple[int, int, int]:
         tokens += some[1]
         nano_usd += some[2]
     return requests, tokens, nano_usd
-
-
-def _newest(moments: Iterable[int | None], now_ms: int) -> int | None:
-    """The latest manual reset that is not in the future."""
-    return max((moment for moment in moments if moment is not None and moment <= now_ms), default=None)

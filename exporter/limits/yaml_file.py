@@ -11,7 +11,6 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Self, cast
-from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import Field, PlainValidator, ValidationInfo, model_validator
@@ -19,9 +18,8 @@ from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.pricing.schedule import read_day
-from exporter.settings import validators
-from exporter.settings.problems import nearest, shown, wrong
+from exporter.pricing.schedule import read_day, read_zone
+from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
@@ -91,15 +89,10 @@ def _choice(of: type[StrEnum]) -> Callable[[object, ValidationInfo], StrEnum]:
         try:
             return of(word.lower())
         except ValueError:
-            guess = nearest(word.lower(), of)
-            fix = f"Did you mean {guess}?" if guess else f"Use one of: {', '.join(of)}."
+            fix = did_you_mean(word.lower(), of) or f"Use one of: {', '.join(of)}."
             raise wrong(f"{shown(word)} is not a valid {info.field_name}.", fix) from None
 
     return check
-
-
-def _zone(value: object, info: ValidationInfo) -> tzinfo:
-    return ZoneInfo(validators.zone_name(text(value, info)))
 
 
 def _count(number: str) -> int | None:
@@ -236,7 +229,7 @@ class _Limit(Row, title="A limit"):
     per: Annotated[Per | None, PlainValidator(_choice(Per))] = None
     critical: _Share = None
     warning: _Share = None
-    timezone: Annotated[tzinfo | None, PlainValidator(_zone)] = None
+    timezone: Annotated[tzinfo | None, PlainValidator(read_zone)] = None
     reset_anchor_timestamp: Annotated[int | None, PlainValidator(_anchor_ms)] = None
 
     def limit(self, thresholds: Thresholds, zone: tzinfo) -> Limit:

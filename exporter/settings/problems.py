@@ -53,6 +53,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return found[0] if found else ""
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question for a name that may be misspelt; empty if no known name looks like it."""
+    guess = nearest(name, known)
+    return f"Did you mean {guess}?" if guess else ""
+
+
 def shown(value: str) -> str:
     """A value that is not a secret, quoted for a sentence, with control characters escaped."""
     if len(value) > _LONGEST_SHOWN_VALUE:

@@ -17,7 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 
 from exporter.settings.declared import declared
-from exporter.settings.problems import Problem, ProblemsError, nearest, read_text
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
@@ -143,8 +143,7 @@ def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, Ra
             why = "It is a setting of the predecessor and is ignored."
             findings.notes.append(given.problem(why))
         elif _OURS.match(name):
-            guess = nearest(name, known)
-            fix = f"Did you mean {guess}?" if guess else "If it belongs to another program, ignore this."
+            fix = did_you_mean(name, known) or "If it belongs to another program, ignore this."
             findings.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
     return found
 

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
-from exporter.settings.problems import nearest, shown, wrong
+from exporter.settings.problems import did_you_mean, shown, wrong
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -98,15 +98,22 @@ def switch(value: object) -> bool:
 def zone_name(value: object) -> str:
     """A name of the IANA time zone database."""
     name = _text(value)
+    if is_zone(name):
+        return name
+    guess = did_you_mean(name, zoneinfo.available_timezones())
+    fix = guess or "Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh."
+    if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
+        fix = "An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5."
+    raise wrong(f"{shown(name)} is not a time zone of the IANA database.", fix)
+
+
+def is_zone(name: str) -> bool:
+    """Whether the IANA time zone database has this name."""
     try:
         zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        guess = nearest(name, zoneinfo.available_timezones())
-        fix = f"Did you mean {guess}?" if guess else "Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh."
-        if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
-            fix = "An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5."
-        raise wrong(f"{shown(name)} is not a time zone of the IANA database.", fix) from None
-    return name
+        return False
+    return bool(name)
 
 
 def offset_hours(value: object) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-from exporter.settings.problems import Problem, ProblemsError, nearest, shown, wrong
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -83,9 +83,9 @@ def problems_of(
 
 def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:
     """The label, why and fix for a name in the file of settings that is not in ``known``."""
-    guess = nearest(name.lower(), known)
+    guess = did_you_mean(name.lower(), known)
     if guess:
-        return f"{prefix}{name}", "There is no such setting.", f"Did you mean {guess}?"
+        return f"{prefix}{name}", "There is no such setting.", guess
     # A name that resembles nothing is not shown: it may be a key on the wrong side of the colon.
     return f"{prefix}unknown name", "There is no such setting.", "Remove it; docs/settings.md lists what there is."
 
@@ -101,8 +101,7 @@ def _sentences(error: Any, row: type[BaseModel], field: Sequence[object], subjec
     if kind == "setting":
         return error["ctx"]["why"], error["ctx"]["fix"]
     if kind == "extra_forbidden":
-        guess = nearest(name, _names(row))
-        return f"{shown(name)} is unknown here.", f"Did you mean {guess}?" if guess else _known(row)
+        return f"{shown(name)} is unknown here.", did_you_mean(name, _names(row)) or _known(row)
     if missing is not None or kind == "missing":
         said = missing or Missing("It is missing.", f"Add {name}.")
         return said.why, said.fix

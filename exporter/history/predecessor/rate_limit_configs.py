@@ -52,8 +52,8 @@ class _LimitConfigs:
         """The rows whose limit was reset here, with the moment. A limit in the file with the same id does not count."""
         anchors = self._ledger.windows.anchors()
         reset = [(row, anchors[str(row["id"])]) for row in rows if str(row["id"]) in anchors]
-        return [(row, anchor_ms) for row, anchor_ms in reset if self._is_in_force(str(row["id"]))]
-
-    def _is_in_force(self, id_: str) -> bool:
-        limit = self._board.find(id_)
-        return limit is not None and limit.config_id is not None
+        return [
+            (row, anchor_ms)
+            for row, anchor_ms in reset
+            if (limit := self._board.find(str(row["id"]))) is not None and limit.config_id is not None
+        ]
