@@ -2,8 +2,9 @@
 
 import click
 
-from exporter.commands.common import FAILED
-from exporter.commands.existing_ledger import opened
+from exporter.clock import SystemClock
+from exporter.commands.common import FAILED, exit_codes, ready_settings
+from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import ProxyError, SettingsError
 from exporter.opening import connect
 from exporter.settings.problems import did_you_mean
@@ -19,15 +20,17 @@ def try_key(proxy: str | None) -> None:
     this address. If CPA accepts the key, a running exporter continues by itself. A new key needs no such try: set it,
     and restart the exporter.
     """
-    with opened(needs_proxy=True) as at:
-        names = [each.name for each in at.settings.proxies]
+    with exit_codes():
+        settings, clock = ready_settings(needs_proxy=True), SystemClock()
+        names = [each.name for each in settings.proxies]
         if proxy is not None and proxy not in names:
             raise SettingsError(f"No proxy is named {proxy!r}. {did_you_mean(proxy, names)}".rstrip())
+        ledger = existing_ledger(settings, clock)
         failed = False
-        for each in at.settings.proxies:
+        for each in settings.proxies:
             if proxy not in (None, each.name):
                 continue
-            client = connect(each, at.ledger, at.clock)
+            client = connect(each, ledger, clock)
             try:
                 if client.refusal is None:
                     click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
@@ -41,5 +44,6 @@ def try_key(proxy: str | None) -> None:
                 click.echo(f"proxy {each.name}: the key is accepted. A running exporter continues with its next poll.")
             finally:
                 client.close()
+        ledger.close()
         if failed:
             raise SystemExit(FAILED)

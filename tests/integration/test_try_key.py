@@ -39,7 +39,7 @@ def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, 
     assert server.proxy.counts().refused_logins == 1
     assert _try(tmp_path, server, "default") == (
         0,
-        "proxy default: its key is not refused, so there is nothing to try.\n",
+        "proxy default: its key has not been refused, so there is nothing to try.\n",
         "",
     )
 
