@@ -1,4 +1,4 @@
-"""Wiring: which object gets which. Reads top to bottom; nothing else in the package makes these objects."""
+"""Wiring: makes every object and hands it what it needs. Nothing else in the package makes these objects."""
 
 import math
 import threading
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from exporter import __version__
 from exporter.clock import Clock, SystemClock
 from exporter.history.state import HistoryStatus
-from exporter.history.sync import INTERVAL_SECONDS, History
+from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
 from exporter.ingest.queue import QueueIngest
 from exporter.ingest.quota_asker import ASK_SECONDS, QuotaAsker
@@ -25,7 +25,6 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.polls import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
-from exporter.notices.sender import Notifier
 from exporter.opening import (
     connect,
     open_history,
@@ -42,7 +41,7 @@ from exporter.settings.model import Settings
 from exporter.sources.quota_calls import TIMEOUTS
 from exporter.usage.question import Questions
 from exporter.web.access import Access
-from exporter.web.config_file import Passwords, WebConfig, open_web_config
+from exporter.web.config_file import Passwords, WebConfig, read_web_config
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
@@ -50,9 +49,9 @@ from exporter.web.site import Site, make_app
 from exporter.web.usage_page import UsagePages
 
 _PATIENCE_SECONDS = 3.0
-"""How long a stop waits for a call under way before it cuts the connection."""
+"""How long a stop waits for a call in progress before it cuts the connection."""
 _PATIENCE_WITH_POPS_SECONDS = 8.0
-"""The same for a pop, whose records are nowhere else."""
+"""The same for a pop, whose records exist nowhere else."""
 _STOP_SECONDS = 9.0
 """Docker kills after 10 s."""
 
@@ -60,7 +59,7 @@ _log = structlog.get_logger("exporter")
 
 
 class Exporter:
-    """The whole program but for its command line. Raises ExporterError if it cannot start.
+    """The whole program except the command line. Raises ExporterError if it cannot start.
 
     ``is_demo``: each page says that its figures are invented.
     """
@@ -84,7 +83,7 @@ class Exporter:
             return QueueIngest(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
 
         polled = {proxy.name for proxy in settings.proxies}
-        # Of a proxy that was taken out of the settings, records may still wait to be booked, or to be tried again.
+        # A proxy that was removed from the settings may still have records to book or to try again.
         left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
@@ -155,8 +154,10 @@ class Exporter:
             stopping=self._stopping,
         )
         self.reload = upkeep.reload
-        self._historians = _history_workers(self._history)
-        self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
+        history = self._history
+        self._historians = [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
+        notifier = self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
+        notifiers = [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
         days = self._ledger.days
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
@@ -166,7 +167,7 @@ class Exporter:
             *self._poll_workers,
             *self._historians,
         ]
-        self._workers = [*self._writers, *_price_workers(self.prices), *_notice_workers(self._notifier)]
+        self._workers = [*self._writers, *_price_workers(self.prices), *notifiers]
         self._loop = Loop(self._workers)
         exposition = Exposition(
             ledger=self._ledger,
@@ -192,7 +193,7 @@ class Exporter:
         )
         token = settings.exporter_token
         web_file = settings.exporter_web_config
-        web_config = open_web_config(web_file) if web_file is not None else WebConfig()
+        web_config = read_web_config(web_file) if web_file is not None else WebConfig()
         site = Site(
             exposition=exposition,
             page=page,
@@ -229,7 +230,7 @@ class Exporter:
         return [poller.status for poller in self._pollers]
 
     def history_status(self) -> HistoryStatus | None:
-        """How the history is doing, None if there is none."""
+        """The state of the history, None without one."""
         return None if self._history is None else self._history.status
 
     def trigger(self) -> None:
@@ -240,7 +241,7 @@ class Exporter:
             worker.ask()
 
     def run(self, stop: threading.Event) -> None:
-        """Serve and poll until ``stop`` is set, then finish what is in hand."""
+        """Serve and poll until ``stop`` is set, then finish the work in progress."""
         for worker in self._workers:
             worker.start()
         self.web.start()
@@ -262,7 +263,7 @@ class Exporter:
             self._history.stop()
         if self._notifier is not None:
             self._notifier.stop()
-        self.web.stop()  # takes up to 2 s, in which the pops go on
+        self.web.stop()  # takes up to 2 s, in which pops continue
         self._await_workers(began + _PATIENCE_SECONDS)
         for poller, client in zip(self._pollers, self._clients, strict=True):
             if not poller.is_popping:
@@ -285,7 +286,7 @@ class Exporter:
         _log.info("stopped", finished=all_ended)
 
     def _await_workers(self, deadline: float) -> bool:
-        # Not the price lists: what hangs there holds nothing that could be lost.
+        # Not the price lists, which hold nothing that could be lost.
         ended = [worker.join(deadline - time.monotonic()) for worker in self._writers]
         return all(ended)
 
@@ -296,14 +297,6 @@ def _price_workers(prices: PriceLayers) -> list[Worker]:
     if feed is not None:
         workers.append(Worker("prices-feed", feed.refresh, lambda: feed.interval_seconds))
     return workers
-
-
-def _history_workers(history: History | None) -> list[Worker]:
-    return [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
-
-
-def _notice_workers(notifier: Notifier | None) -> list[Worker]:
-    return [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
 
 
 def _poll_worker(poller: Poller) -> Worker:

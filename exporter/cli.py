@@ -23,13 +23,13 @@ COMMANDS = {
     "replay": ("replay", "Run kept rejected records through this version's code, after an upgrade for example."),
     "report": ("report", "Print what was used in a range, summed by names or by time."),
     "run": ("run", "Run the exporter in the foreground until it gets SIGTERM or Ctrl-C."),
-    "try-key": ("try_key", "Try a refused management key once, now, after it was mended at CPA's side."),
+    "try-key": ("try_key", "Try a refused management key once, now, after it was corrected in CPA."),
 }
-"""Each command by name: its module in ``exporter.commands``, and the first sentence of its help."""
+"""Commands by name: the module in ``exporter.commands``, and the first sentence of the help."""
 
 
 class _Commands(click.Group):
-    """Imports a command when it is asked for: most of them need a small part of the program only."""
+    """Imports a command when it is used, because most need only a small part of the program."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -68,6 +68,6 @@ def main(context: click.Context) -> None:
     and from the YAML file that EXPORTER_CONFIG names.
     """
     if context.invoked_subcommand is None:
-        from exporter.commands.run import run  # noqa: PLC0415 - as any other command, when it is asked for
+        from exporter.commands.run import run  # noqa: PLC0415 - like any other command, when it is used
 
         context.invoke(run)

@@ -1,14 +1,14 @@
-"""Time, passed in wherever it is needed, so that tests can turn the clock."""
+"""Time, passed in wherever it is needed, so that tests can control it."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time for what is stored and shown, monotonic time for what is waited for."""
+    """Wall time for what is stored and shown, monotonic time for waiting."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch. May jump either way when somebody sets the clock."""
+        """Seconds since the Unix epoch. Jumps either way when the clock is set."""
         ...
 
     def monotonic(self) -> float:

@@ -6,20 +6,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def epoch_ms(moment: datetime) -> int:
-    """A moment with a zone in ms since the epoch, rounded down. In integers: a float would be off by one at times."""
+    """A moment with a zone in ms since the epoch, rounded down. Integers, because a float is sometimes off by one."""
     since = moment - EPOCH
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def local_date(ms: int, zone: tzinfo) -> date:
-    """The day, in ``zone``, in which the moment ``ms`` (since the epoch) falls."""
+    """The day in ``zone`` of the moment ``ms`` (since the epoch)."""
     return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).date()
 
 
 def day_start_ms(day: date, zone: tzinfo) -> int:
     """The first moment of ``day`` in ``zone``, in ms since the epoch.
 
-    Where midnight happens twice it is the first one; where it is skipped it is the moment of the skip.
+    If midnight happens twice, it is the first one; if it is skipped, the moment of the skip.
     """
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
 

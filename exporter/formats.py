@@ -1,4 +1,4 @@
-"""Numbers and times as page and command line write them: short, with the exact value for whoever asks."""
+"""Numbers and times for pages and the command line: short, and the exact value where it is wanted."""
 
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -32,7 +32,7 @@ def plain_usd(nano_usd: int) -> str:
 
 
 def harmless(text: str) -> str:
-    """A text of a CSV file that no spreadsheet runs: a model may be named ``=cmd|…``."""
+    """A text for a CSV file that no spreadsheet executes: a model may be named ``=cmd|…``."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
@@ -53,7 +53,7 @@ def short(number: int) -> str:
 
 
 def share(part: float | None) -> str:
-    """A share in percent; a dash where there is nothing to take a share of."""
+    """A share in percent; a dash if there is nothing to take a share of."""
     if part is None:
         return "\N{EN DASH}"
     if part == 0:
@@ -82,7 +82,7 @@ def second(ms: float, zone: tzinfo) -> str:
 
 
 def duration(ms: int) -> str:
-    """How long a request took; a dash where nobody told."""
+    """How long a request took; a dash if unknown."""
     return f"{ms / 1000:,.1f} s" if ms else "\N{EN DASH}"
 
 
@@ -95,7 +95,7 @@ def since(seconds: float) -> str:
 
 
 def until(seconds: float) -> str:
-    """How long it takes until something, in two units: ``2 h 10 min``."""
+    """The time until something, in two units: ``2 h 10 min``."""
     minutes = int(max(0.0, seconds) // 60)
     days, hours = divmod(minutes // 60, 24)
     minutes %= 60
@@ -107,7 +107,7 @@ def until(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time: in seconds up to ten minutes, then in two units."""
+    """A length of time: in seconds below ten minutes, then in two units."""
     return f"{int(seconds)} s" if seconds < 600 else until(seconds)
 
 
@@ -116,6 +116,11 @@ def times(factor: float | None) -> str:
     if factor is None:
         return "\N{EN DASH}"
     return ">99x" if factor > 99 else f"{factor:.1f}x"
+
+
+def printable(text: str) -> str:
+    """A text from outside, fit for a terminal and a comment: it can neither move the cursor nor end the line."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def cut(name: str) -> str:

@@ -99,7 +99,7 @@ def configure_logging(level: str, format: str, *, stream: TextIO) -> None:
 
 
 class TellOnce:
-    """Logs the first event of each reason as a warning: the others are counted elsewhere. For one thread."""
+    """Logs the first event of each reason as a warning; the others are counted elsewhere. For one thread."""
 
     def __init__(self, log: structlog.stdlib.BoundLogger, *, proxy: str) -> None:
         self._log = log

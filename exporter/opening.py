@@ -1,4 +1,4 @@
-"""Opens what the settings name: ledger, prices, limits, Supabase, clients of proxies. For the program and commands."""
+"""Opens what the settings name, for the program and its commands: ledger, prices, limits, Supabase, proxies."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.model import LimitSource
 from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.limits.yaml_source import UserLimits
+from exporter.limits.yaml_file import watch_limit_file
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
 from exporter.pricing.engine import Pricer
@@ -58,10 +58,10 @@ def open_limits(
 ) -> LimitBoard:
     """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
     file = settings.exporter_limits_file
-    user = UserLimits(file, zone=settings.zone) if file is not None else None
+    user = watch_limit_file(file, zone=settings.zone) if file is not None else None
 
     def thresholds() -> Thresholds:
-        return user.thresholds if user is not None else DEFAULT_THRESHOLDS
+        return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
 
     sources: list[LimitSource] = [user] if user is not None else []
     if settings.supabase_url is not None:
@@ -78,7 +78,7 @@ def open_limits(
 
 
 def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: Clock) -> Notifier | None:
-    """Who tells of limits, None if nobody is to be told. Raises SettingsError and LedgerError."""
+    """The sender of notices about limits, None without EXPORTER_NOTIFY_URLS. Raises SettingsError and LedgerError."""
     if not settings.notify_urls:
         return None
     return Notifier(board=board, store=ledger.notices, services=Services(settings.notify_urls), clock=clock)
@@ -142,7 +142,7 @@ def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeou
         proxy=proxy.name,
         url=proxy.url,
         key=key,
-        # Not the hash key: whoever changes that must not get a refused key tried again.
+        # Not the hash key, because changing that must not cause another try of a refused key.
         keyed_hash=Pseudonyms(ledger.salt).of_bytes,
         store=ledger.refusals,
         clock=clock,

@@ -37,7 +37,7 @@ class Basis(IntEnum):
 
 
 class CredentialFacts(msgspec.Struct, frozen=True, gc=False):
-    """What the inventory knows about the credential of a record; empty and unknown where it knows nothing."""
+    """What the inventory knows about the credential of a record; empty or unknown where it knows nothing."""
 
     provider: str = ""
     billing: Billing = Billing.UNKNOWN
@@ -63,7 +63,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def prompt(self) -> int:
-        """Size of the whole prompt: what a long-context tier is decided by."""
+        """Size of the whole prompt, which decides the long-context tier."""
         return self.uncached + self.cache_read + self.cache_write
 
 
@@ -72,8 +72,8 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
 
     ``counted`` is the number of requests: 0 for records that carry tokens but are no request of a user (a prewarm with
     ``generate: false``, the extra record of Codex' image tool), several for an increment of a proxy without details.
-    The image tool's one is ``extra``: its attempt has another record. ``code`` is empty for a success, else the value
-    of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the base tier;
+    The image tool's record is ``extra``: its attempt has another record. ``code`` is empty for a success, else the
+    value of the label ``code`` of ``cliproxy_failed_requests_total``. ``service_tier`` is empty for the base tier;
     ``tier_only_asked`` says that the client named it and the answer did not.
     ``known_family`` is false where the meaning of the token counts had to be guessed.
     """

@@ -1,4 +1,4 @@
-"""Adds aliases to a YAML file of settings, line by line, so that all that is in it stays: comments, order, spelling."""
+"""Adds aliases to a YAML file of settings, line by line, which keeps its comments, order and spelling."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
+from exporter import formats
 from exporter.errors import ExporterError, SettingsError
 from exporter.settings.proxies import Aliases
 from exporter.settings.yaml_settings import read_aliases
@@ -17,7 +18,7 @@ _INDENT = 2
 
 
 class Suggestion(NamedTuple):
-    """An alias to begin with: by which field it names whom, and a remark on who that is."""
+    """A suggested alias: the field and value that identify its owner, and a remark on who that is."""
 
     kind: str
     value: str
@@ -26,17 +27,14 @@ class Suggestion(NamedTuple):
 
 
 def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials: Iterable[Suggestion]) -> int:
-    """Add these aliases to ``file``, which is made if it is not there; how many there were.
+    """Add these aliases, each with a unique name, to ``file``, which need not exist. Returns their number.
 
-    Each gets a name of its own. Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
+    Raises SettingsError for a file with mistakes, ExporterError if it cannot be written.
     """
     known = Aliases()
     text = ""
     if file.exists():
-        read = read_aliases(file)
-        if isinstance(read, list):
-            raise SettingsError("\n".join(map(str, read)))
-        known, text = read, file.read_text(encoding="utf-8-sig")
+        known, text = read_aliases(file), file.read_text(encoding="utf-8-sig")
     new = {
         "clients": _distinct(clients, {each.alias for each in known.clients}),
         "credentials": _distinct(credentials, {each.alias for each in known.credentials}),
@@ -54,20 +52,15 @@ def write_suggestions(file: Path, *, clients: Iterable[Suggestion], credentials:
 
 def _cannot_add(file: Path) -> ExporterError:
     return ExporterError(
-        f"{file.name} is written in a way that aliases cannot be added to: write clients and credentials below aliases"
-        " as lists with a dash a line, or let another file be written."
+        f"{file.name} has a form that aliases cannot be added to: write clients and credentials below aliases as"
+        " lists with one dash a line, or choose another file."
     )
-
-
-def printable(text: str) -> str:
-    """What a proxy sent, fit for a terminal and a comment: it can neither move the cursor nor end the line."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _distinct(some: Iterable[Suggestion], taken: set[str]) -> list[Suggestion]:
     found = []
     for each in some:
-        alias = wanted = printable(each.alias)[:60]
+        alias = wanted = formats.printable(each.alias)[:60]
         number = 1
         while alias in taken:
             number += 1
@@ -101,7 +94,7 @@ def _child(node: yaml.Node | None, name: str) -> tuple[yaml.Node, yaml.Node] | N
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The last line of what is in a node; its own end is where the next one begins."""
+    """The last line of a node's content; the node itself ends where the next one begins."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.line)
     last = node.value[-1]
@@ -118,7 +111,7 @@ def _entries(some: Sequence[Suggestion], indent: int) -> str:
         entry = yaml.safe_dump(
             [{each.kind: each.value, "alias": each.alias}], sort_keys=False, allow_unicode=True, width=1_000_000
         )
-        lines += [f"# {printable(each.about)}", *entry.splitlines()]
+        lines += [f"# {formats.printable(each.about)}", *entry.splitlines()]
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
 
@@ -132,15 +125,14 @@ def _ended(text: str) -> str:
 
 
 def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
-    """Put the new text in the place of the old one, all at once, if it says what it should."""
+    """Replace the file by the new text, atomically, if that has the expected aliases."""
     file = file.resolve()
     try:
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)  # 0600
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as new:
                 new.write(text)
-            read = read_aliases(Path(name))
-            if isinstance(read, list) or not _adds(read, known, number):
+            if not _adds(Path(name), known, number):
                 raise _cannot_add(file)
             if file.exists():
                 shutil.copymode(file, name)
@@ -151,7 +143,12 @@ def _replace(file: Path, text: str, known: Aliases, number: int) -> None:
         raise ExporterError(f"{file} cannot be written ({exc.strerror}).") from exc
 
 
-def _adds(read: Aliases, known: Aliases, number: int) -> bool:
+def _adds(file: Path, known: Aliases, number: int) -> bool:
+    """Whether a file has the known aliases and this number of new ones."""
+    try:
+        read = read_aliases(file)
+    except SettingsError:
+        return False
     before = {*known.clients, *known.credentials}
     after = [*read.clients, *read.credentials]
     return before <= set(after) and len(after) == len(before) + number

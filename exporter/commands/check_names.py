@@ -1,7 +1,7 @@
 """Aliases and limits compared with what the proxies have right now: for ``check-config --connect``."""
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from exporter.clock import Clock
@@ -10,20 +10,20 @@ from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.export_state import ExportedClient
 from exporter.limits.model import is_like
-from exporter.limits.yaml_source import UserLimits
+from exporter.limits.yaml_file import read_limit_file
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.settings.model import Settings
-from exporter.settings.problems import nearest
+from exporter.settings.problems import did_you_mean
 from exporter.sources.names import Names
 
 
 def compare_names(
     settings: Settings, asked: Mapping[str, Names], *, ledger: Ledger, pseudonyms: Pseudonyms, clock: Clock
 ) -> Iterator[str]:
-    """A sentence for each alias and limit that fits nothing, or an alias that fits several accounts.
+    """A sentence for each alias or limit that matches nothing, and each alias that matches several accounts.
 
-    ``asked`` is what each proxy answered. A ledger of its own knows that alone: the real one also remembers what is
-    gone, belongs to an exporter that may be running, and is only read.
+    ``asked`` has each proxy's answer. A temporary ledger knows only that. The real one also remembers what is gone; an
+    exporter may be using it, so it is only read.
     """
     with tempfile.TemporaryDirectory(dir=settings.exporter_data_dir) as folder:
         present = Ledger(Path(folder) / FILE_NAME, clock=clock, zone=settings.zone)
@@ -43,11 +43,11 @@ def compare_names(
 def _of_alias(misfit: Misfit) -> str:
     if misfit.several:
         return (
-            f"the alias {misfit.alias!r} is for several accounts, which are shown as {', '.join(misfit.names)}. To tell"
-            " them apart yourself, name them by file."
+            f"the alias {misfit.alias!r} matches several accounts, shown as {', '.join(misfit.names)}. To choose"
+            " their names yourself, identify them by file."
         )
-    near = f"Did you mean whoever is shown as {misfit.names[0]}? " if misfit.names else ""
-    return f"the alias {misfit.alias!r} fits nothing that the proxies have. {near}cliproxy-exporter names lists all."
+    near = f"Did you mean the one shown as {misfit.names[0]}? " if misfit.names else ""
+    return f"the alias {misfit.alias!r} matches nothing that the proxies have. {near}cliproxy-exporter names lists all."
 
 
 def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels: Iterable[Labels]) -> Iterator[str]:
@@ -60,17 +60,13 @@ def _of_limits(settings: Settings, file: Path, ledgers: Iterable[Ledger], labels
         known["credential"] |= {shown.credential(id_) for id_ in dictionary.credentials}
         known["credential"] |= {each.label for each in dictionary.credentials.values()}
         known["client"] |= {shown.client(id_) for id_ in dictionary.clients}
-    for limit in UserLimits(file, zone=settings.zone).limits:
+    for limit in read_limit_file(file, zone=settings.zone).limits:
         for field, names in known.items():
             wanted = getattr(limit, field)
             if wanted and names and not any(_fits(field, wanted, name) for name in names):
-                yield f"the limit {limit.id!r} counts nothing: no {field} is called {wanted!r}.{_hint(wanted, names)}"
+                why = f"the limit {limit.id!r} counts nothing: no {field} is called {wanted!r}."
+                yield f"{why} {did_you_mean(wanted, names)}".rstrip()
 
 
 def _fits(field: str, wanted: str, name: str) -> bool:
     return wanted.lower() == name.lower() if field == "provider" else is_like(wanted, name)
-
-
-def _hint(wanted: str, names: Collection[str]) -> str:
-    guess = nearest(wanted, names)
-    return f" Did you mean {guess}?" if guess else ""

@@ -4,31 +4,34 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import tzinfo
 from pathlib import Path
 
 import click
 
+from exporter import formats
 from exporter.commands.machine import find_data_dir, machine_zone
+from exporter.days import moment_ms
 from exporter.errors import ExporterError, SettingsError
-from exporter.limits.yaml_source import check_limits_file
+from exporter.limits.yaml_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
-from exporter.pricing.user_prices import check_prices_file
+from exporter.pricing.user_file import read_price_file
 from exporter.settings import flags
-from exporter.settings.load import FileCheck, Loaded, load_settings
+from exporter.settings.load import FileReader, Loaded, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings
-from exporter.web.config_file import check_web_config
+from exporter.web.config_file import read_web_config
 
 FAILED, WRONG_SETTINGS = 1, 2
 
-_FILE_CHECKS: dict[str, FileCheck] = {
-    "exporter_prices_file": check_prices_file,
-    "exporter_limits_file": check_limits_file,
-    "exporter_web_config": check_web_config,
+_FILE_READERS: dict[str, FileReader] = {
+    "exporter_prices_file": lambda path, _: read_price_file(path, setting="EXPORTER_PRICES_FILE"),
+    "exporter_limits_file": lambda path, zone: read_limit_file(path, zone=zone),
+    "exporter_web_config": lambda path, _: read_web_config(path),
 }
 
 
 def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
-    """The settings of this process, with all that is wrong with them and with the files that they name.
+    """The settings of this process, with all problems in them and in the files that they name.
 
     ``for_demo``: see ``load_settings``; ``starts``: see ``find_data_dir``.
     """
@@ -40,7 +43,7 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
         data_dir=data_dir.path,
         machine_zone=machine_zone(os.environ),
         flags=flags.given(),
-        file_checks=_FILE_CHECKS,
+        file_readers=_FILE_READERS,
         for_demo=for_demo,
     )
     if data_dir.note is not None and loaded.sources["EXPORTER_DATA_DIR"] == "default":
@@ -48,10 +51,10 @@ def load(*, for_demo: bool = False, starts: bool = False) -> Loaded:
     return loaded
 
 
-def ready_settings(*, for_demo: bool = False, starts: bool = False) -> Settings:
+def ready_settings(*, for_demo: bool = False, starts: bool = False, needs_proxy: bool = False) -> Settings:
     """The settings, with logging as they say. Raises SettingsError with all problems.
 
-    ``for_demo`` and ``starts`` as for ``load``; what ``starts`` an exporter tells its user what it found.
+    ``for_demo`` and ``starts`` as for ``load``. A command that ``starts`` an exporter also prints the notes.
     """
     loaded = load(for_demo=for_demo, starts=starts)
     settings = loaded.require()
@@ -61,15 +64,26 @@ def ready_settings(*, for_demo: bool = False, starts: bool = False) -> Settings:
     configure_logging(settings.log_level, settings.log_format, stream=sys.stderr)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
+    if needs_proxy and not settings.proxies:
+        raise SettingsError(no_proxy_sentence())
     return settings
+
+
+def moment_option(name: str, text: str, zone: tzinfo) -> int:
+    """The day or moment that an option names, in ms since the epoch. Raises BadParameter."""
+    try:
+        return moment_ms(text, zone)
+    except (ValueError, OverflowError) as exc:
+        why = f"{text!r} is neither a day (2026-10-01) nor a moment (2026-10-01T12:00)."
+        raise click.BadParameter(why, param_hint=name) from exc
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn errors into a sentence on standard error and the right exit code."""
+    """Turn errors into a sentence on standard error and an exit code."""
     try:
         yield
-    except BrokenPipeError as exc:  # whoever read our output has enough of it
+    except BrokenPipeError as exc:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from exc
     except SettingsError as exc:
@@ -81,11 +95,8 @@ def exit_codes() -> Iterator[None]:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """Print rows below a head; the columns named in ``right`` are flush right.
-
-    A name from outside cannot steer the terminal.
-    """
-    lines = [[_printable(text) for text in line] for line in (head, *rows)]
+    """Print rows below a head; the columns named in ``right`` are flush right."""
+    lines = [[formats.printable(text) for text in line] for line in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (
@@ -93,7 +104,3 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Co
             for text, width, name in zip(line, widths, head, strict=True)
         )
         click.echo("  ".join(cells).rstrip())
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,8 +1,7 @@
-"""The past of the demo: invented requests of thirty days, booked before its first poll as an import is.
+"""The demo's past: thirty days of invented requests, booked like an import before its first poll.
 
-They are in pages, reports and limits, and not in the counters, where they would look like today's traffic. Of the
-account that a job uses evenly there are readings, too, so that it is known at once what its windows are worth, and that
-one of them shrank.
+Pages, reports and limits include them; the counters do not, where they would look like today's traffic. The account
+that a job uses evenly has readings, too: the worth of its windows is known at once, and one of them shrank.
 """
 
 from collections.abc import Sequence
@@ -35,9 +34,9 @@ from exporter.sources.paths import V0
 
 DAYS = 30
 RECORDS = 8_000
-"""As many as are invented and booked in two seconds."""
+"""As many as can be invented and booked in two seconds."""
 _UNTIL_SECONDS = 300
-"""The past ends so long ago: what came since then, the demo proxy still has."""
+"""The past ends this long ago; the demo proxy still has what came later."""
 _STEADY_SECONDS = 3 * 86_400
 """How far back the steady use and the readings of its windows go: over two changes of a limit, and their proof."""
 _READ_EVERY_SECONDS = 1800
@@ -45,7 +44,7 @@ _SEED = 30
 
 
 def book_demo_past(settings: Settings, clock: Clock) -> int:
-    """Book the past of the demo's only proxy, unless its ledger has entries; returns the number of records.
+    """Book the past of the demo's only proxy, unless its ledger has entries. Returns the number of records.
 
     Raises LedgerError, also if another exporter uses the data directory.
     """
@@ -108,7 +107,7 @@ def _read_windows(name: str, accounts: Sequence[Account], ledger: Ledger, watch:
 
 
 def _list_accounts(name: str, demo: DemoProxy, ledger: Ledger, pseudonym: Pseudonym, clock: Clock) -> Sequence[Account]:
-    """Make the accounts known, as the first poll would: the demo's own proxy may not have started yet."""
+    """Register the accounts, as the first poll would: the demo's own proxy may not have started yet."""
     with DemoServer(demo) as server:
         client = connect(
             ProxySettings(name=name, url=server.url, management_key=SecretStr(MANAGEMENT_KEY)), ledger, clock

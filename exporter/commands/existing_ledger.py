@@ -1,15 +1,52 @@
-"""The ledger for a command that reads one: it is never made by asking for it."""
+"""The ledger for a command that reads one. Such a command never creates a ledger."""
 
-from exporter.clock import Clock
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from exporter.clock import Clock, SystemClock
+from exporter.commands.common import exit_codes, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.opening import open_ledger
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.opening import open_ledger, open_pseudonyms
 from exporter.settings.model import Settings
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What a command reads."""
+
+    settings: Settings
+    ledger: Ledger
+    clock: Clock
+
+    @cached_property
+    def pseudonym(self) -> Pseudonym:
+        return open_pseudonyms(self.settings).of
+
+    @cached_property
+    def labels(self) -> Labels:
+        return Labels(self.ledger.dictionary, self.settings.aliases, self.pseudonym)
+
+
+@contextmanager
+def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
+    """The existing ledger while a command lasts, whose errors become exit codes."""
+    with exit_codes():
+        settings, clock = ready_settings(needs_proxy=needs_proxy), SystemClock()
+        ledger = existing_ledger(settings, clock)
+        try:
+            yield Opened(settings, ledger, clock)
+        finally:
+            ledger.close()
+
+
 def existing_ledger(settings: Settings, clock: Clock) -> Ledger:
-    """The ledger, which must be there already. Raises LedgerError."""
+    """The ledger, which must already exist. Raises LedgerError."""
     check_exists(settings)
     return open_ledger(settings, clock)
 

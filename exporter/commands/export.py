@@ -1,18 +1,14 @@
 """``cliproxy-exporter export``: entries or history for other programs."""
 
 import sys
-from datetime import tzinfo
 
 import click
 
-from exporter.clock import SystemClock
-from exporter.commands.common import exit_codes, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
+from exporter.commands.common import moment_option
+from exporter.commands.existing_ledger import opened
 from exporter.commands.export_formats import Span, write_csv, write_jsonl, write_openmetrics
-from exporter.days import moment_ms
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
-from exporter.opening import open_pseudonyms
 
 _END_MS = 2**62
 """After every record, also of a proxy whose clock is ahead."""
@@ -38,28 +34,15 @@ def export(since: str | None, until: str | None, format_: str) -> None:
     Give Prometheus a past: export --format openmetrics > past.om; promtool tsdb create-blocks-from openmetrics past.om
     and move the blocks into Prometheus' data folder.
     """
-    with exit_codes():
-        settings = ready_settings()
-        clock = SystemClock()
-        ledger = existing_ledger(settings, clock)
-        pseudonym = open_pseudonyms(settings).of
+    with opened() as at:
+        settings = at.settings
         span = Span(
-            since_ms=_moment("--since", since, settings.zone) if since else 0,
-            until_ms=_moment("--until", until, settings.zone) if until else _END_MS,
+            since_ms=moment_option("--since", since, settings.zone) if since else 0,
+            until_ms=moment_option("--until", until, settings.zone) if until else _END_MS,
         )
-        with ledger.reading() as connection:
+        with at.ledger.reading() as connection:
             # The names of the same moment as the entries: a running exporter adds to both.
             dictionary = LabelStore(max_label_sets=settings.exporter_max_label_sets)
             dictionary.load(connection)
-            labels = Labels(dictionary, settings.aliases, pseudonym)
+            labels = Labels(dictionary, settings.aliases, at.pseudonym)
             _FORMATS[format_](connection, labels, span, sys.stdout)
-        ledger.close()
-
-
-def _moment(option: str, text: str, zone: tzinfo) -> int:
-    try:
-        return moment_ms(text, zone)
-    except (ValueError, OverflowError) as exc:
-        raise click.BadParameter(
-            f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", param_hint=option
-        ) from exc

@@ -1,7 +1,7 @@
 """The ledger's content for other programs: entries for a spreadsheet, the roll-up for Prometheus.
 
-Entries are read from a connection of their own and written line by line, so an export of millions of them needs no
-memory and disturbs no booking.
+Entries are read over a separate connection and written line by line, so that an export of millions needs little memory
+and does not disturb booking.
 """
 
 import csv
@@ -69,7 +69,7 @@ def write_jsonl(connection: sqlite3.Connection, labels: Labels, span: Span, out:
 
 
 def write_csv(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
-    """A line for each entry, oldest first, with a header. A text that a spreadsheet would run is made harmless."""
+    """A header and a line for each entry, oldest first. A text that a spreadsheet would execute is made harmless."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in _entries(connection, labels, span):
@@ -126,8 +126,8 @@ _EXPORTED: tuple[tuple[Family, str, str], ...] = (
 def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
     """The roll-up as counters over time, for ``promtool tsdb create-blocks-from openmetrics``.
 
-    A sample for each quarter of an hour in which something was used, at its end; before its first use a series is 0.
-    Counters start where the roll-up does, so a later ``--since`` shows the same values.
+    A sample at the end of each quarter of an hour with use; before its first use a series is 0. Counters start where
+    the roll-up does, so a later ``--since`` shows the same values.
     """
     for family, keys, value in _EXPORTED:
         out.write(family.head(openmetrics=True))

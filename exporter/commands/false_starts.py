@@ -3,11 +3,7 @@
 import click
 
 from exporter import formats
-from exporter.clock import SystemClock
-from exporter.commands.common import exit_codes, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
-from exporter.ledger.labels import Labels
-from exporter.opening import open_pseudonyms
+from exporter.commands.existing_ledger import opened
 
 
 @click.command("false-starts", epilog="Example: cliproxy-exporter false-starts")
@@ -16,17 +12,14 @@ def false_starts() -> None:
 
     They are in no total, window or period. FALSE_START_COST_USD says how much is too much.
     """
-    with exit_codes():
-        settings = ready_settings()
-        ledger = existing_ledger(settings, SystemClock())
-        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
-        found = ledger.snapshots.false_starts()
+    with opened() as at:
+        found = at.ledger.snapshots.false_starts()
         for each in found:
+            moment, client = formats.moment(each.at_ms, at.settings.zone), at.labels.client(each.client)
             click.echo(
-                f"{formats.moment(each.at_ms, settings.zone)}  proxy {each.proxy}, client {labels.client(each.client)},"
+                f"{moment}  proxy {each.proxy}, client {client},"
                 f" model {each.model}: {formats.count(each.requests)} requests, {formats.count(each.tokens)} tokens,"
                 f" {formats.usd(each.nano_usd)} if they were all input"
             )
         if not found:
             click.echo("There were no false starts.")
-        ledger.close()

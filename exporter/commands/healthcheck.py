@@ -1,6 +1,6 @@
 """``python -m exporter.commands.healthcheck``: exit code 0 if this container's exporter answers, else a sentence and 1.
 
-The image's HEALTHCHECK: it has no curl, and the port may be another one. It reads the environment alone, because
+The image's HEALTHCHECK, as the image has no curl and the port may differ. It reads only the environment, because
 loading all settings would cost a second of processor time every half minute.
 """
 
@@ -22,7 +22,7 @@ def problem(environ: Mapping[str, str]) -> str:
     elif host == "::":
         host = "::1"
     try:
-        # Not urllib: that would ask the proxy of the environment.
+        # Not urllib, which would use the environment's HTTP proxy.
         status = _status(http.client.HTTPConnection(host, int(port), timeout=_SECONDS))
     except (OSError, ValueError, http.client.HTTPException) as exc:
         if not environ.get("EXPORTER_WEB_CONFIG"):
@@ -36,14 +36,14 @@ def _problem_of(status: int, host: str, port: str | int) -> str:
 
 
 def _problem_over_tls(host: str, port: int) -> str:
-    import ssl  # noqa: PLC0415 - costs as much as all the rest, and few have TLS
+    import ssl  # noqa: PLC0415 - costs as much as all the rest, and few use TLS
 
-    # Whether it lives is asked, not who it is: the certificate is for another name than this one.
+    # The question is whether it is alive, not who it is: the certificate is for another name.
     context = ssl._create_unverified_context()  # noqa: S323
     try:
         status = _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
     except ssl.SSLError as exc:
-        # It asks its visitors for certificates, of which this one has none.
+        # It is alive, and asks for a client certificate.
         return "" if exc.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED" else f"{host}:{port} does not answer: {exc}"
     except (OSError, http.client.HTTPException) as exc:
         return f"{host}:{port} does not answer: {exc}"

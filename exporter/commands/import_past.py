@@ -1,9 +1,7 @@
 """``cliproxy-exporter import``: a past from another program."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -39,15 +37,15 @@ from exporter.settings.model import Settings
     help="keeper, cpamp: the SQLite file of cpa-usage-keeper or CPA-Manager-Plus. cpa-export: the JSON of CPA's"
     " /usage/export. csv: what cliproxy-exporter export --format csv wrote.",
 )
-@click.option("--proxy", help="Name of the proxy that the records are of; needed if several are configured.")
-@click.option("--dry-run", is_flag=True, help="Tell by day what would be added, and write nothing.")
+@click.option("--proxy", help="Name of the proxy that the records belong to; needed if several are configured.")
+@click.option("--dry-run", is_flag=True, help="Print what would be added, by day, and write nothing.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None:
     """Add the requests of a file to the past, each once.
 
-    What the ledger has already counts once, whether this exporter read it or an import brought it. The requests are
-    priced by their time. They count in limits, periods, history and exports, not in the counters, where they would
-    look like today's traffic. Keys and e-mail addresses become hashes.
+    A request that the ledger already has counts once, whether this exporter read it or an import brought it. Requests
+    get the price of their time. They count in limits, periods, history and exports, but not in the counters, where they
+    would look like today's traffic. Keys and e-mail addresses become hashes.
 
     Stop the exporter first; --dry-run may run beside it.
     """
@@ -75,9 +73,9 @@ def _lock(settings: Settings) -> DataDirectoryLock:
         return DataDirectoryLock(settings.exporter_data_dir)
     except LedgerLockedError as exc:
         raise LedgerLockedError(
-            f"An exporter uses the data directory {settings.exporter_data_dir}, and has its sums in memory. Stop it,"
-            " import, and start it again: the proxy keeps its records meanwhile as long as its retention. A --dry-run"
-            " may run beside it."
+            f"An exporter uses the data directory {settings.exporter_data_dir} and has its sums in memory. Stop it,"
+            " import, and start it again: meanwhile the proxy keeps records as long as its retention allows. A"
+            " --dry-run may run beside it."
         ) from exc
 
 
@@ -85,7 +83,7 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
     clock = SystemClock()
     try:
         _check_proxy(settings, ledger, proxy)
-        source = _source(settings, ledger, kind, proxy, file)
+        items, left_out = _source(settings, ledger, kind, proxy, file)
         past = PastImport(
             proxy,
             ledger=ledger,
@@ -94,10 +92,10 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
             zone=settings.zone,
             dry_run=dry_run,
         )
-        findings = past.take(source.read())
+        findings = past.take(items)
     finally:
         ledger.close()
-    for line in [*_told(findings, dry_run=dry_run), *source.left_out()]:
+    for line in [*_told(findings, dry_run=dry_run), *filter(None, [left_out()])]:
         click.echo(line)
     if dry_run:
         click.echo("Nothing was written.")
@@ -106,48 +104,34 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
     if proxy not in ledger.dictionary.proxies or ledger.flow(proxy).last_success_ms is None:
         raise LedgerError(
-            f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that the records find their"
+            f"The exporter has not read the proxy {proxy} yet. Run it until it has, so that records find their"
             " accounts and nothing that the proxy still shows counts twice; then stop it and import."
         )
     if settings.supabase_url is not None and ledger.backlog.stage(proxy) != RESTORED:
         raise LedgerError(
-            f"What Supabase has of the proxy {proxy} has not been taken over yet. Run the exporter until the status"
-            " page says that the history is ok; then stop it and import."
+            f"The ledger has not yet taken over what Supabase has of the proxy {proxy}. Run the exporter until the"
+            " status page says that the history is ok; then stop it and import."
         )
 
 
-class _Source(NamedTuple):
-    """How a file is read, and what is to be told of it afterwards."""
-
-    read: Callable[[], Iterator[Item]]
-    left_out: Callable[[], Iterator[str]] = lambda: iter(())
-
-
-def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path) -> _Source:
+def _source(
+    settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path
+) -> tuple[Iterator[Item], Callable[[], str]]:
+    """What the file holds, and afterwards a sentence on what was left out of it, empty for nothing."""
     pseudonym = open_pseudonyms(settings).of
     if kind == "keeper":
-        return _Source(partial(read_peer, file, keeper(pseudonym)))
+        return read_peer(file, keeper(pseudonym)), str
     if kind == "cpamp":
         keys = [alias.key.get_secret_value() for alias in settings.aliases.clients if alias.key is not None]
-        return _Source(partial(read_peer, file, cpamp(pseudonym, keys)))
+        return read_peer(file, cpamp(pseudonym, keys)), str
     if kind == "cpa-export":
         export = CpaExport(file, pseudonym)
-        return _Source(export.read, partial(_without_details, export))
+        return export.read(), export.left_out
     labels = Labels(ledger.dictionary, settings.aliases, pseudonym)
     with ledger.reading() as connection:
         known = known_labels(connection, ledger.dictionary, labels, ledger.dictionary.proxies[proxy])
     own = OwnCsv(file, proxy, known=known, labels=labels, pseudonym=pseudonym)
-    return _Source(own.read, partial(_of_others, own))
-
-
-def _without_details(export: CpaExport) -> Iterator[str]:
-    if export.without_details:
-        yield f"Only in the totals of the file, without a day; left out: {formats.count(export.without_details)}."
-
-
-def _of_others(own: OwnCsv) -> Iterator[str]:
-    if own.of_others:
-        yield f"Of other proxies, left out (see --proxy): {formats.count(own.of_others)}."
+    return own.read(), own.left_out
 
 
 def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
@@ -160,8 +144,8 @@ def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
     yield f"{added}: {formats.count(findings.new)}. In the ledger already: {formats.count(findings.known)}."
     if findings.deleted:
         yield (
-            "Older than what the ledger keeps (EXPORTER_RETENTION_DAYS), so that nobody can tell whether they have been"
-            f" counted; left out: {formats.count(findings.deleted)}."
+            "Left out, because they are older than the ledger's records (EXPORTER_RETENTION_DAYS) and may already have"
+            f" been counted: {formats.count(findings.deleted)}."
         )
     for reason, records in sorted(findings.rejected.items()):
         yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."

@@ -3,15 +3,11 @@
 import click
 
 from exporter import formats
-from exporter.clock import Clock, SystemClock
-from exporter.commands.common import exit_codes, print_table, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
+from exporter.commands.common import print_table
+from exporter.commands.existing_ledger import opened
 from exporter.errors import ExporterError
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
-from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
-from exporter.opening import open_limits, open_pseudonyms
+from exporter.opening import open_limits
 
 _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})
@@ -30,46 +26,35 @@ def limits(context: click.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    with exit_codes():
-        ledger, board, clock = _open()
+    with opened() as at:
+        board = open_limits(at.settings, at.ledger, at.labels, at.clock)
         board.refresh()
         windows = board.current.nearest_first()
         if windows:
-            now_ms = int(clock.now() * 1000)
-            several = len(ledger.dictionary.proxies) > 1
+            now_ms = int(at.clock.now() * 1000)
+            several = len(at.ledger.dictionary.proxies) > 1
             rows = [_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows]
             print_table(_HEAD, rows, right=_RIGHT)
         else:
             click.echo(
-                "There is no limit yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
-                " table rate_limit_configs in Supabase names one."
+                "There are no limits yet: no provider has reported a window, and neither EXPORTER_LIMITS_FILE nor the"
+                " table rate_limit_configs in Supabase has any."
             )
         for id_ in board.current.unmatched:
-            click.echo(f"note: nothing that was used so far counts against the limit {id_}.", err=True)
-        ledger.close()
+            click.echo(f"note: no usage so far counts against the limit {id_}.", err=True)
 
 
 @limits.command(epilog="Example: cliproxy-exporter limits reset claude-day")
 @click.argument("id_", metavar="ID")
 def reset(id_: str) -> None:
-    """Let the window of the limit ID start now. A running exporter follows within seconds."""
-    with exit_codes():
-        ledger, board, _ = _open()
-        if board.reset(id_) is None:
+    """Start the window of the limit ID now. A running exporter follows within seconds."""
+    with opened() as at:
+        if open_limits(at.settings, at.ledger, at.labels, at.clock).reset(id_) is None:
             raise UnknownLimitError(
-                f"There is no limit {id_!r}: EXPORTER_LIMITS_FILE, or the table rate_limit_configs in Supabase, lists"
-                " their ids."
+                f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
+                " in Supabase."
             )
         click.echo(f"The limit {id_} starts now.")
-        ledger.close()
-
-
-def _open() -> tuple[Ledger, LimitBoard, Clock]:
-    settings = ready_settings()
-    clock = SystemClock()
-    ledger = existing_ledger(settings, clock)
-    labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
-    return ledger, open_limits(settings, ledger, labels, clock), clock
 
 
 def _cells(row: LimitRow) -> tuple[str, ...]:

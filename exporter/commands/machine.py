@@ -1,13 +1,12 @@
-"""What the machine tells where the settings do not: the data directory, exporters that run, and the time zone.
+"""Defaults from the machine: the data directory, the running exporters, and the time zone.
 
-An exporter that runs says so in a file, and its lock says whether that still holds. So a command finds the ledger of
-the running exporter from any folder, and a second exporter meets the lock of the first: it does not begin a ledger of
-its own elsewhere and take records of the same queue.
+A running exporter announces itself in a file, and its lock shows whether that is still true. So a command finds the
+running exporter's ledger from any folder, and a second exporter meets the first one's lock, instead of starting another
+ledger elsewhere and taking records from the same queue.
 """
 
 import os
 import sys
-import zoneinfo
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.settings.problems import Problem
+from exporter.settings.validators import is_zone
 
 _SETTING = "EXPORTER_DATA_DIR"
 _DEMO = "demo"
@@ -23,7 +23,7 @@ _LOCALTIME, _TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """Where the data is without ``EXPORTER_DATA_DIR``, and what is to be said of it; ``is_doubtful``: as a warning."""
+    """Where the data is without ``EXPORTER_DATA_DIR``, and a note for the user; ``is_doubtful`` makes it a warning."""
 
     path: Path
     note: Problem | None = None
@@ -31,7 +31,7 @@ class DataDirectory:
 
 
 def user_data_dir(environ: Mapping[str, str]) -> Path | None:
-    """This user's directory for the exporter, None for one without a home."""
+    """The user's directory for the exporter, None for a user without a home."""
     given = Path(environ.get("XDG_DATA_HOME", ""))
     if given.is_absolute():
         return given / "cliproxy-exporter"
@@ -44,9 +44,9 @@ def user_data_dir(environ: Mapping[str, str]) -> Path | None:
 
 
 def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False) -> DataDirectory:
-    """The running exporter's directory, else ``data`` below ``cwd`` if it holds a ledger, else this user's.
+    """The running exporter's directory, else ``data`` below ``cwd`` if it holds a ledger, else the user's.
 
-    A demo that runs alone counts as running, unless this command ``starts`` an exporter itself.
+    A running demo counts if it is alone and this command does not start an exporter (``starts``).
     """
     old = cwd / "data"
     user = user_data_dir(environ) or old
@@ -55,25 +55,27 @@ def find_data_dir(environ: Mapping[str, str], *, cwd: Path, starts: bool = False
     if not found and not starts:
         found = [path for path, _ in running]
     if len(found) == 1:
-        return DataDirectory(found[0], _note(f"The data directory of the running exporter is used: {found[0]}."))
+        return DataDirectory(found[0], _note(f"The running exporter's data directory is used: {found[0]}."))
     path = old if any((old / name).exists() for name in (FILE_NAME, f"{_DEMO}/{FILE_NAME}")) else user
     if found:
         others = ", ".join(map(str, sorted(found)))
-        return DataDirectory(path, _note(f"Several exporters run, with {others}; {path} is used."), is_doubtful=True)
+        return DataDirectory(
+            path, _note(f"Several exporters are running, with {others}; {path} is used."), is_doubtful=True
+        )
     if path == old != user:
-        return DataDirectory(path, _note(f"The ledger in {path} goes on. Without it {user} would be used."))
+        return DataDirectory(path, _note(f"The ledger in {path} is used; without it, {user} would be."))
     return DataDirectory(path)
 
 
 def _note(why: str) -> Problem:
-    return Problem(setting=_SETTING, place="not set", why=why, fix="Set it to say which one is meant.")
+    return Problem(setting=_SETTING, place="not set", why=why, fix="Set it to choose one.")
 
 
 @contextmanager
 def announced(environ: Mapping[str, str], data_dir: Path, *, is_demo: bool) -> Iterator[None]:
-    """While this lasts, commands of this user find the data directory, whose lock this process has."""
+    """In this context, the user's commands find the data directory, whose lock this process holds."""
     user, file = user_data_dir(environ), None
-    with suppress(OSError):  # a service that may not write there: its commands are told the directory
+    with suppress(OSError):  # a service may lack the right; its commands are given the directory
         folder = (user or data_dir) / "running"
         _running(folder.parent)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ def announced(environ: Mapping[str, str], data_dir: Path, *, is_demo: bool) -> I
 
 
 def _running(user: Path) -> list[tuple[Path, str]]:
-    """The data directories of exporters that run, each with what it is. What a killed one left behind is deleted."""
+    """The data directories of running exporters, each with its kind. Files of killed ones are deleted."""
     found = []
     with suppress(OSError):
         for file in sorted((user / "running").iterdir()):
@@ -101,18 +103,10 @@ def _running(user: Path) -> list[tuple[Path, str]]:
 
 
 def machine_zone(environ: Mapping[str, str], *, localtime: Path = _LOCALTIME, timezone: Path = _TIMEZONE) -> str | None:
-    """The IANA name of the machine's time zone, None if it has none that has a name."""
+    """The IANA name of the machine's time zone, None if it has no name."""
     names = [environ.get("TZ", "").removeprefix(":")]
     with suppress(OSError):
         names.append(os.path.realpath(localtime, strict=True).rpartition("zoneinfo/")[2])
     with suppress(OSError, UnicodeDecodeError):
         names.append(timezone.read_text(encoding="utf-8").strip())
-    return next(filter(_is_zone, names), None)
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return bool(name)
+    return next(filter(is_zone, names), None)

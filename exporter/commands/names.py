@@ -1,4 +1,4 @@
-"""``cliproxy-exporter names``: whose each label is, told on the terminal alone, and a list of aliases to begin with."""
+"""``cliproxy-exporter names``: prints whose each label is, on the terminal only, and suggests aliases."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -9,20 +9,18 @@ from pathlib import Path
 import click
 
 from exporter import formats
-from exporter.clock import Clock, SystemClock
-from exporter.commands.alias_skeleton import Suggestion, printable, write_suggestions
-from exporter.commands.common import FAILED, exit_codes, print_table, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
-from exporter.errors import ProxyError, SettingsError
+from exporter.commands.alias_skeleton import Suggestion, write_suggestions
+from exporter.commands.common import FAILED, print_table
+from exporter.commands.existing_ledger import Opened, opened
+from exporter.errors import ProxyError
 from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, Credential
 from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.normalize.credentials import Account
-from exporter.opening import connect, open_pseudonyms
+from exporter.opening import connect
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
-from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
@@ -34,9 +32,9 @@ _SHOWN_OF_A_KEY = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Named:
-    """A credential or client: the label that is shown, what it is called, and how an alias names it (field and value).
+    """A credential or client. ``handle`` is the field and value by which an alias would identify it.
 
-    ``handle`` is None if an alias is there already, or nothing tells for whom one would be.
+    It is None if there is an alias already, or nothing identifies the owner.
     """
 
     proxy: str
@@ -54,8 +52,8 @@ class _Named:
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Add an alias for each that has none to this YAML file, for you to edit; what is in it stays. EXPORTER_CONFIG"
-    " has to name the file.",
+    help="Add an alias for each that has none to this YAML file, for you to edit; its content stays. EXPORTER_CONFIG"
+    " must name the file.",
 )
 def names(file: Path | None) -> None:
     """Print each account and client with its label, and whose it is. The exporter may be running.
@@ -63,19 +61,13 @@ def names(file: Path | None) -> None:
     E-mail addresses, file names and the last four characters of keys are read from the proxy now, printed here, and
     kept nowhere. Last use is to a quarter of an hour.
     """
-    with exit_codes():
-        settings = ready_settings()
-        if not settings.proxies:
-            raise SettingsError(no_proxy_sentence())
-        clock = SystemClock()
-        ledger = existing_ledger(settings, clock)
-        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
-        book = _Book(ledger, labels)
+    with opened(needs_proxy=True) as at:
+        settings, book = at.settings, _Book(at.ledger, at.labels)
         works = True
         credentials: list[_Named] = []
         asked: list[Names] = []
         for proxy in settings.proxies:
-            found, problems = _ask(proxy, settings, ledger, clock)
+            found, problems = _ask(proxy, at)
             for problem in problems:
                 click.echo(f"problem: {problem}", err=True)
             works &= not problems
@@ -83,18 +75,17 @@ def names(file: Path | None) -> None:
             credentials += book.credentials(proxy.name, found)
         clients = book.clients(asked)
         _print(credentials, clients, zone=settings.zone, names_proxy=len(settings.proxies) > 1)
-        ledger.close()
         if file is not None:
             _write(file, settings, credentials, clients)
         if not works:
             raise SystemExit(FAILED)
 
 
-def _ask(proxy: ProxySettings, settings: Settings, ledger: Ledger, clock: Clock) -> tuple[Names, list[str]]:
-    client = connect(proxy, ledger, clock)
+def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
+    client = connect(proxy, at.ledger, at.clock)
     try:
         paths = detect(client).paths
-        found = fetch_names(client, paths, open_pseudonyms(settings).of, now_ms=int(clock.now() * 1000))
+        found = fetch_names(client, paths, at.pseudonym, now_ms=int(at.clock.now() * 1000))
     except ProxyError as exc:
         return Names(), [str(exc)]
     finally:
@@ -103,7 +94,7 @@ def _ask(proxy: ProxySettings, settings: Settings, ledger: Ledger, clock: Clock)
 
 
 class _Book:
-    """Puts together what a proxy calls its credentials and clients, and what the ledger knows of them."""
+    """Combines a proxy's names for its credentials and clients with what the ledger knows about them."""
 
     def __init__(self, ledger: Ledger, labels: Labels) -> None:
         self._dictionary = ledger.dictionary
@@ -118,7 +109,7 @@ class _Book:
                 self._clients[client] = max(self._clients[client], bucket * BUCKET_MS)
 
     def credentials(self, proxy: str, names: Names) -> list[_Named]:
-        """The credentials of a proxy: those that it lists, then those that it lists no more."""
+        """The credentials of a proxy: the listed ones, then those that it no longer lists."""
         proxy_id = self._dictionary.proxies[proxy]
         found: list[_Named] = []
         met: set[int] = set()
@@ -126,11 +117,11 @@ class _Book:
         for account in names.accounts:
             known = self._known(proxy_id, account)
             if known is not None and known.id in met:
-                continue  # another login of the account, or a key that is listed twice
+                continue  # another login of the account, or a key listed twice
             met |= {known.id} if known is not None else set()
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
             handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
-            if not handle[1] or not handle[1].isprintable():  # else no setting could hold it
+            if not handle[1] or not handle[1].isprintable():  # no setting could hold it
                 handle = (LABEL, known.masked if known is not None else "")
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
@@ -172,7 +163,7 @@ class _Book:
         return next((each for way in ways if (each := self._dictionary.find_credential(proxy_id, *way))), None)
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
-        """All clients: those whose keys the proxies list, then the others that were met."""
+        """All clients: those whose keys the proxies list, then the others in the ledger."""
         dictionary, found = self._dictionary, list[_Named]()
         raw = {pseudonym: names.raw[pseudonym] for names in asked for pseudonym in names.clients}
         listed = {pseudonym: dictionary.client_with(pseudonym) for pseudonym in raw}
@@ -198,7 +189,7 @@ class _Book:
 
 
 def _end_of(key: str) -> str:
-    """Of a short key nothing: four characters would be most of it."""
+    """The last characters of a key; none of a short one, as four would be most of it."""
     shown = key[-_SHOWN_OF_A_KEY:] if len(key) >= 4 * _SHOWN_OF_A_KEY else ""
     return f"key …{shown}"
 
@@ -206,7 +197,7 @@ def _end_of(key: str) -> str:
 def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tzinfo, names_proxy: bool) -> None:
     def cells(each: _Named) -> list[str]:
         last = formats.moment(each.last_ms, zone) if each.last_ms is not None else "never"
-        return [formats.cut(printable(text)) for text in (each.label, each.name, each.provider, last)]
+        return [formats.cut(text) for text in (each.label, each.name, each.provider, last)]
 
     head = ["account", "name", "provider", "last use"]
     if names_proxy:
@@ -221,7 +212,7 @@ def _write(file: Path, settings: Settings, credentials: Sequence[_Named], client
     def suggestions(some: Iterable[_Named]) -> Collection[Suggestion]:
         found: dict[tuple[str, str], Suggestion] = {}
         for each in some:
-            if each.handle is not None:  # one alias is for an account at all proxies
+            if each.handle is not None:  # one alias names an account at all proxies
                 suggestion = Suggestion(*each.handle, each.suggested, about=f"{each.label}, {each.name}")
                 found.setdefault(each.handle, suggestion)
         return found.values()
@@ -229,7 +220,7 @@ def _write(file: Path, settings: Settings, credentials: Sequence[_Named], client
     written = write_suggestions(file, clients=suggestions(clients), credentials=suggestions(credentials))
     click.echo()
     if not written:
-        click.echo(f"All of them have an alias: {file} stays as it is.")
+        click.echo(f"All of them have an alias, so {file} is unchanged.")
         return
     click.echo(f"Added {written} {'alias' if written == 1 else 'aliases'} to {file}: edit them as you like.")
     if settings.exporter_config is not None and settings.exporter_config.resolve() == file.resolve():

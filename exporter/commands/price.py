@@ -1,14 +1,14 @@
-"""``cliproxy-exporter price``: what a model costs, where that is from, and what a request comes to."""
+"""``cliproxy-exporter price``: what a model costs, where the price is from, and the cost of a request."""
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import datetime
 from decimal import Decimal
 
 import click
 
 from exporter.clock import SystemClock
-from exporter.commands.common import FAILED, exit_codes, ready_settings
+from exporter.commands.common import FAILED, exit_codes, moment_option, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
@@ -69,7 +69,7 @@ def price(
     tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
-        at_ms = _moment(at, settings.zone) if at else int(SystemClock().now() * 1000)
+        at_ms = moment_option("--at", at, settings.zone) if at else int(SystemClock().now() * 1000)
         found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier
@@ -89,7 +89,7 @@ def price(
 
 
 class _StoredOnly:
-    """The feed's prices as the ledger has them; the ledger is not written and may be in use."""
+    """The feed's prices from the ledger, which is only read and may be in use."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.exporter_data_dir / FILE_NAME
@@ -98,7 +98,7 @@ class _StoredOnly:
         try:
             return read_price_feed(self._path)
         except LedgerError as exc:
-            click.echo(f"The prices of the daily list are left out: {exc}", err=True)
+            click.echo(f"The prices of the daily list are not used: {exc}", err=True)
             return StoredFeed()
 
     def save(self, new: object, *, fetched_ms: int) -> None:  # noqa: ARG002 - the protocol's
@@ -112,16 +112,6 @@ def _pricer(settings: Settings) -> Pricer:
         store=_StoredOnly(settings),
         clock=SystemClock(),
     ).pricer
-
-
-def _moment(text: str, zone: tzinfo) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise click.BadParameter(
-            f"{text!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", param_hint="--at"
-        ) from exc
-    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp() * 1000)
 
 
 def _about(found: Price, provider: str, model: str, *, moment: datetime) -> Iterator[str]:
@@ -174,7 +164,7 @@ def _dollars(amount: int, places: int) -> str:
 def _problem(found: Price, tariff: Tariff | None, provider: str, model: str, service_tier: str) -> str:
     if found.matched_by is MatchedBy.DEFAULT:
         reason = models_without_price().get((provider.strip().lower(), model.strip().lower()))
-        why = f" It was looked for: {reason}." if reason else ""
+        why = f" A search found none: {reason}." if reason else ""
         return (
             f"No list has a price for {model}, so it is charged at the default price, which is a guess.{why}"
             " If you know its price, put it into the file that EXPORTER_PRICES_FILE names."

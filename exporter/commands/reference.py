@@ -1,4 +1,4 @@
-"""``python -m exporter.commands.reference DIR``: writes the pages and tables that are made from the code."""
+"""``python -m exporter.commands.reference DIR``: writes the tables of the pages that are made from the code."""
 
 import re
 import sys
@@ -12,29 +12,13 @@ from exporter.proxy_status import STATES
 from exporter.settings.reference import env_example, settings_markdown
 
 
-def metrics_markdown() -> str:
-    """The page about the metrics."""
-    lines = [
-        "# Metrics",
-        "",
-        "Made from the code by `make docs`. Names and labels are a contract: a change is listed in the changelog.",
-        "",
-        "`credential` and `client` are aliases from the configuration, or masked labels that never change. What is not"
-        " known is absent, not 0. A counter that is new is shown to Prometheus as 0 for a minute or until each of"
-        " several servers has seen it, so that `increase()` sees its first rise; a browser or a script always sees its"
-        " value. `process_*` and `python_info` are those of prometheus_client.",
-        "",
-        "| metric | type | labels | meaning |",
-        "| --- | --- | --- | --- |",
-        *map(_row, FAMILIES),
-        "",
-    ]
-    return "\n".join(lines)
+def _metrics_markdown(page: str) -> str:
+    return _with_table(page, ("metric", "type", "labels", "meaning"), map(_row, FAMILIES))
 
 
-def _row(family: Family) -> str:
+def _row(family: Family) -> tuple[str, ...]:
     labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
-    return f"| `{family.sample_name}` | {family.kind} | {labels} | {family.help.replace('|', chr(92) + '|')} |"
+    return f"`{family.sample_name}`", family.kind, labels, family.help.replace("|", r"\|")
 
 
 def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
@@ -60,16 +44,18 @@ def _supabase_markdown(page: str) -> str:
     return _with_table(page, ("reason", "what it is", "what to do"), reasons)
 
 
+_PAGES = {
+    "docs/metrics.md": _metrics_markdown,
+    "docs/proxies.md": _proxies_markdown,
+    "docs/settings.md": settings_markdown,
+    "docs/supabase.md": _supabase_markdown,
+    ".env.example": env_example,
+}
+
+
 def pages(root: Path) -> dict[Path, str]:
-    """File → content, below the repository's ``root``. Of pages written by hand only the tables of states change."""
-    proxies, supabase = root / "docs" / "proxies.md", root / "docs" / "supabase.md"
-    return {
-        proxies: _proxies_markdown(proxies.read_text(encoding="utf-8")),
-        supabase: _supabase_markdown(supabase.read_text(encoding="utf-8")),
-        root / "docs" / "metrics.md": metrics_markdown(),
-        root / "docs" / "settings.md": settings_markdown(),
-        root / ".env.example": env_example(),
-    }
+    """File → content, below the repository's ``root``. What stands between the tables is written by hand."""
+    return {root / name: make((root / name).read_text(encoding="utf-8")) for name, make in _PAGES.items()}
 
 
 def main(arguments: list[str]) -> None:

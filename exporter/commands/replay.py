@@ -17,8 +17,8 @@ from exporter.settings.model import Settings
 def replay(reason: str | None) -> None:
     """Run kept rejected records through this version's code, after an upgrade for example.
 
-    Each is booked exactly once, or rejected again. A running exporter books them at its next poll. They are of the
-    past: they count in periods, history and exports, not in the counters, where they would look like today's traffic.
+    Each is booked exactly once, or rejected again. A running exporter books them at its next poll. They count in
+    periods, history and exports, but not in the counters, where they would look like today's traffic.
     """
     with exit_codes():
         settings = ready_settings()

@@ -6,11 +6,8 @@ from collections.abc import Callable
 import click
 
 from exporter import formats
-from exporter.clock import SystemClock
-from exporter.commands.common import exit_codes, print_table, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
-from exporter.ledger.labels import Labels
-from exporter.opening import open_pseudonyms
+from exporter.commands.common import print_table
+from exporter.commands.existing_ledger import opened
 from exporter.records import Billing
 from exporter.usage.question import BY, NAMES, Questions
 from exporter.usage.ranges import PRESETS, QuestionError
@@ -40,19 +37,13 @@ def report(
 
     The figures are those of the page /usage. What API keys cost and what accounts with a login are worth stay apart.
     """
-    with exit_codes():
-        settings = ready_settings()
-        clock = SystemClock()
-        ledger = existing_ledger(settings, clock)
-        labels = Labels(ledger.dictionary, settings.aliases, open_pseudonyms(settings).of)
-        reports = Reports(Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone))
+    with opened() as at:
+        reports = Reports(Questions(ledger=at.ledger, labels=at.labels, clock=at.clock, zone=at.settings.zone))
         given = {"by": by, "range": range_, "since": since, "until": until, **names}
         try:
             answer = reports.answer({name: value for name, value in given.items() if value})
         except QuestionError as exc:
             raise click.UsageError(str(exc)) from exc
-        finally:
-            ledger.close()
         _WRITERS[format_](answer)
 
 

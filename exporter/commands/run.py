@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -12,11 +13,10 @@ from exporter import formats
 from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
-from exporter.errors import ExporterError, SettingsError
+from exporter.errors import ExporterError
 from exporter.jobs.memory import use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
 from exporter.settings.flags import setting_flags
-from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.simulator import versions
@@ -34,14 +34,12 @@ def run(or_demo: bool = False) -> None:
     SIGHUP reads the files of aliases, limits and prices again. If the terminal was closed, it ends the exporter.
     """
     with exit_codes():
-        settings = ready_settings(starts=True)
-        if not settings.proxies and or_demo:
+        settings = ready_settings(starts=True, needs_proxy=not or_demo)
+        if settings.proxies:
+            _run_exporter(settings)
+        else:
             click.echo("No proxy is configured, so the bundled demo proxy runs: all figures are invented.")
             _run_demo(settings)
-            return
-        if not settings.proxies:
-            raise SettingsError(no_proxy_sentence())
-        _run_exporter(settings)
 
 
 def _version(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -66,36 +64,31 @@ def _version(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option(
     "--history-hours",
     type=click.FloatRange(min=0),
-    help="Hours that a proxy without a queue (up to 6.9) already ran.  [default: 6]",
+    help="Hours that a proxy without a queue (up to 6.9) has already been running.  [default: 6]",
 )
 @click.option(
     "--upgrade-after",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Become another version after so many seconds.",
+    help="Become another version after this many seconds.",
 )
 @click.option(
     "--upgrade-to",
     default=versions.DEFAULT,
     show_default=True,
     callback=_version,
-    help="Which version then, newer or older.",
+    help="The version that it becomes, newer or older.",
 )
-@click.option(
-    "--proxy-url", help="Read a simulated proxy that runs already (`python -m exporter.simulator`), play none."
-)
+@click.option("--proxy-url", help="Read a simulated proxy that is already running (`python -m exporter.simulator`).")
 @click.pass_context
 def demo(
     context: click.Context,
+    /,
     *,
-    rate: float,
-    seed: int | None,
-    proxy_port: int,
     proxy_version: str,
     history_hours: float | None,
-    upgrade_after: float | None,
-    upgrade_to: str,
     proxy_url: str | None,
+    **play: Any,
 ) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
@@ -107,24 +100,16 @@ def demo(
         raise click.BadOptionUsage("--history-hours", f"--history-hours: {text}")
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if proxy_url and given != ["proxy_url"]:
-        text = "what that proxy plays is told to it, so this goes without other options."
+        text = "takes no other options: that proxy has its own."
         raise click.BadOptionUsage("--proxy-url", f"--proxy-url: {text}")
     with exit_codes():
+        which = "reads a simulated proxy" if proxy_url else "is the bundled demo proxy"
+        click.echo(f"This {which}: all figures are invented.")
+        settings = ready_settings(for_demo=True, starts=True)
         if proxy_url:
-            click.echo("This reads a simulated proxy: all figures are invented.")
-            _run_demo_exporter(ready_settings(for_demo=True, starts=True), proxy_url)
-            return
-        click.echo("This is the bundled demo proxy: all figures are invented.")
-        _run_demo(
-            ready_settings(for_demo=True, starts=True),
-            rate=rate,
-            seed=seed,
-            proxy_port=proxy_port,
-            version=proxy_version,
-            history_hours=history_hours,
-            upgrade_after=upgrade_after,
-            upgrade_to=upgrade_to,
-        )
+            _run_demo_exporter(settings, proxy_url)
+        else:
+            _run_demo(settings, version=proxy_version, history_hours=history_hours, **play)
 
 
 def _run_demo(
@@ -138,7 +123,7 @@ def _run_demo(
     upgrade_after: float | None = None,
     upgrade_to: str = versions.DEFAULT,
 ) -> None:
-    # Imported here: the demo brings a web server of its own, which the exporter does not need.
+    # Imported here: the demo has a web server of its own, which the exporter does not need.
     from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
     from exporter.simulator.proxy import DemoProxy  # noqa: PLC0415
     from exporter.simulator.server import DemoServer  # noqa: PLC0415
@@ -151,7 +136,7 @@ def _run_demo(
         server = DemoServer(proxy, port=proxy_port)
     except OSError as exc:
         raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
-    # A new seed at each start: the same records again would be what no proxy sends.
+    # A new seed at each start: no proxy sends the same records again.
     traffic = LiveTraffic(
         proxy,
         rate=rate,
@@ -161,7 +146,7 @@ def _run_demo(
 
     def upgrade() -> None:
         proxy.upgrade(upgrade_to)
-        click.echo(f"Now the demo proxy is {upgrade_to}.")
+        click.echo(f"The demo proxy is now {upgrade_to}.")
 
     upgrading = threading.Timer(upgrade_after or 0, upgrade)
     server.start()
@@ -177,7 +162,7 @@ def _run_demo(
 
 
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
-    """Run the exporter with the simulated proxy at this URL and no other, and without Supabase."""
+    """Run the exporter with only the simulated proxy at this URL, and without Supabase."""
     from exporter.commands.demo_past import DAYS, book_demo_past  # noqa: PLC0415
     from exporter.simulator.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
     from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
@@ -200,7 +185,7 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
 
 
 def _terminals() -> list[int]:
-    """Those of standard input, output and error that are a terminal which has not been closed."""
+    """Which of standard input, output and error are a terminal that has not been closed."""
     return [number for number in _STANDARD if os.isatty(number)]
 
 
@@ -224,7 +209,7 @@ def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     def hang_up(*_: object) -> None:
         if terminals and not _terminals():
             for number in terminals:
-                os.dup2(os.open(os.devnull, os.O_RDWR), number)  # what is still said must not fail
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)  # later output must not fail
             begin_stop()
         else:
             threading.Thread(target=exporter.reload, name="reload", daemon=True).start()

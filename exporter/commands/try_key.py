@@ -1,4 +1,4 @@
-"""``cliproxy-exporter try-key``: one try of a refused management key, now."""
+"""``cliproxy-exporter try-key``: tries a refused management key once, now."""
 
 import click
 
@@ -7,29 +7,24 @@ from exporter.commands.common import FAILED, exit_codes, ready_settings
 from exporter.commands.existing_ledger import existing_ledger
 from exporter.errors import ProxyError, SettingsError
 from exporter.opening import connect
-from exporter.settings.load import no_proxy_sentence
-from exporter.settings.problems import nearest
+from exporter.settings.problems import did_you_mean
 from exporter.sources.detect import detect
 
 
 @click.command("try-key", epilog="Example: cliproxy-exporter try-key default")
 @click.argument("proxy", required=False)
 def try_key(proxy: str | None) -> None:
-    """Try a refused management key once, now, after it was mended at CPA's side. PROXY is its name; else all.
+    """Try a refused management key once, now, after it was corrected in CPA. PROXY is its name; else all.
 
     The try counts like the exporter's own: never more than three within 150 minutes, because five failed logins ban
-    this address. If CPA takes the key, a running exporter goes on by itself. A new key needs no such try: set it, and
-    restart the exporter.
+    this address. If CPA accepts the key, a running exporter continues by itself. A new key needs no such try: set it,
+    and restart the exporter.
     """
     with exit_codes():
-        settings = ready_settings()
-        if not settings.proxies:
-            raise SettingsError(no_proxy_sentence())
+        settings, clock = ready_settings(needs_proxy=True), SystemClock()
         names = [each.name for each in settings.proxies]
         if proxy is not None and proxy not in names:
-            guess = nearest(proxy, names)
-            raise SettingsError(f"No proxy is named {proxy!r}.{f' Did you mean {guess}?' if guess else ''}")
-        clock = SystemClock()
+            raise SettingsError(f"No proxy is named {proxy!r}. {did_you_mean(proxy, names)}".rstrip())
         ledger = existing_ledger(settings, clock)
         failed = False
         for each in settings.proxies:
@@ -38,7 +33,7 @@ def try_key(proxy: str | None) -> None:
             client = connect(each, ledger, clock)
             try:
                 if client.refusal is None:
-                    click.echo(f"proxy {each.name}: its key is not refused, so there is nothing to try.")
+                    click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
                     continue
                 client.ask()
                 detect(client)
@@ -46,7 +41,7 @@ def try_key(proxy: str | None) -> None:
                 click.echo(f"problem: {exc}")
                 failed = True
             else:
-                click.echo(f"proxy {each.name}: the key is accepted. A running exporter goes on with its next poll.")
+                click.echo(f"proxy {each.name}: the key is accepted. A running exporter continues with its next poll.")
             finally:
                 client.close()
         ledger.close()

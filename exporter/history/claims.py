@@ -1,8 +1,8 @@
 """The claim of a proxy's name in a project: two exporters must not write under one name.
 
-A name belongs to the ledger that claimed it first, until it is given back. There is one exception, so that a lost data
-directory can be replaced without a hand: a ledger that was made after the other's last heartbeat, and reads the same
-proxy, takes the name over.
+A name belongs to the ledger that claimed it first, until that gives it back. There is one exception, so that a lost
+data directory can be replaced without manual work: a ledger that was created after the owner's last heartbeat and reads
+the same proxy takes over the name.
 """
 
 import hashlib
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.client import Remote, Row, expect_object
+from exporter.history.client import Remote, Row, expect
 from exporter.ledger.ledger import Ledger
 from exporter.settings.model import Settings
 
 STALE_SECONDS = 900
-"""After this time without a sign of the exporter that has the claim, its successor may have it."""
+"""After this time without a heartbeat from the owner, its successor may claim the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseOwner:
-    """Who claims: the id of the ledger, and when that was made, in ms (None: long ago)."""
+    """Who claims: the ledger's id, and when it was created, in ms (None: long ago)."""
 
     owner: str
     made_ms: int | None
 
 
 def owner_of(ledger: Ledger) -> str:
-    """The id under which the exporter with this ledger claims proxies: random, and as lasting as the ledger is."""
+    """The id under which the exporter with this ledger claims proxies: random, and it lasts as long as the ledger."""
     return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
 
 
@@ -37,50 +37,50 @@ def lease_owner_of(ledger: Ledger) -> LeaseOwner:
 
 
 def proxy_fingerprint(management_key: str, *, project_key: str) -> str:
-    """What tells in a project that two exporters read the same proxy: they have the same management key.
+    """A sign by which a project knows that two exporters read the same proxy: they have the same management key.
 
-    The secret key of the project goes into it, which is nowhere in there, so that nobody who reads the project's tables
-    can try management keys out.
+    It is keyed with the project's secret key, which is in none of its tables, so that a reader of the tables cannot
+    guess management keys.
     """
     secret = hashlib.blake2b(project_key.encode()).digest()
     return hashlib.blake2b(management_key.encode(), key=secret, digest_size=16).hexdigest()
 
 
 def claim(remote: Remote, proxy: str, lease_owner: LeaseOwner, *, sign: str | None, is_first: bool) -> date | None:
-    """Claim the name ``proxy``; the day before which its records have been deleted, None if none have been.
+    """Claim the name ``proxy``. Returns the day before which its records have been deleted, None if none have been.
 
     Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
 
-    ``sign`` is that of the proxy, empty if it has no management key, None if it is not in the settings. Of one that is
-    not, only a name that nobody else has had is claimed.
-    ``is_first``: this ledger never had the claim, so it may be the successor of one that was lost.
+    ``sign`` is the proxy's, empty if it has no management key, None if the proxy is not in the settings; then the name
+    is only claimed if nobody else has had it.
+    ``is_first``: this ledger has never had the claim, so it may succeed one that was lost.
     """
     asked = {"p_proxy": proxy, "p_owner": lease_owner.owner, "p_own_only": sign is None, "p_sign": sign or None}
-    answer = expect_object(remote.call("exporter_claim", **asked))
+    answer = expect(dict, remote.call("exporter_claim", **asked))
     if answer["claimed"]:
         return _deleted_before(answer)
     seen_at = datetime.fromisoformat(str(answer["seen_at"]))
     is_successor = is_first and may_succeed(lease_owner, sign, seen_at=seen_at, seen_sign=answer["sign"])
     if is_successor:
-        answer = expect_object(remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
+        answer = expect(dict, remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
         if answer["claimed"]:
             return _deleted_before(answer)
     raise name_taken(proxy, seen_at, is_successor=is_successor)
 
 
 def may_succeed(lease_owner: LeaseOwner, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
-    """Whether ``lease_owner``, with this sign of its proxy, may succeed the ledger that was last seen with that sign.
+    """Whether ``lease_owner``, whose proxy has ``sign``, may succeed the ledger that was last seen with ``seen_sign``.
 
-    Two clocks are compared, ours and the database's, which may differ by as long as the other has to be silent anyway.
+    Our clock and the database's may differ by as much as the time for which the owner must be silent.
     """
     is_younger = lease_owner.made_ms is not None and lease_owner.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
     return is_younger and bool(sign) and sign == seen_sign
 
 
 def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:
-    """What to tell whoever cannot have the name ``proxy``, which another exporter used last at ``seen_at``."""
+    """The error for a name ``proxy`` that another exporter last used at ``seen_at``."""
     lost = (
-        f"it goes on by itself {STALE_SECONDS // 60} minutes after that."
+        f"it continues by itself {STALE_SECONDS // 60} minutes after that."
         if is_successor
         else "give the name back: docs/supabase.md#several-exporters."
     )
@@ -103,7 +103,7 @@ def _deleted_before(answer: Row) -> date | None:
 
 
 def proxy_signs(settings: Settings) -> dict[str, str]:
-    """By name, what tells in the Supabase project of these settings who reads the same proxy; empty without a key."""
+    """The fingerprint of each proxy of the settings, by name, for their Supabase project; empty without a key."""
     key = settings.supabase_secret_key
     if key is None:
         return {}

@@ -1,7 +1,7 @@
-"""The Supabase project: calls through the ``supabase`` client, and what can go wrong with them in plain words.
+"""The Supabase project: calls through the ``supabase`` client, and plain words for what can go wrong with them.
 
-The client is imported with the first call, because it costs 40 MB and a fifth of a second, which nobody shall pay who
-has no history. Nothing is tried again in here: whoever calls knows whether and when.
+The client is imported with the first call: it costs 40 MB and a fifth of a second, which an exporter without a history
+should not pay. Nothing is retried here; callers know whether and when.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ Row = dict[str, Any]
 _T = TypeVar("_T")
 
 PAGE_ROWS = 1000
-"""Rows that one answer has at most: what a hosted project allows."""
+"""Most rows in one answer: what a hosted project allows."""
 
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 20.0
-"""A hosted project gives up after 8 s; the rest is for the way and for a body of a thousand records."""
+"""A hosted project gives up after 8 s; the rest is for the network and for a body of a thousand records."""
 _WHOLE_SECONDS = 60.0
-"""A call in all: an answer may drip."""
+"""A whole call: an answer may trickle in."""
 
 MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
-"""What to do about a project that lacks something."""
-_NO_API = "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
+"""What to do if a project lacks something."""
+_NO_API = "The server at SUPABASE_URL is not a Supabase project. Use the URL that the project's page shows."
 
 # Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
 _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
@@ -65,14 +65,14 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
         re.compile(r"57014|40001|40P01|53...|08...|57P0.|PGRST00[0-3]|408|5\d\d"),
         HistoryAwayError,
         "server_error",
-        "Supabase answers with an error of its own ({code}).",
+        "Supabase answers with a server error ({code}).",
     ),
     (re.compile(r"PGRST106|404|405|3\d\d"), HistoryMisconfiguredError, "wrong_address", _NO_API),
 )
 
 
 class Remote:
-    """A Supabase project. One thread uses it; any may ``cut``."""
+    """A Supabase project, for one thread. Any thread may ``cut``."""
 
     def __init__(self, url: str, key: str, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
         self._url = url
@@ -88,33 +88,33 @@ class Remote:
         self._made: Client | None = None
 
     def cut(self) -> None:
-        """End a call under way, in whichever thread. Later calls fail."""
+        """End a call in progress. Later calls fail."""
         self._cancellation.cancel()
 
     def close(self) -> None:
-        """Drop the connection. Nothing may be under way any more."""
+        """Close the connection. No call may be in progress."""
         self._http.close()
 
     def _prepare(self, request: httpx.Request) -> None:
         request.extensions["trace"] = self._cancellation.trace
 
     def call(self, function: str, **parameters: object) -> Any:
-        """What a function of the database answers. Raises HistoryError."""
-        return self._run(lambda client: client.rpc(function, dict(parameters)).execute().data)
+        """The answer of a database function. Raises HistoryError."""
+        return self._run(lambda client: client.rpc(function, dict(parameters)))
 
     def rows(
         self, table: str, columns: str = "*", *, order: Sequence[str], where: Mapping[str, object] | None = None
     ) -> Iterator[Row]:
         """All rows of a table for which the columns in ``where`` have these values, page by page.
 
-        ``order`` names columns that together are unique, so that no row is met twice or missed. Raises HistoryError.
+        The columns in ``order`` must be unique together, so that no row is read twice or missed. Raises HistoryError.
         """
         start = 0
         while True:
             page = self.page(table, columns, order=order, where=where or {}, start=start)
             yield from page
             start += len(page)
-            if not page:  # a shorter one is not the end: projects have a limit of their own
+            if not page:  # a short page is not the end: a project may have a lower limit
                 return
 
     def page(
@@ -127,74 +127,61 @@ class Remote:
         since: tuple[str, str] | None = None,
         start: int,
     ) -> list[Row]:
-        """The rows of ``rows`` behind the first ``start`` ones, at most ``PAGE_ROWS``. Raises HistoryError.
+        """At most ``PAGE_ROWS`` of the rows, after the first ``start``. Raises HistoryError.
 
-        ``since``: only those with at least this value in this column.
+        ``since`` is a column and the least value in it.
         """
 
-        def ask(client: "Client") -> Any:
-            query = _where(client.table(table).select(columns), where)
+        def query(client: "Client") -> Any:
+            found = _where(client.table(table).select(columns), where)
             if since is not None:
-                query = query.gte(*since)
+                found = found.gte(*since)
             for column in order:
-                query = query.order(column)
-            return query.range(start, start + PAGE_ROWS - 1).execute().data
+                found = found.order(column)
+            return found.range(start, start + PAGE_ROWS - 1)
 
-        return expect_rows(self._run(ask))
+        return expect(list, self._run(query))
 
     def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
         """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
 
-        def ask(client: "Client") -> Any:
-            query = _where(client.table(table).select(columns), where)
-            return query.order(newest, desc=True).limit(1).execute().data
+        def query(client: "Client") -> Any:
+            return _where(client.table(table).select(columns), where).order(newest, desc=True).limit(1)
 
-        found = expect_rows(self._run(ask))
-        return found[0] if found else None
+        return next(iter(expect(list, self._run(query))), None)
 
     def some(
         self, table: str, columns: str, *, filters: Sequence[tuple[str, str, str]] = (), limit: int = 1
     ) -> list[Row]:
         """A few rows, in any order. ``filters`` are the API's: column, operator, value. Raises HistoryError."""
 
-        def ask(client: "Client") -> Any:
-            query = client.table(table).select(columns)
+        def query(client: "Client") -> Any:
+            found = client.table(table).select(columns)
             for column, operator, value in filters:
-                query = query.filter(column, operator, value)
-            return query.limit(limit).execute().data
+                found = found.filter(column, operator, value)
+            return found.limit(limit)
 
-        return expect_rows(self._run(ask))
+        return expect(list, self._run(query))
 
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
-        """Write rows, all with the same keys, in place of those with the same value in ``on``. Raises HistoryError."""
-
-        def ask(client: "Client") -> Any:
-            return client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()).execute().data
-
-        self._run(ask)
+        """Write rows, all with the same keys, over those with the same value in ``on``. Raises HistoryError."""
+        self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()))
 
     def add(self, table: str, rows: Sequence[Row], *, on: str) -> list[Row]:
-        """Write the rows whose value in ``on`` is new, and answer with these. Raises HistoryError."""
-
-        def ask(client: "Client") -> Any:
-            return client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True).execute().data
-
-        return expect_rows(self._run(ask))
+        """Write and return the rows whose value in ``on`` is new. Raises HistoryError."""
+        added = self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, ignore_duplicates=True))
+        return expect(list, added)
 
     def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
         """Change the rows whose columns have these values. Raises HistoryError."""
+        self._run(lambda client: _where(client.table(table).update(values, returning=_minimal()), where))
 
-        def ask(client: "Client") -> Any:
-            return _where(client.table(table).update(values, returning=_minimal()), where).execute().data
-
-        self._run(ask)
-
-    def _run(self, ask: "Callable[[Client], _T]") -> _T:
+    def _run(self, query: "Callable[[Client], Any]") -> Any:
         if self._cancellation.cancelled:
             raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
         client = self._client()
         with _explained(), self._cancellation.limited(_WHOLE_SECONDS):
-            return ask(client)
+            return query(client).execute().data
 
     def _client(self) -> "Client":
         if self._made is None:
@@ -223,34 +210,16 @@ def _minimal() -> Any:
     return ReturnMethod.minimal
 
 
-def expect_rows(data: object) -> list[Row]:
-    """An answer that has to be a list of rows. Raises HistoryError."""
-    if not isinstance(data, list):
-        raise _no_api()
+def expect(kind: type[_T], data: object) -> _T:
+    """The answer, if it is of this kind. Raises HistoryError otherwise: another server's web page comes as text."""
+    if not isinstance(data, kind):
+        raise HistoryMisconfiguredError(_NO_API, reason="wrong_address")
     return data
-
-
-def expect_object(data: object) -> Row:
-    """An answer that has to be a JSON object. Raises HistoryError: a page of some other server comes as a text."""
-    if not isinstance(data, dict):
-        raise _no_api()
-    return data
-
-
-def expect_number(data: object) -> int:
-    """An answer that has to be a whole number. Raises HistoryError."""
-    if not isinstance(data, int):
-        raise _no_api()
-    return data
-
-
-def _no_api() -> HistoryError:
-    return HistoryMisconfiguredError(_NO_API, reason="wrong_address")
 
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turns errors of the client into ours. Their texts may repeat what was sent, so only codes are taken over."""
+    """Turn the client's errors into ours. Their texts may repeat what was sent, so only codes are kept."""
     try:
         yield
     except HistoryError:
@@ -264,13 +233,13 @@ def _explained() -> Iterator[None]:
 
 
 def _error_of(exc: Exception) -> HistoryError:
-    """Of a ``postgrest.APIError``, which is not imported before it is needed; of anything else by its class."""
+    """Our error for a ``postgrest.APIError``, told by its attributes to spare the import, or any other exception."""
     code = str(getattr(exc, "code", "") or "")
     message = str(getattr(exc, "message", "") or "").lower()
     if code == "P0001" and message == "proxy_not_claimed":
         return HistoryMisconfiguredError(
-            "The name of a proxy is not this exporter's any more in the project: it was given back, deleted or taken"
-            " over there. It is claimed again.",
+            "This exporter no longer owns a proxy's name in the project: the name was given back, deleted or taken over"
+            " there. It is claimed again.",
             reason="name_taken",
         )
     if not code and "api key" in message:

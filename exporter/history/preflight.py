@@ -1,4 +1,4 @@
-"""What ``check-config --connect`` finds out about the Supabase project, without changing anything there."""
+"""What ``check-config --connect`` finds out about the Supabase project. It changes nothing there."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ TABLES: Mapping[str, str] = {
     "exporter_checkpoints": "proxy",
     "exporter_baselines": "proxy",
 }
-"""The tables that there have to be, each with a small column: of the older ones, one that a migration adds to some."""
+"""The tables that must exist, each with a small column; for older tables one that a migration adds."""
 
 _NOBODY: dict[str, object] = {"p_proxy": "", "p_owner": ""}
 FUNCTIONS: Mapping[str, Mapping[str, object]] = {
@@ -50,28 +50,28 @@ FUNCTIONS: Mapping[str, Mapping[str, object]] = {
     "exporter_records": {"p_proxy": "", "p_ts_ms": 0, "p_fingerprint": "0"},
     "exporter_limit_use": {"p_owner": "", "p_known": [], "p_windows": []},
 }
-"""The functions that the exporter calls, each with what shows that it may and writes nothing: a proxy without a name is
-refused by the database, and what is older than everything is not there."""
+"""The functions that the exporter calls, each with arguments that test access and write nothing: the database refuses a
+proxy without a name, and nothing is older than the given times."""
 
 _ADVICE = {
     "unreachable": " Is SUPABASE_URL right, is the project paused, and does this machine reach the internet?",
-    "server_error": " The page of the project, or status.supabase.com, tells more.",
+    "server_error": " See the project's page, or status.supabase.com.",
 }
-"""What to look at when only the present moment counts. While the exporter runs it tries again by itself."""
+"""What to check if only this one try counts. A running exporter tries again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A sentence, and how it is meant: ``fine``, ``warning``, or ``problem`` if the history cannot be written."""
+    """A sentence and its severity: ``fine``, ``warning``, or ``problem`` if the history cannot be written."""
 
     severity: str
     text: str
 
 
 def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mapping[str, str]) -> Iterator[Finding]:
-    """Everything that there is to say, each as soon as it is known. Never raises HistoryError. Raises LedgerError.
+    """All findings, each as soon as it is known. Raises LedgerError, but never HistoryError.
 
-    ``signs`` are those of the proxies of the settings, by name.
+    ``signs`` are the fingerprints of the proxies in the settings, by name.
     """
     try:
         access = _check_access(remote)
@@ -87,7 +87,7 @@ def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mappin
 
 
 def _check_access(remote: Remote) -> Finding:
-    """Raises HistoryError if nothing can be said but that."""
+    """Raises HistoryError if that is all there is to say."""
     refusal: HistoryError | None = None
     version = 0
     try:
@@ -110,7 +110,7 @@ def _check_access(remote: Remote) -> Finding:
 
 
 def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
-    """The tables, columns and functions that are missing, and those that the key may not use."""
+    """The tables, columns and functions that are missing, and the ones that the key may not use."""
     missing: list[str] = []
     closed: list[str] = []
     asked: list[tuple[str, Callable[[], object]]] = [
@@ -121,7 +121,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
         try:
             ask()
         except HistoryDataError:
-            pass  # so it is there
+            pass  # it exists
         except HistoryError as exc:
             if exc.reason == "not_migrated":
                 missing.append(f"{name}.{TABLES[name]}" if _can_be_read(remote, name) else name)
@@ -133,7 +133,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
 
 
 def _can_be_read(remote: Remote, name: str) -> bool:
-    """Whether there is a table of this name."""
+    """Whether a table of this name exists."""
     try:
         remote.some(name, "*")
     except HistoryError as exc:
@@ -158,7 +158,7 @@ def _check_name(
         return Finding(
             "warning",
             f"The proxy name {proxy} was another exporter's, which was last seen at {in_utc(seen_at)}. This one reads"
-            " the same proxy, has a newer data directory, and takes the name over.",
+            " the same proxy, has a newer data directory, and takes over the name.",
         )
     return Finding("problem", str(name_taken(proxy, seen_at, is_successor=is_successor)))
 
@@ -168,7 +168,7 @@ def _check_old_rows(remote: Remote) -> Iterator[Finding]:
         places = list(find_old_keys(remote))
         is_claimed = bool(remote.some("exporter_project", "id"))
     except HistoryError as exc:
-        yield Finding("warning", f"It is not known whether rows of the predecessor hold keys. {exc}")
+        yield Finding("warning", f"It is unknown whether rows of the predecessor hold keys. {exc}")
         return
     if not places:
         return
@@ -177,6 +177,6 @@ def _check_old_rows(remote: Remote) -> Iterator[Finding]:
     statements = "\n".join(f"    {line}" for place in places for line in place.statement.splitlines())
     yield Finding(
         "warning",
-        f"Rows of the predecessor hold secrets: {listed}. They are never changed by themselves. To clean them and"
+        f"Rows of the predecessor hold secrets: {listed}. The exporter never changes them. To clean them and"
         f" keep the figures, run this in the project's SQL editor{when}:\n{statements}",
     )

@@ -1,8 +1,9 @@
-"""What the ledger holds, as the rows that the functions in Supabase take. Nothing in them names a person."""
+"""The ledger's content as the rows that the functions in Supabase take. Nothing in them names a person."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, tzinfo
-from operator import attrgetter
+from operator import attrgetter, itemgetter
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.sync.import_state import RestoredEntry, RestoredRollup, RestoredSeries
+from exporter.ledger.views.quotas import QuotaWindow
 from exporter.records import Basis, Billing
 
 _BASIS = {int(basis): basis.label for basis in Basis}
@@ -22,15 +24,15 @@ _BASIS_NUMBERS = {label: number for number, label in _BASIS.items()}
 _BILLING_NUMBERS = {label: number for number, label in _BILLING.items()}
 _OTHERS = ("id", "fingerprint", "series", "price", "basis", "billing", "live", "counted")
 _SAME = tuple(name for name in Entry._fields if name not in _OTHERS)
-"""The columns of an entry that the history has as they are."""
+"""The columns of an entry that the history holds unchanged."""
 _same = attrgetter(*_SAME)
 _NOT_YET = {"id": 0, "series": 0, "price": 0, "live": 0}
-"""What a ledger decides when it takes an entry from the history."""
+"""What the ledger decides when it takes over an entry from the history."""
 _MOST_DAYS = 10_000
 
 
 class Rows:
-    """Makes rows. Clients and credentials stand under their stable labels; aliases are sent apart."""
+    """Makes rows. They name clients and credentials by their stable labels; aliases are sent separately."""
 
     def __init__(self, dictionary: LabelStore, zone: tzinfo) -> None:
         self._dictionary = dictionary
@@ -82,7 +84,7 @@ class Rows:
 
 
 def restored_entry(row: Row) -> RestoredEntry:
-    """What ``exporter_records`` answers with for one record."""
+    """A record as ``exporter_records`` returns it."""
     known = {name: row[name] for name in Entry._fields if name in row}
     given = {"fingerprint": int(row["fingerprint"]), "counted": row["requests"], **_enums(row)}
     return RestoredEntry(_series(row), row["price"], Entry(**known | _NOT_YET | given))
@@ -96,7 +98,7 @@ def restored_rollup(row: Row) -> RestoredRollup:
 
 
 def moment_ms(moment: str) -> int:
-    """A moment as Supabase writes it."""
+    """A moment in Supabase's notation, in ms since the epoch."""
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
@@ -108,83 +110,81 @@ def _enums(row: Row) -> dict[str, int]:
     return {"basis": _BASIS_NUMBERS[row["basis"]], "billing": _BILLING_NUMBERS[row["billing"]]}
 
 
-class LabelRows:
+class _Unsent:
+    """Remembers which rows are in the project; the columns ``key`` tell them from each other."""
+
+    def __init__(self, *key: str) -> None:
+        self._key = itemgetter(*key)
+        self._sent: dict[Any, Row] = {}
+
+    def of(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows that are new or have changed since they were sent."""
+        now = {self._key(row): row for row in rows}
+        return [row for key, row in now.items() if self._sent.get(key) != row]
+
+    def sent(self, rows: Iterable[Row]) -> None:
+        """Remember that the project has these."""
+        self._sent |= {self._key(row): row for row in rows}
+
+
+class LabelRows(_Unsent):
     """How the clients and credentials of a proxy are shown: what ``exporter_book`` takes as labels."""
 
     def __init__(self, dictionary: LabelStore, labels: Labels, proxy: str) -> None:
+        super().__init__("kind", "label")
         self._dictionary = dictionary
         self._labels = labels
         self._proxy = proxy
         self._seen = (-1, -1)
-        self._now: dict[tuple[str, str], str] = {}
-        self._sent: dict[tuple[str, str], str] = {}
+        self._now: list[Row] = []
 
     def changed(self) -> list[Row]:
-        """Those that were not sent yet, or not as they are now."""
+        """The rows that are new or have changed since they were sent."""
         seen = (self._labels.version, len(self._dictionary.series))
         if seen != self._seen:
-            self._now = self._shown()
+            self._now = list(self._shown())
             self._seen = seen
-        return [
-            {"kind": kind, "label": label, "shown": shown}
-            for (kind, label), shown in self._now.items()
-            if self._sent.get((kind, label)) != shown
-        ]
+        return self.of(self._now)
 
-    def sent(self, rows: Iterable[Row]) -> None:
-        """These are there."""
-        self._sent |= {(row["kind"], row["label"]): row["shown"] for row in rows}
-
-    def _shown(self) -> dict[tuple[str, str], str]:
+    def _shown(self) -> Iterator[Row]:
         dictionary, proxy = self._dictionary, self._dictionary.proxies[self._proxy]
         series = list(dictionary.series.values())
-        clients = {each.client for each in series if dictionary.routes[each.route].proxy == proxy}
-        shown = {("client", dictionary.clients[id_]): self._labels.client(id_) for id_ in clients}
+        for id_ in {each.client for each in series if dictionary.routes[each.route].proxy == proxy}:
+            yield {"kind": "client", "label": dictionary.clients[id_], "shown": self._labels.client(id_)}
         for id_, credential in list(dictionary.credentials.items()):
             if credential.proxy == proxy:
-                shown["credential", credential.label] = self._labels.credential(id_)
-        return shown
+                yield {"kind": "credential", "label": credential.label, "shown": self._labels.credential(id_)}
 
 
-class QuotaRows:
+class QuotaRows(_Unsent):
     """The windows that a proxy's providers report: what ``exporter_save_quotas`` takes."""
 
     def __init__(self, ledger: Ledger, proxy: str) -> None:
+        super().__init__("credential", "quota", "scope")
         self._ledger = ledger
         self._proxy = proxy
-        self._sent: dict[tuple[str, str, str], Row] = {}
 
     def changed(self) -> list[Row]:
-        """Those that were not sent yet, or not as they are now."""
+        """The rows that are new or have changed since they were sent."""
         dictionary = self._ledger.dictionary
-        proxy = dictionary.proxies[self._proxy]
-        rows: list[Row] = []
         windows = self._ledger.quotas.current(lambda each: dictionary.resolved(each).id)
-        for (id_, _, _), quota in windows.items():
-            credential, reading = dictionary.credentials[id_], quota.reading
-            if credential.proxy != proxy:
-                continue
-            row = {
-                "credential": credential.label,
-                "quota": reading.window,
-                "scope": reading.scope,
-                "window_seconds": reading.window_seconds,
-                "used_ratio": reading.used_ratio,
-                "resets_ms": reading.resets_ms,
-                "status": reading.status,
-                "observed_ms": reading.observed_ms,
-                "source": reading.source,
-                "inferred": reading.inferred,
-                "early_resets": quota.early_resets,
-            }
-            if self._sent.get(_key(row)) != row:
-                rows.append(row)
-        return rows
-
-    def sent(self, rows: Iterable[Row]) -> None:
-        """These are there."""
-        self._sent |= {_key(row): row for row in rows}
+        found = ((dictionary.credentials[id_], quota) for (id_, _, _), quota in windows.items())
+        proxy = dictionary.proxies[self._proxy]
+        return self.of(_quota_row(credential.label, quota) for credential, quota in found if credential.proxy == proxy)
 
 
-def _key(row: Row) -> tuple[str, str, str]:
-    return row["credential"], row["quota"], row["scope"]
+def _quota_row(credential: str, quota: QuotaWindow) -> Row:
+    reading = quota.reading
+    return {
+        "credential": credential,
+        "quota": reading.window,
+        "scope": reading.scope,
+        "window_seconds": reading.window_seconds,
+        "used_ratio": reading.used_ratio,
+        "resets_ms": reading.resets_ms,
+        "status": reading.status,
+        "observed_ms": reading.observed_ms,
+        "source": reading.source,
+        "inferred": reading.inferred,
+        "early_resets": quota.early_resets,
+    }

@@ -1,7 +1,7 @@
 """Sends the backlog of one proxy: records in the order of booking, labels, the checkpoint, and providers' windows.
 
-A batch is sent until it is confirmed, and then the cursor moves. What was sent twice, because the confirmation was
-lost, is known there. A record that the database refuses is found by halving the batch, set aside, and holds up nothing.
+A batch is sent until it is confirmed, and then the cursor moves. The database recognizes a record that is sent twice
+because the confirmation was lost. A record that it refuses is found by halving the batch, and set aside.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect_object
+from exporter.history.client import PAGE_ROWS, Remote, Row, expect
 from exporter.history.recovery.checkpoint import Checkpoints
 from exporter.history.rows import LabelRows, QuotaRows, Rows
 from exporter.ledger.columns import Entry
@@ -21,18 +21,18 @@ from exporter.ledger.sync.cursor import Outgoing
 
 _FEWEST_ROWS = 50
 _SUSPICIOUS = 8
-"""After so many records one after the other that are all refused, some from all over the batch are tried."""
+"""After this many refusals in a row, samples from the rest of the batch are tried."""
 _HEARTBEAT_SECONDS = 240.0
 
 _log = structlog.get_logger("exporter.history")
 
 
 class _AllRefusedError(HistoryMisconfiguredError):
-    """The database refuses records whatever is in them."""
+    """The database refuses all records, whatever their content."""
 
 
 class Sender:
-    """Sends what one proxy has. One thread uses it."""
+    """Sends the backlog of one proxy. For one thread."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Sender:
         clock: Clock,
         zone: tzinfo,
     ) -> None:
-        """``proxy`` is its name in the ledger, ``name`` the claimed one under which it is written."""
+        """``proxy`` is its name in the ledger, ``name`` the claimed name in the project."""
         self.name = name
         self._proxy = proxy
         self._owner = owner
@@ -68,7 +68,7 @@ class Sender:
     def send(self) -> bool:
         """Send one batch; whether more waits. Raises HistoryError and LedgerError.
 
-        HistoryDataError: all but the checkpoint is there.
+        After a HistoryDataError, everything but the checkpoint is written.
         """
         self._refusal = None
         outgoing = self._ledger.backlog.read(self._proxy, limit=self._most_rows)
@@ -104,7 +104,7 @@ class Sender:
             refused = self._halved(outgoing.entries)
             self._send_apart(labels, checkpoint)
         except HistoryAwayError:
-            self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too much for a slow server in the time it has
+            self._most_rows = max(_FEWEST_ROWS, self._most_rows // 2)  # too many for a slow server
             raise
         else:
             self._most_rows = min(PAGE_ROWS, self._most_rows + _FEWEST_ROWS)
@@ -119,9 +119,9 @@ class Sender:
             )
 
     def _halved(self, entries: Sequence[Entry]) -> dict[int, str]:
-        """Send them in halves; those that are refused one by one, each with the reason.
+        """Send the entries in ever smaller halves. Returns the refused ones by id, each with the reason.
 
-        Raises _AllRefusedError if it seems that none is taken: then it is not for what is in them.
+        Raises _AllRefusedError if the database seems to accept none: then their content is not the cause.
         """
         refused: dict[int, str] = {}
         taken = False
@@ -133,21 +133,21 @@ class Sender:
                 taken = True
             except HistoryDataError as exc:
                 if len(part) > 1:
-                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half is taken first
+                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]  # the earlier half goes first
                     continue
                 refused[part[0].id] = str(exc)
                 if len(refused) == _SUSPICIOUS and not taken:
                     taken = any(self._is_taken(later[-1]) for later in waiting)  # the batch's far end first
                     if not taken:
                         raise _AllRefusedError(
-                            f"{exc} So it is with every record: is there a constraint or trigger that is not the"
+                            f"{exc} Every record is refused: is there a constraint or trigger that is not the"
                             " exporter's?",
                             reason=exc.reason,
                         ) from exc
         return refused
 
     def _is_taken(self, entry: Entry) -> bool:
-        """Whether the database takes this one. If so it is there, and its part of the batch adds it no more."""
+        """Whether the database accepts this entry. If so, sending it again adds nothing."""
         try:
             self._send_rows([entry])
         except HistoryDataError:
@@ -155,7 +155,7 @@ class Sender:
         return True
 
     def _send_rows(self, entries: Sequence[Entry], **more: object) -> None:
-        answer = expect_object(self._call("exporter_book", p_rows=self._rows.of(entries), **more))
+        answer = expect(dict, self._call("exporter_book", p_rows=self._rows.of(entries), **more))
         self._too_late += answer["refused"]
         self._frozen += answer["frozen"]
 
@@ -167,49 +167,49 @@ class Sender:
                 self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
             except HistoryDataError as exc:
                 self._refusal = HistoryDataError(
-                    f"{exc} It is the state of proxy {self._proxy!r}, from which a lost ledger is restored; its records"
-                    " are written.",
+                    f"{exc} This concerns the state of proxy {self._proxy!r}, from which a lost ledger is restored; its"
+                    " records are written.",
                     reason=exc.reason,
                 )
 
     def _call_leniently(self, function: str, **parameters: object) -> None:
-        """Call for what is no record: what the database refuses of it must hold up none."""
+        """Send something other than records. A refusal is logged, and must not hold up the records."""
         try:
             self._call(function, **parameters)
         except HistoryDataError as exc:
             _log.warning("history_refused", proxy=self._proxy, call=function, message=str(exc))
 
     def _try_refused(self) -> None:
-        """Once after a start: a newer version, or a newer schema, may get them through."""
+        """Try the set-aside records once after a start: a newer version or schema may get them accepted."""
         last = -(2**63)
         while entries := self._ledger.backlog.set_aside(self._proxy, after=last, limit=PAGE_ROWS):
             last = entries[-1].id
             try:
                 still = self._halved(entries)
             except _AllRefusedError:
-                continue  # nothing new: others are taken
+                continue  # the database accepts other records
             self._ledger.backlog.accepted([entry.id for entry in entries if entry.id not in still])
 
     def _tell_left_out(self) -> None:
-        """Records of days that have ended there: once for all that waited."""
+        """Log, once for the whole backlog, the records of days that are closed in Supabase."""
         if self._too_late:
             _log.warning(
                 "history_records_too_late",
                 proxy=self._proxy,
                 records=self._too_late,
-                meaning="they are of days whose records have been deleted from Supabase, so they are not written there",
+                meaning="the records of their days have been deleted from Supabase, so they are not written there",
             )
         if self._frozen:
             _log.info(
                 "history_days_frozen",
                 proxy=self._proxy,
                 records=self._frozen,
-                meaning="they are written, but their days in daily_stats do not change any more",
+                meaning="they are written, but the rows of their days in daily_stats no longer change",
             )
         self._too_late = self._frozen = 0
 
     def _is_quiet(self) -> bool:
-        """Whether it is time for a heartbeat, without which another exporter could take the claim."""
+        """Whether a heartbeat is due; without it, another exporter could take over the claim."""
         return self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
 
     def _call(self, function: str, **parameters: object) -> object:

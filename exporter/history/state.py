@@ -1,4 +1,4 @@
-"""How the history is doing: the words for the page, the values for the metrics."""
+"""The state of the history: the words for the page, the values for the metrics."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,8 +69,8 @@ REASONS: Mapping[str, tuple[str, str]] = {
 class HistoryStatus:
     """State of the history. ``state`` is one of ``STATES``, ``sentence`` what it means and what to do about it.
 
-    ``waiting`` is the number of records that are booked and not there yet, ``refused`` of those that the database does
-    not take, ``last_success_ms`` when all that was to be done was done, ``errors`` the failed calls by reason.
+    ``waiting`` is the number of booked records that Supabase does not have yet, ``refused`` of those that it refuses,
+    ``last_success_ms`` when everything was last up to date, ``errors`` the failed calls by reason.
     """
 
     state: str = "starting"
@@ -87,4 +87,4 @@ class HistoryStatus:
 
 
 HistoryState = Callable[[], HistoryStatus | None]
-"""Tells how the history is doing; None without one."""
+"""The current state of the history; None without one."""

@@ -1,7 +1,7 @@
-"""The history as a whole: what is done in which order, when it is tried again, and how it is doing.
+"""The history as a whole: the order of work, retries, and the state.
 
-One thread does all of it and nobody waits for it: booking, limits and metrics only ever read the ledger. What failed is
-done again from the ledger, after a pause that grows with the number of failures.
+One thread does all of it, and nothing waits for it: booking, limits and metrics only read the ledger. After a failure
+the work is repeated from the ledger, after a pause that grows with the number of failures.
 """
 
 import random
@@ -15,7 +15,7 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, lease_owner_of
-from exporter.history.client import Remote, expect_number
+from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
 from exporter.history.recovery.restore import Restore
@@ -40,10 +40,10 @@ _log = structlog.get_logger("exporter.history")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something else that is done with Supabase now and then. ``run`` may raise HistoryError and LedgerError.
+    """Other periodic work with Supabase. ``run`` gets the owner's id and the claimed names.
 
-    It is given the owner's id and the claimed names. ``needs_claim``: it is left out while there are none.
-    ``when_complete``: it is left out while records wait.
+    It may raise HistoryError and LedgerError. ``needs_claim`` skips it while no name is claimed, ``when_complete``
+    while records wait.
     """
 
     every_seconds: float
@@ -54,7 +54,7 @@ class Task:
 
 def check_schema(remote: Remote) -> int:
     """The version of the functions in the project. Raises HistoryError, also if it is too old."""
-    version = expect_number(remote.call("exporter_schema_version"))
+    version = expect(int, remote.call("exporter_schema_version"))
     if version < SCHEMA_VERSION:
         raise HistoryMisconfiguredError(
             f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
@@ -65,7 +65,7 @@ def check_schema(remote: Remote) -> int:
 
 
 class History:
-    """Keeps ``status`` up to date. ``work`` is for one thread; the rest may be used by any."""
+    """Keeps ``status`` up to date. ``work`` is for one thread, the rest for any."""
 
     def __init__(
         self,
@@ -81,10 +81,10 @@ class History:
         sign_of: Callable[[str], str],
         tasks: Sequence[Task] = (),
     ) -> None:
-        """``retention_ms`` is how far back records are taken over into a new ledger.
+        """``retention_ms`` is how far back a new ledger takes over records.
 
-        ``polled`` are the proxies of the settings. Of others in the ledger only what waits is sent, and their names are
-        given back. ``sign_of`` gives the sign of one of them: see ``exporter.history.claims``.
+        ``polled`` are the proxies in the settings, and ``sign_of`` gives the fingerprint of one. For other proxies in
+        the ledger only the backlog is sent, and their names are given back.
         """
         self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
         self._remote = remote
@@ -110,29 +110,29 @@ class History:
         self._measured: float | None = None
 
     def work(self) -> None:
-        """Do what is to be done, if it is time. Never raises HistoryError or LedgerError: see ``status``."""
+        """Do what is due. Never raises HistoryError or LedgerError: see ``status``."""
         try:
             self._measure()
             if self._clock.monotonic() >= self._due:
                 self._work()
         except LedgerError as exc:
-            self._failed(exc, state="ledger", sentence=f"The ledger cannot be read for the history. {exc}")
+            self._failed(exc, state="ledger", sentence=f"The history cannot read the ledger. {exc}")
         except HistoryError as exc:
             self._count(exc)
             state = "away" if isinstance(exc, HistoryAwayError) else "misconfigured"
             self._failed(exc, state="name_taken" if exc.reason == "name_taken" else state, sentence=self._advice(exc))
-        except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of a shape that nobody foresaw
+        except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of an unforeseen shape
             if self.status.state != "internal_error":
                 _log.exception("history_fault")
-            sentence = f"The exporter has a fault ({type(exc).__name__}), the log shows it. It is tried again."
+            sentence = f"The exporter failed ({type(exc).__name__}); see the log. It tries again."
             self._failed(exc, state="internal_error", sentence=sentence)
 
     def stop(self) -> None:
-        """Begin nothing new."""
+        """Start no new work."""
         self._stopping.set()
 
     def ask(self) -> None:
-        """Try again at the next opportunity, whatever went wrong before."""
+        """Try again at the next run, without the rest of a pause."""
         self._due = 0.0
 
     # --- one pass -------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class History:
     def _work(self) -> None:
         self._check_schema()
         self._problem = None
-        self._run_free_tasks()  # however long the rest takes
+        self._run_free_tasks()  # before the rest, which may take long
         self._claim_all()
         more = True
         while more and not self._stopping.is_set():
@@ -150,7 +150,7 @@ class History:
                 self._measure()
             self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
-                self._enter("catching_up", f"{self.status.waiting} records wait to be written to Supabase.")
+                self._enter("catching_up", f"{self.status.waiting} records are waiting to be written to Supabase.")
         if self._stopping.is_set():
             return
         if self._problem is not None:
@@ -178,21 +178,21 @@ class History:
                 raise
             del self._senders[proxy]
             if proxy in self._polled:
-                self._put_off(exc)  # claimed anew at the next pass, or told
+                self._put_off(exc)  # the next pass claims it again, or reports why not
                 return False
             self._settle(proxy)
             return proxy in self._senders
         except HistoryDataError as exc:
             self._put_off(exc)
             return False
-        self._failures = 0  # a slow server gets small batches, and no long pauses too
+        self._failures = 0  # a slow server gets small batches, but no long pauses as well
         if not more and proxy not in self._polled:
             self._give_back(sender.name)
             del self._senders[proxy]
         return more
 
     def _claim_all(self) -> None:
-        """Claim the proxies that are not claimed yet. What is wrong with one does not concern the others."""
+        """Claim the proxies that are not claimed yet. A problem with one does not affect the others."""
         for proxy in list(self._ledger.dictionary.proxies):
             if proxy in self._senders or self._stopping.is_set():
                 continue
@@ -207,9 +207,9 @@ class History:
                     return
 
     def _settle(self, proxy: str) -> None:
-        """Taken out of the settings: what waits is still written, and then another exporter may have the name.
+        """Write the backlog of a proxy that was removed from the settings, then give its name back.
 
-        If one has it already, what waits is written under a name that nobody else can have.
+        If another exporter already has the name, the backlog is written under a unique name.
         """
         if not self._ledger.backlog.size(proxy):
             if proxy not in self._given_back:
@@ -227,8 +227,8 @@ class History:
                 "history_name_changed",
                 proxy=proxy,
                 name=name,
-                meaning="the proxy is not in the settings any more and another exporter has its name, so what waits is"
-                " written under this one",
+                meaning="the proxy is no longer in the settings and another exporter has its name, so the waiting"
+                " records are written under this one",
             )
 
     def _give_back(self, name: str) -> None:
@@ -279,15 +279,15 @@ class History:
 
     def _tell_restoring(self, sentence: str) -> None:
         self._enter("restoring", sentence)
-        self._run_free_tasks()  # it may take long
+        self._run_free_tasks()  # restoring may take long
 
     def _recognize_project(self) -> None:
-        """Begin anew where the project is another one, or was emptied: what was sent before is not there."""
+        """Start over if the project is another one, or was emptied: it lacks what was sent before."""
         project = self._remote.first("exporter_project", "switched_at", newest="id", where={})
         if project is not None and self._ledger.backlog.enter_project(str(project["switched_at"])):
             self._senders.clear()
             self._given_back.clear()
-            _log.warning("history_project_changed", meaning="all records of the ledger are sent to it")
+            _log.warning("history_project_changed", meaning="all records in the ledger are sent to it")
 
     def _run_free_tasks(self) -> None:
         self._run_tasks([task for task in self._tasks if not task.needs_claim])
@@ -302,20 +302,20 @@ class History:
             except HistoryError as exc:
                 self._put_off(exc)
                 if exc.reason == "name_taken":
-                    self._senders.clear()  # claimed anew at the next pass, or told
+                    self._senders.clear()  # the next pass claims them again, or reports why not
 
     def _put_off(self, exc: HistoryError) -> None:
-        """Go on with what it does not concern. At the end of the pass one of the problems is its outcome."""
+        """Continue with what the problem does not affect. The last one is the outcome of the pass."""
         if self._problem is not None:
             self._count(self._problem)
         self._problem = exc
 
-    # --- how it is doing ------------------------------------------------------------------------------------------
+    # --- the state ------------------------------------------------------------------------------------------------
 
     def _measure(self, *, anyway: bool = False) -> None:
-        """Count what waits: not at each batch, because a large backlog takes a while to count."""
+        """Count what waits, but not after each batch: counting a large backlog takes a while."""
         now = self._clock.monotonic()
-        anyway |= not self.status.is_well  # then nothing else is done, and everybody looks at it
+        anyway |= not self.status.is_well  # then there is no other work, and people watch the number
         if not anyway and self._measured is not None and now - self._measured < _MEASURED_EVERY_SECONDS:
             return
         backlog = self._ledger.backlog
@@ -334,17 +334,17 @@ class History:
         self._knows_schema &= state != "misconfigured"
         longest = _LONGEST_PAUSE_SECONDS if state == "away" else _LONGEST_PAUSE_OF_SETUP_SECONDS
         pause = min(longest, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 10))
-        # Not all exporters of a project at once, when it is back.
+        # So that the exporters of a project do not all return at once.
         self._due = self._clock.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._enter(state, sentence)
         _log.debug("history_failed", error=str(exc), failures=self._failures)
 
     def _advice(self, exc: HistoryError) -> str:
         if isinstance(exc, HistoryMisconfiguredError):
-            return f"{exc} Records are kept in the ledger until then."
+            return f"{exc} The ledger keeps the records until then."
         if isinstance(exc, HistoryDataError):
-            return f"{exc} It is tried again."
-        return f"{exc} It is tried again; records are kept in the ledger until then."
+            return f"{exc} The exporter tries again."
+        return f"{exc} The exporter tries again; the ledger keeps the records until then."
 
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status

@@ -1,4 +1,4 @@
-"""What is done with Supabase now and then, beside the records: cumulative rows for older dashboards, and pruning."""
+"""Periodic work in Supabase besides the records: cumulative rows for older dashboards, and pruning."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -7,7 +7,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.history.client import Remote, expect_number
+from exporter.history.client import Remote, expect
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
@@ -17,15 +17,15 @@ _LOOK_SECONDS = 10.0
 _DAY_MS = 86_400_000
 _PRUNED_EVERY_SECONDS = 3600.0
 _SNAPSHOT_DAYS = 90
-"""How long rows of ``usage_snapshots`` and ``model_usage`` stay: daily_stats tells what was before."""
+"""How long rows of ``usage_snapshots`` and ``model_usage`` stay; ``daily_stats`` has the time before."""
 _SNAPSHOTS_AT_ONCE = 50
-"""With each of them go its rows of ``model_usage``, one for every client and model that ever was."""
+"""Each takes its rows of ``model_usage`` with it: one for every client and model that ever occurred."""
 
 _log = structlog.get_logger("exporter.history")
 
 
 def snapshot_task(remote: Remote, clock: Clock) -> Task:
-    """One row of ``usage_snapshots`` in five minutes, with its rows of ``model_usage``."""
+    """Writes a row of ``usage_snapshots`` every five minutes, with its rows of ``model_usage``."""
     written: int | None = None
 
     def run(owner: str, proxies: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ def snapshot_task(remote: Remote, clock: Clock) -> Task:
             return
         moment = datetime.fromtimestamp(now, UTC).isoformat()
         if remote.call("exporter_snapshot", p_proxy=proxies[0], p_owner=owner, p_at=moment) is False:
-            _log.info("history_snapshot_left_out", meaning="a later one is there; is a clock wrong?")
+            _log.info("history_snapshot_left_out", meaning="Supabase has a later one; is a clock wrong?")
         written = slot
 
     return Task(_LOOK_SECONDS, run)
@@ -45,10 +45,10 @@ def snapshot_task(remote: Remote, clock: Clock) -> Task:
 def prune_task(
     remote: Remote, ledger: Ledger, clock: Clock, *, zone: tzinfo, days: int, stopping: Callable[[], bool]
 ) -> Task:
-    """Deletes, every hour, the records of all days that began and ended more than ``days`` ago, and old snapshots.
+    """Deletes, every hour, old snapshots and the records of all days, in ``zone``, that ended more than ``days`` ago.
 
-    Days are those of ``zone``. Only when no record waits: what waits may be of such a day, and would be refused then.
-    Ends early when ``stopping`` says so; the next run goes on.
+    It runs only while no record waits: a waiting one may be of such a day, and would be refused afterwards. It ends
+    early if ``stopping``; the next run continues.
     """
 
     def run(owner: str, proxies: Sequence[str]) -> None:
@@ -63,8 +63,8 @@ def prune_task(
         _repeat("exporter_prune_snapshots", p_before=moment, p_limit=_SNAPSHOTS_AT_ONCE)
 
     def _repeat(function: str, **parameters: object) -> None:
-        """Each call deletes some, so that none takes long."""
-        while not stopping() and expect_number(remote.call(function, **parameters)):
+        """Call a function that deletes a few rows at a time, so that no call takes long."""
+        while not stopping() and expect(int, remote.call(function, **parameters)):
             pass
 
     return Task(_PRUNED_EVERY_SECONDS, run, when_complete=True)

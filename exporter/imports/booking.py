@@ -1,8 +1,8 @@
-"""What of a file of the past is new to the ledger, and its booking, as backfill.
+"""Finds the records of a file that are new to the ledger, and books them as backfill.
 
-A record is known if the ledger has an entry that is like it, whoever read that: the exporter itself, or an import of
-this file or another. Each entry stands for one record of the file, so equal requests are counted, not merged. Records
-get the identity of a snapshot's details, so that a proxy which shows them later adds nothing either.
+A record is known if the ledger has an entry like it, whether the exporter read that itself or an import brought it.
+Each entry matches one record of the file, so equal requests are counted, not merged. Records get the identity of a
+snapshot's details, so that a proxy that shows them later adds nothing.
 """
 
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ _PER_TRANSACTION = 5_000
 
 @dataclass(slots=True)
 class Day:
-    """How many records of a day are new, with how many tokens, and how many are known."""
+    """The new records of a day, their tokens, and the known records."""
 
     new: int = 0
     tokens: int = 0
@@ -40,9 +40,9 @@ class Day:
 
 @dataclass(slots=True)
 class Findings:
-    """What became, or in a dry run would become, of the records of a file.
+    """What happened, or in a dry run would happen, to the records of a file.
 
-    ``deleted``: older than what the ledger still has records of, so nobody can tell whether they are new.
+    ``deleted`` ones are older than the ledger's oldest records, so it is unknown whether they are new.
     """
 
     days: defaultdict[date, Day] = field(default_factory=lambda: defaultdict(Day))
@@ -67,12 +67,12 @@ class _Candidate:
 
 
 class PastImport:
-    """Imports one file into the ledger as records of one proxy, which is registered. Use it once."""
+    """Imports one file into the ledger as records of one registered proxy. Use it once."""
 
     def __init__(
         self, proxy: str, *, ledger: Ledger, pricer: Pricer, clock: Clock, zone: tzinfo, dry_run: bool
     ) -> None:
-        """Days are those of ``zone``. ``dry_run``: nothing is written. Raises LedgerError."""
+        """Days are in ``zone``. ``dry_run`` writes nothing. Raises LedgerError."""
         self._proxy = proxy
         self._ledger = ledger
         self._pricer = pricer
@@ -93,9 +93,9 @@ class PastImport:
         self.findings = Findings()
 
     def take(self, items: Iterable[Item]) -> Findings:
-        """Import ``items``, so many in a transaction; what was booked before an error is known the next time.
+        """Import ``items`` in several transactions; what was booked before an error is known the next time.
 
-        Raises LedgerError, and what ``items`` raise.
+        Raises LedgerError and the errors of ``items``.
         """
         source = iter(items)
         while chunk := list(islice(source, _PER_TRANSACTION)):
@@ -164,7 +164,7 @@ class PastImport:
         moments = {each.record.ts_ms for each in candidates}
         with self._ledger.reading() as connection:
             entries = entries_at(connection, self._proxy_id, moments, until=self._last)
-        for is_like in (Likeness.__eq__, Likeness.is_same):  # the nearest first
+        for is_like in (Likeness.__eq__, Likeness.is_same):  # the closest first
             for each in _unknown(candidates):
                 for id_, likeness in entries[each.record.ts_ms]:
                     if id_ not in self._matched and is_like(each.likeness, likeness):
@@ -176,7 +176,7 @@ class PastImport:
         for each in _unknown(candidates):
             record = each.record
             each.known = (record.ts_ms, record.fingerprint) in booked or (
-                # The proxy sent counts alone then, and they were booked.
+                # The proxy sent only counts then, and they were booked.
                 record.ts_ms + record.latency_ms in self._counted_ms
             )
 

@@ -1,6 +1,6 @@
 """The JSON of CPA's ``GET /usage/export`` (v6.6.56 to v6.9.49), or of its ``GET /usage``: the same statistics.
 
-Its details have the identity that a snapshot gives them, so whichever is met first, the other adds nothing.
+Its details have the same identity as in a snapshot: whichever is read first, the other adds nothing.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class _Head(msgspec.Struct):
 
 
 class CpaExport:
-    """One such file. After ``read``, ``without_details`` is how many requests stand in totals alone."""
+    """One such file. After ``read``, ``without_details`` is the number of requests that only the totals have."""
 
     def __init__(self, path: Path, pseudonym: Pseudonym) -> None:
         self._path = path
@@ -40,6 +40,11 @@ class CpaExport:
                 yield detail if isinstance(detail, Wire) else Misfit(detail, _OTHER_SHAPE)
             self.without_details += max(0, series.requests - found)
 
+    def left_out(self) -> str:
+        """A sentence on requests that cannot be imported, empty for none."""
+        number = self.without_details
+        return f"Left out, because only the file's totals have them, without a day: {number:,}." if number else ""
+
     def _series(self) -> list[SnapshotSeries]:
         try:
             body = self._path.read_bytes()
@@ -51,8 +56,8 @@ class CpaExport:
             return read_snapshot(body, self._pseudonym)
         except (*UNDECODABLE, BadAnswerError) as exc:
             raise ImportFileError(
-                f"{self._path} is no JSON of CPA's /v0/management/usage/export: it needs usage.apis, with models and"
-                " their details."
+                f"{self._path} is not the JSON of CPA's /v0/management/usage/export: it needs usage.apis, with models"
+                " and their details."
             ) from exc
         except OSError as exc:
             raise ImportFileError(f"{self._path} cannot be read ({exc.strerror}).") from exc

@@ -1,14 +1,14 @@
 """The file of CPA-Manager-Plus ("CPAMP"), as its source defines it from the first version to commit 0261ac2. Pure.
 
-CPAMP keeps the tokens as the proxy sends them, and has forgotten which of the cache's were not sent. Of keys and
-accounts it keeps SHA-256 hashes, so a client is only known again if the configuration has its key.
+CPAMP keeps the tokens as the proxy sends them, but not which cache counts were missing. It keeps only SHA-256 hashes of
+keys and accounts, so a client is recognized only if the configuration has its key.
 """
 
 import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.imports.peer_files import Peer, Row, text, whole
+from exporter.imports.peer_files import SAME, Peer, Row, text, texts, whole
 from exporter.normalize.pseudonyms import Pseudonym
 
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
@@ -43,7 +43,7 @@ _NEWER = (
 
 
 def cpamp(pseudonym: Pseudonym, keys: Iterable[str]) -> Peer:
-    """How the file of a CPAMP is read. ``keys`` are the raw keys that the configuration knows."""
+    """How the file of a CPAMP is read. ``keys`` are the raw keys in the configuration."""
     known = {hashlib.sha256(key.strip().encode()).hexdigest(): key for key in keys}
 
     def of_hash(digest: str | None) -> str | None:
@@ -60,20 +60,14 @@ def cpamp(pseudonym: Pseudonym, keys: Iterable[str]) -> Peer:
             "latency_ms": row["latency_ms"],
             "ttft_ms": row["ttft_ms"],
             "source": of_hash(text(row["source_hash"])),
-            "auth_index": text(row["auth_index"]),
             "failed": bool(whole(row["failed"])),
             "fail": {"status_code": status} if status else None,
             "tokens": tokens,
-            "provider": text(row["provider"]),
-            "executor_type": text(row["executor_type"]),
             "model": text(row["resolved_model"]) or text(row["model"]),
             "alias": text(row["requested_model"]),
-            "endpoint": text(row["endpoint"]),
-            "auth_type": text(row["auth_type"]),
             "api_key": of_hash(text(row["api_key_hash"])),
-            "request_id": text(row["request_id"]),
             "service_tier": text(row["request_service_tier"]) or text(row["service_tier"]),
-            "response_service_tier": text(row["response_service_tier"]),
+            **texts(row, *SAME),
         }
 
     return Peer(

@@ -1,4 +1,4 @@
-"""What a file of the past holds, before the ledger is asked what of it is new. Pure."""
+"""The content of a file, before the ledger is asked which of it is new. Pure."""
 
 import hashlib
 from typing import Any, NamedTuple
@@ -10,18 +10,18 @@ from exporter.records import Cost, Rejected, UsageRecord
 
 
 class Misfit(NamedTuple):
-    """What cannot be read, and the line that is kept of it."""
+    """A record that cannot be read: the line that is kept, and why."""
 
     line: bytes
     why: Rejected
 
 
 Item = Wire | Misfit | tuple[UsageRecord, Cost]
-"""A redacted wire record, a record whose cost was booked before, or something that is neither."""
+"""A redacted wire record, a record with the cost that was booked before, or something unreadable."""
 
 
 def misfit(source: str, content: Any) -> Misfit:
-    """``content`` of ``source`` does not have the types of a record. Its hash is kept: it cannot be redacted."""
+    """A row whose types are not a record's. Only its hash is kept, because it cannot be redacted."""
     digest = hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()
     return Misfit(
         msgspec.json.encode({"import": source, "sha256": digest}),

@@ -1,13 +1,13 @@
 """The file of cpa-usage-keeper ("Keeper"), as its source defines it from the schema 20260605 to 20261002. Pure.
 
-Keeper puts each provider's tokens into one form: ``input_tokens`` holds what was read from and written to a cache, and
-``output_tokens`` the reasoning. It keeps the raw key of a client in ``api_group_key``, or the provider or the endpoint
-where there is none, and the account as the proxy names it in ``source``.
+Keeper normalizes each provider's tokens: ``input_tokens`` includes cache reads and writes, ``output_tokens`` includes
+reasoning. ``api_group_key`` holds a client's raw key or, without one, the provider or endpoint; ``source`` holds the
+account as the proxy names it.
 """
 
 from typing import Any
 
-from exporter.imports.peer_files import Peer, Row, text, whole
+from exporter.imports.peer_files import SAME, Peer, Row, text, texts, whole
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
 
@@ -43,31 +43,22 @@ def keeper(pseudonym: Pseudonym) -> Peer:
     """How the file of a Keeper is read."""
 
     def wire(row: Row) -> dict[str, Any]:
-        provider, endpoint, source = text(row["provider"]), text(row["endpoint"]), text(row["source"])
-        key = text(row["api_group_key"]) or ""
-        no_key = key in (provider, endpoint)
+        source, key = text(row["source"]), text(row["api_group_key"]) or ""
+        no_key = key in (text(row["provider"]), text(row["endpoint"]))
         status = whole(row["status_code"])
         return {
             "timestamp": _zoned(text(row["timestamp"])),
             "latency_ms": row["latency_ms"],
             "ttft_ms": row["ttft_ms"],
             "source": source and pseudonym(source),
-            "auth_index": text(row["auth_index"]),
             "failed": bool(whole(row["failed"])),
             "fail": {"status_code": status} if status else None,
             "generate": None if row["generate"] is None else bool(whole(row["generate"])),
             "tokens": {name: whole(row[name]) for name in _TOKENS},
             "token_breakdown": _breakdown(row),
-            "provider": provider,
-            "executor_type": text(row["executor_type"]),
-            "model": text(row["model"]),
             "alias": text(row["model_alias"]),
-            "endpoint": endpoint,
-            "auth_type": text(row["auth_type"]),
             "api_key": None if no_key else client_of(key, pseudonym) or None,
-            "request_id": text(row["request_id"]),
-            "service_tier": text(row["service_tier"]),
-            "response_service_tier": text(row["response_service_tier"]),
+            **texts(row, *SAME, "model", "service_tier"),
         }
 
     return Peer(
@@ -82,18 +73,20 @@ def keeper(pseudonym: Pseudonym) -> Peer:
 
 
 def _zoned(timestamp: str | None) -> str | None:
-    """Keeper once wrote a blank before the zone, which no reader of RFC 3339 takes."""
+    """Older Keepers wrote a blank before the zone, which no RFC 3339 parser accepts."""
     return timestamp and timestamp.replace(" +", "+").replace(" -", "-")
 
 
 def _breakdown(row: Row) -> dict[str, Any]:
     prompt, answer, reasoning = whole(row["input_tokens"]), whole(row["output_tokens"]), whole(row["reasoning_tokens"])
     write = whole(row["cache_creation_tokens"])
-    # Before the schema 20260710 rows have one number for the cache alone.
+    # Before the schema 20260710, rows have a single number for the cache.
     read = whole(row["cache_read_tokens"]) or (0 if write else whole(row["cached_tokens"]))
-    # Keeper does not move what CPA told of Claude with one number: it stands beside the input. So it does wherever the
-    # input is too small to hold it.
-    beside = read + write > prompt or (_is_claude(row) and not write and _has_one_number(row))
+    # For Claude with a single number, Keeper leaves the cache beside the input. The same holds wherever the input is
+    # too small to include the cache.
+    # It has one if it came from ``/usage``, which has no endpoint, or was not completed with a second number.
+    has_one = not write and (not text(row["endpoint"]) or not whole(row["cache_read_tokens"]))
+    beside = read + write > prompt or (_is_claude(row) and has_one)
     return {
         "quality": "complete",
         "input": {
@@ -103,11 +96,6 @@ def _breakdown(row: Row) -> dict[str, Any]:
         },
         "output": {"non_reasoning_tokens": max(0, answer - reasoning), "reasoning_tokens": min(reasoning, answer)},
     }
-
-
-def _has_one_number(row: Row) -> bool:
-    """Whether it came from ``/usage``, which tells no endpoint, or has not been filled up with a second number."""
-    return not text(row["endpoint"]) or not whole(row["cache_read_tokens"])
 
 
 def _is_claude(row: Row) -> bool:

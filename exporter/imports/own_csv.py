@@ -1,7 +1,7 @@
-"""The CSV of ``cliproxy-exporter export``: records with the cost that was booked, which stays.
+"""The CSV of ``cliproxy-exporter export``: records that keep the cost that was booked.
 
-Its clients and credentials are labels. One that the ledger knows is the same client or credential. Of others a label
-of our own making is kept; anything else may be a name, and becomes a pseudonym.
+Its clients and credentials are labels. A label that the ledger knows is the same client or credential. Otherwise a
+generated label is kept; anything else may be a name, and becomes a pseudonym.
 """
 
 import csv
@@ -59,7 +59,7 @@ class _Line(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """By label, how the ledger finds a client, and (``auth_index``, ``source``) of a credential of the proxy."""
+    """By label: the pseudonym of a client, and (``auth_index``, ``source``) of a credential of the proxy."""
 
     clients: Mapping[str, str]
     credentials: Mapping[str, tuple[str, str]]
@@ -82,7 +82,7 @@ def known_labels(connection: sqlite3.Connection, dictionary: LabelStore, labels:
 
 
 class OwnCsv:
-    """One such file, of which the lines of one proxy are read. ``of_others``: how many lines other proxies have."""
+    """One such file, and the proxy whose lines are read. ``of_others`` counts the lines of other proxies."""
 
     def __init__(self, path: Path, proxy: str, *, known: Known, labels: Labels, pseudonym: Pseudonym) -> None:
         self._path = path
@@ -93,19 +93,25 @@ class OwnCsv:
         self.of_others = 0
 
     def read(self) -> Iterator[Item]:
-        """The lines of the proxy. Raises ImportFileError if the header is another."""
+        """The lines of the proxy. Raises ImportFileError for another header."""
         try:
             with self._path.open(encoding="utf-8", errors="replace", newline="") as file:
                 lines = csv.DictReader(file)
                 missing = [name for name in _Line.__struct_encode_fields__ if name not in (lines.fieldnames or ())]
                 if missing:
                     raise ImportFileError(
-                        f"{self._path} is no CSV of cliproxy-exporter export: its header lacks {', '.join(missing)}."
+                        f"{self._path} is not a CSV of cliproxy-exporter export: its header lacks {', '.join(missing)}."
                     )
                 for line in lines:
                     yield from self._item(line)
         except (OSError, csv.Error) as exc:
             raise ImportFileError(f"{self._path} cannot be read ({exc}).") from exc
+
+    def left_out(self) -> str:
+        """A sentence on the lines of other proxies, empty for none."""
+        return (
+            f"Left out, because they are another proxy's (see --proxy): {self.of_others:,}." if self.of_others else ""
+        )
 
     def _item(self, line: dict[str, str]) -> Iterator[Item]:
         try:

@@ -1,7 +1,7 @@
-"""The SQLite files of peers: other programs that keep the usage of a proxy. They are read, never written.
+"""The SQLite files of peers: other programs that keep a proxy's usage. They are read, never written.
 
-A file is read only if its table has the columns that a peer is known by; any other is refused, because a guess would
-become money.
+A file is read only if its table has the columns of a known peer; any other is refused, because a wrong guess would
+become wrong money.
 """
 
 import sqlite3
@@ -22,14 +22,17 @@ _MOST_TABLES_TOLD = 20
 
 Row = Mapping[str, Any]
 
+SAME = ("auth_index", "provider", "executor_type", "endpoint", "auth_type", "request_id", "response_service_tier")
+"""Texts of a wire record that all peers keep under their names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A program, and how its file is read.
 
-    ``tables`` hold a record in each row; the first must be there. Their columns are ``columns``, which must be there,
-    and ``newer`` ones, which are None where an older version lacks them. ``steps`` are the changes of its schema
-    without which its rows mean something else. ``wire`` makes fields of ``Wire``, redacted, of a row.
+    Each row of ``tables`` is a record; the first table must exist. ``columns`` must exist in it; ``newer`` columns are
+    None if an older version lacks them. ``steps`` are the schema changes that give rows their present meaning. ``wire``
+    turns a row into the fields of a redacted ``Wire``.
     """
 
     name: str
@@ -65,7 +68,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        # A folder that cannot be written, such as a read-only mount. Without a log nobody has the file open.
+        # A folder that cannot be written, such as a read-only mount. Without a WAL, no program has the file open.
         connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
     return connection
 
@@ -76,23 +79,24 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:
     if missing:
         named = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
         tables = ", ".join(sorted(named)[:_MOST_TABLES_TOLD]) or "none"
-        lacks = ", ".join(missing) if found[peer.tables[0]] else "the whole table"
+        table = peer.tables[0]
+        lacks = f"{table} lacks {', '.join(missing)}" if found[table] else f"it has no table {table}"
         raise ImportFileError(
-            f"{path} is no database of {peer.name} that this version knows: of {peer.tables[0]} it lacks {lacks}."
+            f"{path} is not a {peer.name} database that this version knows: {lacks}."
             f" Its tables: {tables}. Nothing was imported."
         )
     done = _steps(connection) if peer.steps else set()
     undone = [step for step in peer.steps if step not in done]
     if undone:
         raise ImportFileError(
-            f"{path} is of a {peer.name} that counted tokens in another way: the change {undone[0]} of its schema is"
-            f" missing. Start a newer {peer.name} once with this file, which changes it, and import it then."
+            f"{path} comes from a {peer.name} that counted tokens differently: the change {undone[0]} of its schema is"
+            f" missing. Start a newer {peer.name} once with this file, which updates it, and then import it."
         )
     selects = []
     for table, columns in found.items():
         if columns >= set(peer.columns):
             newer = [name if name in columns else f"null as {name}" for name in peer.newer]
-            # Names are put together here, and all of them are declared in this program.
+            # All names in the statement are declared in this program.
             selects.append(f"select {', '.join([*peer.columns, *newer])} from {table}")  # noqa: S608
     return f"{' union all '.join(selects)} order by {peer.order}"
 
@@ -116,7 +120,7 @@ def _item(peer: Peer, row: sqlite3.Row) -> Item:
 
 
 def text(value: object) -> str | None:
-    """A text of a row without blanks around it, None if there is none. Raises TypeError for anything else."""
+    """A stripped text from a row, None if empty. Raises TypeError for anything else."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -124,8 +128,13 @@ def text(value: object) -> str | None:
     return value.strip().replace("\0", "\N{REPLACEMENT CHARACTER}") or None
 
 
+def texts(row: Row, *columns: str) -> dict[str, Any]:
+    """The texts in these columns, by column."""
+    return {column: text(row[column]) for column in columns}
+
+
 def whole(value: object) -> int:
-    """A count of a row: none is 0. Raises TypeError for anything else."""
+    """A count from a row, 0 if missing. Raises TypeError for anything else."""
     if value is None:
         return 0
     if not isinstance(value, int):

@@ -92,7 +92,9 @@ class Labels:
         self._pseudonym = pseudonym
         self._nearest_pseudonym = nearest_pseudonym
         self._file: WatchedFile[Aliases] | None = (
-            WatchedFile(file, read_aliases, kind="configuration file", name="aliases", log=_log) if file else None
+            WatchedFile(file, read_aliases, kind="configuration file", name="aliases", log=_log, size=_size)
+            if file
+            else None
         )
         self.file_problem = ""
         self.misfits: tuple[Misfit, ...] = ()
@@ -115,8 +117,6 @@ class Labels:
         self.file_problem = self._file.problem
         if not self.file_problem:
             self._take(self._file.content)
-            number = len(self._client_aliases) + len(self._credential_aliases)
-            _log.info("aliases_reloaded", file=self._file.path.name, aliases=number)
 
     def _take(self, aliases: Aliases) -> None:
         add_secrets(aliases.secret_values())
@@ -257,6 +257,10 @@ def _rivals(credential: Credential, found: Iterable[Credential]) -> list[Credent
         for other in found
         if other.proxy == credential.proxy and other.id != credential.id and (credential.retired or not other.retired)
     ]
+
+
+def _size(aliases: Aliases) -> dict[str, int]:
+    return {"aliases": len(aliases.clients) + len(aliases.credentials)}
 
 
 def _handle(alias: ClientAlias | CredentialAlias, pseudonym: Pseudonym) -> Alias:

@@ -1,4 +1,4 @@
-"""All limits as they are now, the configured ones and the providers' own: for metrics, page and command line."""
+"""The current state of all limits, configured ones and the providers' own: for metrics, page and command line."""
 
 import threading
 from collections import Counter
@@ -22,7 +22,7 @@ from exporter.proxy_status import Statuses
 from exporter.quotas.merge import is_current
 
 _SIGNAL = {"auth_files": "signal"}
-"""By the source of a reading, what it is called where that is something else."""
+"""The shown name of a reading's source, where that differs."""
 
 _log = structlog.get_logger("exporter.limits")
 
@@ -31,10 +31,10 @@ _log = structlog.get_logger("exporter.limits")
 class Board:
     """The windows at the moment ``at_ms``, None before the first look.
 
-    ``measured`` is what the configured limits have used. ``unmatched`` are the ids of limits against which nothing that
-    was ever used counts. ``early_resets`` is how often each window of a provider was emptied before its end, ``worth``
-    what it is worth. ``pools`` are the accounts of each provider together. ``plans`` are what subscriptions cost; while
-    there are any, ``month_nano_usd`` is what each credential used this month, at API prices, and ``day`` is today.
+    ``measured`` is the use of the configured limits, ``unmatched`` the ids of limits that no usage counts against.
+    ``early_resets`` is how often a provider emptied each window before its end, ``worth`` what the window is worth.
+    ``pools`` are the accounts of each provider together. ``plans`` are the prices of subscriptions; while there are
+    any, ``month_nano_usd`` is each credential's use this month at API prices, and ``day`` is today.
     """
 
     at_ms: int | None = None
@@ -53,7 +53,7 @@ class Board:
         return sorted(self.windows, key=lambda window: (-window.used_ratio, window.labels))
 
     def plan_of(self, credential: str) -> Plan | None:
-        """The plan of the account with this label today: the first one that fits, None if it has none."""
+        """Today's plan of the account with this label: the first that matches, None without one."""
         return next((plan for plan in self.plans if plan.holds(credential, self.day)), None)
 
 
@@ -71,7 +71,7 @@ class LimitBoard:
         zone: tzinfo = UTC,
         statuses: Statuses = tuple,
     ) -> None:
-        """``provider_thresholds`` tells what holds for the windows of providers, ``zone`` when a day begins.
+        """``provider_thresholds`` gives the thresholds for the windows of providers; days begin in ``zone``.
 
         ``statuses`` list the accounts that are in pools.
         """
@@ -92,16 +92,16 @@ class LimitBoard:
 
     @property
     def problems(self) -> list[str]:
-        """What of the last changes of the limits is not in use, and why, a sentence each."""
+        """A sentence for each recent change of the limits that is not in use."""
         doubled = [
-            f"The limits file and the table rate_limit_configs have a limit {id_} each; that of the file is in force."
-            " Give it another id."
+            f"The limits file and the table rate_limit_configs both have a limit {id_}; the file's is in force. Give"
+            " one of them another id."
             for id_ in self._doubled
         ]
         return [*doubled, *(problem for source in self._sources for problem in source.problems)]
 
     def refresh(self, *, now: bool = False) -> None:
-        """Take over what has changed in the limits, and look anew. Raises LedgerError.
+        """Take over changed limits, and evaluate all of them. Raises LedgerError.
 
         ``now``: see ``LimitSource.reload``.
         """
@@ -111,7 +111,7 @@ class LimitBoard:
             self._look()
 
     def find(self, limit: str) -> Limit | None:
-        """The configured limit that is in force under this id."""
+        """The configured limit in force with this id."""
         with self._lock:
             return self._find(limit)
 
@@ -119,7 +119,7 @@ class LimitBoard:
         return next((known for known in self._current_limits() if known.id == limit), None)
 
     def reset(self, limit: str) -> Limit | None:
-        """Start the windows of a configured limit now; the limit, None for an unknown id. Raises LedgerError."""
+        """Start the windows of a configured limit now. Returns it, None for an unknown id. Raises LedgerError."""
         with self._lock:
             found = self._find(limit)
             if found is not None:
@@ -129,10 +129,10 @@ class LimitBoard:
             return found
 
     def _current_limits(self) -> tuple[Limit, ...]:
-        """Of several with one id the first. The same object as long as nothing changes."""
+        """The limits, the first of several with one id. The same object while nothing changes."""
         limits: dict[str, Limit] = {}
         doubled: list[str] = []
-        for limit in (limit for source in self._sources for limit in source.limits):
+        for limit in (limit for source in self._sources for limit in source.content.limits):
             if limits.setdefault(limit.id, limit) is not limit:
                 doubled.append(limit.id)
         self._doubled = tuple(doubled)
@@ -155,7 +155,7 @@ class LimitBoard:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
         windows = _distinct([*found.windows, *reported])
-        plans = tuple(plan for source in self._sources for plan in source.plans)
+        plans = tuple(plan for source in self._sources for plan in source.content.plans)
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
@@ -170,7 +170,7 @@ class LimitBoard:
         )
 
     def _month_nano_usd(self) -> dict[int, int]:
-        """What each credential used this month, at API prices. What is folded into ``other`` is not in it."""
+        """Each credential's use this month at API prices, without what is folded into ``other``."""
         dictionary = self._ledger.dictionary
         found: Counter[int] = Counter()
         for row in self._ledger.periods.current.rows[MONTH]:
@@ -180,7 +180,7 @@ class LimitBoard:
     def _provider_windows(
         self, now_ms: int
     ) -> tuple[list[LimitWindow], dict[ProviderWindow, int], dict[ProviderWindow, WindowWorth]]:
-        """What the providers themselves report, as long as it holds; how often a window was reset early; its worth."""
+        """The windows that providers report, while they are current; their early resets; their worth."""
         windows: list[LimitWindow] = []
         early_resets: dict[ProviderWindow, int] = {}
         worth: dict[ProviderWindow, WindowWorth] = {}
@@ -226,7 +226,7 @@ class LimitBoard:
         return windows, early_resets, worth
 
     def _recorded_provider(self, credential: int) -> str:
-        """The provider in the records of a credential, for one that no inventory has named."""
+        """The provider in a credential's records, if no inventory has named it."""
         dictionary = self._ledger.dictionary
         used = list(dictionary.series.values())
         found = (series for series in used if dictionary.resolved(series.credential).id == credential)
@@ -238,9 +238,9 @@ def _usd(nano_usd: int | None) -> float | None:
 
 
 def _distinct(windows: Sequence[LimitWindow]) -> tuple[LimitWindow, ...]:
-    """Of several windows with the same labels (an alias that is another one's name, too) the nearest to exhaustion.
+    """The windows, of several with the same labels (as from a doubled alias) the nearest to exhaustion.
 
-    Two samples of one series would make Prometheus drop one of them, and complain at every scrape.
+    Prometheus would drop one of two samples of a series, and complain at every scrape.
     """
     found: dict[tuple[str, ...], LimitWindow] = {}
     for window in windows:

@@ -1,9 +1,9 @@
-"""What 100 % of a provider's window is worth, from readings of it and the use that was booked between them. Pure.
+"""What 100 % of a provider's window is worth, from readings and the use that was booked between them. Pure.
 
-A reading is a share in whole percents, so a pair of readings bounds the capacity from both sides: use by the rise plus
-a percent, and by the rise less one. The largest lower bound holds whatever else is true, because use that did not go
-through the proxy raises the share without being booked: it makes a capacity look smaller, never larger. The smallest
-upper bound holds only without such use. Where the two contradict each other there was some, and it widens the interval.
+A reading is a share in whole percents, so a pair of readings bounds the capacity from both sides: the use divided by
+the rise plus a percent, and by the rise minus a percent. The largest lower bound always holds, because use that
+bypasses the proxy raises the share without being booked: it makes a capacity look smaller, never larger. The smallest
+upper bound holds only without such use. If the two contradict each other, there was some, and it widens the interval.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,21 +17,21 @@ from exporter.quotas.reading import SAME_RESET_MS
 _STEP = 0.01
 """Readings are rounded to this, one way or the other."""
 _LEAST_RISE = 0.05
-"""A pair that is closer says little about the capacity, and much about rounding."""
+"""A smaller rise says little about the capacity, and much about rounding."""
 _LEAST_PROOF = 0.3
 _LEAST_STRETCHES = 5
-"""What confirms a change has risen by so much, in so many stretches that do not overlap."""
+"""A change is confirmed by at least this rise, in this many stretches that do not overlap."""
 _CHANGE = 0.9
 _AGREEMENT = 1.1
-"""The value at API prices is not quite what the provider counts, so the bounds may cross by so much."""
+"""The value at API prices is not quite what the provider counts, so the bounds may cross by this factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """A reading with the use that was booked before it.
 
-    ``before`` counts from any moment that all points have in common. ``unclear`` is the part of it that was under way,
-    so that nobody knows whether the provider had counted it.
+    ``before`` counts from a moment that all points share. ``unclear`` is the part that was in progress, so that it is
+    unknown whether the provider had counted it.
     """
 
     at_ms: int
@@ -52,7 +52,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The capacity is another one in all points from ``since_ms`` on."""
+    """The capacity changed: it differs from ``since_ms`` on."""
 
     since_ms: int
     shrank: bool
@@ -60,7 +60,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What one or several windows tell: the bounds of their pairs, and the sums.
+    """The evidence of one or several windows: the bounds of their pairs, and the sums.
 
     ``best`` is the upper bound of the pair that ``low`` comes from. ``stretches`` are the pairs that do not overlap.
     """
@@ -88,10 +88,10 @@ class _Evidence:
         )
 
     def capacity(self) -> Capacity:
-        """The capacity. ``low`` has to be above 0.
+        """The capacity. ``low`` must be above 0.
 
-        Where the mean is below the largest lower bound, some use did not go through the proxy. What did is worth the
-        mean at least, and the cleanest stretch may hide as much other use as there was on average.
+        If the mean is below the largest lower bound, some use bypassed the proxy. The rest is worth at least the mean,
+        and even the cleanest stretch may hide as much bypassing use as there was on average.
         """
         mean = self.used / self.risen
         estimate = max(self.low, min(mean, self.high))
@@ -100,7 +100,7 @@ class _Evidence:
         return Capacity(estimate, low, high * max(1.0, estimate / mean))
 
     def is_below(self, other: "_Evidence") -> bool:
-        """Whether no capacity agrees with both, and this one's is less by more than a trifle. Both have to prove."""
+        """Whether no capacity fits both, and this one's is clearly lower. Both must prove something."""
         apart = max(self.low, self.high) < min(other.low, other.high)
         return apart and self.capacity().estimate <= other.capacity().estimate * _CHANGE
 
@@ -111,22 +111,22 @@ class _Evidence:
 
     @property
     def proves(self) -> bool:
-        """Whether it is enough, and of one mind. A window in which nothing was booked proves nothing."""
+        """Whether it is enough and consistent. A window without booked use proves nothing."""
         return self.is_enough and 0 < self.low <= self.high * _AGREEMENT
 
 
 def capacity_of(points: Iterable[Point]) -> Capacity | None:
-    """The capacity by all points; None as long as they do not tell one."""
+    """The capacity by all points; None if they do not determine one."""
     evidence = _evidence(points)
     total = _sum(evidence) if evidence else None
     return total.capacity() if total is not None and total.low > 0 else None
 
 
 def change_in(points: Iterable[Point], *, now_ms: int) -> Change | None:
-    """A change of the capacity that one whole window or more have confirmed, the latest; None if there is none.
+    """The latest change of the capacity that at least one whole window confirms; None if there is none.
 
-    Confirmed is what the last windows that are over agree on, and what no window before them allows that agreed with
-    itself. Where more than half of them did not, the value at API prices is too poor a measure to tell a change by.
+    A change is confirmed if the latest ended windows agree on it and every consistent window before them rules it out.
+    If more than half of those are inconsistent, the value at API prices is too poor a measure.
     """
     ended = [each for each in _evidence(points) if each.resets_ms <= now_ms]
     for first in range(len(ended) - 1, 0, -1):
@@ -147,12 +147,12 @@ def _sum(evidence: Sequence[_Evidence]) -> _Evidence:
 
 
 def _evidence(points: Iterable[Point]) -> list[_Evidence]:
-    """What each window tells, in order; windows in which the share hardly rose are left out."""
+    """The evidence of each window, in order, without windows in which the share hardly rose."""
     return [found for window in _windows(points) if (found := _of_window(window)) is not None]
 
 
 def _windows(points: Iterable[Point]) -> list[list[Point]]:
-    """The points of each window, in order. A fall of the share that is no rounding begins a new one."""
+    """The points of each window, in order. A fall of the share that is not mere rounding begins a new one."""
     windows: list[list[Point]] = []
     for point in sorted({each.at_ms: each for each in points}.values(), key=lambda each: each.at_ms):
         last = windows[-1][-1] if windows else None
@@ -190,7 +190,7 @@ def _of_window(points: Sequence[Point]) -> _Evidence | None:
 
 
 def _bounds(start: Point, end: Point) -> tuple[float, float] | None:
-    """Between which capacities a pair allows any; None if it is too close."""
+    """The lowest and highest capacity that a pair allows; None if it is too close."""
     rise = end.used_ratio - start.used_ratio
     if rise < _LEAST_RISE - 1e-9:
         return None

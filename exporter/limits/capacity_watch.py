@@ -1,7 +1,7 @@
-"""What each window of a provider is worth by now, and whether its capacity changed, over the ledger.
+"""What each window of a provider is worth, and whether its capacity changed, over the ledger.
 
-Readings become points with the use that was booked before them, once it must have been read. What lies back for an
-hour is summed once; the rest is summed anew at each look, every five minutes, for the sake of late records.
+A reading becomes a point with the use booked before it, once that must have been read. Use older than an hour is summed
+once; newer use is summed again at each look, every five minutes, because records may be late.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ _NANO = 1e9
 
 @dataclass(frozen=True, slots=True)
 class WindowWorth:
-    """What 100 % of a window is worth at API prices, and in tokens; None where that is not known."""
+    """What 100 % of a window is worth at API prices, and in tokens; None if unknown."""
 
     usd: Capacity | None
     tokens: Capacity | None
@@ -37,7 +37,7 @@ class WindowWorth:
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Tokens and USD: from the point before a point until it, and what was under way at it."""
+    """Tokens and USD: booked since the point before, and in progress at the point."""
 
     booked: tuple[float, float]
     unclear: tuple[float, float]

@@ -1,6 +1,6 @@
-"""Configured limits over the ledger: which label sets count against which limit, and what each window has used.
+"""Configured limits over the ledger: which label sets count against which limit, and the use of each window.
 
-One query for each distinct window, however many limits share it; who belongs where is looked up again only when the
+There is one query for each distinct window, however many limits share it. Label sets are assigned again only when the
 limits or the labels change.
 """
 
@@ -15,14 +15,14 @@ from exporter.limits.strategies import open_window
 from exporter.limits.windows import CONFIGURED, LimitWindow
 
 MOST_WINDOWS = 200
-"""Windows of one limit that are shown, those nearest to exhaustion: a limit per client may have thousands."""
+"""Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""
 
 _NANO = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What has a window of its own in a limit: its key in the ledger, its labels, and its label sets."""
+    """A part of a limit with its own window: its key in the ledger, its labels, and its label sets."""
 
     key: str
     proxy: str
@@ -34,7 +34,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was used in the current window of a limit, whether there is a budget for it or not.
+    """The use of a limit's current window, in all units, with or without a budget.
 
     ``start_ms`` and ``reset_ms`` as in ``LimitWindow``.
     """
@@ -47,13 +47,13 @@ class Measured:
     nano_usd: int
 
     def amount(self, unit: Unit) -> int:
-        """What was used in the unit of a budget."""
+        """The use in the unit of a budget."""
         return {Unit.REQUESTS: self.requests, Unit.TOKENS: self.tokens, Unit.USD: self.nano_usd}[unit]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The current windows of limits, and what was used in those that have one window and not one ``per`` something."""
+    """The current windows of limits, and the use of the limits without ``per``, which have a single window."""
 
     windows: list[LimitWindow]
     measured: list[Measured]
@@ -72,11 +72,12 @@ class Evaluator:
     def evaluate(
         self, limits: tuple[Limit, ...], look: WindowLook, anchors: Mapping[str, int], *, now_ms: int
     ) -> Evaluation:
-        """The current windows of ``limits``, those of one limit by how much of it is used."""
+        """The current windows of ``limits``, those of one limit by their use."""
         self._assign(limits)
         found = Evaluation([], [])
         for limit in limits:
-            anchor_ms = _newest((limit.anchor_ms, anchors.get(limit.id)), now_ms)
+            resets = (limit.anchor_ms, anchors.get(limit.id))
+            anchor_ms = max((ms for ms in resets if ms is not None and ms <= now_ms), default=None)
             windows: list[LimitWindow] = []
             for group in self._groups[limit.id]:
                 measured = _measure(limit, group, look, anchor_ms, now_ms)
@@ -88,7 +89,7 @@ class Evaluator:
         return found
 
     def unmatched(self) -> list[Limit]:
-        """Limits against which nothing that was ever used counts. Empty as long as nothing was used at all."""
+        """Limits that no usage so far counts against. Empty while there is no usage at all."""
         if not self._dictionary.series:
             return []
         return [limit for limit in self._limits if not any(group.series for group in self._groups[limit.id])]
@@ -131,7 +132,7 @@ class Evaluator:
         return list(groups.values())
 
     def _key(self, limit: Limit, series: int, usage: Usage) -> str:
-        """Of what never changes, so that an alias keeps the sessions that it names."""
+        """A key of ids, which never change, so that a new alias keeps the sessions."""
         if limit.per is Per.CREDENTIAL:
             return f"credential:{self._dictionary.resolved(self._dictionary.series[series].credential).id}"
         if limit.per is Per.CLIENT:
@@ -197,8 +198,3 @@ def _add_up(sums: WindowSums, series: set[int]) -> tuple[int, int, int]:
         tokens += some[1]
         nano_usd += some[2]
     return requests, tokens, nano_usd
-
-
-def _newest(moments: Iterable[int | None], now_ms: int) -> int | None:
-    """The newest manual reset that has happened."""
-    return max((moment for moment in moments if moment is not None and moment <= now_ms), default=None)

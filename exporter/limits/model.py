@@ -32,9 +32,9 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Whose usage it is, as it is shown.
+    """Whose usage it is, by shown labels.
 
-    ``credential_in_history`` is how the history names the credential: limits written before labels became readable do.
+    ``credential_in_history`` is the history's label of the credential, which older limits may use.
     """
 
     proxy: str
@@ -49,13 +49,13 @@ class Usage:
 class Limit:
     """One limit. Empty texts match everything.
 
-    ``provider`` is matched by its exact name, in any case; ``proxy``, ``credential``, ``client`` and ``models`` (one of
-    them) by exact name or glob. ``model_pattern`` is a pattern of the predecessor: anywhere in the name, in any
-    case, with ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A
-    budget in USD is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
+    ``provider`` matches the exact name, in any case; ``proxy``, ``credential``, ``client`` and ``models`` (any of them)
+    an exact name or glob. ``model_pattern`` is a pattern of the predecessor: anywhere in the name, in any case, with
+    ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A budget in USD
+    is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
 
-    ``config_id`` is the row of ``rate_limit_configs`` in Supabase that it comes from, None for any other.
-    ``shown_provider`` is shown as its provider where none is matched.
+    ``config_id`` is the limit's row of ``rate_limit_configs`` in Supabase, None for other limits. ``shown_provider`` is
+    shown if ``provider`` is empty.
     """
 
     id: str
@@ -107,7 +107,7 @@ class Plan:
     """What a subscription costs a month, in billionths of ``currency`` (three capital letters).
 
     ``credential`` is the label of an account, or a glob. It holds from the day ``first`` until before the day ``end``;
-    None is without an end.
+    None means unlimited.
     """
 
     credential: str
@@ -117,36 +117,40 @@ class Plan:
     end: date | None = None
 
     def holds(self, credential: str, day: date) -> bool:
-        """Whether it is what this account has on this day."""
+        """Whether this account has the plan on this day."""
         begun = self.first is None or self.first <= day
         return begun and (self.end is None or day < self.end) and is_like(self.credential, credential)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LimitSet:
+    """The content of a source. ``thresholds`` also apply to the windows that providers report."""
+
+    limits: tuple[Limit, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
+
+
 class LimitSource(Protocol):
-    """Where limits come from, and what subscriptions cost."""
+    """Where limits and the prices of subscriptions come from."""
 
     @property
-    def limits(self) -> tuple[Limit, ...]:
+    def content(self) -> LimitSet:
         """The last good set."""
         ...
 
     @property
-    def plans(self) -> tuple[Plan, ...]:
-        """The same of plans."""
-        ...
-
-    @property
     def problems(self) -> Sequence[str]:
-        """What of the last change is not in use, and why, a sentence each."""
+        """A sentence for each part of the last change that is not in use."""
         ...
 
-    def reload(self, *, now: bool = False) -> None:
-        """Take over what has changed; ``now``: a file also if it is just being written."""
+    def reload(self, *, now: bool = False) -> object:
+        """Take over changes; ``now`` takes a file even if it is just being written."""
         ...
 
 
 def moment_ms(text: str, *, default_zone: tzinfo | None = None) -> int | None:
-    """An ISO 8601 moment in ms since the epoch; one that names no zone is in ``default_zone``. None if it is none."""
+    """An ISO 8601 moment in ms since the epoch, without an offset in ``default_zone``. None if it is not a moment."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -156,13 +160,13 @@ def moment_ms(text: str, *, default_zone: tzinfo | None = None) -> int | None:
 
 
 def is_like(wanted: str, name: str) -> bool:
-    """Whether a name is the one that is wanted: itself, or by glob; an empty one wants all."""
+    """Whether a name matches the wanted name or glob; an empty one matches all."""
     # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
     return not wanted or wanted == name or fnmatchcase(name, wanted)
 
 
 def _parts(pattern: str) -> list[tuple[str, str]]:
-    """The pattern as (text, wildcard), one of the two empty; a backslash takes the meaning of what follows."""
+    """The pattern as (text, wildcard) pairs, one of the two empty; a backslash escapes the next character."""
     found: list[tuple[str, str]] = []
     for escaped, other in re.findall(r"\\(.)|([^\\])", pattern, re.DOTALL):
         if other in ("%", "_"):

@@ -1,4 +1,4 @@
-"""Which accounts have a plan now, and what they were used for this month."""
+"""Which accounts have a plan now, and the value of their use this month."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from exporter.records import Billing
 
 @dataclass(frozen=True, slots=True)
 class PlanValue:
-    """The plan of an account, and the value of its use in this calendar month at API prices."""
+    """An account's plan, and the value of its use in this calendar month at API prices."""
 
     plan: Plan
     nano_usd: int
 
 
 def plan_values(board: Board, labels: Labels, statuses: Statuses) -> dict[CredentialLabels, PlanValue]:
-    """The accounts with a plan among those that the proxies list. An API key has none."""
+    """The listed accounts that have a plan. An API key has none."""
     found: dict[CredentialLabels, PlanValue] = {}
     for status in statuses():
         for id_, account in status.accounts:

@@ -1,4 +1,4 @@
-"""A limit as a person reads it, on the status page and on the command line: texts, no arithmetic to be done."""
+"""A limit in words, for the status page and the command line."""
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
@@ -14,13 +14,12 @@ from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 
 _DASH = "\N{EN DASH}"
 _OLD_MS = 900_000
-"""A provider's window that was read before is shown with its age: no account in use, and none that is asked for, is
-read less often as long as all is well."""
+"""An older reading of a provider's window is shown with its age: accounts in use or asked about are read more often."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitRow:
-    """One window at the moment ``now_ms``. ``names_proxy``: whether there are several, so that it has to be named."""
+    """One window at the moment ``now_ms``. ``names_proxy``: there are several proxies, so the proxy is named."""
 
     window: LimitWindow
     now_ms: int
@@ -28,22 +27,22 @@ class LimitRow:
 
     @property
     def name(self) -> str:
-        """What it is about: the limit's name, or the account whose provider reports the window."""
+        """The limit's name, or the account whose provider reports the window."""
         return self.window.name if self.window.kind == CONFIGURED else self.window.credential
 
     @property
     def owner(self) -> str:
-        """Under whose name it stands where windows are grouped: the account's, if it is about one."""
+        """The heading where windows are grouped: the account, if the limit has one."""
         return self.window.credential or self.name
 
     @property
     def note(self) -> str:
-        """What tells it from another of that name, and how old it is."""
+        """What distinguishes it from others of that name, and its age."""
         return ", ".join(part for part in (self.about, self.age) if part)
 
     @property
     def about(self) -> str:
-        """Whose it is, of which model, over which time."""
+        """Account or provider, model, unit and window."""
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
         unit = "" if self.window.unit == SHARE else self.window.unit
         span = self.window.window
@@ -53,7 +52,7 @@ class LimitRow:
 
     @property
     def age(self) -> str:
-        """When a provider told it; empty if that was just now."""
+        """When the provider reported it; empty if that was recently."""
         age_ms = self.now_ms - self.window.observed_ms
         is_old = self.window.kind == PROVIDER and age_ms >= _OLD_MS
         return f"read {formats.since(age_ms / 1000)}" if is_old else ""
@@ -90,7 +89,7 @@ class LimitRow:
 
     @property
     def resets(self) -> str:
-        """The time until the reset; in words where there is none to come."""
+        """The time until the reset, or why there is none."""
         if self.window.reset_ms is not None:
             return formats.until((self.window.reset_ms - self.now_ms) / 1000)
         if self.window.kind == PROVIDER:
@@ -113,7 +112,7 @@ class LimitRow:
 
 @dataclass(slots=True)
 class WorthRow:
-    """What an account costs and is worth, as a person reads it: ``plan`` is empty without one."""
+    """What an account costs and is worth, in words; ``plan`` is empty without one."""
 
     name: str
     note: str
@@ -122,7 +121,7 @@ class WorthRow:
 
 
 def worth_rows(board: Board, plans: Mapping[CredentialLabels, PlanValue], *, names_proxy: bool) -> list[WorthRow]:
-    """Each account that has a plan, or a window whose worth is known."""
+    """The accounts that have a plan, or a window of known worth."""
     rows: dict[CredentialLabels, WorthRow] = {}
 
     def row(proxy: str, credential: str, provider: str) -> WorthRow:

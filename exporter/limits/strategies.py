@@ -15,7 +15,7 @@ class Strategy(StrEnum):
     """When a window begins.
 
     ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
-    ``session`` opens with the first request after the one before has ended.
+    ``session`` opens with the first request after the previous session has ended.
     """
 
     DAILY = "daily"
@@ -41,10 +41,10 @@ def open_window(
     length_ms: int | None,
     session_start: Callable[[int], int | None],
 ) -> tuple[int | None, int | None]:
-    """Start and end of the window that is open at ``now_ms``; both None for a session that is not open.
+    """Start and end of the window open at ``now_ms``; both None for a session that is not open.
 
-    ``length_ms`` is None for a window of the calendar. A rolling window has no end. ``session_start`` takes the length
-    of a session and finds when the one that is open now began, None if none is.
+    ``length_ms`` is None for a calendar window. A rolling window has no end. ``session_start`` takes the length of a
+    session and returns when the open one began, None if none is open.
     """
     if length_ms is None:
         return calendar_window(strategy, now_ms, zone)
@@ -55,7 +55,7 @@ def open_window(
 
 
 def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int, int]:
-    """The first moment of the day, week (from Monday) or month of ``now_ms``, and that of the next one."""
+    """The start of the day, week (from Monday) or month of ``now_ms``, and of the next one."""
     first = last = local_date(now_ms, zone)
     if strategy is Strategy.WEEKLY:
         first -= timedelta(days=first.weekday())
@@ -67,7 +67,7 @@ def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int,
 
 
 def window_length_ms(minutes: int) -> int | None:
-    """The length of a rolling window or session of so many minutes; None if it is too short or too long for one."""
+    """The length of a rolling window or session in ms; None if it is too short or too long."""
     return minutes * _MINUTE_MS if 1 <= minutes <= LONGEST_WINDOW_MINUTES else None
 
 

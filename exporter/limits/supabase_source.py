@@ -1,10 +1,10 @@
 """The limits that users keep in Supabase, in the table ``rate_limit_configs``: a ``LimitSource``.
 
-The history's thread puts the rows into the ledger, and everything else reads them there. So nobody waits for Supabase,
-and the limits are in force while it is away, after a restart and on the command line, too.
+The history's thread puts the rows into the ledger, where everything else reads them. So nothing waits for Supabase, and
+the limits hold while it is away, after a restart, and on the command line.
 
-Columns and their meaning are those of the predecessor: ``provider`` and ``tier_name`` are shown and match nothing,
-``model_pattern`` alone says what counts. A row with a mistake is left out with a sentence that says what to change.
+Columns have the predecessor's meaning: ``provider`` and ``tier_name`` are shown and match nothing, ``model_pattern``
+alone decides what counts. A row with a mistake is left out, with a sentence that says what to change.
 """
 
 import json
@@ -15,7 +15,7 @@ import structlog
 
 from exporter.days import EPOCH
 from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.limits.model import Limit, Plan, Unit, moment_ms
+from exporter.limits.model import Limit, LimitSet, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import Thresholds
 from exporter.settings.problems import shown
@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 _PROVIDERS = {"anthropic": "claude", "google": "gemini"}
-"""Labels of the providers that the predecessor's form calls otherwise."""
+"""Labels of providers for which the predecessor's form has another name."""
 _LONGEST_TEXT = 255
 _MOST_PROBLEMS = 5
 
@@ -42,27 +42,17 @@ _log = structlog.get_logger("exporter.limits")
 
 
 class StoredLimits:
-    """The limits of ``rate_limit_configs``. A ``LimitSource``; a row with a mistake does not cost the others."""
+    """The limits of ``rate_limit_configs``. A ``LimitSource``; a mistake in one row does not affect the others."""
 
     def __init__(self, configs: LimitConfigs, *, zone: tzinfo, thresholds: Callable[[], Thresholds]) -> None:
-        """Read them. ``thresholds`` tells what holds for all of them. Raises LedgerError."""
+        """Read them. ``thresholds`` gives the thresholds of all of them. Raises LedgerError."""
         self._configs = configs
         self._zone = zone
         self._thresholds = thresholds
         self._read: tuple[Sequence[str], Thresholds] | None = None
-        self._limits: tuple[Limit, ...] = ()
+        self.content = LimitSet()
         self._problems: tuple[str, ...] = ()
         self.reload()
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """Those of the rows without a mistake."""
-        return self._limits
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        """None: the table has no prices."""
-        return ()
 
     @property
     def problems(self) -> Sequence[str]:
@@ -74,20 +64,20 @@ class StoredLimits:
         return [*self._problems[:_MOST_PROBLEMS], f"{rows} not in force. The log names all of them."]
 
     def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
-        """Take over what has come into the ledger. Raises LedgerError."""
+        """Take over the rows in the ledger if they have changed. Raises LedgerError."""
         read = (self._configs.rows(), self._thresholds())
         if read == self._read:
             return
         rows, thresholds = read
         found = [limit_of(json.loads(row), zone=self._zone, thresholds=thresholds) for row in rows]
-        self._limits = tuple(each for each in found if isinstance(each, Limit))
+        self.content = LimitSet(limits=tuple(each for each in found if isinstance(each, Limit)))
         problems = tuple(each for each in found if isinstance(each, str))
         for problem in problems:
             if problem not in self._problems:
                 _log.warning("limit_not_used", message=problem)
         self._problems = problems
         if self._read is not None:
-            _log.info("limits_reloaded", table="rate_limit_configs", limits=len(self._limits))
+            _log.info("limits_reloaded", table="rate_limit_configs", limits=len(self.content.limits))
         self._read = read
 
 
@@ -96,7 +86,7 @@ class _WrongError(Exception):
 
 
 def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds) -> Limit | str:
-    """The limit of a row, or the sentence that says why there is none."""
+    """The limit of a row, or a sentence on what is wrong with it."""
     try:
         return _limit_of(row, zone, thresholds)
     except _WrongError as wrong:
@@ -104,7 +94,7 @@ def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds)
 
 
 def anchor_of(row: Mapping[str, object]) -> int | None:
-    """The moment of a manual reset in ms since the epoch; None if there is none, or none that can be read."""
+    """The moment of a manual reset in ms since the epoch; None if there is none or it is unreadable."""
     try:
         return _anchor(row)
     except _WrongError:
@@ -112,7 +102,7 @@ def anchor_of(row: Mapping[str, object]) -> int | None:
 
 
 def anchor_text(anchor_ms: int) -> str:
-    """A moment as the table takes it."""
+    """A moment in the table's notation."""
     return (EPOCH + timedelta(milliseconds=anchor_ms)).isoformat(timespec="milliseconds")
 
 
@@ -153,11 +143,11 @@ def _strategy(row: Mapping[str, object]) -> Strategy:
     try:
         return Strategy(text)
     except ValueError:
-        raise _WrongError(f"{shown(text)} is no reset_strategy. Use one of: {', '.join(Strategy)}.") from None
+        raise _WrongError(f"{shown(text)} is not a reset_strategy. Use one of: {', '.join(Strategy)}.") from None
 
 
 def _whole(row: Mapping[str, object], column: str) -> int | None:
-    """The number in a column. Users made some columns by hand, so it may come in any form."""
+    """The number in a column. Users created some columns by hand, so it may have any type."""
     value = row[column]
     if value is None:
         return None
@@ -167,7 +157,7 @@ def _whole(row: Mapping[str, object], column: str) -> int | None:
             return value if isinstance(value, int) else int(number)
     except (ValueError, OverflowError):
         pass
-    raise _WrongError(f"{shown(str(value))} is no {column}. Write a whole number.")
+    raise _WrongError(f"{shown(str(value))} is not a valid {column}. Write a whole number.")
 
 
 def _budget(row: Mapping[str, object], column: str) -> int:
@@ -192,7 +182,7 @@ def _anchor(row: Mapping[str, object]) -> int | None:
     text = _text(row, "reset_anchor_timestamp")
     if not text:
         return None
-    anchor_ms = moment_ms(text, default_zone=UTC)  # a column that was made by hand has no zone: it holds UTC
+    anchor_ms = moment_ms(text, default_zone=UTC)  # a column created by hand has no zone; it holds UTC
     if anchor_ms is None:
-        raise _WrongError(f"{shown(text)} is no reset_anchor_timestamp. Write a moment, or leave it empty for none.")
+        raise _WrongError(f"{shown(text)} is not a reset_anchor_timestamp. Write a moment, or leave it empty for none.")
     return anchor_ms

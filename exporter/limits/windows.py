@@ -7,15 +7,15 @@ CONFIGURED, PROVIDER = "configured", "provider"
 SHARE, USD = "share", "usd"
 
 LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
-"""The fields of a ``LimitWindow`` that tell it from others: the labels of its metrics."""
+"""The fields that identify a ``LimitWindow``: the labels of its metrics."""
 
 _LEAST_ELAPSED = 0.02
-"""Share of a window that must have passed before its pace says anything."""
+"""Share of a window that must have passed before its pace means anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Used shares from which on a limit is a warning, and critical."""
+    """The used shares at which a limit becomes a warning, and critical."""
 
     warning: float = 0.8
     critical: float = 0.95
@@ -25,7 +25,7 @@ DEFAULT_THRESHOLDS = Thresholds()
 
 
 class ProviderWindow(NamedTuple):
-    """Which window of a provider: the labels of what is counted of it, by name."""
+    """A window of a provider: the labels of its counters, by name."""
 
     proxy: str
     provider: str
@@ -39,12 +39,12 @@ class LimitWindow:
     """The current window of a limit in one unit.
 
     ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
-    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all of them"; a
-    limit of Supabase may name a provider although it counts usage of all.
+    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all"; a limit from
+    Supabase may name a provider although it counts usage of all.
     ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
-    has no ``reset_ms``; a session that nobody opened and a provider's window that has not started or outlives its
-    announced reset have neither start nor reset. ``inferred``: the share was concluded from a refusal. ``source``: how
-    a provider's window is known, ``header``, ``signal`` or ``active``. Times are ms since the epoch.
+    has no ``reset_ms``; a session that is not open, and a provider's window that has not started or outlives its
+    announced reset, have neither start nor reset. ``inferred``: the share was inferred from a refusal. ``source`` of a
+    provider's window is ``header``, ``signal`` or ``active``. Times are ms since the epoch.
     """
 
     proxy: str
@@ -78,12 +78,12 @@ class LimitWindow:
         return min(1.0, max(0.0, (now_ms - self.start_ms) / (self.reset_ms - self.start_ms)))
 
     def pace(self, now_ms: int) -> float | None:
-        """Used share over elapsed share: above 1 it runs out before it resets. None where nothing can be said yet."""
+        """Used share over elapsed share: above 1 it runs out before it resets. None if it is too early to say."""
         elapsed = self.elapsed_share(now_ms)
         return None if elapsed is None or elapsed < _LEAST_ELAPSED else self.used_ratio / elapsed
 
     def exhausted_ms(self, now_ms: int) -> int | None:
-        """When the budget is used up if it goes on as so far; None if that is not before the reset."""
+        """When the budget runs out at this pace; None if that is not before the reset."""
         pace = self.pace(now_ms)
         if self.start_ms is None or self.reset_ms is None or pace is None or pace <= 1:
             return None

@@ -1,26 +1,26 @@
 """The format of the limits file: ``defaults`` for the thresholds, and the lists ``limits`` and ``plans``.
 
-Everything that is wrong is reported at once, with its line; a file with a problem is not used at all.
+All mistakes are reported at once, with their lines; a file with a mistake is not used at all.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, tzinfo
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self, cast
-from zoneinfo import ZoneInfo
 
+import structlog
 from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
-from exporter.limits.model import Limit, Per, Plan, Unit, moment_ms
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.pricing.schedule import read_day
-from exporter.settings import validators
-from exporter.settings.problems import Problem, nearest, shown, wrong
+from exporter.pricing.schedule import read_day, read_zone
+from exporter.settings.problems import did_you_mean, shown, wrong
+from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
@@ -32,29 +32,27 @@ _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LONGEST_TEXT = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class LimitFile:
-    """What a file says. ``thresholds`` hold for the windows that providers report, too."""
-
-    limits: tuple[Limit, ...] = ()
-    plans: tuple[Plan, ...] = ()
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
-
-
-def read_limit_file(path: Path, *, setting: str, zone: tzinfo) -> LimitFile | list[Problem]:
-    """Read a file, or say all that is wrong with it.
-
-    ``setting`` is where its path was given, ``zone`` is the zone of limits that name none.
-    """
+def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
+    """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     lines_of_ids: dict[str, int] = {}
-    file = read_rows(path, _File, setting=setting, context=lines_of_ids)
-    if isinstance(file, list):
-        return file
+    file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", context=lines_of_ids)
     thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
-    return LimitFile(
+    return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
         plans=tuple(row.plan() for row in file.plans),
         thresholds=thresholds,
+    )
+
+
+def watch_limit_file(path: Path, *, zone: tzinfo) -> WatchedFile[LimitSet]:
+    """A ``LimitSource``: the file is read now, and again when it has changed. Raises ProblemsError."""
+    return WatchedFile(
+        path,
+        partial(read_limit_file, zone=zone),
+        kind="limits file",
+        name="limits",
+        log=structlog.get_logger("exporter.limits"),
+        size=lambda file: {"limits": len(file.limits)},
     )
 
 
@@ -65,12 +63,12 @@ def _id(value: object, info: ValidationInfo) -> str:
     id_ = text(value, info)
     if not _ID.fullmatch(id_):
         raise wrong(
-            f"{shown(id_)} is no id.",
+            f"{shown(id_)} is not an id.",
             "Use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit.",
         )
     lines = cast("dict[str, int]", info.context)
     if id_ in lines:
-        why = f"{shown(id_)} is the id of the limit in line {lines[id_]} already."
+        why = f"{shown(id_)} is already the id of the limit in line {lines[id_]}."
         raise wrong(why, "Give each limit its own id.")
     lines[id_] = cast("Text", value).line
     return id_
@@ -91,15 +89,10 @@ def _choice(of: type[StrEnum]) -> Callable[[object, ValidationInfo], StrEnum]:
         try:
             return of(word.lower())
         except ValueError:
-            guess = nearest(word.lower(), of)
-            fix = f"Did you mean {guess}?" if guess else f"Use one of: {', '.join(of)}."
-            raise wrong(f"{shown(word)} is no {info.field_name}.", fix) from None
+            fix = did_you_mean(word.lower(), of) or f"Use one of: {', '.join(of)}."
+            raise wrong(f"{shown(word)} is not a valid {info.field_name}.", fix) from None
 
     return check
-
-
-def _zone(value: object, info: ValidationInfo) -> tzinfo:
-    return ZoneInfo(validators.zone_name(text(value, info)))
 
 
 def _count(number: str) -> int | None:
@@ -121,27 +114,27 @@ def _budget(value: object, info: ValidationInfo) -> int | None:
     budget = _nano_usd(number) if unit == Unit.USD else _count(number)
     if budget is None:
         example = "12.50" if unit == Unit.USD else "5_000_000"
-        raise wrong(f"{shown(number)} is no budget of {unit}.", f"Give a number above 0, for example {example}.")
+        raise wrong(f"{shown(number)} is not a budget in {unit}.", f"Give a number above 0, for example {example}.")
     return budget
 
 
 def _window_ms(value: object, info: ValidationInfo) -> int | None:
     strategy = info.data.get("strategy")
     if strategy is None:
-        return None  # it is wrong, and that is told
+        return None  # it is wrong, and already reported
     if value is None or not strategy.has_length:
         if strategy.has_length:
             why = f"A {strategy} limit needs window_minutes."
             raise wrong(why, "Add it, for example window_minutes: 300 for 5 h.")
         if value is not None:
             fix = "Remove window_minutes, or use the strategy rolling or session."
-            raise wrong(f"A {strategy} limit has the calendar's windows.", fix)
+            raise wrong(f"A {strategy} limit follows the calendar.", fix)
         return None
     number = text(value, info)
     length_ms = window_length_ms(_count(number) or 0)
     if length_ms is None:
         fix = f"Give minutes, from 1 to {LONGEST_WINDOW_MINUTES} (366 days)."
-        raise wrong(f"{shown(number)} is no length of a window.", fix)
+        raise wrong(f"{shown(number)} is not a valid window length.", fix)
     return length_ms
 
 
@@ -149,7 +142,7 @@ def _models(value: object) -> tuple[str, ...]:
     names = value if isinstance(value, list) else [value]
     if not names or not all(isinstance(name, str) and 0 < len(name) <= _LONGEST_TEXT for name in names):
         raise wrong(
-            "models is no list of names.",
+            "models is not a list of names.",
             "Write exact names or globs such as claude-*, one after each dash, or leave it out for all models.",
         )
     return tuple(map(str, names))
@@ -163,7 +156,7 @@ def _share(value: object, info: ValidationInfo) -> float:
         share = 0.0
     if not 0 < share <= 1:
         raise wrong(
-            f"{shown(number)} is no threshold.",
+            f"{shown(number)} is not a threshold.",
             "Give a share of the budget above 0 and not above 1, for example 0.8 for 80 %.",
         )
     if info.field_name == "warning" and share > (info.data.get("critical") or 1):
@@ -176,8 +169,8 @@ def _anchor_ms(value: object, info: ValidationInfo) -> int:
     anchor_ms = moment_ms(moment)
     if anchor_ms is None:
         raise wrong(
-            f"{shown(moment)} is no moment.",
-            "Write it with its distance from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
+            f"{shown(moment)} is not a moment.",
+            "Write it with its offset from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
         )
     return anchor_ms
 
@@ -186,14 +179,14 @@ def _monthly_price(value: object, info: ValidationInfo) -> int:
     number = text(value, info)
     price = _nano_usd(number)
     if price is None:
-        raise wrong(f"{shown(number)} is no price of a month.", "Give a number above 0, for example 100 or 22.99.")
+        raise wrong(f"{shown(number)} is not a monthly price.", "Give a number above 0, for example 100 or 22.99.")
     return price
 
 
 def _currency(value: object, info: ValidationInfo) -> str:
     word = text(value, info)
     if not _CURRENCY.fullmatch(word):
-        raise wrong(f"{shown(word)} is no currency.", "Use its three letters, such as USD or EUR.")
+        raise wrong(f"{shown(word)} is not a currency.", "Use its three letters, such as USD or EUR.")
     return word.upper()
 
 
@@ -236,11 +229,11 @@ class _Limit(Row, title="A limit"):
     per: Annotated[Per | None, PlainValidator(_choice(Per))] = None
     critical: _Share = None
     warning: _Share = None
-    timezone: Annotated[tzinfo | None, PlainValidator(_zone)] = None
+    timezone: Annotated[tzinfo | None, PlainValidator(read_zone)] = None
     reset_anchor_timestamp: Annotated[int | None, PlainValidator(_anchor_ms)] = None
 
     def limit(self, thresholds: Thresholds, zone: tzinfo) -> Limit:
-        """The limit; ``thresholds`` and ``zone`` hold for what it does not say."""
+        """The limit; ``thresholds`` and ``zone`` are its defaults."""
         budgets = ((Unit.TOKENS, self.tokens), (Unit.REQUESTS, self.requests), (Unit.USD, self.usd))
         return Limit(
             id=self.id,
@@ -249,7 +242,7 @@ class _Limit(Row, title="A limit"):
             zone=self.timezone or zone,
             budgets=tuple((unit, budget) for unit, budget in budgets if budget is not None),
             window_ms=self.window_minutes,
-            provider=self.provider.lower(),  # as proxies write it, so that the dashboards find its limit
+            provider=self.provider.lower(),  # as proxies write it, so that dashboards find the limit
             proxy=self.proxy,
             credential=self.credential,
             client=self.client,
@@ -311,7 +304,7 @@ class _File(Row):
 
 
 def _thresholds(row: _Defaults | _Limit, default: Thresholds) -> Thresholds:
-    """Those of the row. The default for one that it does not have gives way to stay on the right side of the other."""
+    """The row's thresholds. A default for a missing one is adjusted to stay on the right side of the other."""
     return Thresholds(
         warning=row.warning or min(default.warning, row.critical or 1.0),
         critical=row.critical or max(default.critical, row.warning or 0.0),

@@ -1,4 +1,4 @@
-"""Sends notices to phones and chats through Apprise, which knows a hundred services by the URL of each."""
+"""Sends notices to phones and chats through Apprise, which supports a hundred services."""
 
 import logging
 import warnings
@@ -24,8 +24,8 @@ class Services:
     """Where notices go."""
 
     def __init__(self, urls: Sequence[str]) -> None:
-        """Raises SettingsError if Apprise is not installed, or does not know one of the URLs."""
-        with warnings.catch_warnings():  # of its plugins, which use what Python will drop
+        """Raises SettingsError if Apprise is not installed, or does not know a URL."""
+        with warnings.catch_warnings():  # its plugins use deprecated features
             warnings.simplefilter("ignore", DeprecationWarning)
             self._services = _services(urls)
 
@@ -34,13 +34,13 @@ class Services:
         return list(self._services)
 
     def send(self, kind: str, title: str, text: str) -> list[str]:
-        """Send a message of Apprise's type ``kind`` to all; the names of those that did not take it."""
+        """Send a message of Apprise's type ``kind`` to all. Returns the names of services that failed."""
         return [name for name in self._services if not self._took(name, kind, title, text)]
 
     def _took(self, name: str, kind: str, title: str, text: str) -> bool:
         try:
             return bool(self._services[name].notify(body=text, title=title, notify_type=kind))
-        except Exception:  # noqa: BLE001 - a hundred plugins: none may end the others
+        except Exception:  # noqa: BLE001 - one of a hundred plugins must not stop the others
             return False
 
 
@@ -51,7 +51,7 @@ def _services(urls: Sequence[str]) -> dict[str, Any]:
         raise SettingsError(
             "EXPORTER_NOTIFY_URLS needs Apprise, which is not installed: pip install 'cliproxy-exporter[notify]'"
         ) from None
-    # It logs the URLs that it calls, and they hold tokens.
+    # It logs the URLs that it calls, which hold tokens.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     services: dict[str, Any] = {}
     for number, url in enumerate(urls, 1):
@@ -65,7 +65,7 @@ def _services(urls: Sequence[str]) -> dict[str, Any]:
 
 
 class Notifier:
-    """Tells what is due. ``work`` is for one thread."""
+    """Sends the notices that are due. ``work`` is for one thread."""
 
     def __init__(self, *, board: LimitBoard, store: NoticeStore, services: Services, clock: Clock) -> None:
         """Raises LedgerError."""
@@ -75,7 +75,7 @@ class Notifier:
         self._stopping = False
 
     def work(self) -> None:
-        """Send what is due and remember it. What nobody took is due again, after pauses that grow."""
+        """Send and remember the notices that are due. One that no service took is due again, after growing pauses."""
         board, now_ms = self._board.current, int(self._clock.now() * 1000)
         if board.at_ms is None or now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
             return
@@ -91,10 +91,10 @@ class Notifier:
                 return
             self._pause_ms = self._next_ms = 0
             self._watch.sent(notice)
-            # At the latest now: whoever is told twice after a crash was told.
+            # Saved after sending: after a crash, people may get a notice twice, but never miss it.
             self._store.save(notice.window, notice.told)
             _log.info("notice_sent", notice=notice.title)
 
     def stop(self) -> None:
-        """Begin no further message."""
+        """Start no further message."""
         self._stopping = True

@@ -1,7 +1,7 @@
-"""Which notices about limits are due: what the alert rules say, each once per window. Pure.
+"""Which notices about limits are due: those of the alert rules, each once per window. Pure.
 
-A window's level is told when it rises, and *back* once it has been below its warning threshold for a while or a new
-window has begun. That it runs out early is told with the same numbers as in ``prometheus/rules/alerts.yml``.
+A notice is due when a window's level rises, and a *back* notice once the window has been below its warning threshold
+for a while, or a new window has begun. "Runs out early" uses the numbers of ``prometheus/rules/alerts.yml``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ _EARLY_PACE, _EARLY_ELAPSED, _EARLY_USED = 1.2, 0.1, 0.25
 _EARLY_FOR_MS = 15 * 60_000
 _BACK_FOR_MS = 3 * 60_000
 _SAME_RESET_MS = 10 * 60_000
-"""Providers tell the reset of one window a little differently each time."""
+"""Providers report the reset of one window a little differently each time."""
 
 
 class Kind(StrEnum):
-    """What a notice says."""
+    """The kind of a notice."""
 
     WARNING = "warning"
     CRITICAL = "critical"
@@ -33,7 +33,7 @@ _LEVELS: dict[str, int] = {"": 0, Kind.WARNING: 1, Kind.CRITICAL: 2}
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message, and what is known of the window once it has been sent."""
+    """A message, and what to remember of the window once it has been sent."""
 
     kind: Kind
     title: str
@@ -43,21 +43,21 @@ class Notice:
 
 
 class LimitWatch:
-    """Compares the windows with what was told of them. ``told`` is by a window's labels, as the ledger keeps it."""
+    """Compares windows with the notices that were sent: ``told``, by a window's labels, as the ledger keeps it."""
 
     def __init__(self, told: Mapping[tuple[str, ...], Told]) -> None:
         self.told = dict(told)
         self._since: dict[tuple[tuple[str, ...], Kind], int] = {}
 
     def due(self, windows: Iterable[LimitWindow], now_ms: int) -> list[Notice]:
-        """The notices that these windows call for. One that could not be sent is due again at the next look.
+        """The notices due for these windows. One that could not be sent is due again the next time.
 
         A window that is not among them is unknown, which is no news.
         """
         return [notice for window in windows for notice in self._of(window, now_ms)]
 
     def sent(self, notice: Notice) -> None:
-        """Remember that people know it."""
+        """Remember that the notice was sent."""
         self.told[notice.window] = notice.told
 
     def _of(self, window: LimitWindow, now_ms: int) -> list[Notice]:
@@ -88,7 +88,7 @@ class LimitWatch:
 
 
 def _is_another(told: Told, window: LimitWindow) -> bool:
-    """Whether the window began after what was told of it."""
+    """Whether the window began after the last notice about it."""
     return (
         told.reset_ms is not None and window.reset_ms is not None and window.reset_ms > told.reset_ms + _SAME_RESET_MS
     )

@@ -10,7 +10,6 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from exporter.errors import SettingsError
 from exporter.pricing.genai_prices import load_genai_rows
 from exporter.pricing.lookup import Listed, PriceList, Row, Rows, catalogue_ways
 from exporter.pricing.user_file import DatedRow, FileRow, PriceFile, by_name, read_price_file
@@ -29,12 +28,9 @@ def load_genai_catalogue() -> PriceList:
 
 
 def read_overlay() -> PriceFile:
-    """The overlay. Raises SettingsError if it has a mistake, which a test would have found."""
+    """The overlay. Raises ProblemsError if it has a mistake, which a test would have found."""
     with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
-        file = read_price_file(Path(path), setting=_OVERLAY, overlay=True)
-    if isinstance(file, list):
-        raise SettingsError("\n".join(map(str, file)))
-    return file
+        return read_price_file(Path(path), setting=_OVERLAY, overlay=True)
 
 
 def with_overlay(rows: Rows, overlay: PriceFile) -> Rows:

@@ -22,7 +22,7 @@ from exporter.pricing.lookup import ANY_PROVIDER, Listed
 from exporter.pricing.model_names import clean
 from exporter.pricing.schedule import MINUTE_MS, Schedule, read_day, read_hours, read_weekday, read_zone
 from exporter.records import BASE_TIERS
-from exporter.settings.problems import Problem, shown, wrong
+from exporter.settings.problems import shown, wrong
 from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
 
 DEFAULT_MODEL = "_default"
@@ -86,16 +86,14 @@ class PriceFile:
     """Providers, in lower case, whose cache writes live for an hour."""
 
 
-def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> PriceFile | list[Problem]:
-    """Read a file, or say all that is wrong with it. ``setting`` is where its path was given.
+def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> PriceFile:
+    """Read a file. Raises ProblemsError. ``setting`` gave its path.
 
     ``overlay`` allows what only a list over another one needs: rows that price service tiers only,
     corrections, and further names of its rows.
     """
     reading = _Reading()
     file = read_rows(path, _OverlayFile if overlay else _File, setting=setting, context=reading)
-    if isinstance(file, list):
-        return file
     one_hour_writes = frozenset(name.lower() for name, ttl in file.cache_write_ttl.items() if ttl == "1h")
     return PriceFile(rows=tuple(reading.rows), default=reading.default, one_hour_writes=one_hour_writes)
 

@@ -1,6 +1,5 @@
 """The user's price file: read at the start, and again when it has changed."""
 
-from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 
@@ -11,18 +10,11 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.lookup import PriceList, override_ways
 from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
-from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_PRICES_FILE"
 
 _log = structlog.get_logger("exporter.pricing")
-
-
-def check_prices_file(path: Path, *, zone: tzinfo) -> list[Problem]:  # noqa: ARG001 - rows without a zone are in UTC
-    """All that is wrong with a price file, each with its line."""
-    file = read_price_file(path, setting=SETTING)
-    return file if isinstance(file, list) else []
 
 
 class UserPrices:
@@ -33,9 +25,15 @@ class UserPrices:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file. Raises SettingsError with all problems, one a line."""
-        read = partial(read_price_file, setting=SETTING)
-        self._file: WatchedFile[PriceFile] = WatchedFile(path, read, kind="price file", name="prices", log=_log)
+        """Read the file. Raises ProblemsError."""
+        self._file: WatchedFile[PriceFile] = WatchedFile(
+            path,
+            partial(read_price_file, setting=SETTING),
+            kind="price file",
+            name="prices",
+            log=_log,
+            size=lambda file: {"rows": len(file.rows)},
+        )
         self._take()
 
     @property
@@ -60,7 +58,6 @@ class UserPrices:
         """Read the file again if it has changed, or ``now``."""
         if self._file.reload(now=now) and not self.problem:
             self._take()
-            _log.info("prices_reloaded", file=self._file.path.name, rows=len(self._file.content.rows))
 
     def _take(self) -> None:
         name, file = self._file.path.name, self._file.content

@@ -1,7 +1,7 @@
 """Settings as flags, under the names that Prometheus' own exporters have. They go before the environment.
 
-Each may stand before or behind the name of a command. Keys and tokens have none: everybody on a machine can see how a
-program was started.
+Each may stand before or after the name of a command. Keys and tokens have no flag, because everybody on a machine can
+see how a program was started.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,9 @@ def given() -> dict[str, str]:
     return {} if context is None else context.find_root().ensure_object(dict)
 
 
-def _keep(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    def keep(context: click.Context, _: click.Parameter, text: str | None) -> None:
-        if text is not None:
-            context.find_root().ensure_object(dict)[name] = text
-
-    return keep
+def _keep(context: click.Context, option: click.Parameter, text: str | None) -> None:
+    if text is not None:
+        context.find_root().ensure_object(dict)[option.name] = text
 
 
 def _keep_address(context: click.Context, _: click.Parameter, text: str | None) -> None:
@@ -31,26 +28,21 @@ def _keep_address(context: click.Context, _: click.Parameter, text: str | None) 
         return
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit():
-        raise click.BadParameter(f"{text!r} is no address. Write HOST:PORT, or :PORT for all interfaces.")
+        raise click.BadParameter(f"{text!r} is not an address. Write HOST:PORT, or :PORT for all interfaces.")
     found = context.find_root().ensure_object(dict)
     found["EXPORTER_HOST"], found["EXPORTER_PORT"] = host.strip("[]") or ALL_INTERFACES, port
 
 
 def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command, or the program, these flags."""
-    for flag, metavar, keep, meaning in (
-        ("--log.level", "LEVEL", _keep("LOG_LEVEL"), "LOG_LEVEL."),
-        ("--data-dir", "DIR", _keep("EXPORTER_DATA_DIR"), "EXPORTER_DATA_DIR."),
-        ("--web.config.file", "FILE", _keep("EXPORTER_WEB_CONFIG"), "EXPORTER_WEB_CONFIG: TLS and users."),
-        (
-            "--web.listen-address",
-            "[HOST]:PORT",
-            _keep_address,
-            "EXPORTER_HOST and EXPORTER_PORT; without a host it is all interfaces.",
-        ),
-        ("--config.file", "FILE", _keep("EXPORTER_CONFIG"), "EXPORTER_CONFIG."),
+    for flag, metavar, setting, more in (
+        ("--log.level", "LEVEL", "LOG_LEVEL", "."),
+        ("--data-dir", "DIR", "EXPORTER_DATA_DIR", "."),
+        ("--web.config.file", "FILE", "EXPORTER_WEB_CONFIG", ": TLS and users."),
+        ("--web.listen-address", "[HOST]:PORT", "EXPORTER_HOST", " and EXPORTER_PORT; without a host, all interfaces."),
+        ("--config.file", "FILE", "EXPORTER_CONFIG", "."),
     ):
-        name = flag.strip("-").replace(".", "_").replace("-", "_")
-        option = click.option(flag, name, metavar=metavar, expose_value=False, callback=keep, help=meaning)
+        keep = _keep_address if setting == "EXPORTER_HOST" else _keep
+        option = click.option(flag, setting, metavar=metavar, expose_value=False, callback=keep, help=setting + more)
         command = option(command)
     return command

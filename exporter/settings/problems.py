@@ -1,16 +1,17 @@
 """What is wrong with a setting: a value that the command line prints and the loader collects.
 
-A problem never holds the value of a secret, not even a part of it. Values of other settings are shown only when they
-are short, because a long one is likely to be a secret that went into the wrong place.
+A problem never holds a secret, not even part of one. Other values are shown only if they are short: a long one is
+likely to be a secret in the wrong place.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic_core import PydanticCustomError
+
+from exporter.errors import SettingsError
 
 _LONGEST_SHOWN_VALUE = 32
 
@@ -31,17 +32,31 @@ class Problem:
         return f"{self.setting} ({self.place}): {self.why} {self.fix}".rstrip()
 
 
-def first_of(problems: Sequence[Problem]) -> str:
-    """The first problem, and how many more there are: for a line of the log or of a page."""
-    others = len(problems) - 1
-    more = {0: "", 1: " There is 1 more problem."}.get(others, f" There are {others} more problems.")
-    return f"{problems[0]}{more}"
+class ProblemsError(SettingsError):
+    """The settings, or a file that they name, have mistakes. The text has one problem a line."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+    @property
+    def first(self) -> str:
+        """The first problem, and how many more there are: for a line of the log or of a page."""
+        others = len(self.problems) - 1
+        more = {0: "", 1: " There is 1 more problem."}.get(others, f" There are {others} more problems.")
+        return f"{self.problems[0]}{more}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that looks most like ``name``, or an empty text when none does."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question for a name that may be misspelt; empty if no known name looks like it."""
+    guess = nearest(name, known)
+    return f"Did you mean {guess}?" if guess else ""
 
 
 def shown(value: str) -> str:
@@ -59,20 +74,18 @@ def wrong(why: str, fix: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("setting", "{why} {fix}", {"why": why, "fix": fix, "at": at})
 
 
-def read_text(path: Path, *, setting: str) -> str:
-    """The text of a file whose path ``setting`` gave, without byte order mark. Raises what ``wrong`` makes."""
+def read_text(path: Path, *, setting: str, place: str = "") -> str:
+    """The text of a file without byte order mark. Raises ProblemsError.
+
+    ``setting`` gave its path, at ``place`` if that is not in the file itself.
+    """
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise wrong("The file does not exist.", f"Create it, or correct the path in {setting}.") from None
+        why, fix = "The file does not exist.", f"Create it, or correct the path in {setting}."
     except UnicodeDecodeError:
-        raise wrong("The file is not UTF-8 text.", "Save it as UTF-8.") from None
+        why, fix = "The file is not UTF-8 text.", "Save it as UTF-8."
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or "not a path"
-        raise wrong(f"The file cannot be read: {cause}.", "Let the exporter's user read it.") from None
-
-
-def problem_of(context: Mapping[str, Any] | None, *, setting: str, place: str) -> Problem:
-    """The problem that the context of an error made by ``wrong`` tells."""
-    told = context or {}
-    return Problem(setting=setting, place=place, why=told["why"], fix=told["fix"])
+        why, fix = f"The file cannot be read: {cause}.", "Let the exporter's user read it."
+    raise ProblemsError(Problem(setting=setting, place=place or path.name, why=why, fix=fix))

@@ -1,4 +1,4 @@
-"""Proxies and aliases, the rows of the settings: what each field has to be."""
+"""Proxies and aliases, the rows of the settings, and what each of their fields may be."""
 
 from typing import Annotated, Literal
 
@@ -43,10 +43,10 @@ class ClientAlias(Row):
 
 
 class CredentialAlias(Row):
-    """The name shown for a credential of the proxy; exactly one of the other fields says which one.
+    """The name shown for a credential of the proxy, which exactly one of the other fields identifies.
 
     ``key`` is the upstream API key, ``email`` the account's address, ``file`` the name of its file on the proxy,
-    ``auth_index`` the proxy's own number of it, ``label`` the masked label that it has without an alias.
+    ``auth_index`` the proxy's own number for it, ``label`` its masked label.
     """
 
     key: Secret | None = None
@@ -64,7 +64,7 @@ class Aliases(Row):
     credentials: tuple[CredentialAlias, ...] = ()
 
     def secret_values(self) -> list[str]:
-        """Every secret by which they name somebody."""
+        """Every secret that identifies a client or credential."""
         secrets = [client.key for client in self.clients]
         secrets += [value for each in self.credentials for value in (each.key, each.email, each.file)]
         return [value.get_secret_value() for value in secrets if value is not None]

@@ -1,8 +1,8 @@
 """Raw values of settings, and how they are read from the environment and from the file ``.env``.
 
-The environment belongs to many programs, so names that are not ours are left alone; names that look like ours and are
-not known are warned about, because a misspelt setting would otherwise be ignored without a word. Empty values count as
-not set: that is what Compose and many ``.env`` files make of a setting that was left out.
+The environment belongs to many programs, so names of others are left alone. An unknown name that looks like ours gets a
+warning, because a misspelt setting would otherwise be ignored silently. An empty value counts as not set: that is how
+Compose and many ``.env`` files pass a setting that was left out.
 """
 
 import io
@@ -15,10 +15,9 @@ from typing import TypeVar
 
 from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError
 
 from exporter.settings.declared import declared
-from exporter.settings.problems import Problem, nearest, problem_of, read_text
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
@@ -51,28 +50,28 @@ class RawValue:
         return Problem(setting=self.name, place=self.place, why=why, fix=fix)
 
 
-def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | Problem | None:
-    """The secret that was given either as it is or as the name of a file; None without either.
+def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | None:
+    """The secret, given in plain text or as the name of its file; None if neither is given. Raises ProblemsError.
 
-    Line breaks at the end of the file are no part of it.
+    Line breaks at the end of the file do not belong to it.
     """
     if file is None:
         return plain
     if plain is not None:
-        return file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two.")
-    try:
-        text = read_text(file.base / file.text, setting=file.name).rstrip("\r\n")
-    except PydanticCustomError as error:
-        return problem_of(error.context, setting=file.name, place=file.place)
-    return replace(file, text=text) if text.strip() else file.problem("The file is empty.", "Put the secret into it.")
+        raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
+    text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
+    if not text.strip():
+        raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
+    return replace(file, text=text)
 
 
 def checked(
     model: type[_Model], given: Mapping[str, RawValue], **ready: BaseModel | tuple[BaseModel, ...]
 ) -> _Model | list[Problem]:
-    """An object of ``model`` from texts (by field name) and fields that are ready, or all that is wrong with them."""
+    """An object of ``model`` from its settings in ``given`` and fields that are ready, or all that is wrong."""
+    texts = {name: value.text for name, value in given.items() if name in model.model_fields}
     try:
-        return model.model_validate({name: value.text for name, value in given.items()} | ready)
+        return model.model_validate(texts | ready)
     except ValidationError as error:
         return [
             given[str(each["loc"][0])].problem(each["ctx"]["why"], each["ctx"]["fix"])
@@ -82,7 +81,7 @@ def checked(
 
 @dataclass(kw_only=True)
 class Findings:
-    """What is wrong (``problems``), worth a look (``warnings``), or was ignored on purpose (``notes``)."""
+    """What is wrong (``problems``), deserves a look (``warnings``), or was ignored on purpose (``notes``)."""
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -109,9 +108,9 @@ def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
     if not os.path.isfile(path):
         return {}
     try:
-        text = read_text(path, setting=DOTENV)
-    except PydanticCustomError as error:
-        findings.problems.append(problem_of(error.context, setting=DOTENV, place=str(path)))
+        text = read_text(path, setting=DOTENV, place=str(path))
+    except ProblemsError as error:
+        findings.problems += error.problems
         return {}
     values: dict[str, RawValue] = {}
     for binding in parse_stream(io.StringIO(text)):
@@ -132,7 +131,7 @@ def _known_names() -> frozenset[str]:
 
 
 def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, RawValue]:
-    """Those of the values that are settings and not empty, by name."""
+    """The values that are settings and not empty, by name."""
     found: dict[str, RawValue] = {}
     known = _known_names()
     for given in values:
@@ -141,11 +140,10 @@ def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, Ra
             if given.text:
                 found[name] = given
         elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
-            why = "It belongs to the predecessor and has no use here; it is ignored."
+            why = "It is a setting of the predecessor and is ignored."
             findings.notes.append(given.problem(why))
         elif _OURS.match(name):
-            guess = nearest(name, known)
-            fix = f"Did you mean {guess}?" if guess else "If it belongs to another program, all is well."
+            fix = did_you_mean(name, known) or "If it belongs to another program, ignore this."
             findings.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
     return found
 

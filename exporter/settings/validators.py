@@ -1,8 +1,8 @@
 """From text to value, one function for each kind of setting.
 
-Each takes what the environment or a file held (text), or a value that is already of the right type, and returns the
-value. What is wrong is raised as an error with two sentences: why it is wrong and what to do. Secrets and URLs are
-never repeated in them: a URL may hold a password, and a secret may have been put where a URL belongs.
+Each takes the text from the environment or a file, or a value that already has the right type. It raises an error with
+two sentences: why the value is wrong and what to do. They never repeat a secret or a URL: a URL may hold a password,
+and a secret may have been put where a URL belongs.
 """
 
 import base64
@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
-from exporter.settings.problems import nearest, shown, wrong
+from exporter.settings.problems import did_you_mean, shown, wrong
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
@@ -48,15 +48,19 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def _matching(pattern: re.Pattern[str], value: object, what: str, fix: str) -> str:
+    text = str(value).strip()
+    if not pattern.fullmatch(text):
+        raise wrong(f"{shown(text)} is not {what}.", fix)
+    return text
+
+
 def whole_number(low: int, high: int | None = None) -> Callable[[object], int]:
-    """A check for whole numbers from ``low`` to ``high`` (no upper bound when None)."""
+    """A check for whole numbers from ``low`` to ``high``, unbounded if None."""
     limits = f"from {low} to {high}" if high is not None else f"of {low} or more"
 
     def check(value: object) -> int:
-        text = str(value).strip()
-        if isinstance(value, bool) or not _WHOLE_NUMBER.fullmatch(text):
-            raise wrong(f"{shown(text)} is not a whole number.", f"Give a whole number {limits}.")
-        number = int(text)
+        number = int(_matching(_WHOLE_NUMBER, value, "a whole number", f"Give a whole number {limits}."))
         if number < low or (high is not None and number > high):
             raise wrong(f"{number} is out of range.", f"Give a whole number {limits}.")
         return number
@@ -66,10 +70,7 @@ def whole_number(low: int, high: int | None = None) -> Callable[[object], int]:
 
 def amount(value: object) -> float:
     """Money: a decimal number, 0 or more."""
-    text = str(value).strip()
-    if isinstance(value, bool) or not _AMOUNT.fullmatch(text):
-        raise wrong(f"{shown(text)} is not an amount of money.", "Give a number, for example 10 or 2.50.")
-    return float(text)
+    return float(_matching(_AMOUNT, value, "an amount of money", "Give a number, for example 10 or 2.50."))
 
 
 def choice(*allowed: str, synonyms: dict[str, str] | None = None) -> Callable[[object], str]:
@@ -97,22 +98,27 @@ def switch(value: object) -> bool:
 def zone_name(value: object) -> str:
     """A name of the IANA time zone database."""
     name = _text(value)
+    if is_zone(name):
+        return name
+    guess = did_you_mean(name, zoneinfo.available_timezones())
+    fix = guess or "Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh."
+    if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
+        fix = "An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5."
+    raise wrong(f"{shown(name)} is not a time zone of the IANA database.", fix)
+
+
+def is_zone(name: str) -> bool:
+    """Whether the IANA time zone database has this name."""
     try:
         zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        guess = nearest(name, zoneinfo.available_timezones())
-        fix = f"Did you mean {guess}?" if guess else "Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh."
-        if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
-            fix = "An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5."
-        raise wrong(f"{shown(name)} is not a time zone of the IANA database.", fix) from None
-    return name
+        return False
+    return bool(name)
 
 
 def offset_hours(value: object) -> float:
     """Hours east of UTC in steps of a quarter of an hour, from -12 to 14."""
-    text = str(value).strip()
-    if isinstance(value, bool) or not _OFFSET.fullmatch(text):
-        raise wrong(f"{shown(text)} is not a number of hours.", "Give hours east of UTC, for example 7, -3.5 or 5.75.")
+    text = _matching(_OFFSET, value, "a number of hours", "Give hours east of UTC, for example 7, -3.5 or 5.75.")
     hours = float(text)
     if not _LOWEST_OFFSET <= hours <= _HIGHEST_OFFSET or not (hours * 4).is_integer():
         raise wrong(
@@ -134,14 +140,6 @@ def path(value: object) -> Path:
     return Path(text)
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def is_loopback(address: str) -> bool:
     """Whether an IP address, or the name ``localhost``, is this machine alone."""
     if address.lower() == "localhost":
@@ -155,7 +153,13 @@ def is_loopback(address: str) -> bool:
 
 
 def _looks_like_host(text: str) -> bool:
-    return _is_address(text) or bool(_HOST_NAME.fullmatch(text))
+    if _HOST_NAME.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def listen_host(value: object) -> str:
@@ -171,7 +175,7 @@ def listen_host(value: object) -> str:
 
 def host_list(value: object) -> tuple[str, ...]:
     """Host names, from a comma list or a sequence; lower case, without port, each once."""
-    parts: Sequence[object] = value.split(",") if isinstance(value, str) else value  # type: ignore[assignment]  # _text below refuses what is no text
+    parts: Sequence[object] = value.split(",") if isinstance(value, str) else value  # type: ignore[assignment]  # _text below refuses anything else
     hosts: list[str] = []
     for part in parts:
         host = _text(part).lower().removeprefix("[").removesuffix("]")
@@ -258,12 +262,15 @@ def supabase_url(value: object) -> str:
 
 
 def same_server(url: str) -> tuple[str, str, int, str]:
-    """What two URLs of one server have in common: all names of loopback are one, and default ports are filled in."""
+    """What all URLs of one server have in common: loopback has one name, and default ports are filled in."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
-    if host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback):
-        host = "localhost"
-    return parts.scheme, host, parts.port or _DEFAULT_PORTS[parts.scheme], parts.path
+    return (
+        parts.scheme,
+        "localhost" if is_loopback(host) else host,
+        parts.port or _DEFAULT_PORTS[parts.scheme],
+        parts.path,
+    )
 
 
 def secret(value: object) -> SecretStr:
@@ -288,7 +295,7 @@ def management_key(value: object) -> SecretStr:
 
 
 def hash_key(value: object) -> SecretStr:
-    """The key of the hashes by which clients and credentials are known."""
+    """The key of the hashes that identify clients and credentials."""
     key = secret(value)
     if len(key.get_secret_value()) < _SHORTEST_HASH_KEY:
         raise wrong(

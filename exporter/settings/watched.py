@@ -1,41 +1,50 @@
-"""A file of the user that is read at the start, and again when it has changed."""
+"""A file of the user, read at the start and again when it changes."""
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from exporter.errors import SettingsError
-from exporter.settings.problems import Problem, first_of
+from exporter.settings.problems import ProblemsError
 
 _Version = tuple[int, int, int, int]
 _Content = TypeVar("_Content")
 
 
 class WatchedFile(Generic[_Content]):
-    """The last good content of a file. Somebody calls ``reload`` now and then; any thread may.
+    """The last good content of a file. ``reload`` is to be called now and then, by any thread.
 
-    A mistake at the start is an error. Later the content before it stays in use, because an edit is rarely perfect at
-    the first attempt. Until the file is right, ``problem`` says so; it is empty otherwise.
+    A mistake at the start is an error. Later, the last good content stays in use, because an edit is rarely perfect at
+    the first attempt. ``problem`` is a sentence until the file is right, else empty.
     """
 
     def __init__(
-        self, path: Path, read: Callable[[Path], _Content | list[Problem]], *, kind: str, name: str, log: Any
+        self,
+        path: Path,
+        read: Callable[[Path], _Content],
+        *,
+        kind: str,
+        name: str,
+        log: Any,
+        size: Callable[[_Content], Mapping[str, int]],
     ) -> None:
-        """Read the file. Raises SettingsError with all problems, one a line.
+        """Read the file. Raises ProblemsError, as ``read`` does for a file with mistakes.
 
-        ``kind`` and ``name`` are what sentences call the file and its content; log events begin with ``name``.
+        ``kind`` and ``name`` are what sentences call the file and its content; log events begin with ``name``, and say
+        the ``size`` of what was read.
         """
         self.path = path
         self.problem = ""
-        self._read_file, self._kind, self._name, self._log = read, kind, name, log
+        self._read_file, self._kind, self._name, self._log, self._size = read, kind, name, log, size
         self._lock = threading.Lock()
         self._read = self._seen = _version(path)
-        content = read(path)
-        if isinstance(content, list):
-            raise SettingsError("\n".join(map(str, content)))
-        self.content: _Content = content
+        self.content: _Content = read(path)
+
+    @property
+    def problems(self) -> list[str]:
+        """``problem``, if there is one."""
+        return [self.problem] if self.problem else []
 
     def reload(self, *, now: bool = False) -> bool:
         """Read the file again if it has changed, or ``now``. Whether ``content`` or ``problem`` is new."""
@@ -44,21 +53,20 @@ class WatchedFile(Generic[_Content]):
                 if not now:
                     return False
                 self._read = self._seen
-            content = self._read_file(self.path)
-            if isinstance(content, list):
-                self.problem = (
-                    f"The last edit of the {self._kind} is not used; the {self._name} before it are."
-                    f" {first_of(content)}"
-                )
+            try:
+                self.content, self.problem = self._read_file(self.path), ""
+            except ProblemsError as error:
+                last = f"The last edit of the {self._kind} is not in use; the {self._name} from before it are."
+                self.problem = f"{last} {error.first}"
                 self._log.error(f"{self._name}_not_reloaded", message=self.problem)
             else:
-                self.content, self.problem = content, ""
+                self._log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))
             return True
 
     def _changed(self) -> bool:
-        """Whether the file has changed since it was read last, and not since the last look.
+        """Whether the file has changed since it was last read, but not since the last look.
 
-        A file that is being written is left alone: half of it may be valid.
+        A file that is still being written is left alone, because half of it may be valid.
         """
         version, seen = _version(self.path), self._seen
         self._seen = version
@@ -69,7 +77,7 @@ class WatchedFile(Generic[_Content]):
 
 
 def _version(path: Path) -> _Version | None:
-    """What changes when a file is edited or replaced; ``None`` without a file."""
+    """Values that change when a file is edited or replaced; None without a file."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,25 +1,23 @@
 """Read a YAML file into texts that know their line.
 
-Only what ``yaml.safe_load`` would accept passes, and two things that it lets pass are refused: keys that occur twice
-(it silently takes the last one) and documents that are no mapping. Scalars keep the text that was written, because
-YAML would turn an ``auth_index`` such as ``0123456701234567`` into another number. Error texts never quote the file,
-which may hold keys.
+It accepts what ``yaml.safe_load`` accepts, except for a key that occurs twice (``safe_load`` silently takes the last
+one) and a document that is not a mapping. Scalars keep the text as written, because YAML would turn an ``auth_index``
+such as ``0123456701234567`` into another number. Error texts never quote the file, which may hold keys.
 """
 
 import re
 from pathlib import Path
 
 import yaml
-from pydantic_core import PydanticCustomError
 
-from exporter.settings.problems import Problem, problem_of, read_text, wrong
+from exporter.settings.problems import Problem, ProblemsError, read_text
 
 _PLAIN = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {_PLAIN + kind for kind in ("str", "int", "float", "bool", "timestamp", "value", "null")}
 
 
 class Text(str):
-    """One value as it was written, without spaces around it; empty for ``null``, too."""
+    """One value as written, without spaces around it; ``null`` is empty."""
 
     line: int
 
@@ -40,17 +38,24 @@ class Mapping(dict[str, "Node"]):
 Node = Text | Items | Mapping
 
 
-def read_yaml(path: Path, *, setting: str) -> Mapping | Problem:
-    """The file's mapping (empty for an empty file), or what is wrong. ``setting`` is where its path was given."""
+class _YamlError(Exception):
+    """What is wrong with the text, what to do, and in which line."""
+
+    def __init__(self, why: str, fix: str, line: int) -> None:
+        self.why, self.fix, self.line = why, fix, line
+
+
+def read_yaml(path: Path, *, setting: str) -> Mapping:
+    """The file's mapping, empty for an empty file. Raises ProblemsError. ``setting`` gave its path."""
+    text = read_text(path, setting=setting)
     try:
-        return _compose(read_text(path, setting=setting))
-    except PydanticCustomError as error:
-        at = (error.context or {})["at"]
-        return problem_of(error.context, setting=setting, place=":".join(map(str, (path.name, *at))))
+        return _compose(text)
+    except _YamlError as error:
+        place = f"{path.name}:{error.line}"
+        raise ProblemsError(Problem(setting=setting, place=place, why=error.why, fix=error.fix)) from None
 
 
 def _compose(text: str) -> Mapping:
-    """Errors are told ``at`` their line."""
     try:
         loader = yaml.SafeLoader(text)
         try:
@@ -58,18 +63,18 @@ def _compose(text: str) -> Mapping:
             if root is None or root.tag == _PLAIN + "null":
                 root = yaml.compose("{}", Loader=yaml.SafeLoader)
             if not isinstance(root, yaml.MappingNode):
-                raise wrong("The file is not a mapping.", "Write one setting a line, as name: value.", 1)
+                raise _YamlError("The file is not a mapping.", "Write one setting a line, as name: value.", 1)
             return _mapping(loader, root, ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise wrong(f"This is not YAML: {_cause(error)}.", _hint(error), mark.line + 1 if mark else 1) from None
+        raise _YamlError(f"This is not YAML: {_cause(error)}.", _hint(error), mark.line + 1 if mark else 1) from None
     except RecursionError:
-        raise wrong("Lists or mappings are nested too deeply.", "Write it flat.", 1) from None
+        raise _YamlError("Lists or mappings are nested too deeply.", "Write it flat.", 1) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise wrong("There is a control character.", "Remove it.", line) from None
+        raise _YamlError("There is a control character.", "Remove it.", line) from None
 
 
 def _cause(error: yaml.MarkedYAMLError) -> str:
@@ -81,8 +86,8 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
 
 def _hint(error: yaml.MarkedYAMLError) -> str:
     if isinstance(error, yaml.composer.ComposerError | yaml.scanner.ScannerError):
-        return "Put quotes around values with special characters, and look at the line before too."
-    return "Look at the indentation and quotes, also of the line before."
+        return "Put quotes around values with special characters, and check the line before it too."
+    return "Check the indentation and quotes, also of the line before."
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
@@ -99,9 +104,9 @@ def _refuse_duplicates(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise wrong("A name is not a plain text.", "Write name: value.", line)
+            raise _YamlError("A name is not a plain text.", "Write name: value.", line)
         if key.value in seen:
-            raise wrong(f"The same name stands in line {seen[key.value]} already.", "Keep one of the two.", line)
+            raise _YamlError(f"The same name is already in line {seen[key.value]}.", "Keep one of the two.", line)
         seen[key.value] = line
 
 
@@ -109,7 +114,7 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, above: tuple[yaml.Node, .
     line = node.start_mark.line + 1
     found: Node
     if any(node is parent for parent in above):
-        raise wrong("A value contains itself.", "Remove the alias.", line)
+        raise _YamlError("A value contains itself.", "Remove the alias.", line)
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
         found = _mapping(loader, node, above)
     elif isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
@@ -118,6 +123,6 @@ def _convert(loader: yaml.SafeLoader, node: yaml.Node, above: tuple[yaml.Node, .
         found = Text("" if node.tag == _PLAIN + "null" else node.value.strip())
     else:
         why = "The value has a tag (a word after !), which is not supported."
-        raise wrong(why, "Write the value plainly, in quotes.", line)
+        raise _YamlError(why, "Write the value plainly, in quotes.", line)
     found.line = line
     return found

@@ -1,8 +1,8 @@
-"""Our own YAML files as pydantic models: whatever is wrong is told at once, each with its line and with what to do.
+"""Our own YAML files as pydantic models. All mistakes are reported at once, each with its line and what to do.
 
-A file is a ``Row`` whose fields are texts, mappings and lists of further rows. Pydantic finds what is wrong; this
-module says it in a sentence and finds the line. Validators get the text as it was written, so that no YAML type and no
-binary float comes in between.
+A file is a ``Row`` whose fields are texts, mappings and lists of further rows. Pydantic finds the mistakes; this module
+turns them into sentences and finds their lines. Validators get the text as written, so no YAML type or binary float
+gets in between.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
-from exporter.settings.problems import Problem, nearest, shown, wrong
+from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Loc = tuple[str | int, ...]
 
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
-"""Beside the type of a list: an empty one is none."""
+"""Beside the type of a list: an empty list counts as missing."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Beside the type of a field: what is said if it is not there, or is not the list or mapping that it has to be.
+    """Beside the type of a field: the message if it is missing, or is not the list or mapping it must be.
 
     ``instead`` is another name under which it may be given.
     """
@@ -40,18 +40,16 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def read_rows(path: Path, model: type[_Model], *, setting: str, context: object = None) -> _Model | list[Problem]:
-    """The content of a file, or all that is wrong with it, in the order of its lines.
+def read_rows(path: Path, model: type[_Model], *, setting: str, context: object = None) -> _Model:
+    """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
-    ``setting`` is where its path was given, ``context`` is for the validators.
+    ``setting`` gave its path, ``context`` is for the validators.
     """
     tree = read_yaml(path, setting=setting)
-    if isinstance(tree, Problem):
-        return [tree]
     try:
         return model.model_validate(tree, context=context)
     except ValidationError as error:
-        return problems_of(error, tree, model, file=path.name, setting=setting)
+        raise ProblemsError(*problems_of(error, tree, model, file=path.name, setting=setting)) from None
 
 
 def text(value: object, info: ValidationInfo) -> str:
@@ -65,9 +63,9 @@ def text(value: object, info: ValidationInfo) -> str:
 def problems_of(
     error: ValidationError, tree: Mapping, model: type[BaseModel], *, file: str, setting: str = ""
 ) -> list[Problem]:
-    """All that pydantic found wrong with ``tree``, in the order of its lines.
+    """The mistakes that pydantic found in ``tree``, in the order of its lines.
 
-    Without ``setting``, each problem is one of the setting at its place, such as ``proxies[0].url``.
+    Without ``setting``, each problem names its own place, such as ``proxies[0].url``, as the setting.
     """
     found = []
     for each in error.errors(include_url=False, include_input=False):
@@ -84,11 +82,11 @@ def problems_of(
 
 
 def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:
-    """The label, why and fix of a name in the file of settings that is none of ``known``."""
-    guess = nearest(name.lower(), known)
+    """The label, why and fix for a name in the file of settings that is not in ``known``."""
+    guess = did_you_mean(name.lower(), known)
     if guess:
-        return f"{prefix}{name}", "There is no such setting.", f"Did you mean {guess}?"
-    # A name that resembles nothing is not shown: it may be a key that was written on the wrong side of the colon.
+        return f"{prefix}{name}", "There is no such setting.", guess
+    # A name that resembles nothing is not shown: it may be a key on the wrong side of the colon.
     return f"{prefix}unknown name", "There is no such setting.", "Remove it; docs/settings.md lists what there is."
 
 
@@ -103,8 +101,7 @@ def _sentences(error: Any, row: type[BaseModel], field: Sequence[object], subjec
     if kind == "setting":
         return error["ctx"]["why"], error["ctx"]["fix"]
     if kind == "extra_forbidden":
-        guess = nearest(name, _names(row))
-        return f"{shown(name)} is unknown here.", f"Did you mean {guess}?" if guess else _known(row)
+        return f"{shown(name)} is unknown here.", did_you_mean(name, _names(row)) or _known(row)
     if missing is not None or kind == "missing":
         said = missing or Missing("It is missing.", f"Add {name}.")
         return said.why, said.fix
@@ -130,7 +127,7 @@ def _names(row: type[BaseModel]) -> list[str]:
 
 
 def _declaration(model: type[BaseModel], loc: _Loc) -> tuple[type[BaseModel], Sequence[object]]:
-    """The innermost model at a place, and what stands beside the type of its field there."""
+    """The innermost model at a place, and the metadata of its field there."""
     metadata: Sequence[object] = ()
     for part in loc:
         field = next((field for name, field in model.model_fields.items() if part == (field.alias or name)), None)
@@ -149,9 +146,9 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def _place(tree: object, loc: _Loc) -> tuple[_Loc, int]:
-    """The place as the file has it, and its line: that of the innermost part that is there.
+    """The place as written in the file, and the line of its innermost part that exists.
 
-    A secret may stand in a file of its own, named by ``<name>_file``.
+    A secret may be in a file of its own, named by ``<name>_file``.
     """
     line, found = 1, list(loc)
     for index, part in enumerate(loc):

@@ -14,24 +14,19 @@ from pydantic import (
 )
 
 from exporter.settings.declared import Declared, declared
-from exporter.settings.problems import Problem, wrong
+from exporter.settings.problems import Problem, ProblemsError, wrong
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.sources import RawValue, one_secret
 from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
 from exporter.settings.yaml_rows import Row, problems_of, unknown_setting
 
-
-@dataclass(frozen=True, kw_only=True)
-class PlacedProxy:
-    """A proxy and the place in the file where it begins."""
-
-    settings: ProxySettings
-    place: str
+PlacedProxy = tuple[ProxySettings, str]
+"""A proxy and the place where it was configured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class YamlSettings:
-    """All that the file said. ``given`` has the names of the environment."""
+    """The content of the file. ``given`` is by name in the environment."""
 
     given: dict[str, RawValue] = field(default_factory=dict)
     proxies: list[PlacedProxy] = field(default_factory=list)
@@ -39,8 +34,12 @@ class YamlSettings:
     problems: list[Problem] = field(default_factory=list)
 
 
-def interpret(tree: Mapping, path: Path) -> YamlSettings:
-    """The settings in ``tree``, the content of the file ``path``. Paths in it are relative to its directory."""
+def read_settings(path: Path) -> YamlSettings:
+    """The settings in the file ``path``. Paths in it are relative to its directory."""
+    try:
+        tree = read_yaml(path, setting="EXPORTER_CONFIG")
+    except ProblemsError as error:
+        return YamlSettings(problems=list(error.problems))
     reading = _Reading(file=path.name, base=path.parent)
     settings = {name.lower(): setting for setting in declared() for name in setting.names}
     given: dict[str, RawValue] = {}
@@ -52,7 +51,7 @@ def interpret(tree: Mapping, path: Path) -> YamlSettings:
         label, why, fix = name, "", ""
         if name not in settings:
             label, why, fix = unknown_setting(name, (*settings, *_Rows.model_fields))
-        elif not settings[name].meta.in_yaml:
+        elif not settings[name].in_yaml:
             why, fix = "It cannot be set in this file.", f"Set {name.upper()} in the environment."
         elif (text := _text_of(node, settings[name])) is None:
             why, fix = "It is not a single value.", f"Write it as {name}: value."
@@ -69,18 +68,17 @@ def interpret(tree: Mapping, path: Path) -> YamlSettings:
     return YamlSettings(given=given, proxies=reading.proxies, aliases=aliases, problems=problems)
 
 
-def read_aliases(path: Path) -> Aliases | list[Problem]:
-    """The aliases in a file of settings, or all that is wrong with the file."""
-    tree = read_yaml(path, setting="EXPORTER_CONFIG")
-    if isinstance(tree, Problem):
-        return [tree]
-    read = interpret(tree, path)
-    return read.problems or read.aliases
+def read_aliases(path: Path) -> Aliases:
+    """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
+    read = read_settings(path)
+    if read.problems:
+        raise ProblemsError(*read.problems)
+    return read.aliases
 
 
 def _text_of(node: Node, setting: Declared) -> str | None:
-    """The text of a setting; of a list as the environment has it. None if it is neither."""
-    if isinstance(node, Items) and setting.meta.is_list and all(isinstance(item, Text) and item for item in node):
+    """The text of a setting, a list as the environment would have it. None if it is neither."""
+    if isinstance(node, Items) and setting.is_list and all(isinstance(item, Text) and item for item in node):
         return ",".join(map(str, node))
     return str(node) if isinstance(node, Text) else None
 
@@ -90,7 +88,7 @@ def _text_of(node: Node, setting: Declared) -> str | None:
 
 @dataclass(kw_only=True)
 class _Reading:
-    """The file that is read, its valid proxies, and what its aliases name so far, each with its place."""
+    """The file being read, its valid proxies, and what its aliases have named so far, each with its place."""
 
     file: str
     base: Path
@@ -113,7 +111,7 @@ def _without_empty(value: object) -> object:
 
 
 def _with_secret(name: str) -> BeforeValidator:
-    """Replaces the field ``<name>_file`` by the secret in the file, or by the error that says why there is none."""
+    """Replace the field ``<name>_file`` by the secret in the file, or by the error that says why it is unreadable."""
 
     def read(value: Any, info: ValidationInfo) -> object:
         row, reading = _without_empty(value), cast("_Reading", info.context)
@@ -128,21 +126,23 @@ def _with_secret(name: str) -> BeforeValidator:
             else None
             for each in (name, f"{name}_file")
         )
-        secret = one_secret(plain, file)
-        error_or_text = wrong(secret.why, secret.fix) if isinstance(secret, Problem) else secret and secret.text
-        return others | {name: error_or_text}
+        try:
+            secret = one_secret(plain, file)
+        except ProblemsError as error:
+            return others | {name: wrong(error.problems[0].why, error.problems[0].fix)}
+        return others | {name: secret and secret.text}
 
     return BeforeValidator(read)
 
 
 def _collect(value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> ProxySettings:
     proxy, reading = cast("ProxySettings", validate(value)), cast("_Reading", info.context)
-    reading.proxies.append(PlacedProxy(settings=proxy, place=reading.place(cast("Mapping", value).line)))
+    reading.proxies.append((proxy, reading.place(cast("Mapping", value).line)))
     return proxy
 
 
 def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
-    """Refuses an alias that, or whose client or credential, occurred before."""
+    """Refuse an alias if its name, client or credential has occurred before."""
     row, reading = validate(value), cast("_Reading", info.context)
     lines = cast("Mapping", value).key_lines
     for name, held in row:
@@ -151,7 +151,7 @@ def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: Validat
         place = reading.place(lines.get(name) or lines[f"{name}_file"])
         before = reading.seen.setdefault((type(row), name, held), place)
         if before is not place:
-            raise wrong(f"The same {name} is used by {before} already.", "Use each once.", name)
+            raise wrong(f"The same {name} is already used by {before}.", "Use each once.", name)
     return row
 
 
@@ -160,7 +160,7 @@ def _names_one(alias: _AnAlias) -> _AnAlias:
     if len(given) != 1:
         what, ways = _WAYS[type(alias)]
         raise wrong(
-            f"It has {' and '.join(given)}." if given else f"It names its {what} not at all.",
+            f"It has {' and '.join(given)}." if given else f"It does not say which {what} it is for.",
             f"Give exactly one of {ways}.",
         )
     return alias

@@ -9,16 +9,15 @@ import hashlib
 import re
 import ssl
 from collections.abc import Mapping
-from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from exporter.errors import SettingsError
-from exporter.settings.problems import Problem, shown, wrong
+from exporter.settings.problems import Problem, ProblemsError, shown, wrong
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
+_SETTING = "EXPORTER_WEB_CONFIG"
 _HASH = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _CLIENT_AUTH = {"NoClientCert": ssl.CERT_NONE, "RequireAndVerifyClientCert": ssl.CERT_REQUIRED}
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -77,30 +76,16 @@ class WebConfig(Row):
     basic_auth_users: dict[str, Annotated[str, BeforeValidator(_hash)]] = Field(default_factory=dict)
 
 
-def read_web_config(path: Path, *, setting: str = "EXPORTER_WEB_CONFIG") -> WebConfig | list[Problem]:
-    """Read the file, and open the files that it names; or all that is wrong."""
-    config = read_rows(path, WebConfig, setting=setting)
-    if isinstance(config, list) or config.tls_server_config is None:
-        return config
-    try:
-        config.tls_server_config.context(path.parent)
-    except OSError as exc:
-        why = f"Certificate and key cannot be used ({exc.strerror or exc})."
-        return [Problem(setting=setting, place=path.name, why=why, fix="Give two PEM files that belong together.")]
-    return config
-
-
-def check_web_config(path: Path, *, zone: tzinfo) -> list[Problem]:  # noqa: ARG001 - as the other files' checks
-    """All that is wrong with the file."""
-    config = read_web_config(path)
-    return config if isinstance(config, list) else []
-
-
-def open_web_config(path: Path) -> WebConfig:
-    """The content of the file. Raises SettingsError with all that is wrong."""
-    config = read_web_config(path)
-    if isinstance(config, list):
-        raise SettingsError("\n".join(map(str, config)))
+def read_web_config(path: Path) -> WebConfig:
+    """Read the file, and open the files that it names. Raises ProblemsError."""
+    config = read_rows(path, WebConfig, setting=_SETTING)
+    if config.tls_server_config is not None:
+        try:
+            config.tls_server_config.context(path.parent)
+        except OSError as exc:
+            why = f"Certificate and key cannot be used ({exc.strerror or exc})."
+            fix = "Give two PEM files that belong together."
+            raise ProblemsError(Problem(setting=_SETTING, place=path.name, why=why, fix=fix)) from exc
     return config
 
 

@@ -12,8 +12,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.model import Limit
 from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
-from exporter.limits.yaml_file import read_limit_file
-from exporter.limits.yaml_source import SETTING, UserLimits
+from exporter.limits.yaml_file import read_limit_file, watch_limit_file
 from exporter.normalize.batch import read_batch
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
@@ -65,14 +64,14 @@ class LimitBench:
 
     def _open(self) -> None:
         self.ledger = Ledger(self._folder / FILE_NAME, clock=self.clock, zone=self._zone)
-        user = UserLimits(self.file, zone=self._zone) if self.file.exists() else None
+        user = watch_limit_file(self.file, zone=self._zone) if self.file.exists() else None
         self.board = LimitBoard(
             ledger=self.ledger,
             labels=Labels(self.ledger.dictionary, self.aliases, str),
             clock=self.clock,
             sources=[user] if user else [],
             zone=self._zone,
-            provider_thresholds=lambda: user.thresholds if user else DEFAULT_THRESHOLDS,
+            provider_thresholds=lambda: user.content.thresholds if user else DEFAULT_THRESHOLDS,
         )
 
     @property
@@ -142,6 +141,4 @@ def limits_of(folder: Path, text: str, *, zone: tzinfo = UTC) -> tuple[Limit, ..
     """The limits of a file without mistakes."""
     path = folder / "limits.yaml"
     path.write_text(textwrap.dedent(text), encoding="utf-8")
-    read = read_limit_file(path, setting=SETTING, zone=zone)
-    assert not isinstance(read, list), [str(problem) for problem in read]
-    return read.limits
+    return read_limit_file(path, zone=zone).limits

@@ -62,7 +62,7 @@ def test_a_ledger_in_data_goes_on_and_commands_elsewhere_find_it(settings: dict[
     with exporter_process(here, **settings) as program:
         assert f"data_dir={old} " in _started(program)
         assert any(
-            line.startswith(f"note: EXPORTER_DATA_DIR (not set): The ledger in {old} goes on.") for line in program.out
+            line.startswith(f"note: EXPORTER_DATA_DIR (not set): The ledger in {old} is used;") for line in program.out
         )
         done = run_command("export", cwd=elsewhere, **settings)
         assert (done.returncode, done.stderr) == (0, "")

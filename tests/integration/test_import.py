@@ -153,7 +153,7 @@ def test_what_an_export_of_cpa_cannot_give_is_told(tmp_path: Path) -> None:
     assert "2026-10-01          1 new" in said
     assert "Cannot be booked (bad_timestamp), kept as rejected: 1." in said
     assert "Cannot be booked (malformed_record), kept as rejected: 1." in said
-    assert "Only in the totals of the file, without a day; left out: 6." in said
+    assert "Left out, because only the file's totals have them, without a day: 6." in said
     assert secrets_found([PLANTED], texts={"said": said}, data_dir=tmp_path / "data") == []
 
 
@@ -170,7 +170,7 @@ def test_our_own_export_goes_into_another_ledger(tmp_path: Path) -> None:
         code, said = _import(tmp_path, "csv", file, **settings)
     assert code == 0, said
     assert "Added: 1. In the ledger already: 1." in said
-    assert "Of other proxies, left out (see --proxy): 1." in said
+    assert "Left out, because they are another proxy's (see --proxy): 1." in said
 
 
 def test_before_the_first_read_it_waits_for_it(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_before_the_history_has_come_back_it_waits_for_it(tmp_path: Path) -> Non
     supabase = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_planted"}
     with _data(tmp_path) as settings:
         code, said = _import(tmp_path, "keeper", file, **settings, **supabase)
-    assert (code, "has not been taken over yet" in said) == (1, True), said
+    assert (code, "has not yet taken over" in said) == (1, True), said
 
 
 @pytest.mark.parametrize("option", [[], ["--proxy", "c"]])

@@ -80,8 +80,8 @@ def test_the_table_shows_all_limits_nearest_to_exhaustion_first_and_what_matches
     percents = [float(match[1].replace(",", "")) for line in lines[1:] if (match := re.search(r"([\d.,]+)\s?%", line))]
     assert len(percents) == len(lines) - 1
     assert percents == sorted(percents, reverse=True)
-    assert "note: nothing that was used so far counts against the limit odd." in notes
-    assert "note: nothing that was used so far counts against the limit people." in notes
+    assert "note: no usage so far counts against the limit odd." in notes
+    assert "note: no usage so far counts against the limit people." in notes
 
 
 def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folder: Path) -> None:
@@ -96,7 +96,10 @@ def test_a_reset_by_command_reaches_the_running_exporter(program: Process, folde
 def test_a_reset_of_what_does_not_exist_is_told_with_where_to_look(folder: Path) -> None:
     code, lines, notes = _run("limits", "reset", "nothing", folder=folder)
     assert (code, lines) == (1, [])
-    assert "There is no limit 'nothing': EXPORTER_LIMITS_FILE, or the table rate_limit_configs in Supabase," in notes
+    assert (
+        "No limit has the id 'nothing'. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
+        in notes
+    )
     assert _run("limits", "reset", "people", folder=folder)[0] == 0, "known, though nobody has used it"
 
 
@@ -140,9 +143,9 @@ def test_check_config_and_every_command_name_file_and_line_of_each_mistake(tmp_p
     )
     assert said.returncode == 2
     told = [
-        "EXPORTER_LIMITS_FILE (limits.yaml:3): '-1' is no budget of requests."
+        "EXPORTER_LIMITS_FILE (limits.yaml:3): '-1' is not a budget in requests."
         " Give a number above 0, for example 5_000_000.",
-        "EXPORTER_LIMITS_FILE (limits.yaml:5): 'clients' is no per. Did you mean client?",
+        "EXPORTER_LIMITS_FILE (limits.yaml:5): 'clients' is not a valid per. Did you mean client?",
     ]
     assert [f"problem: {each}" for each in told] == said.stdout.splitlines()[-2:]
     for arguments in (["limits"], ["limits", "reset", "busy"], ["run"]):

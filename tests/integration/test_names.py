@@ -104,7 +104,7 @@ def test_a_skeleton_is_written_and_its_names_show_without_a_restart(desk: Desk, 
     assert "Maria&#39;s laptop" in page
     assert hint not in page, "all have a name"
     edited = desk.file.read_text()
-    assert "stays as it is" in desk.run("names", "--write", str(desk.file))[1]
+    assert "is unchanged" in desk.run("names", "--write", str(desk.file))[1]
     assert desk.file.read_text() == edited
     assert len(program.logged("event=aliases_reloaded", f"aliases={number}")) == 2
 

@@ -154,4 +154,4 @@ def test_a_ledger_that_cannot_be_read_costs_only_the_daily_list(tmp_path: Path) 
     (tmp_path / "data" / FILE_NAME).write_bytes(b"no ledger" * 1000)
     said = run_command("price", "gpt-5", cwd=tmp_path, EXPORTER_DATA_DIR="data")
     assert said.returncode == 0
-    assert "daily list are left out" in said.stderr
+    assert "daily list are not used" in said.stderr

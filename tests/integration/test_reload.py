@@ -70,8 +70,8 @@ def test_a_post_says_what_is_wrong(program: Process, tmp_path: Path) -> None:
     answer = loopback.post(f"{program.url}/-/reload")
     assert answer.status_code == 500
     prices, limits = answer.text.splitlines()
-    assert prices.startswith("The last edit of the price file is not used")
-    assert limits.startswith("The last edit of the limits file is not used")
+    assert prices.startswith("The last edit of the price file is not in use")
+    assert limits.startswith("The last edit of the limits file is not in use")
     assert program.metric("cliproxy_exporter_config_reload_success") == 0
     assert program.metric("cliproxy_limit_used", limit="before") == 0
 

@@ -32,14 +32,14 @@ def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, 
         server.proxy.door.key = MANAGEMENT_KEY
         code, out, err = _try(tmp_path, server)
         assert (code, err) == (0, "")
-        assert out == "proxy default: the key is accepted. A running exporter goes on with its next poll.\n"
+        assert out == "proxy default: the key is accepted. A running exporter continues with its next poll.\n"
         program.trigger()
         wait_until(lambda: program.metric("cliproxy_up") == 1)
         assert program.stop() == 0
     assert server.proxy.counts().refused_logins == 1
     assert _try(tmp_path, server, "default") == (
         0,
-        "proxy default: its key is not refused, so there is nothing to try.\n",
+        "proxy default: its key has not been refused, so there is nothing to try.\n",
         "",
     )
 

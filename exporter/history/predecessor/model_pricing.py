@@ -1,7 +1,7 @@
-"""The table ``model_pricing``: what is charged now for the models in use, as older dashboards read it.
+"""The table ``model_pricing``: the current prices of the models in use, for older dashboards.
 
-A row that somebody wrote or changed by hand is never touched. Which rows are the exporter's is told by their values:
-what it is about to write is noted in the project first, so neither a crash nor a lost answer makes them a stranger's.
+A row that a person wrote or changed is never touched. The exporter knows its own rows by their values: it notes in the
+project what it is about to write, so that it recognizes a row after a crash or a lost answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _LONGEST_MODEL, _LONGEST_PROVIDER = 255, 50
 
 
 class _Price(NamedTuple):
-    """What a row says. Prices in USD per million tokens, as text."""
+    """The content of a row. Prices are in USD per million tokens, as text."""
 
     provider: str
     input: str
@@ -33,7 +33,7 @@ class _Price(NamedTuple):
 
 
 def price_task(remote: Remote, ledger: Ledger, pricer: Pricer, clock: Clock) -> Task:
-    """Writes the prices when they or the models in use have changed, and looks after the rows once an hour."""
+    """Writes the prices when they or the models in use change, and checks the rows every hour."""
     return Task(_LOOK_SECONDS, _ModelPrices(remote, ledger, pricer, clock).run)
 
 
@@ -55,7 +55,7 @@ class _ModelPrices:
         self._done, self._done_at = wanted, now
 
     def _prices(self) -> dict[str, _Price]:
-        """What is charged now by model; of several providers of a model, the one that was asked most often counts."""
+        """The current price of each model, from the provider that is used most for it."""
         now_ms = int(self._clock.now() * 1000)
         found: dict[str, _Price] = {}
         used = used_lately(self._ledger.periods.current, self._ledger.dictionary)
@@ -77,7 +77,7 @@ class _ModelPrices:
         }
         if not added and not changed:
             return
-        # The value before stays noted: until the row is written, it is what stands there.
+        # The old value stays noted, because the row has it until it is written.
         before = {model: [_price_of(there[model])] for model in changed}
         notes = noted | {model: [*before.get(model, []), price] for model, price in (added | changed).items()}
         self._remote.call(
@@ -94,7 +94,7 @@ class _ModelPrices:
             self._remote.update(_TABLE, self._row(model, price), where=where)
 
     def _noted(self, proxies: Sequence[str]) -> dict[str, list[_Price]]:
-        """What this exporter has written, or was about to, by model."""
+        """What this exporter has written or was about to write, by model."""
         noted: dict[str, list[_Price]] = {}
         for row in self._remote.rows(
             "exporter_checkpoints", "proxy,value", order=("proxy", "kind"), where={"kind": _KIND}
@@ -119,7 +119,7 @@ def _price_of(row: Row) -> _Price:
 
 
 def _is(row: Row, prices: Sequence[_Price]) -> bool:
-    """Whether a row says one of these."""
+    """Whether a row has one of these prices."""
     there = _price_of(row)
     return any(_numbers(price) == _numbers(there) for price in prices)
 

@@ -1,7 +1,7 @@
-"""The table ``rate_limit_status``: what is left of the limits in ``rate_limit_configs``, as older dashboards read it.
+"""The table ``rate_limit_status``: what is left of the limits in ``rate_limit_configs``, for older dashboards.
 
-What this exporter's proxies used is in the ledger. What those of other exporters used in the same windows is asked of
-the project, so that all exporters of a project write the same figures.
+The ledger has the use of this exporter's proxies. The project is asked for the use of other exporters' proxies in the
+same windows, so that all exporters of a project write the same figures.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError
-from exporter.history.client import Remote, Row, expect_rows
+from exporter.history.client import Remote, Row, expect
 from exporter.history.predecessor.remaining import label, percentage, remaining
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
@@ -23,14 +23,14 @@ from exporter.limits.model import Unit
 
 _TABLE = "rate_limit_status"
 _EVERY_SECONDS = 25.0
-"""So that it is done in every third of the history's passes, which are 10 s apart."""
+"""So that it happens in every third pass of the history, 10 s apart."""
 _AT_LEAST_EVERY_SECONDS = 300.0
 
 _log = structlog.get_logger("exporter.history")
 
 
 def status_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> Task:
-    """Writes the status of each limit when it has changed, and now and then to show that it is up to date."""
+    """Writes the status of each limit when it changes, and now and then to show that it is up to date."""
     return Task(_EVERY_SECONDS, _LimitStatus(remote, ledger, board, clock).run)
 
 
@@ -54,7 +54,7 @@ class _LimitStatus:
             self._written[row["config_id"]] = (_without_time(row), now)
 
     def _with_others(self, owner: str) -> list[Measured]:
-        """What was used here and by the proxies of other exporters."""
+        """The use of this exporter's proxies and other exporters' proxies."""
         here = {each.limit.config_id: each for each in self._board.current.measured if each.limit.config_id is not None}
         windows = [
             {"config_id": id_, "since_ms": each.start_ms} for id_, each in here.items() if each.start_ms is not None
@@ -64,7 +64,7 @@ class _LimitStatus:
         backlog = self._ledger.backlog
         known = [proxy for proxy in list(self._ledger.dictionary.proxies) if backlog.stage(proxy) != NEVER_CLAIMED]
         used = self._remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
-        for row in expect_rows(used):
+        for row in expect(list, used):
             each = here[row["config_id"]]
             here[row["config_id"]] = replace(
                 each, requests=each.requests + row["requests"], tokens=each.tokens + row["tokens"]
@@ -72,7 +72,7 @@ class _LimitStatus:
         return list(here.values())
 
     def _write(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Those that were written: not those of limits that were deleted since they were read."""
+        """Write the rows; returns those that were written, without those of limits that have been deleted."""
         if not rows:
             return []
         try:
@@ -95,14 +95,16 @@ def _row(measured: Measured, *, now_ms: int) -> Row:
         "used_requests": measured.requests,
         "percentage": percentage(measured),
         "status_label": label(measured),
-        "window_start": _moment(now_ms if measured.start_ms is None else measured.start_ms),  # may not be empty
+        "window_start": _moment(
+            now_ms if measured.start_ms is None else measured.start_ms
+        ),  # the column is not nullable
         "next_reset": None if measured.reset_ms is None else _moment(measured.reset_ms),
         "last_updated": _moment(now_ms),
     }
 
 
 def _without_time(row: Row) -> Row:
-    """The row without what time alone changes: the start of a window that has no end moves with it."""
+    """The row without what changes with time alone, such as the start of a window that has no end."""
     moving = {"last_updated"} if row["next_reset"] is not None else {"last_updated", "window_start"}
     return {column: value for column, value in row.items() if column not in moving}
 

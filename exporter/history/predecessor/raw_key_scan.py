@@ -1,6 +1,6 @@
 """Rows of the predecessor that hold raw API keys and account names: where they are, and what cleans them.
 
-They are looked for and never changed: they are the user's, and their figures are shown by his older front end.
+The exporter only looks for them. They are the user's, whose older front end shows their figures.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from exporter.history.client import PAGE_ROWS, Remote
 
 @dataclass(frozen=True, slots=True)
 class OldKeys:
-    """A place with keys or names: the ``table``, ``what`` it holds there, and the SQL statement that cleans it."""
+    """A place with keys or names: the ``table``, ``what`` it holds, and the SQL ``statement`` that cleans it."""
 
     table: str
     what: str
@@ -41,7 +41,7 @@ def _in_days(remote: Remote) -> bool:
         day = str(ours["day"])
         if day not in days or ours["frozen"] == "before_switch":
             continue
-        # On the day of the switch the row is the predecessor's and ours.
+        # On the day of the switch, the row holds the predecessor's figures and ours.
         if ours["since"] is None or not _has_other_clients(remote, day):
             days.discard(day)
     return bool(days)
@@ -102,11 +102,11 @@ _PLACES: tuple[tuple[OldKeys, Callable[[Remote], bool]], ...] = (
 )
 
 PLACES = tuple(place for place, _ in _PLACES)
-"""All places in which there may be some."""
+"""All places that may hold keys or names."""
 
 
 def find_old_keys(remote: Remote) -> Iterator[OldKeys]:
-    """The places in which there are some. Raises HistoryError."""
+    """The places that hold some now. Raises HistoryError."""
     for place, has_some in _PLACES:
         if has_some(remote):
             yield place

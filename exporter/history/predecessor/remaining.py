@@ -1,6 +1,6 @@
 """What is left of a limit, in the words and figures of the predecessor's table ``rate_limit_status``. Pure.
 
-One budget decides: that of tokens, else that of requests. A limit without either is never used up.
+One budget decides: tokens, else requests. A limit without either is never used up.
 """
 
 from exporter import formats
@@ -11,13 +11,13 @@ _WORDS = {Unit.TOKENS: "Tokens", Unit.REQUESTS: "Requests"}
 
 
 def deciding_budget(limit: Limit) -> tuple[Unit, int] | None:
-    """The budget that percentage and label tell of, with its unit."""
+    """The budget that percentage and label describe, with its unit."""
     budgets = dict(limit.budgets)
     return next(((unit, budgets[unit]) for unit in _WORDS if unit in budgets), None)
 
 
 def remaining(measured: Measured) -> dict[Unit, int]:
-    """What is left of the budget that decides, never below 0; 0 in the other unit, as that collector had it."""
+    """What is left of the budget that decides, never below 0. The other unit is 0, as in the predecessor."""
     left = dict.fromkeys(_WORDS, 0)
     if (deciding := deciding_budget(measured.limit)) is not None:
         unit, budget = deciding
@@ -26,7 +26,7 @@ def remaining(measured: Measured) -> dict[Unit, int]:
 
 
 def percentage(measured: Measured) -> int:
-    """What is left in percent of the budget that decides, cut off to a whole number from 0 to 100."""
+    """What is left of the budget that decides, in percent, rounded down."""
     deciding = deciding_budget(measured.limit)
     if deciding is None:
         return 100
@@ -48,7 +48,7 @@ def label_after_reset(limit: Limit) -> str:
     if (deciding := deciding_budget(limit)) is not None:
         unit, budget = deciding
         return _label(unit, 0, budget)
-    usd = dict(limit.budgets).get(Unit.USD)  # which that collector did not know
+    usd = dict(limit.budgets).get(Unit.USD)  # the predecessor had no such budget
     return "Unlimited" if usd is None else f"{formats.usd(0)}/{formats.usd(usd)}"
 
 

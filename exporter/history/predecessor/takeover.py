@@ -1,4 +1,4 @@
-"""The predecessor's counters, taken over once, so that the cumulative rows of ``model_usage`` go on from them."""
+"""Takes over the predecessor's counters once, so that the cumulative rows of ``model_usage`` continue from them."""
 
 from exporter.history.client import Remote, Row
 from exporter.ledger.label_store import LabelStore
@@ -11,7 +11,7 @@ _NO_KEY = "unknown"
 def take_over(remote: Remote, dictionary: LabelStore, pseudonym: Pseudonym, *, proxy: str, owner: str) -> None:
     """Take over the rows of the predecessor's last snapshot, unless that has been done. Raises HistoryError.
 
-    They stand under the client's raw key there, and under its label from now on.
+    They are under the client's raw key there, and under its label here.
     """
     if remote.first("usage_totals_old", "model", newest="model", where={}) is not None:
         return

@@ -1,6 +1,6 @@
-"""The state of a proxy as the checkpoint that ``exporter_book`` takes: only what has changed since the last one.
+"""The state of a proxy as the checkpoint that ``exporter_book`` takes: what has changed since the last one.
 
-The documents name nobody: clients, credentials and accounts stand in them under pseudonyms.
+The documents name nobody: they hold pseudonyms of clients, credentials and accounts.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from exporter.normalize.text import without_nul
 
 CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
 CLIENTS = "clients/"
-"""Kinds of documents; that of the clients is followed by the number of the part."""
+"""Kinds of documents. ``CLIENTS`` is followed by the number of a part."""
 
 
 class LimitState(msgspec.Struct, frozen=True):
@@ -27,12 +27,12 @@ class LimitState(msgspec.Struct, frozen=True):
 
 
 def sign_of_key(pseudonym: Pseudonym) -> str:
-    """The same text as long as the hash key, with which pseudonyms are made, is the same. It tells nothing else."""
+    """A text that changes only with the hash key of the pseudonyms, and reveals nothing else."""
     return pseudonym("the hash key")
 
 
 class Checkpoints:
-    """Remembers which state is there."""
+    """Remembers which state Supabase has."""
 
     def __init__(self, key_sign: str) -> None:
         """``key_sign`` is the sign of the hash key."""
@@ -40,7 +40,7 @@ class Checkpoints:
         self._sent: ProxyState | None = None
 
     def changes(self, state: ProxyState) -> Row | None:
-        """What has to be sent so that ``state`` is there; None if nothing."""
+        """What must be sent so that Supabase has ``state``; None if it has."""
         if state == self._sent:
             return None
         known = {} if self._sent is None else self._documents(self._sent)
@@ -58,7 +58,7 @@ class Checkpoints:
         return changes if cleaned is encoded else msgspec.json.decode(cleaned, type=Row)
 
     def sent(self, state: ProxyState) -> None:
-        """``state`` is there."""
+        """Remember that Supabase has ``state``."""
         self._sent = state
 
     def _documents(self, state: ProxyState) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""After the loss of the ledger: what Supabase has of a proxy is merged into the new one, while polls go on."""
+"""After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +9,7 @@ import structlog
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect_rows
+from exporter.history.client import PAGE_ROWS, Remote, Row, expect
 from exporter.history.recovery.checkpoint import (
     CLIENTS,
     CREDENTIALS,
@@ -30,7 +30,7 @@ from exporter.quotas.reading import Reading
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
 _LATEST_DAY = timedelta(hours=12)
-"""How long after midnight UTC the day begins in the last of all time zones."""
+"""How long after midnight UTC the day begins in the last time zone."""
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("exporter.history")
@@ -59,10 +59,10 @@ class Restore:
         self._records = 0
 
     def run(self, *, since_ms: int, deleted_before: date | None, now_ms: int, tell: Callable[[str], None]) -> bool:
-        """Merge what the project has; whether it came to its end. Raises HistoryError and LedgerError.
+        """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
 
-        Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` is
-        given what is being done, if there is anything to do. May be called again after it failed half-way.
+        Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` gets
+        a sentence on the progress, if there is anything to do. It may be called again after a failure.
         """
         mine = {"proxy": self._proxy}
         states = list(self._remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
@@ -99,8 +99,8 @@ class Restore:
 
     def _sentence(self) -> str:
         return (
-            f"What Supabase has of the proxy {self._proxy} is read into the ledger, {self._records} records so far."
-            " Polls go on meanwhile."
+            f"The ledger is restoring the proxy {self._proxy} from Supabase, {self._records} records so far. Polls"
+            " continue."
         )
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -123,9 +123,9 @@ class Restore:
         return self._document(HASH_KEY, str, "") in ("", sign_of_key(self._pseudonym))
 
     def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
-        """Clients with the pseudonyms of today.
+        """Clients with their current pseudonyms.
 
-        Those of before the loss of the hash key are known again by the alias that one of today has.
+        If the hash key was lost, a client is recognized by its alias.
         """
         if self._has_same_key:
             return [(client, client.pseudonym) for client in clients]
@@ -136,18 +136,18 @@ class Restore:
         called = {label: self._labels.client_called(alias) for label, alias in shown.items()}
         return [(client, called.get(client.label) or client.pseudonym) for client in clients]
 
-    # --- what is there ------------------------------------------------------------------------------------------------
+    # --- the rest -----------------------------------------------------------------------------------------------------
 
     def _snapshots(self) -> RestoredSnapshots:
         state = self._document(SNAPSHOTS, ExportedSnapshots, ExportedSnapshots())
         if not self._has_same_key:
-            # The series stand there under pseudonyms that nobody can tell from each other any more.
+            # The series are under pseudonyms of the lost key, which fit nobody now.
             return RestoredSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
         rows = self._remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self._proxy})
         return RestoredSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
-        """The next page. Those of a bucket can be on several pages, so it is remembered how many of it are here."""
+        """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
         page = self._remote.page(
             "usage_rollups",
@@ -159,7 +159,7 @@ class Restore:
         )
         rows = [row for row in page if moment_ms(row["bucket"]) < progress.from_ms]
         rollups = None
-        # A page may be shorter than asked for: projects have a limit of their own.
+        # A short page is not the end: a project may have a lower limit.
         if rows and len(rows) == len(page):
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
@@ -168,7 +168,7 @@ class Restore:
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
-        """The next page, and whether more may follow."""
+        """Read the next page. Returns the progress, and whether more may follow."""
         ts_ms, fingerprint = progress.after
         answer = self._remote.call(
             "exporter_records",
@@ -177,7 +177,7 @@ class Restore:
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
         )
-        rows = expect_rows(answer)
+        rows = expect(list, answer)
         if rows:
             entries = [restored_entry(row) for row in rows]
             last = entries[-1].entry
@@ -211,7 +211,7 @@ class Restore:
 
 
 def _every_zones_start_ms(day: date) -> int:
-    """When a day has begun everywhere: the zone of those who wrote the history may have been another one."""
+    """When a day has begun everywhere: the exporter that wrote the history may have had another zone."""
     return round((datetime(day.year, day.month, day.day, tzinfo=UTC) + _LATEST_DAY).timestamp() * 1000)
 
 

@@ -219,9 +219,7 @@ def test_what_answers_is_a_web_page(ledger: Ledger) -> None:
         said = _problem(f"http://127.0.0.1:{server.server_port}", "sb_secret_x", ledger)
         server.shutdown()
 
-    assert said == (
-        "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
-    )
+    assert said == ("The server at SUPABASE_URL is not a Supabase project. Use the URL that the project's page shows.")
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -258,8 +256,10 @@ def test_a_name_of_another_exporter_is_a_problem(supabase_api: SupabaseApi, ledg
 @pytest.mark.parametrize(
     ("now", "sign", "expected"),
     [
-        pytest.param("12:14", _SIGNS["home"], ("problem", "it goes on by itself 15 minutes after that."), id="lately"),
-        pytest.param("12:16", _SIGNS["home"], ("warning", "data directory, and takes the name over."), id="long ago"),
+        pytest.param(
+            "12:14", _SIGNS["home"], ("problem", "it continues by itself 15 minutes after that."), id="lately"
+        ),
+        pytest.param("12:16", _SIGNS["home"], ("warning", "data directory, and takes over the name."), id="long ago"),
         pytest.param("12:16", "another", ("problem", "#several-exporters."), id="of another installation"),
     ],
 )

@@ -116,7 +116,7 @@ def test_every_fault_passes_and_nothing_is_lost_or_doubled(
     gate.fault = lambda path: fault if "exporter_book" in path else ""
     assert bench.work(30) == "away"
     assert bench.history.status.waiting == 30
-    assert "kept in the ledger" in bench.history.status.sentence
+    assert "the ledger keeps the records" in bench.history.status.sentence
     reason = "unreachable" if fault in ("question_lost", "answer_lost", "answer_cut", "answer_late") else "server_error"
     assert bench.history.status.errors["too_many_requests" if fault == "busy" else reason] == 1
 

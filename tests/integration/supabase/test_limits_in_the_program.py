@@ -165,4 +165,4 @@ def test_the_command_line_knows_them_and_resets_them_beside_a_running_exporter(p
     assert (code, said) == (0, "The limit 1 starts now.\n"), "it asks nobody"
     code, said, notes = program.command("limits", "reset", "7")
     assert (code, said) == (1, "")
-    assert "There is no limit '7': EXPORTER_LIMITS_FILE, or the table rate_limit_configs in Supabase," in notes
+    assert "No limit has the id '7'. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs" in notes

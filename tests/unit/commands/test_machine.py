@@ -49,7 +49,7 @@ def test_a_ledger_in_data_goes_on_with_a_note(home: dict[str, str], cwd: Path, f
     (cwd / "data" / file).touch()
     found = find_data_dir(home, cwd=cwd, starts=True)
     assert found.path == cwd / "data"
-    assert f"The ledger in {cwd / 'data'} goes on." in str(found.note)
+    assert f"The ledger in {cwd / 'data'} is used;" in str(found.note)
 
 
 def test_a_folder_data_of_something_else_is_left_alone(home: dict[str, str], cwd: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_running_exporters_is_found_from_anywhere(home: dict[str, str], cwd:
         for starts in (True, False):
             found = find_data_dir(home, cwd=cwd, starts=starts)
             assert found.path == tmp_path / "elsewhere"
-            assert "the running exporter" in str(found.note)
+            assert "running exporter's data directory" in str(found.note)
             assert not found.is_doubtful
     assert find_data_dir(home, cwd=cwd).path == cwd / "data"
     lock.release()

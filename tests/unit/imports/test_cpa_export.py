@@ -59,7 +59,7 @@ def test_requests_that_only_the_totals_know_are_counted(details: Any, tmp_path: 
 def test_other_files_are_refused_without_a_quote(text: str, tmp_path: Path) -> None:
     path = tmp_path / "usage.json"
     path.write_text(text + " ", "utf-8")
-    with pytest.raises(ImportFileError, match="is no JSON of CPA"):
+    with pytest.raises(ImportFileError, match="is not the JSON of CPA"):
         list(CpaExport(path, PSEUDONYMS.of).read())
 
 

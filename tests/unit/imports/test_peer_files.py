@@ -81,12 +81,12 @@ def test_newer_columns_may_be_missing(tmp_path: Path) -> None:
 
 def test_of_another_schema_it_says_what_is_missing_and_what_there_is(tmp_path: Path) -> None:
     of_peer = keeper_file(tmp_path / "keeper.db", [GOOD])
-    assert "it lacks api_key_hash, event_hash, " in _refusal(of_peer, CPAMP)
+    assert "usage_events lacks api_key_hash, event_hash, " in _refusal(of_peer, CPAMP)
     assert "schema_migrations, usage_events, usage_events_archive, usage_identities" in _refusal(of_peer, CPAMP)
     other = tmp_path / "other.db"
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("create table logs (id integer)")
-    assert "it lacks the whole table. Its tables: logs." in _refusal(other, KEEPER)
+    assert "it has no table usage_events. Its tables: logs." in _refusal(other, KEEPER)
 
 
 def test_a_file_whose_tokens_mean_something_else_is_refused(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_bad_edit_is_not_used_and_said_until_it_is_right(bench: Bench) -> None
     bench.edit("aliases:\n  clients:\n  - {key: planted-secret, alias: ci, kye: x}\n")
     assert bench.shown[1] == "ci"
     assert bench.labels.file_problem.startswith(
-        "The last edit of the configuration file is not used; the aliases before it are. aliases.clients[0].kye"
+        "The last edit of the configuration file is not in use; the aliases from before it are. aliases.clients[0].kye"
         " (exporter.yaml:3): There is no such setting. Did you mean key?"
     )
     assert "planted" not in bench.labels.file_problem
@@ -147,7 +147,6 @@ def test_nothing_is_told_before_anything_was_met(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     (tmp_path / "c.yaml").write_text("aliases: {clients: [{key: k, alias: a}], credentials: [{file: f, alias: b}]}")
     aliases = read_aliases(tmp_path / "c.yaml")
-    assert isinstance(aliases, Aliases)
     labels = Labels(ledger.dictionary, aliases, PSEUDONYMS.of)
     labels.find_misfits()
     assert labels.misfits == ()

@@ -6,33 +6,27 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.limits.model import Per, Plan, Unit
+from exporter.limits.model import LimitSet, Per, Plan, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import Thresholds
-from exporter.limits.yaml_file import LimitFile, read_limit_file
+from exporter.limits.yaml_file import read_limit_file
+from exporter.settings.problems import ProblemsError
 from tests.benches.limits import limits_of
 
 _GOOD = "limits:\n- id: a\n  tokens: 5\n  strategy: daily\n"
 _BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def _read(folder: Path, content: str | bytes) -> LimitFile | list[str]:
+def _file(folder: Path, content: str | bytes) -> LimitSet:
     path = folder / "limits.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    read = read_limit_file(path, setting="EXPORTER_LIMITS_FILE", zone=UTC)
-    return [str(problem) for problem in read] if isinstance(read, list) else read
+    return read_limit_file(path, zone=UTC)
 
 
 def _problems(folder: Path, content: str | bytes) -> list[str]:
-    problems = _read(folder, content)
-    assert isinstance(problems, list), "it was taken for good"
-    return problems
-
-
-def _file(folder: Path, content: str) -> LimitFile:
-    file = _read(folder, content)
-    assert isinstance(file, LimitFile), file
-    return file
+    with pytest.raises(ProblemsError) as raised:
+        _file(folder, content)
+    return [str(problem) for problem in raised.value.problems]
 
 
 # --- what may be written ----------------------------------------------------------------------------------------------
@@ -120,7 +114,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_problem(tmp_path: Path) 
 def test_a_file_may_hold_thresholds_alone_or_no_limit_yet(tmp_path: Path) -> None:
     file = _file(tmp_path, "defaults:\n  warning: 0.6\n")
     assert (file.limits, file.thresholds) == ((), Thresholds(warning=0.6, critical=0.95))
-    assert _file(tmp_path, "limits: []\n") == LimitFile()
+    assert _file(tmp_path, "limits: []\n") == LimitSet()
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
@@ -228,7 +222,7 @@ def test_each_mistake_is_told_with_its_line_and_what_to_do(tmp_path: Path, field
             5,
             "The threshold warning is above critical. Give warning the smaller share.",
         ),
-        (f"{_GOOD}  tokens: 6\n", 5, "The same name stands in line 3 already. Keep one of the two."),
+        (f"{_GOOD}  tokens: 6\n", 5, "The same name is already in line 3. Keep one of the two."),
         (
             f"{_GOOD}- id: a\n  usd: 1\n  strategy: daily\n",
             5,
@@ -257,9 +251,8 @@ def test_each_mistake_of_the_whole_file_is_told_with_its_line(
 def test_a_file_that_is_no_text_or_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, b"limits:\n- id: \xff\xfe\n")
     assert problem == "EXPORTER_LIMITS_FILE (limits.yaml): The file is not UTF-8 text. Save it as UTF-8."
-    gone = read_limit_file(tmp_path / "none.yaml", setting="EXPORTER_LIMITS_FILE", zone=UTC)
-    assert isinstance(gone, list)
-    assert "The file does not exist. Create it, or correct the path in EXPORTER_LIMITS_FILE." in str(gone[0])
+    with pytest.raises(ProblemsError, match=r"Create it, or correct the path in EXPORTER_LIMITS_FILE\."):
+        read_limit_file(tmp_path / "none.yaml", zone=UTC)
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_older_name_of_the_port(tmp_path: Path, environ: dict[str, str], ports: 
         ("SUPABASE_SERVICE_ROLE", "planted", "is ignored"),
         ("LOG_LEVLE", "info", "Did you mean LOG_LEVEL?"),
         ("EXPORTER_CONFIG_FILE", "x", "Did you mean EXPORTER_CONFIG?"),
-        ("LOG_ZZZZZZZZZZZZZZZZZZ", "x", "If it belongs to another program, all is well."),
+        ("LOG_ZZZZZZZZZZZZZZZZZZ", "x", "If it belongs to another program, ignore this."),
         (
             "EXPORTER_PORT",
             "tcp://10.0.0.1:9317",

@@ -58,8 +58,6 @@ aliases:
         None,
     ]
     assert settings.asked_proxies == []
-    assert loaded.sources["proxies.office"] == "c.yaml:9"
-    assert loaded.sources["proxies.default"] == "c.yaml:3"
 
 
 def test_how_each_proxy_is_read(tmp_path: Path) -> None:
@@ -106,7 +104,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("exporter_config: x", 1, "exporter_config", "Set EXPORTER_CONFIG in the env", id="itself"),
         pytest.param("exporter_port: [1]", 1, "exporter_port", "not a single value", id="list for a value"),
         pytest.param("\nexporter_port: x", 2, "exporter_port", "'x' is not a whole number", id="a bad value"),
-        pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "stands in line 1 already", id="twice the same name"),
+        pytest.param("a: 1\na: planted", 2, "EXPORTER_CONFIG", "is already in line 1", id="twice the same name"),
         pytest.param("- planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a list"),
         pytest.param("planted", 1, "EXPORTER_CONFIG", "not a mapping", id="a text"),
         pytest.param("a: 1\n\tplanted: 2", 2, "EXPORTER_CONFIG", "a tab stands where", id="a tab"),
@@ -193,14 +191,14 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             _PROXY + "- {name: a, url: 'http://b', management_key: planted}",
             3,
             "proxies",
-            "The name a is used by another proxy (c.yaml:2) already.",
+            "The name a is already used by another proxy (c.yaml:2).",
             id="one name twice",
         ),
         pytest.param(
             _PROXY + "- {name: b, url: 'http://A:80/', management_key: planted}",
             3,
             "proxies",
-            "a queue can have one reader only",
+            "a queue can have only one reader",
             id="one server twice",
         ),
         pytest.param("aliases: [planted]", 1, "aliases", "not a mapping", id="a list of aliases"),
@@ -229,14 +227,14 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
             "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted2, alias: a}",
             4,
             "aliases.clients[1].alias",
-            "The same alias is used by c.yaml:3 already.",
+            "The same alias is already used by c.yaml:3.",
             id="one alias for two clients",
         ),
         pytest.param(
             "aliases:\n  clients:\n  - {key: planted, alias: a}\n  - {key: planted, alias: b}",
             4,
             "aliases.clients[1].key",
-            "The same key is used by c.yaml:3 already.",
+            "The same key is already used by c.yaml:3.",
             id="two aliases for one client",
         ),
         pytest.param(
@@ -283,9 +281,9 @@ def test_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, set
     [
         (
             "{name: default, url: 'http://b', management_key: x}",
-            "The name default is used by another proxy (environment)",
+            "The name default is already used by another proxy (environment)",
         ),
-        ("{name: b, url: 'http://127.0.0.1:8317', management_key: x}", "a queue can have one reader only"),
+        ("{name: b, url: 'http://127.0.0.1:8317', management_key: x}", "a queue can have only one reader"),
     ],
 )
 def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, proxy: str, says: str) -> None:

@@ -14,7 +14,7 @@ from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.board import Board
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth
-from exporter.limits.model import Limit, Per, Plan, Unit
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
 from exporter.limits.pools import Pool, PoolKey
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
@@ -321,13 +321,14 @@ class _Source:
     """Limits that stand in no file."""
 
     problems = ()
-    plans = ()
-    limits = tuple(
-        Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
-        for id_, budgets, per in (
-            ("a", ((Unit.TOKENS, 5_000_000), (Unit.USD, 12_000_000_000)), None),
-            ("7", ((Unit.USD, 12_500_000_000),), None),
-            ("people", ((Unit.REQUESTS, 5),), Per.CLIENT),
+    content = LimitSet(
+        limits=tuple(
+            Limit(id=id_, name=id_, strategy=Strategy.DAILY, zone=UTC, budgets=budgets, per=per)
+            for id_, budgets, per in (
+                ("a", ((Unit.TOKENS, 5_000_000), (Unit.USD, 12_000_000_000)), None),
+                ("7", ((Unit.USD, 12_500_000_000),), None),
+                ("people", ((Unit.REQUESTS, 5),), Per.CLIENT),
+            )
         )
     )
 

@@ -55,7 +55,7 @@ def test_a_bad_edit_keeps_the_last_good_limits_and_is_told_once_in_the_log(bench
         bench.tick()
     assert _budgets(bench) == {"day": 1000}
     (problem,) = bench.board.problems
-    assert "The last edit of the limits file is not used; the limits before it are." in problem
+    assert "The last edit of the limits file is not in use; the limits from before it are." in problem
     assert "EXPORTER_LIMITS_FILE (limits.yaml:3): '-5' is no budget of tokens." in problem
     assert problem.endswith("There is 1 more problem.")
     assert [line["message"] for line in logs if line["event"] == "limits_not_reloaded"] == [problem]
