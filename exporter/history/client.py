@@ -13,6 +13,7 @@ import httpx
 
 from exporter import __version__
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError
+from exporter.sentences import pattern, say
 from exporter.sources.cancellation import Cancellation
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ _ANSWER_SECONDS = 20.0
 _WHOLE_SECONDS = 60.0
 """A call in all: an answer may drip."""
 
-MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
+MIGRATE = say("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
 """What to do about a project that lacks something."""
-_NO_API = "What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it."
+_NO_API = say("What answers at SUPABASE_URL is not a Supabase project. Write the project's URL, as its page shows it.")
 
 # Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
 _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
@@ -40,32 +41,32 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
         re.compile(r"401|403|PGRST30[123]"),
         HistoryMisconfiguredError,
         "key_refused",
-        "Supabase refuses the key. Put the project's secret key (sb_secret_...) into SUPABASE_SECRET_KEY.",
+        pattern("Supabase refuses the key. Put the project's secret key (sb_secret_...) into SUPABASE_SECRET_KEY."),
     ),
     (
         re.compile("42501"),
         HistoryMisconfiguredError,
         "no_grant",
-        f"The key may not do this: it is not the secret key, or a grant is missing. {MIGRATE}",
+        pattern("The key may not do this: it is not the secret key, or a grant is missing. {advice}"),
     ),
     (
         re.compile(r"PGRST20[245]|42703|42P01|42883"),
         HistoryMisconfiguredError,
         "not_migrated",
-        f"A table or function of the exporter is missing in the project ({{code}}). {MIGRATE}",
+        pattern("A table or function of the exporter is missing in the project ({code}). {advice}"),
     ),
     (
         re.compile(r"2[23]...|21000|42804"),
         HistoryDataError,
         "bad_data",
-        "The database refuses what was sent ({code}).",
+        pattern("The database refuses what was sent ({code})."),
     ),
-    (re.compile("429"), HistoryAwayError, "too_many_requests", "Supabase asks to slow down (429)."),
+    (re.compile("429"), HistoryAwayError, "too_many_requests", pattern("Supabase asks to slow down (429).")),
     (
         re.compile(r"57014|40001|40P01|53...|08...|57P0.|PGRST00[0-3]|408|5\d\d"),
         HistoryAwayError,
         "server_error",
-        "Supabase answers with an error of its own ({code}).",
+        pattern("Supabase answers with an error of its own ({code})."),
     ),
     (re.compile(r"PGRST106|404|405|3\d\d"), HistoryMisconfiguredError, "wrong_address", _NO_API),
 )
@@ -191,7 +192,9 @@ class Remote:
 
     def _run(self, ask: "Callable[[Client], _T]") -> _T:
         if self._cancellation.cancelled:
-            raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
+            raise HistoryAwayError(
+                say("Supabase is not called any more: the exporter is stopping."), reason="unreachable"
+            )
         client = self._client()
         with _explained(), self._cancellation.limited(_WHOLE_SECONDS):
             return ask(client)
@@ -257,7 +260,8 @@ def _explained() -> Iterator[None]:
         raise
     except httpx.TransportError as exc:
         raise HistoryAwayError(
-            f"Supabase cannot be reached, or does not answer ({type(exc).__name__}).", reason="unreachable"
+            say("Supabase cannot be reached, or does not answer ({kind}).", kind=type(exc).__name__),
+            reason="unreachable",
         ) from exc
     except Exception as exc:
         raise _error_of(exc) from exc
@@ -269,14 +273,16 @@ def _error_of(exc: Exception) -> HistoryError:
     message = str(getattr(exc, "message", "") or "").lower()
     if code == "P0001" and message == "proxy_not_claimed":
         return HistoryMisconfiguredError(
-            "The name of a proxy is not this exporter's any more in the project: it was given back, deleted or taken"
-            " over there. It is claimed again.",
+            say(
+                "The name of a proxy is not this exporter's any more in the project: it was given back, "
+                "deleted or taken over there. It is claimed again."
+            ),
             reason="name_taken",
         )
     if not code and "api key" in message:
         code = "401"
-    for codes, make, reason, sentence in _ERRORS:
+    for codes, make, reason, text in _ERRORS:
         if codes.fullmatch(code):
-            return make(sentence.format(code=code), reason=reason)
-    what = f"code {code}" if code else type(exc).__name__
-    return HistoryAwayError(f"A call to Supabase failed ({what}).", reason="other")
+            return make(say(text, code=code, advice=MIGRATE), reason=reason)
+    what = say("code {code}", code=code) if code else type(exc).__name__
+    return HistoryAwayError(say("A call to Supabase failed ({what}).", what=what), reason="other")

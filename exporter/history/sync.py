@@ -25,6 +25,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.sentences import joined, say
 
 SCHEMA_VERSION = 1
 """The version of the functions in supabase/migrations/ that this exporter calls."""
@@ -57,8 +58,12 @@ def check_schema(remote: Remote) -> int:
     version = expect_number(remote.call("exporter_schema_version"))
     if version < SCHEMA_VERSION:
         raise HistoryMisconfiguredError(
-            f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
-            " Apply the files in supabase/migrations/ again: docs/supabase.md.",
+            say(
+                "The project's tables are those of an older version ({version}; this one needs "
+                "{needed}). Apply the files in supabase/migrations/ again: docs/supabase.md.",
+                version=version,
+                needed=SCHEMA_VERSION,
+            ),
             reason="not_migrated",
         )
     return version
@@ -116,7 +121,9 @@ class History:
             if self._clock.monotonic() >= self._due:
                 self._work()
         except LedgerError as exc:
-            self._failed(exc, state="ledger", sentence=f"The ledger cannot be read for the history. {exc}")
+            self._failed(
+                exc, state="ledger", sentence=joined(say("The ledger cannot be read for the history."), str(exc))
+            )
         except HistoryError as exc:
             self._count(exc)
             state = "away" if isinstance(exc, HistoryAwayError) else "misconfigured"
@@ -124,7 +131,9 @@ class History:
         except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of a shape that nobody foresaw
             if self.status.state != "internal_error":
                 _log.exception("history_fault")
-            sentence = f"The exporter has a fault ({type(exc).__name__}), the log shows it. It is tried again."
+            sentence = say(
+                "The exporter has a fault ({kind}), the log shows it. It is tried again.", kind=type(exc).__name__
+            )
             self._failed(exc, state="internal_error", sentence=sentence)
 
     def stop(self) -> None:
@@ -150,7 +159,9 @@ class History:
                 self._measure()
             self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
-                self._enter("catching_up", f"{self.status.waiting} records wait to be written to Supabase.")
+                self._enter(
+                    "catching_up", say("{number} records wait to be written to Supabase.", number=self.status.waiting)
+                )
         if self._stopping.is_set():
             return
         if self._problem is not None:
@@ -161,7 +172,7 @@ class History:
         self._failures = 0
         self._measure(anyway=True)
         self.status = replace(self.status, last_success_ms=int(self._clock.now() * 1000))
-        self._enter("ok", "All records are in Supabase.")
+        self._enter("ok", say("All records are in Supabase."))
 
     def _check_schema(self) -> None:
         if self._knows_schema:
@@ -341,10 +352,10 @@ class History:
 
     def _advice(self, exc: HistoryError) -> str:
         if isinstance(exc, HistoryMisconfiguredError):
-            return f"{exc} Records are kept in the ledger until then."
+            return joined(str(exc), say("Records are kept in the ledger until then."))
         if isinstance(exc, HistoryDataError):
-            return f"{exc} It is tried again."
-        return f"{exc} It is tried again; records are kept in the ledger until then."
+            return joined(str(exc), say("It is tried again."))
+        return joined(str(exc), say("It is tried again; records are kept in the ledger until then."))
 
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status

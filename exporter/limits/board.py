@@ -18,6 +18,7 @@ from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
 from exporter.quotas.merge import is_current
+from exporter.sentences import say
 
 _SIGNAL = {"auth_files": "signal"}
 """By the source of a reading, what it is called where that is something else."""
@@ -85,9 +86,12 @@ class LimitBoard:
     @property
     def problems(self) -> list[str]:
         """What of the last changes of the limits is not in use, and why, a sentence each."""
-        doubled = [
-            f"The limits file and the table rate_limit_configs have a limit {id_} each; that of the file is in force."
-            " Give it another id."
+        doubled: list[str] = [
+            say(
+                "The limits file and the table rate_limit_configs have a limit {id} each; that of the file is in force."
+                " Give it another id.",
+                id=id_,
+            )
             for id_ in self._doubled
         ]
         return [*doubled, *(problem for source in self._sources for problem in source.problems)]

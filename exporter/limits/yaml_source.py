@@ -10,6 +10,7 @@ import structlog
 from exporter.limits.model import Limit, Plan
 from exporter.limits.windows import Thresholds
 from exporter.limits.yaml_file import LimitFile, read_limit_file
+from exporter.sentences import say
 from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
@@ -30,7 +31,9 @@ class UserLimits:
     def __init__(self, path: Path, *, zone: tzinfo) -> None:
         """Read the file. Raises SettingsError with all problems, one a line."""
         read = partial(read_limit_file, setting=SETTING, zone=zone)
-        self._file: WatchedFile[LimitFile] = WatchedFile(path, read, kind="limits file", name="limits", log=_log)
+        self._file: WatchedFile[LimitFile] = WatchedFile(
+            path, read, kind=say("limits file"), name=say("limits"), log=_log
+        )
 
     @property
     def limits(self) -> tuple[Limit, ...]:

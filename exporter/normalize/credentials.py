@@ -18,6 +18,7 @@ from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
+from exporter.sentences import say
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 """Key's pseudonym → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
@@ -281,4 +282,6 @@ def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
         return msgspec.json.decode(without_nul(bytes(body)), type=type_, strict=False)
     except UNDECODABLE:
         # Not "from exc": msgspec's text may name a map's key, and the maps' keys are raw keys.
-        raise BadAnswerError(f"The proxy's {what} has a shape that no known CPA version sends.") from None
+        raise BadAnswerError(
+            say("The proxy's {what} has a shape that no known CPA version sends.", what=what)
+        ) from None

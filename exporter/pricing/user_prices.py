@@ -11,6 +11,7 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.lookup import PriceList, override_ways
 from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
+from exporter.sentences import say
 from exporter.settings.problems import Problem
 from exporter.settings.watched import WatchedFile
 
@@ -35,7 +36,9 @@ class UserPrices:
     def __init__(self, path: Path) -> None:
         """Read the file. Raises SettingsError with all problems, one a line."""
         read = partial(read_price_file, setting=SETTING)
-        self._file: WatchedFile[PriceFile] = WatchedFile(path, read, kind="price file", name="prices", log=_log)
+        self._file: WatchedFile[PriceFile] = WatchedFile(
+            path, read, kind=say("price file"), name=say("prices"), log=_log
+        )
         self._take()
 
     @property

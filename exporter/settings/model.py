@@ -177,6 +177,15 @@ class Settings(Row):
             "docs/operations.md#access-from-elsewhere-and-tls.",
         ),
     ] = None
+    exporter_language: Annotated[
+        Literal["auto", "en", "zh"],
+        BeforeValidator(validators.choice("auto", "en", "zh")),
+        SettingMeta(
+            kind="auto, en or zh",
+            help="Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. "
+            "Logs, metrics, commands and the API speak English.",
+        ),
+    ] = "auto"
     exporter_data_dir: Annotated[
         Path,
         BeforeValidator(validators.path),

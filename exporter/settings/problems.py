@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from exporter.sentences import counted, joined
+
 _LONGEST_SHOWN_VALUE = 32
 
 
@@ -34,8 +36,8 @@ class Problem:
 def first_of(problems: Sequence[Problem]) -> str:
     """The first problem, and how many more there are: for a line of the log or of a page."""
     others = len(problems) - 1
-    more = {0: "", 1: " There is 1 more problem."}.get(others, f" There are {others} more problems.")
-    return f"{problems[0]}{more}"
+    more = counted("There is {number} more problem.", "There are {number} more problems.", others)
+    return joined(str(problems[0]), more if others else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from exporter.errors import SettingsError
+from exporter.sentences import joined, say
 from exporter.settings.problems import Problem, first_of
 
 _Version = tuple[int, int, int, int]
@@ -46,10 +47,12 @@ class WatchedFile(Generic[_Content]):
                 self._read = self._seen
             content = self._read_file(self.path)
             if isinstance(content, list):
-                self.problem = (
-                    f"The last edit of the {self._kind} is not used; the {self._name} before it are."
-                    f" {first_of(content)}"
+                unused = say(
+                    "The last edit of the {kind} is not used; the {name} before it are.",
+                    kind=self._kind,
+                    name=self._name,
                 )
+                self.problem = joined(unused, first_of(content))
                 self._log.error(f"{self._name}_not_reloaded", message=self.problem)
             else:
                 self.content, self.problem = content, ""
