@@ -66,12 +66,16 @@ class Questions:
         return Question(range_, by, filters, oldest_ms, now_ms)
 
     def groups(self, question: Question) -> tuple[list[str], dict[int, int]]:
-        """The names that it is summed by, and for each series that passes the filters the place of its name."""
+        """The names that it is summed by, and for each series that passes the filters the place of its name.
+
+        Names are in the order in which the ledger met them, with those that do not pass: their places never change.
+        """
         names: dict[str, int] = {}
         groups: dict[int, int] = {}
         for id_, series in list(self.ledger.dictionary.series.items()):  # which a booking may add to
             labels = self.labels.series(series.shown)
+            name = getattr(labels, question.by) if question.by in NAMES else ""
+            place = names.setdefault(name, len(names))
             if all(getattr(labels, name) == value for name, value in question.filters.items()):
-                name = getattr(labels, question.by) if question.by in NAMES else ""
-                groups[id_] = names.setdefault(name, len(names))
+                groups[id_] = place
         return list(names), groups

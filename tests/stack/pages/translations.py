@@ -32,9 +32,9 @@ def said_today() -> Catalog:
     catalogue = Catalog()
     for message, path in (*_of_code(), *_of_templates()):
         catalogue.add(message, locations=[(str(path.relative_to(ROOT)), 0)])
-    for states, path in ((STATES, "proxy_status.py"), (HISTORY_STATES, "history/state.py")):
+    for states, place in ((STATES, "proxy_status.py"), (HISTORY_STATES, "history/state.py")):
         for state in states:
-            catalogue.add(state.replace("_", " "), locations=[(f"exporter/{path}", 0)])
+            catalogue.add(state.replace("_", " "), locations=[(f"exporter/{place}", 0)])
     return catalogue
 
 
@@ -75,9 +75,9 @@ def _of_code() -> Iterator[tuple[_Message, Path]]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _PATTERNS:
                 given = call.args[: _PATTERNS[call.func.id]]
-                patterns = [each.value for each in given if isinstance(each, ast.Constant)]
+                patterns = tuple(str(each.value) for each in given if isinstance(each, ast.Constant))
                 if patterns:
-                    yield tuple(patterns) if len(patterns) > 1 else patterns[0], path
+                    yield patterns if len(patterns) > 1 else patterns[0], path
 
 
 def _of_templates() -> Iterator[tuple[_Message, Path]]:
