@@ -164,8 +164,7 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterable[Problem]:
         if not each.several
     )
     if nothing:
-        yield Problem(
-            severity="note",
+        yield _note(
             title=counted(
                 "{number:,} of the aliases names nothing that was met so far",
                 "{number:,} of the aliases name nothing that was met so far",
@@ -179,8 +178,7 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterable[Problem]:
         )
     several = tuple(f"{each.alias}: {', '.join(each.names)}" for each in misfits if each.several)
     if several:
-        yield Problem(
-            severity="note",
+        yield _note(
             title=counted(
                 "{number:,} of the aliases names several accounts",
                 "{number:,} of the aliases name several accounts",
@@ -206,8 +204,7 @@ def _of_history(history: HistoryStatus) -> Iterable[Problem]:
             text=history.sentence,
         )
     if history.refused:
-        yield Problem(
-            severity="note",
+        yield _note(
             title=counted(
                 "The database of the history refuses {number:,} record",
                 "The database of the history refuses {number:,} records",
@@ -274,10 +271,8 @@ def _of_losses(
     """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
     gap_ms = flow.gap_ms if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS else None
     if gap_ms is not None and flow.gap_seconds is None:
-        yield Problem(
-            severity="note",
-            kind="Proxy",
-            subject=proxy,
+        yield _note(
+            proxy=proxy,
             title=say("lost the answer to a read of its usage queue at {moment}", moment=moment(gap_ms)),
             text=say(
                 "It forgets what it hands out, so up to {most:,} records may be missing in all figures. The exporter"
@@ -286,10 +281,8 @@ def _of_losses(
             ),
         )
     elif gap_ms is not None and flow.gap_seconds is not None and status is not None and status.source_is_pushed:
-        yield Problem(
-            severity="note",
-            kind="Proxy",
-            subject=proxy,
+        yield _note(
+            proxy=proxy,
             title=say(
                 "was not subscribed to for {span} until {moment}",
                 span=formats.span(flow.gap_seconds),
@@ -301,10 +294,8 @@ def _of_losses(
             ),
         )
     elif gap_ms is not None and flow.gap_seconds is not None:
-        yield Problem(
-            severity="note",
-            kind="Proxy",
-            subject=proxy,
+        yield _note(
+            proxy=proxy,
             title=say(
                 "was not read for {span} until {moment}",
                 span=formats.span(flow.gap_seconds),
@@ -317,10 +308,8 @@ def _of_losses(
         )
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
-        yield Problem(
-            severity="note",
-            kind="Proxy",
-            subject=proxy,
+        yield _note(
+            proxy=proxy,
             title=counted(
                 "counted about {number:,} record that never arrived, the last ones at {moment}",
                 "counted about {number:,} records that never arrived, the last ones at {moment}",
@@ -343,10 +332,8 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
                 number,
             )
         )
-        yield Problem(
-            severity="note",
-            kind="Proxy",
-            subject=proxy,
+        yield _note(
+            proxy=proxy,
             title=title,
             text=say(
                 "They are missing in all figures, and kept for 30 days. After an update of the exporter try them"
@@ -356,8 +343,7 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
         )
     if figures.unpriced:
         number = sum(figures.unpriced.values())
-        yield Problem(
-            severity="note",
+        yield _note(
             title=counted(
                 "{number:,} request of this month is not fully priced",
                 "{number:,} requests of this month are not fully priced",
@@ -376,8 +362,7 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
             for billing, nano_usd in sums.items()
             if nano_usd
         ]
-        yield Problem(
-            severity="note",
+        yield _note(
             title=counted(
                 "{money} this month is a guess",
                 "{money} this month are a guess",
@@ -387,6 +372,10 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
             text=say("No price is known for these models, so the default price was used. Models:"),
             names=_most({model: cost.total() for model, cost in figures.by_default.items()}),
         )
+
+
+def _note(*, title: str, text: str, proxy: str = "", names: tuple[str, ...] = ()) -> Problem:
+    return Problem(severity="note", kind="Proxy" if proxy else "", subject=proxy, title=title, text=text, names=names)
 
 
 def _most(numbers: Mapping[str, int]) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
 def _spread(wanted: Iterable[tuple[str, int]]) -> dict[str, int]:
     """A colour for each name: the one that is wanted, or the next that is free. None is used twice before all are once.
 
-    Who comes first has the choice, so names in the order in which the ledger met them keep their colours when more come.
+    Who comes first has the choice, so names in the order in which the ledger met them keep theirs when more come.
     """
     free: list[int] = []
     found = {}
