@@ -66,7 +66,7 @@ def test_parts_of_a_sentence_are_said_too() -> None:
     add_filters(app, language="zh")
     with app.test_request_context():
         told = joined(say("at {moment}", moment="12:00"), say("read {ago}", ago=say("{number} h ago", number=3)))
-        assert said(told) == "12:00 3 小时前读取"
+        assert said(told) == " 12:00 3 小时前读取"
         assert (
             said(counted("There is {number} more problem.", "There are {number} more problems.", 2))
             == "另有 2 个问题。"
