@@ -23,8 +23,8 @@ class Sentence(str):
 
 
 def say(text: str, /, **values: object) -> Sentence:
-    """The text of a pattern, as ``str.format`` makes it."""
-    return _made(text.format(**values), text, values)
+    """The text of a pattern, as ``str.format`` makes it; a text without values stays as it is."""
+    return _made(text.format(**values) if values else text, text, values)
 
 
 def pattern(text: str) -> str:

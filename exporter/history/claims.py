@@ -86,14 +86,12 @@ def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryM
         else say("give the name back: docs/supabase.md#several-exporters.")
     )
     return HistoryMisconfiguredError(
-        say(
-            "Another exporter writes the history of a proxy named {proxy} to this project, last at "
-            "{moment}. If that is another installation, give this proxy a name of its own. If that "
-            "was this one, before its data directory was lost, {lost}",
-            proxy=proxy,
-            moment=in_utc(seen_at),
-            lost=lost,
-        ),
+        "Another exporter writes the history of a proxy named {proxy} to this project, last at {moment}. If that is"
+        " another installation, give this proxy a name of its own. If that was this one, before its data directory was"
+        " lost, {lost}",
+        proxy=proxy,
+        moment=in_utc(seen_at),
+        lost=lost,
         reason="name_taken",
     )
 

@@ -192,9 +192,7 @@ class Remote:
 
     def _run(self, ask: "Callable[[Client], _T]") -> _T:
         if self._cancellation.cancelled:
-            raise HistoryAwayError(
-                say("Supabase is not called any more: the exporter is stopping."), reason="unreachable"
-            )
+            raise HistoryAwayError("Supabase is not called any more: the exporter is stopping.", reason="unreachable")
         client = self._client()
         with _explained(), self._cancellation.limited(_WHOLE_SECONDS):
             return ask(client)
@@ -260,7 +258,8 @@ def _explained() -> Iterator[None]:
         raise
     except httpx.TransportError as exc:
         raise HistoryAwayError(
-            say("Supabase cannot be reached, or does not answer ({kind}).", kind=type(exc).__name__),
+            "Supabase cannot be reached, or does not answer ({kind}).",
+            kind=type(exc).__name__,
             reason="unreachable",
         ) from exc
     except Exception as exc:
@@ -273,10 +272,8 @@ def _error_of(exc: Exception) -> HistoryError:
     message = str(getattr(exc, "message", "") or "").lower()
     if code == "P0001" and message == "proxy_not_claimed":
         return HistoryMisconfiguredError(
-            say(
-                "The name of a proxy is not this exporter's any more in the project: it was given back, "
-                "deleted or taken over there. It is claimed again."
-            ),
+            "The name of a proxy is not this exporter's any more in the project: it was given back, deleted or taken"
+            " over there. It is claimed again.",
             reason="name_taken",
         )
     if not code and "api key" in message:
@@ -285,4 +282,4 @@ def _error_of(exc: Exception) -> HistoryError:
         if codes.fullmatch(code):
             return make(say(text, code=code, advice=MIGRATE), reason=reason)
     what = say("code {code}", code=code) if code else type(exc).__name__
-    return HistoryAwayError(say("A call to Supabase failed ({what}).", what=what), reason="other")
+    return HistoryAwayError("A call to Supabase failed ({what}).", what=what, reason="other")

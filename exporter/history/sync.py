@@ -58,12 +58,10 @@ def check_schema(remote: Remote) -> int:
     version = expect_number(remote.call("exporter_schema_version"))
     if version < SCHEMA_VERSION:
         raise HistoryMisconfiguredError(
-            say(
-                "The project's tables are those of an older version ({version}; this one needs "
-                "{needed}). Apply the files in supabase/migrations/ again: docs/supabase.md.",
-                version=version,
-                needed=SCHEMA_VERSION,
-            ),
+            "The project's tables are those of an older version ({version}; this one needs {needed}). Apply the files"
+            " in supabase/migrations/ again: docs/supabase.md.",
+            version=version,
+            needed=SCHEMA_VERSION,
             reason="not_migrated",
         )
     return version

@@ -236,8 +236,8 @@ def damaged(path: Path, what: str = say("is damaged or is not a ledger")) -> str
 
 def _read_only(path: Path) -> str:
     return say(
-        "The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory,"
-        " or set EXPORTER_DATA_DIR to a directory that it can write.",
+        "The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory, or"
+        " set EXPORTER_DATA_DIR to a directory that it can write.",
         path=path,
     )
 
@@ -288,18 +288,13 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     primary = code & 0xFF if code is not None else None
     if primary == sqlite3.SQLITE_FULL:
         return LedgerFullError(
-            say(
-                "The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated when"
-                " there is space again. Free some space.",
-                path=path,
-            )
+            "The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated when"
+            " there is space again. Free some space.",
+            path=path,
         )
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerLockedError(
-            say(
-                "The ledger {path} is locked by another process. Close programs that have it open for writing.",
-                path=path,
-            )
+            "The ledger {path} is locked by another process. Close programs that have it open for writing.", path=path
         )
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return LedgerReadOnlyError(_read_only(path))
@@ -307,6 +302,6 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
         return LedgerCorruptError(damaged(path))
     if primary == sqlite3.SQLITE_IOERR:
         return LedgerError(
-            say("The disk of the ledger {path} reports an error ({cause}). Check the disk.", path=path, cause=str(exc))
+            "The disk of the ledger {path} reports an error ({cause}). Check the disk.", path=path, cause=str(exc)
         )
-    return LedgerError(say("The ledger {path} could not do what was asked: {cause}.", path=path, cause=str(exc)))
+    return LedgerError("The ledger {path} could not do what was asked: {cause}.", path=path, cause=str(exc))

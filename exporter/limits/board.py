@@ -88,8 +88,8 @@ class LimitBoard:
         """What of the last changes of the limits is not in use, and why, a sentence each."""
         doubled: list[str] = [
             say(
-                "The limits file and the table rate_limit_configs have a limit {id} each; that of the file is in force."
-                " Give it another id.",
+                "The limits file and the table rate_limit_configs have a limit {id} each; that of the file is in"
+                " force. Give it another id.",
                 id=id_,
             )
             for id_ in self._doubled

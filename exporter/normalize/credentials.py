@@ -18,7 +18,6 @@ from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
-from exporter.sentences import say
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
 """Key's pseudonym → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
@@ -282,6 +281,4 @@ def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
         return msgspec.json.decode(without_nul(bytes(body)), type=type_, strict=False)
     except UNDECODABLE:
         # Not "from exc": msgspec's text may name a map's key, and the maps' keys are raw keys.
-        raise BadAnswerError(
-            say("The proxy's {what} has a shape that no known CPA version sends.", what=what)
-        ) from None
+        raise BadAnswerError("The proxy's {what} has a shape that no known CPA version sends.", what=what) from None

@@ -20,7 +20,6 @@ from exporter.normalize.queue import milliseconds, normalize
 from exporter.normalize.text import without_nul
 from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens
 from exporter.records import CredentialFacts, Rejected, UsageRecord
-from exporter.sentences import say
 
 _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
 _FRACTION = re.compile(r"\.(\d{1,9})")
@@ -101,7 +100,7 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
         usage = _decode_body(without_nul(body)).usage
     except UNDECODABLE:
         raise BadAnswerError(
-            say("The proxy's usage snapshot has a shape that no known CPA version sends, or broke off.")
+            "The proxy's usage snapshot has a shape that no known CPA version sends, or broke off."
         ) from None
     return [
         _series(key, name, model, pseudonym)

@@ -158,34 +158,29 @@ class PriceFeed:
                             continue
                         if response.status_code != httpx.codes.OK:
                             raise PriceFeedError(
-                                say(
-                                    "The price feed {host} answered with status {status}.",
-                                    host=_host(url),
-                                    status=response.status_code,
-                                )
+                                "The price feed {host} answered with status {status}.",
+                                host=_host(url),
+                                status=response.status_code,
                             )
                         return self._body(response, deadline)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             # The text of these errors may hold the URL, and the URL a password.
             raise PriceFeedError(
-                say("The price feed {host} gave no whole answer ({kind}).", host=_host(url), kind=type(exc).__name__)
+                "The price feed {host} gave no whole answer ({kind}).", host=_host(url), kind=type(exc).__name__
             ) from exc
-        raise PriceFeedError(say("The price feed {host} redirects too often.", host=_host(self._url)))
+        raise PriceFeedError("The price feed {host} redirects too often.", host=_host(self._url))
 
     def _body(self, response: httpx.Response, deadline: float) -> bytes:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > _LARGEST_BODY:
-                raise PriceFeedError(say("The price feed answered with more than {most} bytes.", most=_LARGEST_BODY))
+                raise PriceFeedError("The price feed answered with more than {most} bytes.", most=_LARGEST_BODY)
             if self._stopped.is_set():
-                raise PriceFeedError(say("The price feed was not read to its end, because the exporter stops."))
+                raise PriceFeedError("The price feed was not read to its end, because the exporter stops.")
             if self._clock.monotonic() > deadline:
                 raise PriceFeedError(
-                    say(
-                        "The price feed took more than {seconds:.0f} seconds to answer.",
-                        seconds=_WHOLE_SECONDS,
-                    )
+                    "The price feed took more than {seconds:.0f} seconds to answer.", seconds=_WHOLE_SECONDS
                 )
         return bytes(body)
 
@@ -195,9 +190,9 @@ def _redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         secure = urlsplit(target).scheme == "https"
     except ValueError as exc:
-        raise PriceFeedError(say("The price feed {host} redirects to no address.", host=_host(url))) from exc
+        raise PriceFeedError("The price feed {host} redirects to no address.", host=_host(url)) from exc
     if not secure:
-        raise PriceFeedError(say("The price feed {host} redirects to an address without https.", host=_host(url)))
+        raise PriceFeedError("The price feed {host} redirects to an address without https.", host=_host(url))
     return target
 
 

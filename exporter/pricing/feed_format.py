@@ -19,7 +19,6 @@ import msgspec
 from exporter.errors import PriceFeedError
 from exporter.pricing.cost import Tariff, Tier, pico_per_token
 from exporter.pricing.model_names import LONGEST_NAME, clean
-from exporter.sentences import say
 
 _HIGHEST_PRICE = Decimal(100_000)
 """USD per million tokens. Above it, somebody mixed up units."""
@@ -101,7 +100,7 @@ def read_feed(body: bytes) -> Feed:
     try:
         rows = msgspec.json.decode(body, type=_Body).prices
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise PriceFeedError(say("What came is not a price list of the known form.")) from exc
+        raise PriceFeedError("What came is not a price list of the known form.") from exc
     for row in rows:
         _refuse_damaged(row)
     by_id = _unambiguous(rows)
@@ -114,7 +113,7 @@ def read_feed(body: bytes) -> Feed:
             for name in _API_NAMES.get(id_, (id_,)):
                 feed[_SECTIONS[vendor], name] = tariff
     if not feed:
-        raise PriceFeedError(say("The price list that came has no price of a model that CPA could serve."))
+        raise PriceFeedError("The price list that came has no price of a model that CPA could serve.")
     return feed
 
 
@@ -139,12 +138,10 @@ def _is_price(row: _Row) -> bool:
 def _refuse_damaged(row: _Row) -> None:
     # A damaged id is as bad as a damaged price: it says that the list is not what it was.
     if not clean(row.id) or len(row.vendor) > LONGEST_NAME:
-        raise PriceFeedError(say("The price list that came has a row without a usable id."))
+        raise PriceFeedError("The price list that came has a row without a usable id.")
     for price in (row.input, row.output, row.input_cached):
         if price is not None and not (price.is_finite() and 0 <= price <= _HIGHEST_PRICE):
-            raise PriceFeedError(
-                say("The price list that came has an impossible price for {model}.", model=clean(row.id))
-            )
+            raise PriceFeedError("The price list that came has an impossible price for {model}.", model=clean(row.id))
 
 
 def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:

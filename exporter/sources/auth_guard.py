@@ -364,8 +364,8 @@ class KeyGuard:
             told,
             say(
                 "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
-                " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key tries"
-                " this one now.",
+                " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
+                " tries this one now.",
                 when=when,
             ),
         )

@@ -174,7 +174,7 @@ class ProxyClient:
         except (msgspec.DecodeError, UnicodeDecodeError):
             # Not chained: the decoder's text may quote the answer.
             raise BadAnswerError(
-                say("{where} answered {path} with something that is not CPA's.", where=self._where, path=path)
+                "{where} answered {path} with something that is not CPA's.", where=self._where, path=path
             ) from None
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
@@ -255,12 +255,10 @@ class ProxyClient:
                     if len(body) > max_bytes:
                         del body[max_bytes:]
                         error = BadAnswerError(
-                            say(
-                                "{where} answered {path} with more than {max_bytes:,} bytes.",
-                                where=self._where,
-                                path=path,
-                                max_bytes=max_bytes,
-                            )
+                            "{where} answered {path} with more than {max_bytes:,} bytes.",
+                            where=self._where,
+                            path=path,
+                            max_bytes=max_bytes,
                         )
                         break
         except (httpx.HTTPError, httpx.StreamError) as exc:
@@ -277,18 +275,14 @@ class ProxyClient:
             return self._stopped()
         if self._cancellation.timed_out:
             return ProxyUnreachableError(
-                say(
-                    "{where} did not finish its answer within {seconds:g} seconds.",
-                    where=self._where,
-                    seconds=self._timeouts.total,
-                )
+                "{where} did not finish its answer within {seconds:g} seconds.",
+                where=self._where,
+                seconds=self._timeouts.total,
             )
         return transport_failure(exc, where=self._where)
 
     def _stopped(self) -> ProxyUnreachableError:
-        return ProxyUnreachableError(
-            say("{where} is not called any more: the exporter is stopping.", where=self._where)
-        )
+        return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self._where)
 
     def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
         if isinstance(error, KeyRefusedError):

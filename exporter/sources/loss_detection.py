@@ -98,8 +98,8 @@ class LossDetector(msgspec.Struct):
         arrives = say("only {share} of the records", share=formats.share(self.share))
         return say(
             "{where} counts attempts on its credentials, but {arrives} of them arrives. Does another program read its"
-            " usage queue: a dashboard that subscribes to it, a script that polls it, or a second exporter? A queue has"
-            " one consumer: stop the other one. What it took is missing here.",
+            " usage queue: a dashboard that subscribes to it, a script that polls it, or a second exporter? A queue"
+            " has one consumer: stop the other one. What it took is missing here.",
             where=where,
             arrives=say("no record") if self.suspicion == "silence" else arrives,
         )

@@ -50,7 +50,7 @@ class RespConnection:
                 stack.pop_all()
         except OSError as exc:
             raise ProxyUnreachableError(
-                say("{where} could not be reached over RESP ({kind}).", where=where, kind=_kind(exc))
+                "{where} could not be reached over RESP ({kind}).", where=where, kind=_kind(exc)
             ) from exc
 
     def ask(self, *words: str) -> Reply:
@@ -68,7 +68,7 @@ class RespConnection:
         while (left := deadline - time.monotonic()) > 0:
             if replies := self.receive(left):
                 return replies
-        raise ProxyUnreachableError(say("{where} did not answer over RESP in time.", where=self._where))
+        raise ProxyUnreachableError("{where} did not answer over RESP in time.", where=self._where)
 
     def send(self, *words: str) -> None:
         """Send a command and wait for nothing."""
@@ -101,18 +101,12 @@ class RespConnection:
         except hiredis.ProtocolError:
             # Not chained: the parser's text quotes the answer.
             raise BadAnswerError(
-                say(
-                    "{where} does not speak RESP. A reverse proxy hands on HTTP alone: use CPA's own address.",
-                    where=self._where,
-                )
+                "{where} does not speak RESP. A reverse proxy hands on HTTP alone: use CPA's own address.",
+                where=self._where,
             ) from None
         if self._begun_bytes > MAX_REPLY_BYTES:
             raise BadAnswerError(
-                say(
-                    "{where} sent more than {most:,} bytes in one reply over RESP.",
-                    where=self._where,
-                    most=MAX_REPLY_BYTES,
-                )
+                "{where} sent more than {most:,} bytes in one reply over RESP.", where=self._where, most=MAX_REPLY_BYTES
             )
         return replies
 
@@ -127,7 +121,7 @@ class RespConnection:
         self.close()
 
     def _closed(self, cause: OSError | None) -> NoReturn:
-        raise ProxyUnreachableError(say("{where} closed the connection over RESP.", where=self._where)) from cause
+        raise ProxyUnreachableError("{where} closed the connection over RESP.", where=self._where) from cause
 
 
 def _kind(exc: OSError) -> str:

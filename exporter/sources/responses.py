@@ -137,51 +137,41 @@ def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -
         )
     if isinstance(exc, httpx.RemoteProtocolError) and not _cut_off(exc):
         return BadAnswerError(joined(say("{where} does not speak HTTP as CPA does.", where=where), _REVERSE_PROXY))
-    return ProxyUnreachableError(say("{where} {cause}", where=where, cause=_cause(exc)))
+    return ProxyUnreachableError("{where} {cause}", where=where, cause=_cause(exc))
 
 
 def _refused(answer: Answer, where: str) -> ProxyError:
     if "www-authenticate" in answer.headers and not answer.from_cpa:
         return KeyRefusedError(
-            say(
-                "{where} answered 401, and it was a reverse proxy that asks for a password of its own. "
-                "CPA takes any Authorization header for its key, so let the reverse proxy pass the path "
-                "/v0/management.",
-                where=where,
-            )
+            "{where} answered 401, and it was a reverse proxy that asks for a password of its own. CPA takes any"
+            " Authorization header for its key, so let the reverse proxy pass the path /v0/management.",
+            where=where,
         )
-    return KeyRefusedError(say("{where} answered 401: it does not accept the key.", where=where))
+    return KeyRefusedError("{where} answered 401: it does not accept the key.", where=where)
 
 
 def _unexpected(answer: Answer, where: str, path: str) -> ProxyError:
     status = answer.status
     if 300 <= status < 400:
         return BadAnswerError(
-            say(
-                "{where} answered {status}, a redirect, which is not followed with a management key. Set "
-                "the proxy's URL (CLIPROXY_URL) to the address it leads to; often it is the same one with"
-                " https://.",
-                where=where,
-                status=status,
-            )
+            "{where} answered {status}, a redirect, which is not followed with a management key. Set the proxy's URL"
+            " (CLIPROXY_URL) to the address it leads to; often it is the same one with https://.",
+            where=where,
+            status=status,
         )
     if status == 404:
         return ManagementOffError(
-            say(
-                "{where} has no {path} (404). Its management is off, its version has changed, or the URL is not CPA's.",
-                where=where,
-                path=path,
-            )
-        )
-    if status == 400 and b"HTTP request to an HTTPS server" in answer.body:
-        return ProxyUnreachableError(say("{where} speaks TLS only. Write https:// in the proxy's URL.", where=where))
-    return ProxyServerError(
-        say(
-            "{where} answered {status} to {path}. Its log says more, if it was CPA that answered.",
+            "{where} has no {path} (404). Its management is off, its version has changed, or the URL is not CPA's.",
             where=where,
-            status=status,
             path=path,
         )
+    if status == 400 and b"HTTP request to an HTTPS server" in answer.body:
+        return ProxyUnreachableError("{where} speaks TLS only. Write https:// in the proxy's URL.", where=where)
+    return ProxyServerError(
+        "{where} answered {status} to {path}. Its log says more, if it was CPA that answered.",
+        where=where,
+        status=status,
+        path=path,
     )
 
 
@@ -190,34 +180,25 @@ def _forbidden(answer: Answer, where: str) -> ProxyError:
     seconds = ban_seconds(text)
     if seconds is not None:
         return BannedError(
-            say(
-                "{where} has banned this address after too many failed logins, of this or of another program.",
-                where=where,
-            ),
+            "{where} has banned this address after too many failed logins, of this or of another program.",
+            where=where,
             retry_after_seconds=seconds,
         )
     if "remote management disabled" in text:
         return RemoteDisabledError(
-            say(
-                "{where} lets only its own machine manage it (403). Set `allow-remote: true` below "
-                "`remote-management` in CPA's configuration, or start CPA with MANAGEMENT_PASSWORD. A "
-                "container is not CPA's own machine.",
-                where=where,
-            )
+            "{where} lets only its own machine manage it (403). Set `allow-remote: true` below `remote-management` in"
+            " CPA's configuration, or start CPA with MANAGEMENT_PASSWORD. A container is not CPA's own machine.",
+            where=where,
         )
     if "key not set" in text:
         return NoManagementKeySetError(
-            say(
-                "{where} has no management key (403). Set `secret-key` below `remote-management` in CPA's"
-                " configuration, or start CPA with MANAGEMENT_PASSWORD.",
-                where=where,
-            )
+            "{where} has no management key (403). Set `secret-key` below `remote-management` in CPA's configuration,"
+            " or start CPA with MANAGEMENT_PASSWORD.",
+            where=where,
         )
     if answer.looks_like_html:
         return BadAnswerError(joined(say("{where} answered 403 with a web page.", where=where), _REVERSE_PROXY))
-    return ProxyServerError(
-        say("{where} answered 403 for a reason that is not known. CPA's log may say more.", where=where)
-    )
+    return ProxyServerError("{where} answered 403 for a reason that is not known. CPA's log may say more.", where=where)
 
 
 def _cut_off(exc: BaseException) -> bool:

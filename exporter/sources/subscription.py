@@ -167,7 +167,7 @@ class UsageSubscription(UsageQueue):
         if not self._begun_so_far:
             _log.info("subscribing", proxy=self.client.name, message=f"{self.client.where}: {STARVES}")
         if connection.ask("SUBSCRIBE", "usage") != [b"subscribe", b"usage", 1]:
-            raise ProxyServerError(say("{where} does not let anybody subscribe to its usage.", where=self.client.where))
+            raise ProxyServerError("{where} does not let anybody subscribe to its usage.", where=self.client.where)
         now = time.monotonic()
         receiver.missed(None if self._heard_at is None else now - self._heard_at)
         self._begun_so_far += 1
@@ -182,9 +182,7 @@ class UsageSubscription(UsageQueue):
                     connection.send("UNSUBSCRIBE")
                 is_silent = self._heard_at < pinged_at
                 if is_silent and now - pinged_at > _PONG_SECONDS:
-                    raise ProxyUnreachableError(
-                        say("{where} did not answer a PING over RESP.", where=self.client.where)
-                    )
+                    raise ProxyUnreachableError("{where} did not answer a PING over RESP.", where=self.client.where)
                 if self._asked != answered or (not is_silent and now - pinged_at >= _PING_SECONDS):
                     pinged_at = pinged_at if is_silent else now
                     answered = self._asked
@@ -240,10 +238,10 @@ def _refusal(text: str, where: str) -> ProxyError:
     """What CPA's answer to AUTH means: its words over HTTP, behind an ``ERR``."""
     if "home mode" in text or "mTLS" in text:
         return ProxyServerError(
-            say("{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.", where=where)
+            "{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.", where=where
         )
     status = 401 if "invalid management key" in text else 403
     answer = Answer(status=status, headers={}, body=msgspec.json.encode({"error": text}))
     return failure(answer, where=where, path="AUTH", accept=()) or ProxyServerError(
-        say("{where} refused AUTH over RESP.", where=where)
+        "{where} refused AUTH over RESP.", where=where
     )

@@ -8,7 +8,6 @@ all, its records are lost, and only the proxy's own counts can tell.
 from typing import ClassVar
 
 from exporter.errors import BadAnswerError, ProxyError, SourceGoneError, UnknownServerError
-from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
@@ -45,12 +44,10 @@ class UsageQueue(Source):
         if answer.status == 404:
             return False
         raise UnknownServerError(
-            say(
-                "{where} answered {status} to a question that every known CPA refuses with 400, so its "
-                "queue is not touched. Is it a fork, or a server in between? Use CPA 6.10.8 or newer.",
-                where=client.where,
-                status=answer.status,
-            )
+            "{where} answered {status} to a question that every known CPA refuses with 400, so its queue is not"
+            " touched. Is it a fork, or a server in between? Use CPA 6.10.8 or newer.",
+            where=client.where,
+            status=answer.status,
         )
 
     def poll(self, receiver: Receiver, _now_ms: int, /) -> bool:
@@ -90,17 +87,12 @@ class UsageQueue(Source):
         answer = self.client.get(f"{self.paths.queue}?count={count}", accept=_ANSWERS)
         if answer.status == 404:
             raise SourceGoneError(
-                say(
-                    "{where} has no usage queue any more (404): its version changed, or its management is off.",
-                    where=where,
-                )
+                "{where} has no usage queue any more (404): its version changed, or its management is off.", where=where
             )
         # Whatever CPA itself sends here is records that it has forgotten, even if it cannot be read.
         if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
             raise BadAnswerError(
-                say(
-                    "{where} answered its usage queue with something that is no list. Is there a server in between?",
-                    where=where,
-                )
+                "{where} answered its usage queue with something that is no list. Is there a server in between?",
+                where=where,
             )
         return answer

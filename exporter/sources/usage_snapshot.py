@@ -6,7 +6,6 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from exporter.errors import SourceGoneError
-from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version
 from exporter.sources.client import ProxyClient
 from exporter.sources.flags import Flags
@@ -43,17 +42,15 @@ class UsageSnapshot(Source):
         answer = self.client.get(self.paths.usage, accept=_ANSWERS, max_bytes=MAX_SNAPSHOT_BYTES)
         if answer.status == 404:
             raise SourceGoneError(
-                say(
-                    "{where} has no usage snapshot any more (404): its version changed, or its management is off.",
-                    where=self.client.where,
-                )
+                "{where} has no usage snapshot any more (404): its version changed, or its management is off.",
+                where=self.client.where,
             )
         if answer.error is not None:
             raise answer.error
         if self.client.version != self.version:
             # A server that has a queue and a snapshot tells the same records twice.
             raise SourceGoneError(
-                say("{where} has changed its version; its source is looked for anew.", where=self.client.where)
+                "{where} has changed its version; its source is looked for anew.", where=self.client.where
             )
         receiver.snapshot(answer.body, _date_ms(answer) or now_ms)
         return True

@@ -8,7 +8,6 @@ from exporter.clock import Clock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.sentences import say
 from exporter.usage.ranges import STEPS, QuestionError, Range, free_range, named_range
 
 NAMES = ("model", "client", "credential", "provider", "proxy")
@@ -42,20 +41,18 @@ class Questions:
         """The question that these parameters ask: see ``PARAMETERS``. Raises QuestionError."""
         if unknown := sorted(set(parameters) - set(PARAMETERS)):
             raise QuestionError(
-                say(
-                    "There is no parameter {given!r}: there are {known}.",
-                    given=unknown[0][:40],
-                    known=", ".join(PARAMETERS),
-                )
+                "There is no parameter {given!r}: there are {known}.",
+                given=unknown[0][:40],
+                known=", ".join(PARAMETERS),
             )
         by = parameters.get("by") or NAMES[0]
         if by not in BY:
             raise QuestionError(
-                say("{given!r} is nothing to sum by: use one of {known}.", given=by[:40], known=", ".join(BY))
+                "{given!r} is nothing to sum by: use one of {known}.", given=by[:40], known=", ".join(BY)
             )
         name, since, until = (parameters.get(each, "") for each in RANGE_PARAMETERS)
         if name and (since or until):
-            raise QuestionError(say("Give a range, or since and until, but not both."))
+            raise QuestionError("Give a range, or since and until, but not both.")
         now_ms = int(self._clock.now() * 1000)
         oldest_ms = now_ms if oldest_bucket is None else min(now_ms, oldest_bucket * BUCKET_MS)
         if since or until:

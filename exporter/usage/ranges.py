@@ -13,7 +13,6 @@ from exporter.days import day_start_ms, local_date, moment_ms, next_day, next_mo
 from exporter.errors import ExporterError
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Span
-from exporter.sentences import say
 
 HOUR, DAY, WEEK, MONTH = "hour", "day", "week", "month"
 STEPS = (HOUR, DAY, WEEK, MONTH)
@@ -55,9 +54,7 @@ def named_range(name: str, *, now_ms: int, zone: tzinfo) -> Range:
     try:
         month = date.fromisoformat(f"{name}-01" if _MONTH.fullmatch(name) else "")
     except ValueError as exc:
-        raise QuestionError(
-            say("{given!r} is no range: use 24h, 7d, 30d, or a month as 2026-11.", given=name[:40])
-        ) from exc
+        raise QuestionError("{given!r} is no range: use 24h, 7d, 30d, or a month as 2026-11.", given=name[:40]) from exc
     _check_year(month.year)
     return Range(_start(month, zone), _start(next_month(month), zone), name)
 
@@ -72,7 +69,7 @@ def free_range(since: str, until: str, *, oldest_ms: int, now_ms: int, zone: tzi
     until_ms = _moment(until, zone) if until else _start(next_day(today), zone)
     found = Range(since_ms // BUCKET_MS * BUCKET_MS, -(-until_ms // BUCKET_MS) * BUCKET_MS)
     if found.since_ms >= found.until_ms:
-        raise QuestionError(say("The range ends before it begins: 'until' must be later than 'since'."))
+        raise QuestionError("The range ends before it begins: 'until' must be later than 'since'.")
     return found
 
 
@@ -103,7 +100,7 @@ def steps(range_: Range, unit: str, *, zone: tzinfo) -> list[Range]:
     while since_ms < range_.until_ms:
         if len(found) == MOST_STEPS:
             raise QuestionError(
-                say("The range has more than {most} steps: choose longer steps, or a shorter range.", most=MOST_STEPS)
+                "The range has more than {most} steps: choose longer steps, or a shorter range.", most=MOST_STEPS
             )
         until_ms = min(_next(since_ms, unit, zone), range_.until_ms)
         found.append(Range(since_ms, until_ms))
@@ -168,7 +165,7 @@ def _moment(text: str, zone: tzinfo) -> int:
         year = _local(ms, zone).year
     except (ValueError, OverflowError) as exc:
         raise QuestionError(
-            say("{given!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", given=text[:40])
+            "{given!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", given=text[:40]
         ) from exc
     _check_year(year)
     return ms
@@ -177,5 +174,5 @@ def _moment(text: str, zone: tzinfo) -> int:
 def _check_year(year: int) -> None:
     if not _FIRST_YEAR <= year <= _LAST_YEAR:
         raise QuestionError(
-            say("The year {year} is none of {first} to {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR)
+            "The year {year} is none of {first} to {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR
         )

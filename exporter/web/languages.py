@@ -38,13 +38,13 @@ def add_languages(app: Flask, language: str) -> None:
 
 def said(text: Any) -> Any:
     """A Sentence in the language of the page; anything else as it is."""
-    if not isinstance(text, Sentence):
+    if not isinstance(text, Sentence) or not text:
         return text
     values = {name: said(value) for name, value in text.values.items()}
     catalogue = _catalogue()
-    if text.many:
-        return catalogue.ngettext(text.pattern, text.many, text.number).format(**values)
-    return catalogue.gettext(text.pattern).format(**values)
+    one, many = text.pattern, text.many
+    pattern = catalogue.ngettext(one, many, text.number) if many else catalogue.gettext(one)
+    return pattern.format(**values) if values else pattern
 
 
 def _catalogue() -> gettext.NullTranslations:

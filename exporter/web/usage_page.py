@@ -50,7 +50,7 @@ class UsagePages:
         show = own.get("show") or report.billings[0].label
         if show not in MEASURES:
             raise QuestionError(
-                say("{given!r} is nothing to draw: use one of {known}.", given=show[:40], known=", ".join(MEASURES))
+                "{given!r} is nothing to draw: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
             )
         several = len(self._questions.ledger.dictionary.proxies) > 1
         return page(

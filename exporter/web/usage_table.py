@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.records import Billing
-from exporter.sentences import say
 from exporter.usage.question import NAMES
 from exporter.usage.ranges import QuestionError
 from exporter.usage.report import Report, Row, Usage
@@ -60,11 +59,11 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
     """
     if sort not in ("", "name", *_NUMBERS):
         raise QuestionError(
-            say("{given!r} is no column: sort by one of name, {known}.", given=sort[:40], known=", ".join(_NUMBERS))
+            "{given!r} is no column: sort by one of name, {known}.", given=sort[:40], known=", ".join(_NUMBERS)
         )
     if order not in ("", _ASCENDING, _DESCENDING):
         raise QuestionError(
-            say("{given!r} is no order: use {one} or {other}.", given=order[:40], one=_ASCENDING, other=_DESCENDING)
+            "{given!r} is no order: use {one} or {other}.", given=order[:40], one=_ASCENDING, other=_DESCENDING
         )
     is_by_name = report.question.by in NAMES
     sorted_by = sort or (report.billings[0].label if is_by_name else "name")

@@ -32,11 +32,16 @@ def test_a_pattern_takes_its_values_later() -> None:
     assert say(pattern("It failed ({code})."), code=7, unused="x") == "It failed (7)."
 
 
-def test_the_text_of_an_error_is_still_a_sentence() -> None:
-    text = str(LedgerError(say("The ledger {path} is full.", path="x")))
+def test_the_text_of_an_error_is_a_sentence() -> None:
+    sentence = say("The ledger {path} is full.", path="x")
+    for error in (LedgerError(sentence), LedgerError("The ledger {path} is full.", path="x")):
+        text = str(error)
+        assert isinstance(text, Sentence)
+        assert (text, text.values) == ("The ledger x is full.", {"path": "x"})
 
-    assert isinstance(text, Sentence)
-    assert text.values == {"path": "x"}
+
+def test_a_text_without_values_is_no_pattern() -> None:
+    assert str(LedgerError("It holds {odd} {braces")) == "It holds {odd} {braces"
 
 
 def test_a_copy_is_a_sentence_too() -> None:

@@ -207,13 +207,10 @@ class Restore:
             return msgspec.convert(self._documents[kind], type_)
         except msgspec.ValidationError as exc:
             raise HistoryMisconfiguredError(
-                say(
-                    "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, "
-                    "has a shape that this version does not know. Use the version that wrote it, or delete "
-                    "the row.",
-                    kind=kind,
-                    proxy=self._proxy,
-                ),
+                "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, has a shape"
+                " that this version does not know. Use the version that wrote it, or delete the row.",
+                kind=kind,
+                proxy=self._proxy,
                 reason="bad_data",
             ) from exc
 

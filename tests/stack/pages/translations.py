@@ -13,6 +13,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from flask import Flask
 
+from exporter import errors
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.proxy_status import STATES
 from exporter.web.rendering import add_filters
@@ -23,8 +24,12 @@ _TEMPLATES = _PACKAGE / "web" / "templates"
 _CATALOGUES = _PACKAGE / "web" / "catalogues"
 LANGUAGES = sorted(path.stem for path in _CATALOGUES.glob("*.po"))
 
-_PATTERNS = {"say": 1, "pattern": 1, "counted": 2}
-"""Functions of ``exporter.sentences``, and how many patterns they take."""
+_KINDS = (errors.ProxyError, errors.LedgerError, errors.HistoryError, errors.PriceFeedError)
+_PATTERNS = {
+    **{"say": 1, "pattern": 1, "counted": 2, "QuestionError": 1},
+    **{name: 1 for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, _KINDS)},
+}
+"""Functions of ``exporter.sentences`` and errors that pages show, and how many patterns they take."""
 
 
 def said_today() -> Catalog:
@@ -71,7 +76,7 @@ _Message = str | tuple[str, ...]
 
 
 def _of_code() -> Iterator[tuple[_Message, Path]]:
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in sorted(set(_PACKAGE.rglob("*.py")) - set(_PACKAGE.glob("commands/*"))):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _PATTERNS:
                 given = call.args[: _PATTERNS[call.func.id]]
