@@ -5,11 +5,10 @@ A sentence that is new or was changed stands there without a translation then, a
 
 import ast
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from flask import Flask
 
@@ -49,16 +48,10 @@ def read(language: str) -> Catalog:
         return read_po(file, locale=language)
 
 
-def compiled(catalogue: Catalog) -> bytes:
+def read_compiled(language: str) -> Catalog:
     """The same as the program reads it."""
-    binary = BytesIO()
-    write_mo(binary, catalogue)
-    return binary.getvalue()
-
-
-def binary_of(language: str) -> bytes:
-    """What the program reads."""
-    return (_CATALOGUES / f"{language}.mo").read_bytes()
+    with (_CATALOGUES / f"{language}.mo").open("rb") as file:
+        return read_mo(file)
 
 
 def write_all() -> None:
@@ -69,7 +62,8 @@ def write_all() -> None:
         catalogue.obsolete.clear()
         with (_CATALOGUES / f"{language}.po").open("wb") as file:
             write_po(file, catalogue, width=120, sort_by_file=True, include_lineno=False)
-        (_CATALOGUES / f"{language}.mo").write_bytes(compiled(catalogue))
+        with (_CATALOGUES / f"{language}.mo").open("wb") as file:
+            write_mo(file, catalogue)
 
 
 _Message = str | tuple[str, ...]
