@@ -105,8 +105,8 @@ def test_the_program_reads_what_the_translator_wrote(language: str) -> None:
     assert compiled == written, "run make languages"
 
 
-def _texts(of: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    return (of,) if isinstance(of, str) else tuple(of)
+def _texts(of: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
+    return (of,) if isinstance(of, str) else tuple(of or ("",))
 
 
 def _agree(message: Message) -> bool:
