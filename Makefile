@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-fast test-image lint type bench docs pictures dashboards rules lock clean venv
+.PHONY: help run test test-fast test-image lint type bench docs languages pictures dashboards rules lock clean venv
 .SILENT:
 
 BIN := .tools/venv/bin
@@ -39,6 +39,9 @@ bench: venv ## Measure speed and memory
 
 docs: venv ## Write the generated reference pages in docs/ anew
 	$(BIN)/python -m exporter.commands.reference docs/
+
+languages: venv ## Take what pages say into their catalogues of translations, and compile these
+	$(BIN)/python -m tests.stack.pages.translations
 
 pictures: venv ## Take the pictures of pages in docs/images/ anew, from the demo
 	scripts/fetch-chromium

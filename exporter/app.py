@@ -211,6 +211,7 @@ class Exporter:
                 passwords=Passwords(web_config.basic_auth_users),
             ),
             is_demo=is_demo,
+            language=settings.exporter_language,
         )
         self._told = {
             "data_dir": str(data_dir),

@@ -6,9 +6,17 @@ an e-mail address or anything else that a proxy or a client sent.
 
 from typing import ClassVar
 
+from exporter.sentences import Sentence, say
+
 
 class ExporterError(Exception):
-    """Base class of all errors that the exporter raises on purpose."""
+    """Base class of all errors that the exporter raises on purpose.
+
+    ``text`` is a sentence, or the pattern of one whose placeholders have these values.
+    """
+
+    def __init__(self, text: str = "", /, **values: object) -> None:
+        super().__init__(text if isinstance(text, Sentence) else say(text, **values))
 
 
 class SettingsError(ExporterError):
@@ -93,8 +101,8 @@ class BannedError(ProxyError):
 
     reason = "banned"
 
-    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
-        super().__init__(message)
+    def __init__(self, text: str, /, *, retry_after_seconds: float, **values: object) -> None:
+        super().__init__(text, **values)
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -148,8 +156,8 @@ class HistoryError(ExporterError):
     ``exporter.history.state.REASONS``.
     """
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+    def __init__(self, text: str, /, *, reason: str, **values: object) -> None:
+        super().__init__(text, **values)
         self.reason = reason
 
 

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from exporter.sentences import Sentence, say
+
 _CENT, _HUNDREDTH_OF_A_CENT = Decimal("0.01"), Decimal("0.0001")
 _LONGEST_NAME = 48
 _LONGEST_TITLE = 300
@@ -86,29 +88,34 @@ def duration(ms: int) -> str:
     return f"{ms / 1000:,.1f} s" if ms else "\N{EN DASH}"
 
 
-def since(seconds: float) -> str:
+def since(seconds: float) -> Sentence:
     """How long ago something was, in one unit."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} ago"
-    return f"{max(0, int(seconds))} s ago"
+    if seconds >= 86_400:
+        return say("{number} d ago", number=int(seconds // 86_400))
+    if seconds >= 3600:
+        return say("{number} h ago", number=int(seconds // 3600))
+    if seconds >= 60:
+        return say("{number} min ago", number=int(seconds // 60))
+    return say("{number} s ago", number=max(0, int(seconds)))
 
 
-def until(seconds: float) -> str:
+def until(seconds: float) -> Sentence:
     """The time until something, in two units: ``2 h 10 min``."""
     minutes = int(max(0.0, seconds) // 60)
     days, hours = divmod(minutes // 60, 24)
     minutes %= 60
     if days:
-        return f"{days} d {hours} h" if hours else f"{days} d"
+        return say("{days} d {hours} h", days=days, hours=hours) if hours else say("{days} d", days=days)
+    if hours and minutes:
+        return say("{hours} h {minutes} min", hours=hours, minutes=minutes)
     if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{minutes} min" if minutes else "<1 min"
+        return say("{hours} h", hours=hours)
+    return say("{minutes} min", minutes=minutes) if minutes else say("<1 min")
 
 
-def span(seconds: float) -> str:
+def span(seconds: float) -> Sentence:
     """A length of time: in seconds below ten minutes, then in two units."""
-    return f"{int(seconds)} s" if seconds < 600 else until(seconds)
+    return say("{number} s", number=int(seconds)) if seconds < 600 else until(seconds)
 
 
 def times(factor: float | None) -> str:

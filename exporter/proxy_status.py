@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.normalize.credentials import Account
+from exporter.sentences import say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class State:
 
 STATES: Mapping[str, State] = {
     "starting": State(
-        headline="has not been asked yet",
+        headline=say("has not been asked yet"),
         meaning="It has not been polled yet.",
         advice="Wait a few seconds.",
         is_failure=False,
@@ -38,13 +39,13 @@ STATES: Mapping[str, State] = {
         is_failure=False,
     ),
     "publishing_off": State(
-        headline="does not record usage",
+        headline=say("does not record usage"),
         meaning="It is reachable but records no usage.",
         advice=("Set `usage-statistics-enabled: true`. The state changes within about a minute."),
         is_failure=False,
     ),
     "another_consumer": State(
-        headline="gives its records to somebody else, it seems",
+        headline=say("gives its records to somebody else, it seems"),
         meaning="It counts attempts, but too few records arrive, or none.",
         advice=(
             "Stop the other [reader](#one-reader-only): a dashboard that subscribes, a script that polls, a "
@@ -53,43 +54,43 @@ STATES: Mapping[str, State] = {
         is_failure=False,
     ),
     "unreachable": State(
-        headline="cannot be reached",
+        headline=say("cannot be reached"),
         meaning="No connection, no answer in time, or the answer broke off.",
         advice="Start CPA; check host, port and `http` or `https` in `CLIPROXY_URL`. The sentence names the cause.",
     ),
     "server_error": State(
-        headline="answers with an error",
+        headline=say("answers with an error"),
         meaning="An unexpected status such as 500 or 503.",
         advice="Check CPA's log. The next poll tries again.",
     ),
     "bad_answer": State(
-        headline="answers with something else than CPA's data",
+        headline=say("answers with something else than CPA's data"),
         meaning="Something answers, but not as CPA does: a web page, a redirect, no JSON, too large.",
         advice=("Usually a reverse proxy with its own login. Let it pass `/v0/management`, or use CPA's own address."),
     ),
     "key_refused": State(
-        headline="refuses the management key",
+        headline=say("refuses the management key"),
         meaning="It does not accept the management key. Calls have stopped.",
         advice="Set the right key and restart the exporter; or mend it in CPA, then run `cliproxy-exporter try-key`."
         " See [below](#what-a-refused-key-does-and-why).",
     ),
     "banned": State(
-        headline="has banned this address",
+        headline=say("has banned this address"),
         meaning="It has banned this address after too many failed logins, by this or another program.",
         advice=("Find the program that uses a wrong key. The exporter waits as long as CPA says, then continues."),
     ),
     "remote_disabled": State(
-        headline="does not allow management from here",
+        headline=say("does not allow management from here"),
         meaning="Only its own machine may manage it.",
         advice="Set `allow-remote: true`, or `MANAGEMENT_PASSWORD`.",
     ),
     "no_key_set": State(
-        headline="has no management key",
+        headline=say("has no management key"),
         meaning="It has no management key.",
         advice="Set `secret-key`, or `MANAGEMENT_PASSWORD`.",
     ),
     "management_off": State(
-        headline="has no Management API",
+        headline=say("has no Management API"),
         meaning=(
             "No Management API (404): a node of a Home cluster, older than 6.0.5, no key set, or something "
             "else answers."
@@ -97,12 +98,12 @@ STATES: Mapping[str, State] = {
         advice="Set a key, which switches the API on; check the URL, which ends before `/v0/management`.",
     ),
     "resp_only": State(
-        headline="is too old: its usage queue is not reachable over HTTP",
+        headline=say("is too old: its usage queue is not reachable over HTTP"),
         meaning="CPA 6.10.0 to 6.10.7, whose queue HTTP does not reach.",
         advice="Upgrade to 6.10.8 or newer.",
     ),
     "unknown_server": State(
-        headline="is no CPA that is known here",
+        headline=say("is no CPA that is known here"),
         meaning=(
             "It takes the key but answers like no known CPA. Its queue is not touched: a wrong guess would "
             "lose records."
@@ -110,17 +111,17 @@ STATES: Mapping[str, State] = {
         advice="Use a released CPA; check for a newer exporter.",
     ),
     "source_gone": State(
-        headline="has lost its usage queue",
+        headline=say("has lost its usage queue"),
         meaning="A queue that was there answers 404: another version, or management was switched off.",
         advice="Nothing; the next poll examines it again.",
     ),
     "ledger": State(
-        headline="is not read: the ledger cannot be written",
+        headline=say("is not read: the ledger cannot be written"),
         meaning="The exporter cannot write its own ledger, so it reads nothing more.",
         advice="See [a full disk](operations.md#a-full-disk).",
     ),
     "internal_error": State(
-        headline="is not read: the exporter has a fault",
+        headline=say("is not read: the exporter has a fault"),
         meaning="The exporter itself failed.",
         advice="Please report it with the log line `poll_failed`. The next poll tries again.",
     ),
@@ -142,7 +143,7 @@ class ProxyStatus:
 
     name: str
     state: str = "starting"
-    sentence: str = "Not asked yet."
+    sentence: str = say("Not asked yet.")
     since_ms: int = 0
     up: bool | None = None
     source: str = ""

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.client import Remote, Row, expect
 from exporter.ledger.ledger import Ledger
+from exporter.sentences import say
 from exporter.settings.model import Settings
 
 STALE_SECONDS = 900
@@ -80,14 +81,17 @@ def may_succeed(lease_owner: LeaseOwner, sign: str | None, *, seen_at: datetime,
 def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:
     """The error for a name ``proxy`` that another exporter last used at ``seen_at``."""
     lost = (
-        f"it continues by itself {STALE_SECONDS // 60} minutes after that."
+        say("it continues by itself {minutes} minutes after that.", minutes=STALE_SECONDS // 60)
         if is_successor
-        else "give the name back: docs/supabase.md#several-exporters."
+        else say("give the name back: docs/supabase.md#several-exporters.")
     )
     return HistoryMisconfiguredError(
-        f"Another exporter writes the history of a proxy named {proxy} to this project, last at {in_utc(seen_at)}."
-        " If that is another installation, give this proxy a name of its own. If that was this one, before its data"
-        f" directory was lost, {lost}",
+        "Another exporter writes the history of a proxy named {proxy} to this project, last at {moment}. If that is"
+        " another installation, give this proxy a name of its own. If that was this one, before its data directory was"
+        " lost, {lost}",
+        proxy=proxy,
+        moment=in_utc(seen_at),
+        lost=lost,
         reason="name_taken",
     )
 

@@ -13,6 +13,7 @@ import httpx
 
 from exporter import __version__
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError
+from exporter.sentences import pattern, say
 from exporter.sources.cancellation import Cancellation
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ _ANSWER_SECONDS = 20.0
 _WHOLE_SECONDS = 60.0
 """A whole call: an answer may trickle in."""
 
-MIGRATE = "Apply the files in supabase/migrations/ to the project: docs/supabase.md."
+MIGRATE = say("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
 """What to do if a project lacks something."""
-_NO_API = "The server at SUPABASE_URL is not a Supabase project. Use the URL that the project's page shows."
+_NO_API = say("The server at SUPABASE_URL is not a Supabase project. Use the URL that the project's page shows.")
 
 # Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
 _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
@@ -40,32 +41,32 @@ _ERRORS: tuple[tuple[re.Pattern[str], type[HistoryError], str, str], ...] = (
         re.compile(r"401|403|PGRST30[123]"),
         HistoryMisconfiguredError,
         "key_refused",
-        "Supabase refuses the key. Put the project's secret key (sb_secret_...) into SUPABASE_SECRET_KEY.",
+        pattern("Supabase refuses the key. Put the project's secret key (sb_secret_...) into SUPABASE_SECRET_KEY."),
     ),
     (
         re.compile("42501"),
         HistoryMisconfiguredError,
         "no_grant",
-        f"The key may not do this: it is not the secret key, or a grant is missing. {MIGRATE}",
+        pattern("The key may not do this: it is not the secret key, or a grant is missing. {advice}"),
     ),
     (
         re.compile(r"PGRST20[245]|42703|42P01|42883"),
         HistoryMisconfiguredError,
         "not_migrated",
-        f"A table or function of the exporter is missing in the project ({{code}}). {MIGRATE}",
+        pattern("A table or function of the exporter is missing in the project ({code}). {advice}"),
     ),
     (
         re.compile(r"2[23]...|21000|42804"),
         HistoryDataError,
         "bad_data",
-        "The database refuses what was sent ({code}).",
+        pattern("The database refuses what was sent ({code})."),
     ),
-    (re.compile("429"), HistoryAwayError, "too_many_requests", "Supabase asks to slow down (429)."),
+    (re.compile("429"), HistoryAwayError, "too_many_requests", pattern("Supabase asks to slow down (429).")),
     (
         re.compile(r"57014|40001|40P01|53...|08...|57P0.|PGRST00[0-3]|408|5\d\d"),
         HistoryAwayError,
         "server_error",
-        "Supabase answers with a server error ({code}).",
+        pattern("Supabase answers with a server error ({code})."),
     ),
     (re.compile(r"PGRST106|404|405|3\d\d"), HistoryMisconfiguredError, "wrong_address", _NO_API),
 )
@@ -226,7 +227,9 @@ def _explained() -> Iterator[None]:
         raise
     except httpx.TransportError as exc:
         raise HistoryAwayError(
-            f"Supabase cannot be reached, or does not answer ({type(exc).__name__}).", reason="unreachable"
+            "Supabase cannot be reached, or does not answer ({kind}).",
+            kind=type(exc).__name__,
+            reason="unreachable",
         ) from exc
     except Exception as exc:
         raise _error_of(exc) from exc
@@ -244,8 +247,8 @@ def _error_of(exc: Exception) -> HistoryError:
         )
     if not code and "api key" in message:
         code = "401"
-    for codes, make, reason, sentence in _ERRORS:
+    for codes, make, reason, text in _ERRORS:
         if codes.fullmatch(code):
-            return make(sentence.format(code=code), reason=reason)
-    what = f"code {code}" if code else type(exc).__name__
-    return HistoryAwayError(f"A call to Supabase failed ({what}).", reason="other")
+            return make(say(text, code=code, advice=MIGRATE), reason=reason)
+    what = say("code {code}", code=code) if code else type(exc).__name__
+    return HistoryAwayError("A call to Supabase failed ({what}).", what=what, reason="other")

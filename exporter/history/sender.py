@@ -18,6 +18,7 @@ from exporter.ledger.columns import Entry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.cursor import Outgoing
+from exporter.sentences import joined, say
 
 _FEWEST_ROWS = 50
 _SUSPICIOUS = 8
@@ -167,8 +168,14 @@ class Sender:
                 self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
             except HistoryDataError as exc:
                 self._refusal = HistoryDataError(
-                    f"{exc} This concerns the state of proxy {self._proxy!r}, from which a lost ledger is restored; its"
-                    " records are written.",
+                    joined(
+                        str(exc),
+                        say(
+                            "This concerns the state of proxy {proxy!r}, from which a lost ledger is restored; its"
+                            " records are written.",
+                            proxy=self._proxy,
+                        ),
+                    ),
                     reason=exc.reason,
                 )
 

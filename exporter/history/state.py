@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from exporter.sentences import say
+
 STATES: Mapping[str, str] = {
     "starting": "Supabase has not been asked yet.",
     "ok": "All that is booked is there.",
@@ -74,7 +76,7 @@ class HistoryStatus:
     """
 
     state: str = "starting"
-    sentence: str = "Supabase has not been asked yet."
+    sentence: str = say("Supabase has not been asked yet.")
     since_ms: int = 0
     waiting: int = 0
     refused: int = 0

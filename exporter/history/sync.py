@@ -25,6 +25,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.sentences import joined, say
 
 SCHEMA_VERSION = 1
 """The version of the functions in supabase/migrations/ that this exporter calls."""
@@ -57,8 +58,10 @@ def check_schema(remote: Remote) -> int:
     version = expect(int, remote.call("exporter_schema_version"))
     if version < SCHEMA_VERSION:
         raise HistoryMisconfiguredError(
-            f"The project's tables are those of an older version ({version}; this one needs {SCHEMA_VERSION})."
-            " Apply the files in supabase/migrations/ again: docs/supabase.md.",
+            "The project's tables are those of an older version ({version}; this one needs {needed}). Apply the files"
+            " in supabase/migrations/ again: docs/supabase.md.",
+            version=version,
+            needed=SCHEMA_VERSION,
             reason="not_migrated",
         )
     return version
@@ -116,7 +119,7 @@ class History:
             if self._clock.monotonic() >= self._due:
                 self._work()
         except LedgerError as exc:
-            self._failed(exc, state="ledger", sentence=f"The history cannot read the ledger. {exc}")
+            self._failed(exc, state="ledger", sentence=joined(say("The history cannot read the ledger."), str(exc)))
         except HistoryError as exc:
             self._count(exc)
             state = "away" if isinstance(exc, HistoryAwayError) else "misconfigured"
@@ -124,7 +127,7 @@ class History:
         except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of an unforeseen shape
             if self.status.state != "internal_error":
                 _log.exception("history_fault")
-            sentence = f"The exporter failed ({type(exc).__name__}); see the log. It tries again."
+            sentence = say("The exporter failed ({kind}); see the log. It tries again.", kind=type(exc).__name__)
             self._failed(exc, state="internal_error", sentence=sentence)
 
     def stop(self) -> None:
@@ -150,7 +153,8 @@ class History:
                 self._measure()
             self._run_tasks([task for task in self._tasks if not task.when_complete])
             if more:
-                self._enter("catching_up", f"{self.status.waiting} records are waiting to be written to Supabase.")
+                waiting = say("{number} records are waiting to be written to Supabase.", number=self.status.waiting)
+                self._enter("catching_up", waiting)
         if self._stopping.is_set():
             return
         if self._problem is not None:
@@ -161,7 +165,7 @@ class History:
         self._failures = 0
         self._measure(anyway=True)
         self.status = replace(self.status, last_success_ms=int(self._clock.now() * 1000))
-        self._enter("ok", "All records are in Supabase.")
+        self._enter("ok", say("All records are in Supabase."))
 
     def _check_schema(self) -> None:
         if self._knows_schema:
@@ -341,10 +345,10 @@ class History:
 
     def _advice(self, exc: HistoryError) -> str:
         if isinstance(exc, HistoryMisconfiguredError):
-            return f"{exc} The ledger keeps the records until then."
+            return joined(str(exc), say("The ledger keeps the records until then."))
         if isinstance(exc, HistoryDataError):
-            return f"{exc} The exporter tries again."
-        return f"{exc} The exporter tries again; the ledger keeps the records until then."
+            return joined(str(exc), say("The exporter tries again."))
+        return joined(str(exc), say("The exporter tries again; the ledger keeps the records until then."))
 
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status

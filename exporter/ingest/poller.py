@@ -23,6 +23,7 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.proxy_status import ProxyStatus
+from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
 from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
@@ -132,7 +133,9 @@ class Poller:
             self._observer.failed(self.name, "internal_error")
             if self.status.state != "internal_error":
                 _log.exception("poll_failed", proxy=self.name)
-            sentence = f"The exporter failed ({type(exc).__name__}): please report it, with the log's poll_failed."
+            sentence = say(
+                "The exporter failed ({kind}): please report it, with the log's poll_failed.", kind=type(exc).__name__
+            )
             self._enter("internal_error", sentence, up=False)
         finally:
             self._observer.finished(self.name, self._clock.monotonic() - started)
@@ -367,23 +370,20 @@ class Poller:
         if self.status.publishing_enabled is False:
             self._enter(
                 "publishing_off",
-                f"{self._client.where} does not record usage. Set usage-statistics-enabled: true in its config.yaml"
-                " (it takes effect at once).",
+                say(
+                    "{where} does not record usage. Set usage-statistics-enabled: true in its config.yaml (it takes"
+                    " effect at once).",
+                    where=self._client.where,
+                ),
                 up=True,
             )
         elif way.has_rivals and self._losses is not None and self._losses.suspicion:
-            share = formats.share(self._losses.share)
-            arrives = "no record" if self._losses.suspicion == "silence" else f"only {share} of the records"
+            beside = joined(say("To read beside it, set source: subscribe (CLIPROXY_SOURCE)."), STARVES)
             self._enter(
-                "another_consumer",
-                f"{self._client.where} counts attempts on its credentials, but {arrives} of them arrives. Does another"
-                " program read its usage queue: a dashboard that subscribes to it, a script that polls it, or a second"
-                " exporter? A queue has one consumer: stop the other one. What it took is missing here. "
-                + (way.note or f"To read beside it, set source: subscribe (CLIPROXY_SOURCE). {STARVES}"),
-                up=True,
+                "another_consumer", joined(self._losses.sentence(self._client.where), way.note or beside), up=True
             )
         else:
-            self._enter("ok", f"{self._client.where} is read from its usage {way.name}. {way.note}".rstrip(), up=True)
+            self._enter("ok", way.sentence(self._client.where), up=True)
 
     # --- state -----------------------------------------------------------------------------------------------------
 

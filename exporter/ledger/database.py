@@ -22,6 +22,7 @@ from exporter.errors import (
 )
 from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
 from exporter.ledger.store import checksums
+from exporter.sentences import say
 
 FILE_NAME = "ledger.sqlite3"
 _BUSY_SECONDS = 5.0
@@ -228,17 +229,20 @@ class Database:
             self._connection.close()
 
 
-def damaged(path: Path, what: str = "is damaged or is not a ledger") -> str:
-    return (
-        f"The ledger {path} {what}. Nothing was booked and nothing was asked of a proxy: restore a backup, or move the"
-        " file away to start with an empty ledger."
+def damaged(path: Path, what: str = say("is damaged or is not a ledger")) -> str:
+    return say(
+        "The ledger {path} {what}. Nothing was booked and nothing was asked of a proxy: restore a backup, or move the"
+        " file away to start with an empty ledger.",
+        path=path,
+        what=what,
     )
 
 
 def _read_only(path: Path) -> str:
-    return (
-        f"The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory,"
-        " or set EXPORTER_DATA_DIR to a directory that it can write."
+    return say(
+        "The ledger {path} cannot be written. Give the exporter's user write access to the file and its directory, or"
+        " set EXPORTER_DATA_DIR to a directory that it can write.",
+        path=path,
     )
 
 
@@ -288,17 +292,20 @@ def _error_for(exc: sqlite3.Error, path: Path) -> LedgerError:
     primary = code & 0xFF if code is not None else None
     if primary == sqlite3.SQLITE_FULL:
         return LedgerFullError(
-            f"The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated"
-            " when there is space again. Free some space."
+            "The disk of the ledger {path} is full. Nothing was lost: the last step was undone and is repeated when"
+            " there is space again. Free some space.",
+            path=path,
         )
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerLockedError(
-            f"The ledger {path} is locked by another process. Close programs that have it open for writing."
+            "The ledger {path} is locked by another process. Close programs that have it open for writing.", path=path
         )
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return LedgerReadOnlyError(_read_only(path))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return LedgerCorruptError(damaged(path))
     if primary == sqlite3.SQLITE_IOERR:
-        return LedgerError(f"The disk of the ledger {path} reports an error ({exc}). Check the disk.")
-    return LedgerError(f"The ledger {path} could not do what was asked: {exc}.")
+        return LedgerError(
+            "The disk of the ledger {path} reports an error ({cause}). Check the disk.", path=path, cause=str(exc)
+        )
+    return LedgerError("The ledger {path} could not do what was asked: {cause}.", path=path, cause=str(exc))

@@ -16,6 +16,7 @@ from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore
 from exporter.logs import add_secrets
 from exporter.normalize.pseudonyms import NearestPseudonym, Pseudonym
+from exporter.sentences import say
 from exporter.settings.problems import nearest
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.settings.watched import WatchedFile
@@ -92,7 +93,7 @@ class Labels:
         self._pseudonym = pseudonym
         self._nearest_pseudonym = nearest_pseudonym
         self._file: WatchedFile[Aliases] | None = (
-            WatchedFile(file, read_aliases, kind="configuration file", name="aliases", log=_log, size=_size)
+            WatchedFile(file, read_aliases, kind=say("configuration file"), name=say("aliases"), log=_log, size=_size)
             if file
             else None
         )

@@ -20,6 +20,7 @@ from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
 from exporter.proxy_status import Statuses
 from exporter.quotas.merge import is_current
+from exporter.sentences import say
 
 _SIGNAL = {"auth_files": "signal"}
 """The shown name of a reading's source, where that differs."""
@@ -93,9 +94,12 @@ class LimitBoard:
     @property
     def problems(self) -> list[str]:
         """A sentence for each recent change of the limits that is not in use."""
-        doubled = [
-            f"The limits file and the table rate_limit_configs both have a limit {id_}; the file's is in force. Give"
-            " one of them another id."
+        doubled: list[str] = [
+            say(
+                "The limits file and the table rate_limit_configs both have a limit {id}; the file's is in force. Give"
+                " one of them another id.",
+                id=id_,
+            )
             for id_ in self._doubled
         ]
         return [*doubled, *(problem for source in self._sources for problem in source.problems)]

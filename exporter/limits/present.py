@@ -11,8 +11,17 @@ from exporter.limits.model import Plan
 from exporter.limits.plans import PlanValue
 from exporter.limits.pools import STATES
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
+from exporter.sentences import listed, pattern, say
 
 _DASH = "\N{EN DASH}"
+_UNITS = {"tokens": say("tokens"), "requests": say("requests")}
+_PER = {"day": say("per day"), "week": say("per week"), "month": say("per month")}
+_IN_STATE = {
+    "usable": pattern("{number} usable"),
+    "cooling": pattern("{number} cooling"),
+    "exhausted": pattern("{number} exhausted"),
+    "unknown": pattern("{number} unknown"),
+}
 _OLD_MS = 900_000
 """An older reading of a provider's window is shown with its age: accounts in use or asked about are read more often."""
 
@@ -38,7 +47,7 @@ class LimitRow:
     @property
     def note(self) -> str:
         """What distinguishes it from others of that name, and its age."""
-        return ", ".join(part for part in (self.about, self.age) if part)
+        return listed(self.about, self.age)
 
     @property
     def about(self) -> str:
@@ -46,16 +55,16 @@ class LimitRow:
         of_account = self.window.credential if self.window.kind == CONFIGURED else self.window.provider
         unit = "" if self.window.unit == SHARE else self.window.unit
         span = self.window.window
-        time = f"per {span}" if span in ("day", "week", "month") else f"{span} window"
+        time = _PER.get(span) or say("{span} window", span=span)
         proxy = self.window.proxy if self.names_proxy else ""
-        return ", ".join(part for part in (of_account, self.window.scope, unit, time, proxy) if part)
+        return listed(of_account, self.window.scope, _UNITS.get(unit, unit), time, proxy)
 
     @property
     def age(self) -> str:
         """When the provider reported it; empty if that was recently."""
         age_ms = self.now_ms - self.window.observed_ms
         is_old = self.window.kind == PROVIDER and age_ms >= _OLD_MS
-        return f"read {formats.since(age_ms / 1000)}" if is_old else ""
+        return say("read {ago}", ago=formats.since(age_ms / 1000)) if is_old else ""
 
     @property
     def level(self) -> Literal["fine", "warning", "critical"]:
@@ -84,8 +93,9 @@ class LimitRow:
         """Used and budget in one: ``1.2M of 5.0M tokens``; empty where only the share is known."""
         if self.window.unit == SHARE:
             return ""
-        unit = "" if self.window.unit == "usd" else f" {self.window.unit}"
-        return f"{self.used} of {self.budget}{unit}"
+        amount = say("{used} of {budget}", used=self.used, budget=self.budget)
+        unit = _UNITS.get(self.window.unit)
+        return say("{amount} {unit}", amount=amount, unit=unit) if unit else amount
 
     @property
     def resets(self) -> str:
@@ -93,8 +103,8 @@ class LimitRow:
         if self.window.reset_ms is not None:
             return formats.until((self.window.reset_ms - self.now_ms) / 1000)
         if self.window.kind == PROVIDER:
-            return "unknown" if self.window.used_ratio else "not started"
-        return "rolling" if self.window.start_ms is not None else "not open"
+            return say("unknown") if self.window.used_ratio else say("not started")
+        return say("rolling") if self.window.start_ms is not None else say("not open")
 
     @property
     def pace(self) -> str:
@@ -105,7 +115,7 @@ class LimitRow:
     def exhausted(self) -> str:
         """The time until the budget is used up at this pace; a dash if the reset comes first."""
         if self.window.used_ratio >= 1:
-            return "used up"
+            return say("used up")
         moment_ms = self.window.exhausted_ms(self.now_ms)
         return _DASH if moment_ms is None else formats.until((moment_ms - self.now_ms) / 1000)
 
@@ -130,13 +140,17 @@ def worth_rows(board: Board, plans: Mapping[CredentialLabels, PlanValue], *, nam
 
     for key, found in plans.items():
         price = _price(found.plan)
-        row(*key).plan = f"used for {formats.usd(found.nano_usd)} this month, at {price} a month"
+        row(*key).plan = say(
+            "used for {worth} this month, at {price} a month", worth=formats.usd(found.nano_usd), price=price
+        )
     for window in sorted(board.worth):
         usd = board.worth[window].usd
         if usd is not None:
             estimate, low, high = (formats.usd(round(each * 1e9)) for each in astuple(usd))
             name = " ".join(filter(None, (window.window, window.scope)))
-            row(window.proxy, window.credential, window.provider).windows.append(f"{name} {estimate} ({low} to {high})")
+            row(window.proxy, window.credential, window.provider).windows.append(
+                say("{name} {estimate} ({low} to {high})", name=name, estimate=estimate, low=low, high=high)
+            )
     return [rows[key] for key in sorted(rows)]
 
 
@@ -153,12 +167,14 @@ def pool_rows(board: Board, *, names_proxy: bool) -> list[PoolRow]:
     now_ms = board.at_ms or 0
     rows = []
     for key, pool in sorted(board.pools.items()):
-        states = [f"{pool.accounts[state]} {state}" for state in STATES if pool.accounts[state] or state == "usable"]
-        text = ", ".join(states)
+        counts = ((state, pool.accounts[state]) for state in STATES)
+        text = listed(*(say(_IN_STATE[state], number=some) for state, some in counts if some or state == "usable"))
         if pool.next_back_ms is not None:
-            text += f"; next back in {formats.until((pool.next_back_ms - now_ms) / 1000)}"
+            back = formats.until((pool.next_back_ms - now_ms) / 1000)
+            text = say("{pool}; next back in {time}", pool=text, time=back)
         if pool.empty_ms is not None and pool.empty_ms > now_ms:
-            text += f"; empty in {formats.until((pool.empty_ms - now_ms) / 1000)} at this pace"
+            empty = formats.until((pool.empty_ms - now_ms) / 1000)
+            text = say("{pool}; empty in {time} at this pace", pool=text, time=empty)
         rows.append(PoolRow(f"{key.provider}, {key.proxy}" if names_proxy else key.provider, text))
     return rows
 

@@ -18,6 +18,7 @@ from exporter.ledger.store.limit_configs import LimitConfigs
 from exporter.limits.model import Limit, LimitSet, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import Thresholds
+from exporter.sentences import counted, say
 from exporter.settings.problems import shown
 
 TABLE = "rate_limit_configs"
@@ -60,8 +61,12 @@ class StoredLimits:
         more = len(self._problems) - _MOST_PROBLEMS
         if more <= 0:
             return self._problems
-        rows = "1 more row is" if more == 1 else f"{more} more rows are"
-        return [*self._problems[:_MOST_PROBLEMS], f"{rows} not in force. The log names all of them."]
+        others = counted(
+            "{number} more row is not in force. The log names all of them.",
+            "{number} more rows are not in force. The log names all of them.",
+            more,
+        )
+        return [*self._problems[:_MOST_PROBLEMS], others]
 
     def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
         """Take over the rows in the ledger if they have changed. Raises LedgerError."""
@@ -90,7 +95,7 @@ def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds)
     try:
         return _limit_of(row, zone, thresholds)
     except _WrongError as wrong:
-        return f"Row {row['id']} of {TABLE} is not in force: {wrong}"
+        return say("Row {row} of {table} is not in force: {wrong}", row=row["id"], table=TABLE, wrong=str(wrong))
 
 
 def anchor_of(row: Mapping[str, object]) -> int | None:

@@ -19,6 +19,7 @@ from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.pricing.schedule import read_day, read_zone
+from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
 from exporter.settings.yaml_file import Text
@@ -49,8 +50,8 @@ def watch_limit_file(path: Path, *, zone: tzinfo) -> WatchedFile[LimitSet]:
     return WatchedFile(
         path,
         partial(read_limit_file, zone=zone),
-        kind="limits file",
-        name="limits",
+        kind=say("limits file"),
+        name=say("limits"),
         log=structlog.get_logger("exporter.limits"),
         size=lambda file: {"limits": len(file.limits)},
     )

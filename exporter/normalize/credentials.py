@@ -281,4 +281,4 @@ def _decode(body: bytes | msgspec.Raw, type_: Any, what: str) -> Any:
         return msgspec.json.decode(without_nul(bytes(body)), type=type_, strict=False)
     except UNDECODABLE:
         # Not "from exc": msgspec's text may name a map's key, and the maps' keys are raw keys.
-        raise BadAnswerError(f"The proxy's {what} has a shape that no known CPA version sends.") from None
+        raise BadAnswerError("The proxy's {what} has a shape that no known CPA version sends.", what=what) from None

@@ -20,6 +20,7 @@ from exporter.errors import LedgerError, PriceFeedError
 from exporter.pricing.cost import Price, Tariff
 from exporter.pricing.feed_format import Feed, FeedPrice, StoredFeed, read_feed, read_tariff, tariff_text
 from exporter.pricing.lookup import Listed, PriceList, Rows, catalogue_ways
+from exporter.sentences import joined, say
 
 _DAY_SECONDS = 86_400.0
 _RETRY_SECONDS = 3_600.0
@@ -93,9 +94,9 @@ class PriceFeed:
             self._store.save(new, fetched_ms=fetched_ms)
             self._keep(self._store.load())
         except PriceFeedError as exc:
-            self._enter("failed", f"{exc} Prices that were fetched before stay in use.")
+            self._enter("failed", joined(str(exc), say("Prices that were fetched before stay in use.")))
         except LedgerError as exc:
-            self._enter("failed", f"The price feed was read, but its prices could not be kept: {exc}")
+            self._enter("failed", joined(say("The price feed was read, but its prices could not be kept:"), str(exc)))
         else:
             if new:
                 _log.info("prices_fetched", models=self._models, new=len(new))
@@ -157,24 +158,30 @@ class PriceFeed:
                             continue
                         if response.status_code != httpx.codes.OK:
                             raise PriceFeedError(
-                                f"The price feed {_host(url)} answered with status {response.status_code}."
+                                "The price feed {host} answered with status {status}.",
+                                host=_host(url),
+                                status=response.status_code,
                             )
                         return self._body(response, deadline)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             # The text of these errors may hold the URL, and the URL a password.
-            raise PriceFeedError(f"The price feed {_host(url)} gave no whole answer ({type(exc).__name__}).") from exc
-        raise PriceFeedError(f"The price feed {_host(self._url)} redirects too often.")
+            raise PriceFeedError(
+                "The price feed {host} gave no whole answer ({kind}).", host=_host(url), kind=type(exc).__name__
+            ) from exc
+        raise PriceFeedError("The price feed {host} redirects too often.", host=_host(self._url))
 
     def _body(self, response: httpx.Response, deadline: float) -> bytes:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > _LARGEST_BODY:
-                raise PriceFeedError(f"The price feed answered with more than {_LARGEST_BODY} bytes.")
+                raise PriceFeedError("The price feed answered with more than {most} bytes.", most=_LARGEST_BODY)
             if self._stopped.is_set():
                 raise PriceFeedError("The price feed was not read to its end, because the exporter stops.")
             if self._clock.monotonic() > deadline:
-                raise PriceFeedError(f"The price feed took more than {_WHOLE_SECONDS:.0f} seconds to answer.")
+                raise PriceFeedError(
+                    "The price feed took more than {seconds:.0f} seconds to answer.", seconds=_WHOLE_SECONDS
+                )
         return bytes(body)
 
 
@@ -183,9 +190,9 @@ def _redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         secure = urlsplit(target).scheme == "https"
     except ValueError as exc:
-        raise PriceFeedError(f"The price feed {_host(url)} redirects to no address.") from exc
+        raise PriceFeedError("The price feed {host} redirects to no address.", host=_host(url)) from exc
     if not secure:
-        raise PriceFeedError(f"The price feed {_host(url)} redirects to an address without https.")
+        raise PriceFeedError("The price feed {host} redirects to an address without https.", host=_host(url))
     return target
 
 

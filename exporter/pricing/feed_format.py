@@ -141,7 +141,7 @@ def _refuse_damaged(row: _Row) -> None:
         raise PriceFeedError("The price list that came has a row without a usable id.")
     for price in (row.input, row.output, row.input_cached):
         if price is not None and not (price.is_finite() and 0 <= price <= _HIGHEST_PRICE):
-            raise PriceFeedError(f"The price list that came has an impossible price for {clean(row.id)}.")
+            raise PriceFeedError("The price list that came has an impossible price for {model}.", model=clean(row.id))
 
 
 def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:

@@ -10,6 +10,7 @@ from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.lookup import PriceList, override_ways
 from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
+from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
 
 SETTING = "EXPORTER_PRICES_FILE"
@@ -29,8 +30,8 @@ class UserPrices:
         self._file: WatchedFile[PriceFile] = WatchedFile(
             path,
             partial(read_price_file, setting=SETTING),
-            kind="price file",
-            name="prices",
+            kind=say("price file"),
+            name=say("prices"),
             log=_log,
             size=lambda file: {"rows": len(file.rows)},
         )

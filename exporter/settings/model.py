@@ -8,7 +8,7 @@ is valid and never changes. Its text never shows a secret: keys, e-mail addresse
 import datetime
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr
 
@@ -20,6 +20,7 @@ DEFAULT_PROXY = "default"
 """The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
 
 
+Language = Literal["auto", "en", "zh"]
 File = Annotated[Path, BeforeValidator(validators.path)]
 
 
@@ -125,6 +126,12 @@ class Settings(Row):
         unset="HTTP, without users",
         help="YAML file with TLS and with users and their passwords, in the form of Prometheus' exporter-toolkit: "
         "docs/operations.md#access-from-elsewhere-and-tls.",
+    )
+    exporter_language: Annotated[Language, BeforeValidator(validators.choice(*get_args(Language)))] = setting(
+        "auto",
+        kind="auto, en or zh",
+        help="Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. "
+        "Logs, metrics, commands and the API speak English.",
     )
     exporter_data_dir: File = setting(
         Path(),

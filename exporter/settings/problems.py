@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic_core import PydanticCustomError
 
 from exporter.errors import SettingsError
+from exporter.sentences import counted, joined
 
 _LONGEST_SHOWN_VALUE = 32
 
@@ -43,8 +44,8 @@ class ProblemsError(SettingsError):
     def first(self) -> str:
         """The first problem, and how many more there are: for a line of the log or of a page."""
         others = len(self.problems) - 1
-        more = {0: "", 1: " There is 1 more problem."}.get(others, f" There are {others} more problems.")
-        return f"{self.problems[0]}{more}"
+        more = counted("There is {number} more problem.", "There are {number} more problems.", others)
+        return joined(str(self.problems[0]), more if others else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

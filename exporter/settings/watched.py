@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from exporter.sentences import joined, say
 from exporter.settings.problems import ProblemsError
 
 _Version = tuple[int, int, int, int]
@@ -56,8 +57,12 @@ class WatchedFile(Generic[_Content]):
             try:
                 self.content, self.problem = self._read_file(self.path), ""
             except ProblemsError as error:
-                last = f"The last edit of the {self._kind} is not in use; the {self._name} from before it are."
-                self.problem = f"{last} {error.first}"
+                last = say(
+                    "The last edit of the {kind} is not in use; the {name} from before it are.",
+                    kind=self._kind,
+                    name=self._name,
+                )
+                self.problem = joined(last, error.first)
                 self._log.error(f"{self._name}_not_reloaded", message=self.problem)
             else:
                 self._log.info(f"{self._name}_reloaded", file=self.path.name, **self._size(self.content))

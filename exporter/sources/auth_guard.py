@@ -25,6 +25,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.errors import BannedError, KeyRefusedError
+from exporter.sentences import counted, joined, say
 from exporter.sources.addresses import Resolve, addresses_of, server_names
 
 RETRY_SECONDS = 150 * 60.0
@@ -33,7 +34,6 @@ MAX_TRIES = 3
 BAN_TRIES = 5
 """So many failed logins of an address in all, of whatever program, and CPA bans it for 30 minutes."""
 
-_MENDED = "it was mended at CPA's side, the command cliproxy-exporter try-key tries"
 _BAN_MARGIN_SECONDS = 5.0
 _CLOCK_TOLERANCE_SECONDS = 0.1
 _TURN_SECONDS = 90.0
@@ -331,24 +331,43 @@ class KeyGuard:
     def _sentence(self, held: _Held) -> str:
         left = held.blocked_until - self._clock.monotonic()
         if left > 0 and not self._given_up(held):
-            return (
-                f"Proxy {self._proxy!r} has banned this address after too many failed logins, of this or of another "
-                f"program. No call is made before {self._time_in(left)}."
+            return say(
+                "Proxy {proxy!r} has banned this address after too many failed logins, of this or of another program."
+                " No call is made before {moment}.",
+                proxy=self._proxy,
+                moment=self._time_in(left),
             )
         if held.key.count == 0:
-            return f"The ban of this address by proxy {self._proxy!r} has ended; the next call will show."
-        tries = "once" if held.key.count == 1 else f"{held.key.count} times"
-        last = self._time_in(held.refused - self._clock.monotonic())
-        told = f"The management key of proxy {self._proxy!r} was refused {tries}, last at {last}. "
+            return say(
+                "The ban of this address by proxy {proxy!r} has ended; the next call will show.", proxy=self._proxy
+            )
+        told = counted(
+            "The management key of proxy {proxy!r} was refused once, last at {last}.",
+            "The management key of proxy {proxy!r} was refused {number} times, last at {last}.",
+            held.key.count,
+            proxy=self._proxy,
+            last=self._time_in(held.refused - self._clock.monotonic()),
+        )
         left = held.refused + RETRY_SECONDS - self._clock.monotonic()
         if self._given_up(held):
-            once = "once" if left <= 0 else f"once, from {self._time_in(left)} on"
-            return told + f"It will not be tried again: set a new key. If {_MENDED} it {once}."
-        when = "with the next call" if left <= 0 else f"at {self._time_in(left)}"
-        return (
-            told
-            + f"Five failed logins would ban this address, other tools included, so this key is tried again {when}; "
-            f"a new key is tried at once. If {_MENDED} this one now."
+            once = say("once") if left <= 0 else say("once, from {moment} on", moment=self._time_in(left))
+            return joined(
+                told,
+                say(
+                    "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
+                    " cliproxy-exporter try-key tries it {once}.",
+                    once=once,
+                ),
+            )
+        when = say("with the next call") if left <= 0 else say("at {moment}", moment=self._time_in(left))
+        return joined(
+            told,
+            say(
+                "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
+                " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
+                " tries this one now.",
+                when=when,
+            ),
         )
 
     def _time_in(self, seconds: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from exporter.sentences import joined, say
 from exporter.sources.client import ProxyClient
 from exporter.sources.flags import Flags, read_flags
 from exporter.sources.paths import Paths
@@ -46,6 +47,10 @@ class Way:
     name: str
     note: str = ""
     has_rivals: bool = True
+
+    def sentence(self, where: str) -> str:
+        """That the proxy that sentences call ``where`` is read so, as it should."""
+        return joined(say("{where} is read from its usage {way}.", where=where, way=self.name), self.note)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from exporter.errors import (
     ProxyUnreachableError,
     SettingsError,
 )
+from exporter.sentences import joined, say
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.cancellation import Cancellation
 from exporter.sources.responses import Answer, failure, transport_failure
@@ -85,7 +86,7 @@ class ProxyClient:
         self.network = "" if _is_local(parsed.host) else parsed.host
         """The host of its URL, empty for the local network: proxies with the same one share an outgoing address."""
         self._base = url.rstrip("/")
-        self._where = f"Proxy {name!r} at {self._base}"
+        self._where = say("Proxy {name!r} at {base}", name=name, base=self._base)
         self._guard = guard
         self._timeouts = timeouts or Timeouts()
         self._authorization = {b"Authorization": _bearer(key, name)}
@@ -158,7 +159,7 @@ class ProxyClient:
             self._tell_guard(answer, error)
             self._note_version(answer)
         if isinstance(error, KeyRefusedError):
-            raise KeyRefusedError(f"{error} {self._guard.status()}")
+            raise KeyRefusedError(joined(str(error), self._guard.status()))
         if error is not None:
             raise error
         return answer
@@ -172,7 +173,9 @@ class ProxyClient:
             return msgspec.json.decode(answer.body, type=type_)
         except (msgspec.DecodeError, UnicodeDecodeError):
             # Not chained: the decoder's text may quote the answer.
-            raise BadAnswerError(f"{self._where} answered {path} with something that is not CPA's.") from None
+            raise BadAnswerError(
+                "{where} answered {path} with something that is not CPA's.", where=self._where, path=path
+            ) from None
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
         """The answer to GET ``path`` without the key, whatever its status. For pages that ask for none."""
@@ -193,7 +196,7 @@ class ProxyClient:
                 result = attempt(self._url, self._key)
             except KeyRefusedError as exc:
                 self._guard.refused()
-                raise KeyRefusedError(f"{exc} {self._guard.status()}") from None
+                raise KeyRefusedError(joined(str(exc), self._guard.status())) from None
             except BannedError as exc:
                 self._guard.banned(exc.retry_after_seconds)
                 raise
@@ -251,7 +254,12 @@ class ProxyClient:
                     body += chunk
                     if len(body) > max_bytes:
                         del body[max_bytes:]
-                        error = BadAnswerError(f"{self._where} answered {path} with more than {max_bytes:,} bytes.")
+                        error = BadAnswerError(
+                            "{where} answered {path} with more than {max_bytes:,} bytes.",
+                            where=self._where,
+                            path=path,
+                            max_bytes=max_bytes,
+                        )
                         break
         except (httpx.HTTPError, httpx.StreamError) as exc:
             error = self._explain(exc)
@@ -267,12 +275,14 @@ class ProxyClient:
             return self._stopped()
         if self._cancellation.timed_out:
             return ProxyUnreachableError(
-                f"{self._where} did not finish its answer within {self._timeouts.total:g} seconds."
+                "{where} did not finish its answer within {seconds:g} seconds.",
+                where=self._where,
+                seconds=self._timeouts.total,
             )
         return transport_failure(exc, where=self._where)
 
     def _stopped(self) -> ProxyUnreachableError:
-        return ProxyUnreachableError(f"{self._where} is not called any more: the exporter is stopping.")
+        return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self._where)
 
     def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
         if isinstance(error, KeyRefusedError):

@@ -11,6 +11,7 @@ from exporter.errors import (
     UnknownServerError,
     UnsupportedProxyError,
 )
+from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
@@ -60,25 +61,30 @@ def _offered(client: ProxyClient, paths: Paths, version: Version | None) -> Sour
 def _management_off(client: ProxyClient) -> ManagementOffError:
     if b"CLI Proxy API Server" in client.get_public("/", max_bytes=_FRONT_PAGE_BYTES).body:
         return ManagementOffError(
-            f"{client.where} is CLIProxyAPI, but has no Management API (404). Set `secret-key` below "
-            "`remote-management` in its configuration, or start it with MANAGEMENT_PASSWORD. A node of a Home cluster "
-            "has none; a version before 6.0.5 is too old."
+            "{where} is CLIProxyAPI, but has no Management API (404). Set `secret-key` below `remote-management` in"
+            " its configuration, or start it with MANAGEMENT_PASSWORD. A node of a Home cluster has none; a version"
+            " before 6.0.5 is too old.",
+            where=client.where,
         )
     return ManagementOffError(
-        f"{client.where} has no Management API (404), and does not look like CLIProxyAPI. Is its URL right "
-        "(CLIPROXY_URL)? It ends before /v0/management."
+        "{where} has no Management API (404), and does not look like CLIProxyAPI. Is its URL right (CLIPROXY_URL)? It"
+        " ends before /v0/management.",
+        where=client.where,
     )
 
 
 def _unsupported(client: ProxyClient, version: Version | None) -> UnsupportedProxyError:
-    stated = "an unknown version" if version is None else ".".join(map(str, version))
+    stated = say("an unknown version") if version is None else ".".join(map(str, version))
     if version is not None and version < _FIRST_HTTP_QUEUE:
         return RespOnlyError(
-            f"{client.where} is {stated} of CLIProxyAPI, whose usage queue is not reachable over HTTP. Upgrade it to "
-            "6.10.8 or newer."
+            "{where} is {stated} of CLIProxyAPI, whose usage queue is not reachable over HTTP. Upgrade it to 6.10.8 or"
+            " newer.",
+            where=client.where,
+            stated=stated,
         )
     return UnknownServerError(
-        f"{client.where} is {stated} of CLIProxyAPI and has neither a usage queue nor a usage snapshot that is known "
-        "here. Use a released CPA "
-        "6.10.8 or newer, and see whether the exporter has a newer version."
+        "{where} is {stated} of CLIProxyAPI and has neither a usage queue nor a usage snapshot that is known here. Use"
+        " a released CPA 6.10.8 or newer, and see whether the exporter has a newer version.",
+        where=client.where,
+        stated=stated,
     )

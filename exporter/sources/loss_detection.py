@@ -12,6 +12,9 @@ from typing import Literal
 
 import msgspec
 
+from exporter import formats
+from exporter.sentences import say
+
 TOLERANCE = 0.25
 """The share of attempts without a record that traffic without another reader may have."""
 BUNDLE_ATTEMPTS = 10
@@ -89,6 +92,17 @@ class LossDetector(msgspec.Struct):
         attempts = sum(bundle.attempts for bundle in self.bundles)
         missing = sum(bundle.missing for bundle in self.bundles)
         return 1.0 if not attempts else 1 - missing / attempts
+
+    def sentence(self, where: str) -> str:
+        """What is suspected of the proxy that sentences call ``where``, and what to do."""
+        arrives = say("only {share} of the records", share=formats.share(self.share))
+        return say(
+            "{where} counts attempts on its credentials, but {arrives} of them arrives. Does another program read its"
+            " usage queue: a dashboard that subscribes to it, a script that polls it, or a second exporter? A queue"
+            " has one consumer: stop the other one. What it took is missing here.",
+            where=where,
+            arrives=say("no record") if self.suspicion == "silence" else arrives,
+        )
 
 
 def compare(

@@ -16,6 +16,7 @@ import hiredis
 import httpx
 
 from exporter.errors import BadAnswerError, ProxyError, ProxyUnreachableError
+from exporter.sentences import say
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
@@ -48,7 +49,9 @@ class RespConnection:
                     self._socket = httpx.create_ssl_context().wrap_socket(self._socket, server_hostname=url.host)
                 stack.pop_all()
         except OSError as exc:
-            raise ProxyUnreachableError(f"{where} could not be reached over RESP ({_kind(exc)}).") from exc
+            raise ProxyUnreachableError(
+                "{where} could not be reached over RESP ({kind}).", where=where, kind=_kind(exc)
+            ) from exc
 
     def ask(self, *words: str) -> Reply:
         """The reply to a command, none being under way. An error after it was sent has ``answer_lost``."""
@@ -65,7 +68,7 @@ class RespConnection:
         while (left := deadline - time.monotonic()) > 0:
             if replies := self.receive(left):
                 return replies
-        raise ProxyUnreachableError(f"{self._where} did not answer over RESP in time.")
+        raise ProxyUnreachableError("{where} did not answer over RESP in time.", where=self._where)
 
     def send(self, *words: str) -> None:
         """Send a command and wait for nothing."""
@@ -98,10 +101,13 @@ class RespConnection:
         except hiredis.ProtocolError:
             # Not chained: the parser's text quotes the answer.
             raise BadAnswerError(
-                f"{self._where} does not speak RESP. A reverse proxy hands on HTTP alone: use CPA's own address."
+                "{where} does not speak RESP. A reverse proxy hands on HTTP alone: use CPA's own address.",
+                where=self._where,
             ) from None
         if self._begun_bytes > MAX_REPLY_BYTES:
-            raise BadAnswerError(f"{self._where} sent more than {MAX_REPLY_BYTES:,} bytes in one reply over RESP.")
+            raise BadAnswerError(
+                "{where} sent more than {most:,} bytes in one reply over RESP.", where=self._where, most=MAX_REPLY_BYTES
+            )
         return replies
 
     def close(self) -> None:
@@ -115,9 +121,13 @@ class RespConnection:
         self.close()
 
     def _closed(self, cause: OSError | None) -> NoReturn:
-        raise ProxyUnreachableError(f"{self._where} closed the connection over RESP.") from cause
+        raise ProxyUnreachableError("{where} closed the connection over RESP.", where=self._where) from cause
 
 
 def _kind(exc: OSError) -> str:
     """What failed, in a word that holds nothing from outside."""
-    return "its TLS certificate is not trusted" if isinstance(exc, ssl.SSLCertVerificationError) else type(exc).__name__
+    return (
+        say("its TLS certificate is not trusted")
+        if isinstance(exc, ssl.SSLCertVerificationError)
+        else type(exc).__name__
+    )

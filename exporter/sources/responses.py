@@ -22,40 +22,45 @@ from exporter.errors import (
     ProxyUnreachableError,
     RemoteDisabledError,
 )
+from exporter.sentences import joined, say
 
 _BAN_SECONDS = 30 * 60.0
 """How long CPA bans; used when it states a time that cannot be read."""
 
 _STATED_WAIT = re.compile(r"try again in (?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,5}(?:\.\d{1,9})?)s)?", re.IGNORECASE)
 _ERROR_TEXT_BYTES = 64 * 1024
-_REVERSE_PROXY = "Is the proxy's URL right (CLIPROXY_URL)? It looks as if a reverse proxy or another server answered."
+_REVERSE_PROXY = say(
+    "Is the proxy's URL right (CLIPROXY_URL)? It looks as if a reverse proxy or another server answered."
+)
 
 
 _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (
         ssl.SSLCertVerificationError,
-        "has a TLS certificate that is not trusted. Name its authority's file in SSL_CERT_FILE, and use the host name "
-        "that the certificate is for.",
+        say(
+            "has a TLS certificate that is not trusted. Name its authority's file in SSL_CERT_FILE, and use the host"
+            " name that the certificate is for."
+        ),
     ),
     (
         ssl.SSLError,
-        "could not be reached by TLS. If CPA does not have `tls: enable`, write http:// in the proxy's URL.",
+        say("could not be reached by TLS. If CPA does not have `tls: enable`, write http:// in the proxy's URL."),
     ),
     (
         socket.gaierror,
-        "could not be found: its host name has no address. Is the proxy's URL right (CLIPROXY_URL)?",
+        say("could not be found: its host name has no address. Is the proxy's URL right (CLIPROXY_URL)?"),
     ),
     (
         ConnectionRefusedError,
-        "refused the connection. Is CPA running, and are host and port of its URL right (CLIPROXY_URL)?",
+        say("refused the connection. Is CPA running, and are host and port of its URL right (CLIPROXY_URL)?"),
     ),
     (
         httpx.ConnectTimeout,
-        "did not take the connection in time. Is it running, and does a firewall let us through?",
+        say("did not take the connection in time. Is it running, and does a firewall let us through?"),
     ),
-    (httpx.TimeoutException, "did not answer in time."),
-    (httpx.ProxyError, "is called through the environment's HTTP proxy (HTTP_PROXY, HTTPS_PROXY), which refused."),
-    (httpx.ConnectError, "could not be reached. Is the network up, and is the proxy's URL right (CLIPROXY_URL)?"),
+    (httpx.TimeoutException, say("did not answer in time.")),
+    (httpx.ProxyError, say("is called through the environment's HTTP proxy (HTTP_PROXY, HTTPS_PROXY), which refused.")),
+    (httpx.ConnectError, say("could not be reached. Is the network up, and is the proxy's URL right (CLIPROXY_URL)?")),
 )
 """Ends of sentences about a call without an answer, the most telling cause first."""
 
@@ -109,7 +114,7 @@ def failure(answer: Answer, *, where: str, path: str, accept: Collection[int]) -
     if answer.status not in accept:
         return _unexpected(answer, where, path)
     if answer.looks_like_html and not answer.from_cpa:
-        return BadAnswerError(f"{where} answered with a web page. {_REVERSE_PROXY}")
+        return BadAnswerError(joined(say("{where} answered with a web page.", where=where), _REVERSE_PROXY))
     return None
 
 
@@ -127,35 +132,47 @@ def ban_seconds(text: str) -> float | None:
 def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -> ProxyError:
     """The error for an exception of the HTTP library, with its cause in plain words."""
     if isinstance(exc, httpx.DecodingError):
-        return BadAnswerError(f"{where} sent a compressed answer that cannot be unpacked. {_REVERSE_PROXY}")
+        return BadAnswerError(
+            joined(say("{where} sent a compressed answer that cannot be unpacked.", where=where), _REVERSE_PROXY)
+        )
     if isinstance(exc, httpx.RemoteProtocolError) and not _cut_off(exc):
-        return BadAnswerError(f"{where} does not speak HTTP as CPA does. {_REVERSE_PROXY}")
-    return ProxyUnreachableError(f"{where} {_cause(exc)}")
+        return BadAnswerError(joined(say("{where} does not speak HTTP as CPA does.", where=where), _REVERSE_PROXY))
+    return ProxyUnreachableError("{where} {cause}", where=where, cause=_cause(exc))
 
 
 def _refused(answer: Answer, where: str) -> ProxyError:
     if "www-authenticate" in answer.headers and not answer.from_cpa:
         return KeyRefusedError(
-            f"{where} answered 401, and it was a reverse proxy that asks for a password of its own. CPA takes any "
-            "Authorization header for its key, so let the reverse proxy pass the path /v0/management."
+            "{where} answered 401, and it was a reverse proxy that asks for a password of its own. CPA takes any"
+            " Authorization header for its key, so let the reverse proxy pass the path /v0/management.",
+            where=where,
         )
-    return KeyRefusedError(f"{where} answered 401: it does not accept the key.")
+    return KeyRefusedError("{where} answered 401: it does not accept the key.", where=where)
 
 
 def _unexpected(answer: Answer, where: str, path: str) -> ProxyError:
     status = answer.status
     if 300 <= status < 400:
         return BadAnswerError(
-            f"{where} answered {status}, a redirect, which is not followed with a management key. Set the proxy's URL "
-            "(CLIPROXY_URL) to the address it leads to; often it is the same one with https://."
+            "{where} answered {status}, a redirect, which is not followed with a management key. Set the proxy's URL"
+            " (CLIPROXY_URL) to the address it leads to; often it is the same one with https://.",
+            where=where,
+            status=status,
         )
     if status == 404:
         return ManagementOffError(
-            f"{where} has no {path} (404). Its management is off, its version has changed, or the URL is not CPA's."
+            "{where} has no {path} (404). Its management is off, its version has changed, or the URL is not CPA's.",
+            where=where,
+            path=path,
         )
     if status == 400 and b"HTTP request to an HTTPS server" in answer.body:
-        return ProxyUnreachableError(f"{where} speaks TLS only. Write https:// in the proxy's URL.")
-    return ProxyServerError(f"{where} answered {status} to {path}. Its log says more, if it was CPA that answered.")
+        return ProxyUnreachableError("{where} speaks TLS only. Write https:// in the proxy's URL.", where=where)
+    return ProxyServerError(
+        "{where} answered {status} to {path}. Its log says more, if it was CPA that answered.",
+        where=where,
+        status=status,
+        path=path,
+    )
 
 
 def _forbidden(answer: Answer, where: str) -> ProxyError:
@@ -163,22 +180,25 @@ def _forbidden(answer: Answer, where: str) -> ProxyError:
     seconds = ban_seconds(text)
     if seconds is not None:
         return BannedError(
-            f"{where} has banned this address after too many failed logins, of this or of another program.",
+            "{where} has banned this address after too many failed logins, of this or of another program.",
+            where=where,
             retry_after_seconds=seconds,
         )
     if "remote management disabled" in text:
         return RemoteDisabledError(
-            f"{where} lets only its own machine manage it (403). Set `allow-remote: true` below `remote-management` in "
-            "CPA's configuration, or start CPA with MANAGEMENT_PASSWORD. A container is not CPA's own machine."
+            "{where} lets only its own machine manage it (403). Set `allow-remote: true` below `remote-management` in"
+            " CPA's configuration, or start CPA with MANAGEMENT_PASSWORD. A container is not CPA's own machine.",
+            where=where,
         )
     if "key not set" in text:
         return NoManagementKeySetError(
-            f"{where} has no management key (403). Set `secret-key` below `remote-management` in CPA's configuration, "
-            "or start CPA with MANAGEMENT_PASSWORD."
+            "{where} has no management key (403). Set `secret-key` below `remote-management` in CPA's configuration,"
+            " or start CPA with MANAGEMENT_PASSWORD.",
+            where=where,
         )
     if answer.looks_like_html:
-        return BadAnswerError(f"{where} answered 403 with a web page. {_REVERSE_PROXY}")
-    return ProxyServerError(f"{where} answered 403 for a reason that is not known. CPA's log may say more.")
+        return BadAnswerError(joined(say("{where} answered 403 with a web page.", where=where), _REVERSE_PROXY))
+    return ProxyServerError("{where} answered 403 for a reason that is not known. CPA's log may say more.", where=where)
 
 
 def _cut_off(exc: BaseException) -> bool:
@@ -192,7 +212,7 @@ def _cause(exc: BaseException) -> str:
     for kind, sentence in _CAUSES:
         if any(isinstance(link, kind) for link in chain):
             return sentence
-    return "closed the connection before its answer was complete."
+    return say("closed the connection before its answer was complete.")
 
 
 def _chain(exc: BaseException | None) -> Iterator[BaseException]:

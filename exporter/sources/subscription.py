@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from exporter.errors import ProxyError, ProxyServerError, ProxyUnreachableError
+from exporter.sentences import joined, say
 from exporter.sources.base import Receiver, Version, Way, parse_version
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
@@ -27,7 +28,7 @@ from exporter.sources.resp import Reply, RespConnection
 from exporter.sources.responses import Answer, failure
 from exporter.sources.usage_queue import UsageQueue
 
-STARVES = (
+STARVES = say(
     "While anybody subscribes, programs that poll its usage queue get nothing, and each subscriber gets every record."
 )
 
@@ -68,7 +69,7 @@ class UsageSubscription(UsageQueue):
         super().__init__(client, paths)
         version = parse_version(client.version)
         self._has_resp = version is None or (version >= _FIRST and version != _WITHOUT)
-        self._why_not = "" if self._has_resp else "A subscription needs CPA 7.0.7 or newer, and not 7.1.17."
+        self._why_not = "" if self._has_resp else say("A subscription needs CPA 7.0.7 or newer, and not 7.1.17.")
         self._thread: threading.Thread | None = None
         self._begun = threading.Event()
         self._fault: Exception | None = None
@@ -90,7 +91,8 @@ class UsageSubscription(UsageQueue):
     def way(self) -> Way:
         if self._number:
             return Way("subscription", note=STARVES, has_rivals=False)
-        return Way("queue", note=self._why_not and f"It is polled instead of being subscribed to. {self._why_not}")
+        polled = say("It is polled instead of being subscribed to.")
+        return Way("queue", note=joined(polled, self._why_not) if self._why_not else "")
 
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
         """Read the queue if it may hold anything, and wait until what has been sent so far is handed over."""
@@ -165,7 +167,7 @@ class UsageSubscription(UsageQueue):
         if not self._begun_so_far:
             _log.info("subscribing", proxy=self.client.name, message=f"{self.client.where}: {STARVES}")
         if connection.ask("SUBSCRIBE", "usage") != [b"subscribe", b"usage", 1]:
-            raise ProxyServerError(f"{self.client.where} does not let anybody subscribe to its usage.")
+            raise ProxyServerError("{where} does not let anybody subscribe to its usage.", where=self.client.where)
         now = time.monotonic()
         receiver.missed(None if self._heard_at is None else now - self._heard_at)
         self._begun_so_far += 1
@@ -180,7 +182,7 @@ class UsageSubscription(UsageQueue):
                     connection.send("UNSUBSCRIBE")
                 is_silent = self._heard_at < pinged_at
                 if is_silent and now - pinged_at > _PONG_SECONDS:
-                    raise ProxyUnreachableError(f"{self.client.where} did not answer a PING over RESP.")
+                    raise ProxyUnreachableError("{where} did not answer a PING over RESP.", where=self.client.where)
                 if self._asked != answered or (not is_silent and now - pinged_at >= _PING_SECONDS):
                     pinged_at = pinged_at if is_silent else now
                     answered = self._asked
@@ -235,7 +237,11 @@ def _records_in(body: bytes) -> list[bytes]:
 def _refusal(text: str, where: str) -> ProxyError:
     """What CPA's answer to AUTH means: its words over HTTP, behind an ``ERR``."""
     if "home mode" in text or "mTLS" in text:
-        return ProxyServerError(f"{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.")
+        return ProxyServerError(
+            "{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.", where=where
+        )
     status = 401 if "invalid management key" in text else 403
     answer = Answer(status=status, headers={}, body=msgspec.json.encode({"error": text}))
-    return failure(answer, where=where, path="AUTH", accept=()) or ProxyServerError(f"{where} refused AUTH over RESP.")
+    return failure(answer, where=where, path="AUTH", accept=()) or ProxyServerError(
+        "{where} refused AUTH over RESP.", where=where
+    )

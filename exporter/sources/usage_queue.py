@@ -44,8 +44,10 @@ class UsageQueue(Source):
         if answer.status == 404:
             return False
         raise UnknownServerError(
-            f"{client.where} answered {answer.status} to a question that every known CPA refuses with 400, so its queue"
-            " is not touched. Is it a fork, or a server in between? Use CPA 6.10.8 or newer."
+            "{where} answered {status} to a question that every known CPA refuses with 400, so its queue is not"
+            " touched. Is it a fork, or a server in between? Use CPA 6.10.8 or newer.",
+            where=client.where,
+            status=answer.status,
         )
 
     def poll(self, receiver: Receiver, _now_ms: int, /) -> bool:
@@ -85,11 +87,12 @@ class UsageQueue(Source):
         answer = self.client.get(f"{self.paths.queue}?count={count}", accept=_ANSWERS)
         if answer.status == 404:
             raise SourceGoneError(
-                f"{where} has no usage queue any more (404): its version changed, or its management is off."
+                "{where} has no usage queue any more (404): its version changed, or its management is off.", where=where
             )
         # Whatever CPA itself sends here is records that it has forgotten, even if it cannot be read.
         if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
             raise BadAnswerError(
-                f"{where} answered its usage queue with something that is no list. Is there a server in between?"
+                "{where} answered its usage queue with something that is no list. Is there a server in between?",
+                where=where,
             )
         return answer

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from exporter.errors import SourceGoneError
+from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
 from exporter.sources.client import ProxyClient
 from exporter.sources.flags import Flags
@@ -15,7 +16,7 @@ from exporter.sources.responses import Answer
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """One detail takes 260 bytes: two million of them, months without a restart of the proxy."""
 
-_NO_SUBSCRIPTION = (
+_NO_SUBSCRIPTION = say(
     "It cannot be subscribed to, and need not be: reading a snapshot takes nothing from other programs. Set source:"
     " queue (CLIPROXY_SOURCE), or upgrade to CPA 7.0.7 or newer to subscribe."
 )
@@ -46,14 +47,16 @@ class UsageSnapshot(Source):
         answer = self.client.get(self.paths.usage, accept=_ANSWERS, max_bytes=MAX_SNAPSHOT_BYTES)
         if answer.status == 404:
             raise SourceGoneError(
-                f"{self.client.where} has no usage snapshot any more (404): its version changed, or its management is"
-                " off."
+                "{where} has no usage snapshot any more (404): its version changed, or its management is off.",
+                where=self.client.where,
             )
         if answer.error is not None:
             raise answer.error
         if self.client.version != self.version:
             # A server that has a queue and a snapshot tells the same records twice.
-            raise SourceGoneError(f"{self.client.where} has changed its version; its source is looked for anew.")
+            raise SourceGoneError(
+                "{where} has changed its version; its source is looked for anew.", where=self.client.where
+            )
         receiver.snapshot(answer.body, _date_ms(answer) or now_ms)
         return True
 

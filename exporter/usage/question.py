@@ -40,10 +40,16 @@ class Questions:
     def read(self, parameters: Mapping[str, str], *, oldest_bucket: int | None, default_range: str) -> Question:
         """The question that these parameters ask: see ``PARAMETERS``. Raises QuestionError."""
         if unknown := sorted(set(parameters) - set(PARAMETERS)):
-            raise QuestionError(f"There is no parameter {unknown[0][:40]!r}: there are {', '.join(PARAMETERS)}.")
+            raise QuestionError(
+                "There is no parameter {given!r}: there are {known}.",
+                given=unknown[0][:40],
+                known=", ".join(PARAMETERS),
+            )
         by = parameters.get("by") or NAMES[0]
         if by not in BY:
-            raise QuestionError(f"{by[:40]!r} is nothing to sum by: use one of {', '.join(BY)}.")
+            raise QuestionError(
+                "{given!r} is nothing to sum by: use one of {known}.", given=by[:40], known=", ".join(BY)
+            )
         name, since, until = (parameters.get(each, "") for each in RANGE_PARAMETERS)
         if name and (since or until):
             raise QuestionError("Give a range, or since and until, but not both.")
@@ -57,12 +63,16 @@ class Questions:
         return Question(range_, by, filters, oldest_ms, now_ms)
 
     def groups(self, question: Question) -> tuple[list[str], dict[int, int]]:
-        """The names that it is summed by, and for each series that passes the filters the place of its name."""
+        """The names that it is summed by, and for each series that passes the filters the place of its name.
+
+        Names are in the order in which the ledger met them, with those that do not pass: their places never change.
+        """
         names: dict[str, int] = {}
         groups: dict[int, int] = {}
         for id_, series in list(self.ledger.dictionary.series.items()):  # which a booking may add to
             labels = self.labels.series(series.shown)
+            name = getattr(labels, question.by) if question.by in NAMES else ""
+            place = names.setdefault(name, len(names))
             if all(getattr(labels, name) == value for name, value in question.filters.items()):
-                name = getattr(labels, question.by) if question.by in NAMES else ""
-                groups[id_] = names.setdefault(name, len(names))
+                groups[id_] = place
         return list(names), groups

@@ -54,7 +54,7 @@ def named_range(name: str, *, now_ms: int, zone: tzinfo) -> Range:
     try:
         month = date.fromisoformat(f"{name}-01" if _MONTH.fullmatch(name) else "")
     except ValueError as exc:
-        raise QuestionError(f"{name[:40]!r} is no range: use 24h, 7d, 30d, or a month as 2026-11.") from exc
+        raise QuestionError("{given!r} is no range: use 24h, 7d, 30d, or a month as 2026-11.", given=name[:40]) from exc
     _check_year(month.year)
     return Range(_start(month, zone), _start(next_month(month), zone), name)
 
@@ -99,7 +99,9 @@ def steps(range_: Range, unit: str, *, zone: tzinfo) -> list[Range]:
     since_ms = range_.since_ms
     while since_ms < range_.until_ms:
         if len(found) == MOST_STEPS:
-            raise QuestionError(f"The range has more than {MOST_STEPS} steps: choose longer steps, or a shorter range.")
+            raise QuestionError(
+                "The range has more than {most} steps: choose longer steps, or a shorter range.", most=MOST_STEPS
+            )
         until_ms = min(_next(since_ms, unit, zone), range_.until_ms)
         found.append(Range(since_ms, until_ms))
         since_ms = until_ms
@@ -162,11 +164,15 @@ def _moment(text: str, zone: tzinfo) -> int:
         ms = moment_ms(text, zone)
         year = _local(ms, zone).year
     except (ValueError, OverflowError) as exc:
-        raise QuestionError(f"{text[:40]!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).") from exc
+        raise QuestionError(
+            "{given!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", given=text[:40]
+        ) from exc
     _check_year(year)
     return ms
 
 
 def _check_year(year: int) -> None:
     if not _FIRST_YEAR <= year <= _LAST_YEAR:
-        raise QuestionError(f"The year {year} is none of {_FIRST_YEAR} to {_LAST_YEAR}.")
+        raise QuestionError(
+            "The year {year} is none of {first} to {last}.", year=year, first=_FIRST_YEAR, last=_LAST_YEAR
+        )

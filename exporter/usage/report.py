@@ -115,7 +115,10 @@ class MonthEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back as far."""
+    """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back as far.
+
+    ``names`` are those of the whole ledger: see ``Questions.groups``.
+    """
 
     question: Question
     usage: Usage
@@ -124,6 +127,7 @@ class Report:
     rows: Sequence[Row]
     unit: str
     steps: Sequence[Step]
+    names: Sequence[str]
     month_end: MonthEnd
     zone: tzinfo
 
@@ -174,6 +178,7 @@ class Reports:
             rows=rows,
             unit=unit,
             steps=drawn,
+            names=names,
             month_end=MonthEnd(month, so_far, _expected(month, pace, so_far, _total(of_pace))),
             zone=self._zone,
         )

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
+from exporter.sentences import say
 from exporter.settings.validators import is_loopback
 from exporter.web.config_file import Passwords
 
@@ -41,11 +42,11 @@ class Access:
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             self._check_origin(request)
             if not self._asks and not is_loopback(request.remote_addr or ""):
-                raise Refusal(403, "Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere.")
+                raise Refusal(403, say("Only this machine may do that. Set EXPORTER_TOKEN to allow it from elsewhere."))
         if self._asks and not public and not self._has_token(request) and not self._has_password(request):
             if self._token is None:
-                raise Refusal(401, "A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG.")
-            raise Refusal(401, "A token is needed: send EXPORTER_TOKEN as bearer token, or as password.")
+                raise Refusal(401, say("A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG."))
+            raise Refusal(401, say("A token is needed: send EXPORTER_TOKEN as bearer token, or as password."))
 
     @property
     def _asks(self) -> bool:
@@ -59,14 +60,16 @@ class Access:
         if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not is_loopback(name):
             raise Refusal(
                 403,
-                "This name is not known here. If a reverse proxy on this machine passes it on, add the name to"
-                " EXPORTER_ALLOWED_HOSTS.",
+                say(
+                    "This name is not known here. If a reverse proxy on this machine passes it on, add the name to"
+                    " EXPORTER_ALLOWED_HOSTS."
+                ),
             )
 
     def _check_origin(self, request: Request) -> None:
         origin = request.headers.get("Origin")
         if origin is not None and (not request.host or _netloc(origin) != request.host.lower()):
-            raise Refusal(403, "A page of another site may not do that.")
+            raise Refusal(403, say("A page of another site may not do that."))
 
     def _has_token(self, request: Request) -> bool:
         if self._token is None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
 
 from exporter import formats
+from exporter.sentences import Sentence, say
 from exporter.usage.ranges import HOUR, MONTH, WEEK, Range
 
 
@@ -39,25 +40,26 @@ def local(ms: int, zone: tzinfo) -> datetime:
     return datetime.fromtimestamp(ms // 1000, UTC).astimezone(zone)
 
 
-def month_name(month: str) -> str:
+def month_name(month: str) -> Sentence:
     """``2026-11`` as a person writes it."""
-    return f"{datetime.fromisoformat(f'{month}-01'):%B %Y}"
+    return say("{day:%B %Y}", day=datetime.fromisoformat(f"{month}-01"))
 
 
-def step_name(range_: Range, unit: str, zone: tzinfo) -> str:
+def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
     """What a step of a chart or table is called: the day, the month, the hour at which it begins."""
     at = local(range_.since_ms, zone)
     if unit == MONTH:
-        return f"{at:%B %Y}"
+        return say("{day:%B %Y}", day=at)
     if unit == HOUR:
-        return f"{at:%a} {at.day} {at:%b}, {at:%H:%M}"
-    day = f"{at:%a} {at.day} {at:%b %Y}"
-    return f"Week from {day}" if unit == WEEK else day
+        return say("{at:%a} {at.day} {at:%b}, {at:%H:%M}", at=at)
+    day = say("{day:%a} {day.day} {day:%b %Y}", day=at)
+    return say("Week from {day}", day=day) if unit == WEEK else day
 
 
-def span_name(range_: Range, zone: tzinfo) -> str:
+def span_name(range_: Range, zone: tzinfo) -> Sentence:
     """From when to when a range goes."""
-    return f"{formats.moment(range_.since_ms, zone)} to {formats.moment(range_.until_ms, zone)}"
+    since, until = (formats.moment(ms, zone) for ms in (range_.since_ms, range_.until_ms))
+    return say("{since} to {until}", since=since, until=until)
 
 
 def written(ms: int, zone: tzinfo) -> str:

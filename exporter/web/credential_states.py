@@ -9,6 +9,7 @@ from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 from exporter.proxy_status import ProxyStatus
+from exporter.sentences import say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +58,12 @@ def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | Non
     """Word, whether it is up, and until when it is not."""
     up = account.is_up(now_ms)
     if up is None:
-        return "not told", None, None
+        return say("not told"), None, None
     if account.disabled:
-        return "disabled", False, None
+        return say("disabled"), False, None
     if not up:
         until = account.waits_until(now_ms)
-        return ("unavailable" if until is None else "cooling down"), False, until
+        return (say("unavailable") if until is None else say("cooling down")), False, until
     # CPA says "error" of a credential that works for some models and waits for others.
     failing = account.status == "error" and not account.unavailable
-    return ("partly failing" if failing else "up"), True, None
+    return (say("partly failing") if failing else say("up")), True, None

@@ -24,26 +24,21 @@ from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
 from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 from exporter.records import Billing
+from exporter.sentences import Sentence, say
 from exporter.web.credential_states import CredentialState, credential_states
 from exporter.web.overview import Figures, Overview, Spark
 from exporter.web.problems import find_problems
-from exporter.web.rendering import page
+from exporter.web.rendering import NOUNS, SPENT, page
 
 REFRESH_SECONDS = 15
 LONGEST_TABLE = 20
 OPEN_NOTES = 4
 """Notes that are listed at the top; more than that would push the money off the screen."""
 
-_SPENT = {
-    Billing.METERED: "Spent",
-    Billing.SUBSCRIPTION: "Subscription value",
-    Billing.UNKNOWN: "Unknown billing",
-}
-_BRIEF = {Billing.METERED: "Spent", Billing.SUBSCRIPTION: "Value", Billing.UNKNOWN: "Unknown"}
 _MEANING = {
-    Billing.METERED: "API keys: money that is charged",
-    Billing.SUBSCRIPTION: "what the same use would cost by API: no money spent",
-    Billing.UNKNOWN: "the proxy did not tell whether it is charged",
+    Billing.METERED: say("API keys: money that is charged"),
+    Billing.SUBSCRIPTION: say("what the same use would cost by API: no money spent"),
+    Billing.UNKNOWN: say("the proxy did not tell whether it is charged"),
 }
 _SPARK_WIDTH, _SPARK_HEIGHT = 384, 48
 
@@ -123,8 +118,6 @@ class Page:
             "periods": _periods(figures) if figures else [],
             "sparks": _sparks(figures.spark, figures.billings) if figures else [],
             "tables": _tables(figures) if figures else [],
-            "spent": _SPENT,
-            "brief": _BRIEF,
             "meaning": _MEANING,
             "limits": cards,
             "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
@@ -170,25 +163,22 @@ def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[Wo
     ]
 
 
-def _periods(figures: Figures) -> list[tuple[str, str, Any]]:
+def _periods(figures: Figures) -> list[tuple[Sentence, Sentence, Any]]:
     day = figures.day
     return [
-        ("Today", _day(day), figures.periods[TODAY]),
-        ("Yesterday", _day(day - timedelta(days=1)), figures.periods[YESTERDAY]),
-        ("This month so far", f"{day:%B %Y}", figures.periods[MONTH]),
+        (say("Today"), _day(day), figures.periods[TODAY]),
+        (say("Yesterday"), _day(day - timedelta(days=1)), figures.periods[YESTERDAY]),
+        (say("This month so far"), say("{day:%B %Y}", day=day), figures.periods[MONTH]),
     ]
 
 
-def _day(day: date) -> str:
-    return f"{day:%a} {day.day} {day:%b}"
+def _day(day: date) -> Sentence:
+    return say("{day:%a} {day.day} {day:%b}", day=day)
 
 
-def _tables(figures: Figures) -> list[tuple[str, str, Any]]:
-    return [
-        ("model", "By model", figures.models),
-        ("client", "By client", figures.clients),
-        ("credential", "By credential", figures.credentials),
-    ]
+def _tables(figures: Figures) -> list[tuple[str, Sentence, Any]]:
+    rows = {"model": figures.models, "client": figures.clients, "credential": figures.credentials}
+    return [(name, NOUNS[name], some) for name, some in rows.items()]
 
 
 # --- sparklines -----------------------------------------------------------------------------------------------------
@@ -206,11 +196,11 @@ class _Chart:
 
 def _sparks(spark: Spark, billings: tuple[int, ...]) -> list[_Chart]:
     charts = [
-        _chart(_SPENT[Billing(billing)], values, formats.usd)
+        _chart(SPENT[Billing(billing)], values, formats.usd)
         for billing in billings
         if (values := spark.cost.get(billing, [0] * len(spark.requests)))
     ]
-    return [*charts, _chart("Requests", spark.requests, formats.count)]
+    return [*charts, _chart(say("Requests"), spark.requests, formats.count)]
 
 
 def _chart(title: str, values: list[int], write: Any) -> _Chart:

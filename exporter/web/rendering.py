@@ -7,10 +7,37 @@ from typing import Any
 from flask import Flask, Response, make_response, render_template
 
 from exporter import __version__, formats
+from exporter.records import Billing
+from exporter.sentences import say
+from exporter.web.languages import AUTO, add_languages
+
+SPENT = {
+    Billing.METERED: say("Spent"),
+    Billing.SUBSCRIPTION: say("Subscription value"),
+    Billing.UNKNOWN: say("Unknown billing"),
+}
+BRIEF = {
+    Billing.METERED: say("Spent"),
+    Billing.SUBSCRIPTION: say("Value"),
+    Billing.UNKNOWN: say("Unknown"),
+}
+NOUNS = {
+    "model": say("model"),
+    "client": say("client"),
+    "credential": say("credential"),
+    "provider": say("provider"),
+    "proxy": say("proxy"),
+    "hour": say("hour"),
+    "day": say("day"),
+    "week": say("week"),
+    "month": say("month"),
+}
+"""What usage can be summed by, in words."""
 
 
-def add_filters(app: Flask) -> None:
-    """Teach the templates of ``app`` to write numbers."""
+def add_filters(app: Flask, *, language: str = AUTO) -> None:
+    """Teach the templates of ``app`` to write numbers, and to speak ``language``: see ``add_languages``."""
+    add_languages(app, language)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     for filter_ in (
         formats.usd,
@@ -28,7 +55,9 @@ def add_filters(app: Flask) -> None:
 def page(template: str, *, script: str = "", status: int = 200, **context: Any) -> Response:
     """A page, within a request of an application that was prepared by ``add_filters``."""
     style = render_template("page.css")
-    text = render_template(template, style=style, script=script, version=__version__, **context)
+    text = render_template(
+        template, style=style, script=script, version=__version__, spent=SPENT, brief=BRIEF, nouns=NOUNS, **context
+    )
     answer = make_response(text, status)
     # Hashes and not a nonce: the script parses a fresh page under the policy of the page that it stands in.
     scripts = f"script-src {_source(script)}; connect-src 'self'; " if script else ""
@@ -37,6 +66,7 @@ def page(template: str, *, script: str = "", status: int = 200, **context: Any) 
         " frame-ancestors 'none'"
     )
     answer.headers["Cache-Control"] = "no-store"
+    answer.headers["Vary"] = "Accept-Language"
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Referrer-Policy"] = "no-referrer"
     return answer

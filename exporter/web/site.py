@@ -15,6 +15,7 @@ from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.limits.board import LimitBoard
 from exporter.usage.ranges import QuestionError
 from exporter.web.access import Access, Refusal
+from exporter.web.languages import AUTO, said
 from exporter.web.page import Page
 from exporter.web.rendering import add_filters
 from exporter.web.usage_page import UsagePages
@@ -35,6 +36,7 @@ class Site:
 
     ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then. ``proxies`` are
     the names of those that this exporter reads. ``is_demo``: each page says that its figures are invented.
+    ``language`` is that of the pages: see ``exporter.web.languages``.
     """
 
     exposition: Exposition
@@ -47,12 +49,13 @@ class Site:
     clock: Clock
     access: Access
     is_demo: bool = False
+    language: str = AUTO
 
 
 def make_app(site: Site) -> Flask:
     """The WSGI application."""
     app = Flask(__name__, static_folder=None)
-    add_filters(app)
+    add_filters(app, language=site.language)
     app.jinja_env.globals["is_demo"] = site.is_demo
 
     @app.before_request
@@ -61,7 +64,7 @@ def make_app(site: Site) -> Flask:
 
     @app.errorhandler(Refusal)
     def refused(refusal: Refusal) -> Response:
-        answer = _text(refusal.sentence, refusal.status)
+        answer = _text(said(refusal.sentence), refusal.status)
         if refusal.status == 401:
             answer.headers["WWW-Authenticate"] = 'Basic realm="cliproxy-exporter"'
         return answer

@@ -1,7 +1,8 @@
 """The chart of the page about usage: a bar for each step, drawn on the server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from exporter import formats
 from exporter.records import Billing
@@ -10,6 +11,8 @@ from exporter.usage.report import Report, Usage
 _WIDTH, _HEIGHT = 960.0, 160.0
 _MOST_PARTS = 5
 """Names that have a colour of their own; what the others used is the last part of a bar."""
+_COLOURS = 12
+"""Of ``page.css``, by their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``legend`` has the name of each part by its number, None for the rest; it is empty where bars have one part."""
+    """``legend`` has the name of each part by its number, None for the rest; it is empty where bars have one part.
+
+    ``colours`` has the colour of each part by its number, as ``page.css`` calls it.
+    """
 
     bars: Sequence[Bar]
     legend: Sequence[str | None]
+    colours: Sequence[str]
     total: str
     most: str
     ends: Sequence[str]
@@ -67,6 +74,8 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     ranked = sorted(report.rows, key=lambda row: -measure.value(row.usage))
     names = [row.name for row in ranked[:_MOST_PARTS] if row.range is None and measure.value(row.usage)]
     has_rest = any(measure.value(row.usage) for row in ranked[len(names) :] if row.range is None)
+    fixed = _spread((name, crc32(name.encode()) % _COLOURS) for name in report.names)
+    colours = _spread((name, fixed[name]) for name in report.names if name in names)
     totals = [measure.value(step.usage) for step in report.steps]
     most = max(totals, default=0)
     width = _WIDTH / max(1, len(totals))
@@ -90,7 +99,22 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     return Chart(
         bars=bars,
         legend=[*names, *([None] if has_rest else [])] if names else [],
+        colours=[*(str(colours[name]) for name in names), "rest"] if names else ["0"],
         total=measure.write(sum(totals)),
         most=measure.write(most),
         ends=[*step_names[:1], *middle, *step_names[-1:]] if len(step_names) > 1 else list(step_names),
     )
+
+
+def _spread(wanted: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """A colour for each name: the one that is wanted, or the next that is free. None is used twice before all are once.
+
+    Who comes first has the choice, so names in the order in which the ledger met them keep theirs when more come.
+    """
+    free: list[int] = []
+    found = {}
+    for name, first in wanted:
+        free = free or list(range(_COLOURS))
+        found[name] = next((colour for colour in free if colour >= first), free[0])
+        free.remove(found[name])
+    return found

@@ -10,27 +10,26 @@ from typing import Any
 from flask import Response, jsonify
 
 from exporter import formats
-from exporter.records import Billing
+from exporter.sentences import say
 from exporter.usage.question import BY, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import PRESETS, QuestionError, months
 from exporter.usage.report import Reports
 from exporter.usage.requests import MOST, list_requests
 from exporter.usage.tables import as_csv, as_json
 from exporter.web.addresses import Address, Link, month_name, span_name, step_name, written
-from exporter.web.rendering import page
+from exporter.web.languages import said
+from exporter.web.rendering import NOUNS, SPENT, page
 from exporter.web.usage_chart import MEASURES, draw
 from exporter.web.usage_table import tabulate
 
 LONGEST_TABLE = 100
 
-_SPENT = {
-    Billing.METERED: "Spent",
-    Billing.SUBSCRIPTION: "Subscription value",
-    Billing.UNKNOWN: "Unknown billing",
+_SHOWN = {
+    **{billing.label: text for billing, text in SPENT.items()},
+    "requests": say("Requests"),
+    "tokens": say("Tokens"),
 }
-_BRIEF = {Billing.METERED: "Spent", Billing.SUBSCRIPTION: "Value", Billing.UNKNOWN: "Unknown"}
-_SHOWN = {**{billing.label: text for billing, text in _SPENT.items()}, "requests": "Requests", "tokens": "Tokens"}
-_RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+_RANGES = {"24h": say("24 hours"), "7d": say("7 days"), "30d": say("30 days")}
 _EASY_MONTHS = 2
 """Months that have a link of their own; older ones are in a list."""
 
@@ -50,7 +49,9 @@ class UsagePages:
         address = _address("/usage", question, asked | own)
         show = own.get("show") or report.billings[0].label
         if show not in MEASURES:
-            raise QuestionError(f"{show[:40]!r} is nothing to draw: use one of {', '.join(MEASURES)}.")
+            raise QuestionError(
+                "{given!r} is nothing to draw: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
+            )
         several = len(self._questions.ledger.dictionary.proxies) > 1
         return page(
             "usage.html",
@@ -61,10 +62,8 @@ class UsagePages:
             usage_before=report.usage_before,
             month_end=report.month_end,
             month=month_name(report.month_end.range.name),
-            spent=_SPENT,
-            brief=_BRIEF,
             by=[
-                Link(name.capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
+                Link(said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
                 for name in BY
                 if name != "proxy" or several
             ],
@@ -74,7 +73,9 @@ class UsagePages:
                 if measure.billing is None or measure.billing in report.billings
             ],
             shown=_SHOWN[show],
-            chart=draw(report, MEASURES[show], [step_name(step.range, report.unit, zone) for step in report.steps]),
+            chart=draw(
+                report, MEASURES[show], [said(step_name(step.range, report.unit, zone)) for step in report.steps]
+            ),
             table=tabulate(
                 report, address, sort=own.get("sort", ""), order=own.get("order", ""), longest=LONGEST_TABLE
             ),
@@ -91,9 +92,8 @@ class UsagePages:
         return page(
             "requests.html",
             **self._common(lists.question, address),
-            lists=(("failed", "Last failed", lists.failed), ("dearest", "Dearest", lists.dearest)),
+            lists=(("failed", say("Last failed"), lists.failed), ("dearest", say("Dearest"), lists.dearest)),
             most=MOST,
-            brief=_BRIEF,
             second=partial(formats.second, zone=self._questions.zone),
             duration=formats.duration,
             usage=Address("/usage", address.parameters).but(),
@@ -138,7 +138,7 @@ class UsagePages:
             "since": written(range_.since_ms, zone)[:10],
             "until": written(range_.until_ms, zone)[:10],
             "along": address.without(RANGE_PARAMETERS),
-            "filters": [(name, value, address.but(**{name: None})) for name, value in question.filters.items()],
+            "filters": [(NOUNS[name], value, address.but(**{name: None})) for name, value in question.filters.items()],
         }
 
 

@@ -58,9 +58,13 @@ def tabulate(report: Report, address: Address, *, sort: str, order: str, longest
     Raises QuestionError.
     """
     if sort not in ("", "name", *_NUMBERS):
-        raise QuestionError(f"{sort[:40]!r} is no column: sort by one of name, {', '.join(_NUMBERS)}.")
+        raise QuestionError(
+            "{given!r} is no column: sort by one of name, {known}.", given=sort[:40], known=", ".join(_NUMBERS)
+        )
     if order not in ("", _ASCENDING, _DESCENDING):
-        raise QuestionError(f"{order[:40]!r} is no order: use {_ASCENDING} or {_DESCENDING}.")
+        raise QuestionError(
+            "{given!r} is no order: use {one} or {other}.", given=order[:40], one=_ASCENDING, other=_DESCENDING
+        )
     is_by_name = report.question.by in NAMES
     sorted_by = sort or (report.billings[0].label if is_by_name else "name")
     order = order or (_ASCENDING if sorted_by == "name" else _DESCENDING)

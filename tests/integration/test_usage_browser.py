@@ -1,9 +1,11 @@
 """The pages about usage and requests in a real browser: on a desk and on a phone, by day and by night, by keyboard."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,16 @@ from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.stack import loopback
 from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
 from tests.stack.waiting import wait_until
 
 _RECORDS = 1200
 _HOSTILE = ["<script>window.owned = 1</script>", "=cmd|' /C calc'!A0", "\u202eevil\u202e", "{{ 7 * 7 }}", "x" * 5000]
+_UNREAD = ("bdi", "code", "script", "style", "g")
+"""Elements with names, commands, and titles of bars."""
+_IN_EVERY_LANGUAGE = {"cliproxy-exporter", "/metrics", "/-/healthy", "/-/ready", "USD", "queue-v", "broken_stream"}
+_ENGLISH = re.compile("[A-Za-z]{2,} [a-z]{2,}")
 _PATHS = ["/usage", "/usage?by=day&range=24h&show=tokens", "/usage?by=client&model=gpt-5.4", "/requests?range=30d"]
 
 
@@ -90,6 +97,63 @@ def test_a_page_is_readable_and_quiet(
         assert serious_findings(page) == []
         assert page.evaluate("document.body.innerText").count("None") == 0
         assert seen.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "scheme"),
+    [
+        ("/", 1280, "dark"),
+        ("/", 390, "light"),
+        ("/usage", 1280, "light"),
+        ("/usage", 390, "dark"),
+        ("/requests", 1280, "dark"),
+        ("/requests", 390, "light"),
+    ],
+)
+def test_a_page_in_chinese_is_readable_and_has_no_english_left(
+    *, browser: Browser, busy: Exporter, path: str, width: int, scheme: Any
+) -> None:
+    english, chinese = (_texts(busy, path, language) for language in ("en", "zh-CN"))
+    assert english & chinese <= _IN_EVERY_LANGUAGE
+    assert {text for text in chinese if _ENGLISH.search(text)} == set()
+    with opened(browser, f"{busy.web.url}{path}", width=width, scheme=scheme, language="zh-CN") as seen:
+        expect(seen.page.locator("html")).to_have_attribute("lang", "zh-Hans")
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+        assert serious_findings(seen.page) == []
+        assert seen.complaints == []
+
+
+def _texts(exporter: Exporter, path: str, language: str) -> set[str]:
+    """What a page says, apart from names and figures."""
+    reader = _Reader()
+    reader.feed(loopback.get(f"{exporter.web.url}{path}", headers={"Accept-Language": language}).text)
+    return reader.texts
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: set[str] = set()
+        self._unread = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._unread += tag in _UNREAD
+        if not self._unread:
+            for name, value in attrs:
+                if name in ("aria-label", "data-label") or (name == "title" and tag != "bdi"):
+                    self._read(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unread -= tag in _UNREAD
+
+    def handle_data(self, data: str) -> None:
+        if not self._unread:
+            self._read(data)
+
+    def _read(self, text: str) -> None:
+        text = " ".join(re.sub(r"[^\w\s/_-]|\d", "", text).split())
+        if re.search("[A-Za-z]{2}", text):
+            self.texts.add(text)
 
 
 @pytest.mark.parametrize("javascript", [True, False])

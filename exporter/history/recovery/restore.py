@@ -27,6 +27,7 @@ from exporter.ledger.sync.import_state import Progress, RestoredSnapshots, Resto
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
+from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
 _LATEST_DAY = timedelta(hours=12)
@@ -98,9 +99,10 @@ class Restore:
         return True
 
     def _sentence(self) -> str:
-        return (
-            f"The ledger is restoring the proxy {self._proxy} from Supabase, {self._records} records so far. Polls"
-            " continue."
+        return say(
+            "The ledger is restoring the proxy {proxy} from Supabase, {records} records so far. Polls continue.",
+            proxy=self._proxy,
+            records=self._records,
         )
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -204,8 +206,10 @@ class Restore:
             return msgspec.convert(self._documents[kind], type_)
         except msgspec.ValidationError as exc:
             raise HistoryMisconfiguredError(
-                f"The row {kind} of {self._proxy} in exporter_checkpoints, from which the ledger is restored, has a"
-                " shape that this version does not know. Use the version that wrote it, or delete the row.",
+                "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, has a shape"
+                " that this version does not know. Use the version that wrote it, or delete the row.",
+                kind=kind,
+                proxy=self._proxy,
                 reason="bad_data",
             ) from exc
 

@@ -62,10 +62,14 @@ def opened(
     width: int = 1280,
     scheme: Literal["light", "dark"] = "light",
     javascript: bool = True,
+    language: str = "en-US",
 ) -> Iterator[Seen]:
     """``url`` in a fresh profile, loaded."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=javascript
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        java_script_enabled=javascript,
+        locale=language,
     )
     try:
         seen = Seen(context.new_page())

@@ -17,6 +17,7 @@ UNIT = ROOT / "tests" / "unit"
 
 # Lowest first. A part imports only from rows above its own in this table, and never from its neighbours in a row.
 LAYERS = (
+    ("sentences",),
     ("clock", "errors", "records", "days", "formats", "logs"),
     ("settings", "quotas"),
     ("normalize",),

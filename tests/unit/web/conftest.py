@@ -46,7 +46,12 @@ class WebBench:
         return cls(Ledger(folder / "ledger.sqlite3", clock=clock, zone=UTC), clock)
 
     def client(
-        self, *, token: str | None = None, allowed_hosts: tuple[str, ...] = (), is_demo: bool = False
+        self,
+        *,
+        token: str | None = None,
+        allowed_hosts: tuple[str, ...] = (),
+        is_demo: bool = False,
+        language: str = "auto",
     ) -> FlaskClient:
         labels = Labels(self.ledger.dictionary, Aliases(), str)
         prices = open_prices(file=None, feed_url=None, store=self.ledger.price_feed, clock=self._clock)
@@ -87,6 +92,7 @@ class WebBench:
             clock=self._clock,
             access=Access(token=token, allowed_hosts=allowed_hosts),
             is_demo=is_demo,
+            language=language,
         )
         return make_app(site).test_client()
 

@@ -1,15 +1,18 @@
 """The chart: bars as high as what they show, coloured by name, and in words."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
+import exporter.web
 from exporter.records import Billing, Cost
 from exporter.web.usage_chart import MEASURES, Chart, draw
 from tests.benches.usage import UsageBench, usage_bench
 
+STYLE = Path(exporter.web.__path__[0]) / "templates" / "page.css"
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
 
 
@@ -85,3 +88,62 @@ def test_what_is_shown_decides_who_has_a_colour(bench: UsageBench) -> None:
 
     assert _draw(bench, "metered").legend == ["dear", "busy"]
     assert _draw(bench, "requests").legend == ["busy", "dear"]
+
+
+# --- colours --------------------------------------------------------------------------------------------------------
+
+
+def _colours(chart: Chart) -> dict[str | None, str]:
+    return dict(zip(chart.legend, chart.colours, strict=False))
+
+
+def test_a_name_has_one_colour_whatever_is_asked(bench: UsageBench) -> None:
+    for number in range(10):
+        _book(bench, f"m{number}", days_ago=number % 3, nano_usd=(10 - number) * 10**9)
+    charts = [_draw(bench, **asked) for asked in ({}, {"range": "24h"}, {"show": "requests"}, {"model": "m4"})]
+    pairs = {pair for chart in charts for pair in _colours(chart).items()}
+
+    assert len(pairs) == len({name for name, _ in pairs})
+    assert {name for name, _ in pairs} > {"m0", "m3", "m4", "m9", None}
+
+
+def test_a_name_keeps_its_colour_when_others_come(bench: UsageBench) -> None:
+    for number in range(5):
+        _book(bench, f"m{number}", days_ago=1, nano_usd=10**9)
+    before = _colours(_draw(bench))
+    for number in range(7):
+        _book(bench, f"cheap{number}", days_ago=1, nano_usd=1)
+    after = _colours(_draw(bench))
+
+    assert before == {name: after[name] for name in before}
+
+
+def test_two_names_of_a_chart_never_share_a_colour(bench: UsageBench) -> None:
+    for number in range(40):
+        _book(bench, f"m{number}", days_ago=1, nano_usd=(number * 7 % 40 + 1) * 10**9)
+    chart = _draw(bench)
+
+    assert len(set(chart.colours)) == len(chart.colours) == 6
+
+
+def test_colours_can_be_told_from_what_is_behind_them() -> None:
+    light, dark = STYLE.read_text(encoding="utf-8").split("@media (prefers-color-scheme: dark)", 1)
+    for part in (light, dark.split("}", 1)[0]):
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", part))
+        parts = {name: colour for name, colour in colours.items() if name.startswith("part-")}
+
+        assert len(set(parts.values())) == 13
+        assert {name for name, colour in parts.items() if _contrast(colour, colours["card"]) < 3} == set()
+
+
+def _contrast(one: str, other: str) -> float:
+    """As WCAG counts it."""
+    darker, lighter = sorted(map(_luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    shares = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
