@@ -322,7 +322,10 @@ def test_everything_that_a_plan_can_say_is_read(tmp_path: Path) -> None:
         ("{credential: a, price_per_month: free}", "'free' is not a monthly price. Give a number above 0, for example"),
         ("{credential: a, price_per_month: 0}", "'0' is not a monthly price."),
         ("{credential: a, price_per_month: -5}", "'-5' is not a monthly price."),
-        ("{credential: a, price_per_month: 5, currency: €}", "is not a currency. Use its three letters, such as USD or"),
+        (
+            "{credential: a, price_per_month: 5, currency: €}",
+            "is not a currency. Use its three letters, such as USD or",
+        ),
         ("{credential: a, price_per_month: 5, from: May}", "'May' is no day. Write it as 2026-11-24."),
         (
             "{credential: a, price_per_month: 5, from: 2026-05-02, to: 2026-05-02}",
