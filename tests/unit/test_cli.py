@@ -177,7 +177,7 @@ def test_the_demo_plays_an_upgrade(tmp_path: Path) -> None:
         labels = {"proxy": "demo", "commit": "demo", "version": "v8.0.3", "source": "queue-v8"}
         wait_until(lambda: program.metric("cliproxy_proxy_info", **labels) == 1)
         assert program.stop() == 0
-    assert "Now the demo proxy is v8.0.3." in program.out
+    assert "The demo proxy is now v8.0.3." in program.out
 
 
 def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: DemoServer, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: DemoServer
     assert "all figures are invented" in program.out[0]
     refused = run_command("demo", "--proxy-url", server.url, "--rate", "5", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "--proxy-url: what that proxy plays is told to it" in refused.stderr
+    assert "--proxy-url: takes no other options" in refused.stderr
 
 
 def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_path: Path) -> None:
@@ -302,9 +302,9 @@ limits:
     warnings = [line.removeprefix("warning: ") for line in done.stdout.splitlines() if line.startswith("warning: ")]
     masked = [re.sub(r"-[0-9a-f]{4,}", "-…", line) for line in warnings]
     assert masked == [
-        "the alias 'Bob' fits nothing that the proxies have. Did you mean whoever is shown as claude-…?"
+        "the alias 'Bob' matches nothing that the proxies have. Did you mean the one shown as claude-…?"
         " cliproxy-exporter names lists all.",
-        "the alias 'phone' fits nothing that the proxies have. Did you mean whoever is shown as client-…?"
+        "the alias 'phone' matches nothing that the proxies have. Did you mean the one shown as client-…?"
         " cliproxy-exporter names lists all.",
         "the limit 'odd' counts nothing: no provider is called 'claud'. Did you mean claude?",
         "the limit 'odd' counts nothing: no credential is called 'Alise'. Did you mean Alice?",
@@ -404,7 +404,7 @@ def test_an_export_since_no_day_is_wrong_use(server: DemoServer, tmp_path: Path)
         assert program.url  # so that there is a ledger
         done = run_command("export", "--since", "yesterday", cwd=tmp_path, **settings)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'yesterday' is no day" in done.stderr
+    assert "'yesterday' is neither a day" in done.stderr
 
 
 def test_an_export_whose_reader_leaves_ends_quietly(server: DemoServer, tmp_path: Path) -> None:

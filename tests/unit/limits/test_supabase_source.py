@@ -107,18 +107,18 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
     [
         (
             {"reset_strategy": "fixed"},
-            "'fixed' is no reset_strategy. Use one of: daily, weekly, monthly, rolling, session.",
+            "'fixed' is not a reset_strategy. Use one of: daily, weekly, monthly, rolling, session.",
         ),
-        ({"reset_strategy": ""}, "'' is no reset_strategy. Use one of: daily, weekly, monthly, rolling, session."),
+        ({"reset_strategy": ""}, "'' is not a reset_strategy. Use one of: daily, weekly, monthly, rolling, session."),
         ({"model_pattern": " "}, "it has no model_pattern. Write a part of the models' names, or % for all models."),
         ({"model_pattern": "a\nb"}, "model_pattern holds a line break or control character. Remove it."),
         ({"provider": "\x1b[2J"}, "provider holds a line break or control character. Remove it."),
         ({"tier_name": "x" * 256}, "tier_name is longer than 255 characters. Shorten it."),
         ({"token_limit": -1}, "its token_limit is below 0. Write a budget above 0, or leave it empty for none."),
         ({"request_limit": -1}, "its request_limit is below 0. Write a budget above 0, or leave it empty for none."),
-        ({"token_limit": 0.5}, "'0.5' is no token_limit. Write a whole number."),
-        ({"token_limit": "many"}, "'many' is no token_limit. Write a whole number."),
-        ({"token_limit": float("inf")}, "'inf' is no token_limit. Write a whole number."),
+        ({"token_limit": 0.5}, "'0.5' is not a valid token_limit. Write a whole number."),
+        ({"token_limit": "many"}, "'many' is not a valid token_limit. Write a whole number."),
+        ({"token_limit": float("inf")}, "'inf' is not a valid token_limit. Write a whole number."),
         ({"window_minutes": 0}, "a rolling limit needs window_minutes from 1 to 527040 (366 days), not 0."),
         ({"window_minutes": None}, "a rolling limit needs window_minutes from 1 to 527040 (366 days), not 0."),
         (
@@ -127,7 +127,7 @@ def test_an_anchor_is_read_in_every_form_and_written_back_exactly(text: str) -> 
         ),
         (
             {"reset_anchor_timestamp": "infinity"},
-            "'infinity' is no reset_anchor_timestamp. Write a moment, or leave it empty for none.",
+            "'infinity' is not a reset_anchor_timestamp. Write a moment, or leave it empty for none.",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_bad_edit_keeps_the_last_good_limits_and_is_told_once_in_the_log(bench
     assert _budgets(bench) == {"day": 1000}
     (problem,) = bench.board.problems
     assert "The last edit of the limits file is not in use; the limits from before it are." in problem
-    assert "EXPORTER_LIMITS_FILE (limits.yaml:3): '-5' is no budget of tokens." in problem
+    assert "EXPORTER_LIMITS_FILE (limits.yaml:3): '-5' is not a budget in tokens." in problem
     assert problem.endswith("There is 1 more problem.")
     assert [line["message"] for line in logs if line["event"] == "limits_not_reloaded"] == [problem]
 
@@ -105,7 +105,7 @@ def test_a_removed_limit_is_gone_and_one_that_comes_back_has_its_use(bench: Limi
 def test_at_the_start_a_mistake_is_an_error_with_all_problems(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
         LimitBench(tmp_path, _BAD)
-    assert "'-5' is no budget" in str(raised.value)
+    assert "'-5' is not a budget" in str(raised.value)
     assert "Did you mean daily?" in str(raised.value)
 
 
