@@ -7,6 +7,7 @@ roll-up, whichever way reads fewer rows: of a day that is cut, the smaller part 
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import add
 from typing import NamedTuple
 
 from exporter.ledger.columns import DAY_SUMS
@@ -33,7 +34,7 @@ class Amounts(NamedTuple):
     nano_usd: int = 0
 
     def plus(self, other: "Amounts") -> "Amounts":
-        return Amounts(*(one + another for one, another in zip(self, other, strict=True)))
+        return Amounts._make(map(add, self, other))
 
 
 class _Piece(NamedTuple):
@@ -105,8 +106,9 @@ def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -
                 (whole if is_whole else part).append(piece)
     sums: list[Sums] = [{} for _ in spans]
 
-    def add(place: int, key: tuple[int, int], amounts: Iterable[int]) -> None:
-        sums[place][key] = sums[place].get(key, Amounts()).plus(Amounts(*amounts))
+    def add_up(place: int, key: tuple[int, int], amounts: Iterable[int]) -> None:
+        known, more = sums[place].get(key), Amounts._make(amounts)
+        sums[place][key] = more if known is None else known.plus(more)
 
     for table, pieces, parts in (("whole", whole, _DAYS), ("part", part, _BUCKETS)):
         connection.execute(
@@ -115,12 +117,12 @@ def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -
         connection.execute(f"delete from temp.{table}")
         connection.executemany(f"insert into temp.{table} values (?, ?, ?, ?)", pieces)
         for place, group, billing, *amounts in connection.execute(_GROUPED.format(*parts), (grouped,)):
-            add(place, (group, billing), amounts)
+            add_up(place, (group, billing), amounts)
         for place in {piece.place for piece in pieces if piece.place >= grouped}:
             for billing in Billing:
                 (total,) = connection.execute(_TOTAL.format(*parts), (place, billing))
                 if total[0] is not None:
-                    add(place, (0, billing), total)
+                    add_up(place, (0, billing), total)
     return [{key: amounts for key, amounts in some.items() if any(amounts)} for some in sums]
 
 
