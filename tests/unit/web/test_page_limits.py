@@ -300,8 +300,11 @@ def test_accounts_of_a_provider_have_one_line_together(web: WebBench) -> None:
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (("kimi-frank",), "The windows of 1 account are not known: {} kimi-frank."),
-        (("a", "b", "c", "d", "e", "f"), "The windows of 6 accounts are not known: {} a, b, c, d, e, and 1 more."),
+        (("kimi-frank",), "The windows of 1 account are not known: {}its provider is asked{} kimi-frank."),
+        (
+            ("a", "b", "c", "d", "e", "f"),
+            "The windows of 6 accounts are not known: {}their providers are asked{} a, b, c, d, e, and 1 more.",
+        ),
     ],
 )
 def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_no_note(
@@ -309,8 +312,7 @@ def test_accounts_that_nobody_asks_about_are_named_with_the_setting_and_are_no_n
 ) -> None:
     _listed(web, "anna")
     web.unasked = {"p": names}
-    setting = "with EXPORTER_QUOTAS=active their providers are asked, seldom and through the proxy."
-    assert sentence.format(setting) in _accounts(web, Board())
+    assert sentence.format("with EXPORTER_QUOTAS=active ", ", seldom and through the proxy.") in _accounts(web, Board())
     assert "The windows of" not in web.client().get("/").text.partition('id="limits"')[0]
 
 
