@@ -11,7 +11,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_genai_catalogue
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, CredentialFacts
 from exporter.simulator.world import CREDENTIALS
 

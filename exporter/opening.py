@@ -20,8 +20,8 @@ from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.limits.yaml_file import watch_limit_file
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
-from exporter.pricing.engine import Pricer
 from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.pricing.pricer import Pricer
 from exporter.proxy_status import Statuses
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings

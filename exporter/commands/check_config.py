@@ -21,7 +21,7 @@ from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
 from exporter.sources.plugins import other_exporter
-from exporter.sources.subscription import STARVES
+from exporter.sources.usage_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 
 

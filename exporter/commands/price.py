@@ -13,9 +13,9 @@ from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
 from exporter.pricing.cost import MatchedBy, Price, Tariff, cost, usd_per_million
-from exporter.pricing.engine import Pricer
 from exporter.pricing.feed_format import StoredFeed
 from exporter.pricing.layers import open_prices
+from exporter.pricing.pricer import Pricer
 from exporter.pricing.without_price import models_without_price
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings

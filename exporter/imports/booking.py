@@ -23,7 +23,7 @@ from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.queue import IMPOSSIBLE_TIME, is_possible, normalize
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
 from exporter.normalize.wire import Wire
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.records import Cost, Rejected, UsageRecord
 
 _PER_TRANSACTION = 5_000

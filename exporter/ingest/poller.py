@@ -31,7 +31,7 @@ from exporter.sources.detect import detect, source_of_kind
 from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.loss_detection import LossDetector
 from exporter.sources.plugins import other_exporter
-from exporter.sources.subscription import STARVES
+from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10

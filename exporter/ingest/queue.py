@@ -22,7 +22,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import normalize_detail
 from exporter.normalize.wire import NO_HEADERS, LineError, Wire, decode_line
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 

@@ -19,7 +19,7 @@ from exporter.normalize.snapshot import (
     compare,
     read_snapshot,
 )
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 
 _MODELS_TOLD = 5
 

@@ -1,18 +1,16 @@
 """The arithmetic of snapshots without details: what was counted between two of them. Pure.
 
 Counts only rise while the proxy lives. One that falls, or a series that vanishes, means that the whole proxy restarted,
-so every count is new. The first value of a series beside known ones is a *false start* if it is too dear to be true: it
-is kept apart, and what comes after it counts.
+so every count is new. ``exporter.ingest.false_starts`` judges the first value of a series beside known ones.
 """
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
+from exporter.ingest.false_starts import find_false_start
 from exporter.ledger.store.snapshots import FalseStart, MarkKey, SnapshotDeltas
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.snapshot import Mark, SnapshotSeries, model_family
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, Cost, Tokens, UsageRecord
 
 
@@ -48,9 +46,9 @@ def count_deltas(
         if requests <= 0 and tokens <= 0:
             continue
         record = _increment(proxy, series, requests, tokens, at_ms)
-        worth = _worth(record, pricer)
-        if mark is None and not restarted and worth > false_start_nano:
-            false_starts.append(FalseStart(at_ms, series.client, record.model, requests, tokens, nano_usd=worth))
+        is_first = mark is None and not restarted
+        if is_first and (found := find_false_start(record, pricer, most_nano=false_start_nano)):
+            false_starts.append(found)
         else:
             increments.append((record, pricer.price(record)))
     return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
@@ -71,9 +69,3 @@ def _increment(proxy: str, series: SnapshotSeries, requests: int, tokens: int, a
         tokens=Tokens(unclassified=max(0, tokens)),
         counted=max(0, requests),
     )
-
-
-def _worth(record: UsageRecord, pricer: Pricer) -> int:
-    """What an increment would cost in nano-USD if all its tokens were input: the proxy does not say what they were."""
-    as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
-    return pricer.price(as_input).nano_usd

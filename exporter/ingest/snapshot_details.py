@@ -33,7 +33,7 @@ from exporter.normalize.snapshot import (
     snapshot_fingerprint,
 )
 from exporter.normalize.wire import Wire
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
-from exporter.pricing.engine import DEFAULT_PRICE, Pricer
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import Catalogue
+from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
 from exporter.pricing.user_prices import UserPrices
 
 

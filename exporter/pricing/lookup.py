@@ -1,7 +1,7 @@
 """Price lists: what one is, and how the row of a model is found in it and remembered.
 
 A list has sections, a section has rows by name, and the asked name has to *equal* one of them. What may be dropped from
-the asked name first is in ``names.py``, which sections are searched is in ``vendors.py``.
+the asked name first is in ``model_names.py``, which sections are searched is in ``vendors.py``.
 
 Clients choose model names, and a price is needed for every record: what was found for a name is remembered, also that
 nothing was, for as many names as are worth it.

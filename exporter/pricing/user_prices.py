@@ -6,8 +6,8 @@ from pathlib import Path
 import structlog
 
 from exporter.pricing.cost import MatchedBy, Price
-from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.lookup import PriceList, override_ways
+from exporter.pricing.pricer import DEFAULT_PRICE
 from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.sentences import say

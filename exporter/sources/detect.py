@@ -15,9 +15,9 @@ from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
-from exporter.sources.subscription import UsageSubscription
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot
+from exporter.sources.usage_subscription import UsageSubscription
 
 SOURCES: list[type[Source]] = [
     UsageSubscription,

@@ -14,7 +14,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, CredentialFacts
 from exporter.simulator.world import CREDENTIALS
 from tests.fakes.guarding import TurnableClock

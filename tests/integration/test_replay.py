@@ -16,7 +16,7 @@ from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 
 _GOOD = {"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": "m", "auth_type": "oauth"}
 _KEPT: Sequence[object] = [

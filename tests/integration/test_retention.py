@@ -15,7 +15,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import Pruned
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_genai_catalogue
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.simulator.traffic import Traffic
 
 _DAY = 86_400

@@ -151,7 +151,7 @@ class _Reader(HTMLParser):
             self._read(data)
 
     def _read(self, text: str) -> None:
-        text = " ".join(re.sub(r"[^\w\s/_-]|\d", "", text).split())
+        text = " ".join(re.sub(r"cliproxy-exporter [a-z]+|[^\w\s/_-]|\d", "", text).split())  # commands have one name
         if re.search("[A-Za-z]{2}", text):
             self.texts.add(text)
 

@@ -14,7 +14,7 @@ from exporter.history.client import Remote, Row
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import used_lately
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 
 _TABLE = "model_pricing"
 _KIND = "model_pricing"

@@ -115,7 +115,7 @@ def test_of_two_limits_with_one_id_that_of_the_file_is_in_force(
     }
     assert windows["2"].thresholds.critical == 0.2, "the file's defaults hold for them, too"
     (problem,) = project.board.problems
-    assert "a limit 1 each; that of the file is in force" in problem
+    assert "both have a limit 1; the file's is in force" in problem
 
     assert project.board.reset("1") is not None
     project.work(3)

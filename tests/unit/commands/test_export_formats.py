@@ -16,7 +16,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
 from exporter.simulator.traffic import Traffic
 

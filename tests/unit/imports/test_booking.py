@@ -24,7 +24,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.wire import Wire, WireTokens
 from exporter.pricing.catalogue import load_catalogue
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
 from exporter.simulator.traffic import Traffic
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import BadAnswerError, LedgerError
 from exporter.ledger.database import FILE_NAME
-from exporter.pricing.engine import Pricer
+from exporter.pricing.pricer import Pricer
 from tests.benches.booking import PSEUDONYMS, check_sums, flow_of, open_ledger
 from tests.benches.snapshots import snapshot_intake, totals_add_up
 from tests.fakes.guarding import TurnableClock

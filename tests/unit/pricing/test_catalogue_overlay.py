@@ -7,8 +7,8 @@ import pytest
 
 from exporter.pricing.catalogue import read_overlay
 from exporter.pricing.cost import Price, pico_per_token
-from exporter.pricing.engine import Pricer
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.pricer import Pricer
 from exporter.pricing.user_file import FileRow
 from exporter.records import Basis, Billing, Tokens, UsageRecord
 

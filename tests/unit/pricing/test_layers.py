@@ -11,9 +11,9 @@ import pytest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.pricing.cost import Tariff
-from exporter.pricing.engine import DEFAULT_PRICE
 from exporter.pricing.feed_format import FeedPrice, tariff_text
 from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.pricing.pricer import DEFAULT_PRICE
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from tests.benches.books import TurnedClock
 

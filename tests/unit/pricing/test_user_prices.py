@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.pricing.cost import MatchedBy
-from exporter.pricing.engine import DEFAULT_PRICE
+from exporter.pricing.pricer import DEFAULT_PRICE
 from exporter.pricing.user_prices import UserPrices
 
 AT_MS = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp()) * 1000

@@ -1,7 +1,9 @@
 """The shipped rules: the names in them exist, and each alert has its texts, page, row in the manual, and tests."""
 
+import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ EXAMPLES = sorted((ROOT / "alertmanager" / "examples").glob("*.yml"))
 Rule = dict[str, Any]
 
 
+@cache
 def _rules(folder: str = "rules") -> list[Rule]:
     files = sorted((ROOT / "prometheus" / folder).glob("*.yml"))
     return [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
@@ -28,6 +31,12 @@ def _rules(folder: str = "rules") -> list[Rule]:
 ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
 RECORDED = {rule["record"]: rule for rule in _rules() if "record" in rule}
 OPTIONAL = _rules("optional")
+
+# By uid, the names of the variables.
+_DASHBOARDS = {
+    dashboard["uid"]: {variable["name"] for variable in dashboard["templating"]["list"]}
+    for dashboard in (json.loads(file.read_text()) for file in (ROOT / "grafana/dashboards").glob("*.json"))
+}
 
 each_alert = pytest.mark.parametrize("name", ALERTS)
 each_runbook = pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
@@ -173,17 +182,13 @@ def test_an_alert_has_a_severity_and_all_its_texts(name: str) -> None:
 
 @each_alert
 def test_an_alert_leads_to_a_dashboard_that_exists(name: str) -> None:
-    dashboards = {
-        dashboard["uid"]: {variable["name"] for variable in dashboard["templating"]["list"]}
-        for dashboard in (yaml.safe_load(file.read_text()) for file in (ROOT / "grafana/dashboards").glob("*.json"))
-    }
     url = ALERTS[name]["annotations"]["dashboard_url"]
     base, _, rest = url.partition(" }}/d/")
     found = re.match(r"([\w-]+)\?from=now-\d+h&to=now", rest)
 
     assert base == "{{ or $externalLabels.grafana_url `http://localhost:3000`"
     assert found
-    assert set(re.findall(r"&var-(\w+)=", url)) <= dashboards[found[1]]
+    assert set(re.findall(r"&var-(\w+)=", url)) <= _DASHBOARDS[found[1]]
 
 
 def test_every_alert_has_a_page_and_every_page_an_alert() -> None:

@@ -24,7 +24,7 @@ from exporter.sentences import joined, say
 from exporter.sources.base import Receiver, Version, Way, parse_version
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
-from exporter.sources.resp import Reply, RespConnection
+from exporter.sources.resp_connection import Reply, RespConnection
 from exporter.sources.responses import Answer, failure
 from exporter.sources.usage_queue import UsageQueue
 

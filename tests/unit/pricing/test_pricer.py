@@ -2,8 +2,8 @@ import msgspec
 import pytest
 
 from exporter.pricing.cost import MatchedBy, Price, Tariff
-from exporter.pricing.engine import DEFAULT_PRICE, Pricer
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
 from exporter.records import Basis, Billing, Tokens, UsageRecord
 
 AT_MS = 1_790_000_000_000  # 2026-09-21

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from exporter.errors import BadAnswerError, ProxyError, ProxyUnreachableError
-from exporter.sources import resp
-from exporter.sources.resp import RespConnection
+from exporter.sources import resp_connection
+from exporter.sources.resp_connection import RespConnection
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 
 _WHERE = "Proxy 'default' at http://proxy"
@@ -48,8 +48,8 @@ def test_what_arrives_with_an_answer_is_kept() -> None:
 def test_a_command_without_an_answer(
     script: Script, error: type[ProxyError], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resp, "_REPLY_SECONDS", 1.0)
-    monkeypatch.setattr(resp, "MAX_REPLY_BYTES", 100_000)
+    monkeypatch.setattr(resp_connection, "_REPLY_SECONDS", 1.0)
+    monkeypatch.setattr(resp_connection, "MAX_REPLY_BYTES", 100_000)
     with RawServer(script) as server, _connection(server) as connection, pytest.raises(error) as caught:
         connection.ask("AUTH", "key")
     assert sentence in str(caught.value)

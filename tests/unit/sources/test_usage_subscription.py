@@ -5,7 +5,7 @@ import pytest
 from exporter.errors import BannedError, KeyRefusedError, ProxyError, ProxyServerError, RemoteDisabledError
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0
-from exporter.sources.subscription import UsageSubscription
+from exporter.sources.usage_subscription import UsageSubscription
 from tests.fakes.guarding import KEY, MemoryRefusals, make_guard
 from tests.fakes.raw import RawServer, send
 
