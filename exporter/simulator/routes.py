@@ -1,6 +1,6 @@
-"""Which routes a version has, and what each answers: the part of the server that knows no sockets.
+"""The routes of each version, and their answers: the part of the server without sockets.
 
-A route is known by its v0 name, under v8 too, so that counts and faults have one name for one thing.
+A route has its v0 name, even under v8, so that counts and faults have one name for one thing.
 """
 
 import re
@@ -58,7 +58,7 @@ def is_mutating(method: str, name: str) -> bool:
 
 
 def asked_count(text: str) -> int | None:
-    """The number of records asked for: 1 by default, ``None`` for what CPA refuses."""
+    """The requested number of records: 1 by default, ``None`` for what CPA refuses."""
     text = text.strip()
     if not text:
         return 1
@@ -69,7 +69,7 @@ def asked_count(text: str) -> int | None:
 
 
 class Routes:
-    """The routes of one proxy, whose version may change at any time. ``usage`` and ``usage-queue`` are the server's."""
+    """The routes of one proxy, whose version may change at any time. The server has ``usage`` and ``usage-queue``."""
 
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
@@ -93,7 +93,7 @@ class Routes:
         self._add("quota/fetch", self._quota_fetch, method="POST", since=(7, 2, 141))
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
-        """What answers a call, or ``None`` when this version has no such route."""
+        """The handler of a call, or ``None`` if this version has no such route."""
         if version == 8:
             if method == "GET" and (name == "config" or name.startswith("config/")):
                 return self._config_node(name.split("/")[1:])

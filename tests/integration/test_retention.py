@@ -39,7 +39,8 @@ def _open(path: Path, clock: Clock) -> Ledger:
 
 
 def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
-    return QueueIngest("p", ledger=ledger, pricer=Pricer([load_catalogue()]), pseudonym=Pseudonyms(b"k").of, clock=clock)
+    pricer = Pricer([load_catalogue()])
+    return QueueIngest("p", ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock)
 
 
 def _prune(ledger: Ledger, *, before: float) -> Pruned:
