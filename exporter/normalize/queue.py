@@ -11,7 +11,7 @@ from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, Usa
 
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _FUTURE_MS = 2 * 86_400_000
-"""How far a proxy's clock may be ahead of ours. A wrong zone or a wrong date makes up to a whole day."""
+"""How far a proxy's clock may be ahead of ours. A wrong zone or date can make that a whole day."""
 IMPOSSIBLE_TIME = Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
 _LONGEST_MS = 10**9
 _MAX_NAME = 200
@@ -143,8 +143,8 @@ def _code(wire: Wire) -> str:
 def _service_tier(wire: Wire, billing: Billing) -> tuple[str, bool]:
     """The tier that the provider charges, empty for the base tier, and whether only the client named it.
 
-    CPA copies the client's wish into every record but leaves it out of translated requests, so the answer decides.
-    Codex by login is the exception: its answers say ``default`` or ``auto`` whatever served the request.
+    CPA copies the requested tier into every record but leaves it out of translated requests, so the answer decides.
+    Codex by login is the exception: its answers say ``default`` or ``auto`` whatever tier served the request.
     """
     asked, answered = _tier(wire.service_tier), _tier(wire.response_service_tier)
     by_login = wire.provider == "codex" and billing is Billing.SUBSCRIPTION

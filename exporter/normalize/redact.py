@@ -18,7 +18,7 @@ from exporter.quotas.values import first
 
 _REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)
 _MOST_LOOKS = 3
-"""How many records of one credential and model are searched for quota headers: usually most have them, or none."""
+"""How many records of one credential and model are searched for quota headers. Most have them, or none has."""
 _MAX_IDENTITY = 512
 _TRANSPORT_FAULT = re.compile(
     r"EOF|stream error|stream disconnected|connection (reset|refused)|broken pipe|i/o timeout|^(Get|Post) \"|"

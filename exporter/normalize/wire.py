@@ -14,7 +14,7 @@ import msgspec
 from exporter.normalize.text import without_nul
 
 MAX_TEXT = 300
-"""The longest text that stays of a field that a client or an upstream fills. A record can be megabytes, a name not."""
+"""The longest text that a client or an upstream may put into a field. A record can be megabytes; a name cannot."""
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 """Checked while decoding, which costs nothing. A record with a longer one is a misfit; ``salvage`` cuts it."""
 NO_HEADERS = msgspec.Raw(b"")

@@ -17,7 +17,6 @@ _OVERLAY = "overlay.yaml"
 
 
 def load_catalogue() -> PriceList:
-    """The whole catalogue."""
     return PriceList(with_overlay(load_genai_rows(), read_overlay()), ways=catalogue_ways)
 
 

@@ -1,7 +1,8 @@
 """Antigravity's windows, one set per group of models, reported only on request. Pure.
 
 Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026). Google documents
-none of these pages. Nobody asks about an account without a known project: another project has other windows.
+none of these pages. The exporter does not ask about an account without a known project: any other project has other
+windows.
 """
 
 from collections.abc import Mapping

@@ -342,7 +342,6 @@ class DemoProxy:
             )
 
     def note_request(self, name: str) -> None:
-        """Count a call to the route of that v0 name, or to another path."""
         with self._lock:
             self.requests[name] += 1
 
@@ -366,7 +365,6 @@ class DemoProxy:
                 self._faults += [order] * times
 
     def clear_faults(self) -> None:
-        """Forget all orders."""
         with self._lock:
             self._faults.clear()
             self._always.clear()

@@ -32,8 +32,6 @@ def speaks_resp(connection: socket.socket, version: tuple[int, int, int]) -> boo
 
 
 class RespSession:
-    """One connection."""
-
     def __init__(self, proxy: DemoProxy, connection: socket.socket, peer: str) -> None:
         self._proxy = proxy
         self._connection = connection

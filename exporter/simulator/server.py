@@ -39,7 +39,6 @@ class _View:
         self._delivery = Delivery(proxy, released)
 
     def answer(self) -> Response:
-        """The answer to the current request."""
         proxy = self._proxy
         name, version = route_name(request.path)
         proxy.note_request(name)
@@ -224,7 +223,6 @@ class DemoServer:
         return f"http://{host}:{self.port}"
 
     def start(self) -> None:
-        """Serve on a separate thread."""
         self._thread.start()
 
     def stop(self) -> None:

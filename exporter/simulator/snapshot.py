@@ -46,7 +46,8 @@ class UsageSnapshot:
 
     def __init__(self) -> None:
         self._apis: dict[str, dict[str, _Model]] = {}
-        self._requests = self._failures = self._tokens = 0
+        self.failures = 0
+        self._requests = self._tokens = 0
         self._days: Counter[str] = Counter()
         self._hours: Counter[str] = Counter()
         self._day_tokens: Counter[str] = Counter()
@@ -70,7 +71,7 @@ class UsageSnapshot:
         of_model.requests += 1
         of_model.tokens += tokens
         self._requests += 1
-        self._failures += bool(detail.get("failed"))
+        self.failures += bool(detail.get("failed"))
         self._tokens += tokens
         self._days[day] += 1
         self._hours[hour] += 1
@@ -100,7 +101,7 @@ class UsageSnapshot:
             seen.add(mark)
             self.add(key, model, detail, known(key, model, detail), cap=cap)
             added += 1
-        totals = {"total_requests": self._requests, "failed_requests": self._failures}
+        totals = {"total_requests": self._requests, "failed_requests": self.failures}
         return {"added": added, "skipped": skipped, **totals}
 
     def details(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -115,16 +116,12 @@ class UsageSnapshot:
         self._undelivered = [entry for entry in self._undelivered if not entry.happening.delivered]
         return [entry.happening for entry in self._undelivered if entry.kept or details != "full"]
 
-    @property
-    def failures(self) -> int:
-        return self._failures
-
     def usage(self, *, details: Details = "full", shuffled: random.Random | None = None) -> dict[str, Any]:
         """The object ``usage`` of an answer, with maps sorted by key, as Go writes them."""
         return {
             "total_requests": self._requests,
-            "success_count": self._requests - self._failures,
-            "failure_count": self._failures,
+            "success_count": self._requests - self.failures,
+            "failure_count": self.failures,
             "total_tokens": self._tokens,
             "apis": {key: _api(models, details, shuffled) for key, models in sorted(self._apis.items())},
             "requests_by_day": dict(sorted(self._days.items())),

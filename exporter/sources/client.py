@@ -86,14 +86,17 @@ class ProxyClient:
         self.network = "" if _is_local(parsed.host) else parsed.host
         """The host of its URL, empty for the local network: proxies on one host share an outgoing address."""
         self._base = url.rstrip("/")
-        self._where = say("Proxy {name!r} at {base}", name=name, base=self._base)
+        self.where = say("Proxy {name!r} at {base}", name=name, base=self._base)
+        """The proxy's name and URL, as the beginning of a sentence."""
         self._guard = guard
         self._timeouts = timeouts or Timeouts()
         self._authorization = {b"Authorization": _bearer(key, name)}
         self._lock = threading.Lock()
         self._cancellation = Cancellation()
-        self._version = ""
-        self._commit = ""
+        self.version = ""
+        """The last version that the proxy stated; empty if it never did."""
+        self.commit = ""
+        """The last commit that the proxy stated; empty if it never did."""
         trust_env = bool(self.network)
         if trust_env or parsed.scheme == "https":
             try:
@@ -116,21 +119,6 @@ class ProxyClient:
                 "User-Agent": f"cliproxy-exporter/{__version__}",
             },
         )
-
-    @property
-    def where(self) -> str:
-        """The proxy's name and URL, as the beginning of a sentence."""
-        return self._where
-
-    @property
-    def version(self) -> str:
-        """The last version that the proxy stated, unchanged; empty if it never did."""
-        return self._version
-
-    @property
-    def commit(self) -> str:
-        """The last commit that the proxy stated; empty if it never did."""
-        return self._commit
 
     def get(self, path: str, *, accept: Collection[int] = _OK, max_bytes: int = MAX_BODY_BYTES) -> Answer:
         """The answer to GET ``path`` with the key. Its body may be incomplete: see ``Answer.error``.
@@ -155,7 +143,7 @@ class ProxyClient:
             except ProxyError:
                 self._guard.unknown()
                 raise
-            error = failure(answer, where=self._where, path=path, accept=accept)
+            error = failure(answer, where=self.where, path=path, accept=accept)
             self._tell_guard(answer, error)
             self._note_version(answer)
         if isinstance(error, KeyRefusedError):
@@ -174,7 +162,7 @@ class ProxyClient:
         except (msgspec.DecodeError, UnicodeDecodeError):
             # Not chained: the decoder's text may quote the answer.
             raise BadAnswerError(
-                "{where} answered {path} with something that is not CPA's.", where=self._where, path=path
+                "{where} answered {path} with something that is not CPA's.", where=self.where, path=path
             ) from None
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
@@ -256,7 +244,7 @@ class ProxyClient:
                         del body[max_bytes:]
                         error = BadAnswerError(
                             "{where} answered {path} with more than {max_bytes:,} bytes.",
-                            where=self._where,
+                            where=self.where,
                             path=path,
                             max_bytes=max_bytes,
                         )
@@ -276,13 +264,13 @@ class ProxyClient:
         if self._cancellation.timed_out:
             return ProxyUnreachableError(
                 "{where} did not finish its answer within {seconds:g} seconds.",
-                where=self._where,
+                where=self.where,
                 seconds=self._timeouts.total,
             )
-        return transport_failure(exc, where=self._where)
+        return transport_failure(exc, where=self.where)
 
     def _stopped(self) -> ProxyUnreachableError:
-        return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self._where)
+        return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self.where)
 
     def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
         if isinstance(error, KeyRefusedError):
@@ -303,8 +291,8 @@ class ProxyClient:
 
     def _note_version(self, answer: Answer) -> None:
         if answer.from_cpa:
-            self._version = _clean(answer.headers["x-cpa-version"])
-            self._commit = _clean(answer.headers.get("x-cpa-commit", ""))
+            self.version = _clean(answer.headers["x-cpa-version"])
+            self.commit = _clean(answer.headers.get("x-cpa-commit", ""))
 
 
 class _NotSentError(Exception):

@@ -1,7 +1,7 @@
 """Asks a provider about one account, through the proxy: by ``api-call``, or by the quota API that plugins answer.
 
-The proxy puts the account's token into the call; no token ever comes here, and none is renewed. Nobody asks about an
-account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider.
+The proxy puts the account's token into the call; no token ever comes here, and none is renewed. The caller must not ask
+about an account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider.
 """
 
 from collections.abc import Callable, Mapping

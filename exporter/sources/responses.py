@@ -78,7 +78,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether the whole body arrived."""
         return self.error is None
 
     @property
@@ -88,7 +87,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def looks_like_html(self) -> bool:
-        """Whether this is a web page."""
         kind = self.headers.get("content-type", "").strip().lower()
         return kind.startswith("text/html") or self.body[:256].lstrip().startswith(b"<")
 
