@@ -67,7 +67,7 @@ Feed = dict[_Key, Tariff]
 
 
 class FeedPrice(msgspec.Struct, frozen=True):
-    """A price of the feed: ``tariff`` is text, ``since_ms`` dates its first sight, 0 for a model's first price."""
+    """A price of the feed: ``tariff`` is text, ``since_ms`` is when it was first seen, 0 for a model's first price."""
 
     section: str
     model: str

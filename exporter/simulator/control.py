@@ -15,12 +15,10 @@ from exporter.simulator.versions import parse_version
 _SEED = 7
 # Settings that may change at any time, with a test of the value.
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
-    "publishing": lambda value: isinstance(value, bool),
-    "subscribed": lambda value: isinstance(value, bool),
-    "management": lambda value: isinstance(value, bool),
-    "without_v0": lambda value: isinstance(value, bool),
-    "open_proxy": lambda value: isinstance(value, bool),
-    "shuffle_details": lambda value: isinstance(value, bool),
+    **dict.fromkeys(
+        ("publishing", "subscribed", "management", "without_v0", "open_proxy", "shuffle_details"),
+        lambda value: isinstance(value, bool),
+    ),
     "details": lambda value: value in {"full", "absent", "empty"},
     "details_cap": lambda value: value is None or _is_count(value),
     "retention_seconds": lambda value: isinstance(value, int) and not isinstance(value, bool),

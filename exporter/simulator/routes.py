@@ -74,9 +74,10 @@ class Routes:
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._v0: dict[tuple[str, str], tuple[Handler, VersionNumber]] = {}
-        self._add("usage-statistics-enabled", self._switch, since=(6, 0, 5))
+        switch = "usage-statistics-enabled"
+        self._add(switch, lambda _: (200, {switch: proxy.publishing}), since=(6, 0, 5))
         for method in ("PUT", "PATCH"):
-            self._add("usage-statistics-enabled", self._set_switch, method=method, since=(6, 0, 5))
+            self._add(switch, self._set_switch, method=method, since=(6, 0, 5))
         self._add("config", lambda _: (200, bodies.config(proxy)))
         self._add("auth-files", self._auth_files)
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=(6, 9, 47))
@@ -114,9 +115,6 @@ class Routes:
                 return None
             node = node[key]
         return lambda _: (200, node)
-
-    def _switch(self, _: Request) -> Answer:
-        return 200, {"usage-statistics-enabled": self._proxy.publishing}
 
     def _set_switch(self, call: Request) -> Answer:
         body = call.get_json(force=True, silent=True)

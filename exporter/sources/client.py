@@ -114,7 +114,7 @@ class ProxyClient:
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             headers={
                 "Accept": "application/json",
-                # Nobody could unpack a broken compressed body to its last whole record.
+                # A compressed body that breaks off could not be unpacked to its last whole record.
                 "Accept-Encoding": "identity",
                 "User-Agent": f"cliproxy-exporter/{__version__}",
             },
