@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 class Batch(msgspec.Struct, frozen=True):
     """A redacted body. ``wires[i]`` is ``lines[i]`` decoded, or None where the line does not fit ``Wire``.
 
-    ``salvaged`` are the lines of a body that did not decode as a whole.
+    ``salvaged`` holds the lines of a body that did not decode as a whole.
     """
 
     wires: list[Wire | None]
@@ -28,7 +28,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     @property
     def lines(self) -> list[bytes]:
-        """What is stored of it. Made when it is asked for: of most bodies nothing is stored but their entries."""
+        """The lines to store, encoded only on demand: most bodies leave nothing but their entries."""
         return [_encode(wire) for wire in self.wires] if self.salvaged is None else self.salvaged
 
     @property
@@ -40,8 +40,8 @@ class Batch(msgspec.Struct, frozen=True):
 def read_batch(body: bytes | bytearray, *, pseudonym: Pseudonym) -> Batch:
     """Read the body of a pop and redact it. Never raises: what cannot be read is in ``unreadable``.
 
-    A body that broke off keeps every element that arrived whole. An element that is no JSON object, or the part of
-    the body behind the last whole element, counts as one unreadable record.
+    A body that broke off keeps every element that arrived whole. An element that is not a JSON object counts as one
+    unreadable record, and so does whatever follows the last whole element.
     """
     body = without_nul(body)
     try:

@@ -1,7 +1,7 @@
 """Reading the proxy's lists of accounts and keys. Pure: bytes in, ``Account`` values out.
 
-The answers hold raw keys, e-mail addresses and file names. They are turned into pseudonyms here, and no other field is
-decoded, so nothing of them can stay. The exception are the ``Facts`` for a call about an account.
+The answers hold raw keys, e-mail addresses and file names. Here they become pseudonyms, and no undeclared field is
+decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about an account.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from exporter.quotas.reading import Reading
 from exporter.records import Billing, CredentialFacts
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
-"""Key's pseudonym → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
+"""Pseudonym of a key → provider (as ``/api-key-usage`` calls it) → (success, failed)."""
 
 _T = TypeVar("_T")
 _FAR_MS = 4_102_444_800_000  # the year 2100
@@ -31,11 +31,11 @@ _LISTED_STATUSES = ("active", "error", "disabled")
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """A credential as the proxy lists it.
 
-    ``identity`` is where it stands, as ``(kind, value)``: its file, or its key at its provider. ``account_id`` says
-    whose it is at its provider, over new logins; empty where the proxy does not tell. ``names`` are what people call
-    it, for aliases: an e-mail address, or the key, can be that of several. ``status`` is None for API keys, whose state
-    no CPA version tells. ``success`` and ``failed`` are the proxy's own counts since its start (CPA >= 6.9.49), None
-    where it has none. ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
+    ``identity`` is its place as ``(kind, value)``: its file, or its key at its provider. ``account_id`` identifies its
+    owner at the provider, across logins; empty if the proxy does not state it. ``names`` are people's names for it, for
+    aliases; several credentials can share an e-mail address or a key. ``status`` is None for API keys: no CPA version
+    states theirs. ``success`` and ``failed`` are the proxy's own counts since its start (CPA >= 6.9.49), else None.
+    ``readings`` are the provider's windows, from builds that list them (later than 7.2.140).
     """
 
     facts: CredentialFacts
@@ -54,7 +54,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     readings: tuple[Reading, ...] = ()
 
     def is_up(self, now_ms: float) -> bool | None:
-        """Whether the proxy uses it at that time; None if no CPA version tells.
+        """Whether the proxy uses it at that time; None for API keys.
 
         The proxy's flags change with events, not with time: a wait that is over no longer counts.
         """
@@ -64,12 +64,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return not self.disabled and not blocked
 
     def waits_until(self, now_ms: float) -> int | None:
-        """When the wait ends that it is in at that time, in ms; None if it is in none."""
+        """The end in ms of the wait in force at that time; None if there is none."""
         return self.retry_ms if self.retry_ms is not None and self.retry_ms > now_ms else None
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list held: its accounts, and how many entries could not be read."""
+    """The accounts of a list, and the number of unreadable entries."""
 
     accounts: list[Account]
     unread: int
@@ -138,7 +138,7 @@ def read_auth_files(body: bytes, pseudonym: Pseudonym, *, received_ms: int) -> R
 
 
 def read_facts(body: bytes, auth_index: str) -> Facts | None:
-    """What a call about the account needs, as it is; None if it is not in this ``/auth-files``, or is disabled.
+    """What a call about the account needs, unredacted; None if this ``/auth-files`` lacks it or has it disabled.
 
     Raises BadAnswerError for another shape.
     """
@@ -151,7 +151,7 @@ def read_facts(body: bytes, auth_index: str) -> Facts | None:
 
 
 def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseudonym) -> Read:
-    """The keys of one provider key list, for example ``/claude-api-key``. ``uses`` is from ``read_key_uses``.
+    """The keys in one list, for example ``/claude-api-key``. ``uses`` comes from ``read_key_uses``.
 
     Raises BadAnswerError for another shape.
     """
@@ -202,7 +202,7 @@ def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
 def _use(by_provider: Mapping[str, tuple[int, int]], provider: str) -> tuple[int | None, int | None]:
     if provider in by_provider:
         return by_provider[provider]
-    # Before CPA 7.2.26 the name of a compatible upstream was another one; a key of one provider leaves no doubt.
+    # Before CPA 7.2.26 a compatible upstream had another name here; a key with a single provider leaves no doubt.
     return next(iter(by_provider.values())) if len(by_provider) == 1 else (None, None)
 
 
@@ -233,7 +233,7 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
 
 
 def _billing(provider: str, auth_type: str) -> Billing:
-    # A Vertex account is a file, but a service account whose use is charged.
+    # A Vertex account is a file, but Google charges the service account for its use.
     return Billing.METERED if auth_type == "api_key" or provider == "vertex" else Billing.SUBSCRIPTION
 
 
@@ -246,7 +246,7 @@ def _from_key(key: _Key, *, provider: str, uses: KeyUses, pseudonym: Pseudonym) 
             billing=Billing.METERED,
             openai_compatible=provider.startswith("openai-compatible-"),
         ),
-        # One key at two providers (a relay's) is two credentials: its records are to be read and priced differently.
+        # A relay's key at two providers is two credentials: their records are read and priced differently.
         identity=("key", f"{hidden}/{provider}") if hidden else None,
         names=(("key", hidden),) if hidden else (),
         auth_index=key.auth_index or "",
@@ -264,12 +264,12 @@ def _milliseconds(moment: str | None) -> int | None:
         milliseconds = int(parsed.timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
-    # Year 1 is Go's "no time"; what is centuries away is none that anybody could be told in their zone.
+    # Year 1 is Go's "no time"; no page can show a time centuries away in every zone.
     return milliseconds if parsed.tzinfo is not None and 0 < milliseconds < _FAR_MS else None
 
 
 def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:
-    """One entry of a list; None if it has a shape of its own, which must not cost the others."""
+    """One entry of a list; None for an odd shape, which must not cost the others."""
     try:
         return msgspec.json.decode(raw, type=type_, strict=False)
     except UNDECODABLE:

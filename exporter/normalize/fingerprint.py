@@ -1,6 +1,6 @@
 """Identity v1 of a usage record: the time in milliseconds and a 64-bit hash of what the proxy sent.
 
-The list of fields is fixed for ever: extending it would give every known record a second identity. None of them is
+The list of fields is fixed forever: extending it would give every known record a second identity. None of them is
 redacted, so a lost hash key changes no identity. ``request_id`` is among them but identifies nothing by itself.
 """
 
@@ -41,11 +41,11 @@ def queue_fingerprint(proxy: str, wire: Wire) -> int:
 
 
 def fingerprint_of(fields: tuple[Any, ...]) -> int:
-    """The signed 64-bit hash of ``fields``, the first of which names what they are of."""
+    """The signed 64-bit hash of ``fields``; the first one names their kind."""
     return int.from_bytes(hashlib.blake2b(_encode(fields), digest_size=8).digest(), "big", signed=True)
 
 
 def fingerprint_of_equal(fingerprint: int, others: int) -> int:
-    """The fingerprint of a record before which so many ``others`` with this ``fingerprint`` stand."""
+    """The fingerprint of a record after this many ``others`` with this ``fingerprint``."""
     nth = fingerprint + others
     return nth - 2**64 if nth >= 2**63 else nth

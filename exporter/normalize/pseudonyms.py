@@ -1,7 +1,7 @@
 """Keyed hashes in place of keys, e-mail addresses and file names.
 
-Whatever names a person or opens a door is replaced by a keyed hash before it is stored, logged or shown. The key is
-made once per installation, so the hashes mean nothing elsewhere, and equal values stay equal here.
+A keyed hash replaces whatever names a person or opens a door before it is stored, logged or shown. Each installation
+makes its own key once, so the hashes mean nothing elsewhere, and equal values stay equal here.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 def load_hash_key(configured: str | None, path: Path) -> bytes:
-    """The key of all pseudonyms: ``EXPORTER_HASH_KEY`` if it is set, else the content of ``path``, made if missing.
+    """The key of all pseudonyms: ``EXPORTER_HASH_KEY`` if set, else the content of ``path``, created if missing.
 
-    Raises SettingsError if the file cannot be read or made, or holds no key.
+    Raises SettingsError if the file cannot be read or created, or holds no key.
     """
     if configured:
         return hashlib.sha256(configured.encode()).digest()
@@ -57,7 +57,7 @@ def _write_new_key(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(temporary, path)  # unlike rename, never replaces a key that another process made meanwhile
+        os.link(temporary, path)  # unlike rename, never replaces a key that another process has just made
     except FileExistsError:
         pass
     finally:
@@ -83,12 +83,12 @@ class Pseudonyms:
             text = text.lower()
         digest = self.of_bytes(text.encode("utf-8", "surrogatepass"))
         if len(self._cache) >= _CACHE_LIMIT:
-            self._cache.clear()  # bounded against a source that sends a new value in every record
+            self._cache.clear()  # a source may send a new value in every record
         self._cache[value] = digest
         return digest
 
     def nearest(self, value: str, among: Collection[str]) -> str:
-        """The one of these pseudonyms whose value, met lately, looks most like ``value``; empty if none does."""
+        """The pseudonym in ``among`` whose recently seen value looks most like ``value``; empty if none does."""
         met = {text: hidden for text, hidden in list(self._cache.items()) if hidden in among}
         return met.get(nearest(value, met), "")
 

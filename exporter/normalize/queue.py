@@ -1,4 +1,4 @@
-"""Wire record of the usage queue → usage record, or the reason why it cannot become one. Pure."""
+"""Turns a wire record of the usage queue into a usage record, or says why it cannot. Pure."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from exporter.records import BASE_TIERS, Billing, CredentialFacts, Rejected, Usa
 
 _EARLIEST_MS = int(datetime(2015, 1, 1, tzinfo=UTC).timestamp() * 1000)
 _FUTURE_MS = 2 * 86_400_000
-"""How far ahead of ours a proxy's clock may be: a whole day is seen with a wrong zone or a wrong date."""
+"""How far a proxy's clock may be ahead of ours. A wrong zone or date can make that a whole day."""
 IMPOSSIBLE_TIME = Rejected(reason="impossible_time", detail="the timestamp is before 2015 or more than two days ahead")
 _LONGEST_MS = 10**9
 _MAX_NAME = 200
@@ -25,8 +25,10 @@ def normalize(
     facts: Callable[[str, str], CredentialFacts],
     fingerprint: Callable[[str, Wire], int] = queue_fingerprint,
 ) -> UsageRecord | Rejected:
-    """One record of ``proxy``, received at ``received_ms``. ``facts`` looks up an ``auth_index`` and a
-    provider in the inventory; ``fingerprint`` makes the identity."""
+    """One record of ``proxy``, received at ``received_ms``.
+
+    ``facts`` looks up an ``auth_index`` and a provider in the inventory; ``fingerprint`` makes the identity.
+    """
     if wire.executor_type == "home-result":
         return Rejected(
             reason="home_result", detail="a synthetic result of a Home node: its request is recorded elsewhere"
@@ -36,7 +38,7 @@ def normalize(
         return ts_ms
     if not is_possible(ts_ms, now_ms=received_ms):
         return IMPOSSIBLE_TIME
-    # A number is no handle: it was given anew at every start of the proxy (CPA < 6.6.56).
+    # A number is no handle: CPA < 6.6.56 assigned new ones at every start.
     auth_index = wire.auth_index if isinstance(wire.auth_index, str) else ""
     extra = _is_image_tool_extra(wire)
     provider = wire.provider or "unknown"
@@ -86,17 +88,17 @@ def milliseconds(timestamp: str | None) -> int | Rejected:
 
 
 def is_possible(ts_ms: int, *, now_ms: int) -> bool:
-    """Whether a request can have begun at ``ts_ms``, as far as the clocks can be trusted."""
+    """Whether a request can have begun at ``ts_ms``, allowing for wrong clocks."""
     return _EARLIEST_MS <= ts_ms <= now_ms + _FUTURE_MS
 
 
 def duration(value: int | None) -> int:
-    """A duration as it is believed, in ms: 0 is "not measured", and so is what no request can take."""
+    """A believable duration in ms; 0, "not measured", in place of one that no request can take."""
     return value if value is not None and 0 < value < _LONGEST_MS else 0
 
 
 def _name(text: str) -> str:
-    """A model or provider name as it may be stored and shown: bounded, without control characters."""
+    """A model or provider name that may be stored and shown: bounded, without control characters."""
     if len(text) > _MAX_NAME:
         text = text[:_MAX_NAME]
     if text.isprintable():
@@ -111,9 +113,9 @@ def _billing(auth_type: str | None) -> Billing:
 
 
 def _is_image_tool_extra(wire: Wire) -> bool:
-    """The record that the Codex image tool writes beside the one of its request (CPA >= 6.9.39).
+    """Whether the Codex image tool wrote this record beside the one of its request (CPA >= 6.9.39).
 
-    Told by itself, without its neighbour, which may be in another batch: an image model that nobody asked for.
+    Its neighbour may be in another batch, so the record alone decides: it has an image model that nobody asked for.
     """
     model, alias = wire.model or "", wire.alias or ""
     return wire.provider == "codex" and model.startswith("gpt-image") and bool(alias) and "gpt-image" not in alias
@@ -126,12 +128,12 @@ def _code(wire: Wire) -> str:
     if not wire.failed:
         return ""
     if wire.fail is None:
-        return "other"  # CPA < 7.0.0 says that it failed, not why
+        return "other"  # CPA < 7.0.0 does not say why
     status, cause = wire.fail.status_code, wire.fail.cause
     if cause == "canceled":
-        return "499"  # before v7.2.124 a client that hung up reads 200 or 500
+        return "499"  # before v7.2.124 CPA states 200 or 500 for a client that hung up
     if status is None or status < 400 or (status == 500 and cause == "transport"):
-        # A stream that breaks reads 200 or 500 at random for one and the same fault.
+        # CPA states 200 or 500 at random for a broken stream.
         return "broken_stream"
     if status in _KNOWN_CODES or 500 <= status <= 599:
         return str(status)
@@ -139,10 +141,10 @@ def _code(wire: Wire) -> str:
 
 
 def _service_tier(wire: Wire, billing: Billing) -> tuple[str, bool]:
-    """The tier that is charged, empty for the base tier, and whether only the client named it.
+    """The tier that the provider charges, empty for the base tier, and whether only the client named it.
 
-    CPA copies what the client asked for into every record and leaves it out of translated requests, so the answer
-    decides. Codex by login is the exception: its answers say ``default`` or ``auto`` whatever was served.
+    CPA copies the requested tier into every record but leaves it out of translated requests, so the answer decides.
+    Codex by login is the exception: its answers say ``default`` or ``auto`` whatever tier served the request.
     """
     asked, answered = _tier(wire.service_tier), _tier(wire.response_service_tier)
     by_login = wire.provider == "codex" and billing is Billing.SUBSCRIPTION

@@ -1,7 +1,7 @@
-"""Redaction of wire records, before anything is stored. Pure.
+"""Redacts wire records before anything is stored. Pure.
 
 ``source`` and ``api_key`` hold raw keys or e-mail addresses on the wire (CPA >= 6.9.38) and leave here as pseudonyms.
-Of ``fail.body`` only its kind is kept, and of response headers only those that tell of a provider's quota.
+Only the kind of ``fail.body`` stays, and only those response headers that report a provider's quota.
 """
 
 import re
@@ -18,7 +18,7 @@ from exporter.quotas.values import first
 
 _REPORTING = frozenset(name for name, provider in PROVIDERS.items() if provider.in_records)
 _MOST_LOOKS = 3
-"""Records of one credential and model that are looked at for headers with a quota: most have them, or none has."""
+"""How many records of one credential and model are searched for quota headers. Most have them, or none has."""
 _MAX_IDENTITY = 512
 _TRANSPORT_FAULT = re.compile(
     r"EOF|stream error|stream disconnected|connection (reset|refused)|broken pipe|i/o timeout|^(Get|Post) \"|"
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def redact(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
-    """Redact records that were received together, in place."""
+    """Redact records that arrived together, in place."""
     for wire in wires:
         wire.of_snapshot = None
         if wire.source:
@@ -44,8 +44,10 @@ def redact(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
 
 
 def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
-    """Of the headers that tell of a quota keep the last ones of each credential and model: the others say the same,
-    earlier. Of failures, which may show another attempt's headers, it is told which response they are of."""
+    """Keep only the last quota headers of each credential and model: earlier ones say the same.
+
+    A failure may show another attempt's headers, so it also gets the identity of their response.
+    """
     looks: dict[tuple[object, ...], int] = {}
     for wire in reversed(wires):
         raw, wire.response_headers = wire.response_headers, NO_HEADERS
@@ -74,10 +76,10 @@ def _redact_headers(wires: Sequence[Wire], pseudonym: Pseudonym) -> None:
 
 
 def response_identity(headers: Mapping[str, Any]) -> str:
-    """A text that tells one upstream response from another; empty if nothing does. Never to be stored as it is.
+    """A text that tells one upstream response from another; empty if nothing does. Must never be stored as it is.
 
-    A proxy that retries may show an answer of the first account again in the record of the second: the same identity
-    under two accounts is the sign of it.
+    A retrying proxy may repeat the first account's answer in the second one's record: the same identity under two
+    accounts gives it away.
     """
     ids: dict[str, str] = {}
     for given, values in headers.items():
@@ -92,25 +94,25 @@ def response_identity(headers: Mapping[str, Any]) -> str:
     allowed = allowed_headers(headers)
     date = allowed.pop("date", "")
     if not date or not allowed:
-        return ""  # a second is shared by many responses; it takes the numbers beside it
+        return ""  # many responses share a second, so the numbers beside it have to be there
     return "\n".join([f"date: {date}", *(f"{name}: {allowed[name]}" for name in sorted(allowed))])
 
 
 def takes_windows(failed: bool, status_code: int) -> bool:
-    """Whether the headers of a record are those of its own attempt.
+    """Whether a record's headers belong to its own attempt.
 
-    An attempt that dies before an answer is recorded with the headers of the attempt before it, which may have been
-    another account's, and with a status that the proxy made up. These three come from upstreams only.
+    CPA records an attempt that dies before an answer with the headers of the previous attempt, perhaps another
+    account's, and with an invented status. Only upstreams send these three.
     """
     return not failed or status_code in (402, 403, 429)
 
 
 def failure_cause(body: str) -> str:
-    """What the error text says about who failed: ``canceled`` (the client left), ``transport`` (the connection to the
-    upstream broke; CPA's own words, so the status is CPA's invention), else ``upstream``, or empty for no text.
+    """Who failed, from the error text: ``canceled`` (the client left), ``transport`` (the connection to the upstream
+    broke; the words and the status are CPA's own), else ``upstream``; empty without a text.
 
-    [run] v7.1.0 and v7.2.140: one broken stream reads 200 or 500 at random with "unexpected EOF"; before v7.2.124 a
-    client that hung up reads 200 or 500 with "context canceled".
+    Observed in v7.1.0 and v7.2.140: a broken stream has 200 or 500 at random and "unexpected EOF"; before v7.2.124 a
+    client that hung up has 200 or 500 and "context canceled".
     """
     if not body:
         return ""

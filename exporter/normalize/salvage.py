@@ -1,7 +1,7 @@
-"""Bodies that do not decode as a whole: every element that arrived, redacted, so that one costs no other. Pure.
+"""Rescues bodies that do not decode as a whole: redacts each element on its own, so that none costs another. Pure.
 
-Of an element that does not fit ``Wire`` only what has an allowed name and a harmless type is kept; of what is no JSON
-object at all, only its length and hash.
+An element that does not fit ``Wire`` keeps only fields with an allowed name and a harmless type; one that is not a JSON
+object keeps only its length and hash.
 """
 
 import hashlib
@@ -25,25 +25,12 @@ from exporter.normalize.wire import (
     decode_record,
 )
 
-_TEXT_FIELDS = (
-    "timestamp",
-    "provider",
-    "executor_type",
-    "model",
-    "alias",
-    "endpoint",
-    "auth_type",
-    "request_id",
-    "service_tier",
-    "response_service_tier",
-)
-
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """Something in a body that cannot be redacted, so only its length and hash are kept."""
+    """Something in a body that cannot be redacted, so only its length and hash stay."""
 
     reason: str
     length: int
@@ -53,7 +40,7 @@ class Unreadable(msgspec.Struct, frozen=True, gc=False):
 def salvage(body: bytes, pseudonym: Pseudonym) -> Iterator[tuple[bytes, Wire | None] | Unreadable]:
     """Each element of a body as a redacted line and its record (None where it does not fit), or as unreadable.
 
-    What stands behind the last whole element of a body that broke off is one more that cannot be read.
+    Whatever follows the last whole element of a body that broke off is one more unreadable element.
     """
     elements, rest = _split(body)
     for raw in elements:
@@ -72,7 +59,7 @@ def _read_element(raw: bytes, pseudonym: Pseudonym) -> tuple[bytes, Wire | None]
 
 
 def _read_misfit(raw: bytes, pseudonym: Pseudonym) -> tuple[bytes, Wire | None] | Unreadable:
-    """An element that does not fit ``Wire``: keep, redacted, what has an allowed name and a harmless type."""
+    """Redact an element that does not fit ``Wire``: keep what has an allowed name and a harmless type."""
     try:
         value = json.loads(raw.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
@@ -87,7 +74,19 @@ def _read_misfit(raw: bytes, pseudonym: Pseudonym) -> tuple[bytes, Wire | None] 
 
 
 _PSEUDONYMIZED = ("source", "api_key")
-_TEXTS = {"auth_index", *_TEXT_FIELDS}
+_TEXTS = {
+    "auth_index",
+    "timestamp",
+    "provider",
+    "executor_type",
+    "model",
+    "alias",
+    "endpoint",
+    "auth_type",
+    "request_id",
+    "service_tier",
+    "response_service_tier",
+}
 _NUMBERS = {"latency_ms", "ttft_ms"}
 _FLAGS = {"failed", "generate"}
 _NESTED: dict[str, type[msgspec.Struct]] = {"tokens": WireTokens, "token_breakdown": WireBreakdown}
@@ -97,7 +96,7 @@ def _redact_misfit(value: dict[str, Any], pseudonym: Pseudonym) -> dict[str, Any
     kept: dict[str, Any] = {}
     for name in _TEXTS & value.keys():
         item = value[name]
-        # A list is no text either, so what was no text stays a misfit.
+        # A list is not text either, so the record stays a misfit.
         kept[name] = _clean(item)[:MAX_TEXT] if isinstance(item, str) else item if item is None else [_what(item)]
     for name in _NUMBERS & value.keys():
         kept[name] = _number(value[name])
@@ -105,7 +104,7 @@ def _redact_misfit(value: dict[str, Any], pseudonym: Pseudonym) -> dict[str, Any
         item = value[name]
         kept[name] = item if isinstance(item, bool) or item is None else [_what(item)]
     for name in _PSEUDONYMIZED:
-        # Not a string: nothing sensible to keep, and its text might hold what it should not.
+        # Anything else is worthless and might hold a secret.
         if isinstance(value.get(name), str):
             kept[name] = pseudonym(_clean(value[name]))
     for name, shape in _NESTED.items():
@@ -143,7 +142,7 @@ _NUMERIC = re.compile(r"-?[0-9]{1,25}(\.[0-9]{1,25})?")
 
 
 def _number(value: Any) -> int | float | str | None:
-    """A number, or a text that is one; of anything else only what it was, so that the record stays a misfit."""
+    """A number or numeric text; the type's name in place of anything else, so that the record stays a misfit."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63):
         return value
     if isinstance(value, str) and _NUMERIC.fullmatch(value):
@@ -165,10 +164,10 @@ def _unreadable(reason: str, raw: bytes) -> Unreadable:
 
 
 def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
-    """The whole elements of a JSON array, and what stands behind the last of them if the array is not closed there.
+    """The whole elements of a JSON array, and what follows the last one if the array is not closed there.
 
-    Decodes with the standard library, which takes what a strict reader refuses (lone surrogates, NaN), so that one odd
-    element never costs its neighbours.
+    The standard library accepts what a strict reader refuses (lone surrogates, NaN), so one odd element never costs its
+    neighbours.
     """
     try:
         return [bytes(raw) for raw in _decode_elements(body)], None
@@ -179,7 +178,7 @@ def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
     elements: list[bytes] = []
     position = _skip_space(text, 0)
     if text.strip() in ("", "null"):
-        return [], None  # a list without elements, as Go writes it at times
+        return [], None  # Go sometimes writes an empty list this way
     if not text.startswith("[", position):
         return [], body
     position = _skip_space(text, position + 1)
@@ -192,7 +191,7 @@ def _split(body: bytes) -> tuple[list[bytes], bytes | None]:
         position = _skip_space(text, end)
         if text.startswith(",", position):
             position = _skip_space(text, position + 1)
-    # Closed, or broken off between two elements: unread is only what follows the end.
+    # Closed, or broken off between two elements: only what follows the end is unread.
     return elements, text[position + 1 :].strip().encode("utf-8", "surrogateescape") or None
 
 

@@ -1,8 +1,8 @@
-"""The cumulative ``GET /usage`` of CPA up to 6.9 and of forks: reading a body, and its details as wire records. Pure.
+"""Reads the cumulative ``GET /usage`` of CPA up to 6.9 and of forks, and its details as wire records. Pure.
 
-A body holds, for each client key and model, totals and one detail for each attempt since the proxy started; it can be
-tens of megabytes. So details stay bytes until somebody needs them: they are append-only, and what has not changed need
-not be decoded again. The client keys are raw and leave here as pseudonyms; so do the accounts in ``source``.
+A body holds totals per client key and model, and one detail per attempt since the proxy started; it can be tens of
+megabytes. So details stay bytes until somebody needs them: they are append-only, and unchanged ones are not decoded
+again. Raw client keys leave here as pseudonyms, and so do the accounts in ``source``.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _MOST_COUNTED = 10**13
-"""Bound of a count, so that all that is reckoned with it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
+"""Bound of a count, so that everything computed from it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
 _AT_ONCE = 1_000
-"""So many details are decoded at once: one takes ten times the memory of its bytes."""
+"""How many details are decoded at once: each takes ten times the memory of its bytes."""
 
 
 class _Detail(msgspec.Struct, gc=False):
@@ -71,10 +71,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SnapshotSeries(msgspec.Struct, frozen=True):
-    """One client key and model of a snapshot: counts since the proxy started, and its details as they were sent.
+    """One client key and model of a snapshot: counts since the proxy started, and the details as sent.
 
-    ``key`` is the pseudonym of what the proxy lists it under, ``client`` that of the client's key, empty for a proxy
-    that asks for none. ``details`` is a JSON list, None where the server sends none.
+    ``key`` is the pseudonym of the proxy's own key for it, ``client`` that of the client's key, empty for a proxy that
+    asks for none. ``details`` is a JSON list, None where the server sends none.
     """
 
     key: str
@@ -86,7 +86,7 @@ class SnapshotSeries(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What is remembered of a series: its counts, and length and hash of its details without the closing bracket."""
+    """The memory of a series: its counts, and length and hash of its details without the closing bracket."""
 
     requests: int
     tokens: int
@@ -111,9 +111,9 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
 
 
 def client_of(key: str, pseudonym: Pseudonym) -> str:
-    """The pseudonym of the client that is listed as ``key``, empty for a proxy that asks for no key.
+    """The pseudonym of the client listed as ``key``; empty for a proxy that asks for no key.
 
-    That lists "METHOD /route", the provider's name or "unknown" instead.
+    Such a proxy lists "METHOD /route", the provider's name or "unknown" instead.
     """
     return "" if _OPEN_PROXY.fullmatch(key) or key in _NO_KEY else pseudonym(key)
 
@@ -123,7 +123,7 @@ def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> Snapsho
     details = None
     if model.details is not _NO_DETAILS:
         view = memoryview(model.details)  # a view: a copy would double the memory of the body
-        # A fork that strips details may leave an empty list or null behind.
+        # A fork that strips details may leave an empty list or null.
         if bytes(view[:1]) == b"[" and not (requests and _EMPTY_LIST.fullmatch(view)):
             details = view
     return SnapshotSeries(
@@ -160,10 +160,10 @@ _NO_KEY = frozenset(
 
 
 def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | None]:
-    """What to remember of a series, and the details that were added to those that ``known`` remembers, as a JSON list.
+    """The new mark of a series, and the details added since the mark ``known``, as a JSON list.
 
-    They stand behind those, or before them where a fork lists the newest first. None in place of the list if anything
-    else has changed. It never decides what is new: it only proves that the other details are as they were.
+    They follow the known ones, or precede them where a fork lists the newest first. None in place of the list if
+    anything else has changed. This never decides what is new: it only proves that the other details are unchanged.
     """
     details = series.details
     if details is None:
@@ -191,7 +191,7 @@ def _sha256(*parts: bytes | memoryview) -> bytes:
 
 
 def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
-    """Each detail as a redacted wire record, or, where it has another shape, as the line that can be kept of it."""
+    """Each detail as a redacted wire record; one of another shape as the line to keep of it."""
     for piece in _pieces(details):
         try:
             found = _decode_details(_joined(piece))
@@ -202,7 +202,7 @@ def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym:
 
 
 def read_moments(details: memoryview) -> Iterator[int]:
-    """The times of the details in ms since the epoch, which is much cheaper than to read them."""
+    """The times of the details in ms since the epoch. Much cheaper than reading the details."""
     for piece in _pieces(details):
         try:
             found = [detail.timestamp for detail in _decode_moments(_joined(piece))]
@@ -214,7 +214,7 @@ def read_moments(details: memoryview) -> Iterator[int]:
 def _pieces(details: bytes | memoryview) -> Iterator[list[msgspec.Raw]]:
     try:
         elements = _decode_elements(details)
-    except UNDECODABLE:  # a bare number that has grown by some digits: what was added to it is nothing by itself
+    except UNDECODABLE:  # a bare number that has grown by some digits: those mean nothing by themselves
         elements = [msgspec.Raw(details)]
     for begin in range(0, len(elements), _AT_ONCE):
         yield elements[begin : begin + _AT_ONCE]
@@ -237,7 +237,7 @@ def _decoded(raw: msgspec.Raw) -> _Detail | None:
 
 
 def _misfit(series: SnapshotSeries, raw: bytes) -> bytes:
-    """What is kept of a detail that cannot be read: where it was, and its hash, so that it is known again."""
+    """What stays of an unreadable detail: its place and its hash, which identify it next time."""
     return json.dumps(
         {"model": identity_model(series), "api_key": series.client, "detail": [hashlib.sha256(raw).hexdigest()]}
     ).encode()
@@ -249,7 +249,7 @@ def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire
         timestamp=detail.timestamp,
         latency_ms=detail.latency_ms,
         source=pseudonym(detail.source) if detail.source else None,
-        # A number (CPA before 6.6.56) is another credential's after each restart.
+        # A number (CPA < 6.6.56) means another credential after each restart.
         auth_index=index if isinstance(index, str) else None,
         tokens=detail.tokens,
         failed=detail.failed,
@@ -259,20 +259,20 @@ def _wire(detail: _Detail, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire
 
 
 def identity_model(series: SnapshotSeries) -> str:
-    """The model as it stands in the identity of a detail: equal details have the same."""
+    """The model in the identity of a detail."""
     return series.model[:MAX_TEXT]
 
 
 def rejected_line(wire: Wire) -> bytes:
-    """What is kept of a detail that was rejected: the same whatever is known of its credential by then."""
+    """The line to keep of a rejected detail: the same whatever is known about its credential by then."""
     return _encode(msgspec.structs.replace(wire, provider=None, executor_type=None, of_snapshot=True))
 
 
 def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
     """The signed 64-bit fingerprint of a detail of the proxy named ``proxy``: identity v1 for snapshots.
 
-    The list of fields is fixed for ever. They are those by which CPA itself knows a detail again when it imports one,
-    without the redacted ones; the time in UTC, because an import may write it in another zone.
+    The list of fields is fixed forever. CPA itself recognises an imported detail by them, except for the redacted ones.
+    The time is in UTC, because an import may write it in another zone.
     """
     tokens = wire.tokens
     fields = (
@@ -306,7 +306,7 @@ def normalize_detail(
 
 
 def _utc(timestamp: str | None) -> str | None:
-    """A moment to the nanosecond, the same for the same moment in every zone; any other text as it is."""
+    """A moment to the nanosecond, equal in every zone; any other text unchanged."""
     if timestamp is None:
         return None
     try:
@@ -319,7 +319,7 @@ def _utc(timestamp: str | None) -> str | None:
 
 
 def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire:
-    """The record with the provider that a snapshot leaves out: that of its credential, else the model's family.
+    """The record with the provider, which a snapshot leaves out: its credential's, else the model family's.
 
     Changes ``wire`` and returns it.
     """
@@ -328,14 +328,14 @@ def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire
     if known.provider:
         wire.provider = known.provider
         if known.provider == "kimi" and _reads_beside_input(wire):
-            wire.executor_type = "ClaudeExecutor"  # a Kimi account called as Claude is, through /v1/messages
+            wire.executor_type = "ClaudeExecutor"  # a Kimi account called through Claude's /v1/messages
     else:
         wire.provider, wire.executor_type = model_family(wire.model or "")
     return wire
 
 
 def _reads_beside_input(wire: Wire) -> bool:
-    """Whether more was read from a cache than was sent: then the one cannot be a part of the other."""
+    """Whether cache reads exceed the input, so that they cannot be a part of it."""
     tokens = wire.tokens
     return tokens is not None and (tokens.cached_tokens or 0) > (tokens.input_tokens or 0)
 
@@ -353,7 +353,7 @@ _FAMILIES = (
 
 
 def model_family(model: str) -> tuple[str, str]:
-    """Provider and executor that a model's name suggests: how its tokens are counted depends on them."""
+    """The provider and executor that a model's name suggests. They decide how to count its tokens."""
     name = model.lower()
     for pattern, provider, executor in _FAMILIES:
         if pattern.search(name):

@@ -1,4 +1,4 @@
-"""Token buckets of a wire record: CPA's own breakdown where it has one, the rules of the provider's family otherwise.
+"""Token buckets of a wire record: from CPA's own breakdown if it has one, else by the rules of the provider's family.
 
 Families differ in what ``input_tokens`` and ``output_tokens`` include. Claude counts cache reads and writes beside the
 input; OpenAI-style providers count them inside; Gemini-style providers count thoughts beside the output.
@@ -10,11 +10,11 @@ from exporter.normalize.wire import Wire, WireBreakdown, WireTokens
 from exporter.records import Tokens
 
 MAX_TOKENS = 10_000_000_000
-"""More tokens than this in one bucket of one request are no measurement; sums of such numbers would not fit 64 bits."""
+"""More tokens in one bucket of one request are no measurement; sums of such numbers would not fit 64 bits."""
 
 
 class Family(Enum):
-    """How a provider's raw counts are to be read. ``UNKNOWN`` is read like OpenAI's and has to be flagged."""
+    """How to read a provider's raw counts. ``UNKNOWN`` reads like OpenAI's and has to be flagged."""
 
     CLAUDE = "claude"
     OPENAI = "openai"
@@ -61,9 +61,9 @@ _BY_PROVIDER = {
 def family_of(*, executor_type: str, provider: str, openai_compatible: bool) -> Family:
     """The family of a record.
 
-    The executor (CPA >= 7.1.38) names the wire format, so it decides: a Kimi account called through ``/v1/messages``
-    is read by Claude's rules. Older records have only the provider, and an OpenAI-compatible upstream may bear any
-    name there before v7.2.21, ``claude`` included: hence ``openai_compatible``, known from the key lists.
+    The executor (CPA >= 7.1.38) names the wire format, so it decides: Claude's rules apply to a Kimi account called
+    through ``/v1/messages``. Older records have only the provider, and before v7.2.21 that may be any name for an
+    OpenAI-compatible upstream, even ``claude``: hence ``openai_compatible``, known from the key lists.
     """
     if (family := _BY_EXECUTOR.get(executor_type)) is not None:
         return family
@@ -90,7 +90,7 @@ _QUALITIES = ("complete", "unclassified", "inconsistent")
 
 
 def _from_breakdown(breakdown: WireBreakdown) -> Tokens:
-    """Whatever the quality: the buckets that are filled, and what CPA could not attribute as unclassified."""
+    """The filled buckets, whatever the quality; what CPA could not attribute is unclassified."""
     prompt, answer = breakdown.input, breakdown.output
     reasoning = _count(answer.reasoning_tokens) if answer else 0
     return Tokens(
@@ -104,8 +104,8 @@ def _from_breakdown(breakdown: WireBreakdown) -> Tokens:
 
 
 def _claude(raw: WireTokens) -> Tokens:
-    # Without the key (CPA <= 7.0.2) cached_tokens are reads, or writes when there were no reads: not to be told apart.
-    # With it, falling back to cached_tokens would count the writes twice.
+    # Without the key (CPA <= 7.0.2) cached_tokens are reads, or writes if there were no reads: nobody can tell which.
+    # With the key, falling back to cached_tokens would count the writes twice.
     read = raw.cached_tokens if raw.cache_read_tokens is None else raw.cache_read_tokens
     output = _count(raw.output_tokens)
     return Tokens(
@@ -141,15 +141,15 @@ def _gemini(raw: WireTokens) -> Tokens:
 
 
 def _cache_read(raw: WireTokens) -> int:
-    # OpenAI and Gemini families fill cache_read_tokens only from v7.2.67 on and say so from v7.2.74 on; before, its 0
-    # means "look at cached_tokens".
+    # CPA fills cache_read_tokens of the OpenAI and Gemini families from v7.2.67 on and says so from v7.2.74 on; before
+    # that, 0 means "look at cached_tokens".
     if raw.cache_read_tokens_present or _count(raw.cache_read_tokens) > 0:
         return _count(raw.cache_read_tokens)
     return _count(raw.cached_tokens)
 
 
 def _count(value: int | None) -> int:
-    """Not sent is 0 here, and so is a negative count, which upstreams have been seen to report."""
+    """A count, 0 if not sent or negative: upstreams do report negative counts."""
     return value if value is not None and value > 0 else 0
 
 

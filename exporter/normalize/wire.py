@@ -1,10 +1,10 @@
-"""The wire record of CPA's usage queue: the fields that are read, and stored lines as records again. Pure.
+"""The wire record of CPA's usage queue: the fields that the exporter reads, and stored lines as records again. Pure.
 
 Only the fields declared here survive. Whatever else a server sends (addresses, user agents, error texts, fields of a
-future version) is never decoded, so it cannot be kept by mistake.
+future version) is never decoded, so nothing can keep it by mistake.
 
-``redact`` happens exactly once. A stored line is already redacted, so reading it back is ``decode_line`` and nothing
-else: a pseudonym of a pseudonym would be another identity.
+``redact`` happens exactly once. A stored line is already redacted, so ``decode_line`` alone reads it back: a pseudonym
+of a pseudonym would be another identity.
 """
 
 from typing import Annotated
@@ -14,11 +14,11 @@ import msgspec
 from exporter.normalize.text import without_nul
 
 MAX_TEXT = 300
-"""Longest text kept of a field that a client or an upstream can fill. A record can be megabytes; a name cannot."""
+"""The longest text that a client or an upstream may put into a field. A record can be megabytes; a name cannot."""
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
-"""Checked while decoding, which costs nothing; what is longer is a misfit, and cut where those are read."""
+"""Checked while decoding, which costs nothing. A record with a longer one is a misfit; ``salvage`` cuts it."""
 NO_HEADERS = msgspec.Raw(b"")
-"""``response_headers`` that are not there. A header map is a third of a record, so it is only decoded where needed."""
+"""Absent ``response_headers``. A header map is a third of a record, so it is decoded only where needed."""
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding bytes of any kind may raise."""
 
@@ -65,7 +65,7 @@ class WireBreakdown(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class WireFail(msgspec.Struct, gc=False, omit_defaults=True):
-    """``fail``, CPA >= 7.0.0. ``body`` is only read to find out ``cause`` and is empty from then on."""
+    """``fail``, CPA >= 7.0.0. ``body`` serves only to find ``cause`` and is empty from then on."""
 
     status_code: int | None = None
     body: str | None = None
@@ -99,11 +99,11 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     service_tier: Text | None = None
     response_service_tier: Text | None = None
     response_headers: msgspec.Raw = NO_HEADERS
-    """On the wire a map of lists; from redaction on a map of texts, or ``NO_HEADERS``."""
+    """A map of lists on the wire; after redaction a map of texts, or ``NO_HEADERS``."""
     response: str | None = None
-    """Pseudonym of the upstream's response, where another record may show the same one by mistake. Not on the wire."""
+    """The upstream response's pseudonym, if another record may repeat that response by mistake. Not on the wire."""
     of_snapshot: bool | None = None
-    """True for a detail of a snapshot, which has another identity than a record of the queue. Not on the wire."""
+    """True for a detail of a snapshot, whose identity differs from a queue record's. Not on the wire."""
 
 
 class LineError(ValueError):
@@ -116,7 +116,7 @@ decode_record = msgspec.json.Decoder(Wire, strict=False).decode
 def decode_line(line: bytes) -> Wire:
     """A stored, redacted line as a record. Raises LineError if it does not fit."""
     try:
-        return decode_record(without_nul(line))  # an older version has stored it as it was
+        return decode_record(without_nul(line))  # older versions stored NULs
     except msgspec.ValidationError as exc:
         raise LineError(str(exc)) from None
     except UNDECODABLE as exc:

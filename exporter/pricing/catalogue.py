@@ -1,8 +1,7 @@
-"""The catalogue that comes with the program: the package ``genai-prices``, and what it lacks from ``overlay.yaml``.
+"""The catalogue that ships with the program: the package ``genai-prices``, and its gaps filled from ``overlay.yaml``.
 
-A row of the package outranks one of the overlay, which was written because there was none, unless that one corrects it.
-Rows of the overlay that have service tiers only are added to the package's row; also there the package's own tiers
-outrank them.
+A row of the package outranks the overlay's, which fills a gap, unless that one is a correction. Overlay rows with
+service tiers alone extend the package's row; there, too, the package's own tiers win.
 """
 
 from collections.abc import Sequence
@@ -18,23 +17,17 @@ _OVERLAY = "overlay.yaml"
 
 
 def load_catalogue() -> PriceList:
-    """The whole catalogue."""
     return PriceList(with_overlay(load_genai_rows(), read_overlay()), ways=catalogue_ways)
 
 
-def load_genai_catalogue() -> PriceList:
-    """What is in the package alone."""
-    return PriceList(load_genai_rows(), ways=catalogue_ways)
-
-
 def read_overlay() -> PriceFile:
-    """The overlay. Raises ProblemsError if it has a mistake, which a test would have found."""
+    """The overlay. Raises ProblemsError for a mistake in it; a test rules that out."""
     with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
         return read_price_file(Path(path), setting=_OVERLAY, overlay=True)
 
 
 def with_overlay(rows: Rows, overlay: PriceFile) -> Rows:
-    """``rows`` with those of the overlay where they lack something or are wrong."""
+    """``rows``, completed and corrected by the overlay."""
     merged: dict[str, dict[str, Row]] = {section: dict(found) for section, found in rows.items()}
     for kind in (_is_correction, _is_new, _is_tiers):
         for section, names in by_name(tuple(filter(kind, overlay.rows)), list_name="overlay").items():
@@ -63,7 +56,7 @@ def _is_tiers(row: FileRow) -> bool:
 
 
 class _SameAs:
-    """Another name of a row: it has its prices and its service tiers while the overlay says so."""
+    """Another name of a row: it has that row's prices and service tiers while the overlay says so."""
 
     def __init__(self, name: DatedRow, rows: Rows) -> None:
         [named] = name.rows
@@ -81,7 +74,7 @@ class _SameAs:
 
 
 class _Overlaid:
-    """A row, and what the overlay says of the same name: another tariff for some time, or more service tiers."""
+    """A row, and what the overlay says about the same name: another tariff for some time, or more service tiers."""
 
     def __init__(self, row: Row, extra: DatedRow) -> None:
         self._row = row

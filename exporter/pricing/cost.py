@@ -1,8 +1,8 @@
 """A model's price, and what a request costs at it.
 
-Prices are whole pico-USD per token, which is the same number as millionths of a dollar per million tokens, so every
-price that a vendor publishes is an exact integer and no binary float ever touches money. A cost is summed in pico-USD
-and rounded once, to nano-USD, half to even.
+Prices are whole pico-USD per token, which is the same number as millionths of a dollar per million tokens. So every
+published price is an exact integer, and no binary float ever touches money. A cost is summed in pico-USD and rounded
+once, to nano-USD, half to even.
 """
 
 import json
@@ -19,17 +19,17 @@ from exporter.records import Tokens
 _PICO_PER_NANO = 1000
 _PICO_PER_USD = 1_000_000
 
-# OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers that charge differently for the two
-# have a row for each.
+# OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers with a different price for each have
+# a row for each.
 _OTHER_NAME = {"fast": "priority"}
 
 
 class MatchedBy(StrEnum):
-    """How the asked model name led to the price.
+    """How the requested model name led to the price.
 
-    ``OVERRIDE``: the user's price file has it. ``EXACT``: the name itself, whatever its case, a vendor or ``models/``
-    in front of it aside. ``DATE``: after a release date was dropped. ``SUFFIX``: after a reasoning or context marker
-    was dropped, with or without a date. ``DEFAULT``: it did not; the default price is used.
+    ``OVERRIDE``: the user's price file has it. ``EXACT``: by the name itself, in any case, with or without a vendor or
+    ``models/`` in front. ``DATE``: without its release date. ``SUFFIX``: without a reasoning or context marker, with or
+    without a date. ``DEFAULT``: it did not, so the default price applies.
     """
 
     OVERRIDE = "override"
@@ -41,7 +41,7 @@ class MatchedBy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Prices of one prompt size in pico-USD per token. ``None``: nobody published one, which is not the same as free.
+    """Prices of one prompt size in pico-USD per token. ``None``: no price is published, which does not mean free.
 
     Raises ValueError for a negative price.
     """
@@ -51,14 +51,14 @@ class Rates:
     cache_read: int | None
     cache_write: int | None
     reasoning: int | None = None
-    """Of reasoning tokens where the rest of the output costs something else, as images do."""
+    """The price of reasoning tokens where the rest of the output costs something else, as images do."""
 
     def __post_init__(self) -> None:
         if any(rate is not None and rate < 0 for rate in self.by_bucket().values()):
             raise ValueError("A price below zero was given; prices are 0 or more.")
 
     def by_bucket(self) -> dict[str, int | None]:
-        """The prices by the names that the label ``bucket`` has."""
+        """The prices by the values of the label ``bucket``."""
         rates = {
             "input": self.input,
             "cache_read": self.cache_read,
@@ -68,7 +68,7 @@ class Rates:
         return rates if self.reasoning is None else {**rates, "reasoning": self.reasoning}
 
     def with_one_hour_writes(self) -> Self:
-        """The same prices for a cache that lives an hour: a write costs 2 x input in place of Anthropic's 1.25 x."""
+        """The same prices for a cache that lives an hour: a write costs 2 x input instead of Anthropic's 1.25 x."""
         if self.cache_write is None or self.cache_write * 4 != self.input * 5:
             return self
         return replace(self, cache_write=self.input * 2)
@@ -76,7 +76,7 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Tier(Rates):
-    """What every token of a request costs when its whole prompt is larger than ``above_tokens`` tokens."""
+    """What every token of a request costs if its whole prompt is larger than ``above_tokens`` tokens."""
 
     above_tokens: int
 
@@ -85,7 +85,7 @@ class Tier(Rates):
 class Tariff(Rates):
     """What one model costs at one service tier: the prices of small prompts, and of prompts above certain sizes.
 
-    Raises ValueError when ``tiers`` do not rise.
+    Raises ValueError if ``tiers`` do not rise.
     """
 
     tiers: tuple[Tier, ...] = ()
@@ -97,7 +97,7 @@ class Tariff(Rates):
             raise ValueError("The long-context tiers of a price must be listed from small to large.")
 
     def rates(self, tokens: Tokens) -> Rates:
-        """The prices that a request with these tokens pays for all of them: the size of its whole prompt decides."""
+        """The prices for all tokens of a request: the size of its whole prompt decides."""
         rates: Rates = self
         if self.tiers:
             prompt = tokens.prompt
@@ -119,9 +119,9 @@ NO_SERVICE_TIERS: Mapping[str, Tariff] = MappingProxyType({})
 class Price:
     """What one model costs during one period.
 
-    ``tariff`` is charged to requests without a service tier, ``service_tiers`` has the tariffs of those that are
-    priced, by their names in lower case. ``origin`` names the price list and its row. With
-    ``one_hour_writes`` a cache write costs what it costs in a cache that lives an hour.
+    ``tariff`` applies to requests without a service tier; ``service_tiers`` has the tariffs of priced tiers, by name in
+    lower case. ``origin`` names the price list and its row. ``one_hour_writes``: cache writes have the price of a cache
+    that lives an hour.
     """
 
     origin: str
@@ -131,7 +131,7 @@ class Price:
     one_hour_writes: bool = False
 
     def at(self, service_tier: str) -> Tariff | None:
-        """The tariff of a service tier, of the base tier if the name is empty; ``None`` when nobody published one.
+        """The tariff of a service tier, of the base tier if the name is empty; ``None`` if no tariff is published.
 
         The default price is a guess at any tier.
         """
@@ -140,16 +140,16 @@ class Price:
         return self.service_tiers.get(service_tier) or self.service_tiers.get(_OTHER_NAME.get(service_tier, ""))
 
     def text(self, service_tier: str) -> str:
-        """What was charged at a service tier, as text to store: the same text means the same prices.
+        """The prices at a service tier, as text to store: the same text means the same prices.
 
-        At a tier without a tariff nothing was, so it is the base tier's text.
+        A tier without a tariff charges nothing and has the base tier's text.
         """
         texts = self._texts
         return texts.get(service_tier) or texts[""]
 
     @cached_property
     def with_one_hour_writes(self) -> "Price":
-        """The same price where cache writes live for an hour; made once."""
+        """The same price for cache writes that live for an hour; made once."""
         return replace(
             self,
             tariff=self.tariff.with_one_hour_writes(),
@@ -176,22 +176,22 @@ class Price:
 
 
 def pico_per_token(usd_per_million: Decimal | str) -> int:
-    """Turn a published price into pico-USD per token, exactly.
+    """A published price as exact pico-USD per token.
 
-    A price finer than that (resellers publish 0.08333333333333334) is rounded half to even.
+    A finer price (resellers publish 0.08333333333333334) is rounded half to even.
     """
-    return int((Decimal(usd_per_million) * 1_000_000).to_integral_value(ROUND_HALF_EVEN))
+    return int((Decimal(usd_per_million) * _PICO_PER_USD).to_integral_value(ROUND_HALF_EVEN))
 
 
 def usd_per_million(pico: int) -> Decimal:
-    """The published form of a price: USD per million tokens."""
+    """A price in its published form: USD per million tokens."""
     return Decimal(pico) / _PICO_PER_USD
 
 
 def cost(rates: Rates, tokens: Tokens) -> int:
     """What a request with these tokens costs at these prices, in nano-USD.
 
-    Tokens of a bucket without a price, and unclassified tokens, add nothing: ``Cost.unpriced`` tells about them.
+    Tokens of a bucket without a price, and unclassified tokens, add nothing: ``Cost.unpriced`` reports them.
     """
     pico = tokens.uncached * rates.input
     if rates.output is not None:

@@ -1,8 +1,8 @@
-"""Prices of models that came out after this version, from llm-prices.com, once a day.
+"""Prices of models newer than this version, from llm-prices.com, once a day.
 
-They fill gaps and nothing else: a model that the user's file or the catalogue knows is never priced from here, so
-nothing that was reviewed can change behind anybody's back. A failure is harmless: what was fetched before stays in
-use, also over a restart. A price that changes holds from the moment at which the change was seen.
+They only fill gaps: the feed never prices a model that the user's file or the catalogue knows, so no reviewed price can
+change behind anybody's back. A failure is harmless: earlier prices stay in use, even across a restart. A changed price
+holds from the moment when the feed first showed it.
 """
 
 import threading
@@ -27,14 +27,14 @@ _RETRY_SECONDS = 3_600.0
 _WAIT_SECONDS = 5.0
 _WHOLE_SECONDS = 30.0
 _LARGEST_BODY = 2 * 1024 * 1024
-"""The list has some 20 KB."""
+"""The real list has some 20 KB."""
 _MOST_REDIRECTS = 3
 
 _log = structlog.get_logger("exporter.pricing")
 
 
 class FeedStore(Protocol):
-    """Where prices are kept between two starts."""
+    """Keeps prices across restarts."""
 
     def load(self) -> StoredFeed: ...
 
@@ -43,10 +43,10 @@ class FeedStore(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FeedStatus:
-    """How the last attempt went. ``state``: ``waiting`` before the first one, ``ok`` or ``failed``.
+    """The result of the last attempt. ``state``: ``waiting`` before the first one, ``ok`` or ``failed``.
 
     ``sentence`` is for the operator, ``since_ms`` is when the state began, ``fetched_ms`` when the list was last read
-    (``None`` if never), ``models`` the number of models that have a price in it.
+    (``None`` if never), ``models`` the number of models with a price in it.
     """
 
     state: str
@@ -57,10 +57,10 @@ class FeedStatus:
 
 
 class PriceFeed:
-    """The feed's prices: a ``Catalogue``. Safe to use from several threads; one of them calls ``refresh``."""
+    """The feed's prices: a ``Catalogue``. Thread-safe; one thread calls ``refresh``."""
 
     def __init__(self, *, url: str, store: FeedStore, known: Callable[[str, str], bool], clock: Clock) -> None:
-        """Take up what was kept. ``known`` says whether a model needs no price from here. Raises LedgerError."""
+        """Load the stored prices. ``known`` says whether a model needs no price from here. Raises LedgerError."""
         self._url = url
         self._store = store
         self._known = known
@@ -77,7 +77,7 @@ class PriceFeed:
 
     @property
     def interval_seconds(self) -> float:
-        """Time until the next attempt: a day, after a failure an hour."""
+        """Time until the next attempt: a day, or an hour after a failure."""
         return _RETRY_SECONDS if self.status.state == "failed" else _DAY_SECONDS
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
@@ -86,7 +86,7 @@ class PriceFeed:
         return None if price is None or self._known(provider, model) else price
 
     def refresh(self) -> None:
-        """Fetch the list and take over what is new. Never raises PriceFeedError or LedgerError: see ``status``."""
+        """Fetch the list and adopt new prices. Never raises PriceFeedError or LedgerError: see ``status``."""
         try:
             feed = read_feed(self._fetch())
             new = self._changes(feed)
@@ -164,7 +164,7 @@ class PriceFeed:
                             )
                         return self._body(response, deadline)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            # The text of these errors may hold the URL, and the URL a password.
+            # These errors' texts may hold the URL, and the URL a password.
             raise PriceFeedError(
                 "The price feed {host} gave no whole answer ({kind}).", host=_host(url), kind=type(exc).__name__
             ) from exc
@@ -201,7 +201,7 @@ def _host(url: str) -> str:
 
 
 class _FeedRow:
-    """One model of the feed: its prices, and since when each was seen. See ``Row``."""
+    """One model of the feed: its prices, and when each was first seen. See ``Row``."""
 
     times: tuple[int, ...] = ()
     schedule = None

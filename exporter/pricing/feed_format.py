@@ -1,10 +1,10 @@
-"""Reads the price list of llm-prices.com: which of its rows are prices of models that can be asked for by name.
+"""Reads the price list of llm-prices.com: which of its rows are prices of models that clients can request by name.
 
-Its ids are made for a page, not for programs. Some are not the API's name (a table here has those), some are the prices
-of long prompts of another row ("Grok 4.5 >200k"), some stand for two models or for half of one. A row that could be
-misread is left out: a model without a price is charged at the default price and can be seen, a wrong price cannot.
+Its ids are made for a page, not for programs. Some are not the API's name (a table here maps those), some are another
+row's prices for long prompts ("Grok 4.5 >200k"), some stand for two models or for half of one. An ambiguous row is left
+out: a model at the default price is visible, a wrong price is not.
 
-The list as a whole is refused if any row of it is damaged: nobody looks at it before it is used.
+One damaged row discredits the whole list: nobody reviews it before use.
 """
 
 import json
@@ -21,7 +21,7 @@ from exporter.pricing.cost import Tariff, Tier, pico_per_token
 from exporter.pricing.model_names import LONGEST_NAME, clean
 
 _HIGHEST_PRICE = Decimal(100_000)
-"""USD per million tokens. Above it, somebody mixed up units."""
+"""USD per million tokens. A higher price comes from mixed-up units."""
 
 _SECTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -50,12 +50,12 @@ _API_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gemini-3-1-pro-preview": ("gemini-3.1-pro-preview",),
         "gpt-4.5": ("gpt-4.5-preview",),
         "o1-preview": ("o1-preview", "o1"),  # "o1 and o1-preview"
-        # Two prices of one model, for its text and its images: CPA does not tell which tokens are which.
+        # Two prices of one model, for its text and its images: CPA does not tell the tokens apart.
         "gpt-image-2-image": (),
         "gpt-image-2-text": (),
     }
 )
-"""Ids that are not the API's name → the names; none where the row is no model's price."""
+"""Ids that are not the API's name → the API's names, none where the row is not a model's price."""
 
 _LONG_PROMPT = re.compile(r"-(?P<thousands>128|200|256|272)k\Z")
 _MOVING = "-latest"
@@ -76,7 +76,7 @@ class FeedPrice(msgspec.Struct, frozen=True):
 
 
 class StoredFeed(msgspec.Struct, frozen=True):
-    """Everything that was kept; ``fetched_ms`` is when the feed was last read, ``None`` if it never was."""
+    """All stored prices; ``fetched_ms`` is when the feed was last read, ``None`` if never."""
 
     fetched_ms: int | None = None
     prices: tuple[FeedPrice, ...] = ()
@@ -124,19 +124,19 @@ def tariff_text(tariff: Tariff) -> str:
 
 
 def read_tariff(text: str) -> Tariff:
-    """The tariff that ``tariff_text`` made a text of."""
+    """The tariff in a text of ``tariff_text``."""
     fields: dict[str, Any] = json.loads(text)
     tiers = tuple(Tier(**tier) for tier in fields.pop("tiers"))
     return Tariff(**fields, tiers=tiers)
 
 
 def _is_price(row: _Row) -> bool:
-    """0 stands for what is not known, or not sold by the token, unless all three say that it is free."""
+    """Whether the row states a price: 0 means unknown, or not sold by the token, unless all three prices are 0."""
     return pico_per_token(row.input) > 0 or row.input == row.output == row.input_cached == 0
 
 
 def _refuse_damaged(row: _Row) -> None:
-    # A damaged id is as bad as a damaged price: it says that the list is not what it was.
+    # A damaged id is as bad as a damaged price: the list is not what it was.
     if not clean(row.id) or len(row.vendor) > LONGEST_NAME:
         raise PriceFeedError("The price list that came has a row without a usable id.")
     for price in (row.input, row.output, row.input_cached):
@@ -145,7 +145,7 @@ def _refuse_damaged(row: _Row) -> None:
 
 
 def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:
-    """The rows by vendor and id, without the ids that occur twice with different prices."""
+    """The rows by vendor and id, without ids that occur twice with different prices."""
     by_id: dict[_Key, _Row] = {}
     ambiguous = set()
     for row in rows:
@@ -157,7 +157,7 @@ def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:
 
 
 def _long_prompts(by_id: Mapping[_Key, _Row]) -> dict[_Key, list[tuple[int, _Row]]]:
-    """The rows that are about another row's long prompts, by that row, with the size above which they hold.
+    """The rows for another row's long prompts, by that row, with the size above which they hold.
 
     A row's name has to say so, too: glm-4-32b-0414-128k is a model.
     """
@@ -178,7 +178,7 @@ def _tariff(row: _Row, long_prompts: list[tuple[int, _Row]]) -> Tariff:
 
 
 def _rates(row: _Row) -> dict[str, Any]:
-    """The list has no prices of cache writes, and ``null`` for cached input means unknown, not free."""
+    """A row's prices. The list has none for cache writes, and ``null`` for cached input means unknown, not free."""
     return {
         "input": pico_per_token(row.input),
         "output": pico_per_token(row.output),

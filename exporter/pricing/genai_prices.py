@@ -1,19 +1,19 @@
 """The price list in the package ``genai-prices``.
 
-Only the data of that package is used, never its updater: prices change with a release of the exporter's dependencies
-and not behind anybody's back. Its own lookup is not used either. It accepts prefixes and substrings, so a model that
-came out after the data would get the price of an older namesake. Here a row has the names that it spells out: its id,
-and the texts of its ``equals`` and ``starts_with`` clauses, and for Bedrock those of the others, too.
+This module uses that package's data, never its updater: prices change with a release of the exporter's dependencies,
+not behind anybody's back. Nor does it use the package's lookup, which accepts prefixes and substrings and would give a
+newer model the price of an older namesake. Here a row has the names that it spells out: its id, the texts of its
+``equals`` and ``starts_with`` clauses, and for Bedrock those of the other clauses, too.
 
-A row gives no price when it states none per input token (audio by the hour, documents by the page, an empty row), with
-one exception: a ``:free`` row is empty because the model is free.
+A row without a price per input token (audio by the hour, documents by the page, an empty row) gives no price, with one
+exception: a ``:free`` row is empty because the model is free.
 
-CPA does not tell image, audio and text tokens apart. Input is priced as text. Output of a model that has a price for
-image output is priced as images, which is what such a model is asked for, and its reasoning as text. Cache writes take
-the 5-minute price, since CPA does not tell the 1-hour ones apart.
+CPA does not tell image, audio and text tokens apart. Input has the price of text. A model with a price for image output
+is there to make images, so its output has that price and its reasoning that of text. Cache writes have the 5-minute
+price, because CPA does not tell the 1-hour ones apart.
 
-A row's variants are its service tiers. A variant states what differs: a bucket that it leaves out costs what it costs
-without it, and a long-context tier holds for it only if it says so itself.
+A row's variants are its service tiers. A variant states only differences: a bucket that it leaves out keeps its price,
+and a long-context tier holds only for a variant that states it.
 """
 
 import pickle
@@ -38,20 +38,20 @@ _MS = timedelta(milliseconds=1)
 _FREE = ":free"
 
 # The package names a service tier by what is special about the request: {"service_tier": "flex"}, {"processing":
-# "batch"}, {"speed": "fast"}. Its other variants, a search type or a route, are nothing that CPA reports as a tier.
+# "batch"}, {"speed": "fast"}. CPA does not report its other variants, a search type or a route, as tiers.
 _SERVICE_TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 _BASE_TIER = "default"
 
 _NOT_NEEDED: dict[str, Any] = {"match": None, "name": None, "description": None, "price_comments": None}
-"""Of a model whose names have been read."""
+"""What a model no longer needs once its names are read."""
 
 
 @cache
 def load_genai_rows() -> Rows:
-    """The rows of the installed ``genai-prices`` that may be asked for, by provider and name.
+    """The rows of the installed ``genai-prices`` in the searched sections, by provider and name.
 
-    Importing the data takes 10 MB and 0.1 s, so it is done once, here and not when this module is imported. Rows keep
-    half a megabyte of it; what is imported next takes the room of the rest.
+    Importing the data takes 10 MB and 0.1 s, so it happens once, and not when this module is imported. The rows keep
+    half a megabyte of it; later imports reuse the rest.
     """
     import genai_prices  # noqa: PLC0415 (see above)
     import genai_prices.data  # noqa: PLC0415
@@ -62,12 +62,12 @@ def load_genai_rows() -> Rows:
 
 
 def genai_rows(providers: "Sequence[Provider]", *, version: str) -> Rows:
-    """Rows by provider and name. ``version`` is the package's; it becomes part of each row's origin."""
+    """Rows by provider and name. The package's ``version`` becomes part of each row's origin."""
     return {provider.id: _rows_by_name(provider, version) for provider in providers}
 
 
 def _rows_by_name(provider: "Provider", version: str) -> dict[str, Row]:
-    """Each name that a row of this provider spells out. An id outranks an alias, an alias the start of a name."""
+    """The rows by every name that they spell out. An id outranks an alias, an alias the start of a name."""
     rows: dict[str, Row] = {}
     priced = [
         (model, _GenaiRow(model, origin=f"genai-prices {version} {provider.id}/{model.id}"))
@@ -94,14 +94,14 @@ def _starts(model: "ModelInfo") -> Iterator[str]:
 
 
 def _bedrock_names(model: "ModelInfo") -> Iterator[str]:
-    """Ids of Claude's models on Bedrock, which the package spells out without their versions."""
+    """Ids of Claude's models on Bedrock. The package spells them out without their versions."""
     if "anthropic.claude-" in model.id:
         yield from _clause_texts(model.match, "contains")
         yield from _clause_texts(model.match, "ends_with")
 
 
 def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
-    """The texts of the clauses of one kind, each of which is enough for a match; those under ``and`` are not."""
+    """The texts of one kind of clause, if one alone is enough for a match: not those under ``and``."""
     if (text := getattr(clause, kind, None)) is not None:
         yield text
     for alternative in getattr(clause, "or_", ()):
@@ -109,7 +109,7 @@ def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
 
 
 class _GenaiRow:
-    """One model of the package, packed: few of them are ever asked for."""
+    """One model of the package, packed: clients request few of them."""
 
     schedule = None
 
@@ -149,23 +149,23 @@ class _GenaiRow:
 
 
 def _service_tiers(model: "ModelInfo", moment: datetime) -> Iterator[tuple[str, dict[str, str]]]:
-    """The service tiers that have a price at a moment, and how the package names each."""
+    """The service tiers with a price at a moment, and the package's name for each."""
     for variant in model.price_variants or ():
         [(key, value), *more] = variant.when.items()
         active = variant.constraint is None or variant.constraint.active(moment)
         if active and not more and key in _SERVICE_TIER_KEYS and value != _BASE_TIER:
             yield value.lower(), variant.when
-            if key == "speed":  # Anthropic's, and what it is asked for by CPA's clients is the tier priority
+            if key == "speed":  # Anthropic's; CPA's clients request it as the tier priority
                 yield "priority", variant.when
 
 
 def _changes(model: "ModelInfo") -> tuple[list[int], list[int]]:
-    """When a row's price may change: moments in ms since the epoch, and times of day in ms since midnight UTC."""
+    """When a row's price may change: moments in ms since the epoch and times of day in ms since midnight UTC."""
     dates: set[int] = set()
     times: set[int] = set()
     dated = [*(model.prices if isinstance(model.prices, list) else ()), *(model.price_variants or ())]
     for price in dated:
-        # Either a date from which the price holds, or a daily interval; the classes are the package's.
+        # A date from which the price holds, or a daily interval; the package has a class for each.
         constraint: Any = price.constraint
         if hasattr(constraint, "start_date"):
             midnight = datetime.combine(constraint.start_date, time(), tzinfo=UTC)
@@ -183,7 +183,7 @@ def _ms_of_day(moment: time) -> int:
 
 
 def _has_price(model: "ModelInfo") -> bool:
-    """Whether the row has a price per token at any time; a row without one leaves the name to the next row."""
+    """Whether the row ever has a price per token; a row without one leaves the name to the next row."""
     listed = [dated.prices for dated in model.prices] if isinstance(model.prices, list) else [model.prices]
     return _is_free(model) or any(prices.input_mtok is not None for prices in listed)
 
@@ -221,6 +221,6 @@ def _rates(buckets: "dict[str, Decimal | TieredPrices | None]", *, above: int | 
             usd = reached[-1] if reached else usd.base
         rates[name] = pico_per_token(usd) if usd is not None else None
     if rates["cache_write"] is None:
-        # A provider without a price for cache writes (OpenAI, xAI, Moonshot …) charges them as any other input.
+        # A provider without a price for cache writes (OpenAI, xAI, Moonshot …) charges them like any other input.
         rates["cache_write"] = rates["input"]
     return rates

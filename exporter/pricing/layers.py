@@ -1,4 +1,4 @@
-"""All price lists in their order: the user's file, the catalogue, the feed, the default price."""
+"""All price lists in order: the user's file, the catalogue, the feed, the default price."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from exporter.pricing.user_prices import UserPrices
 
 @dataclass(frozen=True, kw_only=True)
 class PriceLayers:
-    """The pricer, and those of its lists that change while the program runs; ``None`` where there is none."""
+    """The pricer, and its lists that change while the program runs; ``None`` where there is none."""
 
     pricer: Pricer
     user: UserPrices | None
@@ -21,7 +21,7 @@ class PriceLayers:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the lists, a sentence each. The last good ones are in use."""
+        """What is wrong with the lists, a sentence each. The last good lists stay in use."""
         wrong = []
         if self.user is not None and self.user.problem:
             wrong.append(self.user.problem)
@@ -31,7 +31,7 @@ class PriceLayers:
 
 
 def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, clock: Clock) -> PriceLayers:
-    """Load the lists. Without ``feed_url`` the feed is neither asked nor used.
+    """Load the lists. Without ``feed_url`` there is no feed.
 
     Raises SettingsError for a wrong price file, and LedgerError if ``store`` cannot be read.
     """

@@ -1,10 +1,10 @@
-"""Price lists: what one is, and how the row of a model is found in it and remembered.
+"""Finds a model's row in a price list, and remembers it.
 
-A list has sections, a section has rows by name, and the asked name has to *equal* one of them. What may be dropped from
-the asked name first is in ``model_names.py``, which sections are searched is in ``vendors.py``.
+A list has sections, a section has rows by name, and the requested name has to *equal* one of them. ``model_names.py``
+says what a name may drop first, ``vendors.py`` which sections to search.
 
-Clients choose model names, and a price is needed for every record: what was found for a name is remembered, also that
-nothing was, for as many names as are worth it.
+Every record needs a price, so a list remembers what it found for a name, or that it found nothing. Clients choose model
+names, so that memory has a bound.
 """
 
 from bisect import bisect_right
@@ -19,30 +19,29 @@ from exporter.pricing.vendors import OPENAI_COMPATIBLE, sections
 
 DAY_MS = 24 * 3600 * 1000
 
-# Clients choose model names, so what is remembered about them has to have an end.
 _REMEMBERED_NAMES = 10_000
 
 Ways = Callable[[str, str], Iterator[tuple[str, str, MatchedBy]]]
-"""The sections and names under which CPA's provider and model may be listed, in the order in which to try them."""
+"""The sections and names to try, in order, for CPA's provider and model."""
 
 
 class Catalogue(Protocol):
     """Prices of models."""
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
-        """The price of a model at a moment (ms since the epoch), or ``None`` when there is none.
+        """The price of a model at a moment (ms since the epoch), or ``None`` if there is none.
 
-        ``provider`` and ``model`` are CPA's names. Called once per usage record, so the same question again has to
-        cost next to nothing; the same price is always the same object.
+        ``provider`` and ``model`` are CPA's names. Every usage record needs a call, so a repeated one must cost next
+        to nothing; the same price is always the same object.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """What a row says about one moment: the tariff, and those of the service tiers that it prices.
+    """What a row says about one moment: the tariff, and the tariffs of its priced service tiers.
 
-    ``origin`` is given where it is not the row's: the row joins two lists.
+    ``origin`` differs from the row's where the row joins two lists, and is empty elsewhere.
     """
 
     tariff: Tariff
@@ -53,9 +52,9 @@ class Listed:
 class Row(Protocol):
     """One model of a price list over time.
 
-    ``dates`` are the moments (ms since the epoch), ``times`` the times of day (ms since midnight UTC) at which its
-    price may change, both rising. ``origin`` names the list and the row. ``schedule`` is for prices by weekday or by a
-    local clock: something that tells the prices of two minutes (since the epoch) apart.
+    ``dates`` are the moments (ms since the epoch), ``times`` the times of day (ms since midnight UTC) when its price
+    may change, both rising. ``origin`` names the list and the row. ``schedule`` is for prices by weekday or local time:
+    it maps a minute since the epoch to a value that is equal only for equal prices.
     """
 
     @property
@@ -71,7 +70,7 @@ class Row(Protocol):
     def schedule(self) -> Callable[[int], object] | None: ...
 
     def at(self, at_ms: int) -> Listed | None:
-        """What the row says about a moment; ``None`` when it has no price then."""
+        """What the row says about a moment; ``None`` if it has no price then."""
         ...
 
 
@@ -80,7 +79,7 @@ Rows = Mapping[str, Mapping[str, Row]]
 
 
 class PriceList:
-    """Rows, and what was found in them. Safe to use from several threads."""
+    """Rows, and a memory of what was found. Thread-safe."""
 
     def __init__(self, rows: Rows, *, ways: Ways) -> None:
         self._rows = rows
@@ -93,7 +92,7 @@ class PriceList:
         return match.price(at_ms) if match is not None else None
 
     def knows(self, provider: str, model: str) -> bool:
-        """Whether there is a row for a model, even if it has no price at some moments."""
+        """Whether a model has a row, even one without a price at some moments."""
         return self._match(provider, model) is not None
 
     def _match(self, provider: str, model: str) -> "_Match | None":
@@ -116,7 +115,7 @@ class PriceList:
 
 
 def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
-    """The sections that may list a model, and in each the spellings of its name, from the whole to the shortest."""
+    """The sections that may list a model, and in each the spellings of its name, the whole one first."""
     name = clean(model)
     for section in sections(provider, name, without_vendor(name)):
         for spelling, matched_by in spellings(name):
@@ -124,7 +123,7 @@ def catalogue_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matche
 
 
 def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, MatchedBy]]:
-    """The whole name only: for this provider, then for any. CPA's provider may have its prefix or not."""
+    """The whole name only, for this provider, then for any. CPA's provider may have its prefix or not."""
     name = clean(model)
     whole = provider.strip().lower()
     for section in dict.fromkeys((whole, whole.removeprefix(OPENAI_COMPATIBLE), ANY_PROVIDER)):
@@ -132,13 +131,13 @@ def override_ways(provider: str, model: str) -> Iterator[tuple[str, str, Matched
 
 
 ANY_PROVIDER = ""
-"""The section of the rows that are not for one provider only."""
+"""The section of rows for every provider."""
 
 
 class _Match:
-    """One row under one asked name: its price over time.
+    """One row under one requested name: its price over time.
 
-    The moments of change cut time into cells, and within a cell the price is the same, so each is worked out once.
+    Moments of change divide time into cells with one price each, which is computed once.
     """
 
     __slots__ = ("_dates", "_matched_by", "_prices", "_row", "_schedule", "_times")

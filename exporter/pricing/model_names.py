@@ -1,9 +1,9 @@
-"""The spellings under which a model name may be looked up, from the name as it is to the most reduced one.
+"""The spellings to look a model name up by, from the whole name to the most reduced one.
 
 A proxy asks for ``models/gemini-2.5-pro``, ``claude-sonnet-4-5-20250929-thinking`` or ``gpt-5.1(high)``; a price list
-has one row per product. What may be dropped is listed here, one step after the other; what is left has to *equal* a
-name in the price list. A prefix or a substring never counts, because names that look alike are other products:
-``gpt-4`` and ``gpt-4o-mini``, ``claude-opus-4`` and ``claude-opus-4-7``, ``gpt-5.1-codex`` and ``-codex-max``.
+has one row per product. This module lists what a name may drop, step by step; the rest has to *equal* a name in the
+price list. A prefix or a substring never counts, because similar names are different products: ``gpt-4`` and
+``gpt-4o-mini``, ``claude-opus-4`` and ``claude-opus-4-7``, ``gpt-5.1-codex`` and ``-codex-max``.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from exporter.pricing.cost import MatchedBy
 
-# The longest name of any price list has about 60 characters. Longer ones are no model's and are not worth the work.
+# The longest name in any price list has about 60 characters. A longer one is no model's.
 LONGEST_NAME = 200
 
 _RESOURCE = re.compile(r"(?:publishers/[^/]+/)?models/")
@@ -25,14 +25,14 @@ _DATE = re.compile(
     rf"|-{_MONTH}{_DAY})\Z"  # -0825
 )
 _LONG_CONTEXT = "[1m]"
-# Amazon's ids on Bedrock: a region or none, the vendor, the model, a version or none.
+# Amazon's ids on Bedrock: an optional region, the vendor, the model, an optional version.
 _BEDROCK = re.compile(
     r"(?P<region>(?:global|us|us-gov|eu|au|apac|jp|in)\.)?anthropic\.(?P<model>claude-.+?)(?:-v[0-9]+(?::[0-9]+)?)?"
 )
 _BESIDE_GEMINI = "gemini-claude-"
 
-# ``-max``, ``-mini``, ``-nano``, ``-pro``, ``-codex`` and ``-spark`` are models of their own, ``-latest`` moves from
-# one model to the next, and ``:free`` is another product.
+# ``-max``, ``-mini``, ``-nano``, ``-pro``, ``-codex`` and ``-spark`` are separate models, ``-latest`` moves from one
+# model to the next, and ``:free`` is another product.
 _SUFFIXES = {
     "claude-": ("-thinking",),
     "gpt-": ("-minimal", "-low", "-medium", "-high", "-xhigh", "-none"),
@@ -41,7 +41,7 @@ _SUFFIXES = {
 
 
 def clean(model: str) -> str:
-    """The name in the form in which names are compared; empty when it cannot be the name of any model."""
+    """The name in its form for comparisons; empty if it cannot be the name of any model."""
     if len(model) > LONGEST_NAME or not model.isascii():
         return ""
     name = model.strip().lower()
@@ -49,21 +49,21 @@ def clean(model: str) -> str:
 
 
 def without_vendor(name: str) -> str:
-    """Drop ``models/``, ``publishers/…/models/`` and one ``vendor/`` from the front of a clean name."""
+    """A clean name without ``models/``, ``publishers/…/models/`` and one ``vendor/`` in front."""
     if resource := _RESOURCE.match(name):
         name = name[resource.end() :]
     return name.partition("/")[2] or name
 
 
 def is_bedrock(name: str) -> bool:
-    """Whether a clean name without its vendor is an id of Claude's on Amazon Bedrock."""
+    """Whether a clean name without its vendor is Claude's id on Amazon Bedrock."""
     return _BEDROCK.fullmatch(name) is not None
 
 
 def spellings(name: str) -> Iterator[tuple[str, MatchedBy]]:
-    """Yield the spellings of a clean name in the order in which they have to be tried, and what a hit shall be called.
+    """The spellings of a clean name in the order to try, each with the kind of match.
 
-    The name with its vendor comes first, with everything that may be dropped from its end: resellers list it so.
+    Resellers list names with their vendor, so those spellings come first.
     """
     yield from _shortened(name)
     if (bare := without_vendor(name)) != name:
@@ -81,7 +81,7 @@ def _shortened(name: str) -> Iterator[tuple[str, MatchedBy]]:
         if (shorter := drop(name)) != name:
             name, matched_by = shorter, MatchedBy.SUFFIX
             yield name, matched_by
-        # A suffix may have hidden the date, so it is looked for after each step; a name can lose one date only.
+        # A suffix may have hidden the date, so each step looks for it; a name can lose only one.
         if has_date and (date := _DATE.search(name)):
             has_date = False
             if matched_by is MatchedBy.EXACT:
@@ -103,7 +103,7 @@ def _drop_long_context(name: str) -> str:
 
 
 def _drop_gemini(name: str) -> str:
-    """Antigravity's names for the Claude models that it serves."""
+    """Drop what Antigravity puts before the names of Claude's models."""
     return name.removeprefix("gemini-") if name.startswith(_BESIDE_GEMINI) else name
 
 

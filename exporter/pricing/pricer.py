@@ -1,9 +1,8 @@
-"""Prices usage records: every record gets a cost, and it says which price it was and what that price could not cover.
+"""Prices usage records: every record gets a cost, which states its price and what that price did not cover.
 
-A model that no catalogue knows is charged at the default price and says so (``basis``): a number that is obviously a
-guess is more use than a hole, as long as nobody can mistake it for a known price. What a known price does not cover is
-the other case: those tokens add nothing, and the record is counted as unpriced, because a guess hidden inside an exact
-sum could not be told from it.
+A model that no catalogue knows gets the default price, and its cost says so (``basis``): an obvious guess is more
+useful than a gap, if nobody can mistake it for a known price. Tokens that a known price does not cover are different:
+they add nothing, and the record counts as unpriced, because nobody could find a guess hidden inside an exact sum.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,19 +25,19 @@ DEFAULT_PRICE = Price(
         cache_write=_DEFAULT_INPUT,
     ),
 )
-"""The row ``_default`` of the predecessor's price table. Cached input costs what other input costs."""
+"""The row ``_default`` of the predecessor's price table. Cached input costs as much as other input."""
 
-# CPA writes these when the upstream's answer did not name the model.
+# CPA writes these if the upstream's answer did not name the model.
 _UNNAMED = frozenset({"", "unknown"})
 
 _NO_TOKENS = Tokens()
 
 
 class Pricer:
-    """Finds the price that held at a record's time and works out the cost. The first catalogue with a price wins.
+    """Finds the price in force at a record's time and computes the cost. The first catalogue with a price wins.
 
-    ``default`` is asked for the price of what no catalogue knows, ``one_hour_writes`` whether a provider's cache writes
-    live for an hour. Both answers may change at any time.
+    ``default`` returns the price of models that no catalogue knows, ``one_hour_writes`` whether a provider's cache
+    writes live for an hour. Both answers may change at any time.
     """
 
     def __init__(
@@ -79,9 +78,9 @@ class Pricer:
         return self._default()
 
     def current(self, provider: str, model: str, *, at_ms: int) -> dict[str, Decimal]:
-        """USD per million tokens at a moment, by the values of the label ``bucket``; what has no price is absent.
+        """USD per million tokens at a moment, by the values of the label ``bucket``, without unpriced buckets.
 
-        They are the prices of a short prompt without a service tier.
+        These are the prices of a short prompt without a service tier.
         """
         prices = self.price_of(provider, model, at_ms=at_ms).tariff.by_bucket()
         return {bucket: usd_per_million(pico) for bucket, pico in prices.items() if pico is not None}

@@ -1,4 +1,4 @@
-"""The hours of the week at which a row of a price file holds: weekdays, hours and holidays in a time zone."""
+"""The hours of the week when a row of a price file holds: weekdays, hours and holidays in a time zone."""
 
 import re
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ _DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When a row holds: on ``days`` (0 is Monday) that are not among ``holidays``, during ``hours``.
+    """When a row holds: on ``days`` (0 is Monday) except ``holidays``, during ``hours``.
 
-    ``hours`` are first and last minutes of the day, of which the last is not in it. All is by the clock of ``zone``.
+    ``hours`` are pairs of minutes of the day: from the first until before the second. All times are in ``zone``.
     Nothing changes within a minute.
     """
 
@@ -42,7 +42,7 @@ class Schedule:
         )
 
     def overlaps(self, other: "Schedule") -> bool:
-        """Whether both may hold at the same moment. Schedules in different zones are taken to do so."""
+        """Whether both may hold at the same moment, as schedules in different zones are assumed to."""
         return self.zone != other.zone or bool(
             self.days & other.days
             and any(a < other_end and b > other_start for a, b in self.hours for other_start, other_end in other.hours)
@@ -55,7 +55,7 @@ def read_zone(value: object, info: ValidationInfo) -> ZoneInfo:
 
 
 def read_day(value: object, info: ValidationInfo) -> date:
-    """A validator: the day that a text names."""
+    """A validator: a day."""
     day = text(value, info)
     try:
         if not _DATE.fullmatch(day):
@@ -74,7 +74,7 @@ def read_weekday(value: object, info: ValidationInfo) -> int:
 
 
 def read_hours(value: object, info: ValidationInfo) -> tuple[int, int]:
-    """A validator: first and last minute of the day, of which the last is not in it."""
+    """A validator: two minutes of the day, from the first until before the second."""
     hours = text(value, info)
     match = _HOURS.fullmatch(hours)
     parts = [int(part) for part in match.groups()] if match else [0, 0, 0, 0]

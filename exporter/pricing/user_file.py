@@ -1,8 +1,8 @@
-"""The format of our own price lists: the overlay that comes with the program, and the user's price file.
+"""The format of our own price lists: the overlay that ships with the program, and the user's price file.
 
 A file is a list ``prices`` of rows. Prices are USD per million tokens, written as decimals and read as text, so that no
-binary float touches them. Everything that is wrong is reported at once, with the line; a file with a problem is not
-used at all, because half of a price list is a wrong one.
+binary float touches them. The reader reports all problems at once, with their lines; it rejects a file with a problem
+as a whole, because half a price list is a wrong one.
 """
 
 import re
@@ -26,7 +26,7 @@ from exporter.settings.problems import shown, wrong
 from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
 
 DEFAULT_MODEL = "_default"
-"""The name of the row that prices every model that has no row anywhere."""
+"""The name of the row that prices every model without a row anywhere."""
 
 _BUCKETS = ("input", "cache_read", "cache_write", "output")
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
@@ -36,12 +36,12 @@ _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class FileRow:
-    """One row of a file. ``names`` are the model's own and its aliases, in lower case; ``line`` is where it begins.
+    """One row of a file. ``names`` are the model's name and aliases, in lower case; ``line`` is where the row begins.
 
-    It holds from ``from_ms`` (ms since the epoch) until before ``until_ms``; ``None`` is without an end. If it has a
-    ``schedule``, it holds at those hours only, and goes before a row without one. ``tariff`` is ``None`` in a row that
-    only adds service tiers to what another list says of the model, or is the ``same_as`` another one's, given as
-    ``provider/model``. A row that ``corrects`` goes before that list.
+    It holds from ``from_ms`` (ms since the epoch) until before ``until_ms``; ``None`` is open-ended. With a
+    ``schedule`` it holds only at those hours and outranks a row without one. ``tariff`` is ``None`` in a row that only
+    adds service tiers to another list's row, or has the prices of ``same_as``, written ``provider/model``. A row that
+    ``corrects`` outranks the other list's.
     """
 
     provider: str
@@ -65,7 +65,7 @@ class FileRow:
         )
 
     def overlaps(self, other: "FileRow") -> bool:
-        """Whether both say something about the same moment, and neither goes before the other."""
+        """Whether both hold at the same moment, and neither outranks the other."""
         if self.schedule is None or other.schedule is None:
             if self.schedule is not other.schedule:
                 return False
@@ -78,7 +78,7 @@ class FileRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PriceFile:
-    """What a file says. ``rows`` is in the order of the file and leaves the default out."""
+    """The content of a file. ``rows`` follows the order of the file, without the default."""
 
     rows: tuple[FileRow, ...] = ()
     default: Tariff | None = None
@@ -87,10 +87,10 @@ class PriceFile:
 
 
 def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> PriceFile:
-    """Read a file. Raises ProblemsError. ``setting`` gave its path.
+    """Read a file. Raises ProblemsError. ``setting`` is the setting that names its path.
 
-    ``overlay`` allows what only a list over another one needs: rows that price service tiers only,
-    corrections, and further names of its rows.
+    ``overlay`` allows what only a list on top of another one needs: rows with service tiers alone, corrections, and
+    further names of its rows.
     """
     reading = _Reading()
     file = read_rows(path, _OverlayFile if overlay else _File, setting=setting, context=reading)
@@ -100,13 +100,13 @@ def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> Price
 
 @dataclass
 class _Reading:
-    """What the rows so far have said, beside which each further row must make sense."""
+    """The rows so far; each further row must fit them."""
 
     rows: list[FileRow] = field(default_factory=list)
     default: Tariff | None = None
 
     def add(self, row: FileRow) -> None:
-        """Raises the error of a row that contradicts one before it."""
+        """Raises the error of a row that contradicts an earlier one."""
         if row.names[0] == DEFAULT_MODEL:
             if self.default is not None:
                 raise wrong(f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
@@ -123,7 +123,7 @@ class _Reading:
 
 
 class DatedRow:
-    """The rows of one file for one name of one provider, which follow each other in time. See ``Row``."""
+    """The rows of one file for one provider and name, one after another in time. See ``Row``."""
 
     times: tuple[int, ...] = ()
 
@@ -145,7 +145,7 @@ class DatedRow:
         return Listed(tariff=row.tariff, service_tiers=row.service_tiers, origin=self.origin)
 
     def _line_in(self, minute: int) -> int | None:
-        """The line of the row that holds in a minute (since the epoch). No row begins or ends within one."""
+        """The line of the row that holds in a minute since the epoch. No row begins or ends within a minute."""
         row = self.row_at(minute * MINUTE_MS)
         return row.line if row is not None else None
 
@@ -155,7 +155,7 @@ class DatedRow:
 
 
 def by_name(rows: tuple[FileRow, ...], *, list_name: str) -> dict[str, dict[str, DatedRow]]:
-    """The rows by provider and name. ``list_name`` begins the origin of each."""
+    """The rows by provider and name. Each origin begins with ``list_name``."""
     grouped: dict[tuple[str, str], list[FileRow]] = {}
     for row in rows:
         for name in row.names:
@@ -168,7 +168,7 @@ def by_name(rows: tuple[FileRow, ...], *, list_name: str) -> dict[str, dict[str,
 
 
 def _default(row: FileRow) -> Tariff:
-    """The default price: for every model and every time, so that there always is one."""
+    """The default price: for every model and time, so that there always is one."""
     tariff = row.tariff
     limited = row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.schedule or row.service_tiers
     if limited or tariff is None:
@@ -183,7 +183,7 @@ def _default(row: FileRow) -> Tariff:
 
 
 def _with_cache(rates: Rates) -> dict[str, Any]:
-    """The prices with cached input at the price of other input where it has none of its own."""
+    """The prices; cached input without its own price has the price of other input."""
     return {
         "input": rates.input,
         "output": rates.output,
@@ -258,7 +258,7 @@ class _Rates(Row):
     output: _Price | None = None
 
     def rates(self) -> dict[str, Any]:
-        """By bucket. What is written to the cache costs as much as input, as in the package's rows."""
+        """By bucket. An unpriced cache write costs as much as input, as in the package's rows."""
         cache_write = self.input if self.cache_write is None else self.cache_write
         return {
             "input": self.input,
@@ -276,7 +276,7 @@ class _Prices(_Rates):
     tiers: tuple[_Tier, ...] = ()
 
     def tariff(self) -> Tariff:
-        """Raises the error of tiers that do not fit."""
+        """Raises the error of tiers that do not fit together."""
         base = Tariff(**self.rates())
         tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
         for index, tier in enumerate(tiers):
@@ -350,7 +350,7 @@ class _PriceRow(_Prices, title="A row of prices"):
 
 
 class _OverlayRow(_PriceRow, title="A row of prices"):
-    input: _Price | None = None  # type: ignore[assignment]  # a row may say something else than prices
+    input: _Price | None = None  # type: ignore[assignment]  # a row may have no prices
     corrects: _Text = ""
     same_as: _Text = ""
 
@@ -381,7 +381,7 @@ class _OverlayFile(_File):
 
 
 def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) -> None:
-    """Whether a tier leaves a bucket out by mistake or because it costs the same is not for us to guess."""
+    """A tier may leave a bucket out by mistake, or because it costs the same. We do not guess which."""
     for bucket in _BUCKETS:
         price = rates.by_bucket()[bucket]
         if (price is None) != (base.by_bucket()[bucket] is None):

@@ -1,4 +1,4 @@
-"""The user's price file: read at the start, and again when it has changed."""
+"""The user's price file: read at the start, and again when it changes."""
 
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,7 @@ _log = structlog.get_logger("exporter.pricing")
 
 
 class UserPrices:
-    """The prices of one file. Safe to use from several threads; one of them calls ``reload``.
-
-    A ``Catalogue``; ``default`` is the default price that the file sets, or the built-in one,
-    ``one_hour_writes`` what it says of cache writes.
-    """
+    """The prices of one file: a ``Catalogue``. Thread-safe; one thread calls ``reload``."""
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ProblemsError."""
@@ -39,7 +35,7 @@ class UserPrices:
 
     @property
     def problem(self) -> str:
-        """A sentence if the last edit is not in use, else empty."""
+        """A sentence if the last edit could not be used, else empty."""
         return self._file.problem
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
@@ -47,7 +43,7 @@ class UserPrices:
         return self._list.find(provider, model, at_ms=at_ms)
 
     def default(self) -> Price:
-        """The price of models that no list knows."""
+        """The price of models that no list knows: the file's, else the built-in one."""
         return self._default
 
     def one_hour_writes(self, provider: str) -> bool:

@@ -1,12 +1,12 @@
-"""Where a model's price is looked for: CPA's provider and the model's name lead to sections of the price list.
+"""Where to look for a model's price: CPA's provider and the model's name lead to sections of the price list.
 
-The provider comes first, because the same model may cost something else on Vertex or at a reseller than at its maker.
+The provider comes first, because the same model may have another price on Vertex or at a reseller than at its maker.
 The model's own maker comes last, because many providers serve other makers' models: Antigravity serves Claude and
-GPT-OSS, a Kimi account called through ``/v1/messages`` is recorded as ``claude``, and a plugin may serve anything. This
-only says where to look; what is found there still has to carry the asked name.
+GPT-OSS, CPA records a Kimi account called through ``/v1/messages`` as ``claude``, and a plugin may serve anything. In
+any section, a row still has to have the requested name.
 
-The ids on the right are those of the package ``genai-prices``, but for ``antigravity``, the modes that only it has, and
-``qwen``, which the package lacks: their rows are in ``overlay.yaml``.
+The ids on the right are those of the package ``genai-prices``, except for ``antigravity``, with modes of its own, and
+``qwen``: the package lacks them, so their rows are in ``overlay.yaml``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from exporter.pricing.model_names import is_bedrock
 
 OPENAI_COMPATIBLE = "openai-compatible-"
-"""What CPA since v7.2.20 puts before the name of an OpenAI-compatible upstream."""
+"""CPA's prefix for the name of an OpenAI-compatible upstream since v7.2.20."""
 
 _BY_PROVIDER: Mapping[str, str] = MappingProxyType(
     {
@@ -30,7 +30,7 @@ _BY_PROVIDER: Mapping[str, str] = MappingProxyType(
         "qwen": "qwen",
         "vertex": "google",
         "xai": "x-ai",
-        # Names that people give to OpenAI-compatible upstreams; any other name says nothing about who is behind it.
+        # Names that people give to OpenAI-compatible upstreams; any other name does not reveal the provider.
         "bedrock": "aws",
         "cerebras": "cerebras",
         "deepseek": "deepseek",
@@ -96,15 +96,11 @@ _BY_MODEL: tuple[tuple[str, str], ...] = (
 )
 
 SECTIONS = frozenset({*_BY_PROVIDER.values(), *_BY_VENDOR_PREFIX.values(), *(section for _, section in _BY_MODEL)})
-"""All that are ever searched."""
+"""All sections that any search includes."""
 
 
 def sections(provider: str, name: str, bare_name: str) -> tuple[str, ...]:
-    """The sections of the price list to search for a clean model name, in this order.
-
-    ``bare_name`` is the name without its vendor. CPA calls an OpenAI-compatible upstream by its bare name up to
-    v7.2.20 and ``openai-compatible-<name>`` since.
-    """
+    """The sections to search for a clean model name, in this order. ``bare_name`` is the name without its vendor."""
     return tuple(dict.fromkeys(_sections(provider.strip().lower().removeprefix(OPENAI_COMPATIBLE), name, bare_name)))
 
 

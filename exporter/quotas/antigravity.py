@@ -1,7 +1,8 @@
-"""Antigravity's windows, which it tells for each group of models, only when asked. Pure.
+"""Antigravity's windows, one set per group of models, reported only on request. Pure.
 
 Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026). Google documents
-none of these pages. An account without a known project is not asked: no other project's would be its windows.
+none of these pages. The exporter does not ask about an account without a known project: any other project has other
+windows.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ def _read_summary(content: Mapping[str, Any], answer: Answer) -> Report | None:
 
 
 def _read_models(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    """The window of each model, without its length; those of one group are the same window."""
+    """The window of each model, without its length. The models of one group share a window."""
     readings = tuple(
         reading
         for model, entry in entries(content.get("models"))

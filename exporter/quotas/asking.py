@@ -1,7 +1,7 @@
-"""Asking a provider about an account: what is asked, and what an answer may say. Pure; whoever calls does the waiting.
+"""Asking a provider about an account: the questions, and what an answer may say. Pure; the caller does the waiting.
 
-A ``Call`` is made by the proxy, which puts the account's token in the place of ``$TOKEN$``: nobody here ever sees one.
-Hosts and paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
+The proxy makes each ``Call`` and replaces ``$TOKEN$`` with the account's token: no token ever comes here. Hosts and
+paths stand in the providers' files, never in a setting, a record or an answer. Every call only reads.
 """
 
 import re
@@ -18,10 +18,10 @@ _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9.:-]{0,98}").fullmatch
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call needs to know of an account, from the inventory: its id at the provider (``id_token``'s
+    """What a call needs to know about an account, from the inventory: its id at the provider (``id_token``'s
     ``chatgpt_account_id``) and its Google project (``project_id``).
 
-    Both are personal. They are held in memory, for the call, and shown nowhere.
+    Both are personal. They stay in memory for the call and are shown nowhere.
     """
 
     account_id: str = ""
@@ -32,12 +32,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(StrEnum):
-    """Why there is no answer. The first four speak of the account, the next four of the provider, two of the proxy.
+    """Why there is no answer. The first four concern the account, the next four the provider, the last two the proxy.
 
-    ``OUTDATED``: the provider wants a newer client than we say to be (426). ``UNREADABLE``: a page of HTML, a shape
-    that nobody knows, more than ``MAX_ANSWER``. ``GONE``: the proxy does not have the account any more.
-    ``REFUSED``: the proxy refuses our management key, so every call to it has to stop. ``UNSUPPORTED``: the proxy
-    cannot make such calls.
+    ``OUTDATED``: the provider wants a newer client than we claim to be (426). ``UNREADABLE``: an HTML page, an unknown
+    shape, or more than ``MAX_ANSWER``. ``GONE``: the proxy no longer has the account. ``REFUSED``: the proxy refuses
+    our management key, so every call to it has to stop. ``UNSUPPORTED``: the proxy cannot make such calls.
     """
 
     UNAUTHORIZED = "unauthorized"
@@ -53,24 +52,24 @@ class Refusal(StrEnum):
 
 
 NEXT_WAY = frozenset({Refusal.NOT_FOUND, Refusal.UNAVAILABLE, Refusal.UNREADABLE})
-"""After these the next way of a question may know; after all others it would only be one more call."""
+"""After these the next way of asking may succeed; after all others it would only be one more call."""
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """Money that is left of what was paid in advance, in nano-USD. ``name`` is one of a few words."""
+    """What is left of a prepayment, in nano-USD. ``name`` is one of a few words."""
 
     name: str
     nano_usd: int
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer says. What is not mentioned is "not said", never 0, and never gone.
+    """What an answer says. Whatever it leaves out is "not said", never 0 and never gone.
 
-    ``plan`` is one of a few words, ``other`` among them; empty for not said. ``reset_credits``: how many times the
-    user may reset a window at once (Codex). ``elsewhere_ratio``: of what is used of the week of a Claude account, the
-    share that was used on other surfaces than Claude Code, so surely not through the proxy.
-    ``refusal`` is None if there was an answer; then ``retry_after_s`` is None as well. ``retry_after_s``: how long the
-    provider wants to be left alone, None if it does not say, or says 0.
+    ``plan`` is one of a few words, ``other`` among them, and empty for "not said". ``reset_credits``: how many times
+    the user may reset a window at once (Codex). ``elsewhere_ratio``: the share of a Claude account's weekly use that
+    came from surfaces other than Claude Code, and so not through the proxy. ``refusal`` is None if there was an
+    answer; ``retry_after_s`` is then None, too. Otherwise it is the number of seconds for which the provider wants no
+    call, None if it states none or 0.
     """
 
     readings: tuple[Reading, ...] = ()
@@ -83,11 +82,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request, and how its answer is read.
+    """One HTTP request, and the reader of its answer.
 
-    ``$ACCOUNT$`` in a header is the account's id, and the header is left out where that is unknown; ``$PROJECT$`` in
-    ``data`` is its project, without which there is no call. ``read`` gets the decoded answer, and returns None for a
-    shape that it does not know.
+    ``$ACCOUNT$`` in a header stands for the account's id; without a known id, the header is left out. ``$PROJECT$`` in
+    ``data`` stands for its project; without a known project, there is no call. ``read`` gets the decoded answer and
+    returns None for an unknown shape.
     """
 
     url: str
@@ -100,7 +99,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return "$PROJECT$" in self.data
 
     def request(self, auth_index: str, facts: Facts) -> dict[str, Any] | None:
-        """The body of the proxy's ``api-call``; None if the account's project is needed and not known."""
+        """The body of the proxy's ``api-call``; None if the call needs the account's project and it is unknown."""
         if self.needs_project() and not _PROJECT_ID(facts.project_id):
             return None
         account = facts.account_id if _ACCOUNT_ID(facts.account_id) else ""
@@ -115,17 +114,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to know of an account, every ``every_seconds``. ``ways`` are tried in their order, see ``NEXT_WAY``."""
+    """One thing to ask about an account, every ``every_seconds``. ``ways`` are tried in order: see ``NEXT_WAY``."""
 
     ways: tuple[Call, ...]
     every_seconds: int
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """How the accounts of a provider are asked.
+    """How to ask a provider about its accounts.
 
-    ``gap_seconds`` is the least time between two calls to it from one outgoing address, whichever account, question or
-    way they are for.
+    ``gap_seconds`` is the shortest time between two calls to it from one outgoing address, whatever the account,
+    question or way.
     """
 
     questions: tuple[Question, ...]

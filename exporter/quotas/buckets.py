@@ -1,6 +1,6 @@
-"""Buckets of which an answer tells the fraction that remains: Google's, and those of the proxy's own quota API. Pure.
+"""Buckets whose remaining fraction an answer states: Google's, and those of the proxy's own quota API. Pure.
 
-Google's plans are here as well, which Antigravity and Gemini CLI tell alike.
+Also Google's plans, which Antigravity and Gemini CLI report alike.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,11 +29,11 @@ TIERS = {
     "g1-ultra-lite-tier": "ultra-lite",
     "g1-ultra-tier": "ultra",
 }
-"""Plans by the ids that Google gives its tiers."""
+"""Plans by Google's ids of its tiers."""
 
 
 def grouped(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
-    """The windows in ``groups[].buckets[]``; a group is what shares a window."""
+    """The windows in ``groups[].buckets[]``. The models of a group share its windows."""
     for group in mappings(content.get("groups")):
         for bucket in mappings(group.get("buckets")):
             name, seconds = window_called(bucket.get("window"))
@@ -44,9 +44,9 @@ def grouped(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
 def one_bucket(
     bucket: Mapping[str, Any], answer: Answer, *, scope: str, name: str = "", seconds: int | None = None
 ) -> Iterator[Reading]:
-    """The window of one bucket. Without a fraction it says nothing; it may be empty or full.
+    """The window of one bucket. A bucket without a fraction says nothing: it may be empty or full.
 
-    Programs in Go write a missing fraction as 0: where no reset is told either, nothing is.
+    Go programs write a missing fraction as 0, so a 0 without a reset says nothing either.
     """
     used_ratio = used_of_remaining(field(bucket, "remaining_fraction"))
     resets_ms = moment(field(bucket, "reset_time"), answer)
@@ -56,7 +56,7 @@ def one_bucket(
 
 
 def read_tier(content: Mapping[str, Any], _: Answer) -> Report | None:
-    """The plan in an answer to ``loadCodeAssist``: what is paid for, else what is free."""
+    """The plan in an answer to ``loadCodeAssist``: the paid tier, else the current one."""
     tier = mapping(field(content, "paid_tier")) or mapping(field(content, "current_tier"))
     id_ = text(tier.get("id"))
     return Report(plan=TIERS.get(id_, OTHER)) if id_ else None

@@ -1,8 +1,8 @@
-"""Claude's windows: in the headers of the answers to subscription accounts, and on the pages that tell of usage. Pure.
+"""Claude's windows: in response headers to subscription accounts, and on the usage pages. Pure.
 
-The ``anthropic-ratelimit-{requests,tokens,…}-*`` headers of API keys are left out. They are buckets that refill within
-a minute or less: by the time such a reading is looked at, its window is over. ``retry-after`` is left out as well: it
-says when to try again, not how much of anything is used.
+The ``anthropic-ratelimit-{requests,tokens,…}-*`` headers of API keys are left out. Their buckets refill within a
+minute: by the time anybody sees such a reading, its window is over. ``retry-after`` is left out, too: it says when to
+try again, not how much is used.
 """
 
 import re
@@ -39,7 +39,7 @@ from exporter.quotas.values import is_instant, is_number, is_word
 
 _PREFIX = "anthropic-ratelimit-unified-"
 _NAMED_SLUG = "iguana_necktie"
-"""The one slug that does not begin with its duration, which is a week."""
+"""The one slug that does not begin with its duration. Its window is a week."""
 _SLUG = rf"(?:[0-9]{{1,4}}[hd](?:_[a-z_]{{1,26}})?|{_NAMED_SLUG})"
 _WINDOW = re.compile(
     rf"{_PREFIX}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?|{_NAMED_SLUG})-(?:utilization|status)"
@@ -112,14 +112,14 @@ _KINDS = {
     "weekly_model_scoped": (_WEEK, True),
     "model_scoped": (_WEEK, True),
 }
-"""Length, and whether it is of one model only."""
+"""Length, and whether the window is for one model only."""
 _SEVERITY = {"normal": "allowed", "warning": "warning"}
 _FAMILIES = ("fable", "opus", "sonnet", "haiku")
 _SURFACES_BY_PROXY = ("claude_code", "code")
 
 
 def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    # Since July 2026 the windows of models are in ``limits`` alone, and ``is_active`` marks the one that decides now.
+    # Since July 2026 only ``limits`` has the windows of models, and ``is_active`` marks the one that decides now.
     listed = [*mappings(content.get("limits"))]
     listed.sort(key=lambda entry: entry.get("is_active") is not True)
     found: dict[tuple[str, str], Reading] = {}
@@ -150,7 +150,7 @@ def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator
 
 
 def _scope(scope: Mapping[str, Any]) -> str:
-    """The models that a window is about. Headers name families, so "Fable 5" is ``fable``."""
+    """The scope of a window for one model. Headers name families, so "Fable 5" is ``fable``."""
     model = mapping(scope.get("model"))
     name = text(model.get("display_name")) or text(model.get("id")) or text(scope.get("surface"))
     return next((family for family in _FAMILIES if family in name.lower()), scope_of(name))
@@ -171,7 +171,7 @@ def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Readi
         if key == "five_hour":
             seconds, scope = 5 * HOUR, ""
         elif not key.startswith("seven_day") and key != _NAMED_SLUG:
-            # A code name of a window that is still to be explained: it tells no length, and often nothing else.
+            # A window that nobody has explained yet: it states no length, and often nothing else.
             seconds = None
             if resets_ms is None:
                 continue
@@ -187,9 +187,9 @@ def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Readi
 
 
 def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
-    """What may be spent beyond the plan in a month: in ``spend``, and before that in ``extra_usage``.
+    """What may be spent beyond the plan in a month: in ``spend``, in older answers in ``extra_usage``.
 
-    The latter has no unit where it tells no currency; other clients show US cents.
+    Where ``extra_usage`` names no currency, it has no unit; other clients show US cents.
     """
     spend, extra = mapping(content.get("spend")), mapping(content.get("extra_usage"))
     cap = mapping(spend.get("limit"))
@@ -221,14 +221,14 @@ def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading
 
 
 def _elsewhere(content: Mapping[str, Any]) -> float | None:
-    """Of the use of the week, what was not by Claude Code. The percents are of what is used, in whole ones."""
+    """The share of the week's use that was not by Claude Code. The answer divides that use into whole percents."""
     rows = list(mappings(mapping(content.get("seven_day_breakdown")).get("rows")))
     shares = [(text(row.get("key")), share_of_percent(row.get("percent"))) for row in rows]
     told = sum(used for _, used in shares if used is not None)
     by_proxy = [used for key, used in shares if key in _SURFACES_BY_PROXY and used is not None]
     if not by_proxy or not 0 < told < 1.1:
         return None
-    # Rows may be left out; then those that are there add up to less than all.
+    # Anthropic may leave rows out; the others then add up to less than the whole.
     return round(max(0.0, 1 - sum(by_proxy) / max(1.0, told)), 9)
 
 
@@ -255,7 +255,7 @@ def _read_profile(content: Mapping[str, Any], _: Answer) -> Report | None:
 _HEADERS = {
     "anthropic-beta": "oauth-2025-04-20",
     "Content-Type": "application/json",
-    # Any other client is answered 429 nearly always.
+    # Any other client nearly always gets 429.
     "User-Agent": "claude-code/2.1.0",
 }
 

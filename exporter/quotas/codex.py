@@ -1,6 +1,6 @@
-"""The windows of the Codex backend: in the headers of its answers, and on the pages that tell of usage. Pure.
+"""The windows of the Codex backend: in its response headers, and on the usage pages. Pure.
 
-The ``x-ratelimit-*`` headers of API keys are left out: they are buckets that refill within a minute or less.
+The ``x-ratelimit-*`` headers of API keys are left out: their buckets refill within a minute.
 """
 
 import re
@@ -59,7 +59,7 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
             scope = scope_named(header(headers, f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
         used_ratio = percent(header(headers, f"{stem}-used-percent"))
         seconds = window_seconds(header(headers, match[0]))
-        # That the account is refused is said of its own windows; those with a share keep it.
+        # A refusal concerns the account's own windows; those that state a share keep it.
         concluded = used_ratio is None and refused and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
@@ -76,14 +76,14 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
         )
     if refused and not own and own_scope is not None:
         own.append(answer.reading(None, own_scope, None, answer.observed_ms, status="rejected"))
-    # A group says itself whose window it is; of the others that is a conclusion from the model.
+    # A group names its own scope; the scope of the others is a conclusion from the model.
     return (fullest(own) | fullest(grouped)).values()
 
 
 def _scope_of_model(model: str) -> str | None:
-    """The scope of the windows without a group, which belong to the limit of the model that answered.
+    """The scope of the windows without a group: they belong to the limit of the model that answered. None if unknown.
 
-    The Spark model has a limit of its own; without this its 0 % would hide a full main window. None: nobody can tell.
+    The Spark model has a limit of its own; without this, its 0 % would hide a full main window.
     """
     name = model[:200].rpartition("/")[2].partition("(")[0].strip().lower()
     if not name or name == "unknown":
@@ -93,7 +93,7 @@ def _scope_of_model(model: str) -> str | None:
 
 
 def _refuses(headers: Mapping[str, str]) -> bool:
-    """Whether the backend says that the account's limit is reached."""
+    """Whether the backend reports that the account has reached its limit."""
     return (
         header(headers, f"{_PREFIX}allowed").lower() == "false"
         or header(headers, f"{_PREFIX}limit-reached").lower() == "true"
@@ -189,7 +189,7 @@ def _limit_scope(limit: Mapping[str, Any]) -> str:
 
 
 def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
-    """What one member of a business plan may spend. Its unit is credits as a rule, whose price nobody tells."""
+    """What one member of a business plan may spend. The unit is usually credits, whose price is not published."""
     used_ratio = share_of_percent(field(cap, "used_percent"))
     remaining = share_of_percent(field(cap, "remaining_percent"))
     if used_ratio is None and remaining is not None and remaining <= 1:

@@ -1,6 +1,6 @@
-"""Values in the JSON of providers: numbers that come as text, shares, moments, money, names. Pure, and strict.
+"""Values in the JSON of providers: numbers written as text, shares, moments, money, names. Pure, and strict.
 
-No provider documents its answers. What cannot be read for certain is None, which means "not said".
+No provider documents its answers. A value whose meaning is not certain is None, which means "not said".
 """
 
 import re
@@ -25,9 +25,9 @@ from exporter.quotas.reading import (
 from exporter.quotas.values import MAX_VALUE, number
 
 MAX_ENTRIES = 256
-"""Of one list or map; real ones have less than 50."""
+"""The most that are read of one list or map; real ones have fewer than 50."""
 OTHER = "other"
-"""What has no name in our lists. What a provider writes there could be anything, a person's address as well."""
+"""Any name that our lists do not have. A provider could write anything there, even a person's address."""
 
 _HIGHEST_NUMBER = 1e15
 _NANO = 1_000_000_000
@@ -60,25 +60,25 @@ _UNITS = {"m": 60, "h": HOUR, "d": DAY}
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """An object of JSON; an empty one where it is something else."""
+    """A JSON object; an empty one in place of anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
 def mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    """The objects in a list of JSON."""
+    """The objects in a JSON list."""
     if isinstance(value, list):
         yield from (each for each in islice(value, MAX_ENTRIES) if isinstance(each, Mapping))
 
 
 def entries(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The objects in an object of JSON, by their keys."""
+    """The objects in a JSON object, by key."""
     for key, each in islice(mapping(value).items(), MAX_ENTRIES):
         if isinstance(each, Mapping):
             yield key, each
 
 
 def field(value: Mapping[str, Any], name: str) -> Any:
-    """What stands under a name in snake_case, or under the same in camelCase."""
+    """The value of a name in snake_case, or of the same name in camelCase."""
     if name in value:
         return value[name]
     first, *others = name.split("_")
@@ -93,7 +93,7 @@ def text(value: object) -> str:
 
 
 def amount(value: object) -> float | None:
-    """A finite number that is not negative, also as text."""
+    """A finite number that is not negative; text counts, too."""
     if isinstance(value, str):
         return number(value.strip()) if len(value) <= MAX_VALUE else None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -102,13 +102,13 @@ def amount(value: object) -> float | None:
 
 
 def share_of_percent(value: object) -> float | None:
-    """A share of 1 from percents, also as text with or without a percent sign; it may exceed 1."""
+    """A share of 1 from percents, or from text with or without a percent sign; it may exceed 1."""
     percents = amount(value.strip().removesuffix("%") if isinstance(value, str) else value)
     return round(percents / 100, 9) if percents is not None and percents <= HIGHEST_RATIO * 100 else None
 
 
 def share(value: object) -> float | None:
-    """A share of 1 from a fraction, or from a text of percents such as ``95%``."""
+    """A share of 1 from a fraction, or from text such as ``95%``."""
     if isinstance(value, str) and value.strip().endswith("%"):
         return share_of_percent(value)
     fraction = amount(value)
@@ -116,7 +116,7 @@ def share(value: object) -> float | None:
 
 
 def used_of_remaining(value: object) -> float | None:
-    """The share that is used, from the fraction that remains. More than all cannot remain."""
+    """The used share from the remaining fraction, which cannot exceed 1."""
     remaining = share(value)
     return None if remaining is None or remaining > 1 else round(1 - remaining, 9)
 
@@ -147,7 +147,7 @@ def moment(value: object, answer: Answer) -> int | None:
 
 
 def moment_after(value: object, answer: Answer) -> int | None:
-    """A reset that is given in seconds from the answer."""
+    """A reset stated in seconds after the answer."""
     seconds = amount(value)
     return None if seconds is None or seconds * 1000 > LATEST_RESET_MS else answer.observed_ms + round(seconds * 1000)
 
@@ -156,7 +156,7 @@ def moment_after(value: object, answer: Answer) -> int | None:
 
 
 def scope_of(name: object) -> str:
-    """The scope that a provider calls ``name``: known words and versions, else ``OTHER``; empty for all models."""
+    """The scope of a provider's ``name``: known words and versions, else ``OTHER``; empty for all models."""
     written = text(name).lower()
     words = [word for word in _BETWEEN_WORDS.split(written) if word not in _FILLERS]
     if not words:
@@ -168,7 +168,7 @@ def scope_of(name: object) -> str:
 
 
 def window_called(name: object) -> tuple[str, int | None]:
-    """What a provider calls a window, ``5h``, ``five_hour`` or ``weekly``, as a name and its length in seconds.
+    """The name and the length in seconds of a provider's ``5h``, ``five_hour`` or ``weekly``.
 
     The name is for a window without a length.
     """
@@ -196,9 +196,9 @@ def window(
     used_nano_usd: int | None = None,
     limit_nano_usd: int | None = None,
 ) -> Reading:
-    """A reading of an answer that lists all windows. ``name`` is that of a window without a length, else ``UNTOLD``.
+    """A reading from an answer that lists all windows. ``name`` is for a window without a length, else ``UNTOLD``.
 
-    One that tells no reset because nothing is used yet has not started: its reset would move with the clock.
+    An unused window without a reset has not started: its reset moves with the clock.
     """
     if used_ratio == 0 and resets_ms is None and seconds is not None:
         resets_ms, inferred = answer.observed_ms + seconds * 1000, True

@@ -1,7 +1,7 @@
-"""Gemini CLI's windows, one for each model, told only when asked. Pure.
+"""Gemini CLI's windows, one per model, reported only on request. Pure.
 
-CPA serves such accounts by a plugin since 7.2.21 (June 2026), which may answer by the proxy's quota API, too. Shapes:
-what public clients read (August 2026). Google documents neither page.
+Since 7.2.21 (June 2026) a CPA plugin serves such accounts; it may answer the proxy's quota API, too. Shapes: what
+public clients read (August 2026). Google documents neither page.
 """
 
 from collections.abc import Mapping

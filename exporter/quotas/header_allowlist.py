@@ -1,7 +1,7 @@
 """Which response headers may be stored: those that a provider's parser needs, and ``date``. Pure.
 
-A header map also holds cookies, organisation ids and request ids. Each parser declares what may be stored for it
-(``QuotaProvider.stored``); the list is made of these declarations.
+A header map also holds cookies, organisation ids and request ids. Each parser declares the headers that it needs
+(``QuotaProvider.stored``); the list consists of these declarations.
 """
 
 import re
@@ -14,7 +14,7 @@ from exporter.quotas.values import MAX_VALUE, first, is_instant
 
 MAX_HEADERS = 128
 MAX_BYTES = 8192
-"""Bounds of what ``allowed_headers`` returns: names and values together. Real responses need about 1,000 bytes."""
+"""Bounds of what ``allowed_headers`` returns, names and values together. Real responses need about 1,000 bytes."""
 MAX_NAME = 100
 
 _PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
@@ -22,7 +22,7 @@ _USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values()})
 _STORED = {"date": is_instant} | {
     pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
 }
-# One group for each pattern, so the number of the group that matched leads to the test of the value.
+# One group per pattern, so the number of the matching group leads to the test of the value.
 _ALLOWED_NAME = re.compile("|".join(f"({pattern})" for pattern in _STORED)).fullmatch
 _FITS = tuple(_STORED.values())
 
@@ -30,7 +30,7 @@ _FITS = tuple(_STORED.values())
 def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     """The headers that may be stored: names in lower case, the first value that is not empty, all of them bounded.
 
-    A value must have the shape of its header, so that whatever else an upstream writes into one is not kept.
+    A value must have the shape of its header; anything else that an upstream writes there is dropped.
     """
     kept: dict[str, str] = {}
     room = MAX_BYTES
@@ -51,14 +51,14 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)  # answers name the same few headers again and again
 def _allowed(given: str) -> tuple[str, Callable[[str], object] | None]:
-    """The name of a header in lower case, and the test of its value; None if it may not be stored."""
+    """A header's name in lower case, and the test of its value; None if it may not be stored."""
     name = given.lower()
     match = _ALLOWED_NAME(name) if name == "date" or name.startswith(_PREFIXES) else None
     return name, None if match is None or match.lastindex is None else _FITS[match.lastindex - 1]
 
 
 def tells_of_quota(allowed: Mapping[str, str]) -> bool:
-    """Whether allowed headers hold the use of any window, or that nothing is left of one."""
+    """Whether allowed headers state the use of any window, or report one as full."""
     return any(name.endswith(_USE_SUFFIXES) for name in allowed) or any(
         provider.refuses(allowed) for provider in PROVIDERS.values()
     )

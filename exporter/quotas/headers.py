@@ -1,4 +1,4 @@
-"""The readings in the headers of a usage record, and in the signals that newer proxies list of a credential. Pure."""
+"""The readings in a usage record's headers, and in the signals that newer proxies list for a credential. Pure."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -21,23 +21,23 @@ def read_headers(
     latency_ms: int,
     received_ms: int,
 ) -> list[Reading]:
-    """The windows in the allowed headers of one record of ``provider``, for which ``model`` answered.
+    """The windows in the allowed headers of one record: ``model`` at ``provider`` answered.
 
-    Of two windows with the same name and scope the fuller one is kept. A window that is not mentioned is "not said".
-    Never raises.
+    The fuller of two windows with the same name and scope wins. A window that is not mentioned is "not said". Never
+    raises.
     """
     observed_ms = plausible(header(headers, "date"), received_ms)
     if observed_ms is None:
-        # The request's start is by the proxy's clock, which can be wrong; a moment ahead of us would shut out
-        # all readings until then.
+        # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
+        # readings until then.
         observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
     return _readings(headers, provider, Answer(model, observed_ms, "header"))
 
 
 def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
-    """The windows that newer proxies keep for a credential themselves: an entry of auth-files. Never raises.
+    """The windows that newer proxies keep for a credential: ``entry`` is from auth-files. Never raises.
 
-    These are the same headers, with the time at which the proxy saw them. Signals without a time are left out: they
+    Signals are the same headers, with the time at which the proxy saw them. Signals without a time are left out: they
     would look new at every poll.
     """
     provider = entry.get("provider") or entry.get("type")
@@ -67,7 +67,7 @@ def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> list
 
 
 def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The model ("" for none) and the block of signals, of the account and of each model."""
+    """The blocks of signals, each with its model; the account's own has the model ""."""
     account = entry.get("quota")
     if isinstance(account, Mapping):
         yield "", account

@@ -1,9 +1,8 @@
-"""Kimi's windows, which it tells only when asked, in two shapes. Pure.
+"""Kimi's windows, reported only on request, in two shapes. Pure.
 
 ``usage`` and ``limits`` hold counts: recorded through CPA 7.2.140. ``usages`` holds fractions: the plans sold since
 mid-September 2026, from full answers in public reports (token-monitor 696, ai-usagebar 199). An answer may hold both,
-and older ones wrap the counts in a list ``usages``.
-Moonshot documents neither.
+and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,13 +33,13 @@ _NAMED = {
     "limit_month_total": (None, "month", ""),
     "limit_month_code": (None, "month", "code"),
 }
-"""Length, name where there is no length, and scope, by the keys of ``usages``."""
+"""Length, name if there is no length, and scope, by the keys of ``usages``."""
 _UNITS = {"SECOND": 1, "MINUTE": 60, "HOUR": HOUR, "DAY": DAY, "WEEK": 7 * DAY}
 _LEVELS = ("free", "basic", "standard", "intermediate", "advanced", "premium")
 
 
 def _read_usages(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    # Where both shapes tell of a window, the fuller holds: counts are rounded, and often of 0.
+    # Where both shapes state a window, the fuller wins: counts are rounded, and often 0.
     readings = [*_fractions(content.get("usages"), answer), *_counts(content, content.get("usage"), answer)]
     for wrapped in mappings(content.get("usages")):
         readings += _counts(wrapped, wrapped.get("detail"), answer)
@@ -70,7 +69,7 @@ def _counts(content: Mapping[str, Any], week: object, answer: Answer) -> Iterato
             yield _window(detail or entry, answer, seconds=seconds, used_ratio=used_ratio)
     used_ratio = _used_ratio(mapping(week))
     if used_ratio is not None:
-        # It tells no length; other clients call it the week.
+        # It states no length; other clients call it the week.
         yield _window(mapping(week), answer, seconds=7 * DAY, used_ratio=used_ratio)
 
 

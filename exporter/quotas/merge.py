@@ -1,8 +1,8 @@
-"""A new reading of a provider's window against the one that is known. Pure.
+"""Whether a new reading of a provider's window replaces the known one. Pure.
 
 Readings come late, out of order and from several sources; a credential's window must not depend on that. So the
-moment of observation decides, not the moment of arrival. A window is (credential, window, scope): the caller finds the
-known reading of the same one.
+moment of observation decides, not the moment of arrival. A window is (credential, window, scope): the caller looks up
+its known reading.
 """
 
 import msgspec
@@ -10,14 +10,14 @@ import msgspec
 from exporter.quotas.reading import SAME_RESET_MS, Reading
 
 _SAME_MOMENT_MS = 5_000
-"""Sources that disagree within this time saw the same state: the header came with the answer itself, so it wins."""
+"""Sources that differ by less saw the same state. The header came with the answer itself, so it wins."""
 _REAL_FALL = 0.01 + 1e-9
-"""One source rounds to whole percents, another does not: a point less is not a fall."""
+"""Some sources round to whole percents, so a fall of one point proves nothing."""
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """The ``reading`` to keep (None: there is still none), whether it is another than before, and whether it looks as
-    if the provider gave quota back before the reset it had announced; it did if the next reading stays low."""
+    """The ``reading`` to keep (None: there is still none), whether it differs from the one before, and whether the
+    provider seems to have given quota back before the announced reset. It did if the next reading stays low."""
 
     reading: Reading | None
     changed: bool
@@ -27,8 +27,9 @@ class Merged(msgspec.Struct, frozen=True):
 def merge(known: Reading | None, new: Reading) -> Merged:
     """Which of two readings of one window holds.
 
-    A reading without a reset takes over the known one's while that one is current; otherwise it is dropped, as it
-    could never expire. A cap on money stays: providers tell none of its resets, and it is shown with its age.
+    A reading without a reset takes over that of the known reading while the latter is current; otherwise it is
+    dropped, because it could never expire. A cap on money stays: providers state no reset for it, and pages show its
+    age.
     """
     if known is not None and not _supersedes(new, known):
         return Merged(known, changed=False, early_reset=False)
@@ -40,19 +41,19 @@ def merge(known: Reading | None, new: Reading) -> Merged:
 
 
 def is_current(reading: Reading, now_ms: int) -> bool:
-    """Whether the window still runs. What is used in the next one is not known until a reading says so."""
+    """Whether the window still runs. Use in the next one is unknown until a reading states it."""
     return reading.ends_ms is None or reading.ends_ms > now_ms
 
 
 def is_another_answer(known: Reading, new: Reading) -> bool:
-    """Whether a newer reading is of another answer than the known one, not the same one from another source."""
+    """Whether a newer reading comes from a later answer, rather than from the same one by another source."""
     return new.observed_ms - known.observed_ms > (0 if new.source == known.source else _SAME_MOMENT_MS)
 
 
 def stays_low(before: float, reset_before_ms: int, low: Reading, new: Reading) -> bool:
     """Whether ``new`` confirms the fall from the share ``before`` to ``low``, ahead of the reset announced then.
 
-    Some providers answer from two states by turns: such a fall is taken back by the next reading.
+    Some providers alternate between two states: the next reading takes such a fall back.
     """
     fell = before - new.used_ratio > _REAL_FALL
     return fell and (new.observed_ms < reset_before_ms or _same_reset(low, new))
@@ -65,7 +66,7 @@ def _supersedes(new: Reading, known: Reading) -> bool:
         return from_headers[0]
     if apart:
         return apart > 0
-    # ``Date`` counts in seconds: of several answers within one the fullest of the latest window is the last.
+    # ``Date`` has whole seconds: among answers within one, the last is the fullest of the latest window.
     if new.resets_ms is not None and known.resets_ms is not None:
         later = new.resets_ms - known.resets_ms
         if abs(later) > SAME_RESET_MS:

@@ -1,4 +1,4 @@
-"""Meta's windows: a short one, whose length it tells, and the week. Pure."""
+"""Meta's windows: a short one, whose length the headers state, and the week. Pure."""
 
 from collections.abc import Iterator, Mapping
 

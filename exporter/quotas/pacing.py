@@ -1,8 +1,8 @@
-"""When a provider may be asked again, so that nobody gets banned for it. Pure.
+"""When to ask a provider again without getting anybody banned. Pure.
 
-Providers limit such calls by account and by the address that they come from, and who asks too often is refused for
-hours. So each question waits for its interval, and all accounts of one provider behind one address take turns in a
-*lane*. What a provider wants is obeyed by the account, and by its lane as well as long as that is short.
+Providers limit such calls by account and by address, and refuse whoever asks too often for hours. So each question
+waits for its interval, and all accounts of one provider behind one address take turns in a *lane*. The account waits as
+long as its provider demands; its lane waits, too, but for an hour at most.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from exporter.quotas.asking import NEXT_WAY, Refusal, Report
 
 OK = "ok"
 RESULTS = (OK, *Refusal)
-"""What can come of a question."""
+"""Every outcome of a question."""
 RESTS_ACCOUNT = frozenset({Refusal.UNAUTHORIZED, Refusal.RATE_LIMITED})
-"""After these no other question about the account is asked either."""
+"""After these, all other questions about the account wait, too."""
 
 _HOUR = 3_600
 _JITTER = 0.2
@@ -25,7 +25,7 @@ _MARGIN_SECONDS = 5
 _REFUSED_SECONDS = 4 * _HOUR
 _NOT_THERE_SECONDS = 24 * _HOUR
 _LONGEST_RETRY_AFTER = 7 * 24 * _HOUR
-"""A longer one is a mistake of the provider: its windows are not much longer."""
+"""A longer one is the provider's mistake: its windows are not much longer."""
 _LONGEST_DOUBLED = 24 * _HOUR
 _LONGEST_AFTER_FAULT = _HOUR
 _LONGEST_LANE_PAUSE = _HOUR
@@ -34,7 +34,7 @@ _MOST_DOUBLINGS = 10
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Seconds between two askings of a question, between two calls of its lane, and how many ways there are to ask."""
+    """Seconds between two attempts at a question and between two calls of its lane, and the number of ways to ask."""
 
     interval: int
     gap: int
@@ -42,18 +42,18 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Outlook(NamedTuple):
-    """When an account's windows are asked for next, and what came of the last time; see ``LastAsked``."""
+    """When an account's windows are due next, and the last result; see ``LastAsked``."""
 
     next_ms: int
     result: str
 
 
 class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of a question about an account. Times are ms since the epoch, 0 for never.
+    """The state of a question about an account. Times are ms since the epoch, 0 for never.
 
-    ``asked_ms`` is the last call, ``next_ms`` the first moment at which the next may follow, ``lane_ms`` the same for
-    the whole lane, ``way`` how it is asked then. ``result`` is one of ``RESULTS``, empty before the first answer;
-    ``failures`` counts those in a row that were no success.
+    ``asked_ms`` is the last call, ``next_ms`` the earliest moment of the next, ``lane_ms`` the same for the whole
+    lane, ``way`` the next way to ask. ``result`` is one of ``RESULTS``, empty before the first answer; ``failures``
+    counts failures in a row.
     """
 
     asked_ms: int = 0
@@ -64,7 +64,7 @@ class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
 
     def at(self, now_ms: int) -> "LastAsked":
-        """The same after somebody set the clock back: a call that lies ahead was made now."""
+        """The same after somebody set the clock back: a call in the future counts as made now."""
         ahead_ms = self.asked_ms - now_ms
         if ahead_ms <= _SET_BACK_MS:
             return self
@@ -73,15 +73,15 @@ class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def begun(self, pace: Pace, *, now_ms: int) -> "LastAsked":
-        """What is stored before a call: a crash in it counts as a call, and must not lead to another one at once."""
+        """The state to store before a call: a crash during it counts as a call, and must not cause another at once."""
         return msgspec.structs.replace(
             self, asked_ms=now_ms, next_ms=now_ms + pace.interval * 1000, lane_ms=now_ms + pace.gap * 1000
         )
 
     def ended(self, pace: Pace, report: Report, *, now_ms: int, seed: object) -> "LastAsked":
-        """What follows from the answer to the call that was ``begun``.
+        """The state after the answer to the call that was ``begun``.
 
-        ``seed`` decides by how much later than necessary the next call is, so that accounts do not stay in step.
+        ``seed`` decides how much later than necessary the next call is, so that accounts do not stay in step.
         """
         refusal = report.refusal
         failures = 0 if refusal is None else self.failures + 1
@@ -116,5 +116,5 @@ class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lane_free_ms(questions: Iterable[LastAsked]) -> int:
-    """From when on one of these questions, which share a lane, may be asked."""
+    """When the lane that these questions share is free again."""
     return max((last.lane_ms for last in questions), default=0)

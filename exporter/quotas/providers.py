@@ -1,4 +1,4 @@
-"""The providers whose quota windows can be read: one line for each, by the name that the proxy gives them."""
+"""The providers with readable quota windows: one line each, by the proxy's name for them."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ PROVIDERS: Mapping[str, QuotaProvider] = {
     "codex": CODEX,
     "meta": META,
 }
-"""Those that report their windows in headers."""
+"""Providers that report their windows in headers."""
 
 ASKED: Mapping[str, Asked] = {
     "antigravity": ANTIGRAVITY_ASKED,
@@ -28,4 +28,4 @@ ASKED: Mapping[str, Asked] = {
     "kimi-ai": KIMI_AI_ASKED,
     "xai": XAI_ASKED,
 }
-"""Those that can be asked for the windows of an account."""
+"""Providers that report an account's windows on request."""

@@ -1,7 +1,7 @@
 """One reading of a provider's quota window, and what the parsers of all providers share. Pure.
 
-No provider documents its windows, so every value may be missing or odd: a window that cannot be read is left out, never
-guessed, and never 0. A window that refuses a request without telling its share is full.
+No provider documents its windows, so any value may be missing or odd: an unreadable window is left out, never guessed,
+and never 0. A window that refuses a request without stating its share is full.
 """
 
 import re
@@ -17,17 +17,17 @@ HOUR, DAY = 3_600, 86_400
 LONGEST_WINDOW = 366 * DAY
 LATEST_RESET_MS = 62 * DAY * 1000
 SAME_RESET_MS = 120_000
-"""Resets given in seconds from now move a little with each answer."""
+"""Resets stated in seconds from now move a little with each answer."""
 ACCOUNT = "account"
-"""The window of an account that is refused without a word about which of its windows is full."""
+"""The window of an account that is refused without saying which of its windows is full."""
 UNTOLD = "unknown"
-"""A window whose length the provider does not tell."""
+"""A window whose length the provider does not state."""
 
 HIGHEST_RATIO = 1000.0
 
 _NEARLY_WHOLE = 180
 _MOST_AHEAD_MS = 300_000
-"""By how much a clock may be ahead of ours: until then a reading of such a moment shuts out all others."""
+"""How far a clock may be ahead of ours. A reading from the future shuts out all others until then."""
 _NOT_SLUG = re.compile(r"[^a-z0-9.]+")
 _ONE_SCOPE = {
     "oi": "fable",
@@ -35,20 +35,19 @@ _ONE_SCOPE = {
     "iguana-necktie": "fable",
     "base-model-inference": "gpt-reserve",
 }
-"""Scopes that have several names, code names among them."""
+"""Scopes with several names, code names among them."""
 
 
 class Reading(msgspec.Struct, frozen=True):
     """One window of one credential as its provider reported it. Times are ms since the epoch.
 
     ``window`` is named after its duration (``5h``, ``7d``, ``month``), never after its position in the answer.
-    ``scope`` is empty for all of the account, else a slug such as ``opus``. ``used_ratio`` may exceed 1.
-    ``resets_ms`` is the announced reset, None where the provider left it out: such a reading cannot expire, so it
-    counts only together with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected`` or empty
-    for not said.
-    ``inferred``: a value was derived, as a reset that was given in seconds from now; ``ratio_inferred``: the share
-    was, from a refusal. ``source``: ``header``, ``auth_files`` or ``active``.
-    ``used_nano_usd`` and ``limit_nano_usd``: of a cap on money, for example on extra usage, what is spent of how much.
+    ``scope`` is empty for the whole account, else a slug such as ``opus``. ``used_ratio`` may exceed 1. ``resets_ms``
+    is the announced reset, None where the provider left it out: such a reading cannot expire, so it counts only
+    together with an earlier one (``merge``). ``status``: ``allowed``, ``warning``, ``rejected``, or empty for "not
+    said". ``inferred``: a value was derived, such as a reset stated in seconds from now; ``ratio_inferred``: the share
+    was derived from a refusal. ``source``: ``header``, ``auth_files`` or ``active``. ``used_nano_usd`` and
+    ``limit_nano_usd``: spent amount and maximum of a cap on money, for example on extra usage.
     """
 
     window: str
@@ -66,10 +65,10 @@ class Reading(msgspec.Struct, frozen=True):
 
     @property
     def ends_ms(self) -> int | None:
-        """When the window ends; None where that is not known.
+        """When the window ends; None if unknown.
 
-        A window with nothing used that would end its whole length after the answer has not started: its reset moves
-        with the clock. A reading made after its own reset has no other end than a newer reading.
+        An unused window that would end its whole length after the answer has not started: its reset moves with the
+        clock. Only a newer reading ends one that was made after its own reset.
         """
         if self.resets_ms is None or self.observed_ms >= self.resets_ms:
             return None
@@ -80,7 +79,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Where a provider's report comes from: the ``model`` that answered (empty if not known), when, and the source."""
+    """Where a provider's report comes from: the ``model`` that answered (empty if unknown), when, and the source."""
 
     model: str
     observed_ms: int
@@ -96,9 +95,9 @@ class Answer(msgspec.Struct, frozen=True):
         status: str = "",
         inferred: bool = False,
     ) -> Reading:
-        """The reading of a window that is ``seconds`` long; None is the window ``ACCOUNT``.
+        """The reading of a window that is ``seconds`` long; None means the window ``ACCOUNT``.
 
-        No share means that the provider refused without telling one: the window is full.
+        No share means that the provider refused without stating one: the window is full.
         """
         return Reading(
             window=ACCOUNT if seconds is None else window_name(seconds),
@@ -117,12 +116,12 @@ class Answer(msgspec.Struct, frozen=True):
 class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
     """How one provider reports its windows.
 
-    ``read_headers`` turns allowed headers into readings; signals of auth-files are the same headers. ``stored`` is what
-    may be stored of headers for it: patterns of their names in lower case, each beginning with one of ``prefixes`` and
-    without groups that capture, and the test that a value has to pass.
-    ``use_suffix`` ends the names of the headers that tell a share, and ``refuses`` says whether headers report a full
-    window even without one. ``in_records``: whether the headers of usage records are read, not the signals alone.
-    ``counts`` tells whether use of a model counts in the windows of a scope.
+    ``read_headers`` turns allowed headers into readings; signals of auth-files are the same headers. ``stored`` lists
+    the headers that may be stored for it: patterns of names in lower case, each beginning with one of ``prefixes`` and
+    without capturing groups, and the test that a value has to pass. ``use_suffix`` ends the names of headers that
+    state a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to
+    read the headers of usage records, not just the signals. ``counts``: whether use of a model counts in the windows
+    of a scope.
     """
 
     prefixes: tuple[str, ...]
@@ -135,7 +134,7 @@ class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fullest(readings: Iterable[Reading]) -> dict[tuple[str, str], Reading]:
-    """The readings by window and scope; of two with the same ones the fuller."""
+    """The readings by window and scope; the fuller of two wins."""
     found: dict[tuple[str, str], Reading] = {}
     for reading in readings:
         before = found.setdefault((reading.window, reading.scope), reading)
@@ -145,7 +144,7 @@ def fullest(readings: Iterable[Reading]) -> dict[tuple[str, str], Reading]:
 
 
 def bounded(found: Mapping[tuple[str, str], Reading]) -> list[Reading]:
-    """At most ``MAX_WINDOWS``, those of the whole account first, so that a flood of scopes cannot push them out."""
+    """At most ``MAX_WINDOWS``, the whole account's first, so that a flood of scopes cannot push them out."""
     return sorted(found.values(), key=lambda reading: (reading.scope, reading.window_seconds or 0))[:MAX_WINDOWS]
 
 
@@ -153,7 +152,7 @@ def bounded(found: Mapping[tuple[str, str], Reading]) -> list[Reading]:
 
 
 def window_name(seconds: int) -> str:
-    """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, whichever month the provider counts with."""
+    """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, because providers use different ones."""
     if 28 * DAY <= seconds <= 31 * DAY:
         return "month"
     for unit, size in (("d", DAY), ("h", HOUR), ("m", 60)):
@@ -163,7 +162,7 @@ def window_name(seconds: int) -> str:
 
 
 def slugged(text: str) -> str:
-    """A provider's name as a label value: lower case, digits, dots and hyphens. Empty if nothing is left, or too much.
+    """A provider's name as a label value: lower case, digits, dots and hyphens. Empty if that is nothing or too long.
 
     A long name is not cut: two limits could become one, and the emptier would hide the fuller.
     """
@@ -172,7 +171,7 @@ def slugged(text: str) -> str:
 
 
 def scope_named(text: str) -> str:
-    """The scope that a provider calls ``text``; several names may mean one scope."""
+    """The scope of a provider's name ``text``; several names may mean one scope."""
     slug = slugged(text)
     return _ONE_SCOPE.get(slug, slug)
 
@@ -181,45 +180,45 @@ def scope_named(text: str) -> str:
 
 
 def header(headers: Mapping[str, str], name: str) -> str:
-    """The value of a header; empty if it is missing, too long or no text."""
+    """The value of a header; empty if it is missing, too long or not text."""
     value: object = headers.get(name, "")
     return value if isinstance(value, str) and len(value) <= MAX_VALUE else ""
 
 
 def reset(text: str, observed_ms: int) -> int | None:
-    """A reset near enough to be one. It may have passed: some providers go on reporting a window that is over."""
+    """A reset near enough to be one. It may have passed: some providers keep reporting a window that is over."""
     moment = instant(text) if text else None
     return moment if moment is not None and abs(moment - observed_ms) <= LATEST_RESET_MS else None
 
 
 def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
-    """A moment of observation, if it is one: hardly ahead of us, and not older than ``oldest_ms``."""
+    """A believable moment of observation: hardly ahead of us, and not older than ``oldest_ms``."""
     moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
     return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
 
 
 def ratio(text: str) -> float | None:
-    """A share of 1, if it is believable."""
+    """A believable share of 1."""
     value = number(text)
     return value if value is not None and value <= HIGHEST_RATIO else None
 
 
 def percent(text: str) -> float | None:
-    """A share from its percents; 10.1 / 100 is 0.10099999999999999, so it is rounded."""
+    """A share from percents, rounded because 10.1 / 100 is 0.10099999999999999."""
     value = number(text)
     return round(value / 100, 9) if value is not None and value <= HIGHEST_RATIO * 100 else None
 
 
 def window_seconds(minutes: str) -> int | None:
-    """The length of a window that is given in whole minutes."""
+    """The length of a window that is stated in whole minutes."""
     value = number(minutes)
     return None if value is None or value != round(value) else near_length(value * 60)
 
 
 def near_length(seconds: float) -> int | None:
-    """The length of a window, in whole hours where it is nearly that.
+    """The length of a window, rounded to whole hours if it is close.
 
-    Codex also calls its windows 299 and 10079 minutes long, which are those of 5 hours and 7 days.
+    Codex also states 299 and 10079 minutes for its windows of 5 hours and 7 days.
     """
     hours = round(seconds / HOUR) * HOUR
     whole = hours if hours and abs(seconds - hours) <= _NEARLY_WHOLE else round(seconds)

@@ -1,4 +1,4 @@
-"""What a provider told of an account besides its windows. Pure."""
+"""What a provider reported about an account besides its windows. Pure."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from exporter.quotas.asking import Balance, Report
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """As ``Report`` has it, each as it was last said. ``elsewhere_ms`` is when its share was, ms since the epoch."""
+    """The last known value of each field of ``Report``. ``elsewhere_ms`` dates the share, in ms since the epoch."""
 
     plan: str = ""
     balances: tuple[Balance, ...] = ()
@@ -15,7 +15,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere_ms: int = 0
 
     def after(self, report: Report, *, now_ms: int) -> "Told":
-        """This after one more answer: what it does not say stays as it was."""
+        """The values after one more answer: what it leaves out stays as it was."""
         says_share = report.elsewhere_ratio is not None
         return Told(
             plan=report.plan or self.plan,

@@ -1,7 +1,7 @@
 """The proxy's answers to ``api-call`` and to its own quota API, as reports. Pure: bytes in, a ``Report`` out.
 
-Nothing raises here, whatever the bytes. ``api-call`` (CPA >= 6.6.63) wraps the provider's answer: the provider's status
-and body are inside the proxy's.
+Nothing raises here, whatever the bytes. ``api-call`` (CPA >= 6.6.63) wraps the provider's status and body in the
+proxy's own.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from exporter.quotas.reading import LATEST_RESET_MS, Answer, bounded, fullest, p
 from exporter.quotas.values import MAX_VALUE, first, instant, number
 
 MAX_ANSWER = 2 << 20
-"""Bytes of the proxy's answer. Real ones have less than 100,000; whoever reads one need not read on past this."""
+"""The most bytes to read of the proxy's answer. Real ones have fewer than 100,000."""
 
 _MOST_LAYERS = 4
 _UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -43,7 +43,7 @@ _ERRORS = {
     "rate_limit_error": 429,
     "RESOURCE_EXHAUSTED": 429,
 }
-"""Statuses by what Anthropic and Google call an error, for one inside a 200."""
+"""Statuses by Anthropic's and Google's names of errors, for an error inside a 200."""
 _PLANS = frozenset({*TIERS.values(), "plus", "team", "business", "enterprise", "max", "premium", "basic", "lite"})
 _BALANCES = ("credits", "balance")
 
@@ -62,10 +62,10 @@ def read_tunnel(call: Call, status: int, body: bytes, *, received_ms: int) -> Re
 
 
 def read_quota_api(status: int, body: bytes, *, received_ms: int) -> Report:
-    """What the proxy's ``quota/fetch`` says of an account, whichever provider it is of.
+    """What the proxy's ``quota/fetch`` says about an account of any provider.
 
     From CPA's documentation of version 8 and its tests; no recording exists. 502 stands for every failure of the
-    provider, a 401 or 429 included.
+    provider, including 401 and 429.
     """
     content = _decoded(body)
     if status != HTTPStatus.OK:
@@ -93,7 +93,7 @@ def read_quota_api(status: int, body: bytes, *, received_ms: int) -> Report:
 
 
 def quota_api_providers(status: int, body: bytes) -> frozenset[str]:
-    """The providers that the proxy's quota API answers for, from ``quota/providers``; none where it has no such API."""
+    """The providers that the proxy's quota API serves, from ``quota/providers``; none without such an API."""
     if status != HTTPStatus.OK:
         return frozenset()
     entries = mappings(mapping(_decoded(body)).get("providers"))
@@ -104,7 +104,7 @@ def quota_api_providers(status: int, body: bytes) -> frozenset[str]:
 def _read_provider(call: Call, status: int, headers: Mapping[str, str], content: Any, received_ms: int) -> Report:
     echoes_token = isinstance(content, str) and "$TOKEN$" in content
     for _ in range(_MOST_LAYERS):
-        # Some answers are JSON in JSON, and some clients have met an envelope in the envelope.
+        # Some answers are JSON inside JSON, and some clients have met an envelope inside the envelope.
         if isinstance(content, str):
             content = _decoded(content) if content.strip() else {}
         elif isinstance(content, Mapping) and "body" in content and content.keys() <= {"body", "status_code", "header"}:
@@ -116,7 +116,7 @@ def _read_provider(call: Call, status: int, headers: Mapping[str, str], content:
     if status // 100 != 2:
         refusal = _REFUSALS.get(status, Refusal.UNAVAILABLE)
         if echoes_token and refusal is Refusal.UNAUTHORIZED:
-            # CPA 7 sends the words that stand for the token of an account that it does not have.
+            # CPA 7 sends the placeholder itself for an account that it does not have.
             refusal = Refusal.GONE
         return Report(refusal=refusal, retry_after_s=_retry_after(headers.get("retry-after", ""), received_ms))
     observed_ms = plausible(headers.get("date"), received_ms)
@@ -148,7 +148,7 @@ def _error(content: Any) -> str:
 
 
 def _status_of_error(content: Any) -> int | None:
-    """The status that an error inside a 200 stands for; 500 for one that we do not know, None for no error."""
+    """The status that an error inside a 200 stands for: 500 for an unknown error, None for no error."""
     error = mapping(content).get("error")
     if not isinstance(error, Mapping):
         return None
@@ -160,7 +160,7 @@ def _status_of_error(content: Any) -> int | None:
 
 
 def _retry_after(value: str, received_ms: int) -> int | None:
-    """Seconds to wait, from seconds or an HTTP date. Claude's 0 means hours, so it says nothing."""
+    """Seconds to wait, from seconds or an HTTP date. Claude sends 0 and means hours, so 0 says nothing."""
     if not value or len(value) > MAX_VALUE:
         return None
     seconds = number(value)
@@ -171,7 +171,7 @@ def _retry_after(value: str, received_ms: int) -> int | None:
 
 
 def _decoded(content: bytes | str) -> Any:
-    """The JSON in an answer; None for anything else, and for what is too long."""
+    """The JSON in an answer; None if it is too long or anything else."""
     if len(content) > MAX_ANSWER:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Values in headers as they are written: numbers, moments, the first of several. Pure, and strict: no guessing."""
+"""Values in headers: numbers, moments, the first of several. Pure, and strict: no guessing."""
 
 import re
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from exporter.days import epoch_ms
 
 MAX_VALUE = 64
 _MILLISECONDS_FROM = 1e12
-"""An epoch from here on is in milliseconds: as seconds it would be 30,000 years ahead."""
+"""A larger epoch is in milliseconds: as seconds it would be 30,000 years ahead."""
 
 _NUMBER = re.compile(r"(?:-(?=[0.]+\Z))?[0-9]{1,16}(?:\.[0-9]{1,24})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 _HTTP_DATE = re.compile(
@@ -18,13 +18,13 @@ _HTTP_DATE = re.compile(
 _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
 
-# Words of providers are in lower case; keys and ids hardly ever are.
+# Providers' words are in lower case; keys and ids hardly ever are.
 is_word = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 is_title = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{0,31}").fullmatch
 
 
 def first(values: object) -> str:
-    """The first value that is not empty; header maps hold lists, auth-files hold single texts."""
+    """The first value that is not empty. Header maps hold lists, auth-files hold plain text."""
     if isinstance(values, str):
         return values.strip()
     if isinstance(values, list | tuple):
@@ -46,7 +46,7 @@ def is_instant(text: str) -> bool:
     return instant(text) is not None
 
 
-@lru_cache(maxsize=1024)  # each value is tested before it is stored and read after it
+@lru_cache(maxsize=1024)  # each value is tested before it is stored, and read again afterwards
 def number(text: str) -> float | None:
     """A finite number that is not negative; ``-0.0`` is 0.
 

@@ -1,7 +1,7 @@
-"""Grok's windows, which xAI tells only when asked: the week in percents, the month and extra use in cents. Pure.
+"""Grok's windows, reported only on request: the week in percents, the month and extra use in cents. Pure.
 
 Shapes: api-call recordings of CPA 7.2.140, and what public clients read (August to November 2026). xAI documents none
-of these pages. Accounts that pay by use have no window, and their pages are empty: that is an answer.
+of these pages. Accounts that pay per use have no window; their empty pages are answers, too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
         return None
     period = mapping(field(config, "current_period"))
     used_ratio = share_of_percent(field(config, "credit_usage_percent"))
-    # A week without a percent may be one of which nothing is used, or one that the account does not have.
+    # Without a percent the week may be unused, or the account may have none.
     if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
         return Report()
     resets_ms = moment(period.get("end"), answer)
@@ -54,7 +54,7 @@ def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
 
 
 def _config(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What a page of billing holds, which may be nothing; None if it is no such page."""
+    """The content of a billing page, which may be empty; None if it is another page."""
     config = content.get("config")
     if isinstance(config, Mapping):
         return config
@@ -92,7 +92,7 @@ _HEADERS = {
     "Accept": "*/*",
     "User-Agent": "grok-pager/0.2.101 grok-shell/0.2.101 (macos; aarch64)",
     "x-xai-token-auth": "xai-grok-cli",
-    # The page answers 426 to clients that are too old for it.
+    # Clients that are too old get 426.
     "x-grok-client-version": "0.2.101",
 }
 _URL = "https://cli-chat-proxy.grok.com/v1"

@@ -1,1 +1,1 @@
-"""A simulated CPA server with invented traffic: to try the exporter without a proxy, and to test it."""
+"""A simulated CPA server with invented traffic, for trying the exporter without a proxy and for testing it."""

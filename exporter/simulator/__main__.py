@@ -1,4 +1,4 @@
-"""``python -m exporter.simulator``: the demo proxy with live traffic as a process of its own."""
+"""``python -m exporter.simulator``: the demo proxy with live traffic in its own process."""
 
 import argparse
 import signal
@@ -29,12 +29,12 @@ def run_demo_proxy(
     upgrade_after: float | None = None,
     upgrade_to: str = versions.DEFAULT,
 ) -> None:
-    """Serve the demo proxy with live traffic until SIGTERM or SIGINT; call it on the main thread.
+    """Serve the demo proxy with live traffic until SIGTERM or SIGINT. Only for the main thread.
 
-    ``history_hours`` is how long it already ran, by default 6 for a version with ``/usage``; others forget. After
+    ``history_hours`` is how long it has already run, by default 6 for a version with ``/usage``; others forget. After
     ``upgrade_after`` seconds it becomes ``upgrade_to``.
 
-    Raises ``OSError`` when the port cannot be had.
+    Raises ``OSError`` if the port is not available.
     """
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,26 +86,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=versions.DEFAULT,
         help=f"CPA version to play: {versions.EXAMPLES} (default: %(default)s)",
     )
-    parser.add_argument("--shown-version", metavar="TEXT", help="what it says its version is, such as dev")
+    parser.add_argument("--shown-version", metavar="TEXT", help="the version that it claims to be, such as dev")
     parser.add_argument(
         "--history-hours",
         type=float,
         metavar="HOURS",
-        help=f"hours that a version with /usage already ran (default: {DEFAULT_HISTORY_HOURS:g})",
+        help=f"hours that a version with /usage has already run (default: {DEFAULT_HISTORY_HOURS:g})",
     )
     parser.add_argument(
-        "--upgrade-after", type=float, metavar="SECONDS", help="become another version after so many seconds"
+        "--upgrade-after", type=float, metavar="SECONDS", help="become another version after this many seconds"
     )
     parser.add_argument(
-        "--upgrade-to", type=_version, default=versions.DEFAULT, help="which version then (default: %(default)s)"
+        "--upgrade-to", type=_version, default=versions.DEFAULT, help="version after the upgrade (default: %(default)s)"
     )
     parser.add_argument(
-        "--rate", type=float, default=1.0, help="requests per second over a day's average (default: %(default)s)"
+        "--rate", type=float, default=1.0, help="average requests per second over a day (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the traffic (default: %(default)s)")
     parser.add_argument("--control", action="store_true", help="add POST /demo/enqueue and others, loopback only")
     parser.add_argument(
-        "--allow-remote", action="store_true", help="let other machines manage it, as CPA's allow-remote does"
+        "--allow-remote", action="store_true", help="let other machines manage it, like CPA's allow-remote"
     )
     options = parser.parse_args(arguments)
     if options.history_hours and not versions.has_usage(options.version):

@@ -1,4 +1,4 @@
-"""What CPA keeps about each credential: its own counts, ten-minute buckets and the state after the last result."""
+"""CPA's data about each credential: its own counts, ten-minute buckets and the state after the last result."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,10 +14,10 @@ from exporter.simulator.world import AUTH_DIR, Credential
 
 _BUCKET_SECONDS = 600
 _BUCKETS = 20
-# Seconds for which CPA does not use a credential after a failure of that status.
+# Seconds for which CPA avoids a credential after a failure with that status.
 _COOLDOWNS = {401: 1800, 403: 1800, 429: 30, 500: 60, 529: 60}
 _TOO_LONG_SECONDS = 8 * 3600
-"""From the reset of its window on, for the account that cools too long."""
+"""After the reset of its window, for the account that cools too long."""
 _FIELDS_SINCE: dict[str, VersionNumber] = {
     "auth_index": (6, 3, 56),
     "id_token": (6, 6, 66),
@@ -31,7 +31,7 @@ _FIELDS_SINCE: dict[str, VersionNumber] = {
 
 @dataclass(slots=True)
 class Account:
-    """Counts since the proxy started; they include attempts whose records were discarded."""
+    """Counts since the proxy started, including attempts with discarded records."""
 
     credential: Credential
     created: float
@@ -75,14 +75,14 @@ class Account:
     def as_auth_file(
         self, now: float, zone: tzinfo, *, version: VersionNumber, auth_index: str | int
     ) -> dict[str, Any]:
-        """The entry of ``/auth-files`` in a version; fields in the order of CPA's answer."""
+        """A version's entry in ``/auth-files``; fields in the order of CPA's answer."""
         entry = self._newest_auth_file(now, zone, auth_index)
         for name, since in _FIELDS_SINCE.items():
             if version < since:
                 entry.pop(name, None)
         if "id_token" in entry and version < (6, 6, 98):
             entry["id_token"] = {name: entry["id_token"][name] for name in ("chatgpt_account_id", "plan_type")}
-        # v7.1.0 names no account type where there is no account.
+        # v7.1.0 names no account type without an account.
         if version < (7, 2, 0) and not self.credential.email:
             entry.pop("account_type", None)
         if version < (6, 3, 14):
@@ -159,9 +159,9 @@ class Accounts:
         return sorted(entries, key=lambda entry: str(entry["name"]).lower())
 
     def api_key_usage(self, now: float, zone: tzinfo, *, version: VersionNumber) -> dict[str, dict[str, Any]]:
-        """The body of ``/api-key-usage``: counts of the configuration's keys; raw keys are map keys, as in CPA.
+        """The body of ``/api-key-usage``: counts of the configured keys; raw keys are map keys, as in CPA.
 
-        Before v6.9.49 there are only the buckets.
+        Before v6.9.49 it has only the buckets.
         """
         body: dict[str, dict[str, Any]] = {}
         for account in self._of.values():

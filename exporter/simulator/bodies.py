@@ -1,6 +1,6 @@
-"""Bodies of the Management API's answers that do not depend on traffic: configuration and key lists.
+"""Answers of the Management API that do not depend on traffic: configuration and key lists.
 
-They are full of planted secrets, because the real ones are full of real ones.
+They are full of planted secrets, as real ones are full of real secrets.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ LATEST_VERSION_ERROR = {
     "message": 'Get "https://api.github.com/repos/router-for-me/CLIProxyAPI/releases/latest": dial tcp: no such host',
 }
 
-# Route of a provider key list and the provider whose keys it shows.
+# The route of each key list, and the provider whose keys it shows.
 KEY_LISTS = {
     "gemini-api-key": "gemini",
     "claude-api-key": "claude",
@@ -60,7 +60,7 @@ def _compat_entry(credential: Credential, proxy: DemoProxy, with_auth_index: boo
     if with_auth_index:
         key["auth-index"] = proxy.auth_index(credential)
     entry: dict[str, Any] = {"name": credential.provider}
-    # Absent in v6.6.96, there in v6.9.49.
+    # Absent in v6.6.96, present in v6.9.49.
     if proxy.version_number >= (6, 9, 0):
         entry["disabled"] = False
     return entry | {
@@ -75,7 +75,7 @@ def _models(credential: Credential) -> list[dict[str, str]]:
 
 
 def plugins(proxy: DemoProxy) -> dict[str, Any]:
-    """The plugins that are installed, as the source of v7 lists them; fields without a use here are left out."""
+    """The installed plugins, as the source of v7 lists them, without the fields that nobody reads here."""
     listed = [
         {"id": name, "configured": True, "registered": True, "enabled": runs, "effective_enabled": runs}
         for name, runs in sorted(proxy.plugins.items())
@@ -109,7 +109,7 @@ def config(proxy: DemoProxy) -> dict[str, Any]:
 
 
 def config_v8(proxy: DemoProxy) -> dict[str, Any]:
-    """The effective configuration under the section names of v8; a node is reached by its path of keys."""
+    """The effective configuration under the section names of v8; a path of keys leads to a node."""
     return {
         "access": {"api-keys": api_keys(proxy)},
         "observability": {

@@ -1,4 +1,4 @@
-"""Steering the demo proxy from another process: ``/demo/...``, only when asked for, only for loopback peers."""
+"""Controls the demo proxy from another process: ``/demo/...``, only on request, only for loopback peers."""
 
 import ipaddress
 import threading
@@ -13,14 +13,12 @@ from exporter.simulator.traffic import Traffic
 from exporter.simulator.versions import parse_version
 
 _SEED = 7
-# What may be set at any time, with a test of the value.
+# Settings that may change at any time, with a test of the value.
 _SETTINGS: dict[str, Callable[[Any], bool]] = {
-    "publishing": lambda value: isinstance(value, bool),
-    "subscribed": lambda value: isinstance(value, bool),
-    "management": lambda value: isinstance(value, bool),
-    "without_v0": lambda value: isinstance(value, bool),
-    "open_proxy": lambda value: isinstance(value, bool),
-    "shuffle_details": lambda value: isinstance(value, bool),
+    **dict.fromkeys(
+        ("publishing", "subscribed", "management", "without_v0", "open_proxy", "shuffle_details"),
+        lambda value: isinstance(value, bool),
+    ),
     "details": lambda value: value in {"full", "absent", "empty"},
     "details_cap": lambda value: value is None or _is_count(value),
     "retention_seconds": lambda value: isinstance(value, int) and not isinstance(value, bool),
@@ -32,10 +30,10 @@ def register_control(app: Flask, proxy: DemoProxy) -> None:
 
     * ``enqueue`` ``{"records": n}``: ``n`` attempts; with ``"copies": 2`` each is recorded twice.
     * ``restart``; ``upgrade`` ``{"version": "7.2"}``, also ``shown_version``, ``with_usage``, ``with_queue``.
-    * ``export``: remember ``/usage/export``; ``import``: import what was remembered, or the export that is sent.
+    * ``export``: remember ``/usage/export``; ``import``: import the export in the body, or the remembered one.
     * ``set`` ``{"details": "absent"}``: any of the proxy's settings; ``clock`` ``{"hours": -3}``.
-    * ``fault`` ``{"path": "usage", "kind": "hang", "seconds": 30}``: as ``DemoProxy.fault``; ``clear-faults``.
-    * ``counts``: what happened so far, and the truth about it.
+    * ``fault`` ``{"path": "usage", "kind": "hang", "seconds": 30}``: see ``DemoProxy.fault``; ``clear-faults``.
+    * ``counts``: what has happened so far, and the truth about it.
     """
     control = _Control(proxy)
     routes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -73,7 +71,7 @@ def register_control(app: Flask, proxy: DemoProxy) -> None:
 
 
 class _Control:
-    """What the routes do. Raises ``ValueError`` or ``TypeError`` with a sentence for what was sent wrongly."""
+    """The actions of the routes. Raises ``ValueError`` or ``TypeError`` with a sentence about a wrong body."""
 
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
@@ -124,7 +122,7 @@ class _Control:
 
     def fault(self, body: dict[str, Any]) -> dict[str, Any]:
         order = dict(body)
-        for name in ("body", "elements"):  # bytes, which JSON has not
+        for name in ("body", "elements"):  # bytes, which JSON lacks
             if name in order:
                 order[name] = order[name].encode() if name == "body" else tuple(text.encode() for text in order[name])
         self._proxy.fault(**order)

@@ -1,6 +1,6 @@
-"""How an answer leaves the demo proxy: as it is, or as an ordered fault leaves it.
+"""Sends the demo proxy's answers, intact or with an ordered fault.
 
-Reports the queue's elements in the answer as delivered or as lost, before the client can have read the end of it.
+Reports the queue elements in an answer as delivered or lost before the client can have read its end.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from exporter.simulator.queue import Item
 from exporter.simulator.snapshot import Happening
 
 Load = Sequence[Item | Happening]
-"""What an answer holds: elements of the queue, or attempts that nobody was told of before."""
+"""The content of an answer: queue elements, or attempts that no answer has shown before."""
 
 _DRIP_PIECES = 20
 _LOOK_SECONDS = 0.02
-# What a half-closed answer announces beyond what it sends.
+# The bytes that a half-closed answer announces but does not send.
 _MISSING_BYTES = 100
 
 
@@ -34,7 +34,7 @@ class Delivery:
         self._released = released
 
     def send(self, answer: Response, items: Load, fault: Fault | None) -> Response:
-        """The response to return to the web framework for this answer under this fault."""
+        """The web framework's response for this answer under this fault."""
         proxy = self._proxy
         kind = fault.kind if fault is not None else None
         if kind in {FaultKind.TRUNCATED, FaultKind.HALF_CLOSED, FaultKind.CUT}:
@@ -52,7 +52,7 @@ class Delivery:
         return answer
 
     def _outlasted(self, seconds: float) -> bool:
-        """Wait; whether the client is still there at the end. Its leaving is noticed while waiting."""
+        """Wait, but only while the client stays; whether it is still there at the end."""
         sock: socket.socket = request.environ["werkzeug.socket"]
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._released.wait(min(left, _LOOK_SECONDS)):
@@ -77,7 +77,7 @@ class Delivery:
 
 
 def front_answer(fault: Fault) -> Response:
-    """What something in front of the proxy answers instead of it."""
+    """The answer of something in front of the proxy."""
     if fault.kind is FaultKind.HTML:
         return Response(HTML_PAGE, status=200, content_type="text/html; charset=utf-8")
     if fault.kind is FaultKind.REDIRECT:
@@ -86,7 +86,7 @@ def front_answer(fault: Fault) -> Response:
 
 
 def huge_record(size: int) -> bytes:
-    """A JSON object that looks like a failed request and has about ``size`` bytes, nearly all in its error text."""
+    """A JSON object of about ``size`` bytes that looks like a failed request, nearly all of it error text."""
     return msgspec.json.encode({"failed": True, "fail": {"status_code": 500, "body": "x" * size}})
 
 
@@ -106,7 +106,7 @@ def _broken(answer: Response, kind: FaultKind | None) -> Response:
 
 def _hang_up(sock: socket.socket) -> Response:
     """Close the connection; the response that follows reaches nobody."""
-    with contextlib.suppress(OSError):  # the client may have been faster
+    with contextlib.suppress(OSError):  # the client may have closed it first
         sock.shutdown(socket.SHUT_RDWR)
     return Response()
 

@@ -1,7 +1,7 @@
-"""Who may use the Management API: keys, local and remote addresses, and the ban after five failures.
+"""Decides who may use the Management API: keys, local and remote addresses, and the ban after five failures.
 
-Follows CPA: failures of one address add up until a success or until two hours of silence, the fifth one bans it for
-30 minutes, a ban is neither lifted by a right key nor extended by further tries.
+Follows CPA: an address's failures add up until a success or two hours of silence; the fifth one bans it for 30 minutes.
+The right key does not lift a ban, and further tries do not extend it.
 """
 
 import threading
@@ -36,7 +36,7 @@ class Door:
     def __init__(self, *, key: str, clock: Clock) -> None:
         self.key = key
         self.allow_remote = False
-        # Up to v6.9.37 only other machines were banned.
+        # Up to v6.9.37 CPA banned only other machines.
         self.bans_local = True
         self.refused_logins = 0
         self._clock = clock
@@ -44,7 +44,7 @@ class Door:
         self._lock = threading.Lock()
 
     def check(self, headers: Mapping[str, str], peer: str) -> Refusal | None:
-        """The refusal for a call with these headers from this TCP peer, or ``None`` when it may pass."""
+        """The refusal for a call with these headers from this TCP peer, or ``None`` if it may pass."""
         address = client_address(headers, peer)
         with self._lock:
             now = self._clock.monotonic()
@@ -80,7 +80,7 @@ class Door:
 
 
 def client_address(headers: Mapping[str, str], peer: str) -> str:
-    """The address that a call is attributed to; CPA believes forwarding headers from anyone."""
+    """The address that CPA attributes a call to; it believes forwarding headers from anyone."""
     forwarded = headers.get("X-Forwarded-For", "").split(",")[0].strip()
     return forwarded or headers.get("X-Real-IP", "").strip() or peer
 
@@ -90,7 +90,7 @@ def _offered_key(headers: Mapping[str, str]) -> str:
     if not authorization:
         return headers.get("X-Management-Key", "").strip()
     scheme, _, rest = authorization.partition(" ")
-    # Any other scheme counts as a key of its own, so a reverse proxy's Basic login hides the right key.
+    # CPA takes any other scheme for the key, so a reverse proxy's Basic login hides the right one.
     return rest.strip() if scheme.lower() == "bearer" and rest else authorization
 
 

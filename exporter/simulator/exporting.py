@@ -1,4 +1,4 @@
-"""What an exporter beside the demo proxy is given, so that a visitor sees names and limits."""
+"""Aliases and limits for an exporter beside the demo proxy, so that a visitor sees names and limits."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Faults that a test can order from the demo proxy: what networks, reverse proxies and broken servers do to answers.
 
-A fault is either *in front* of the proxy (its work is not reached: nothing is popped) or *behind* it (the records were
-popped before the answer went wrong). What was popped for an answer that cannot be read is lost.
+A fault is either *in front* of the proxy (nothing is popped) or *behind* it (the proxy has popped records before the
+answer goes wrong). Records popped for an unreadable answer are lost.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class FaultKind(Enum):
 class Fault:
     """One order. ``path`` is a route's v0 name (``usage-queue``), also for its v8 path, or ``*`` for every route.
 
-    ``status`` and ``body``: of a STATUS fault. ``location``: of a REDIRECT. ``seconds``: how long a HANG or a DRIP
-    lasts. ``elements``: raw JSON values that INSERT puts at the head of the array. ``size``: bytes of the HUGE record,
-    or of what HUGE adds to a snapshot, which stays readable.
+    ``status`` and ``body`` belong to STATUS, ``location`` to REDIRECT. ``seconds``: how long a HANG or a DRIP lasts.
+    ``elements``: raw JSON values that INSERT puts at the head of the array. ``size``: bytes of the HUGE record, or of
+    what HUGE adds to a snapshot, which stays readable.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Traffic that goes on while the demo runs: requests in real time, more by day than by night."""
+"""Ongoing traffic while the demo runs: requests in real time, more by day than by night."""
 
 import random
 import threading
@@ -8,18 +8,18 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.traffic import Traffic, load
 
 DEFAULT_HISTORY_HOURS = 6.0
-"""Of a proxy with cumulative statistics: it did not start when somebody looks at it for the first time."""
+"""For a proxy with cumulative statistics: it should not look freshly started."""
 
 _BURST_SPAN_SECONDS = 240.0
-# Each is 258 bytes of every answer, so weeks of history are thinned out.
+# Each adds 258 bytes to every answer, so weeks of history are thinned out.
 _MOST_HISTORY = 20_000
 
 
 class LiveTraffic:
     """A thread that sends ``rate`` requests per second on average over a day, and ``burst`` attempts at its start.
 
-    The burst ended within the last four minutes, so that something can be seen at once. ``history_hours`` are what the
-    proxy already ran before; only cumulative statistics remember them.
+    The burst lies in the last four minutes, so that a visitor sees something at once. ``history_hours`` is how long the
+    proxy has already run; only cumulative statistics remember that.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LiveTraffic:
         self._proxy.publish(self._traffic.batch(attempts, ending=ending, span_seconds=span))
 
     def _suit_version(self) -> None:
-        """The proxy may have become another version, with other credentials and records."""
+        """Adapt to the proxy's version, which may have changed, with its credentials and records."""
         self._traffic.credentials = self._proxy.credentials
         self._traffic.shape = self._proxy.shape
 

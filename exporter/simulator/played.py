@@ -1,4 +1,4 @@
-"""An attempt as a server of some version records it, whatever server the traffic was made for."""
+"""Turns an attempt into what a server of some version records, whatever version the traffic was made for."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ def as_played(
     open_proxy: bool,
     legacy: bool,
 ) -> Attempt:
-    """The attempt with the record and the truth of that server; ``legacy``: it goes into cumulative statistics."""
+    """The attempt with that server's record and truth; ``legacy``: it goes into cumulative statistics."""
     event = attempt.event
     if event is None:
         return attempt
@@ -40,7 +40,7 @@ def as_played(
         changes["api_key"] = ""
         if attempt.record["source"] == event.client.key:
             changes["source"] = ""
-    # Up to v6.6 the statistics list a model of a configured key under the name that the client sent.
+    # Up to v6.6 the statistics list a configured key's model under the name that the client sent.
     if legacy and version < (6, 7, 0) and event.credential.kind == "apikey":
         changes["model"] = event.alias
     if not changes:
@@ -55,7 +55,7 @@ def as_played(
 
 
 def imported_attempt(key: str, model: str, detail: Mapping[str, Any], credential: Credential | None) -> Attempt:
-    """What an imported detail of another server tells; its credential is unknown if its handle is."""
+    """The attempt behind another server's imported detail, without a credential if its handle is unknown."""
     raw: Mapping[str, int] = detail["tokens"]
     output, reasoning, cached = raw["output_tokens"], raw["reasoning_tokens"], raw["cached_tokens"]
     family = credential.family if credential is not None else "openai"

@@ -1,7 +1,7 @@
-"""The state of the demo proxy: a queue that really pops, counters, faults, and counts for whoever watches it.
+"""The state of the demo proxy: a queue that really pops, counters, faults, and counts for tests.
 
-It plays any version of CPA from v6.0 on, and may change it while it runs, for people who try the exporter and for its
-tests. Thread-safe; of the clock that is passed in, ``now`` is shown, ``monotonic`` counts for retention and bans.
+It plays any version of CPA from v6.0 on, for people who try the exporter and for its tests, and can change the version
+while it runs. Thread-safe. Timestamps come from the clock's ``now``, retention and bans use its ``monotonic``.
 """
 
 import random
@@ -44,14 +44,14 @@ _DEFAULT_RETENTION_SECONDS = 60
 class DemoProxy:
     """A simulated CPA server without its sockets.
 
-    ``version`` decides routes, record shape and answers; ``shown_version`` is what ``X-Cpa-Version`` says if that is
-    to differ (own builds say ``dev``; empty: no such header). ``zone`` is by default the official image's. A fork of a
-    version may have kept or lost a source: ``with_usage`` and ``with_queue`` decide instead of the version whether
-    ``/usage`` and ``/usage-queue`` are there. ``vendors`` are the providers of its ``accounts``.
+    ``version`` decides routes, record shape and answers; ``shown_version`` overrides it in ``X-Cpa-Version`` (own
+    builds say ``dev``; empty: no such header). ``zone`` defaults to the official image's. A fork may have kept or lost
+    a source: ``with_usage`` and ``with_queue`` override whether the version has ``/usage`` and ``/usage-queue``.
+    ``vendors`` are the providers of its ``accounts``.
 
-    Settings that a test may change at any time: ``publishing``, ``subscribed`` (somebody unseen subscribes and takes
-    all records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8
-    paths are left), ``open_proxy`` (no client keys), ``plugins`` (whether each runs); of ``/usage``: ``details``,
+    Settings that a test may change at any time: ``publishing``, ``subscribed`` (an unseen subscriber takes all
+    records), ``management``, ``retention_seconds``, ``door.key``, ``door.allow_remote``, ``without_v0`` (only v8 paths
+    are left), ``open_proxy`` (no client keys), ``plugins`` (whether each runs); for ``/usage``: ``details``,
     ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
 
@@ -108,7 +108,7 @@ class DemoProxy:
 
     @property
     def shape(self) -> Shape:
-        """The shape of the wire records that this version writes, or of the details where those are all there is."""
+        """The shape of this version's wire records, or of its details if it has nothing else."""
         if self.version_number < (7, 0, 0) or (self.has_usage_snapshot and not self.has_http_queue):
             return "6.10"
         return "7.2" if self.version_number >= (7, 2, 97) else "7.1"
@@ -123,11 +123,11 @@ class DemoProxy:
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
-        """The credentials that this version can send requests with."""
+        """The credentials that this version can use for requests."""
         return tuple(each for each in self.accounts if self.version_number >= each.first_version)
 
     def auth_index(self, credential: Credential) -> str | int:
-        """The credential's handle in this version: before v6.6.56 a number, given out anew at each start."""
+        """The credential's handle in this version: before v6.6.56 a number, new at each start."""
         if self.version_number < (6, 6, 56):
             return (self.accounts.index(credential) + self._numbers["restarts"]) % len(self.accounts) + 1
         return credential.auth_index_at(self.version_number)
@@ -140,7 +140,7 @@ class DemoProxy:
         with_usage: bool | None = None,
         with_queue: bool | None = None,
     ) -> None:
-        """Replace the program by another version, older or newer, or by a fork: a restart, and other routes then."""
+        """Replace the program with another version, older or newer, or with a fork: a restart, then other routes."""
         with self._lock:
             self._become(version, shown_version, with_usage, with_queue)
             self.restart()
@@ -156,7 +156,7 @@ class DemoProxy:
 
     @property
     def effective_retention_seconds(self) -> int:
-        """The retention in force: what is not positive becomes 60, more than an hour becomes an hour."""
+        """The retention in force: 60 unless positive, and an hour at most."""
         if self.retention_seconds <= 0:
             return _DEFAULT_RETENTION_SECONDS
         return min(self.retention_seconds, _MAX_RETENTION_SECONDS)
@@ -164,10 +164,10 @@ class DemoProxy:
     # --- traffic ------------------------------------------------------------------------------------------------------
 
     def publish(self, attempts: Iterable[Attempt]) -> None:
-        """Attempts that ended: the credentials' counts always move, a record is kept only as CPA would keep it.
+        """Attempts that ended: the credentials' counts always move; a record stays only where CPA would keep it.
 
-        The record is written as this version writes it, whatever the traffic was made for; the truth says what can be
-        known from that. Whether the version can use the credential is for the traffic to know.
+        This version decides the record's form, whatever the traffic was made for; the truth holds what the record
+        reveals. The traffic has to choose credentials that the version can use.
         """
         with self._lock:
             for made in attempts:
@@ -205,7 +205,7 @@ class DemoProxy:
             self._numbers["counted"] += 1
 
     def _counts(self, attempt: Attempt) -> bool:
-        """Up to v6.2.25 only attempts with token counts were counted."""
+        """Up to v6.2.25 CPA counted only attempts with token counts."""
         return self.version_number >= (6, 2, 26) or bool(attempt.record["tokens"]["total_tokens"])
 
     @property
@@ -220,7 +220,7 @@ class DemoProxy:
                 self._append(record if isinstance(record, bytes) else msgspec.json.encode(record), None)
 
     def pop(self, count: int) -> list[Item]:
-        """Take up to ``count`` of the oldest elements out. Each must be reported as ``delivered`` or ``lose``-d."""
+        """Take out up to ``count`` of the oldest elements. The caller reports each to ``delivered`` or ``lose``."""
         with self._lock:
             return self._queue.pop(count, retention=self.effective_retention_seconds)
 
@@ -230,7 +230,7 @@ class DemoProxy:
             return self._queue.pass_through(list(raws))
 
     def delivered(self, items: Iterable[Item | Happening]) -> None:
-        """The answer with these elements, or about these happenings, is on its way in full."""
+        """The complete answer with these elements or happenings is on its way."""
         with self._lock:
             for item in items:
                 self._numbers["delivered" if isinstance(item, Item) else "shown"] += 1
@@ -242,22 +242,22 @@ class DemoProxy:
             self.delivered_truth.add(happening.attempt)
 
     def lose(self, items: Iterable[Item | Happening]) -> None:
-        """The answer with these elements cannot be read by the client; what is cumulative is in the next one."""
+        """The client cannot read the answer with these elements; happenings are in the next one again."""
         with self._lock:
             self.lost += [item.raw for item in items if isinstance(item, Item)]
 
     def pushed(self, item: Item) -> None:
-        """A subscriber was sent this record."""
+        """A subscriber has got this record."""
         with self._lock:
             self._tell(item.happening)
 
     def turn_clock(self, hours: float) -> None:
-        """Set the server's clock forward, or back: timestamps jump from now on, nothing else notices."""
+        """Set the server's clock forward or back: only later timestamps change."""
         with self._lock:
             self._clock_shift += hours * 3600
 
     def restart(self) -> None:
-        """What a restart of the process does: queue, counters, statistics and bans are gone."""
+        """Restart the process: queue, counters, statistics and bans are gone."""
         with self._lock:
             self._numbers["restarts"] += 1
             self._queue.drop()
@@ -281,7 +281,7 @@ class DemoProxy:
             return self._accounts.api_key_usage(self.clock.now(), self.zone, version=self.version_number)
 
     def usage_snapshot(self) -> tuple[bytes, list[Happening]]:
-        """The body of the legacy ``/usage``, and what it tells about that no client has got yet."""
+        """The body of the legacy ``/usage``, and the happenings in it that no client has got yet."""
         with self._lock:
             body: dict[str, Any] = {"usage": self._usage()}
             if self.version_number >= (6, 2, 26):
@@ -295,10 +295,10 @@ class DemoProxy:
             return {"version": 1, "exported_at": at, "usage": self._usage()}
 
     def import_usage(self, body: Any) -> dict[str, int]:
-        """Merge an export in, as ``/usage/import`` does; its answer.
+        """Merge an export, as ``/usage/import`` does; returns its answer.
 
-        What this proxy recorded itself is in its ``truth`` already; what comes from elsewhere happened there and is
-        added to it. Raises ``ValueError`` with CPA's words.
+        Attempts from elsewhere join the ``truth``, which already has this proxy's own. Raises ``ValueError`` with CPA's
+        words.
         """
         usage = usage_of_export(body)
         with self._lock:
@@ -342,7 +342,6 @@ class DemoProxy:
             )
 
     def note_request(self, name: str) -> None:
-        """Count a call to the route of that v0 name (or to a path that is none)."""
         with self._lock:
             self.requests[name] += 1
 
@@ -366,13 +365,12 @@ class DemoProxy:
                 self._faults += [order] * times
 
     def clear_faults(self) -> None:
-        """Forget all orders."""
         with self._lock:
             self._faults.clear()
             self._always.clear()
 
     def take_fault(self, name: str, *, in_front: bool) -> Fault | None:
-        """The oldest order for the route that is in front of the proxy, or behind it."""
+        """The oldest order for the route, either in front of the proxy or behind it."""
         with self._lock:
             for order in self._faults:
                 if order.path in {name, "*"} and order.kind.in_front == in_front:
@@ -386,7 +384,7 @@ class DemoProxy:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _append(self, raw: bytes, happening: Happening | None) -> None:
-        """Into the queue; but while anybody subscribes, a record goes to all subscribers and nowhere else."""
+        """Put a record into the queue, or hand it to all subscribers alone if there are any."""
         item = Item(raw, happening, self.clock.monotonic())
         if not self.subscribers.publish(item):
             self._queue.append(item, retention=self.effective_retention_seconds)

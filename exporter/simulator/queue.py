@@ -1,35 +1,29 @@
-"""The queue of a demo proxy: records wait in it until a client pops them or their retention is over."""
+"""The demo proxy's queue: records wait in it until a client pops them or their retention ends."""
 
 from collections import deque
 from dataclasses import dataclass
 
 from exporter.clock import Clock
 from exporter.simulator.snapshot import Happening
-from exporter.simulator.traffic import Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An element of the queue: its bytes, what happened if it came from traffic, and when it was enqueued."""
+    """An element of the queue: its bytes, its happening if traffic made it, and when it came."""
 
     raw: bytes
     happening: Happening | None
     since: float
 
-    @property
-    def attempt(self) -> Attempt | None:
-        return self.happening.attempt if self.happening is not None else None
-
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What happened since the demo proxy was created; restarts of the proxy do not reset it.
+    """What has happened since the demo proxy was created; restarts of the proxy do not reset it.
 
-    ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` = ``delivered`` +
-    the length of ``lost`` + what an answer that is still being sent holds. All of these are about the queue;
-    ``counted`` attempts went into the legacy statistics, and ``shown`` of them were in an answer that was sent in full.
-    ``pushed`` records were sent to ``subscribers``, once for each of these; ``unsent`` were meant for one that left, or
-    that was dropped because it did not read.
+    For the queue, ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` =
+    ``delivered`` + ``lost`` + the elements in unfinished answers. ``counted`` attempts went into the legacy statistics,
+    and complete answers have ``shown`` that many of them. ``pushed`` counts records per subscriber that got them;
+    ``unsent`` were for a subscriber that left, or that the proxy dropped because it did not read.
     """
 
     enqueued: int
@@ -51,10 +45,10 @@ class Counts:
 
 
 class RecordQueue:
-    """Elements in the order of their arrival, and the number of those that came and went. Not thread-safe.
+    """Elements in order of arrival, and counts of those that came and went. Not thread-safe.
 
-    ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` + the length. As in CPA, what is older than the retention in
-    force goes at the next append or pop. ``retention`` is in seconds.
+    ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` + the length. As in CPA, elements older than the ``retention``
+    in seconds go at the next append or pop.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -74,14 +68,14 @@ class RecordQueue:
         self.enqueued += 1
 
     def pop(self, count: int, *, retention: float) -> list[Item]:
-        """Take up to ``count`` of the oldest elements out."""
+        """Take out up to ``count`` of the oldest elements."""
         self.expire(retention)
         items = [self._items.popleft() for _ in range(min(count, len(self._items)))]
         self.popped += len(items)
         return items
 
     def pass_through(self, raws: list[bytes]) -> list[Item]:
-        """Elements that are enqueued and popped at once."""
+        """Enqueue and immediately pop elements."""
         self.enqueued += len(raws)
         self.popped += len(raws)
         return [Item(raw, None, self._clock.monotonic()) for raw in raws]

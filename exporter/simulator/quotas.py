@@ -1,7 +1,7 @@
-"""The providers' own windows of the demo accounts, as response headers and as answers of the vendors' usage pages.
+"""The demo accounts' windows at their providers, as response headers and as answers of the vendors' usage pages.
 
 A reading is a pure function of the account and the time: the used share grows evenly to the account's ceiling until
-the window ends. So headers and ``api-call`` always agree, and nothing has to be remembered.
+the window ends. So headers and ``api-call`` always agree without any state.
 """
 
 import json
@@ -19,7 +19,7 @@ _DAY = 86400
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The used share of a window (may exceed 1) and its end in Unix seconds."""
+    """The used share of a window, which may exceed 1, and its end in Unix seconds."""
 
     used_ratio: float
     resets_at: int
@@ -37,7 +37,7 @@ def reading(credential: Credential, window_seconds: int, at: float) -> Reading:
 
 
 def scoped_reading(credential: Credential, window_seconds: int, at: float) -> Reading:
-    """The state of the window that a single model has: Opus at Claude, Spark at Codex."""
+    """The state of a single model's window: Opus at Claude, Spark at Codex."""
     return _evenly(credential.ceiling_scoped, window_seconds, at)
 
 
@@ -47,7 +47,7 @@ def _evenly(ceiling: float, window_seconds: int, at: float) -> Reading:
 
 
 def is_exhausted(credential: Credential, at: float) -> bool:
-    """Whether the provider refuses this account now (only accounts that have windows in the demo)."""
+    """Whether the provider refuses this account now. Only accounts with windows in headers can be exhausted."""
     if credential.kind != "oauth" or credential.provider not in {"claude", "codex"}:
         return False
     return any(reading(credential, window, at).used_ratio >= 1 for window in (FIVE_HOURS, SEVEN_DAYS))
@@ -60,7 +60,7 @@ def _status(used_ratio: float) -> str:
 
 
 def claude_headers(credential: Credential, at: float, model: str = "") -> dict[str, str]:
-    """What Anthropic sends to subscription accounts. Opus has a week of its own, told only when ``model`` is one."""
+    """Anthropic's headers for subscription accounts. Opus has its own week, reported only if ``model`` is an Opus."""
     short = reading(credential, FIVE_HOURS, at)
     week = reading(credential, SEVEN_DAYS, at)
     five_hour_decides = short.used_ratio >= week.used_ratio
@@ -89,7 +89,7 @@ def claude_headers(credential: Credential, at: float, model: str = "") -> dict[s
 
 
 def codex_headers(credential: Credential, at: float) -> dict[str, str]:
-    """What the Codex backend sends: the main windows and the group of the Spark model."""
+    """The Codex backend's headers: the main windows and the Spark model's group."""
     short = reading(credential, FIVE_HOURS, at)
     week = reading(credential, SEVEN_DAYS, at)
     spark = scoped_reading(credential, FIVE_HOURS, at)
@@ -116,7 +116,7 @@ def codex_headers(credential: Credential, at: float) -> dict[str, str]:
 
 
 class _Account:
-    """An account at a moment: what the pages below show."""
+    """An account at a moment, for the pages below."""
 
     def __init__(self, credential: Credential, at: float) -> None:
         self.credential = credential
@@ -247,7 +247,7 @@ def _xai_month(account: _Account) -> dict[str, Any]:
 
 
 def plugin_answer(credential: Credential, at: float) -> dict[str, Any]:
-    """What a plugin of the proxy tells of the account, in the form of ``quota/fetch``."""
+    """A plugin's report about the account, in the form of ``quota/fetch``."""
     summary = {"key": "credits", "value": 12, "unit": "usd", "format": "currency", "currency": "USD"}
     return _antigravity_usage(_Account(credential, at)) | {"subscription": {"plan": "pro"}, "summary": [summary]}
 
@@ -276,10 +276,9 @@ _PAGES: dict[tuple[str, str], Callable[[_Account], dict[str, Any]]] = {
 
 
 def vendor_answer(credential: Credential | None, url: str, at: float) -> tuple[int, str] | None:
-    """Status and body of a vendor's page called through ``api-call``, or ``None`` for a host nobody can reach.
+    """Status and body of a vendor's page called through ``api-call``, or ``None`` for an unreachable host.
 
-    An account that the proxy does not have is no error of CPA's: the vendor sees the literal text ``$TOKEN$`` and
-    answers 401.
+    CPA raises no error for an account that it lacks: the vendor sees the literal text ``$TOKEN$`` and answers 401.
     """
     if url not in {page for _, page in _PAGES}:
         return None

@@ -1,8 +1,8 @@
 """RESP on the port of the demo proxy, with CPA's few commands and its refusals.
 
-A connection whose first byte is one of RESP is never HTTP (CPA >= 6.9.38). Before AUTH every other command is a failed
-login. SUBSCRIBE came with 7.0.7; 7.1.17 alone refused everything. As in CPA, what waits for a subscriber and its
-commands are answered in no certain order, so an UNSUBSCRIBE may overtake records, which are lost then.
+A connection that begins with a RESP byte is never HTTP (CPA >= 6.9.38). Before AUTH every other command is a failed
+login. SUBSCRIBE came with 7.0.7; only 7.1.17 refused everything. As in CPA, records and answers to commands have no
+certain order, so an UNSUBSCRIBE may overtake records, which are then lost.
 """
 
 import socket
@@ -17,14 +17,14 @@ from exporter.simulator.subscribers import Subscriber
 
 FIRST_BYTES = b"*$+-:"
 SILENCE_SECONDS = 10.0
-"""A connection that sends nothing for so long is closed (CPA >= 7.0.3)."""
+"""CPA >= 7.0.3 closes a connection that sends nothing for this long."""
 
 _SUPPORTS_REFRESH = b'{"support_refresh":true}'
 _CHUNK = 65_536
 
 
 def speaks_resp(connection: socket.socket, version: tuple[int, int, int]) -> bool:
-    """Whether the client of a new connection has begun to speak RESP, and this version listens."""
+    """Whether the client of a new connection begins to speak RESP, and this version understands it."""
     connection.settimeout(SILENCE_SECONDS)
     first = connection.recv(1, socket.MSG_PEEK)
     connection.settimeout(None)
@@ -32,8 +32,6 @@ def speaks_resp(connection: socket.socket, version: tuple[int, int, int]) -> boo
 
 
 class RespSession:
-    """One connection."""
-
     def __init__(self, proxy: DemoProxy, connection: socket.socket, peer: str) -> None:
         self._proxy = proxy
         self._connection = connection
@@ -42,7 +40,7 @@ class RespSession:
         self._is_in = False
 
     def serve(self) -> None:
-        """Until either side closes."""
+        """Answer until either side closes."""
         with suppress(OSError):
             if self._proxy.version_number == (7, 1, 17):
                 self._send(b"-ERR RESP AUTH disabled; use mTLS\r\n")

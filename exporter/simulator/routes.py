@@ -1,6 +1,6 @@
-"""Which routes a version has, and what each answers: the part of the server that knows no sockets.
+"""The routes of each version, and their answers: the part of the server without sockets.
 
-A route is known by its v0 name, under v8 too, so that counts and faults have one name for one thing.
+A route has its v0 name, even under v8, so that counts and faults have one name for one thing.
 """
 
 import re
@@ -58,7 +58,7 @@ def is_mutating(method: str, name: str) -> bool:
 
 
 def asked_count(text: str) -> int | None:
-    """The number of records asked for: 1 by default, ``None`` for what CPA refuses."""
+    """The requested number of records: 1 by default, ``None`` for what CPA refuses."""
     text = text.strip()
     if not text:
         return 1
@@ -69,14 +69,15 @@ def asked_count(text: str) -> int | None:
 
 
 class Routes:
-    """The routes of one proxy, whose version may change at any time. ``usage`` and ``usage-queue`` are the server's."""
+    """The routes of one proxy, whose version may change at any time. The server has ``usage`` and ``usage-queue``."""
 
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._v0: dict[tuple[str, str], tuple[Handler, VersionNumber]] = {}
-        self._add("usage-statistics-enabled", self._switch, since=(6, 0, 5))
+        switch = "usage-statistics-enabled"
+        self._add(switch, lambda _: (200, {switch: proxy.publishing}), since=(6, 0, 5))
         for method in ("PUT", "PATCH"):
-            self._add("usage-statistics-enabled", self._set_switch, method=method, since=(6, 0, 5))
+            self._add(switch, self._set_switch, method=method, since=(6, 0, 5))
         self._add("config", lambda _: (200, bodies.config(proxy)))
         self._add("auth-files", self._auth_files)
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=(6, 9, 47))
@@ -93,7 +94,7 @@ class Routes:
         self._add("quota/fetch", self._quota_fetch, method="POST", since=(7, 2, 141))
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
-        """What answers a call, or ``None`` when this version has no such route."""
+        """The handler of a call, or ``None`` if this version has no such route."""
         if version == 8:
             if method == "GET" and (name == "config" or name.startswith("config/")):
                 return self._config_node(name.split("/")[1:])
@@ -114,9 +115,6 @@ class Routes:
                 return None
             node = node[key]
         return lambda _: (200, node)
-
-    def _switch(self, _: Request) -> Answer:
-        return 200, {"usage-statistics-enabled": self._proxy.publishing}
 
     def _set_switch(self, call: Request) -> Answer:
         body = call.get_json(force=True, silent=True)

@@ -1,6 +1,6 @@
-"""The demo proxy over HTTP: refusals and headers of CPA v6 to v8, byte for byte where it matters.
+"""Serves the demo proxy over HTTP: refusals and headers of CPA v6 to v8, byte for byte where it matters.
 
-``DemoServer`` serves a ``DemoProxy`` on a loopback address. Faults that break a connection work on the socket itself.
+Faults that break a connection work on the socket itself.
 """
 
 import socket
@@ -31,7 +31,7 @@ _EXPOSED = (
 
 
 class _View:
-    """Answers the requests of one application; holds no state but the proxy's."""
+    """Answers the requests of one application. Only the proxy has state."""
 
     def __init__(self, proxy: DemoProxy, released: threading.Event) -> None:
         self._proxy = proxy
@@ -39,7 +39,6 @@ class _View:
         self._delivery = Delivery(proxy, released)
 
     def answer(self) -> Response:
-        """The answer to the current request."""
         proxy = self._proxy
         name, version = route_name(request.path)
         proxy.note_request(name)
@@ -51,7 +50,7 @@ class _View:
         if version is None:
             return self._public()
         if not proxy.management:
-            # Before v7.1.47 the routes are not even registered when there is no key.
+            # Before v7.1.47 CPA does not even register the routes without a key.
             return self._no_route() if not self._checks_first else self._finish(_empty(404), versioned=False)
         if (version == 8 and proxy.version_number < (8, 0, 0)) or (version == 0 and proxy.without_v0):
             return self._no_route()
@@ -59,7 +58,7 @@ class _View:
 
     @property
     def _checks_first(self) -> bool:
-        """From v7.1.47 on, an unknown management path needs the key too."""
+        """From v7.1.47 on, an unknown management path needs the key, too."""
         return self._proxy.version_number >= (7, 1, 47)
 
     def _public(self) -> Response:
@@ -121,7 +120,7 @@ class _View:
         return self._finish(Response(raw, status=status, content_type=_JSON), versioned=versioned)
 
     def _no_route(self) -> Response:
-        """The web framework's own page: no check, no version."""
+        """The web framework's own page, without a check or a version."""
         response = Response(b"404 page not found", status=404)
         response.headers["Content-Type"] = "text/plain"
         return self._finish(response, versioned=False)
@@ -131,7 +130,7 @@ class _View:
         headers["Access-Control-Allow-Headers"] = "*"
         headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
         headers["Access-Control-Allow-Origin"] = "*"
-        # v7.1.0 exposes nothing and v7.2.140 does; the plugin header came with v7.1.69.
+        # v7.1.0 exposes nothing, v7.2.140 does; the plugin header came with v7.1.69.
         if number >= (7, 1, 69):
             headers["Access-Control-Expose-Headers"] = _EXPOSED
         if versioned and number >= (6, 3, 36):
@@ -170,14 +169,14 @@ def make_app(proxy: DemoProxy, *, released: threading.Event, control: bool = Fal
 
 
 class _Handler(WSGIRequestHandler):
-    """Speaks HTTP/1.1, logs nothing, and sends no ``Server`` header, as CPA does not."""
+    """Speaks HTTP/1.1, logs nothing, and like CPA sends no ``Server`` header."""
 
     protocol_version = "HTTP/1.1"
     demo: DemoProxy
     connection_is_http = False
 
     def handle_one_request(self) -> None:
-        """The first one decides whether this is a connection of RESP."""
+        """Answer a request; the first one decides whether the connection speaks RESP."""
         if not self.connection_is_http and speaks_resp(self.connection, self.demo.version_number):
             self.close_connection = True
             RespSession(self.demo, self.connection, self.client_address[0]).serve()
@@ -193,15 +192,11 @@ class _Handler(WSGIRequestHandler):
             super().send_header(keyword, value)
 
 
-def _handler_of(proxy: DemoProxy) -> type[_Handler]:
-    return type("_HandlerOfOne", (_Handler,), {"demo": proxy})
-
-
 class DemoServer:
     """Serves a ``DemoProxy`` on ``host``:``port`` (0: a free port, known from the start) until ``stop``.
 
-    ``control`` adds ``/demo/...`` for use from another process, for loopback peers only. Also a context manager.
-    Raises ``OSError`` when the port cannot be had.
+    ``control`` adds ``/demo/...`` for other processes, for loopback peers only. Also a context manager. Raises
+    ``OSError`` if the port is not available.
     """
 
     def __init__(self, proxy: DemoProxy, *, host: str = "127.0.0.1", port: int = 0, control: bool = False) -> None:
@@ -209,11 +204,12 @@ class DemoServer:
         self.host = host
         self._released = threading.Event()
         app = make_app(proxy, released=self._released, control=control)
-        # A socket of our own: werkzeug would end the whole program when the port is taken.
+        handler = type("_HandlerOfOne", (_Handler,), {"demo": proxy})
+        # Our own socket: werkzeug would end the whole program if the port is taken.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family) as listening:
             self._server: BaseWSGIServer = make_server(
-                host, port, app, threaded=True, request_handler=_handler_of(proxy), fd=listening.fileno()
+                host, port, app, threaded=True, request_handler=handler, fd=listening.fileno()
             )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_STOP_POLL_SECONDS,), name="demo-proxy", daemon=True
@@ -227,7 +223,6 @@ class DemoServer:
         return f"http://{host}:{self.port}"
 
     def start(self) -> None:
-        """Serve on a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:

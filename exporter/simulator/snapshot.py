@@ -1,4 +1,4 @@
-"""The cumulative statistics of CPA up to v6.9.49: what ``/usage``, its export and its import make of attempts."""
+"""The cumulative statistics of CPA up to v6.9.49: ``/usage``, its export and its import."""
 
 import random
 import re
@@ -14,7 +14,7 @@ from exporter.simulator.versions import VersionNumber
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 
 Details = Literal["full", "absent", "empty"]
-"""Whether an answer has details: as CPA sends them, without the field (some forks), or with empty lists."""
+"""The details in an answer: all, as in CPA; no field at all, as in some forks; or empty lists."""
 
 Fingerprint = tuple[Any, ...]
 
@@ -46,7 +46,8 @@ class UsageSnapshot:
 
     def __init__(self) -> None:
         self._apis: dict[str, dict[str, _Model]] = {}
-        self._requests = self._failures = self._tokens = 0
+        self.failures = 0
+        self._requests = self._tokens = 0
         self._days: Counter[str] = Counter()
         self._hours: Counter[str] = Counter()
         self._day_tokens: Counter[str] = Counter()
@@ -54,7 +55,7 @@ class UsageSnapshot:
         self._undelivered: list[_Entry] = []
 
     def add(self, key: str, model: str, detail: dict[str, Any], happening: Happening, *, cap: int | None) -> None:
-        """Count one attempt; with a ``cap`` only the newest details of the key and model are kept."""
+        """Count one attempt; a ``cap`` keeps only the newest details of the key and model."""
         of_model = self._apis.setdefault(key, {}).setdefault(model, _Model())
         entry = _Entry(detail, happening)
         of_model.entries.append(entry)
@@ -70,7 +71,7 @@ class UsageSnapshot:
         of_model.requests += 1
         of_model.tokens += tokens
         self._requests += 1
-        self._failures += bool(detail.get("failed"))
+        self.failures += bool(detail.get("failed"))
         self._tokens += tokens
         self._days[day] += 1
         self._hours[hour] += 1
@@ -80,13 +81,13 @@ class UsageSnapshot:
     def merge(
         self, usage: Mapping[str, Any], known: Callable[[str, str, dict[str, Any]], Happening], *, cap: int | None
     ) -> dict[str, int]:
-        """Import the details of an export, as CPA does: what has the fingerprint of one that is there is skipped.
+        """Import the details of an export, as CPA does: skip those whose fingerprint exists.
 
-        ``known`` gives the happening behind a detail. The answer is the body of ``/usage/import``. Raises
+        ``known`` returns the happening behind a detail. The result is the body of ``/usage/import``. Raises
         ``ValueError`` with CPA's words.
         """
         seen = {fingerprint(key, model, detail) for key, model, detail in self.details()}
-        # All of it is read before anything is changed.
+        # Read everything before changing anything.
         try:
             rows = [(key, model, _normalised(raw)) for key, model, raw in _details_of(usage)]
             marks = [fingerprint(*row) for row in rows]
@@ -100,31 +101,27 @@ class UsageSnapshot:
             seen.add(mark)
             self.add(key, model, detail, known(key, model, detail), cap=cap)
             added += 1
-        totals = {"total_requests": self._requests, "failed_requests": self._failures}
+        totals = {"total_requests": self._requests, "failed_requests": self.failures}
         return {"added": added, "skipped": skipped, **totals}
 
     def details(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Client key, model and detail of everything that is kept."""
+        """Client key, model and detail of every kept entry."""
         for key, models in self._apis.items():
             for model, of_model in models.items():
                 for entry in of_model.entries:
                     yield key, model, entry.detail
 
     def shown(self, details: Details) -> list[Happening]:
-        """What an answer tells about and no client has got yet; without details it tells about all in its totals."""
+        """The happenings in an answer that no client has got yet; without details, its totals show all of them."""
         self._undelivered = [entry for entry in self._undelivered if not entry.happening.delivered]
         return [entry.happening for entry in self._undelivered if entry.kept or details != "full"]
 
-    @property
-    def failures(self) -> int:
-        return self._failures
-
     def usage(self, *, details: Details = "full", shuffled: random.Random | None = None) -> dict[str, Any]:
-        """The object ``usage`` of an answer; maps are sorted by key, as Go writes them."""
+        """The object ``usage`` of an answer, with maps sorted by key, as Go writes them."""
         return {
             "total_requests": self._requests,
-            "success_count": self._requests - self._failures,
-            "failure_count": self._failures,
+            "success_count": self._requests - self.failures,
+            "failure_count": self.failures,
             "total_tokens": self._tokens,
             "apis": {key: _api(models, details, shuffled) for key, models in sorted(self._apis.items())},
             "requests_by_day": dict(sorted(self._days.items())),
@@ -135,7 +132,7 @@ class UsageSnapshot:
 
 
 def detail_of(record: Mapping[str, Any], version: VersionNumber, auth_index: str | int) -> dict[str, Any]:
-    """The detail that a version keeps of a record; a field that it does not know yet is missing."""
+    """A version's detail of a record, without the fields that it does not know yet."""
     detail: dict[str, Any] = {"timestamp": record["timestamp"]}
     if version >= (6, 9, 1):
         detail["latency_ms"] = record["latency_ms"]
@@ -150,7 +147,7 @@ def detail_of(record: Mapping[str, Any], version: VersionNumber, auth_index: str
 
 
 def fingerprint(key: str, model: str, detail: Mapping[str, Any]) -> Fingerprint:
-    """By what CPA's import tells details apart: not by the latency."""
+    """What tells details apart in CPA's import: everything but the latency."""
     return (
         key,
         model,
@@ -163,7 +160,7 @@ def fingerprint(key: str, model: str, detail: Mapping[str, Any]) -> Fingerprint:
 
 
 def _utc(timestamp: str) -> tuple[datetime, str]:
-    """The moment, and its digits after the microsecond, which ``datetime`` cuts."""
+    """The moment, and its digits beyond the microsecond, which ``datetime`` cuts."""
     fraction = re.search(r"\.(\d+)", timestamp)
     return datetime.fromisoformat(timestamp).astimezone(UTC), fraction[1][6:].rstrip("0") if fraction else ""
 
@@ -189,7 +186,7 @@ def _details_of(usage: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[st
 
 
 def _normalised(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """An imported detail; a missing total is added up."""
+    """An imported detail, with a missing total added up."""
     tokens = {name: max(int((raw.get("tokens") or {}).get(name, 0)), 0) for name in TOKEN_FIELDS}
     if not tokens["total_tokens"]:
         tokens["total_tokens"] = sum(tokens[name] for name in ("input_tokens", "output_tokens", "reasoning_tokens"))

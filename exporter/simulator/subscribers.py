@@ -1,7 +1,7 @@
-"""Who subscribes to the records of a demo proxy: each subscriber gets all of them, and meanwhile the queue gets none.
+"""Subscribers to the demo proxy's records: each one gets all of them, and meanwhile the queue gets none.
 
-As CPA 7.2.140 was seen to do it: 256 records wait for a subscriber beside what its connection holds. If one more comes,
-that one is dropped, the subscriber gets what waits and nothing after it, and its connection is closed.
+As observed in CPA 7.2.140: 256 records wait for a subscriber beside those in its connection. If one more comes, CPA
+drops it, sends the subscriber the waiting ones and closes the connection.
 """
 
 import threading
@@ -14,7 +14,7 @@ BUFFER = 256
 
 
 class Subscriber:
-    """What waits for one subscriber. Any thread may call; ``hang_up`` closes its connection."""
+    """The waiting records of one subscriber. Any thread may call; ``hang_up`` closes its connection."""
 
     def __init__(self, hang_up: Callable[[], None]) -> None:
         self.hang_up = hang_up
@@ -23,7 +23,7 @@ class Subscriber:
         self._ended = False
 
     def offer(self, item: Item) -> bool:
-        """Let it wait; False if there is no room, which ends the subscription."""
+        """Let the record wait; False if there is no room, which ends the subscription."""
         with self._changed:
             self._ended = self._ended or len(self._waiting) >= BUFFER
             if not self._ended:
@@ -32,13 +32,13 @@ class Subscriber:
             return not self._ended
 
     def take(self) -> Item | None:
-        """The next record, as soon as there is one; None if there will be none."""
+        """The next record as soon as there is one; None if there will be none."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             return self._waiting.popleft() if self._waiting else None
 
     def leave(self) -> int:
-        """End; returns how many records it did not get."""
+        """End; returns how many records it has missed."""
         with self._changed:
             left = len(self._waiting)
             self._waiting.clear()
@@ -50,8 +50,8 @@ class Subscriber:
 class Subscribers:
     """All subscribers of a proxy. Any thread may call.
 
-    ``pushed`` records were sent, once for each subscriber that got them; ``unsent`` were meant for one that left, or
-    that was dropped because it did not read.
+    ``pushed`` counts records per subscriber that got them; ``unsent`` were for a subscriber that left, or that the
+    proxy dropped because it did not read.
     """
 
     def __init__(self) -> None:
@@ -64,18 +64,18 @@ class Subscribers:
         return len(self._all)
 
     def join(self, subscriber: Subscriber) -> None:
-        """From now on it gets every record."""
+        """Give it every record from now on."""
         with self._lock:
             self._all.append(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """It gets no more, what still waits for it included."""
+        """Give it no more records, not even waiting ones."""
         with self._lock:
             self._all = [each for each in self._all if each is not subscriber]
             self.unsent += subscriber.leave()
 
     def publish(self, item: Item) -> bool:
-        """Hand the record to each; False if there is none, so that the queue gets it."""
+        """Hand the record to each; False without subscribers, so that the queue gets it."""
         with self._lock:
             before = self._all
             self._all = [each for each in before if each.offer(item)]
@@ -83,7 +83,7 @@ class Subscribers:
             return bool(before)
 
     def was_sent(self, *, whole: bool) -> None:
-        """A record went to a subscriber, or its connection broke under it."""
+        """A record went to a subscriber, or its connection broke meanwhile."""
         with self._lock:
             if whole:
                 self.pushed += 1
@@ -91,7 +91,7 @@ class Subscribers:
                 self.unsent += 1
 
     def drop(self) -> None:
-        """Close the connections of all at once."""
+        """Close all connections at once."""
         with self._lock:
             leaving, self._all = self._all, []
         for subscriber in leaving:

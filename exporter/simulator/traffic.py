@@ -1,7 +1,7 @@
-"""Seeded traffic: what a small team does with the demo proxy on a working day.
+"""Seeded traffic: a small team's working day at the demo proxy.
 
-The same seed and the same times give the same records. Each attempt also carries the truth about its tokens, so that
-a test can compare what the exporter booked with what really happened.
+The same seed and times give the same records. Each attempt also carries the truth about its tokens, so that a test can
+compare the exporter's books with what really happened.
 """
 
 import json
@@ -31,7 +31,7 @@ _PREWARM_SHARE = 0.02
 _PRIORITY_SHARE = 0.06
 _INCONSISTENT_SHARE = 0.15
 _GIVE_UP_SHARE = 0.3
-# Ways to fail and how often, relative to each other; which of them a provider knows is decided in _fails_with.
+# Ways to fail and their relative frequency; _fails_with decides which of them a provider knows.
 _FAILURES = {"429": 4, "400": 2, "401": 1, "500": 3, "529": 2, "broken": 4, "canceled": 3}
 _MAX_ATTEMPTS = 3
 _STEADY_SECONDS = 180
@@ -40,9 +40,9 @@ _STEADY_TOKENS = Tokens(uncached=3_000, cache_read=20_000, output=600)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One upstream attempt: its wire record, who and what it was, and its exclusive token buckets.
+    """One upstream attempt: its wire record, its series, and its exclusive token buckets.
 
-    ``event`` is ``None`` for a detail that somebody imported from elsewhere.
+    ``event`` is ``None`` for a detail imported from elsewhere.
     """
 
     record: dict[str, Any]
@@ -65,7 +65,7 @@ class Attempt:
 
 
 def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
-    """What happened, with the record that a server of that shape and zone writes about it."""
+    """An event with the record that a server of that shape and zone writes about it."""
     event = in_shape(event, shape)
     return Attempt(
         record=wire_record(event, shape=shape, zone=zone),
@@ -134,9 +134,9 @@ def load(at: float, zone: tzinfo) -> float:
 
 
 class Traffic:
-    """A seeded source of requests. Not thread-safe: one owner each.
+    """A seeded source of requests. Not thread-safe.
 
-    ``credentials`` are those that get requests; it and ``shape`` may be changed at any time.
+    ``credentials`` are those that get requests; they and ``shape`` may change at any time.
     """
 
     def __init__(self, *, seed: int, zone: tzinfo, shape: Shape = "7.2") -> None:
@@ -147,9 +147,9 @@ class Traffic:
         self.credentials: tuple[Credential, ...] = CREDENTIALS
 
     def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Attempt]:
-        """Exactly ``count`` attempts that ended in the span before ``ending``, in the order in which they ended.
+        """Exactly ``count`` attempts that ended in the span before ``ending``, in order of their ends.
 
-        That is the queue's order, so neighbours are often out of order by their start times, as with a real proxy.
+        That is the queue's order, so start times are often out of order, as with a real proxy.
         """
         attempts: list[Attempt] = []
         while len(attempts) < count:
@@ -160,7 +160,7 @@ class Traffic:
         return attempts
 
     def request(self, *, ending: float) -> list[Attempt]:
-        """All attempts of one client request whose last one ends at Unix time ``ending``: failover and retries."""
+        """All attempts of one client request, failover and retries included; the last one ends at ``ending``."""
         client = self._choose(CLIENTS)
         credential = self._choose(self.credentials)
         model = self._choose(credential.models)
@@ -182,9 +182,9 @@ class Traffic:
         return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
 
     def steady(self, *, since: float, until: float) -> list[Attempt]:
-        """The requests of a job that ended in this span: equal ones, one every 3 minutes, through the same account.
+        """A job's requests that ended in this span: equal ones, every 3 minutes, through the same account.
 
-        So what a window of that account is worth can be told from its readings.
+        So that account's readings reveal what its windows are worth.
         """
         client = next(each for each in CLIENTS if each.name == "batch")
         events = []
@@ -207,7 +207,7 @@ class Traffic:
         return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
 
     def _spread(self, span_seconds: float, ending: float) -> float:
-        """A time before ``ending``, chosen so that busy hours get more of the traffic."""
+        """Random seconds to go back from ``ending``, chosen so that busy hours get more traffic."""
         while True:
             back = self._random.random() * span_seconds
             if self._random.random() * (1 + _DAY_SWING) <= load(ending - back, self._zone):
@@ -233,7 +233,7 @@ class Traffic:
         return self._served_event(shared)
 
     def _failure(self, credential: Credential, at: float) -> str:
-        """How this attempt fails, or the empty string. A full account always answers 429."""
+        """How this attempt fails, or empty. A full account always gets 429."""
         chance, pick = self._random.random(), self._random.choices(list(_FAILURES), list(_FAILURES.values()))[0]
         if quotas.is_exhausted(credential, at):
             return "429"
@@ -246,12 +246,12 @@ class Traffic:
         ttft = self._random.randint(80, 900)
         if failure == "broken":
             codex = credential.provider == "codex"
-            # One and the same fault: CPA says 200 or 500 at random, and 408 for Codex.
+            # CPA states 200 or 500 at random for this fault, and 408 for Codex.
             status = 408 if codex else self._random.choice([200, 500])
             body = "stream error: stream closed before response.completed" if codex else "unexpected EOF"
             latency = ttft + self._random.randint(500, 9000)
         elif failure == "canceled":
-            # 499 exists from v7.2.124 on.
+            # From v7.2.124 on.
             status, body = (499 if self.shape == "7.2" else 500), "context canceled"
             latency = ttft + self._random.randint(200, 12000)
         else:
@@ -272,7 +272,7 @@ class Traffic:
         credential: Credential = shared["credential"]
         codex = credential.provider == "codex"
         if codex and self._random.random() < _PREWARM_SHARE:
-            # A prewarm of the Responses API: no tokens, and no request of a user.
+            # A prewarm of the Responses API: no tokens, and no user's request.
             return Event(**shared, started=0.0, latency_ms=180, ttft_ms=150, generate=False)
         tokens = self._tokens(credential)
         ttft = self._random.randint(250, 2800)
@@ -281,7 +281,7 @@ class Traffic:
             **shared,
             started=0.0,
             latency_ms=ttft + int(tokens.output * 12.5),
-            # Plain answers are not measured: CPA sends 0.
+            # CPA does not measure plain answers: it sends 0.
             ttft_ms=ttft if shared["stream"] else 0,
             tokens=tokens,
             inconsistent=credential.provider == "openrouter"
@@ -312,7 +312,7 @@ class Traffic:
         )
 
     def _next_credential(self, credential: Credential, model: Model) -> Credential:
-        """Failover to another account of the provider that has the model, else the same one again."""
+        """Another account of the provider with the model, for failover; else the same one again."""
         others = [
             other
             for other in self.credentials
@@ -326,14 +326,14 @@ class Traffic:
 
     @staticmethod
     def _end_at(events: list[Event], ending: float) -> None:
-        """Place the attempts one after the other, the last one ending at ``ending``."""
+        """Place the attempts one after another; the last one ends at ``ending``."""
         for position in range(len(events) - 1, -1, -1):
             started = round(ending - events[position].latency_ms / 1000, 6)
             events[position] = replace(events[position], started=started)
             ending = started - 0.001
 
     def _image_extra(self, event: Event) -> Event:
-        """The second record of Codex' image tool: same request, start and headers, only the image model's tokens."""
+        """The second record of Codex's image tool: same request, start and headers, but the image model's tokens."""
         tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
         return replace(event, model="gpt-image-2", tokens=tokens, inconsistent=False, effort="", reports_tier=False)
 

@@ -1,8 +1,7 @@
-"""The providers behind ``api-call``: their pages, and how they treat who asks too often.
+"""The providers behind ``api-call``: their pages, and their limits for callers.
 
-What public reports say of Claude is enforced for all: a call too soon after the last one about the same account, or
-after any from the same address, is answered 429. Who
-calls three times when no call is wanted is banned and gets nothing but 403.
+Public reports about Claude set the rules for all: a call gets 429 too soon after the last one about the same account,
+or after any call to the same provider. A caller that ignores three waiting times is banned and gets nothing but 403.
 """
 
 import threading
@@ -21,14 +20,14 @@ Answered = tuple[int, dict[str, list[str]], str]
 _SOONEST_SECONDS = {"claude": 300.0}
 """Between two calls of one page about one account."""
 _SOONEST_ANY_SECONDS = {"claude": 120.0}
-"""Between two calls from one address."""
+"""Between any two calls to one provider."""
 _WINDOWS = ("/usage", "/usages", ":retrieveUserQuotaSummary", "/billing?format=credits")
 _MOST_VIOLATIONS = 3
 
 
 @dataclass(slots=True)
 class _Limit:
-    """What a provider remembers of an account, or of an address."""
+    """What a provider remembers about an account, a page or all calls."""
 
     last: float = 0.0
     blocked_until: float = 0.0
@@ -37,7 +36,7 @@ class _Limit:
 
 @dataclass(slots=True)
 class VendorCounts:
-    """``calls`` are by account, ``pages`` those of them about windows. ``violations`` came when no call was wanted."""
+    """``calls`` are by account, ``pages`` those about windows. ``violations`` came during a waiting time."""
 
     calls: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
@@ -47,7 +46,7 @@ class VendorCounts:
 
 
 class Vendors:
-    """All providers. Thread-safe. ``plugin_for`` is the one whose windows a plugin of the proxy knows, if any."""
+    """All providers. Thread-safe. ``plugin_for`` is the one whose windows a plugin in the proxy knows, if any."""
 
     def __init__(self, clock: Clock) -> None:
         self.counts = VendorCounts()
@@ -60,30 +59,30 @@ class Vendors:
     def order(
         self, name: str, status: int, *, body: str = "{}", retry_after: str | None = None, wait: float = 0.0
     ) -> None:
-        """Answer the account's next call like this, and want none about it for ``wait`` seconds."""
+        """Answer the account's next call like this, and allow no more for ``wait`` seconds."""
         headers = {} if retry_after is None else {"Retry-After": [retry_after]}
         with self._lock:
             self._ordered[name].append(((status, headers, body), wait))
 
     def quota_plugins(self) -> list[dict[str, Any]]:
-        """Who answers ``quota/fetch``."""
+        """The plugins that answer ``quota/fetch``."""
         if not self.plugin_for:
             return []
         plugin = {"plugin_id": "demo", "provider": self.plugin_for, "supported_providers": [self.plugin_for]}
         return [plugin | {"display_name": "Demo", "supports_reset": False}]
 
     def fetched_by_plugin(self, credential: Credential) -> dict[str, Any] | None:
-        """What ``quota/fetch`` tells of an account; ``None`` if no plugin knows its provider."""
+        """The answer of ``quota/fetch`` about an account; ``None`` if no plugin knows its provider."""
         if credential.provider != self.plugin_for:
             return None
         with self._lock:
             self.counts.calls[credential.name] += 1
         return plugin_answer(credential, self._clock.now())
 
-    def answer(self, credential: Credential | None, call: dict[str, Any], *, address: str = "") -> Answered | None:
-        """What ``call``, the body of an ``api-call``, is answered; ``None`` for a host nobody can reach.
+    def answer(self, credential: Credential | None, call: dict[str, Any]) -> Answered | None:
+        """The answer to ``call``, the body of an ``api-call``; ``None`` for an unreachable host.
 
-        No ``credential`` is one that the proxy does not have: the provider sees the text ``$TOKEN$`` and answers 401.
+        Without a ``credential``, which the proxy lacks, the provider sees the text ``$TOKEN$`` and answers 401.
         """
         headers = {str(name).lower(): str(value) for name, value in (call.get("header") or {}).items()}
         if "$TOKEN$" not in headers.get("authorization", ""):
@@ -95,14 +94,14 @@ class Vendors:
         with self._lock:
             self.counts.calls[credential.name] += 1
             self.counts.pages[credential.name] += call["url"].endswith(_WINDOWS)
-            refusal = self._refusal(credential, call["url"], headers.get("user-agent", ""), address, now)
+            refusal = self._refusal(credential, call["url"], headers.get("user-agent", ""), now)
             if refusal is None and self._ordered[credential.name]:
                 refusal, wait = self._ordered[credential.name].popleft()
                 self._limits[credential.name, ""].blocked_until = now + wait
             self.counts.refused += refusal is not None
             return refusal or (page[0], _HEADERS, page[1])
 
-    def _refusal(self, credential: Credential, url: str, user_agent: str, address: str, now: float) -> Answered | None:
+    def _refusal(self, credential: Credential, url: str, user_agent: str, now: float) -> Answered | None:
         provider = credential.provider
         if credential.name in self.counts.banned:
             return 403, {}, '{"error": {"type": "permission_error", "message": "banned"}}'
@@ -110,7 +109,7 @@ class Vendors:
             return 429, {}, _TOO_MANY
         account = self._limits[credential.name, ""]
         page = self._limits[credential.name, url]
-        place = self._limits[f"address {address}", provider]
+        place = self._limits["", provider]
         blocked = [limit for limit in (account, page, place) if now < limit.blocked_until]
         for limit in blocked:
             limit.violations += 1

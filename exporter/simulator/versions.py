@@ -1,4 +1,4 @@
-"""Versions of CPA that the demo proxy can play, and how people write them."""
+"""The versions of CPA that the demo proxy can play, and people's spellings of them."""
 
 import re
 
@@ -7,7 +7,7 @@ VersionNumber = tuple[int, int, int]
 DEFAULT = "v7.2.140"
 EXAMPLES = "6.9, v6.6.96, 6.10.8, 7.2.140 or 8"
 
-# What a short name means: a version whose answers are known from recordings where there is one.
+# The version behind a short name: one with recorded answers where possible.
 _SHORT = {
     "6.6": "v6.6.96",
     "6.9": "v6.9.49",
@@ -23,7 +23,7 @@ _NEWEST_MINOR = {6: 10, 7: 2, 8: 0}
 
 
 def parse_version(text: str) -> str:
-    """The full version, ``v6.9.49``, for what somebody wrote. Raises ``ValueError`` that says what is known."""
+    """The full version, such as ``v6.9.49``, from a person's text. Raises ``ValueError`` with the known versions."""
     plain = text.strip().lower().removeprefix("v")
     if plain in _SHORT:
         return _SHORT[plain]

@@ -1,9 +1,9 @@
 """Wire records in the exact shape of CPA, built from what really happened.
 
-``Tokens`` are exclusive buckets; each provider family reports them differently, and the two shapes differ again:
-``"7.2"`` is v7.2.140 (breakdown, headers), ``"7.1"`` is v7.1.0 (neither), ``"6.10"`` is the time before v7 (no error
-text, one field for the cache), which is also what the details of the legacy statistics know. ``visible`` says what an
-exact reader can still know of the tokens from such a record, which is the truth that a test compares with.
+``Tokens`` are exclusive buckets. Each provider family reports them differently, and so does each shape: ``"7.2"`` is
+v7.2.140 (breakdown, headers), ``"7.1"`` is v7.1.0 (neither), ``"6.10"`` is anything before v7 (no error text, one field
+for the cache), including the details of the legacy statistics. ``visible`` returns what an exact reader can still learn
+about the tokens from such a record: tests compare with that truth.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _ENDPOINTS = {
     "gemini": "POST /v1beta/models/*action",
     "vertex": "POST /v1beta/models/*action",
 }
-# The providers whose answers name the tier that served the request.
+# Providers whose answers name the tier that served the request.
 _TIER_REPORTERS = {"codex", "xai"}
 
 
@@ -73,23 +73,23 @@ class Event:
 
 
 def in_shape(event: Event, shape: Shape) -> Event:
-    """The event as a version of that shape takes it: 499 for a client that hung up exists from v7.2.124 on."""
+    """The event in a version of that shape: 499 for a client that hung up exists from v7.2.124 on."""
     return replace(event, status=500) if event.status == 499 and shape != "7.2" else event
 
 
 def visible(event: Event, shape: Shape) -> Tokens:
-    """What can be known of the event's tokens from its record in ``shape``."""
+    """What the event's record in ``shape`` reveals about its tokens."""
     tokens = event.tokens
     if shape == "7.2":
         if event.inconsistent:
             return Tokens(unclassified=tokens.prompt + tokens.output)
         return tokens
     if event.credential.family == "claude" and shape == "6.10":
-        # One field for both: reads, or writes where nothing was read.
+        # One field for both: reads, or writes if there were no reads.
         read = tokens.cache_read or tokens.cache_write
         return Tokens(uncached=tokens.uncached, cache_read=read, output=tokens.output)
     if event.credential.family == "claude":
-        # Reasoning of the Claude family is reported from v7.2.117 on; it is inside the output before.
+        # CPA reports the Claude family's reasoning from v7.2.117 on; before that, it is inside the output.
         return Tokens(
             uncached=tokens.uncached,
             cache_read=tokens.cache_read,
@@ -97,7 +97,7 @@ def visible(event: Event, shape: Shape) -> Tokens:
             output=tokens.output,
         )
     if event.credential.family == "openai":
-        # Cache writes of the OpenAI family are reported from v7.2.56 on; they look like plain input before.
+        # CPA reports the OpenAI family's cache writes from v7.2.56 on; before that, they look like plain input.
         output = tokens.output - tokens.reasoning if event.inconsistent else tokens.output
         return Tokens(
             uncached=tokens.uncached + tokens.cache_write,
@@ -109,7 +109,7 @@ def visible(event: Event, shape: Shape) -> Tokens:
 
 
 def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
-    """The record of the event with all fields of that version, in the order in which CPA writes them."""
+    """The event's record with all fields of that version, in CPA's order."""
     credential, client = event.credential, event.client
     new = shape == "7.2"
     record: dict[str, Any] = {"timestamp": timestamp(event, shape, zone), "latency_ms": event.latency_ms}
@@ -153,8 +153,8 @@ def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
 
 
 def timestamp(event: Event, shape: Shape, zone: tzinfo, *, shift: float = 0.0) -> str:
-    """The record's ``timestamp`` when the server's clock is off by ``shift`` seconds."""
-    # Nanoseconds where details are told apart by them.
+    """The record's ``timestamp`` if the server's clock is off by ``shift`` seconds."""
+    # Nanoseconds tell details apart.
     nanoseconds = (event.serial * 37 + 11) % 1000 if shape == "6.10" else 0
     return go_timestamp(event.started + shift, zone, nanoseconds=nanoseconds)
 
@@ -170,7 +170,7 @@ def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
 
 
 def response_headers(event: Event) -> Mapping[str, str]:
-    """The upstream's headers: quota windows, organisation, cookies.."""
+    """The upstream's headers: quota windows, organisation, cookies."""
     at = event.started + event.ttft_ms / 1000
     headers = {"Date": formatdate(at, usegmt=True)}
     if event.stream and not event.failed:

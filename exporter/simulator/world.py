@@ -1,8 +1,7 @@
 """The invented people, accounts, keys and models of the demo proxy.
 
 Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``, addresses come from the
-ranges reserved for documentation. ``secrets()`` lists what must never leave the exporter, so that a test can search
-for it.
+ranges reserved for documentation. ``secrets()`` lists what must never leave the exporter, for tests to search for.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
 OUTGOING_PROXY_URL = "socks5://demo-user:sk-demo-proxy-password@127.0.0.1:1080"
 AUTH_DIR = "/root/.cli-proxy-api"
 
-# Token semantics on the wire and the executor that CPA names, per provider.
+# How each provider counts tokens on the wire.
 _FAMILIES: dict[str, Family] = {
     "claude": "claude",
     "codex": "openai",
@@ -35,7 +34,7 @@ _FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Somebody who calls the proxy, known to it by a raw API key. ``share`` is a relative amount of traffic."""
+    """A caller of the proxy, known to it by a raw API key. ``share`` is a relative amount of traffic."""
 
     name: str
     key: str
@@ -47,7 +46,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model that a credential serves: its name upstream and the name that clients ask for."""
+    """A model that a credential serves: its name upstream, and the name that clients request."""
 
     name: str
     alias: str
@@ -56,14 +55,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """An OAuth account (``email``, ``token``) or an API key of the configuration (``key``, ``base_url``).
+    """An OAuth account (``email``, ``token``) or a configured API key (``key``, ``base_url``).
 
-    ``ceiling_5h`` and ``ceiling_7d`` are the shares of the provider's windows that are used up when the window ends; a
-    value above 1 means that the account runs into its limit. ``ceiling_scoped`` is the same for the window of a single
-    model (Claude's week of Opus, Codex' 5 hours of Spark), which stays below 1: it stops nobody here.
+    ``ceiling_5h`` and ``ceiling_7d`` are the used shares of the provider's windows at their ends; above 1, the account
+    runs into its limit. ``ceiling_scoped`` is the same for a single model's window (Claude's week of Opus, Codex's 5
+    hours of Spark); it stays below 1 and stops nobody.
 
-    ``trouble``: its week is used up; or the proxy leaves it alone for hours after its 5 hours were reset; or its 5
-    hours hold a third less on every second day. ``share`` 0: no client calls it, only a job at a steady pace the last.
+    ``trouble``: its week is used up; or the proxy avoids it for hours after the reset of its 5 hours; or its 5 hours
+    hold a third less on every second day. ``share`` 0: no client calls it; a steady job calls the one that shrinks.
     """
 
     name: str
@@ -89,24 +88,24 @@ class Credential:
 
     @property
     def file_name(self) -> str:
-        """Name of the auth file; holds the e-mail, as CPA's own names do. Empty for an API key."""
+        """The name of the auth file, with the e-mail address as in CPA's own names. Empty for an API key."""
         if self.kind == "apikey":
             return ""
         return f"{self.provider}-{self.email}.json" if self.email else f"{self.name}.json"
 
     @property
     def auth_index(self) -> str:
-        """The stable handle of CPA: 16 hex digits over where the credential is kept."""
+        """CPA's stable handle: 16 hex digits over the credential's place."""
         place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
         return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
 
     @property
     def first_version(self) -> VersionNumber:
-        """The version from which on CPA can send requests to the provider; an older one only lists the file."""
+        """The first version that can send requests to the provider; an older one only lists the file."""
         return (7, 1, 0) if self.provider == "xai" else (0, 0, 0)
 
     def auth_index_at(self, version: VersionNumber) -> str:
-        """The handle as a version computes it: v7.0.0 changed it for all, v6.8.54 for keys of the configuration."""
+        """A version's handle: v7.0.0 changed it for all, v6.8.54 for configured keys."""
         if version >= (7, 0, 0):
             return self.auth_index
         seed = "old" if self.kind == "oauth" or version >= (6, 8, 54) else "oldest"
@@ -280,7 +279,7 @@ CREDENTIALS = (
         base_url="https://openrouter.demo.example/v1",
         models=(
             Model(name="vendor/deepseek-v3.1", alias="deepseek", share=3.0),
-            # In no price list, so that a visitor sees what an unknown model looks like.
+            # In no price list, so that a visitor sees an unknown model.
             Model(name="demo-lab/experimental-7b", alias="experimental"),
         ),
         share=1.5,
@@ -332,10 +331,7 @@ TROUBLED = (
     ),
 )
 SHOWN = (*CREDENTIALS, *TROUBLED)
-"""What a visitor sees: the credentials, and one account for each trouble that an account can have."""
-
-
-BY_AUTH_INDEX = {credential.auth_index: credential for credential in CREDENTIALS}
+"""What a visitor sees: the credentials, and one account per trouble."""
 
 
 def secrets() -> list[str]:

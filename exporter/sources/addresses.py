@@ -1,8 +1,8 @@
-"""What one server is called: a refused key stays refused under each of its spellings.
+"""The names of a server: a refused key stays refused under every spelling of its URL.
 
-The names of a server are its URL as it is written, the URL in one spelling, and each address to which the host
-resolves, all of loopback being one. Two URLs are of one server if they share a name. So a name with several addresses
-is each of them, and one whose addresses change, or cannot be looked up, is still known by its text.
+A server's names are its URL as written, the URL in one spelling, and each address of its host; all of loopback is one
+address. Two URLs that share a name are one server. So a host with several addresses matches each of them, and one whose
+addresses change, or cannot be looked up, still matches by its text.
 """
 
 import ipaddress
@@ -20,11 +20,11 @@ _LOOPBACK = "loopback"
 
 
 def server_names(url: str, resolve: Resolve) -> list[str]:
-    """What the server at ``url`` is called: first as it was written, last what its other spellings share."""
+    """The names of the server at ``url``: first as written, last the one that its other spellings share."""
     written = url.rstrip("/")
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL:  # whoever makes the client says so
+    except httpx.InvalidURL:  # the client reports it
         return [written]
     port = parsed.port or (443 if parsed.scheme == "https" else 80)
     tail = f":{port}{parsed.path.rstrip('/')}"
@@ -35,7 +35,7 @@ def server_names(url: str, resolve: Resolve) -> list[str]:
         addresses = sorted({_plain(address) for address in resolve(host)})
         if host == "localhost":
             addresses = [_LOOPBACK]
-    # "\n" keeps these apart from what somebody wrote.
+    # "\n" keeps these apart from any written URL.
     return [written, *(f"server\n{name}{tail}" for name in (host, *addresses))]
 
 

@@ -1,18 +1,17 @@
-"""Decides whether a proxy's Management API may be called with the configured key, and remembers refusals.
+"""Decides whether the exporter may call a proxy's Management API with the configured key, and remembers refusals.
 
-CPA bans an address for 30 minutes after five failed logins, every other tool behind that address included, and failures
-add up until they have rested for two hours. So the guard promises: one key is tried at one proxy at most once per
-150 minutes and three times in all, across restarts; a waiting time that the proxy states is waited for. A person who
-mended the key at CPA's side may ask for a try at once: it counts like the others, and there are never more than three
-within 150 minutes.
+After five failed logins CPA bans an address for 30 minutes, including every other tool behind it; failures add up until
+the address has rested for two hours. So the guard promises: it tries one key at one proxy at most once per 150 minutes
+and three times in all, across restarts, and it waits as long as the proxy demands. A person who has fixed the key in
+CPA may ask for an immediate try: it counts like the others, and there are never more than three within 150 minutes.
 
-A key is known by keyed hashes over it and each name of its server (see ``addresses.py``), so another key or another
+Keyed hashes over the key and each name of its server (see ``addresses.py``) identify a key. So another key or another
 server starts afresh, another spelling does not, and a key that was given up stays given up when it comes back. Proxies
 of one server take turns until it has accepted the key.
 
-A repeated try is written down before the call, so a crash or a lost answer cannot turn it into two. Within a process
-the monotonic clock counts; when somebody sets the wall clock, the stored times are moved along with it. Nothing can be
-known of a clock that was set while no exporter ran.
+The guard stores a repeated try before the call, so a crash or a lost answer cannot turn it into two. Within a process
+the monotonic clock counts; when somebody sets the wall clock, the stored times move along. Nobody can know about a
+clock that was set while no exporter ran.
 """
 
 import threading
@@ -29,23 +28,23 @@ from exporter.sentences import counted, joined, say
 from exporter.sources.addresses import Resolve, addresses_of, server_names
 
 RETRY_SECONDS = 150 * 60.0
-"""Failures of an address are forgotten by CPA after two hours of rest; half an hour more is for clocks that differ."""
+"""CPA forgets an address's failures after two hours of rest; half an hour more allows for clocks that differ."""
 MAX_TRIES = 3
 BAN_TRIES = 5
-"""So many failed logins of an address in all, of whatever program, and CPA bans it for 30 minutes."""
+"""After this many failed logins by any programs, CPA bans their address for 30 minutes."""
 
 _BAN_MARGIN_SECONDS = 5.0
 _CLOCK_TOLERANCE_SECONDS = 0.1
 _TURN_SECONDS = 90.0
-"""More than a call lasts at most: whoever has had the turn for longer never tells what came of it."""
+"""Longer than any call: whoever keeps the turn longer will never report a result."""
 
 
 class RefusedKey(msgspec.Struct, frozen=True):
     """What happened to one key at one server. Times are ms since the epoch, 0 for "never".
 
-    ``count`` is how often the key was tried and refused; 0 if only a ban of the address is known. ``banned_at_ms`` is
-    when the proxy stated a waiting time, ``blocked_until_ms`` when that will have passed.
-    ``also`` are its fingerprints by the server's other names.
+    ``count`` is how often the server refused the key; 0 if only a ban of the address is known. ``banned_at_ms`` is when
+    the proxy stated a waiting time, ``blocked_until_ms`` when that ends. ``also`` has the key's fingerprints under the
+    server's other names.
     """
 
     fingerprint: str
@@ -56,33 +55,33 @@ class RefusedKey(msgspec.Struct, frozen=True):
     also: tuple[str, ...] = ()
 
     def is_of(self, fingerprints: Collection[str]) -> bool:
-        """Whether one of these is a fingerprint of it."""
+        """Whether one of these fingerprints is the key's."""
         return not {self.fingerprint, *self.also}.isdisjoint(fingerprints)
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """All that is remembered of a proxy: one element per key that it did not accept."""
+    """The refusals of a proxy: one element per key that it did not accept."""
 
     keys: tuple[RefusedKey, ...]
 
 
 class RefusalStore(Protocol):
-    """Where refusals survive a restart. Called from worker threads; a save is durable when it returns."""
+    """Keeps refusals across restarts. Called from worker threads; a save is durable when it returns."""
 
     def load(self) -> tuple[RefusedKey, ...]:
-        """What was saved, of all proxies."""
+        """The saved keys of all proxies."""
         ...
 
     def save(self, proxy: str, key: RefusedKey) -> None:
-        """Save ``key`` with the proxy of this name, in place of all with one of its fingerprints, of any proxy."""
+        """Save ``key`` for this proxy, in place of any proxy's keys that share a fingerprint with it."""
         ...
 
     def clear(self, fingerprints: Collection[str]) -> None:
-        """Forget the keys with one of these fingerprints, of all proxies."""
+        """Forget every proxy's keys with one of these fingerprints."""
         ...
 
     def turn(self, fingerprint: str) -> threading.Lock:
-        """The lock that the guards of one process share for a fingerprint."""
+        """The lock for a fingerprint, shared by all guards of a process."""
         ...
 
 
@@ -95,11 +94,11 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class KeyGuard:
-    """Says yes or no before each call to one proxy, and is told what came of it.
+    """Allows or forbids each call to one proxy, and learns its result.
 
     The caller makes one call at a time: ``check``, the call, then exactly one of ``accepted``, ``refused``, ``banned``,
-    ``not_judged`` and ``unknown``. ``status`` may be asked by any thread at any time; it reads memory only. Making a
-    guard reads the store, and raises LedgerError if that fails.
+    ``not_judged`` and ``unknown``. Any thread may call ``status`` at any time; it reads only memory. Creating a guard
+    reads the store, and raises LedgerError if that fails.
     """
 
     def __init__(
@@ -128,17 +127,17 @@ class KeyGuard:
         self._unsaved = False
         self._before_try: _Held | None = None
         self._asked = False
-        # Now and not at the first check: from here on the monotonic clock watches over a stored refusal.
+        # Not at the first check: the monotonic clock has to watch over a stored refusal from now on.
         self._recall()
 
     def ask(self) -> None:
-        """A person asks for a try: the next call need not wait, if the budget allows one more."""
+        """A person asks for a try: the next call need not wait if the budget allows one more."""
         self._asked = True
 
     def check(self) -> None:
-        """Return if the next call may be made now.
+        """Return if the next call may go out now.
 
-        Raises KeyRefusedError or BannedError without any call if it may not, and LedgerError if the store fails.
+        Raises KeyRefusedError or BannedError if it may not, and LedgerError if the store fails.
         """
         self._take_turn()
         try:
@@ -151,7 +150,7 @@ class KeyGuard:
         return [self._keyed_hash(name.encode() + b"\n" + self._key) for name in server_names(self._url, self._resolve)]
 
     def _take_turn(self) -> None:
-        """Until the key was accepted, the server's names are looked up anew: a name may lead elsewhere by now."""
+        """Look the server's names up again until it accepts the key: a name may lead elsewhere by now."""
         if self._is_accepted or self._turn is not None:
             return
         self._fingerprints = self._known_as()
@@ -176,7 +175,7 @@ class KeyGuard:
             if held.key.count == 0:
                 return
             has_rested = now - held.refused >= RETRY_SECONDS
-            # Those before the rest are forgotten at the proxy, so whoever asks has one more, given up or not.
+            # The proxy has forgotten failures from before the rest, so a person has one more try, given up or not.
             if not (has_rested or asked) or (self._given_up(held) and not (has_rested and asked)):
                 raise KeyRefusedError(self._sentence(held))
             self._before_try = held
@@ -194,7 +193,7 @@ class KeyGuard:
             self._unsaved = False
 
     def refused(self) -> None:
-        """The proxy answered 401: stored when this returns."""
+        """The proxy answered 401. The refusal is stored when this returns."""
         with self._judged():
             self._is_accepted = False
             before = self._before_try or self._held
@@ -218,20 +217,20 @@ class KeyGuard:
             )
 
     def not_judged(self) -> None:
-        """The proxy never looked at the key: the call did not get there, or something else answered."""
+        """The proxy never saw the key: the call did not get there, or something else answered."""
         with self._judged():
             before, self._before_try = self._before_try, None
             if before is not None:
                 self._hold(before)
 
     def unknown(self) -> None:
-        """The call was sent and nobody knows what came of it: a repeated try counts."""
+        """The call went out and its result is unknown: a repeated try counts."""
         with self._judged():
             self._before_try = None
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
-        """Others of the same server may go on when what came of the call is stored."""
+        """Let the server's other proxies go on once the call's result is stored."""
         try:
             with self._lock:
                 yield
@@ -239,7 +238,7 @@ class KeyGuard:
             self._end_turn()
 
     def before_first_call(self) -> str | None:
-        """A sentence about the tries that are left, None if none will be made or only a ban is known."""
+        """A sentence about the remaining tries, None if there will be none or only a ban is known."""
         held = self._held
         if held is None:
             known = "no failed login there is known here"
@@ -260,7 +259,7 @@ class KeyGuard:
         return None if held is None else self._sentence(held)
 
     def _recall(self) -> _Held | None:
-        """What is known now: another process may have met a refusal, and the wall clock may have been set."""
+        """The refusal as of now: another process may have met one, and somebody may have set the wall clock."""
         if self._unsaved and self._held is not None:
             self._hold(self._held)
         else:
@@ -274,7 +273,7 @@ class KeyGuard:
         return self._held
 
     def _anchor(self, key: RefusedKey) -> _Held:
-        """Put stored times on the monotonic clock. One in the future means that the clock was set back: it is now."""
+        """Put stored times on the monotonic clock. One in the future counts as now: somebody set the clock back."""
         now_ms, now = self._now_ms(), self._clock.monotonic()
         since_ban = max(0, now_ms - key.banned_at_ms)
         return _Held(
@@ -284,7 +283,7 @@ class KeyGuard:
         )
 
     def _follow_wall_clock(self, held: _Held) -> None:
-        """Store the times anew if the wall clock was set, or a restart would read them wrongly."""
+        """Store new times if somebody set the wall clock, or a restart would misread them."""
         now_ms, now = self._now_ms(), self._clock.monotonic()
         key = held.key
         if key.count:
@@ -376,7 +375,7 @@ class KeyGuard:
 
 
 def _joined(keys: list[RefusedKey]) -> RefusedKey | None:
-    """What happened to one key that was stored under several names of its server."""
+    """One key, joined from what is stored under several names of its server."""
     if len(keys) < 2:
         return keys[0] if keys else None
     banned = max(keys, key=lambda key: key.blocked_until_ms)

@@ -1,7 +1,7 @@
-"""What a usage source is: one of the ways in which a proxy hands out its usage.
+"""The interface of a usage source: one of the ways in which a proxy hands out its usage.
 
-Each way is a subclass in a file of its own, and a line in ``exporter.sources.detect.SOURCES``. Everything that differs
-between them is said here, so that nothing outside asks which one it is.
+Each way is a subclass in a file of its own, and a line in ``exporter.sources.detect.SOURCES``. The interface states
+every difference between them, so that nothing outside asks which one it is.
 """
 
 import re
@@ -20,7 +20,7 @@ POLL_SECONDS = 15.0
 
 
 class Version(NamedTuple):
-    """A CPA release; what follows the three numbers (commits on top, the suffix of a fork) does not count."""
+    """A CPA release. Whatever follows the three numbers (commits on top, a fork's suffix) does not count."""
 
     major: int
     minor: int
@@ -38,10 +38,9 @@ def parse_version(text: str) -> Version | None:
 
 @dataclass(frozen=True)
 class Way:
-    """How a source is read right now. ``name`` is its name in the label ``source`` and in sentences.
+    """How the exporter reads a source right now. ``name`` appears in the label ``source`` and in sentences.
 
-    ``note`` is a sentence about it, empty if there is nothing to say. ``has_rivals``: other programs can take its
-    records away.
+    ``note`` is a sentence about it or empty. ``has_rivals``: other programs can take its records away.
     """
 
     name: str
@@ -49,21 +48,21 @@ class Way:
     has_rivals: bool = True
 
     def sentence(self, where: str) -> str:
-        """That the proxy that sentences call ``where`` is read so, as it should."""
+        """A sentence for the proxy that sentences call ``where``: all is well, it is read in this way."""
         return joined(say("{where} is read from its usage {way}.", where=where, way=self.name), self.note)
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """Where a source delivers. A source calls these from its ``poll`` and lets their errors pass; ``pushed`` and
-    ``missed`` are for a thread of its own, too.
+    """Where a source delivers. Its ``poll`` calls these and lets their errors pass; its own thread may call ``pushed``
+    and ``missed``, too.
 
     ``records`` gets a JSON array of records, stores it durably before it returns, and returns the number of its
-    elements. ``snapshot`` gets a whole ``/usage`` and when the proxy sent it, in ms. A source that takes records away
-    asks ``may_take`` before each request that does, and calls ``taken`` after it and ``records``, with whether records
-    were lost because the answer to a request that was sent is not whole. ``pushed`` is ``records`` that never waits
-    for the proxy. ``missed`` is told that records of the last so many seconds may have gone elsewhere; None: of the
-    time since the last poll.
+    elements. ``snapshot`` gets a whole ``/usage`` and the time in ms when the proxy sent it. A source that takes
+    records away asks ``may_take`` before each such request; after it and ``records`` it calls ``taken``, saying whether
+    records are lost because an answer is missing or incomplete. ``pushed`` is ``records`` that never waits for the
+    proxy. ``missed`` learns that records of the last so many seconds may have gone elsewhere; None means since the
+    last poll.
     """
 
     records: Callable[[bytes | bytearray], int]
@@ -77,12 +76,12 @@ class Receiver:
 class Source(ABC):
     """The usage source of one proxy. For one thread at a time, except ``stop``.
 
-    ``kind`` is its name in the ledger; it never changes, and two ways to read the same records have one kind. A
-    *cumulative* source keeps and counts everything since the proxy's start, so it can be read at any time, and its
-    counts give away restarts and what it does not show. Any other one forgets what it hands out and what is not read
-    within the retention, so losses are looked for. A *pushed* one may lose at once what comes while it is not
-    connected. ``restart_cost`` is a sentence: what is lost when the proxy restarts; its ``{unread}`` is the time since
-    the last poll. ``poll_seconds`` is the longest pause between two polls.
+    ``kind`` is its name in the ledger; it never changes, and two ways to read the same records share one. A
+    *cumulative* source keeps and counts everything since the proxy's start, so the exporter can read it at any time,
+    and its counts reveal restarts and omissions. Any other source forgets what it hands out and what nobody reads
+    within the retention, so the exporter looks for losses. A *pushed* one may immediately lose what comes while it is
+    not connected. ``restart_cost`` is a sentence on what a restart of the proxy loses; its ``{unread}`` is the time
+    since the last poll. ``poll_seconds`` is the longest pause between two polls.
     """
 
     kind: ClassVar[str]
@@ -100,30 +99,30 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def is_offered(cls, client: ProxyClient, paths: Paths, version: Version | None, /) -> bool:
-        """Whether the proxy has this source at ``paths``, asked without taking any record.
+        """Whether the proxy has this source at ``paths``. Finding out takes no record.
 
-        ``version`` is None if it is unknown. Raises UnknownServerError for an answer that no CPA gives, and the errors
-        of ``client``.
+        ``version`` is None if unknown. Raises UnknownServerError for an answer that no CPA gives, and the errors of
+        ``client``.
         """
 
     @abstractmethod
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
-        """Deliver all that is new; whether nothing is left to be read.
+        """Deliver everything new; whether nothing is left to read.
 
-        Raises SourceGoneError if the source is not there any more, and the errors of the client and of ``receiver``.
+        Raises SourceGoneError if the source is gone, and the errors of the client and of ``receiver``.
         """
 
     @property
     def way(self) -> Way:
-        """How it is read right now."""
+        """How the exporter reads it right now."""
         return Way(self.kind)
 
     def stop(self) -> None:
-        """Begin to end what goes on between polls. From any thread; waits for nothing."""
+        """Begin to end any work between polls. From any thread; does not wait."""
         self.stopping.set()
 
     def close(self) -> None:
-        """End it: nothing is delivered any more when this returns."""
+        """End it: it delivers nothing more once this returns."""
         self.stop()
 
     def read_flags(self) -> Flags:

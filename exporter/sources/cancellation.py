@@ -1,7 +1,7 @@
-"""Ending an HTTP call of httpx from another thread: when it takes too long, or because the program stops.
+"""Ends an httpx call from another thread: when it takes too long, or because the program stops.
 
-Closing a client does not wake the thread that waits in it, and httpx' time-outs begin anew with each piece that
-arrives. Shutting the socket down ends the call at once, as if the other side had gone.
+Closing a client does not wake the thread that waits in it, and httpx's time-outs restart with each piece that arrives.
+Shutting the socket down ends the call at once, as if the other side had gone.
 """
 
 import socket
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Cancellation:
-    """Cancels the call of a client with one connection. Give ``trace`` to each request as its extension ``trace``."""
+    """Cancels the call of a client with one connection. Pass ``trace`` to each request as its extension ``trace``."""
 
     def __init__(self) -> None:
         self.timed_out = False
@@ -22,7 +22,7 @@ class Cancellation:
         self._socket: socket.socket | None = None
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keep the socket in use. Called by httpx."""
+        """Remember the socket in use. httpx calls this."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
             if self.cancelled or self.timed_out:
@@ -30,9 +30,9 @@ class Cancellation:
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """The call in this block is cancelled after ``seconds``."""
+        """Cancel the call in this block after ``seconds``."""
         self.timed_out = False
-        # A timer and not the clock between two chunks: headers may drip as well, inside the library.
+        # A timer, not a check between two chunks: headers may drip, too, inside the library.
         timer = threading.Timer(seconds, self._expire)
         timer.daemon = True
         timer.start()
@@ -52,6 +52,6 @@ class Cancellation:
 
     def _shut_down(self) -> None:
         if self._socket is not None:
-            # The plain socket's method: that of a TLS socket drops its TLS state while the other thread still writes.
+            # The plain socket's method: a TLS socket's own drops its TLS state while the other thread still writes.
             with suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

@@ -1,13 +1,13 @@
 """Calls a proxy's Management API: one call at a time, and every way to fail has an error of ours.
 
-It GETs, and POSTs only where that changes nothing.
-What was popped from a queue is gone from the proxy, so a body that breaks off is kept as far as it came. No call holds
-its thread for ever: ``Timeouts.total`` ends even an answer that drips, and ``cancel`` ends a call from another thread.
-The key goes out as a bearer token in ``Authorization``, which CPA reads before any other header.
+It GETs, and POSTs only where that changes nothing. A pop removes records from the proxy, so the client keeps as much of
+a broken body as arrived. No call holds its thread forever: ``Timeouts.total`` ends even an answer that drips, and
+``cancel`` ends a call from another thread. The key goes out as a bearer token in ``Authorization``, which CPA reads
+before any other header.
 
-Environment proxies (HTTP_PROXY …) are used for public hosts only: a key for loopback, a compose service or another
-host of the local network has no business at a company's proxy, which could not reach them anyway. SSL_CERT_FILE and
-SSL_CERT_DIR always count, for CPA's own TLS usually has a private certificate.
+The client uses environment proxies (HTTP_PROXY …) only for public hosts: a key for loopback, a compose service or
+another local host has no business at a company's proxy, which could not reach them anyway. SSL_CERT_FILE and
+SSL_CERT_DIR always count, because CPA's own TLS usually has a private certificate.
 """
 
 import ipaddress
@@ -40,9 +40,10 @@ from exporter.sources.responses import Answer, failure, transport_failure
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
+FOUND_OR_NOT = frozenset({200, 404})
 _OK = frozenset({200})
 _JUDGED = frozenset({200, 400})
-"""Statuses by which CPA shows that it took the key; its 404 may come without a login (CPA <= 7.1.46)."""
+"""Statuses that prove that CPA accepted the key; its 404 may come without a login (CPA <= 7.1.46)."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._+-]")
@@ -52,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds: to connect, without a byte of the answer, and for one call in all."""
+    """Seconds to connect, without a byte of the answer, and for one call in all."""
 
     connect: float = 5.0
     read: float = 20.0
@@ -62,9 +63,8 @@ class Timeouts:
 class ProxyClient:
     """The connection to one proxy, for its lifetime. Any thread may call; calls wait for one another.
 
-    ``guard`` is asked before each call and belongs to this client alone. ``subscribes``: the proxy's usage is to be
-    subscribed to. Raises SettingsError for a URL or a key that
-    cannot be used in HTTP.
+    ``guard`` decides about each call and belongs to this client alone. ``subscribes``: the user wants a subscription to
+    the proxy's usage. Raises SettingsError for a URL or a key that HTTP cannot carry.
     """
 
     def __init__(
@@ -84,16 +84,19 @@ class ProxyClient:
         self._url = parsed
         self._key = key
         self.network = "" if _is_local(parsed.host) else parsed.host
-        """The host of its URL, empty for the local network: proxies with the same one share an outgoing address."""
+        """The host of its URL, empty for the local network: proxies on one host share an outgoing address."""
         self._base = url.rstrip("/")
-        self._where = say("Proxy {name!r} at {base}", name=name, base=self._base)
+        self.where = say("Proxy {name!r} at {base}", name=name, base=self._base)
+        """The proxy's name and URL, as the beginning of a sentence."""
         self._guard = guard
         self._timeouts = timeouts or Timeouts()
         self._authorization = {b"Authorization": _bearer(key, name)}
         self._lock = threading.Lock()
         self._cancellation = Cancellation()
-        self._version = ""
-        self._commit = ""
+        self.version = ""
+        """The last version that the proxy stated; empty if it never did."""
+        self.commit = ""
+        """The last commit that the proxy stated; empty if it never did."""
         trust_env = bool(self.network)
         if trust_env or parsed.scheme == "https":
             try:
@@ -101,7 +104,7 @@ class ProxyClient:
             except OSError as exc:
                 raise SettingsError("SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates.") from exc
         else:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used: all known authorities take 2 MB
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; loading all authorities takes 2 MB
         self._client = httpx.Client(
             transport=transport,
             verify=context,
@@ -117,31 +120,16 @@ class ProxyClient:
             },
         )
 
-    @property
-    def where(self) -> str:
-        """The proxy's name and URL, as a sentence begins."""
-        return self._where
-
-    @property
-    def version(self) -> str:
-        """The last version that the proxy stated, as it stated it; empty if it never did."""
-        return self._version
-
-    @property
-    def commit(self) -> str:
-        """The last commit that the proxy stated; empty if it never did."""
-        return self._commit
-
     def get(self, path: str, *, accept: Collection[int] = _OK, max_bytes: int = MAX_BODY_BYTES) -> Answer:
-        """The answer to GET ``path`` with the key. Its body may be incomplete: look at ``Answer.error``.
+        """The answer to GET ``path`` with the key. Its body may be incomplete: see ``Answer.error``.
 
-        A body above ``max_bytes`` is cut there and the connection closed. Raises a ProxyError for a status outside
-        ``accept``, for a web page, and if no answer came; the guard's errors if no call is allowed.
+        Cuts a body at ``max_bytes`` and closes the connection. Raises a ProxyError for a status outside ``accept``, for
+        a web page, and if no answer came; the guard's errors if it allows no call.
         """
         return self._ask(path, None, accept=accept, max_bytes=max_bytes)
 
     def post(self, path: str, body: bytes, *, accept: Collection[int] = _OK, max_bytes: int) -> Answer:
-        """The answer to a POST of JSON, otherwise as ``get``. Only for paths that change nothing at the proxy."""
+        """The answer to a POST of JSON, otherwise like ``get``. Only for paths that change nothing at the proxy."""
         return self._ask(path, body, accept=accept, max_bytes=max_bytes)
 
     def _ask(self, path: str, body: bytes | None, *, accept: Collection[int], max_bytes: int) -> Answer:
@@ -155,7 +143,7 @@ class ProxyClient:
             except ProxyError:
                 self._guard.unknown()
                 raise
-            error = failure(answer, where=self._where, path=path, accept=accept)
+            error = failure(answer, where=self.where, path=path, accept=accept)
             self._tell_guard(answer, error)
             self._note_version(answer)
         if isinstance(error, KeyRefusedError):
@@ -165,7 +153,7 @@ class ProxyClient:
         return answer
 
     def get_json(self, path: str, type_: type[T]) -> T:
-        """The complete answer to GET ``path``, decoded. Raises BadAnswerError for another shape, and as ``get``."""
+        """The complete answer to GET ``path``, decoded. Raises BadAnswerError for another shape, else like ``get``."""
         answer = self.get(path)
         if answer.error is not None:
             raise answer.error
@@ -174,11 +162,11 @@ class ProxyClient:
         except (msgspec.DecodeError, UnicodeDecodeError):
             # Not chained: the decoder's text may quote the answer.
             raise BadAnswerError(
-                "{where} answered {path} with something that is not CPA's.", where=self._where, path=path
+                "{where} answered {path} with something that is not CPA's.", where=self.where, path=path
             ) from None
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
-        """The answer to GET ``path`` without the key, whatever its status. For pages that ask for none."""
+        """The answer to GET ``path`` without the key, whatever its status. For pages that need none."""
         with self._lock:
             try:
                 return self._fetch(path, None, headers={}, max_bytes=max_bytes)
@@ -186,9 +174,9 @@ class ProxyClient:
                 raise exc.error from exc.__cause__
 
     def log_in(self, attempt: Callable[[httpx.URL, str], T]) -> T:
-        """What ``attempt`` makes of the proxy's URL and the key: a login by another protocol, judged as a call is.
+        """The result of ``attempt`` with the proxy's URL and the key: a login by another protocol, guarded like a call.
 
-        Raises the ProxyError of ``attempt``, and the guard's errors if no login is allowed.
+        Raises the ProxyError of ``attempt``, and the guard's errors if it allows no login.
         """
         with self._lock:
             self._guard.check()
@@ -207,26 +195,26 @@ class ProxyClient:
             return result
 
     def before_first_call(self) -> str | None:
-        """What is to be said before the key is tried: see ``KeyGuard.before_first_call``."""
+        """See ``KeyGuard.before_first_call``."""
         return self._guard.before_first_call()
 
     @property
     def refusal(self) -> str | None:
-        """A sentence on why the key is not tried, or was refused; None if nothing is known against it."""
+        """A sentence on why the key is not tried, or was refused; None if nothing speaks against it."""
         return self._guard.status()
 
     def ask(self) -> None:
-        """A person asks for a try of a refused key: see ``KeyGuard.ask``."""
+        """See ``KeyGuard.ask``."""
         self._guard.ask()
 
     def cancel(self) -> None:
-        """End a call in progress, in whichever thread. Later calls fail."""
+        """End a call in progress, in any thread. Later calls fail."""
         self._cancellation.cancel()
 
     def close(self) -> None:
         """Cancel, and close the connection."""
         self.cancel()
-        # Only a look-up of the host name or a connection in the making can keep the lock now.
+        # Only a look-up of the host name or a new connection can hold the lock now.
         if self._lock.acquire(timeout=self._timeouts.connect + 1.0):
             try:
                 self._client.close()
@@ -256,7 +244,7 @@ class ProxyClient:
                         del body[max_bytes:]
                         error = BadAnswerError(
                             "{where} answered {path} with more than {max_bytes:,} bytes.",
-                            where=self._where,
+                            where=self.where,
                             path=path,
                             max_bytes=max_bytes,
                         )
@@ -268,7 +256,7 @@ class ProxyClient:
                     raise _NotSentError(error) from exc
                 error.answer_lost = True
                 raise error from exc
-        return Answer(status=response.status_code, headers=_lower(response.headers), body=body, error=error)
+        return Answer(status=response.status_code, headers=dict(response.headers), body=body, error=error)
 
     def _explain(self, exc: httpx.HTTPError | httpx.StreamError) -> ProxyError:
         if self._cancellation.cancelled:
@@ -276,13 +264,13 @@ class ProxyClient:
         if self._cancellation.timed_out:
             return ProxyUnreachableError(
                 "{where} did not finish its answer within {seconds:g} seconds.",
-                where=self._where,
+                where=self.where,
                 seconds=self._timeouts.total,
             )
-        return transport_failure(exc, where=self._where)
+        return transport_failure(exc, where=self.where)
 
     def _stopped(self) -> ProxyUnreachableError:
-        return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self._where)
+        return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self.where)
 
     def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
         if isinstance(error, KeyRefusedError):
@@ -297,14 +285,14 @@ class ProxyClient:
             self._guard.not_judged()
 
     def _accepted(self) -> None:
-        """Nothing may cost an answer that has arrived: a pop's records are nowhere else."""
+        """Tell the guard, but never lose an answer over it: a pop's records are nowhere else."""
         with suppress(LedgerError):
-            self._guard.accepted()  # if it cannot be stored now, the next answer tries again
+            self._guard.accepted()  # after an error, the next answer tries again
 
     def _note_version(self, answer: Answer) -> None:
         if answer.from_cpa:
-            self._version = _clean(answer.headers["x-cpa-version"])
-            self._commit = _clean(answer.headers.get("x-cpa-commit", ""))
+            self.version = _clean(answer.headers["x-cpa-version"])
+            self.commit = _clean(answer.headers.get("x-cpa-commit", ""))
 
 
 class _NotSentError(Exception):
@@ -345,10 +333,6 @@ def _is_local(host: str) -> bool:
         return "." not in host or host.endswith((".localhost", ".internal"))
 
 
-def _lower(headers: httpx.Headers) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
 def _clean(value: str) -> str:
-    """A header's text fit for a label: short, and of harmless characters."""
+    """A header's text fit for a label: short, and harmless characters only."""
     return _UNPRINTABLE.sub("", value)[:64]

@@ -1,4 +1,4 @@
-"""The inventory of a proxy's credentials: fetched now and then, list by list."""
+"""Fetches the inventory of a proxy's credentials now and then, list by list."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,31 +7,29 @@ from functools import partial
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import Paths
-
-_FOUND_OR_NOT = frozenset({200, 404})
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The credentials that the proxy lists, and a sentence for each list that could not be read (as a whole)."""
+    """The credentials that the proxy lists, and a sentence per list that could not be read, or not completely."""
 
     accounts: list[Account]
     problems: list[str]
 
 
 def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_ms: int) -> Inventory:
-    """Ask for all lists. One that the proxy's version does not have (404) is empty.
+    """Fetch all lists. One that the proxy's version lacks (404) is empty.
 
-    A list that fails is a problem and no more: records are read without it. After a list that does not answer, the
-    others are not asked for. Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
+    A list that fails is only a problem: the exporter reads records without it. If a list gets no answer, the others are
+    skipped. Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
     problems: list[str] = []
     accounts: list[Account] = []
 
     def fetch(path: str) -> bytes | None:
-        answer = client.get(path, accept=_FOUND_OR_NOT)
+        answer = client.get(path, accept=FOUND_OR_NOT)
         if answer.error is not None:
             raise answer.error
         return bytes(answer.body) if answer.status == 200 else None

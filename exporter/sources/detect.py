@@ -1,8 +1,8 @@
 """Finds out where a proxy's usage records are, without taking any.
 
 CPA has had three usage interfaces: a cumulative ``/usage`` (up to 6.9), a queue over RESP alone (6.10.0 to 6.10.7) and
-a queue over HTTP (from 6.10.8; from 8.0 under a second base path as well), which can also be subscribed to (from
-7.0.7). The first refused call ends the detection.
+a queue over HTTP (from 6.10.8; from 8.0 also under a second base path), which accepts subscribers from 7.0.7 on. The
+first refused call ends the detection.
 """
 
 from exporter.errors import (
@@ -13,7 +13,7 @@ from exporter.errors import (
 )
 from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot
@@ -24,26 +24,25 @@ SOURCES: list[type[Source]] = [
     UsageQueue,
     UsageSnapshot,
 ]
-"""All sources, the preferred one first. A proxy that has several tells the same records in each, so one is read."""
+"""All sources, the preferred one first. Several sources of a proxy have the same records, so only one is read."""
 
 _FIRST_HTTP_QUEUE = Version(6, 10, 8)
 _FIRST_V8 = Version(8, 0, 0)
 
 _FRONT_PAGE_BYTES = 1024
-_FOUND_OR_NOT = frozenset({200, 404})
 
 
 def source_of_kind(kind: str) -> type[Source] | None:
-    """The source that the ledger knows by this name, None if another version of the exporter wrote it."""
+    """The source by its name in the ledger, None if another version of the exporter wrote it."""
     return next((source for source in SOURCES if source.kind == kind), None)
 
 
 def detect(client: ProxyClient) -> Source:
     """The source to read. Raises an UnsupportedProxyError that says what to do, or the errors of ``client``."""
-    known = client.get(V0.publishing, accept=_FOUND_OR_NOT)
+    known = client.get(V0.publishing, accept=FOUND_OR_NOT)
     if known.error is not None:
         raise known.error
-    # A 404 may come without a login and without a version: this proxy may have v8 paths alone, or no management.
+    # A 404 may come without a login or a version: the proxy may have only v8 paths, or no management.
     version = parse_version(client.version) if known.status == 200 else None
     if (version is None or version >= _FIRST_V8) and (source := _offered(client, V8, version)):
         return source

@@ -1,26 +1,25 @@
-"""Two of the proxy's settings that decide whether records are there to be read, and for how long."""
+"""Two of the proxy's settings: whether it records usage, and how long records wait."""
 
 from typing import TypeVar
 
 import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import V0, Paths
 from exporter.sources.responses import Answer
 
 MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60
-_FOUND_OR_NOT = frozenset({200, 404})
 
 T = TypeVar("T")
 
 
 class Flags(msgspec.Struct, frozen=True):
-    """Two of the proxy's settings; None if it does not tell.
+    """Two of the proxy's settings; None if it does not state them.
 
-    ``publishing_enabled``: whether it records usage at all. ``retention_seconds``: how long a record
-    waits to be read.
+    ``publishing_enabled``: whether it records usage at all. ``retention_seconds``: how long a record waits for a
+    reader.
     """
 
     publishing_enabled: bool | None = None
@@ -37,15 +36,15 @@ class _Observability(msgspec.Struct):
 
 
 class _Config(_UsageSection):
-    """The two settings in a proxy's configuration, at v0's place or v8's. All the rest, full of keys, is skipped."""
+    """The two settings in a proxy's configuration, at v0's place or v8's. Everything else, full of keys, is skipped."""
 
     observability: _Observability = msgspec.field(default_factory=_Observability)
 
 
 def read_flags(client: ProxyClient, paths: Paths) -> Flags:
-    """The proxy's settings now: one call, or up to three if the proxy's configuration is not where it is expected.
+    """The proxy's settings now: one call, or up to three if the configuration is not in its usual place.
 
-    What the proxy does not tell is None. Raises the errors of ``client`` that concern the whole proxy.
+    Raises the errors of ``client`` that concern the whole proxy.
     """
     flags = _from_config(client, paths.config)
     if flags.publishing_enabled is None:
@@ -64,7 +63,7 @@ def _from_config(client: ProxyClient, path: str) -> Flags:
 
 
 def _from_switch(client: ProxyClient, path: str) -> Flags:
-    """From the switch's own path: wrapped in an object by v0, bare by v8."""
+    """From the switch's own path: v0 wraps the value in an object, v8 does not."""
     answer = read_if_there(client, path)
     wrapped = decoded(answer, _UsageSection)
     return _flags(wrapped.publishing if wrapped is not None else decoded(answer, bool), None)
@@ -73,7 +72,7 @@ def _from_switch(client: ProxyClient, path: str) -> Flags:
 def _flags(publishing: object, retention: object) -> Flags:
     seconds = None
     if isinstance(retention, int) and not isinstance(retention, bool):
-        # As CPA itself reads the setting.
+        # CPA itself reads the setting like this.
         seconds = min(retention, MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
     return Flags(publishing_enabled=publishing if isinstance(publishing, bool) else None, retention_seconds=seconds)
 
@@ -87,9 +86,9 @@ def _merge(first: Flags, second: Flags) -> Flags:
 
 
 def read_if_there(client: ProxyClient, path: str) -> Answer | None:
-    """The answer, or None if this one path is of no use: the queue can be read without knowing what it tells."""
+    """The answer, or None if this path fails: the exporter can do without it."""
     try:
-        answer = client.get(path, accept=_FOUND_OR_NOT)
+        answer = client.get(path, accept=FOUND_OR_NOT)
     except (BadAnswerError, ProxyServerError, ProxyUnreachableError):
         return None
     return answer if answer.status == 200 and answer.complete else None

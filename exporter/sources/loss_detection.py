@@ -1,10 +1,10 @@
-"""Detects another reader of a proxy's queue, and estimates how many records it took: a comparison of two counts. Pure.
+"""Detects another reader of a proxy's queue by comparing two counts, and estimates how many records it took. Pure.
 
 The proxy counts the attempts on its credentials, and each attempt should leave a record. Some leave none
-(``count_tokens``, streams that break in certain ways), so a shortfall alone proves nothing. Another reader takes
-records of every credential all the time, while calls without a record belong to some clients and come in bursts. So
-the comparison counts *bundles* of attempts that came up short rather than missing records, and one credential that
-misses nothing clears all others. docs/proxies.md says how the numbers below were chosen, and what they cannot see.
+(``count_tokens``, streams that break in certain ways), so a shortfall alone proves nothing. Another reader constantly
+takes records of every credential, while calls without a record belong to some clients and come in bursts. So the
+comparison counts *bundles* of attempts that came up short rather than missing records, and one credential that misses
+nothing clears all others. docs/architecture.md explains how the numbers below were chosen, and what they cannot detect.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ from exporter import formats
 from exporter.sentences import say
 
 TOLERANCE = 0.25
-"""The share of attempts without a record that traffic without another reader may have."""
+"""The largest share of attempts without a record that is normal without another reader."""
 BUNDLE_ATTEMPTS = 10
 WINDOW_BUNDLES = 24
 SHORT_BUNDLES = 17
 """This many short bundles among the last ``WINDOW_BUNDLES`` make a suspicion."""
 HEALING_BUNDLES = 12
 HEALING_SHORT = 1
-"""At most this many short ones among the last ``HEALING_BUNDLES`` end it."""
+"""At most this many short bundles among the last ``HEALING_BUNDLES`` end it."""
 WELL_ATTEMPTS = 40
 WELL_SHARE = TOLERANCE / 2
 """A credential with this many attempts in the window that misses less than this share clears all credentials."""
@@ -32,15 +32,15 @@ SILENT_ATTEMPTS = 20
 """This many comparisons in a row with new attempts, this many in all, and no record at all make a suspicion."""
 HEALING_ATTEMPTS = 10
 MISSING_AFTER_LOSS = 5
-"""Where records were certainly in danger, this many missing ones are enough to count them."""
+"""If records were certainly in danger, this many missing ones are enough to count them."""
 _CREDENTIALS_KEPT = 8
 
 
 class Counts(msgspec.Struct, frozen=True):
     """Two counts at one moment. None of the numbers ever falls.
 
-    ``received`` is the number of records that stand for an attempt. ``credentials`` holds, by id, the proxy's attempts
-    and our booked records of each. ``restarts`` is the number of restarts of the proxy that were noticed.
+    ``received`` is the number of records that stand for an attempt. ``credentials`` holds the proxy's attempts and our
+    booked records by credential id. ``restarts`` is the number of noticed restarts of the proxy.
     """
 
     received: int
@@ -49,12 +49,12 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct):
-    """Attempts of one or more comparisons, at least ``BUNDLE_ATTEMPTS`` when it is closed."""
+    """Attempts of one or more comparisons: at least ``BUNDLE_ATTEMPTS`` once it is closed."""
 
     attempts: int = 0
     records: int = 0
     in_estimate: bool = msgspec.field(default=False, name="counted")
-    """Whether what is missing in it is in the estimate."""
+    """Whether the estimate includes its missing records."""
     credentials: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
 
     @property
@@ -74,13 +74,13 @@ class Bundle(msgspec.Struct):
 
 
 class LossDetector(msgspec.Struct):
-    """What one comparison remembers for the next. The ledger stores it each time, so that a restart changes nothing."""
+    """The state from one comparison to the next. The ledger stores it each time, so that a restart changes nothing."""
 
     last: Counts
     part: Bundle = msgspec.field(default_factory=Bundle)
     bundles: list[Bundle] = msgspec.field(default_factory=list)
     carry: int = 0
-    """Records beyond the attempts of the bundle before: their attempts are counted a moment later."""
+    """Records beyond the attempts of the previous bundle: the proxy counts their attempts a moment later."""
     silent_looks: int = 0
     silent_attempts: int = 0
     healing: int = 0
@@ -94,7 +94,7 @@ class LossDetector(msgspec.Struct):
         return 1.0 if not attempts else 1 - missing / attempts
 
     def sentence(self, where: str) -> str:
-        """What is suspected of the proxy that sentences call ``where``, and what to do."""
+        """The suspicion about the proxy that sentences call ``where``, and what to do."""
         arrives = say("only {share} of the records", share=formats.share(self.share))
         return say(
             "{where} counts attempts on its credentials, but {arrives} of them arrives. Does another program read its"
@@ -108,17 +108,17 @@ class LossDetector(msgspec.Struct):
 def compare(
     detector: LossDetector | None, counts: Counts, *, may_have_lost: bool, publishing: bool
 ) -> tuple[LossDetector, int]:
-    """Compare the counts again: what to remember, and how many more records are probably missing.
+    """Compare the counts again: the new state, and how many more records are probably missing.
 
-    ``counts`` are the proxy's attempts, and our records once its queue was emptied after that. ``may_have_lost``:
-    records may have been lost on the way, or have expired, since the comparison before. ``publishing`` is false while
-    the proxy records nothing, which is no loss. ``detector`` may be changed and must not be used any more.
+    ``counts`` are the proxy's attempts, and our records after emptying its queue. ``may_have_lost``: records may have
+    been lost on the way, or have expired, since the previous comparison. ``publishing`` is false while the proxy
+    records nothing, which is no loss. The old ``detector`` may change and must not be used again.
     """
     if detector is None or not publishing:
         return LossDetector(last=counts), 0
     last, detector.last = detector.last, counts
     if counts.restarts != last.restarts:
-        # The proxy began to count from 0, and what was in its queue is gone.
+        # The proxy counts from 0 again, and its queue is gone.
         detector.silent_looks = detector.silent_attempts = 0
         return detector, 0
     steps = _steps(last, counts)
@@ -142,7 +142,7 @@ def compare(
 
 
 def _steps(last: Counts, counts: Counts) -> dict[int, tuple[int, int]]:
-    """What is new of each credential. For how long one that was not there before has counted is not known."""
+    """The growth of each credential's counts. A new credential is skipped: nobody knows how long it has counted."""
     steps: dict[int, tuple[int, int]] = {}
     for id_, (attempts, records) in counts.credentials.items():
         if (before := last.credentials.get(id_)) is not None and before != (attempts, records):
@@ -163,7 +163,7 @@ def _close(detector: LossDetector) -> None:
 
 
 def _judge(detector: LossDetector) -> int:
-    """Suspect another reader if there is reason to; returns how many records it took of the bundles in question."""
+    """Suspect another reader if there is reason to; returns how many records it took from the bundles in question."""
     if sum(bundle.short for bundle in detector.bundles) >= SHORT_BUNDLES and not _somebody_is_well(detector.bundles):
         if detector.suspicion != "share":
             detector.suspicion = "share"
@@ -193,7 +193,7 @@ def _count(bundles: Iterable[Bundle]) -> int:
 
 
 def _somebody_is_well(bundles: list[Bundle]) -> bool:
-    """Whether nearly all records of a much used credential arrived."""
+    """Whether nearly all records of a busy credential arrived."""
     whole = Bundle()
     for bundle in bundles:
         whole.take(0, 0, bundle.credentials)

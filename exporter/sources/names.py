@@ -1,6 +1,6 @@
-"""What the proxy's own lists call its credentials and clients: e-mail addresses, files and keys as they are.
+"""The real names of a proxy's credentials and clients: e-mail addresses, files and keys from its own lists.
 
-For the terminal of whoever has the management key anyway. Nothing of it is to be stored, logged or shown elsewhere.
+Only for a terminal, for somebody who has the management key anyway. Must never be stored, logged or shown elsewhere.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,9 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import Paths
-
-_FOUND_OR_NOT = frozenset({200, 404})
 
 
 class _ClientKeys(msgspec.Struct, rename="kebab"):
@@ -24,9 +22,9 @@ class _ClientKeys(msgspec.Struct, rename="kebab"):
 
 @dataclass(frozen=True)
 class Names:
-    """``accounts`` are the credentials, ``clients`` the pseudonyms of clients; ``raw`` has what pseudonyms stand for.
+    """``accounts`` are the credentials, ``clients`` the clients' pseudonyms; ``raw`` maps pseudonyms to real names.
 
-    ``problems`` are sentences on what could not be read. The raw names are no part of this object's own text.
+    ``problems`` are sentences on what could not be read. This object's own text leaves the raw names out.
     """
 
     accounts: list[Account] = field(default_factory=list)
@@ -35,12 +33,12 @@ class Names:
     problems: list[str] = field(default_factory=list)
 
     def of(self, account: Account, kind: str) -> str:
-        """The e-mail address, file or key of a credential as it is; empty if it has none."""
+        """A credential's real e-mail address, file or key; empty if it has none."""
         return next((self.raw[value] for each, value in account.names if each == kind and value in self.raw), "")
 
 
 def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_ms: int) -> Names:
-    """Ask a proxy for its lists. Raises ProxyError for what ends all calls to it."""
+    """Fetch a proxy's lists. Raises the ProxyErrors that end all calls to it."""
     raw: dict[str, str] = {}
 
     def remember(value: str) -> str:
@@ -49,7 +47,7 @@ def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_
         return hidden
 
     inventory = fetch_inventory(client, paths, remember, now_ms=now_ms)
-    answer = client.get(paths.client_keys, accept=_FOUND_OR_NOT)
+    answer = client.get(paths.client_keys, accept=FOUND_OR_NOT)
     keys: list[str] = []
     problems = list(inventory.problems)
     if answer.status == 200:

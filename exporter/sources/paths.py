@@ -1,4 +1,4 @@
-"""Where a proxy of each API has what the exporter reads."""
+"""The paths that the exporter reads, for each API of a proxy."""
 
 from typing import Literal
 
@@ -11,10 +11,10 @@ _V8 = "/v8/management"
 class Paths(msgspec.Struct, frozen=True):
     """The paths of one API.
 
-    ``usage`` is the snapshot of CPA up to 6.9, empty where there is none; ``key_lists`` are the lists of configured API
-    keys, one per kind, ``client_keys`` is the list of the keys of clients. ``api_call`` sends a request to a provider
-    with one of the proxy's accounts; ``plugins`` are those inside the proxy; ``quota_providers`` and ``quota_fetch``
-    ask one for an account's windows, under v0 only.
+    ``usage`` is the snapshot of CPA up to 6.9, else empty; ``key_lists`` are the lists of configured API keys, one per
+    kind; ``client_keys`` lists the clients' keys. ``api_call`` sends a request to a provider with one of the proxy's
+    accounts; ``plugins`` lists the plugins in the proxy; ``quota_providers`` and ``quota_fetch`` ask a plugin about an
+    account's windows, under v0 only.
     """
 
     api: Literal["v0", "v8"]
@@ -64,7 +64,7 @@ V8 = Paths(
     api_key_usage=f"{_V8}/observability/usage/api-keys",
     config=f"{_V8}/config",
     publishing=f"{_V8}/config/observability/usage/usage-statistics-enabled",
-    key_lists=_KEY_LISTS,  # v8 has no documented successor, and keeps the v0 paths
+    key_lists=_KEY_LISTS,  # v8 documents no successor and keeps the v0 paths
     api_call=f"{_V8}/requests/api-call",
     plugins=f"{_V8}/plugins",
 )

@@ -1,4 +1,4 @@
-"""Whether a plugin inside the proxy exports metrics under names of ours."""
+"""Finds a plugin in the proxy whose metrics share our names."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from exporter.sources.flags import decoded, read_if_there
 from exporter.sources.paths import Paths
 
 OTHER_EXPORTER = "cpa-prometheus"
-"""The id of the plugin of giovannirco/cpa-prometheus-plugin, as its registry and its path of metrics have it."""
+"""The id of giovannirco/cpa-prometheus-plugin in its registry and in its metrics path."""
 
 
 class _Plugin(msgspec.Struct):
@@ -16,13 +16,13 @@ class _Plugin(msgspec.Struct):
 
 
 class _Plugins(msgspec.Struct):
-    """The list of CPA 7.1.47 and newer (read in the source of v7): ``effective_enabled`` are those that run."""
+    """The list in CPA 7.1.47 and newer (from the source of v7): a plugin with ``effective_enabled`` runs."""
 
     plugins: list[_Plugin] = []
 
 
 def other_exporter(client: ProxyClient, paths: Paths) -> str:
-    """What to do about the plugin if the proxy runs it, else nothing: one call, as silent as older versions.
+    """What to do about the plugin if the proxy runs it, else empty; makes one call.
 
     Raises the errors of ``client`` that concern the whole proxy.
     """

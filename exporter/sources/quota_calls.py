@@ -1,7 +1,7 @@
 """Asks a provider about one account, through the proxy: by ``api-call``, or by the quota API that plugins answer.
 
-The proxy puts the account's token into the call; none is ever here, and nothing is renewed. An account that the proxy
-does not list any more is not asked for: CPA would send the text ``$TOKEN$`` itself to the provider.
+The proxy puts the account's token into the call; no token ever comes here, and none is renewed. The caller must not ask
+about an account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,21 +14,20 @@ from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableEr
 from exporter.normalize.credentials import read_facts
 from exporter.quotas.asking import Call, Facts, Refusal, Report
 from exporter.quotas.tunnel import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
-from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient, Timeouts
 from exporter.sources.paths import Paths
 from exporter.sources.responses import Answer
 
 TIMEOUTS = Timeouts(connect=5.0, read=20.0, total=30.0)
-"""CPA itself waits for a provider for 60 s. Nobody misses an answer that comes so late."""
+"""CPA itself waits 60 s for a provider. Nobody misses an answer that comes so late."""
 
 _ANSWERED = frozenset({200, 400, 404, 500, 501, 502, 503, 504})
-_THERE_OR_NOT = frozenset({200, 404})
 
 
 def ask(
     client: ProxyClient, paths: Paths, auth_index: str, call: Call | None, facts: Facts, *, now_ms: Callable[[], int]
 ) -> Report | None:
-    """What ``call``, or without one the quota API, says of the account; None if too little is known for the call.
+    """What ``call``, or without one the quota API, says about the account; None if too little is known for the call.
 
     Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
@@ -52,7 +51,7 @@ def ask(
 
 
 def find_facts(client: ProxyClient, paths: Paths, auth_index: str) -> Facts | None:
-    """What a call needs to know of the account, if the proxy lists it now; None if it does not.
+    """What a call needs to know about the account; None if the proxy no longer lists it.
 
     Raises the errors of ``client``.
     """
@@ -62,7 +61,7 @@ def find_facts(client: ProxyClient, paths: Paths, auth_index: str) -> Facts | No
 
 def find_quota_api(client: ProxyClient, paths: Paths) -> frozenset[str]:
     """The providers whose accounts the proxy's quota API knows. Raises the errors of ``client``."""
-    answer = _whole(client.get(paths.quota_providers, accept=_THERE_OR_NOT))
+    answer = _whole(client.get(paths.quota_providers, accept=FOUND_OR_NOT))
     return quota_api_providers(answer.status, bytes(answer.body))
 
 

@@ -1,9 +1,9 @@
-"""One connection to a proxy in RESP, the protocol of Redis, on the port that speaks HTTP as well.
+"""One connection to a proxy in RESP, the protocol of Redis, on the port that also speaks HTTP.
 
-CPA knows a handful of commands (7.2.140: AUTH, LPOP, RPOP and SUBSCRIBE; then PING, UNSUBSCRIBE and QUIT), and each
-other one before AUTH is a failed login, five of which ban the address. redis-py can be told today to send none of its
-own, but its releases keep adding to what it says first (CLIENT SETINFO, CLIENT MAINT_NOTIFICATIONS), and it reads a
-reply of any length. So hiredis, its parser, reads and writes here, and what is sent is what stands below.
+CPA knows a handful of commands (7.2.140: AUTH, LPOP, RPOP and SUBSCRIBE; then PING, UNSUBSCRIBE and QUIT). Any other
+command before AUTH is a failed login, and five of those ban the address. redis-py's settings can stop it from sending
+its own commands today, but its releases keep adding more (CLIENT SETINFO, CLIENT MAINT_NOTIFICATIONS), and it reads a
+reply of any length. So this module uses hiredis, its parser, and sends nothing but its own commands.
 """
 
 import socket
@@ -30,8 +30,8 @@ Reply = Any
 class RespConnection:
     """A connection to the server at ``url``, whose path and query do not count. For one thread at a time.
 
-    ``where`` begins all sentences. Raises ProxyUnreachableError if there is no connection, or none any more, and
-    BadAnswerError if the server does not speak RESP. Close it in the end, or use it in a ``with`` statement.
+    ``where`` begins all sentences. Raises ProxyUnreachableError if there is no connection or it ends, and
+    BadAnswerError if the server does not speak RESP. Close it, or use it in a ``with`` statement.
     """
 
     def __init__(self, url: httpx.URL, *, where: str) -> None:
@@ -45,7 +45,7 @@ class RespConnection:
             with ExitStack() as stack:
                 self._socket = stack.enter_context(socket.create_connection(address, timeout=_CONNECT_SECONDS))
                 if tls:
-                    # A context of its own: the HTTP client adds ALPN to its one, and CPA then takes this for HTTP.
+                    # Its own context: the HTTP client adds ALPN to the other one, and CPA would take this for HTTP.
                     self._socket = httpx.create_ssl_context().wrap_socket(self._socket, server_hostname=url.host)
                 stack.pop_all()
         except OSError as exc:
@@ -54,7 +54,7 @@ class RespConnection:
             ) from exc
 
     def ask(self, *words: str) -> Reply:
-        """The reply to a command, none being under way. An error after it was sent has ``answer_lost``."""
+        """The reply to a command while no other waits for one. An error after sending it has ``answer_lost``."""
         self.send(*words)
         try:
             reply, *self._replies = self._first_replies()
@@ -71,7 +71,7 @@ class RespConnection:
         raise ProxyUnreachableError("{where} did not answer over RESP in time.", where=self._where)
 
     def send(self, *words: str) -> None:
-        """Send a command and wait for nothing."""
+        """Send a command without waiting for a reply."""
         try:
             self._socket.settimeout(_REPLY_SECONDS)
             self._socket.sendall(hiredis.pack_command(words))  # type: ignore[arg-type] # typed for one word
@@ -79,7 +79,7 @@ class RespConnection:
             self._closed(exc)
 
     def receive(self, seconds: float) -> list[Reply]:
-        """What has arrived, as soon as anything has; nothing if that takes longer than ``seconds``."""
+        """The replies that have arrived, as soon as there is one; none if that takes longer than ``seconds``."""
         replies, self._replies = self._replies, []
         if replies:
             return replies
@@ -125,7 +125,7 @@ class RespConnection:
 
 
 def _kind(exc: OSError) -> str:
-    """What failed, in a word that holds nothing from outside."""
+    """What failed, in words that hold nothing from outside."""
     return (
         say("its TLS certificate is not trusted")
         if isinstance(exc, ssl.SSLCertVerificationError)

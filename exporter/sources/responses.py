@@ -1,6 +1,6 @@
-"""What an answer of a proxy means: status and body, or an exception of the HTTP library, to an error of ours.
+"""Turns a proxy's answer, or an exception of the HTTP library, into an error of ours. Pure.
 
-Pure functions. The sentences name the proxy and what to do; they never quote the answer, which may hold anything.
+The sentences name the proxy and what to do; they never quote the answer, which may hold anything.
 """
 
 import re
@@ -25,7 +25,7 @@ from exporter.errors import (
 from exporter.sentences import joined, say
 
 _BAN_SECONDS = 30 * 60.0
-"""How long CPA bans; used when it states a time that cannot be read."""
+"""How long CPA bans, for when its stated time cannot be read."""
 
 _STATED_WAIT = re.compile(r"try again in (?:(\d{1,4})h)?(?:(\d{1,4})m)?(?:(\d{1,5}(?:\.\d{1,9})?)s)?", re.IGNORECASE)
 _ERROR_TEXT_BYTES = 64 * 1024
@@ -62,13 +62,13 @@ _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (httpx.ProxyError, say("is called through the environment's HTTP proxy (HTTP_PROXY, HTTPS_PROXY), which refused.")),
     (httpx.ConnectError, say("could not be reached. Is the network up, and is the proxy's URL right (CLIPROXY_URL)?")),
 )
-"""Ends of sentences about a call without an answer, the most telling cause first."""
+"""Endings of sentences about a call without an answer, the most telling cause first."""
 
 
 class Answer(msgspec.Struct, frozen=True):
     """One HTTP answer. Names of ``headers`` are in lower case.
 
-    ``error`` is None for a complete body; else it says why ``body`` ends early, and ``body`` is what had arrived.
+    ``error`` is None for a complete body; else it says why ``body`` ends early.
     """
 
     status: int
@@ -78,7 +78,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether the whole body arrived."""
         return self.error is None
 
     @property
@@ -88,13 +87,12 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def looks_like_html(self) -> bool:
-        """Whether this is a web page."""
         kind = self.headers.get("content-type", "").strip().lower()
         return kind.startswith("text/html") or self.body[:256].lstrip().startswith(b"<")
 
     @property
     def error_text(self) -> str:
-        """CPA's ``{"error": "…"}``, in lower case, or an empty text. Not for people: it is not ours."""
+        """CPA's ``{"error": "…"}`` in lower case, or empty. Not for people: it may hold anything."""
         try:
             return msgspec.json.decode(self.body[:_ERROR_TEXT_BYTES], type=_ErrorBody).error.lower()
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -106,7 +104,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 def failure(answer: Answer, *, where: str, path: str, accept: Collection[int]) -> ProxyError | None:
-    """The error that ``answer`` stands for, or None if its status is in ``accept`` and it is no web page."""
+    """The error that ``answer`` stands for, or None if its status is in ``accept`` and it is not a web page."""
     if answer.status == 401:
         return _refused(answer, where)
     if answer.status == 403:
@@ -202,12 +200,12 @@ def _forbidden(answer: Answer, where: str) -> ProxyError:
 
 
 def _cut_off(exc: BaseException) -> bool:
-    """Whether the other side closed the line, rather than sent something odd. httpcore tells by text alone."""
+    """Whether the other side closed the connection rather than sent something odd. Only httpcore's text tells."""
     return "disconnected" in str(exc) or "closed connection" in str(exc)
 
 
 def _cause(exc: BaseException) -> str:
-    """The end of a sentence that begins with the proxy."""
+    """The ending of a sentence that begins with the proxy."""
     chain = list(_chain(exc))
     for kind, sentence in _CAUSES:
         if any(isinstance(link, kind) for link in chain):

@@ -1,19 +1,18 @@
-"""Takes usage records out of a proxy's queue, over HTTP.
+"""Pops usage records from a proxy's queue, over HTTP.
 
-Taking removes: the proxy keeps nothing, acknowledges nothing and sends nothing twice. So a pop is never repeated, not
-even after an error, and whatever arrived of an answer is handed over before anything is raised. If no answer came at
-all, its records are lost, and only the proxy's own counts can tell.
+A pop removes: the proxy keeps nothing, acknowledges nothing and sends nothing twice. So the exporter never repeats a
+pop, not even after an error, and hands over whatever arrived of an answer before it raises anything. If no answer came
+at all, its records are lost, and only the proxy's own counts can tell.
 """
 
 from typing import ClassVar
 
 from exporter.errors import BadAnswerError, ProxyError, SourceGoneError, UnknownServerError
 from exporter.sources.base import Receiver, Source, Version
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import Paths
 from exporter.sources.responses import Answer
 
-_ANSWERS = frozenset({200, 404})
 _PROBED = frozenset({200, 204, 400, 404, 405})
 _PROBE_BYTES = 1024
 
@@ -26,18 +25,18 @@ class UsageQueue(Source):
     restart_cost = "What was waiting in its queue is lost."
 
     pop_count: ClassVar[int] = 500
-    """Records of the first call of a poll: 1.2 MB as CPA 7.2 writes them, far below the limit of a body even with long
+    """Records in the first call of a poll: 1.2 MB as CPA 7.2 writes them, far below the limit of a body even with long
     error texts."""
     most_popped: ClassVar[int] = 1000
-    """Records of a later call, which cost a fifth less each. Larger bodies save nothing more."""
+    """Records in a later call, at four fifths of the cost per record. Larger bodies save nothing more."""
     most_bytes: ClassVar[int] = 4 * 1024 * 1024
-    """What a later call may bring, as long as its records are like those before them: read, it takes twice as much."""
+    """The expected most of a later call, judging by the records before it. Once read, it takes twice as much memory."""
     max_pops: ClassVar[int] = 10_000
-    """Pops per poll, so that it ends, and its thread can do something else, under traffic that never does."""
+    """Pops per poll, so that a poll ends even under endless traffic and its thread can do something else."""
 
     @classmethod
     def is_offered(cls, client: ProxyClient, paths: Paths, _version: Version | None, /) -> bool:
-        """Told by ``count=0``, which every CPA that has a queue answers with 400 before it pops anything."""
+        """Asks with ``count=0``, which every CPA with a queue refuses with 400 before it pops anything."""
         answer = client.get(f"{paths.queue}?count=0", accept=_PROBED, max_bytes=_PROBE_BYTES)
         if answer.status == 400 and "positive integer" in answer.error_text:
             return True
@@ -51,9 +50,9 @@ class UsageQueue(Source):
         )
 
     def poll(self, receiver: Receiver, _now_ms: int, /) -> bool:
-        """Pop until fewer records come than were asked for, at most ``max_pops`` times, and while it may.
+        """Pop until fewer records come than requested, at most ``max_pops`` times, and only while ``may_take`` allows.
 
-        A body that breaks off is handed over, and then its error is raised.
+        Hands over a broken body before it raises the error.
         """
         count = self.pop_count
         for _ in range(self.max_pops):
@@ -79,17 +78,17 @@ class UsageQueue(Source):
         return False
 
     def pop(self, count: int = pop_count) -> Answer:
-        """Take up to ``count`` records, the oldest first: a JSON array as the proxy sent it, as far as it came.
+        """Pop up to ``count`` records, the oldest first: a JSON array as the proxy sent it, perhaps incomplete.
 
-        Raises SourceGoneError on a 404, BadAnswerError if the answer was not a queue's, and the errors of the client.
+        Raises SourceGoneError on a 404, BadAnswerError if the answer is not a queue's, and the errors of the client.
         """
         where = self.client.where
-        answer = self.client.get(f"{self.paths.queue}?count={count}", accept=_ANSWERS)
+        answer = self.client.get(f"{self.paths.queue}?count={count}", accept=FOUND_OR_NOT)
         if answer.status == 404:
             raise SourceGoneError(
                 "{where} has no usage queue any more (404): its version changed, or its management is off.", where=where
             )
-        # Whatever CPA itself sends here is records that it has forgotten, even if it cannot be read.
+        # Whatever CPA itself sends here is records that it has forgotten, readable or not.
         if answer.complete and not (answer.body and answer.from_cpa) and not answer.body.lstrip().startswith(b"["):
             raise BadAnswerError(
                 "{where} answered its usage queue with something that is no list. Is there a server in between?",

@@ -8,13 +8,13 @@ import msgspec
 from exporter.errors import SourceGoneError
 from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
-from exporter.sources.client import ProxyClient
+from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.flags import Flags
 from exporter.sources.paths import Paths
 from exporter.sources.responses import Answer
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
-"""One detail takes 260 bytes: two million of them, months without a restart of the proxy."""
+"""Room for two million details of 260 bytes: months without a restart of the proxy."""
 
 _NO_SUBSCRIPTION = say(
     "It cannot be subscribed to, and need not be: reading a snapshot takes nothing from other programs. Set source:"
@@ -23,11 +23,10 @@ _NO_SUBSCRIPTION = say(
 _FIRST_WITHOUT = Version(6, 10, 0)
 _BEGINNING = re.compile(rb'\s*\{.*?"usage"\s*:\s*\{', re.DOTALL)
 _PROBE_BYTES = 1024
-_ANSWERS = frozenset({200, 404})
 
 
 class UsageSnapshot(Source):
-    """The statistics of CPA up to 6.9. From 6.9.38 to 6.9.49 there is a RESP queue of the same records beside them."""
+    """The statistics of CPA up to 6.9. From 6.9.38 to 6.9.49 a RESP queue beside them has the same records."""
 
     kind = "snapshot"
     is_cumulative = True
@@ -36,15 +35,15 @@ class UsageSnapshot(Source):
 
     @classmethod
     def is_offered(cls, client: ProxyClient, paths: Paths, version: Version | None, /) -> bool:
-        """Told by the first bytes: the whole may be tens of megabytes."""
+        """Reads only the first bytes: the whole may be tens of megabytes."""
         if not paths.usage or (version is not None and version >= _FIRST_WITHOUT):
             return False
-        answer = client.get(paths.usage, accept=_ANSWERS, max_bytes=_PROBE_BYTES)
+        answer = client.get(paths.usage, accept=FOUND_OR_NOT, max_bytes=_PROBE_BYTES)
         return answer.status == 200 and _BEGINNING.match(answer.body) is not None
 
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
-        """Deliver the snapshot as it is now, none that broke off: half a snapshot would look like a restart."""
-        answer = self.client.get(self.paths.usage, accept=_ANSWERS, max_bytes=MAX_SNAPSHOT_BYTES)
+        """Deliver the current snapshot, but only a whole one: half a snapshot would look like a restart."""
+        answer = self.client.get(self.paths.usage, accept=FOUND_OR_NOT, max_bytes=MAX_SNAPSHOT_BYTES)
         if answer.status == 404:
             raise SourceGoneError(
                 "{where} has no usage snapshot any more (404): its version changed, or its management is off.",
@@ -53,7 +52,7 @@ class UsageSnapshot(Source):
         if answer.error is not None:
             raise answer.error
         if self.client.version != self.version:
-            # A server that has a queue and a snapshot tells the same records twice.
+            # A server with a queue and a snapshot has the same records in both.
             raise SourceGoneError(
                 "{where} has changed its version; its source is looked for anew.", where=self.client.where
             )
@@ -66,12 +65,12 @@ class UsageSnapshot(Source):
         return Way(self.kind, note)
 
     def read_flags(self) -> Flags:
-        """Without a retention: nothing waits to be read in time."""
+        """Without a retention: nothing here expires."""
         return msgspec.structs.replace(super().read_flags(), retention_seconds=None)
 
 
 def _date_ms(answer: Answer) -> int | None:
-    """When the proxy sent an answer, by its own clock; None if it does not tell."""
+    """When the proxy sent an answer, by its own clock; None if it does not say."""
     try:
         return int(parsedate_to_datetime(answer.headers.get("date", "")).timestamp() * 1000)
     except ValueError:

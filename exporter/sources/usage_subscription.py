@@ -1,12 +1,12 @@
-"""Reads a proxy's usage records as a subscriber, beside others, each of whom gets every record.
+"""Reads a proxy's usage records as one of several subscribers, each of whom gets every record.
 
-While anybody subscribes, CPA (7.0.7 and newer, not 7.1.17; seen in 7.2.140, for 8 only in ports of it) puts no record
-into its queue: it hands each to all subscribers and forgets it. A reader of the queue gets nothing meanwhile, and what
-is published while nobody here subscribes is in the queue or, if there are other subscribers, gone. So the queue is read
-after each beginning of a subscription and while there is none, and each time without one is told as a gap.
+While anybody subscribes, CPA (7.0.7 and newer, not 7.1.17; observed in 7.2.140, for 8 only in ports of it) puts no
+record into its queue: it hands each to all subscribers and forgets it. Readers of the queue get nothing meanwhile. What
+CPA publishes while we do not subscribe is in the queue or, if there are other subscribers, gone. So this source reads
+the queue after each subscription begins and while there is none, and reports each time without one as a gap.
 
-CPA keeps 256 records for a subscriber that does not read, then drops it. So a thread of its own reads, whatever the
-polls wait for, and hands over what it holds after ``_HOLD_SECONDS``: with the commit, within 250 ms.
+CPA keeps 256 records for a subscriber that does not read, then drops it. So a separate thread reads, whatever the polls
+wait for, and hands over its records after ``_HOLD_SECONDS``: with the commit, within 250 ms.
 """
 
 import threading
@@ -36,11 +36,11 @@ _FIRST = Version(7, 0, 7)
 _WITHOUT = Version(7, 1, 17)
 
 _HOLD_SECONDS = 0.1
-"""How long a record waits for others, so that a busy proxy does not cost a commit for each."""
+"""How long a record waits for others, so that a busy proxy does not cost a commit per record."""
 _MOST_HELD = 500
 _PING_SECONDS = 5.0
 _PONG_SECONDS = 5.0
-"""A connection whose other side is gone swallows records: it is given up when a PING has no answer for so long."""
+"""A connection whose other side is gone swallows records, so it ends if a PING has no answer for this long."""
 _TICK_SECONDS = 0.1
 _BEGIN_SECONDS = 3.0
 _END_SECONDS = 1.0
@@ -51,7 +51,7 @@ _log = structlog.get_logger("exporter.poller")
 
 
 class _Message(msgspec.Struct):
-    """What tells a record from CPA's own messages (``{"refresh": true}`` and others): it has a time or tokens."""
+    """A record has a time or tokens, unlike CPA's own messages (``{"refresh": true}`` and others)."""
 
     timestamp: object = None
     tokens: object = None
@@ -61,7 +61,7 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 class UsageSubscription(UsageQueue):
-    """The queue of a proxy and, where that can be had, a subscription to the records that then bypass it."""
+    """A proxy's queue and, where possible, a subscription to the records that then bypass it."""
 
     is_pushed = True
 
@@ -74,7 +74,7 @@ class UsageSubscription(UsageQueue):
         self._begun = threading.Event()
         self._fault: Exception | None = None
         self._number = 0
-        """Of the subscription in force, 0 if there is none."""
+        """The number of the current subscription, 0 if there is none."""
         self._begun_so_far = 0
         self._emptied_for = 0
         self._heard_at: float | None = None
@@ -95,7 +95,7 @@ class UsageSubscription(UsageQueue):
         return Way("queue", note=joined(polled, self._why_not) if self._why_not else "")
 
     def poll(self, receiver: Receiver, now_ms: int, /) -> bool:
-        """Read the queue if it may hold anything, and wait until what has been sent so far is handed over."""
+        """Read the queue if it may hold anything, and wait until the thread has handed over everything sent so far."""
         if self._fault is not None:
             fault, self._fault, self._thread = self._fault, None, None
             raise fault
@@ -120,7 +120,7 @@ class UsageSubscription(UsageQueue):
             self._thread.join(_END_SECONDS + 1.0)
 
     def connect(self) -> RespConnection:
-        """A connection that CPA has let in. Raises ProxyError."""
+        """A connection that CPA has accepted. Raises ProxyError."""
         return self.client.log_in(self._authenticated)
 
     def _authenticated(self, url: httpx.URL, key: str) -> RespConnection:
@@ -144,7 +144,7 @@ class UsageSubscription(UsageQueue):
                     self._follow(connection, receiver)
             except ProxyError as exc:
                 self._tell_why_not(str(exc))
-            except Exception as exc:  # noqa: BLE001 - the next poll raises it, and begins anew
+            except Exception as exc:  # noqa: BLE001 - the next poll raises it and starts over
                 self._fault = exc
                 return
             finally:
@@ -201,7 +201,7 @@ class UsageSubscription(UsageQueue):
             self._hand_over(receiver)
 
     def _take(self, replies: list[Reply], now: float) -> bool:
-        """Hold the records among ``replies``; whether the PING that a poll waits for is answered."""
+        """Hold the records among ``replies``; whether they answer the PING that a poll waits for."""
         is_answer = False
         for reply in replies:
             match reply:
@@ -219,23 +219,23 @@ class UsageSubscription(UsageQueue):
             receiver.pushed(b"[" + b",".join(held) + b"]")
 
     def _catch_up(self) -> bool:
-        """Wait until what the proxy had sent when it answers a PING is handed over; False if that takes too long."""
+        """Wait until the thread has handed over all that precedes the answer to a PING; False after a time-out."""
         self._caught_up.clear()
         self._asked += 1
         return self._caught_up.wait(_BEGIN_SECONDS)
 
 
 def _records_in(body: bytes) -> list[bytes]:
-    """The record in a message as one element of JSON; none in CPA's own messages."""
+    """The record in a message as a JSON element; none for CPA's own messages."""
     try:
         message = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return [msgspec.json.encode(body.decode(errors="replace"))]  # which counts as one record that cannot be read
+        return [msgspec.json.encode(body.decode(errors="replace"))]  # counts as one unreadable record
     return [body] if message.timestamp is not None or message.tokens is not None else []
 
 
 def _refusal(text: str, where: str) -> ProxyError:
-    """What CPA's answer to AUTH means: its words over HTTP, behind an ``ERR``."""
+    """The error for CPA's answer to AUTH: an ``ERR`` and the same words as over HTTP."""
     if "home mode" in text or "mTLS" in text:
         return ProxyServerError(
             "{where} has RESP switched off: it is a node of a Home cluster, or CPA 7.1.17.", where=where

@@ -70,8 +70,8 @@ def _odd(item: Item) -> Item:
 
 
 def _tokens(item: Item) -> Tokens:
-    assert item.attempt is not None
-    return item.attempt.tokens
+    assert item.happening is not None
+    return item.happening.attempt.tokens
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import Pruned
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.pricing.catalogue import load_genai_catalogue
+from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
 from exporter.simulator.traffic import Traffic
 
@@ -39,9 +39,8 @@ def _open(path: Path, clock: Clock) -> Ledger:
 
 
 def _intake(ledger: Ledger, clock: Clock) -> QueueIngest:
-    return QueueIngest(
-        "p", ledger=ledger, pricer=Pricer([load_genai_catalogue()]), pseudonym=Pseudonyms(b"k").of, clock=clock
-    )
+    pricer = Pricer([load_catalogue()])
+    return QueueIngest("p", ledger=ledger, pricer=pricer, pseudonym=Pseudonyms(b"k").of, clock=clock)
 
 
 def _prune(ledger: Ledger, *, before: float) -> Pruned:

@@ -1,16 +1,17 @@
 import pytest
 
-from exporter.pricing.catalogue import load_catalogue, load_genai_catalogue
-from exporter.pricing.lookup import PriceList
+from exporter.pricing.catalogue import load_catalogue
+from exporter.pricing.genai_prices import load_genai_rows
+from exporter.pricing.lookup import PriceList, catalogue_ways
 
 
 @pytest.fixture(scope="session")
 def genai() -> PriceList:
     """The rows of the package alone."""
-    return load_genai_catalogue()
+    return PriceList(load_genai_rows(), ways=catalogue_ways)
 
 
 @pytest.fixture(scope="session")
 def catalogue() -> PriceList:
-    """All that comes with the program."""
+    """All rows that ship with the program."""
     return load_catalogue()

@@ -16,7 +16,7 @@ class _Client(ProxyClient):
     def __init__(self, *, version: str = "v7.2.140", url: str = "http://127.0.0.1:9", store: MemoryRefusals) -> None:
         guard = make_guard(store=store, url=url)
         super().__init__(name="default", url=url, key=KEY, guard=guard, subscribes=True)
-        self._version = version
+        self.version = version
 
 
 @pytest.mark.parametrize(
