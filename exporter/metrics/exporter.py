@@ -1,4 +1,4 @@
-"""The exporter itself: its version, whether what it reads again is in use, and whether each part could be made."""
+"""The exporter itself: its version, whether reloaded files are in use, and which parts of a scrape succeeded."""
 
 import platform
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ def build_families() -> list[Metric]:
 
 
 def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Metric]:
-    """What these parts of a scrape make; one that fails costs its own families and shows in a metric."""
+    """Make the parts of a scrape; a part that fails costs only its own families and shows in a metric."""
     (success,) = samples_of(COLLECTOR_UP)
     found: list[Metric] = []
     for name, make in parts.items():
