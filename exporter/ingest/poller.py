@@ -53,7 +53,7 @@ class PollObserver(Protocol):
 
 
 class Poller:
-    """Polls one proxy. ``status`` may be read by any thread."""
+    """Polls one proxy. Any thread may read ``status``."""
 
     def __init__(
         self,
@@ -168,8 +168,6 @@ class Poller:
             with contextlib.suppress(LedgerError):  # already logged; the next start sees too long a gap
                 self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
 
-    # --- the proxy -------------------------------------------------------------------------------------------------
-
     def _read(self) -> None:
         known = self._source
         try:
@@ -204,7 +202,7 @@ class Poller:
                 looked_up, self._to_look_up = self._to_look_up, set()
             self._take_inventory(source)
             if looked_up:
-                self._unlisted |= looked_up  # those that no list names
+                self._unlisted |= looked_up  # the ones in no list
                 self._work_off()
         elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
             self._note_flags(source.read_flags())
@@ -250,7 +248,7 @@ class Poller:
         source, new = self._source, self._unknown(handles)
         if source is not None and new:
             self._take_inventory(source)
-            self._comparable = False  # it counts attempts whose records came after those in hand
+            self._comparable = False  # its counts include attempts whose records are still to come
             # A credential in no list stays unknown: there is no reason to ask again before the next regular inventory.
             self._unlisted |= new
 
@@ -274,8 +272,6 @@ class Poller:
     def _work_off(self) -> None:
         with self._taking:
             self._queue.work_off()
-
-    # --- loss ------------------------------------------------------------------------------------------------------
 
     @property
     def _store_every_ms(self) -> int:
@@ -384,8 +380,6 @@ class Poller:
             )
         else:
             self._enter("ok", way.sentence(self._client.where), up=True)
-
-    # --- state -----------------------------------------------------------------------------------------------------
 
     def _enter(self, state: str, sentence: str, *, up: bool | None) -> None:
         before = self.status

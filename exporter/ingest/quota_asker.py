@@ -161,8 +161,6 @@ class QuotaAsker:
         for client in self._clients.values():
             client.close()
 
-    # --- whose turn it is ---------------------------------------------------------------------------------------------
-
     def _turns(self, status: ProxyStatus, last_told: Mapping[int, int], now_ms: int) -> Iterator[_Turn]:
         client = self._clients.get(status.name)
         if client is None or not status.up or self._stopping:
@@ -199,8 +197,6 @@ class QuotaAsker:
             if found is not None and found.proxy in networks:
                 used.setdefault((found.provider, networks[found.proxy]), []).append(last)
         return {lane: lane_free_ms(questions) for lane, questions in used.items()}
-
-    # --- asking -------------------------------------------------------------------------------------------------------
 
     def _ask(self, turn: _Turn) -> None:
         topic = turn.topics[turn.question]
@@ -264,8 +260,6 @@ class QuotaAsker:
 
     def _label(self, turn: _Turn) -> str:
         return self._labels.credential(turn.credential)
-
-    # --- who is not asked about ---------------------------------------------------------------------------------------
 
     def _note_unknown(self, windows: Mapping[QuotaKey, QuotaWindow], now_ms: int) -> None:
         read = {key[0] for key, quota in windows.items() if is_current(quota.reading, now_ms)}

@@ -12,7 +12,7 @@ from exporter.records import UsageRecord
 OTHER = "other"
 """The label value into which label sets beyond the bound are folded."""
 ANONYMOUS = "anonymous"
-"""The client of a proxy that asks its clients for no key."""
+"""The label of the clients of a proxy that asks for no key."""
 
 BY_LABEL = "label:"
 """Begins the pseudonym of a client that is known only by its label."""

@@ -111,7 +111,7 @@ class Labels:
         return self._dictionary.labels_version + self._taken
 
     def reload(self, *, now: bool = False) -> None:
-        """Take over the aliases of the file if it has changed, or ``now``."""
+        """Use the file's aliases if the file has changed, or ``now``."""
         if self._file is None or not self._file.reload(now=now):
             return
         self.file_problem = self._file.problem

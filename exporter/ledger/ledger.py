@@ -271,7 +271,7 @@ class Ledger:
         The time on disk may lag by ``store_every_ms``; 0 writes it to the ledger itself.
         """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
-        if before is None or at_ms < before or not store_every_ms:  # the first one; a clock that was set back
+        if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
         self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)

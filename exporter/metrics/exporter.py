@@ -39,7 +39,6 @@ def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> 
 
 
 def feed_families(prices: PriceLayers) -> list[Metric]:
-    """When the price list was read."""
     (feed,) = made = samples_of(PRICE_FEED)
     if prices.feed is not None and prices.feed.status.fetched_ms is not None:
         feed.add(prices.feed.status.fetched_ms / 1000)
@@ -47,7 +46,6 @@ def feed_families(prices: PriceLayers) -> list[Metric]:
 
 
 def build_families() -> list[Metric]:
-    """The version."""
     (info,) = made = samples_of(BUILD_INFO)
     info.add(1, version=__version__, python=platform.python_version())
     return [*made]

@@ -23,7 +23,6 @@ LEDGER_ENTRIES = gauge("cliproxy_exporter_ledger_entries", (), "Usage records in
 
 
 def ledger_families(ledger: Ledger, labels: Labels) -> list[Metric]:
-    """What the ledger holds."""
     unidentified, folded, size, entries = made = samples_of(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
     for proxy, requests in _unidentified(ledger, labels).items():
         unidentified.add(requests, proxy=proxy)

@@ -78,7 +78,7 @@ class Access:
         given = b""
         if kind.lower() == "bearer":
             # Not parsed by werkzeug, which takes a token with "=" inside for a list of parameters.
-            given = rest.strip().encode("latin-1", "replace")  # as the bytes came
+            given = rest.strip().encode("latin-1", "replace")  # the bytes as sent
         elif kind.lower() == "basic" and request.authorization is not None:
             given = (request.authorization.password or "").encode()
         return hmac.compare_digest(given, self._token.encode())

@@ -200,18 +200,13 @@ def _table(
 def _sorted(lines: Mapping[tuple[str, str], dict[str, Sums]]) -> list[Row]:
     """Dearest first: money spent this month decides before the value of subscriptions, which is no money."""
     rows = [Row(name, note, sums[TODAY], sums[MONTH]) for (name, note), sums in lines.items()]
-
-    def rank(row: Row) -> tuple[int, ...]:
-        cost = row.month.cost
-        return (
-            -cost[Billing.METERED],
-            -cost[Billing.SUBSCRIPTION],
-            -cost[Billing.UNKNOWN],
-            -row.month.requests,
-        )
-
     used = [row for row in rows if row.month.requests or row.month.tokens or row.month.cost.total()]
-    return sorted(used, key=lambda row: (rank(row), row.name, row.note))
+
+    def rank(row: Row) -> tuple[int | str, ...]:
+        costs = [-row.month.cost[billing] for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)]
+        return (*costs, -row.month.requests, row.name, row.note)
+
+    return sorted(used, key=rank)
 
 
 def _spark(rows: Iterable[tuple[int, int, int, int]], first: int) -> Spark:

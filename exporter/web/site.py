@@ -53,7 +53,6 @@ class Site:
 
 
 def make_app(site: Site) -> Flask:
-    """The WSGI application."""
     app = Flask(__name__, static_folder=None)
     add_filters(app, language=site.language)
     app.jinja_env.globals["is_demo"] = site.is_demo

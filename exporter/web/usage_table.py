@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``left`` is the number of rows that are not shown."""
+    """``left`` is the number of rows not shown."""
 
     columns: Mapping[str, Column]
     lines: Sequence[Line]

@@ -53,7 +53,7 @@ def note_end(path: Path) -> None:
     """Note the digest of the closed ledger at ``path``. Without a note the next start checks everything."""
     note = _note(path)
     new = note.with_name(note.name + ".new")
-    with contextlib.suppress(OSError):  # a disk that is full, for example
+    with contextlib.suppress(OSError):  # a full disk, for example
         if (state := _state(path)) is None:
             note.unlink(missing_ok=True)
             return

@@ -28,7 +28,7 @@ _OLD_AND_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows went."""
+    """How many rows were deleted."""
 
     entries: int
     rejected: int

@@ -19,7 +19,7 @@ from exporter.normalize.snapshot import Mark
 _CLIENTS_PER_PART = 500
 
 Scope = tuple[str, str]
-"""What has a window of its own in a limit: kind and value, both empty for a limit with one window for all.
+"""What a limit counts in a window of its own: kind and value, both empty if one window counts all.
 
 The value is a credential's label, a client's pseudonym, or a model.
 """

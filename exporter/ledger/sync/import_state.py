@@ -73,7 +73,7 @@ class RestoredRollup(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredSnapshots:
-    """The last snapshot of a proxy that the history knows of."""
+    """A proxy's last snapshot, as the history knows it."""
 
     state: ExportedSnapshots = field(default_factory=ExportedSnapshots)
     marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
@@ -325,7 +325,7 @@ def _take_credential(
     known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
     facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
     if known is None:
-        # What the proxy lists has been met already, or is met at the next look.
+        # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
         id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
     else:
         id_ = known.id

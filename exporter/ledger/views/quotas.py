@@ -41,7 +41,7 @@ class QuotaWindow:
 
 
 class Quotas:
-    """All windows. Reading ``current`` is safe from any thread; changes are made inside the ledger's transactions."""
+    """All windows. Any thread may read ``current``; changes belong in the ledger's transactions."""
 
     def __init__(self, database: Database) -> None:
         self.points = QuotaPoints(database)

@@ -141,8 +141,6 @@ class Totals:
             )
             self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
 
-    # --- series that begin at 0 ------------------------------------------------------------------------------------
-
     def known(self, key: SeriesKey) -> bool:
         """Whether a series has been exported before (at 0 or not)."""
         family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])

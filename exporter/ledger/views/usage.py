@@ -88,7 +88,7 @@ def read_usage(
 
 
 def oldest_bucket(connection: sqlite3.Connection) -> int | None:
-    """The first quarter of an hour in which anything was used, None if nothing ever was."""
+    """The first quarter of an hour with any use, None if there is none."""
     bucket: int | None = connection.execute("select min(bucket) from rollup").fetchone()[0]
     return bucket
 
