@@ -6,7 +6,7 @@ continues from the last one: a count that fell is all new, any other adds its di
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
 from exporter.ledger.label_store import LabelStore
@@ -55,8 +55,8 @@ def take_inventory(
     _retire(connection, dictionary, credentials, proxy, whole=whole)
     if not whole:
         return Inventoried(credentials=credentials, attempts={}, new_series=[])
-    counted = _count_attempts(connection, [(rows[place], account) for place, account in enumerate(accounts)], proxy)
-    return replace(counted, credentials=credentials)
+    logins = [(rows[place], account) for place, account in enumerate(accounts)]
+    return Inventoried(credentials, *_count_attempts(connection, logins, proxy))
 
 
 def _retire(
@@ -75,14 +75,17 @@ def _retire(
                 dictionary.retire_credential(connection, credential.id, credential.id not in listed)
 
 
-def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int, Account]], proxy: int) -> Inventoried:
+def _count_attempts(
+    connection: sqlite3.Connection, logins: list[tuple[int, Account]], proxy: int
+) -> tuple[dict[int, Attempts], list[SeriesKey], bool]:
+    """The attempts by login, the series that are new, and whether the proxy has restarted."""
     # A proxy met for the first time has been counting for a while: its counts are a baseline, not news.
     (met_before,) = connection.execute(
         "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
     ).fetchone()
     attempts: dict[int, Attempts] = {}
     new_series: list[SeriesKey] = []
-    counts = _seen(credentials)
+    counts = _seen(logins)
     rows = {
         id_: connection.execute(
             "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
@@ -104,7 +107,7 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
                 (*seen, attempts[id_].success, attempts[id_].failed, id_),
             )
     store_pending_zero(connection, new_series)
-    return Inventoried(credentials=credentials, attempts=attempts, new_series=new_series, restarted=proxy_restarted)
+    return attempts, new_series, proxy_restarted
 
 
 def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:

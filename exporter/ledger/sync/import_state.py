@@ -208,7 +208,7 @@ class LedgerImporter:
             self._note(connection, proxy, progress)
         with self._totals.lock:
             self._totals.entries += inserted
-        self._changed(min((entry.ts_ms for entry in entries), default=None), per=BUCKET_MS)
+        self._changed(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
     def finish(self, proxy: str, past: RestoredState, *, now_ms: int) -> None:
         """Take over open windows and quotas; then the proxy is restored."""
@@ -299,11 +299,11 @@ class LedgerImporter:
             "update proxy set history_restore = ? where name = ?", (msgspec.json.encode(progress).decode(), proxy)
         )
 
-    def _changed(self, since: int | None, *, per: int = 1) -> None:
+    def _changed(self, bucket: int | None) -> None:
         self.steps += 1
-        if since is not None:
-            self._periods.touched(since // per)
-            self._windows.touched(since // per)
+        if bucket is not None:
+            self._periods.touched(bucket)
+            self._windows.touched(bucket)
 
 
 def _age(session: Session) -> tuple[int, int]:
