@@ -10,7 +10,7 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.pricing.catalogue import load_genai_catalogue
+from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
 from exporter.records import Billing, CredentialFacts
 from exporter.simulator.world import CREDENTIALS
@@ -57,7 +57,7 @@ class Program:
 @cache
 def pricer() -> Pricer:
     """The pricer of the bundled lists."""
-    return Pricer([load_genai_catalogue()])
+    return Pricer([load_catalogue()])
 
 
 def _accounts() -> list[Account]:

@@ -16,13 +16,15 @@ from functools import cache
 from itertools import count, cycle, islice
 
 from exporter.simulator.traffic import Attempt, Traffic
-from exporter.simulator.world import BY_AUTH_INDEX
+from exporter.simulator.world import CREDENTIALS
 
 SECONDS_BETWEEN_RECORDS = 0.7
 """10 million records in 81 days. The busier a proxy, the smaller the roll-up's share of the ledger."""
 
 _MADE = 12_000
-_LONG_HEADERS = {("claude", "oauth"), ("codex", "oauth")}
+_LONG_HEADERS = {
+    each.auth_index for each in CREDENTIALS if each.kind == "oauth" and each.provider in ("claude", "codex")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,7 @@ class Stream:
 def _templates() -> list[tuple[_Template, bytes, tuple[str, str]]]:
     """Templates with their own clients' keys, and the credential and model of each."""
     made = Traffic(seed=1, zone=UTC).batch(_MADE, ending=time.time(), span_seconds=3600.0)
-    return [
-        _cut(attempt)
-        for attempt in made
-        if (BY_AUTH_INDEX[attempt.auth_index].provider, BY_AUTH_INDEX[attempt.auth_index].kind) not in _LONG_HEADERS
-    ]
+    return [_cut(attempt) for attempt in made if attempt.auth_index not in _LONG_HEADERS]
 
 
 def _cut(attempt: Attempt) -> tuple[_Template, bytes, tuple[str, str]]:

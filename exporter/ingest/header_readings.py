@@ -1,7 +1,7 @@
-"""Providers' windows in the response headers of usage records: the readings of a proxy's records.
+"""Reads providers' windows from the response headers of a proxy's usage records.
 
-The trap: an attempt that dies before an answer is recorded with the headers of the attempt before it, which may have
-been another account's. So a response that was seen under one credential tells nothing about another.
+The trap: if an attempt dies before an answer arrives, its record has the headers of the attempt before it, which may
+have been another account's. So a response seen under one credential says nothing about another.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class HeaderReadings:
-    """Reads the windows in redacted records, in the order in which they were sent. For one thread at a time."""
+    """Reads the windows in redacted records, in the order they were sent. For one thread at a time."""
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}

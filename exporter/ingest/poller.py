@@ -1,7 +1,7 @@
-"""Polls one proxy: detects its source, takes inventory of its credentials, stores and books what the source delivers.
+"""Polls one proxy: detects its source, takes its inventory, and stores and books what the source delivers.
 
-A poller belongs to one thread at a time. A poll never raises: whatever goes wrong becomes the proxy's state, is
-counted by reason, and is logged when it changes, not when it repeats.
+A poller belongs to one thread at a time. A poll never raises: a failure becomes the proxy's state, is counted by
+reason, and is logged when it changes, not when it repeats.
 """
 
 import contextlib
@@ -35,15 +35,15 @@ from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
-"""How exactly the last success is known after a crash, as a share of the retention."""
+"""After a crash, the last success is known to this fraction of the retention."""
 _REFRESH_SECONDS = 60.0
-"""How often inventory and flags are read anew: ten calls, each of which costs the proxy a password check."""
+"""Time between reads of inventory and flags: ten calls, each of which costs the proxy a password check."""
 
 _log = structlog.get_logger("exporter.poller")
 
 
 class PollObserver(Protocol):
-    """Counts polls of proxies, by the proxy's name. Each that ``started`` is ``finished``, a failed one too."""
+    """Counts polls by the proxy's name. Each poll that ``started`` is ``finished``, even if it ``failed``."""
 
     def started(self, proxy: str) -> None: ...
 
@@ -53,7 +53,7 @@ class PollObserver(Protocol):
 
 
 class Poller:
-    """Polls one proxy. ``status`` may be read by any thread."""
+    """Polls one proxy. Any thread may read ``status``."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Poller:
         self._longest_interval = longest_interval_seconds
         self._source: Source | None = None
         self._is_doubtful = False
-        """Whether it may be another source, version or server by now."""
+        """Whether the source, version or server may have changed."""
         self._taking = threading.Lock()
         self._refreshed_at: float | None = None
         self._inventory_problems: list[str] = []
@@ -101,12 +101,12 @@ class Poller:
         self._may_have_lost = self._pops.tell_marked()
         self._read_at: float | None = None
         self._read_until_ms: int | None = None
-        """Until when a subscription delivered, if a stop ended it."""
+        """When a stop ended a subscription, if one did."""
         self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
     @property
     def interval_seconds(self) -> float:
-        """Time between two polls: short against the retention, within which a record must be read or is lost."""
+        """Time between two polls: short against the retention, after which an unread record is lost."""
         usual = POLL_SECONDS if self._source is None or self._is_doubtful else self._source.poll_seconds
         retention = self.status.retention_seconds
         by_retention = retention / _POLLS_PER_RETENTION if retention else usual
@@ -141,7 +141,7 @@ class Poller:
             self._observer.finished(self.name, self._clock.monotonic() - started)
 
     def stop(self) -> None:
-        """End a poll after the pop under way, which is marked on disk in case its answer is lost. From any thread."""
+        """End a poll after the pop under way, which is marked on disk in case its answer is lost. For any thread."""
         self._pops.stop()
         if self._source is not None:
             if not self._source.way.has_rivals:
@@ -150,11 +150,11 @@ class Poller:
 
     @property
     def is_popping(self) -> bool:
-        """Whether an answer may hold records that are not on disk yet."""
+        """Whether a pop is under way, whose answer may hold records that are not on disk yet."""
         return self._pops.under_way
 
     def finish(self) -> None:
-        """After the last poll: say what was held back, and try once more to store what the ledger would not take."""
+        """After the last poll, log what was held back, and try once more to store what the ledger refused."""
         if self._source is not None:
             self._source.close()
         try:
@@ -165,10 +165,8 @@ class Poller:
         self._restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
         if self._read_at is not None and last_ms is not None:
-            with contextlib.suppress(LedgerError):  # said already; the next start sees a gap that is too long
+            with contextlib.suppress(LedgerError):  # already logged; the next start sees too long a gap
                 self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
-
-    # --- the proxy -------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         known = self._source
@@ -177,12 +175,12 @@ class Poller:
         except SourceGoneError:
             if known is None:
                 raise
-            # Another version, or another server, since the last poll: what it has now is read at once.
+            # Version or server have changed since the last poll: read what there is now at once.
             self._is_doubtful = True
             self._read_source()
 
     def _detected(self) -> Source:
-        """The source as it is now. One that is the same goes on: it may be in the middle of something."""
+        """Detect the source again. If it is unchanged, the old one continues: it may be in the middle of something."""
         known, found = self._source, detect(self._client)
         if known is not None:
             if (type(known), known.paths, known.version) == (type(found), found.paths, found.version):
@@ -204,7 +202,7 @@ class Poller:
                 looked_up, self._to_look_up = self._to_look_up, set()
             self._take_inventory(source)
             if looked_up:
-                self._unlisted |= looked_up  # those that no list names
+                self._unlisted |= looked_up  # the ones in no list
                 self._work_off()
         elif self._clock.monotonic() - self._refreshed_at >= _REFRESH_SECONDS:
             self._note_flags(source.read_flags())
@@ -213,15 +211,15 @@ class Poller:
         try:
             is_emptied = source.poll(self._receiver, self._now_ms())
         except ProxyError:
-            self._may_have_lost = True  # what was taken for an answer that did not arrive is lost
+            self._may_have_lost = True  # the records of an answer that did not arrive are lost
             raise
         before = self._ledger.note_source(self.name, source.kind) or source.kind
         if before != source.kind:
-            # It is another server: what it keeps is younger than the last look, so nothing of it has expired.
+            # This is another server: its records are younger than the last look, so none has expired.
             self._losses, self._may_have_lost, self._read_at = None, False, self._clock.monotonic()
         if not source.is_cumulative:
             self._look_for_gap(source)
-            if is_emptied:  # so the records of what the inventory before it counted have been read
+            if is_emptied:  # so all records that the last inventory counted have been read
                 self._compare_counts()
         self._follow_restarts(source, before)
         if self._client.version != source.version:
@@ -242,26 +240,26 @@ class Poller:
             self.name, inventory.accounts, whole=whole, counts_restarts=not source.is_cumulative
         )
         self._comparable = whole
-        if whole or not self.status.accounts:  # a part of an inventory must not make accounts vanish
+        if whole or not self.status.accounts:  # a partial inventory must not make accounts vanish
             self.status = replace(self.status, accounts=tuple(taken))
 
     def _know_credentials(self, handles: set[str]) -> None:
-        """Look once for credentials that no inventory has named, so that their first records are labelled right."""
+        """Look up credentials that no inventory has named, once, so that their first records get the right labels."""
         source, new = self._source, self._unknown(handles)
         if source is not None and new:
             self._take_inventory(source)
-            self._comparable = False  # it counts attempts whose records came after those in hand
-            # One that no list names stays unknown: no reason to ask again before the next ordinary inventory.
+            self._comparable = False  # its counts include attempts whose records are still to come
+            # A credential in no list stays unknown: there is no reason to ask again before the next regular inventory.
             self._unlisted |= new
 
     def _leave_unknown(self, handles: set[str]) -> bool:
-        """Leave the looking up to the next poll; whether there is anything to look up."""
+        """Leave the look-up to the next poll; return whether there is anything to look up."""
         new = self._unknown(handles)
         self._to_look_up |= new
         return bool(new)
 
     def _unknown(self, handles: set[str]) -> set[str]:
-        """Those of ``handles`` that may be in an inventory of now, and were in none so far."""
+        """The ``handles`` that were in no inventory so far, and may be in a new one."""
         if self._refreshed_at is None or self._clock.monotonic() - self._refreshed_at < POLL_SECONDS / 2:
             return set()
         new = {handle for handle in handles - self._unlisted if handle}
@@ -275,15 +273,13 @@ class Poller:
         with self._taking:
             self._queue.work_off()
 
-    # --- loss ------------------------------------------------------------------------------------------------------
-
     @property
     def _store_every_ms(self) -> int:
         retention = self.status.retention_seconds
         return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
     def _look_for_gap(self, source: Source) -> None:
-        """Tell if the time since the queue was last read was longer than it keeps a record."""
+        """Log a gap if the queue went unread for longer than it keeps a record."""
         now, retention = self._clock.monotonic(), self.status.retention_seconds
         # By the wall clock if an earlier process read it.
         seconds = self._seconds_since_success() if self._read_at is None else now - self._read_at
@@ -299,7 +295,7 @@ class Poller:
             proxy=self.name,
             seconds=int(seconds),
             retention_seconds=retention,
-            message=f"{self._client.where} was not read for {formats.span(seconds)} and keeps a record for"
+            message=f"{self._client.where} was not read for {formats.span(seconds)}, but keeps a record only for"
             f" {formats.span(retention)}, so records of that time may be lost."
             + (
                 ""
@@ -309,7 +305,7 @@ class Poller:
         )
 
     def _note_missed(self, seconds: float | None) -> None:
-        """Tell that records of the last so many seconds went to other subscribers, if there are any. Of any thread."""
+        """Log that other subscribers, if there are any, got the records of the last ``seconds``. For any thread."""
         self._read_at = self._clock.monotonic()
         if seconds is None:
             if self._ledger.flow(self.name).last_success_ms is None:
@@ -339,14 +335,14 @@ class Poller:
         )
 
     def _follow_restarts(self, source: Source, before: str) -> None:
-        """Tell of restarts. What each has cost depends on the source that was read ``before``."""
+        """Log restarts. What each of them costs depends on the source that was read ``before``."""
         change = "" if before == source.kind else f"Its usage is in a {source.kind} now, it was in a {before}. "
         unread = formats.span(self._seconds_since_success())
         loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)
         self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=change + loss)
 
     def _seconds_since_success(self) -> float:
-        """Since the last good poll, of this process or an earlier one, by the wall clock; 0 before the first."""
+        """Seconds by the wall clock since the last good poll, of this process or an earlier one; 0 before the first."""
         last_ms = self._ledger.flow(self.name).last_success_ms
         return 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
 
@@ -384,8 +380,6 @@ class Poller:
             )
         else:
             self._enter("ok", way.sentence(self._client.where), up=True)
-
-    # --- state -----------------------------------------------------------------------------------------------------
 
     def _enter(self, state: str, sentence: str, *, up: bool | None) -> None:
         before = self.status

@@ -1,7 +1,7 @@
-"""The pop under way: its records are nowhere but in the answer, so one that loses its answer is a possible loss.
+"""Watches the pop under way: its records exist only in the answer, so a lost answer may lose them.
 
-At a stop the pop under way is marked on disk before anything ends it, so even a kill leaves the mark, and the next
-start tells. An answer that arrives whole takes the mark away.
+A stop marks the pop under way on disk before anything can end it. Even a kill leaves the mark, and the next start
+reports it. An answer that arrives whole removes the mark.
 """
 
 import threading
@@ -27,23 +27,23 @@ class PopWatch:
         self._stopping = False
         self._marked = False
         self.under_way = False
-        """Whether an answer may hold records that are not on disk yet."""
+        """Whether a pop is under way, whose answer may hold records that are not on disk yet."""
 
     def tell_marked(self) -> bool:
-        """Count and tell the pop that an earlier process left marked; whether there is one. Raises LedgerError."""
+        """Count and log a pop that an earlier process left marked; return whether there was one. Raises LedgerError."""
         found = self._ledger.settle_pop_mark(self._proxy)
         if found:
             self._tell()
         return found
 
     def begin(self) -> bool:
-        """A pop is about to be sent; False if none may be, because the exporter is stopping."""
+        """Note that a pop is about to be sent; False if the exporter is stopping and none may be."""
         with self._lock:
             self.under_way = not self._stopping
             return self.under_way
 
     def end(self, answer_lost: bool) -> None:
-        """The pop is over and what arrived of it is stored; ``answer_lost`` if not all did. Raises LedgerError."""
+        """Note that the pop is over and what arrived is stored; ``answer_lost`` if not all did. Raises LedgerError."""
         with self._lock:
             self.under_way = False
             if answer_lost and not self._marked:
@@ -67,8 +67,8 @@ class PopWatch:
         _log.warning(
             "pop_cut",
             proxy=self._proxy,
-            message="An answer of the proxy's usage queue did not arrive as a whole. The proxy forgets what it hands"
-            f" out, so up to {UsageQueue.most_popped:,} records may be lost.",
+            message="An answer of the proxy's usage queue did not arrive whole. The proxy forgets what it hands out,"
+            f" so up to {UsageQueue.most_popped:,} records may be lost.",
         )
 
     def _now_ms(self) -> int:

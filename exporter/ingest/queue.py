@@ -1,8 +1,7 @@
 """From the body of a pop to entries in the ledger: read and redact, normalize, price, book.
 
-One proxy's records, in the order in which nothing can be lost. A body about which nothing is odd is booked in the first
-commit after it arrived. Any other one, and one that fails on this way, is stored first and booked from what is on disk,
-record by record, so that none holds up another.
+A body without anything odd is booked in the first commit after it arrives. Any other body, and one that fails on the
+way, is stored first and then booked from disk, record by record, so that no record holds up another.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +30,7 @@ _log = structlog.get_logger("exporter.ingest")
 
 @dataclass(frozen=True, slots=True)
 class _Interpreted:
-    """What records turned out to be; those that were ``rejected`` by their place."""
+    """What records turned out to be. ``rejected`` ones have their place."""
 
     records: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
     details: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
@@ -50,22 +49,23 @@ class QueueIngest:
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
         self._header_readings = HeaderReadings()
-        # The proxy has forgotten them, so they are held until they are on disk.
+        # The proxy has forgotten these, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
-        # The others are in ``cliproxy_exporter_records_rejected_total``.
+        # Repeats show only in ``cliproxy_exporter_records_rejected_total``.
         self._tell_once = TellOnce(_log, proxy=proxy)
 
     @property
     def unsaved(self) -> int:
-        """The number of records that are only in memory, because they could not be written."""
+        """The number of records held in memory because they could not be written."""
         return sum(batch.received for batch, _ in self._unsaved)
 
     def take(self, body: bytes | bytearray, *, before_booking: Callable[[set[str]], bool | None]) -> int:
         """Book the records of ``body``; returns their number. Raises LedgerError.
 
-        ``before_booking`` gets the ``auth_index`` of all, if an inventory has not named one: the moment to look it up,
-        for all are on disk then. If it returns True, that is still to come: they stay stored, and ``work_off`` books
-        them. After an error the records are still held, here or on disk: call ``work_off`` before popping more.
+        If an inventory has not named one of them, ``before_booking`` gets the ``auth_index`` of all once they are on
+        disk: the moment to look it up. If it returns True, the look-up comes later: the records stay stored, and
+        ``work_off`` books them. After an error the records are still held, here or on disk: call ``work_off`` before
+        popping more.
         """
         batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
         self._unsaved.append((batch, received_ms))
@@ -78,7 +78,7 @@ class QueueIngest:
         except CommittedError:
             del self._unsaved[-1]
             raise
-        except Exception:  # noqa: BLE001, S110 - what lasts is raised when the same is tried with what is on disk
+        except Exception:  # noqa: BLE001, S110 - a lasting failure comes back when the stored batch is booked
             pass
         else:
             if found is not None:
@@ -98,14 +98,14 @@ class QueueIngest:
         return batch.received
 
     def work_off(self) -> None:
-        """Store and book what an earlier call, or an earlier process, could not. Raises LedgerError."""
+        """Store and book what an earlier call or process could not. Raises LedgerError."""
         while self._unsaved:
             self._store(0)
         for stored in self._ledger.pending(self._proxy):
             self._book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
 
     def _understood(self, batch: Batch, received_ms: int) -> _Interpreted | None:
-        """The records of a body about which nothing is odd; None for any other one."""
+        """The records of a body without anything odd; None for any other body."""
         knows = partial(self._ledger.knows_credential, self._proxy)
         if batch.salvaged is not None or not all(map(knows, batch.handles)):
             return None
@@ -124,7 +124,7 @@ class QueueIngest:
             )
 
     def _store(self, place: int) -> StoredBatch | None:
-        """Put an unsaved batch on disk; after an error it is still held, and nothing more is popped until it is."""
+        """Write an unsaved batch to disk. After an error it is still held, and nothing is popped until it is stored."""
         batch, received_ms = self._unsaved[place]
         try:
             stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
@@ -157,8 +157,7 @@ class QueueIngest:
     def _interpret(
         self, wire: Wire, received_ms: int, readings: list[tuple[UsageRecord, Reading]]
     ) -> tuple[UsageRecord, Cost] | Rejected:
-        """The record with its cost, or why there is none; what it tells of the provider's windows is added to
-        ``readings``."""
+        """The record with its cost, or why there is none. Adds what it says about windows to ``readings``."""
         try:
             normalized = normalize_detail if wire.of_snapshot else normalize
             record = normalized(wire, proxy=self._proxy, received_ms=received_ms, facts=self._facts)
@@ -174,7 +173,7 @@ class QueueIngest:
             if wire.response_headers is not NO_HEADERS or wire.response:
                 found = self._header_readings.of(wire, record, received_ms=received_ms)
                 readings += [(record, reading) for reading in found]
-        except Exception as exc:  # noqa: BLE001 - a fault of ours in one record must not hold up all others for ever
+        except Exception as exc:  # noqa: BLE001 - a bug that one record hits must not hold up all others for ever
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
         return record, cost

@@ -1,9 +1,9 @@
-"""Asks providers for the windows of accounts that nobody uses just now, at a pace that gets nobody banned.
+"""Asks providers for the windows of accounts that nobody is using, at a pace that gets nobody banned.
 
-Headers come first: an account whose provider told its windows with an answer of late is not asked for them. One call is
-made at a time, over all proxies; when, is decided by ``exporter.quotas.pacing``. Proxies whose URLs have one host, or
-are all of the local network, are taken to call providers from one address. Polls have connections of their own, so no
-call here delays one.
+Headers come first: if a provider recently reported an account's windows with an answer, it is not asked for them. One
+call is made at a time, over all proxies; ``exporter.quotas.pacing`` decides when. Proxies whose URLs have one host, or
+that are all in the local network, are taken to call providers from one address. Polls have connections of their own, so
+no call here delays one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,22 +32,22 @@ from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.quota_calls import ask, find_facts, find_quota_api
 
 ASK_SECONDS = 5.0
-"""How often it is looked whose turn it is."""
+"""How often to check whose turn it is."""
 
 _API_SECONDS, _API_GAP_SECONDS = 900, 60
-"""The pace of providers of which only the proxy's quota API knows."""
+"""The pace for providers that only the proxy's quota API knows."""
 _LOOK_AGAIN_MS = 24 * 3_600_000
 _WINDOWS = 0
-"""The question about windows; others are about what headers never tell."""
+"""The question about windows; others are about what headers never contain."""
 
 _log = structlog.get_logger("exporter.quotas")
 
 _Lane = tuple[str, str]
-"""Provider, and the address that calls come from."""
+"""Provider, and the network that calls come from."""
 
 
 class AskObserver(Protocol):
-    """Counts what came of questions."""
+    """Counts the results of questions."""
 
     def expected(self, proxy: str, provider: str) -> None: ...
 
@@ -56,7 +56,7 @@ class AskObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """One question about an account, and its ways; None is the proxy's quota API."""
+    """A question about an account, and the ways to ask it; None is the proxy's quota API."""
 
     interval: int
     gap: int
@@ -90,7 +90,7 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was found out about a proxy of a version: whose accounts its quota API knows, and whether it can call."""
+    """What is known about a proxy of a version: whose accounts its quota API covers, and whether it can call."""
 
     version: str
     at_ms: int
@@ -99,10 +99,10 @@ class _Known:
 
 
 class QuotaAsker:
-    """Asks, one call a run. ``outlook`` and ``unknown`` may be read by any thread; they are replaced, never changed.
+    """Asks, with one call per run. Any thread may read ``outlook`` and ``unknown``; they are replaced, never changed.
 
-    ``outlook`` is by credential that of its windows, ``unknown`` tells by proxy the accounts that are only
-    known when their providers are asked, and are not asked about.
+    ``outlook`` is by credential, for its windows. ``unknown`` lists, by proxy, the accounts whose windows only a
+    question could reveal, and that are not asked about.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class QuotaAsker:
         clock: Clock,
         observer: AskObserver,
     ) -> None:
-        """``clients`` are by name those of the proxies about whose accounts is asked, each used here alone.
+        """``clients`` by name belong to the proxies whose accounts are asked about; nobody else uses them.
 
         Raises LedgerError.
         """
@@ -133,7 +133,7 @@ class QuotaAsker:
         self._asked = ledger.quota_asks.load()
 
     def ask_next(self) -> None:
-        """Make the call whose turn it is, if it is any account's. Raises LedgerError."""
+        """Make the call whose turn it is, if there is one. Raises LedgerError."""
         now_ms = self._now_ms()
         dictionary = self._ledger.dictionary
         windows = self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
@@ -152,17 +152,14 @@ class QuotaAsker:
             self._ask(min(due, key=lambda turn: (turn.due_ms, turn.question, turn.credential)))
 
     def stop(self) -> None:
-        """End the call under way, and make no other. From any thread."""
+        """End the call under way, and make no other. For any thread."""
         self._stopping = True
         for client in self._clients.values():
             client.cancel()
 
     def close(self) -> None:
-        """Close the connections."""
         for client in self._clients.values():
             client.close()
-
-    # --- whose turn it is ---------------------------------------------------------------------------------------------
 
     def _turns(self, status: ProxyStatus, last_told: Mapping[int, int], now_ms: int) -> Iterator[_Turn]:
         client = self._clients.get(status.name)
@@ -191,7 +188,7 @@ class QuotaAsker:
         return known
 
     def _lanes(self) -> dict[_Lane, int]:
-        """From when on each lane is free; accounts that are not listed any more have used it, too."""
+        """When each lane is free; accounts that are no longer listed have used it, too."""
         dictionary = self._ledger.dictionary
         networks = {dictionary.proxies[name]: client.network for name, client in self._clients.items()}
         used: dict[_Lane, list[LastAsked]] = {}
@@ -200,8 +197,6 @@ class QuotaAsker:
             if found is not None and found.proxy in networks:
                 used.setdefault((found.provider, networks[found.proxy]), []).append(last)
         return {lane: lane_free_ms(questions) for lane, questions in used.items()}
-
-    # --- asking -------------------------------------------------------------------------------------------------------
 
     def _ask(self, turn: _Turn) -> None:
         topic = turn.topics[turn.question]
@@ -212,7 +207,7 @@ class QuotaAsker:
         try:
             report = self._report(turn, way)
         except ProxyError as exc:
-            # It did not come to a call of a provider, so nobody else has to wait for one.
+            # No provider was called, so nobody else has to wait.
             self._save(turn.key, msgspec.structs.replace(begun, lane_ms=before.lane_ms))
             _log.info("quota_not_asked", proxy=turn.status.name, credential=self._label(turn), message=str(exc))
             return
@@ -235,24 +230,24 @@ class QuotaAsker:
             log("quota_asked", proxy=turn.status.name, credential=self._label(turn), result=ended.result)
 
     def _report(self, turn: _Turn, way: Call | None) -> Report:
-        """What came of one call; raises what ends all calls to the proxy."""
+        """The result of one call; raises what ends all calls to the proxy."""
         paths, auth_index = _paths(turn.status), turn.account.auth_index
         facts = find_facts(turn.client, paths, auth_index)
         if facts is None:
             return Report(refusal=Refusal.GONE)
         report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._now_ms)
-        return report or Report(refusal=Refusal.NOT_FOUND)  # the proxy tells no project of the account
+        return report or Report(refusal=Refusal.NOT_FOUND)  # the proxy names no project for the account
 
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
-        """A plugin may know nothing of an account that the proxy can call for; a proxy that cannot call, cannot."""
+        """A plugin may not know an account that the proxy can call for; a proxy that cannot call never can."""
         if way is None:
             return msgspec.structs.replace(report, refusal=Refusal.NOT_FOUND)
         self._known[turn.status.name] = replace(self._known[turn.status.name], can_call=False)
         _log.warning(
             "quotas_unsupported",
             proxy=turn.status.name,
-            message=f"{turn.client.where} cannot call providers (CPA can from 6.6.63 on), so only the windows are known"
-            " that they tell with their answers.",
+            message=f"{turn.client.where} cannot call providers (CPA can since 6.6.63), so the exporter knows only the"
+            " windows that they report with their answers.",
         )
         return report
 
@@ -265,8 +260,6 @@ class QuotaAsker:
 
     def _label(self, turn: _Turn) -> str:
         return self._labels.credential(turn.credential)
-
-    # --- who is not asked about ---------------------------------------------------------------------------------------
 
     def _note_unknown(self, windows: Mapping[QuotaKey, QuotaWindow], now_ms: int) -> None:
         read = {key[0] for key, quota in windows.items() if is_current(quota.reading, now_ms)}
@@ -285,8 +278,8 @@ class QuotaAsker:
                     "quotas_passive",
                     proxy=name,
                     accounts=", ".join(accounts),
-                    message=f"With EXPORTER_QUOTAS=active the windows of {formats.count(len(accounts))} further"
-                    f" account{'' if len(accounts) == 1 else 's'} would be known.",
+                    message="With EXPORTER_QUOTAS=active the exporter would know the windows of"
+                    f" {formats.count(len(accounts))} more account{'' if len(accounts) == 1 else 's'}.",
                 )
 
     def _now_ms(self) -> int:
@@ -294,7 +287,7 @@ class QuotaAsker:
 
 
 def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
-    """By credential, when its provider last told a window without being asked."""
+    """When each credential's provider last reported a window without being asked."""
     found: dict[int, int] = {}
     for (credential, _, _), quota in windows.items():
         if quota.reading.source != "active":
@@ -303,7 +296,7 @@ def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
 
 
 def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
-    """The accounts that a provider can be asked about, each once although it may have several logins."""
+    """The accounts that a provider can be asked about, each once even if it has several logins."""
     seen: set[int] = set()
     for credential, account in status.accounts:
         if account.auth_type != "api_key" and account.auth_index and not account.disabled and credential not in seen:
@@ -312,7 +305,7 @@ def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
 
 
 def _topics(provider: str, known: _Known) -> list[_Topic]:
-    """What is asked about an account of ``provider``, the question about its windows first."""
+    """The questions about an account of ``provider``, the one about its windows first."""
     asked = ASKED.get(provider, Asked(questions=())) if known.can_call else Asked(questions=())
     topics = [_Topic(each.every_seconds, asked.gap_seconds, each.ways) for each in asked.questions]
     if provider in known.quota_api:

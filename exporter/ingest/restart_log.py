@@ -1,4 +1,4 @@
-"""Tells the log of restarts of a proxy: the first one at once, those of a proxy that flaps once in ten minutes."""
+"""Logs restarts of a proxy: the first one at once, those of a proxy that flaps once in ten minutes."""
 
 import structlog
 
@@ -13,7 +13,7 @@ class RestartLog:
     """Follows the number of restarts of one proxy. For one thread."""
 
     def __init__(self, proxy: str, clock: Clock, *, restarts: int) -> None:
-        """``restarts`` is the number of those that an earlier process noticed, and told of."""
+        """``restarts`` is the number that an earlier process noticed and logged."""
         self._proxy = proxy
         self._clock = clock
         self._noticed = self._told = restarts
@@ -21,9 +21,9 @@ class RestartLog:
         self._told_at: float | None = None
 
     def follow(self, restarts: int, *, consequence: str) -> None:
-        """Tell of the restarts since the last line, unless that line was a short while ago. Call it at every poll.
+        """Log the restarts since the last line, unless that line is recent. Call it at every poll.
 
-        ``consequence`` is a sentence about what became of its records, if a restart was noticed in this poll.
+        ``consequence`` is a sentence about what became of the records, for a restart noticed in this poll.
         """
         if restarts != self._noticed:
             self._noticed, self._consequence = restarts, consequence
@@ -31,7 +31,7 @@ class RestartLog:
             self.tell()
 
     def tell(self) -> None:
-        """Tell of the restarts since the last line now: before the process ends, for the next one knows of none."""
+        """Log the restarts since the last line now: before the process ends, because the next one knows of none."""
         new = self._noticed - self._told
         if not new:
             return
@@ -41,5 +41,5 @@ class RestartLog:
             "restart_detected",
             proxy=self._proxy,
             restarts=new,
-            message=f"Restart detected{times}: the proxy began to count anew. {self._consequence}",
+            message=f"Restart detected{times}: the proxy started to count again. {self._consequence}",
         )

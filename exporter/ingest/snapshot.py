@@ -1,6 +1,7 @@
-"""From the body of a snapshot to entries in the ledger: what of it is new, normalized, priced, booked.
+"""From the body of a snapshot to entries in the ledger: what is new in it is normalized, priced and booked.
 
-``snapshot_details`` says what is new of a snapshot with details, ``snapshot_deltas`` of one without (forks strip them).
+``snapshot_details`` finds what is new in a snapshot with details, ``snapshot_deltas`` in one without (forks strip
+them).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +15,7 @@ from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.snapshots import Checkpoint, FalseStart, SnapshotDeltas, SnapshotEnd
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.snapshot import (
-    SnapshotSeries,
-    compare,
-    read_snapshot,
-)
+from exporter.normalize.snapshot import SnapshotSeries, compare, read_snapshot
 from exporter.pricing.pricer import Pricer
 
 _MODELS_TOLD = 5
@@ -39,7 +36,7 @@ class SnapshotIngest:
         clock: Clock,
         false_start_usd: float,
     ) -> None:
-        """``false_start_usd``: what a sudden first value without details may cost and still be believed."""
+        """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
         self._ledger = ledger
         self._pseudonym = pseudonym
@@ -56,10 +53,10 @@ class SnapshotIngest:
     ) -> None:
         """Book what is new in ``body``, which the proxy sent at ``taken_ms`` by its own clock.
 
-        ``before_booking`` gets the ``auth_index`` of what may be new, but not at the first contact, when all is: the
-        moment to look up unknown credentials.
+        ``before_booking`` gets the ``auth_index`` of what may be new: the moment to look up unknown credentials. It is
+        not called at the first contact, when everything is new.
 
-        Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked until then is not booked again.
+        Raises BadAnswerError if it is no snapshot, and LedgerError; what was booked before is not booked again.
         """
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
@@ -70,8 +67,6 @@ class SnapshotIngest:
         else:
             self._take_counts(snapshot, before, taken_ms=taken_ms, restarted=restarted)
 
-    # --- without details ----------------------------------------------------------------------------------------------
-
     def _take_counts(
         self,
         snapshot: Sequence[SnapshotSeries],
@@ -80,11 +75,13 @@ class SnapshotIngest:
         taken_ms: int,
         restarted: bool,
     ) -> None:
-        # The first snapshot is a baseline: when what is counted there was used, nobody knows.
+        # The first snapshot is a baseline: nobody knows when its counts were used.
         is_first = not (before.continues or before.marks)
         now_ms = int(self._clock.now() * 1000)
         deltas = (
-            SnapshotDeltas() if is_first else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
+            SnapshotDeltas(restarted=restarted)
+            if is_first
+            else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
         )
         self._ledger.close_snapshot(
             self._proxy,
@@ -92,23 +89,21 @@ class SnapshotIngest:
                 taken_ms=taken_ms,
                 before=before.marks,
                 marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
-                restarted=restarted,
+                deltas=deltas,
                 without_details=not is_first,
-                increments=deltas.increments,
-                false_starts=deltas.false_starts,
                 first=snapshot if is_first else (),
             ),
         )
         self._tell_false_starts(deltas.false_starts)
 
     def _join_restored(self) -> None:
-        """Go on from what was restored of the last snapshot, if anything was since the last look."""
+        """Continue from the restored last snapshot, if there is one since the last look."""
         restored = self._ledger.snapshots.restored(self._proxy)
         if restored is None:
             return
         deltas = SnapshotDeltas()
         if restored.first:
-            # What was counted since it must not be lost, and this ledger began to count later.
+            # This ledger began to count later, and what was counted in between must not be lost.
             restarted = has_restarted(restored.first, restored.marks)
             deltas = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
         self._ledger.join_restored(self._proxy, deltas)
@@ -125,6 +120,6 @@ class SnapshotIngest:
             "false_start",
             proxy=self._proxy,
             message=f"False Start detected: {requests} requests{many} worth {usd:.2f} USD appeared at once. They are"
-            " kept apart, see cliproxy-exporter false-starts; what follows counts.",
+            " kept apart (see cliproxy-exporter false-starts); what follows counts.",
             models=[each.model for each in dearest],
         )

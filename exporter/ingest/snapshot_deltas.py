@@ -1,7 +1,7 @@
 """The arithmetic of snapshots without details: what was counted between two of them. Pure.
 
-Counts only rise while the proxy lives. One that falls, or a series that vanishes, means that the whole proxy restarted,
-so every count is new. ``exporter.ingest.false_starts`` judges the first value of a series beside known ones.
+Counts only rise while the proxy runs. If one falls, or a series vanishes, the whole proxy has restarted, and every
+count is new. ``exporter.ingest.false_starts`` judges the first value of a series beside known ones.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from exporter.records import Billing, Cost, Tokens, UsageRecord
 
 
 def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[MarkKey, Mark]) -> bool:
-    """Whether a count fell or a series vanished since ``marks``: the proxy has started anew."""
+    """Whether a count fell or a series vanished since ``marks``: the proxy has restarted."""
     now = {(each.key, each.model): each for each in snapshot}
     return any(
         mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
@@ -35,7 +35,7 @@ def count_deltas(
 ) -> SnapshotDeltas:
     """What ``proxy`` counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``.
 
-    ``false_start_nano``: what a sudden first value may cost, in nano-USD, and still be believed.
+    ``false_start_nano``: the most, in nano-USD, that a sudden first value may cost to be believed.
     """
     increments: list[tuple[UsageRecord, Cost]] = []
     false_starts: list[FalseStart] = []

@@ -1,9 +1,9 @@
 """The details of a snapshot: which of them are new, and their booking.
 
-A detail is new if its identity is not booked. So a restart, an import of an old export, an import twice, another order
-of details need no care. Where a series only grew, what follows the known details is all that is decoded.
+A detail is new if its identity is not booked. So restarts, imports of old exports, repeated imports and another order
+of details need no care. Where a series only grew, only what follows the known details is decoded.
 
-What ended while the proxy sent no details was counted then, and is not booked again when it shows them.
+What ended while the proxy sent no details was counted then, and is not booked again when the details appear.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotEnd
+from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas, SnapshotEnd
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
@@ -37,21 +37,21 @@ from exporter.pricing.pricer import Pricer
 from exporter.records import Rejected, UsageRecord
 
 BACKFILL_AFTER_MS = 300_000
-"""A record that ended so long before the last good poll is of the past: an import, or the first contact."""
+"""A record that ended this long before the last good poll is from the past: an import, or the first contact."""
 
 _PER_TRANSACTION = 5_000
 _NOTHING_IS_LIVE = 2**62
 _DATE_MS = 1000
-"""When a snapshot was taken is told by the header Date: in whole seconds, and a moment later than it was."""
+"""The header Date says when a snapshot was taken: in whole seconds, and a moment too late."""
 _OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
 
 
 @dataclass(slots=True)
 class _Part:
-    """A series, and those of its details that may be new: what was added to the known ones, or all (then it is None).
+    """A series, and those of its details that may be new: what was ``added`` to the known ones; None means all.
 
-    ``counted_ends`` are the ends, in ms, of the details that were counted about when the last snapshot was taken; None
-    where that cannot be told.
+    ``counted_ends`` are the ends, in ms, of the details that were counted at about the time of the last snapshot; None
+    if that is unknown.
     """
 
     series: SnapshotSeries
@@ -64,7 +64,7 @@ class _Part:
 
     @property
     def risen(self) -> int:
-        """How many requests were counted since the last snapshot, if the proxy has not started in between."""
+        """How many requests were counted since the last snapshot, if the proxy has not restarted in between."""
         return self.series.requests - (self.mark.requests if self.mark else 0)
 
     @property
@@ -77,7 +77,7 @@ class _Times:
     """Which details count, and how.
 
     What ended in the span ``counted_ms`` was counted while the proxy sent no details; what ended from ``live_from_ms``
-    on is live, the rest of the past.
+    on is live, the rest is from the past.
     """
 
     counted_ms: range
@@ -88,7 +88,7 @@ class _Times:
         counted_from_ms, counted_until_ms = before.counted_ms
         return cls(
             counted_ms=range(counted_from_ms - _DATE_MS, counted_until_ms + _DATE_MS),
-            # The earlier of both: the proxy's clock may have been set back in between.
+            # The earlier of the two: the proxy's clock may have been set back in between.
             live_from_ms=_NOTHING_IS_LIVE
             if before.taken_ms is None
             else min(before.taken_ms, taken_ms) - BACKFILL_AFTER_MS,
@@ -96,11 +96,11 @@ class _Times:
 
     @property
     def end_of_counting_ms(self) -> range:
-        """What ended then was counted or was not: the last snapshot without details was taken in between."""
+        """The span around the last snapshot without details: what ended in it was either counted or not."""
         return self.counted_ms[-2 * _DATE_MS :]
 
     def were_counted(self, part: _Part, ended_ms: int) -> bool:
-        """Whether a detail of ``part`` was counted while the proxy sent none. Each may be asked for once."""
+        """Whether a detail of ``part`` was counted while the proxy sent none. Ask once for each detail."""
         if part.counted_ends is None or ended_ms not in self.end_of_counting_ms:
             return ended_ms in self.counted_ms
         if not part.counted_ends[ended_ms]:
@@ -130,9 +130,10 @@ class DetailIngest:
         restarted: bool,
         before_booking: Callable[[set[str]], None],
     ) -> None:
-        """Book what is new in ``snapshot``, and remember it in place of ``before``. ``restarted``: its counts tell so.
+        """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
-        See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
+        ``restarted``: its counts show that the proxy has restarted. See ``SnapshotIngest.take`` for the rest. Raises
+        LedgerError.
         """
         parts: list[_Part] = []
         looked_at: Sequence[_Part] = ()
@@ -154,7 +155,9 @@ class DetailIngest:
             chunks = _chunks(self._items(parts))
         else:
             chunks = iter([read])
-        self._book(chunks, times)
+        equal: Counter[int] = Counter()
+        for chunk in chunks:
+            self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
         self._ledger.close_snapshot(
             self._proxy,
@@ -162,19 +165,16 @@ class DetailIngest:
                 taken_ms=taken_ms,
                 before=before.marks,
                 marks=marks,
-                restarted=restarted,
-                # What a proxy hid before it was met is no loss of ours, and nobody could have read it.
+                deltas=SnapshotDeltas(restarted=restarted),
+                # What a proxy hid before the first contact is no loss: nobody could have read it.
                 missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
             ),
         )
 
-    # --- before booking -----------------------------------------------------------------------------------------------
-
     def _look(self, parts: Sequence[_Part]) -> tuple[set[str], defaultdict[str, set[int]], "_Chunk | None"]:
-        """The credentials of what may be new; for each model when that happened of it which is booked already; and
-        what may be new, unless it is too much to be kept.
+        """What may be new: its credentials; for each model, when its booked ones happened; and the items, if few.
 
-        The second only where there are details that are not read.
+        The times are filled only if some details are not read.
         """
         chunk: _Chunk = []
         chunks = 0
@@ -195,14 +195,14 @@ class DetailIngest:
         return handles, moments, chunk if chunks <= 1 else None
 
     def _with_twins(self, part: _Part, moments: set[int]) -> _Part:
-        """Equal details are told apart by counting them in the whole body, so all that have a known one are read."""
+        """Counting equal details in the whole body tells them apart, so a part with a known one is read whole."""
         details = part.series.details
         if part.added is None or details is None or not moments or moments.isdisjoint(read_moments(details)):
             return part
         return replace(part, added=None)
 
     def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
-        """See ``_Part``. The last ``risen`` details are new, and the snapshot was taken without any of them."""
+        """See ``_Part``. The last ``risen`` details are new, so the last snapshot did not count any of them."""
         ends = sorted(
             ts_ms + duration(item.latency_ms)
             for _, item in self._items([part])
@@ -214,21 +214,14 @@ class DetailIngest:
         return Counter(doubtful[: max(0, len(doubtful) - new)])
 
     def _items(self, parts: Iterable[_Part]) -> Iterator[tuple[_Part, Wire | bytes]]:
-        """What may be new, with its series."""
+        """What may be new, each with its series."""
         for part in parts:
             details = part.series.details if part.added is None else part.added
             if details is not None:
                 yield from ((part, item) for item in read_details(details, part.series, self._pseudonym))
 
-    # --- booking ------------------------------------------------------------------------------------------------------
-
-    def _book(self, chunks: Iterable["_Chunk"], times: _Times) -> None:
-        equal: Counter[int] = Counter()
-        for chunk in chunks:
-            self._book_chunk(chunk, times, equal)
-
     def _book_chunk(self, chunk: "_Chunk", times: _Times, equal: Counter[int]) -> None:
-        """``equal``: how often each fingerprint has been met."""
+        """``equal`` counts how often each fingerprint has come up."""
         found: list[tuple[_Part, Wire, Identity, bool]] = []
         rejected: list[tuple[_Part, bytes, Rejected]] = []
         duplicates = 0
@@ -249,7 +242,7 @@ class DetailIngest:
             identity = (ts_ms, fingerprint_of_equal(fingerprint, equal[fingerprint]))
             equal[fingerprint] += 1
             found.append((part, item, identity, ended_ms >= times.live_from_ms))
-        # To interpret a record is dearer than to look it up.
+        # Interpreting a record costs more than looking it up.
         known = self._ledger.snapshots.known(self._proxy, [identity for _, _, identity, _ in found])
         records: list[tuple[_Part, UsageRecord, bool]] = []
         for part, wire, identity, live in found:
@@ -295,7 +288,7 @@ _Chunk = list[tuple[_Part, Wire | bytes]]
 
 
 def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[_Chunk]:
-    """As much of ``items`` at once as is booked in one transaction."""
+    """Split ``items`` into what one transaction books."""
     while chunk := list(islice(items, _PER_TRANSACTION)):
         yield chunk
 
@@ -303,8 +296,8 @@ def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[_Chunk]:
 def _began_anew(parts: Sequence[_Part]) -> bool:
     """Whether known details must have vanished: more are new than requests were counted.
 
-    Equal details of two clients are told apart by their place in the body alone, so a new one may be booked as the
-    other client's. They have the same model, so the sums over a model are right.
+    Only their place in the body tells equal details of two clients apart, so a new one may be booked as the other
+    client's. They have the same model, so the sums over a model are right.
     """
     surplus: Counter[str] = Counter()
     for part in parts:
@@ -314,10 +307,10 @@ def _began_anew(parts: Sequence[_Part]) -> bool:
 
 
 def _missed(part: _Part, *, restarted: bool) -> int:
-    """How many requests the totals of a series count since the last snapshot that were in no detail."""
+    """How many requests a series has counted since the last snapshot that no detail shows."""
     if part.added is not None:
-        # Beside them stand the details that its mark remembers, whatever became of the other series.
+        # The details that its mark remembers are there too, whatever became of the other series.
         return max(0, part.risen - part.details)
     risen = part.series.requests if restarted else part.risen
-    # What a server hides, because it caps its details, cannot be more than what it counts and does not show.
+    # A server that caps its details cannot hide more than what it counts and does not show.
     return max(0, min(risen - part.booked - part.rejected, part.series.requests - part.details))

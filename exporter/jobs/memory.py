@@ -1,4 +1,4 @@
-"""Memory that is free goes back to the system. With a C library other than glibc nothing happens."""
+"""Gives free memory back to the system. Does nothing with a C library other than glibc."""
 
 import ctypes
 from contextlib import suppress
@@ -8,9 +8,9 @@ _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 
 
 def use_one_heap() -> None:
-    """Have all threads served from one heap, and the room of large texts returned at once.
+    """Let all threads share one heap, and return the memory of large texts at once.
 
-    By default each web thread keeps a heap of its own, and the room of its largest scrape in it.
+    By default each web thread has a heap of its own, which keeps the memory of its largest scrape.
     """
     with suppress(OSError, AttributeError):  # another C library knows no mallopt
         libc = ctypes.CDLL(None)
@@ -19,6 +19,6 @@ def use_one_heap() -> None:
 
 
 def give_back() -> None:
-    """Return what is free amid the heap: by default only its end is. Takes well under a millisecond."""
+    """Return free memory inside the heap: by default only its end goes back. Takes well under a millisecond."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,6 @@
-"""The loop: says when a job is due, on ``schedule``; the jobs run on threads of their own.
+"""The loop: decides with ``schedule`` when a job is due; jobs run on threads of their own.
 
-Each job has one thread, so it cannot overlap itself and a slow one delays no other. The scheduler only knocks.
+Each job has one thread, so it cannot overlap itself, and a slow one delays no other. The scheduler only asks it to run.
 """
 
 import threading
@@ -18,7 +18,7 @@ _log = structlog.get_logger("exporter.loop")
 
 
 class Worker:
-    """A thread that runs ``job`` whenever it was asked to since the last run began."""
+    """A thread that runs ``job`` whenever it has been asked since the last run began."""
 
     def __init__(self, name: str, job: Callable[[], None], interval_seconds: Callable[[], float]) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Worker:
         self._asked.set()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the run in progress; whether it has ended."""
+        """Wait for the current run; return whether it has ended."""
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive()
 
@@ -72,8 +72,8 @@ class Loop:
         local, steady = _local_time(), time.monotonic()
         while not stop.wait(_TICK_SECONDS):
             local_now, steady_now = _local_time(), time.monotonic()
-            # schedule plans by the local time without its zone: set back by a day, or by an hour when daylight saving
-            # time ends, it would do nothing for that long.
+            # schedule plans by local time without its zone: if the clock goes back by a day, or by an hour at the end
+            # of daylight saving time, it would do nothing for that long.
             jump = (local_now - local).total_seconds() - (steady_now - steady)
             jumped = abs(jump) > _JUMP_SECONDS
             local, steady = local_now, steady_now
@@ -87,7 +87,7 @@ class Loop:
             self._scheduler.run_pending()
 
     def _plan(self) -> None:
-        """Plan the workers that have no job yet or another interval; the waits of the others go on."""
+        """Plan workers that have no job yet or a new interval; the others keep waiting."""
         for worker in self._workers:
             interval = max(1, int(worker.interval_seconds()))
             job = self._jobs.get(worker.name)
@@ -99,4 +99,4 @@ class Loop:
 
 
 def _local_time() -> datetime:
-    return datetime.now()  # noqa: DTZ005 - what schedule reads
+    return datetime.now()  # noqa: DTZ005 - the same time that schedule reads

@@ -1,4 +1,4 @@
-"""What is done now and then whether or not a proxy is read: midnight, limits, edited files, young series, pruning."""
+"""Regular work that depends on no proxy: midnight, limits, edited files, young series, pruning."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class Upkeep:
         sent_only: bool,
         stopping: threading.Event,
     ) -> None:
-        """``left`` are queues of proxies that are polled no more; ``sent_only`` is for ``Retention.prune``."""
+        """``left`` are queues of proxies that are no longer polled; ``sent_only`` is for ``Retention.prune``."""
         self._ledger = ledger
         self._limits = limits
         self._labels = labels
@@ -58,14 +58,14 @@ class Upkeep:
         self._ledger_problem = ""
 
     def keep_up(self) -> None:
-        """What time alone changes: midnight, limits, young series that were shown long enough, the file's size."""
+        """Do what is due by time alone: midnight, limits, series shown at 0 for long enough, the file's size."""
         give_back()
         try:
             self._ledger.publish(after_seconds=self._birth_seconds)
             self._ledger.periods.refresh()
             self._labels.reload()
             self._limits.refresh()
-            if all(status.up for status in self._statuses()):  # else an alias may be for what was not heard of yet
+            if all(status.up for status in self._statuses()):  # else an alias may be for something not met yet
                 self._labels.find_misfits()
             for queue in self._left:
                 queue.work_off()
@@ -76,7 +76,7 @@ class Upkeep:
             self._tell_ledger("")
 
     def reload(self) -> list[str]:
-        """Read the files of aliases, prices and limits now. What is not in use then, a sentence each."""
+        """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
         if self._prices.user is not None:
             self._prices.user.reload(now=True)
         self._labels.reload(now=True)
@@ -98,7 +98,7 @@ class Upkeep:
                 _log.info("ledger_works_again")
 
     def prune(self) -> None:
-        """Delete what is older than it is kept."""
+        """Delete what has been kept long enough."""
         newest_ms = self._ledger.newest_entry_ms()
         if newest_ms is None:
             return

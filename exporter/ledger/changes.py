@@ -1,4 +1,4 @@
-"""Transactions that change a proxy: what they did is on disk first, and memory follows by taking over the new rows."""
+"""Transactions that change a proxy: the disk comes first, then memory takes over the new rows."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from exporter.ledger.views.usage_sums import Windows
 
 
 class CommittedError(Exception):
-    """What was to be written is on disk; only memory could not follow."""
+    """The write is on disk; only memory could not follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction that changes a proxy, which was polled with success at ``last_success_ms``.
+    """A transaction that changes a proxy, last polled successfully at ``last_success_ms``.
 
-    ``booked`` and ``quotas`` are to be shown after its commit.
+    Memory takes over ``booked`` and ``quotas`` after the commit.
     """
 
     connection: sqlite3.Connection
@@ -37,9 +37,9 @@ class Change:
 def count_received(change: Change, records: int) -> None:
     """Count records that the proxy has handed out.
 
-    With them goes the last success, which is that of the poll before: this one is not over.
+    This also stores the last success, which is the previous poll's: the current one is not over.
     """
-    # The last snapshot is not the last look any more: another source has been read.
+    # Another source has been read, so the last snapshot is no longer the last look.
     change.connection.execute(
         "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
         (records, change.last_success_ms, change.proxy),
@@ -47,7 +47,7 @@ def count_received(change: Change, records: int) -> None:
 
 
 class Changes:
-    """Makes such transactions, one at a time, and keeps memory true to them."""
+    """Runs these transactions one at a time, and keeps memory in step with them."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Changes:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that may add to the dictionary. What was rolled back has left ids there that exist nowhere."""
+        """A transaction that may add to the dictionary. A rollback reloads it, to drop ids that exist nowhere."""
         with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
             if self._dictionary_is_stale:
                 self._reload_dictionary(connection)
@@ -79,7 +79,7 @@ class Changes:
 
     @contextmanager
     def changing(self, proxy: str) -> Iterator[Change]:
-        """A transaction that changes ``proxy``, made if it is new; after its commit memory shows what it did.
+        """A transaction that changes ``proxy``, creating it if it is new; memory follows after the commit.
 
         Raises LedgerError if it is not committed, and CommittedError if it is.
         """
@@ -95,7 +95,7 @@ class Changes:
             raise CommittedError("What was written is on disk, but cannot be shown.") from exc
 
     def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
-        """At once, and before anybody else writes: a scrape must not see for long what never came to be."""
+        """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""
         self._dictionary_is_stale = True
         self._dictionary.load(connection)
         self._dictionary_is_stale = False

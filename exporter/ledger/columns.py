@@ -1,7 +1,7 @@
-"""The columns of an entry and of its sums, each listed once: the statements and rows that hold them are made from here.
+"""The columns of an entry and of its sums, each listed once: statements and rows are built from here.
 
-A new column of an entry is a line in ``Entry``, a migration, and the place in ``store/booking.py`` that fills it. What
-the history stores of it is a migration there. Values meet columns by name alone.
+A new column of an entry takes a line in ``Entry``, a migration, and code in ``store/booking.py`` that fills it; the
+history stores it only after a migration of its own. Values are matched to columns by name alone.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class Rollup(NamedTuple):
-    """A row of the table ``rollup``, without ``dearest``: that is of the entries that are here."""
+    """A row of the table ``rollup``, without ``dearest``, which depends on the entries still here."""
 
     bucket: int
     series: int
@@ -70,15 +70,15 @@ DAY_SUMS = {
     "unclassified": "unclassified",
     "nano_usd": "nano_usd",
 }
-"""The sums in ``day_rollup``, each with what it is in the columns of ``rollup``; ``input`` is with cache."""
+"""The sums in ``day_rollup``, each as an expression over ``rollup``; ``input`` includes cache."""
 
 
 def listed(columns: Iterable[str], prefix: str = "") -> str:
-    """Columns as a part of a statement."""
+    """Columns as part of a statement."""
     return ", ".join(prefix + column for column in columns)
 
 
 def insert(table: str, columns: Iterable[str]) -> str:
-    """The statement that inserts a row of ``columns``, given in their order."""
+    """The statement that inserts a row of ``columns``, in this order."""
     names = tuple(columns)
     return f"insert into {table} ({listed(names)}) values ({', '.join('?' for _ in names)})"

@@ -1,4 +1,4 @@
-"""The credentials in the ledger: how one is found, and how two findings of one credential are joined."""
+"""The credentials in the ledger: finding one, and merging two that turn out to be one."""
 
 import re
 import sqlite3
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
 
 ACCOUNT_ID, EMAIL = "account_id", "email"
-"""Kind of the keys, and of the names, that say whose a credential is."""
+"""Kinds of keys and names that say whose a credential is."""
 LABEL = "label"
-"""Kind of the keys that find a credential by a label under which it stands in the history."""
+"""Kind of the keys that find a credential by one of its labels in the history."""
 
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
@@ -20,12 +20,12 @@ _UNREADABLE = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An account or key of a proxy. ``provider`` is empty until the inventory has named it.
+    """An account or key of a proxy. ``provider`` is empty until the inventory names it.
 
-    ``label`` names it in the history; ``retired`` is whether the proxy last listed another one of the same name, and
-    not this one. ``readable`` is the label that it is shown under without an alias: it is made when the credential is
-    first met, of what is known then, and never changes, so a plan that becomes known or changes later makes no new
-    series. One of a ledger from before there were such labels gets it when the proxy lists it again.
+    ``label`` names it in the history. ``retired``: the proxy last listed another credential of the same name, and not
+    this one. ``readable`` is the label shown without an alias. It is made from what is known when the credential is
+    first met and never changes, so a plan that changes or becomes known later makes no new series. A credential of an
+    older ledger gets one when the proxy lists it again.
     """
 
     id: int
@@ -38,7 +38,7 @@ class Credential:
 
     @property
     def masked(self) -> str:
-        """What it is shown under without an alias."""
+        """The label shown without an alias."""
         return self.readable or self.label
 
     @property
@@ -47,9 +47,9 @@ class Credential:
 
 
 class CredentialStore:
-    """The credentials of all proxies: how each is found, and which turned out to be one.
+    """The credentials of all proxies, and which of them turned out to be one.
 
-    Methods that may add take the connection of the running transaction.
+    Methods that may add something take the connection of the running transaction.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class CredentialStore:
         self._names: dict[tuple[str, str], set[int]] = {}
         self._known_as: defaultdict[int, set[tuple[str, str]]] = defaultdict(set)
         self.labels_version = 0
-        """Rises whenever a shown label may have changed, or a name that an alias can be for was added."""
+        """Rises whenever a shown label may have changed, or a name was added that an alias can give."""
 
     def _load_credentials(self, connection: sqlite3.Connection) -> None:
         self.credentials = {
@@ -103,7 +103,7 @@ class CredentialStore:
         return UNKNOWN_CREDENTIAL if credential is None else credential.facts
 
     def is_listed(self, proxy: int, auth_index: str) -> bool:
-        """Whether an inventory has named this ``auth_index``, of whatever provider."""
+        """Whether an inventory has named this ``auth_index``, for any provider."""
         return (proxy, auth_index) in self._shared_handles or bool(self.facts(proxy, auth_index, "").provider)
 
     def find_credential(self, proxy: int, kind: str, value: str) -> Credential | None:
@@ -111,18 +111,18 @@ class CredentialStore:
         return None if id_ is None else self.resolved(id_)
 
     def bound(self, proxy: int, kind: str, value: str) -> int | None:
-        """The number that ``value`` was bound to, which may have turned out to be another credential."""
+        """The id that ``value`` is bound to; that credential may since have been merged into another."""
         return self._credential_keys.get((proxy, kind, value))
 
     def known_as(self, credential: int, kind: str) -> set[str]:
-        """All keys and names of a kind that a credential was ever met with."""
+        """All keys and names of a kind that a credential was ever met under."""
         return {value for known, value in self._known_as.get(credential, ()) if known == kind}
 
     def is_another(self, credential: Credential, met: Iterable[tuple[str, str]]) -> bool:
-        """Whether keys and names that were met are another account's: its id tells where both have one, else e-mail.
+        """Whether these keys and names are another account's: by its id if both sides have one, else by e-mail.
 
-        Without a file in common they are found by the same ``auth_index``, and the hash key is another one: then
-        nothing can be compared.
+        Without a common file, they led here by the same ``auth_index`` under another hash key, so nothing can be
+        compared.
         """
         met = set(met)
         if met.isdisjoint(("file", value) for value in self.known_as(credential.id, "file")):
@@ -134,13 +134,13 @@ class CredentialStore:
         return False
 
     def credential_labelled(self, proxy: int, label: str) -> Credential | None:
-        """The credential of a proxy that has this label, or the one that it turned out to be."""
+        """The credential of a proxy with this label, or the one it was merged into."""
         own = (each for each in self.credentials.values() if each.proxy == proxy and each.label == label)
         found = next(own, None)
         return None if found is None else self.resolved(found.id)
 
     def credentials_with(self, kind: str, value: str) -> list[Credential]:
-        """The credentials, of all proxies, that are called ``value``: an e-mail address can be that of several."""
+        """The credentials of all proxies that are called ``value``: several can share an e-mail address."""
         if kind == "auth_index":
             ids = {
                 id_
@@ -155,7 +155,7 @@ class CredentialStore:
         return list({credential.id: credential for credential in found}.values())
 
     def called(self, kind: str) -> set[str]:
-        """All that ``credentials_with`` finds a credential by."""
+        """All values of a kind for which ``credentials_with`` finds a credential."""
         if kind == "auth_index":
             return {value.partition("/")[0] for _, each, value in list(self._credential_keys) if each == kind}
         if kind == LABEL:
@@ -163,17 +163,14 @@ class CredentialStore:
         return {value for each, value in list(self._names) if each == kind}
 
     def resolved(self, credential: int) -> Credential:
-        """The credential that stands for ``credential``: itself, or the one that it turned out to be."""
+        """The credential itself, or the one it was merged into."""
         found = self.credentials[credential]
         while found.merged_into is not None:
             found = self.credentials[found.merged_into]
         return found
 
     def readable_label(self, proxy: int, provider: str, plan: str, value: str) -> str:
-        """A label for a new credential: provider, plan, and so many digits of a hash that no other one has it.
-
-        Empty if there is none.
-        """
+        """A label for a new credential: provider, plan and enough digits of a hash to be unique; empty if none is."""
         plan = _UNREADABLE.sub("-", plan.lower()).strip("-")[:_LONGEST_PLAN]
         stem = "-".join(filter(None, (provider.removeprefix("openai-compatible-"), plan)))
         others = [each for each in self.credentials.values() if each.proxy == proxy]
@@ -243,7 +240,7 @@ class CredentialStore:
             self.labels_version += 1
 
     def relabel_credential(self, connection: sqlite3.Connection, id_: int, label: str) -> None:
-        """Let a credential stand under the label that it has in the history, unless another one of its proxy has it."""
+        """Give a credential its label from the history, unless another one of its proxy has it."""
         known = self.credentials[id_]
         if known.label == label or self.credential_labelled(known.proxy, label) is not None:
             return
@@ -252,7 +249,7 @@ class CredentialStore:
         self.labels_version += 1
 
     def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
-        """From now on ``value`` finds ``credential``. If it found another one, the two turned out to be the same."""
+        """Let ``value`` find ``credential`` from now on. If it found another one before, the two are merged."""
         known = self._credential_keys.get((proxy, kind, value))
         if known == credential:
             return
@@ -274,7 +271,7 @@ class CredentialStore:
             self._shared_handles.add((proxy, handle))
 
     def unbind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str) -> None:
-        """From now on ``value`` finds nothing."""
+        """Let ``value`` find nothing from now on."""
         if self._credential_keys.pop((proxy, kind, value), None) is not None:
             connection.execute(
                 "delete from credential_key where proxy = ? and kind = ? and value = ?", (proxy, kind, value)
@@ -282,7 +279,7 @@ class CredentialStore:
             self.labels_version += 1
 
     def name(self, connection: sqlite3.Connection, kind: str, value: str, credential: int) -> None:
-        """``value`` is one of the things that ``credential`` is called."""
+        """Note ``value`` as a name of ``credential``."""
         known = self._names.setdefault((kind, value), set())
         if credential not in known:
             connection.execute(
@@ -294,7 +291,7 @@ class CredentialStore:
             self.labels_version += 1
 
     def merge(self, connection: sqlite3.Connection, one: int, into: int) -> None:
-        """Two credentials turned out to be the same: from now on both are ``into``."""
+        """Merge two credentials that turned out to be the same: from now on both are ``into``."""
         one, into = self.resolved(one).id, self.resolved(into).id
         if one == into:
             return
@@ -305,9 +302,9 @@ class CredentialStore:
 
 
 def shared_handle(auth_index: str, provider: str) -> str:
-    """What finds a credential whose ``auth_index`` is also that of another provider's.
+    """The key of a credential whose ``auth_index`` another provider's credential has, too.
 
-    A compatible upstream has its bare name in records before CPA 7.2.21.
+    Records before CPA 7.2.21 have a compatible upstream's bare name.
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""

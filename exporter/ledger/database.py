@@ -27,12 +27,12 @@ from exporter.sentences import say
 FILE_NAME = "ledger.sqlite3"
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 2000
-"""Of each connection. More makes nothing faster; with less, pages of a large transaction are written twice."""
+"""The cache of each connection. More is no faster; with less, pages of a large transaction are written twice."""
 _PRIVATE_DIRECTORY, _PRIVATE_FILE = 0o700, 0o600
 """Who used what is nobody else's business on a shared machine."""
 _LARGEST_IDLE_WAL = 16 * 1024 * 1024
 _PAGE_BYTES = 2048
-"""Of a new ledger. A small booking changes a few rows in a dozen pages, and writes all of each: half of 4096."""
+"""Page size of a new ledger. A small booking writes a dozen whole pages: half the bytes that 4096 would take."""
 _BYTES_PER_CHECKPOINT = 16 * 1024 * 1024
 
 
@@ -40,7 +40,7 @@ class DataDirectoryLock:
     """At most one exporter per data directory. Held until ``release`` or the end of the process, however it ends."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Take the lock. Raises LedgerLockedError if another process has it, LedgerReadOnlyError if it cannot."""
+        """Take the lock. Raises LedgerLockedError if another process has it, LedgerReadOnlyError if it cannot write."""
         path = data_dir / "exporter.lock"
         try:
             data_dir.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class DataDirectoryLock:
 
 
 def is_in_use(data_dir: Path) -> bool:
-    """Whether an exporter runs on a data directory."""
+    """Whether an exporter is using a data directory."""
     try:
         with (data_dir / "exporter.lock").open(encoding="ascii") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -84,10 +84,10 @@ class Database:
     """One SQLite file with one writing connection, shared by threads under a lock."""
 
     def __init__(self, path: Path, *, alone: bool = True) -> None:
-        """Open ``path``, making or migrating it where needed; not ``alone``: an exporter may have it open.
+        """Open ``path``, creating or migrating it as needed. If not ``alone``, an exporter may have it open.
 
         Raises LedgerReadOnlyError, LedgerFullError, LedgerTooNewError, LedgerCorruptError or LedgerLockedError; the
-        file is left as it was.
+        file then stays as it was.
         """
         self.path = path
         self._alone = alone
@@ -116,7 +116,7 @@ class Database:
         )
         connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
         connection.create_function("number_of_row", -1, checksums.number_of_row, deterministic=True)
-        connection.execute("pragma recursive_triggers = on")  # or "insert or replace" would not tell what it deletes
+        connection.execute("pragma recursive_triggers = on")  # else "insert or replace" fires no delete trigger
         return connection
 
     def _prepare(self, *, existed: bool) -> None:
@@ -141,13 +141,13 @@ class Database:
             connection.execute("pragma auto_vacuum = incremental")
         connection.execute("pragma journal_mode = wal")
         connection.execute(f"pragma journal_size_limit = {_LARGEST_IDLE_WAL}")
-        # A page that changes in several bodies reaches the file once per checkpoint: rarer ones write a tenth less.
+        # A page that several bodies change reaches the file once per checkpoint: rarer checkpoints write a tenth less.
         page_bytes = int(connection.execute("pragma page_size").fetchone()[0])
         connection.execute(f"pragma wal_autocheckpoint = {_BYTES_PER_CHECKPOINT // page_bytes}")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
         if version < len(MIGRATIONS):
-            # An exporter of an older version that runs now could not go on with the new tables.
+            # A running exporter of an older version could not work with the new tables.
             with contextlib.ExitStack() as stack:
                 if existed and not self._alone:
                     stack.callback(DataDirectoryLock(self.path.parent).release)
@@ -157,9 +157,9 @@ class Database:
             checksums.install(connection)
 
     def _migrate(self) -> int:
-        """Take the next step, if another process has not just done it; the version that the file has then.
+        """Run the next step, unless another process just has; return the file's version.
 
-        The version moves in the step's own transaction, so a kill in the middle of it repeats the whole step.
+        The version changes in the step's own transaction, so a kill in the middle repeats the whole step.
         """
         with self.transaction() as connection:
             version = int(connection.execute("pragma user_version").fetchone()[0])
@@ -177,8 +177,8 @@ class Database:
     ) -> Iterator[sqlite3.Connection]:
         """The writing connection inside one transaction: committed at the end, rolled back on any exception.
 
-        ``on_rollback`` is called while no other thread can begin a transaction yet; it may read. Raises
-        LedgerFullError, LedgerLockedError and the other errors of the ledger in place of SQLite's.
+        ``on_rollback`` runs before any other thread can begin a transaction; it may read. Raises LedgerFullError,
+        LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
         with self._lock:
             connection = self._connection
@@ -186,7 +186,7 @@ class Database:
                 connection.execute("begin immediate")
                 try:
                     yield connection
-                    connection.execute("commit")  # nothing of ours runs after it that could make it look like a failure
+                    connection.execute("commit")  # last: no later error may pass for a failed commit
                 except BaseException:
                     try:
                         if connection.in_transaction:
@@ -200,15 +200,15 @@ class Database:
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection for one short query, at the price of the query: no other process is kept waiting."""
+        """The writing connection for one short query, without a transaction: no other process has to wait."""
         with self._lock, _explained(self.path):
             yield self._connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for long queries: one moment of the file, and no writer waits for it.
+        """A separate connection for long queries: it sees one moment of the file, and no writer waits for it.
 
-        It cannot write but to temporary tables, which are in memory.
+        It can write only to temporary tables, which are in memory.
         """
         with _explained(self.path):
             connection = self._connect("ro")
@@ -247,7 +247,7 @@ def _read_only(path: Path) -> str:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a migration. Not ``executescript``, which would end the transaction around them."""
+    """Split a migration into statements. ``executescript`` would end the surrounding transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -260,7 +260,7 @@ def _statements(script: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors about ``path`` into ours."""
+    """Turn SQLite's errors about ``path`` into ours."""
     try:
         yield
     except sqlite3.Error as exc:
@@ -269,7 +269,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained_opening(path: Path) -> Iterator[None]:
-    """Turns SQLite's and the system's errors about ``path`` into ours, and those of reading what nobody wrote."""
+    """Turn errors of SQLite, of the system and of reading garbage in ``path`` into ours."""
     try:
         with _explained(path):
             yield
@@ -278,7 +278,7 @@ def explained_opening(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise LedgerError(f"The ledger {path} cannot be used: {exc.strerror}.") from exc
     except LedgerError as exc:
-        # All statements here are ours: one that makes no sense to SQLite means that the schema is not.
+        # All statements here are ours: if one makes no sense to SQLite, the schema is not ours.
         code = getattr(exc.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if isinstance(exc.__cause__, sqlite3.Error) and code == sqlite3.SQLITE_ERROR:
             raise LedgerCorruptError(damaged(path)) from exc

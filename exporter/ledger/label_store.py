@@ -1,32 +1,28 @@
 """Turns names into small numbers, so that an entry is a row of integers, and folds label sets into ``other``.
 
-Everything is held in memory and grows by what a booking meets. How a credential is found is in ``credential_store.py``.
+Everything is in memory and grows with what bookings meet. ``credential_store.py`` finds credentials.
 """
 
 import sqlite3
 from dataclasses import dataclass
 
-from exporter.ledger.credential_store import (
-    CredentialStore,
-    insert_row,
-    shared_handle,
-)
+from exporter.ledger.credential_store import CredentialStore, insert_row, shared_handle
 from exporter.records import UsageRecord
 
 OTHER = "other"
 """The label value into which label sets beyond the bound are folded."""
 ANONYMOUS = "anonymous"
-"""The client of a proxy that asks its clients for no key."""
+"""The label of the clients of a proxy that asks for no key."""
 
 BY_LABEL = "label:"
-"""Stands before the label of a client of which nothing else is known, in place of its pseudonym."""
+"""Begins the pseudonym of a client that is known only by its label."""
 _LABEL_DIGITS = 10
 _MOST_RECENT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What histograms and periods are kept by."""
+    """The key of histograms and periods."""
 
     proxy: int
     provider: str
@@ -35,7 +31,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A full label set; ``shown`` is the id of the one under which it is exported."""
+    """A full label set; ``shown`` is the id of the one that it is exported under."""
 
     route: int
     credential: int
@@ -46,7 +42,8 @@ class Series:
 class LabelStore(CredentialStore):
     """Ids of proxies, clients, credentials, routes, series and prices.
 
-    Methods that may add take the connection of the running transaction. After a rollback the caller must ``load``.
+    Methods that may add something take the connection of the running transaction. After a rollback the caller must
+    ``load``.
     """
 
     def __init__(self, *, max_label_sets: int) -> None:
@@ -66,7 +63,7 @@ class LabelStore(CredentialStore):
         self._recent_version = -1
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read everything anew."""
+        """Reload everything."""
         self._recent.clear()
         self.proxies = dict(connection.execute("select name, id from proxy"))
         clients = connection.execute("select id, pseudonym, label from client").fetchall()
@@ -101,7 +98,7 @@ class LabelStore(CredentialStore):
         return {pseudonym: self.clients[id_] for pseudonym, id_ in list(self._client_ids.items())}
 
     def client_label(self, pseudonym: str) -> str:
-        """The label of a client without an alias, also of one that has not been met yet."""
+        """The label of a client without an alias, even before it is first met."""
         id_ = self._client_ids.get(pseudonym)
         return _client_label(pseudonym) if id_ is None else self.clients[id_]
 
@@ -119,8 +116,8 @@ class LabelStore(CredentialStore):
         return id_
 
     def series_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        """The id of the label set of ``record``; made, and shown or folded for good, when it is new."""
-        # Nearly every record is like one before it, and going through four dictionaries costs as much as its price.
+        """Return the id of the record's label set; a new one is created, and shown or folded for good."""
+        # Nearly every record resembles an earlier one, and walking four dictionaries costs as much as pricing it.
         like = (proxy, record.auth_index, record.source, record.client, record.provider, record.model)
         if self._recent_version != self.labels_version or len(self._recent) > _MOST_RECENT:
             self._recent.clear()
@@ -137,7 +134,7 @@ class LabelStore(CredentialStore):
         return self.series_with(connection, route, credential, client)
 
     def series_with(self, connection: sqlite3.Connection, route: Route, credential: int, client: int) -> int:
-        """The id of a label set; made, and shown or folded for good, when it is new."""
+        """Return the id of a label set; a new one is created, and shown or folded for good."""
         route_id = self._route_id(connection, route)
         id_ = self._series_ids.get((route_id, credential, client))
         if id_ is not None:
@@ -177,7 +174,7 @@ class LabelStore(CredentialStore):
         return id_
 
     def client_id(self, connection: sqlite3.Connection, pseudonym: str, *, label: str = "") -> int:
-        """The id of a client, made if it is new."""
+        """Return the id of a client, creating it if it is new."""
         id_ = self._client_ids.get(pseudonym)
         if id_ is None:
             label = label or _client_label(pseudonym)
@@ -191,11 +188,11 @@ class LabelStore(CredentialStore):
         return id_
 
     def client_labelled(self, connection: sqlite3.Connection, label: str) -> int:
-        """The id of a client of which nothing is known but its label, which no other client has."""
+        """Return the id of a client known only by its label, which no other client has."""
         return self.client_id(connection, BY_LABEL + label, label=label)
 
     def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
-        """The client that was known by its label alone, and is known from now on."""
+        """Give its pseudonym to a client known only by its label; None if there is no such client."""
         id_ = self._client_ids.pop(BY_LABEL + label, None)
         if id_ is not None:
             connection.execute("update client set pseudonym = ? where id = ?", (pseudonym, id_))
@@ -204,10 +201,10 @@ class LabelStore(CredentialStore):
         return id_
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        """The credential of a record. By ``auth_index``; without one by the account in ``source``.
+        """Find a record's credential by ``auth_index``, or else by the account in ``source``.
 
-        ``source`` is no account where it repeats the client's key (an OAuth file without an e-mail address, or a
-        plugin's executor), so such records share one credential of their provider.
+        ``source`` is not an account if it repeats the client's key (an OAuth file without an e-mail address, or a
+        plugin's executor), so such records share one credential per provider.
         """
         if record.auth_index:
             kind, value = "auth_index", record.auth_index

@@ -1,7 +1,7 @@
 """The labels under which clients and credentials are shown.
 
-Stored is a number, shown is a label: the user's alias where there is one, else the masked label that was made when it
-was first met. So an alias can come, change and go without splitting a total, also while the program runs.
+The ledger stores numbers; a label is looked up when it is shown: the user's alias, or else the masked label made at the
+first meeting. So an alias can come, change and go while the program runs, and no total splits.
 """
 
 import threading
@@ -26,7 +26,7 @@ _log = structlog.get_logger("exporter.labels")
 
 
 class RouteLabels(NamedTuple):
-    """The labels of a route: the names that the metrics have for them, and their values."""
+    """The labels of a route. Fields are named like the metrics' labels."""
 
     proxy: str
     provider: str
@@ -34,7 +34,7 @@ class RouteLabels(NamedTuple):
 
 
 class SeriesLabels(NamedTuple):
-    """The labels of a series, as ``RouteLabels``."""
+    """The labels of a series, like ``RouteLabels``."""
 
     proxy: str
     provider: str
@@ -44,7 +44,7 @@ class SeriesLabels(NamedTuple):
 
 
 class CredentialLabels(NamedTuple):
-    """The labels of a credential, as ``RouteLabels``."""
+    """The labels of a credential, like ``RouteLabels``."""
 
     proxy: str
     credential: str
@@ -52,8 +52,7 @@ class CredentialLabels(NamedTuple):
 
 
 class Alias(NamedTuple):
-    """An alias and whom it is for: ``kind`` is the field that says so, ``given`` what it holds, ``value`` the same, or
-    the pseudonym of a secret."""
+    """An alias and whom it is for: its field ``kind`` is ``given``; ``value`` is the same, or a secret's pseudonym."""
 
     kind: str
     value: str
@@ -62,9 +61,9 @@ class Alias(NamedTuple):
 
 
 class Misfit(NamedTuple):
-    """An alias that names nothing that is known so far, or several credentials of one proxy, shown as ``names``.
+    """An alias that names nothing known so far, or several credentials of one proxy, shown as ``names``.
 
-    Of one that names nothing ``names`` is the label of whoever is called most like it, if anybody is.
+    If it names nothing, ``names`` has the label of the nearest match, if there is one.
     """
 
     alias: str
@@ -73,10 +72,10 @@ class Misfit(NamedTuple):
 
 
 class Labels:
-    """Looks up shown labels. ``version`` rises whenever one that was given out may have changed.
+    """Looks up shown labels. ``version`` rises whenever one of them may have changed.
 
-    ``file_problem`` is a sentence if the last edit of the file of the aliases is not in use, else empty; ``misfits`` is
-    what ``find_misfits`` found last.
+    ``file_problem`` is a sentence if the last edit of the aliases' file is not in use, else empty; ``misfits`` is what
+    ``find_misfits`` found last.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Labels:
         file: Path | None = None,
         nearest_pseudonym: NearestPseudonym = lambda *_: "",
     ) -> None:
-        """``file`` has the aliases, and is read again when it changes. Raises SettingsError if it cannot be read."""
+        """``file`` holds the aliases, and is read again when it changes. Raises SettingsError if it cannot be read."""
         self._dictionary = dictionary
         self._pseudonym = pseudonym
         self._nearest_pseudonym = nearest_pseudonym
@@ -112,7 +111,7 @@ class Labels:
         return self._dictionary.labels_version + self._taken
 
     def reload(self, *, now: bool = False) -> None:
-        """Take over the aliases of the file if it has changed, or ``now``."""
+        """Use the file's aliases if the file has changed, or ``now``."""
         if self._file is None or not self._file.reload(now=now):
             return
         self.file_problem = self._file.problem
@@ -128,25 +127,21 @@ class Labels:
             self._taken += 1
 
     def proxy(self, id_: int) -> str:
-        """The name of a proxy."""
         if id_ not in self._proxies:
             self._proxies = {id_: name for name, id_ in self._dictionary.proxies.items()}
         return self._proxies[id_]
 
     def route(self, id_: int) -> RouteLabels:
-        """The labels of a route."""
         found = self._dictionary.routes[id_]
         return RouteLabels(proxy=self.proxy(found.proxy), provider=found.provider, model=found.model)
 
     def series(self, id_: int) -> SeriesLabels:
-        """The labels of a series."""
         found = self._dictionary.series[id_]
         return SeriesLabels(
             *self.route(found.route), credential=self.credential(found.credential), client=self.client(found.client)
         )
 
     def client(self, id_: int) -> str:
-        """The label of a client."""
         self._refresh()
         return self._clients.get(id_) or self._dictionary.clients[id_]
 
@@ -155,7 +150,7 @@ class Labels:
         return next((pseudonym for each, pseudonym in self._of_whom() if each.alias == alias), None)
 
     def credential(self, id_: int) -> str:
-        """The label of a credential, or of the one that it turned out to be."""
+        """The label of a credential, or of the one it was merged into."""
         self._refresh()
         found = self._dictionary.resolved(id_)
         return self._credentials.get(found.id) or found.masked
@@ -165,12 +160,12 @@ class Labels:
         return {pseudonym: each.alias for each, pseudonym in self._of_whom() if pseudonym is not None}
 
     def credential_has_alias(self, names: Collection[tuple[str, str]]) -> bool:
-        """Whether an alias is for a credential, met or not, that is known by these fields of an alias."""
+        """Whether an alias is for a credential, met or not, that has one of these (kind, name) pairs."""
         return any((each.kind, each.value) in names for each in self._credential_aliases)
 
     @property
     def without_alias(self) -> bool:
-        """Whether a client or credential that was used is shown under its masked label."""
+        """Whether any client or credential in use is shown under its masked label."""
         self._refresh()
         dictionary, masked = self._dictionary, {ANONYMOUS, OTHER}
         return any(
@@ -180,7 +175,7 @@ class Labels:
         )
 
     def look_for_misfits(self) -> tuple[Misfit, ...]:
-        """The aliases that name nothing or several; none before anything was met."""
+        """Find the aliases that name nothing or several; none before anything was met."""
         return (*self._of_credentials(), *self._of_clients())
 
     def find_misfits(self) -> None:
@@ -216,7 +211,7 @@ class Labels:
         return nearest(alias.value, known)
 
     def _of_whom(self) -> list[tuple[Alias, str | None]]:
-        """The aliases of clients, each with the pseudonym that it is for; None for a label that nobody has."""
+        """The clients' aliases, each with the pseudonym that it is for; None for a label that nobody has."""
         labelled = {label: pseudonym for pseudonym, label in self._dictionary.clients_by_pseudonym().items()}
         return [(each, labelled.get(each.value) if each.kind == LABEL else each.value) for each in self._client_aliases]
 
@@ -249,9 +244,9 @@ class Labels:
 
 
 def _rivals(credential: Credential, found: Iterable[Credential]) -> list[Credential]:
-    """The other credentials of a proxy that one name is for. One that the proxy lists no more gives way.
+    """The other credentials of the same proxy that share a name. One that the proxy no longer lists gives way.
 
-    One person has several accounts, and joins on (proxy, credential) must stay unique.
+    One person may have several accounts, and joins on (proxy, credential) must stay unique.
     """
     return [
         other
@@ -265,7 +260,7 @@ def _size(aliases: Aliases) -> dict[str, int]:
 
 
 def _handle(alias: ClientAlias | CredentialAlias, pseudonym: Pseudonym) -> Alias:
-    """The field that says whom it is for: exactly one has a value."""
+    """Read whom an alias is for: besides ``alias``, exactly one field has a value."""
     kind, value = next((name, value) for name, value in alias if value is not None and name != "alias")
     shown = value if isinstance(value, str) else pseudonym(value.get_secret_value())
     return Alias(kind, shown, value, alias.alias)

@@ -1,8 +1,8 @@
-"""The ledger: everything that was received, booked once, and its sums.
+"""The ledger: everything received, booked once, and the sums of it.
 
-What a proxy has handed out it has forgotten, so it is in the first commit after it arrived: as entries by
-``book_at_once``, or by ``store`` as the redacted batch, which ``book`` deletes in the transaction that makes its
-entries. What a crash leaves behind is a stored batch, and booking it later is the same call.
+A proxy forgets a record once it has handed it out, so the first commit after its arrival stores it. ``book_at_once``
+makes entries right away; ``store`` keeps the redacted batch, and ``book`` deletes that batch in the transaction that
+makes its entries. A crash leaves a stored batch behind, and booking it later is the same call.
 """
 
 import sqlite3
@@ -56,14 +56,14 @@ from exporter.sources.loss_detection import LossDetector
 
 
 class Ledger:
-    """The embedded ledger. Safe to use from several threads; one process writes records to it."""
+    """The embedded ledger. Safe to use from several threads; only one process writes records to it."""
 
     def __init__(
         self, path: Path, *, clock: Clock, zone: tzinfo, max_label_sets: int = 5000, alone: bool = False
     ) -> None:
-        """Open or make the ledger; days are those of ``zone``. Raises LedgerError and its subclasses.
+        """Open or create the ledger; its days are those of ``zone``. Raises LedgerError and its subclasses.
 
-        ``alone``: no other process has it open, so it is checked, unless it is what it was at its last clean end.
+        ``alone``: no other process has it open, so it is checked unless it is unchanged since its last clean end.
         """
         trusted = not alone or not path.exists() or is_as_it_ended(path)
         self._database = Database(path, alone=alone)
@@ -117,7 +117,7 @@ class Ledger:
         self.measure()
 
     def measure(self) -> None:
-        """Bring ``bytes_on_disk`` up to date: the file's size, which no scrape shall ask the disk for."""
+        """Update ``bytes_on_disk``, the file's size, so that no scrape has to ask the disk for it."""
         self.bytes_on_disk = self._database.bytes_on_disk()
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class Ledger:
             note_end(self._database.path)
 
     def register(self, proxy: str) -> int:
-        """The id of a proxy, made if it is new. Afterwards its flow is in ``totals.flows``."""
+        """Return the id of a proxy, creating it if it is new. From then on its flow is in ``totals.flows``."""
         with self._changing(proxy) as change:
             return change.proxy
 
@@ -141,15 +141,15 @@ class Ledger:
     ) -> None:
         """Receive and book the records of a body in one transaction: see ``book``.
 
-        Raises CommittedError if that is done and memory could not follow. After any other exception nothing of the body
-        is on disk.
+        Raises CommittedError if they are on disk but memory could not follow. After any other exception, none of the
+        body is on disk.
         """
         with self._changing(proxy) as change:
             count_received(change, len(records) + len(rejected))
             self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
-        """Put a redacted batch on disk; None if nothing in it can be booked. Raises as ``book_at_once`` does."""
+        """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
         if not batch.received:
             return None
         with self._changing(proxy) as change:
@@ -159,7 +159,7 @@ class Ledger:
             return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
-        """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
+        """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
         if not has_stored(self._database, proxy):
             return []
         with self._changing(proxy) as change:
@@ -176,8 +176,8 @@ class Ledger:
     ) -> None:
         """Book a stored batch: ``records`` become entries, ``rejected`` are kept with their reasons.
 
-        ``details`` are of snapshots; those that have been read again since they were rejected are duplicates.
-        ``readings`` are what the providers told of their windows with some of the records.
+        ``details`` come from snapshots; those read again since their rejection are duplicates. ``readings`` are what
+        providers said about their windows in some of the records.
 
         Raises LedgerError if the ledger cannot be written; the batch then stays stored.
         """
@@ -225,10 +225,10 @@ class Ledger:
         rejected: Sequence[tuple[bytes, Rejected]] = (),
         duplicates: int = 0,
     ) -> set[Identity]:
-        """Book details of a snapshot, each with its cost and whether it is live; those known already are duplicates.
+        """Book details of a snapshot, each with its cost and whether it is live; those already known are duplicates.
 
-        ``duplicates`` are further ones that were not looked up. Returns the identities that were known. Raises
-        LedgerError if the ledger cannot be written; then nothing of it is booked.
+        ``duplicates`` counts further ones, which were not looked up. Returns the identities already known. Raises
+        LedgerError if the ledger cannot be written; then none of them is booked.
         """
         with self._changing(proxy) as change:
             known, booked = book_details(
@@ -255,10 +255,7 @@ class Ledger:
             )
 
     def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
-        """Go on from what was restored of the last snapshot of a proxy, and book the ``deltas`` since then.
-
-        Raises LedgerError.
-        """
+        """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then. Raises LedgerError."""
         with self._changing(proxy) as change:
             change.booked.append(
                 join_restored(change.connection, self.dictionary, self.totals, proxy=change.proxy, deltas=deltas)
@@ -269,12 +266,12 @@ class Ledger:
         return self.dictionary.resolved(series.credential).id
 
     def polled(self, proxy: str, *, at_ms: int, store_every_ms: int = 60_000) -> None:
-        """Remember that a poll of ``proxy``, which is registered, succeeded at ``at_ms``: see ``PollTimes``.
+        """Remember that a poll of the registered ``proxy`` succeeded at ``at_ms``: see ``PollTimes``.
 
-        What is on disk may be ``store_every_ms`` old; 0 writes it to the ledger itself.
+        The time on disk may lag by ``store_every_ms``; 0 writes it to the ledger itself.
         """
         proxy_id, before = self.dictionary.proxies[proxy], self.flow(proxy).last_success_ms
-        if before is None or at_ms < before or not store_every_ms:  # the first one; a clock that was set back
+        if before is None or at_ms < before or not store_every_ms:  # the first poll, or a clock set back
             with self._writing() as connection:
                 connection.execute("update proxy set last_success_ms = ? where id = ?", (at_ms, proxy_id))
         self._poll_times.note(proxy_id, at_ms, store_every_ms=store_every_ms)
@@ -282,14 +279,14 @@ class Ledger:
             self.totals.flows[proxy_id].last_success_ms = at_ms
 
     def flow(self, proxy: str) -> Flow:
-        """What became of the records of ``proxy``, which is registered. Not to be changed."""
+        """What became of the records of the registered ``proxy``. Callers must not change it."""
         with self.totals.lock:
             return self.totals.flows[self.dictionary.proxies[proxy]]
 
     def note_source(self, proxy: str, kind: str) -> str | None:
-        """Usage was read from a source of this kind: see ``exporter.ledger.store.restarts``. Raises LedgerError.
+        """Note that usage was read from a source of this kind: see ``store.restarts``. Raises LedgerError.
 
-        Returns the kind that was read before, None if none was. A change of it is a restart of the proxy.
+        Returns the kind that was read before, None at the first read. A change of kind is a restart of the proxy.
         """
         proxy_id = self.dictionary.proxies[proxy]
         if self._noted_sources.get(proxy_id) == (kind, self.flow(proxy).restarts):
@@ -300,31 +297,37 @@ class Ledger:
         return before
 
     def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
-        """``proxy`` was not read for longer than it keeps a record, or (None) a pop was cut. Raises LedgerError."""
+        """Note that ``proxy`` went unread for longer than it keeps a record, or (None) that a pop was cut.
+
+        Raises LedgerError.
+        """
         with self._changing(proxy) as change:
             note_gap(change.connection, change.proxy, ended_ms=ended_ms, seconds=seconds)
 
     def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
-        """Mark the pop under way as one that may be cut, or (None) take the mark away. Raises LedgerError."""
+        """Mark the pop under way as one that may be cut, or (None) remove the mark. Raises LedgerError."""
         with self._writing() as connection:
             connection.execute(
                 "update proxy set pop_marked_ms = ? where id = ?", (at_ms, self.dictionary.proxies[proxy])
             )
 
     def settle_pop_mark(self, proxy: str) -> bool:
-        """Count the pop that an earlier process left marked, as a gap; whether there was one. Raises LedgerError."""
+        """Count as a gap the pop that an earlier process left marked; return whether there was one.
+
+        Raises LedgerError.
+        """
         with self._changing(proxy) as change:
             return settle_pop_mark(change.connection, change.proxy)
 
     def compare_counts(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
-        """Compare what ``proxy`` counted with what arrived: see ``ledger.store.losses``. Raises LedgerError."""
+        """Compare what ``proxy`` counted with what arrived: see ``store.losses``. Raises LedgerError."""
         with self._changing(proxy) as change:
             return compare_counts(
                 change.connection, change.proxy, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
             )
 
     def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
-        """What the inventory knows about the credential of a record."""
+        """What the inventory knows about a record's credential."""
         return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)
 
     def knows_credential(self, proxy: str, auth_index: str) -> bool:
@@ -334,9 +337,9 @@ class Ledger:
     def take_inventory(
         self, proxy: str, accounts: Sequence[Account], *, whole: bool = True, counts_restarts: bool = True
     ) -> list[tuple[int, Account]]:
-        """Take over what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
+        """Store what a proxy says about its credentials; ``whole`` is false if some of its lists are missing.
 
-        Returns each account with the id of its credential. A restart that the counts give away is counted, unless
+        Returns each account with the id of its credential. A restart that shows in the counts is counted, unless
         ``counts_restarts`` is false because the source itself is a better detector.
         """
         with self._changing(proxy) as change:
@@ -353,10 +356,11 @@ class Ledger:
         return taken.credentials
 
     def publish(self, *, after_seconds: float) -> int:
-        """Let the series show their value that have been shown at 0 for long enough. Returns their number.
+        """Let series that have been shown at 0 for long enough show their value. Returns their number.
 
-        The scrapers are stored, too: after a restart a slow one may be the last to ask. On disk first, in memory
-        second: after a crash in between they would show at 0 again, and Prometheus would read new usage.
+        The scrapers are stored too: after a restart, a slow one may be the last to ask. The disk comes first, memory
+        second: the other way round, a crash in between would show the series at 0 again, and Prometheus would read new
+        usage.
         """
         with self.totals.lock:
             keys = self.totals.shown_at_zero(after_seconds)
@@ -378,18 +382,18 @@ class Ledger:
 
     @property
     def salt(self) -> bytes:
-        """Random bytes that belong to this ledger."""
+        """Random bytes that no other ledger has."""
         with self._database.transaction() as connection:
             salt: bytes = connection.execute("select salt from installation").fetchone()[0]
         return salt
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
-        """Queue rejected records to be tried again: see ``exporter.ledger.store.replay``. Raises LedgerError."""
+        """Queue rejected records for another try: see ``store.replay``. Raises LedgerError."""
         queued = queue_rejected(self._database, reason=reason, now_ms=now_ms)
         for proxy in queued:
-            self.register(proxy)  # shows its flow as it is now
+            self.register(proxy)  # brings its flow in memory up to date
         return queued
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A connection that only reads, for exports and pages. Raises LedgerError."""
+        """A read-only connection, for exports and pages. Raises LedgerError."""
         return self._database.reading()

@@ -1,16 +1,16 @@
 """The ledger's tables, as the list of steps that lead from an empty file to today's schema.
 
-A step is never edited once it has been released: a ledger in the field has run it. Numbers are integers throughout:
-times in ms since the epoch, money in nano-USD, enums by their value.
+A released step is never edited: ledgers in the field have run it. Times are integers in ms since the epoch, money in
+nano-USD, enums their value.
 """
 
 from exporter.ledger.initial_schema import INITIAL
 
 APPLICATION_ID = 0x43504C45
-"""``PRAGMA application_id`` of a ledger ("CPLE"): tells it from any other SQLite file."""
+"""``PRAGMA application_id`` of a ledger ("CPLE"), which no other SQLite file has."""
 
 BUCKET_MS = 900_000
-"""Length of a bucket of the roll-up: every zone's distance from UTC is a multiple of it."""
+"""Length of a roll-up bucket: every time zone's offset from UTC is a multiple of it."""
 
 NEVER_CLAIMED, CLAIMED, RESTORED = 0, 1, 2
 """Stages of a proxy's history, in ``history_stage``."""

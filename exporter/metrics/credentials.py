@@ -1,4 +1,4 @@
-"""The credentials in the last inventory: built anew at each scrape, so a vanished account vanishes here, too."""
+"""The credentials in the last inventory: made again at each scrape, so a vanished account vanishes here, too."""
 
 from collections import defaultdict
 
@@ -20,7 +20,7 @@ _STATUSES = ("active", "error", "disabled", "other")
 CREDENTIAL_UP = gauge(
     "cliproxy_credential_up",
     _CREDENTIAL,
-    "1 if the proxy would use this account now, 0 if it is disabled or cooling down. Accounts only: the proxy tells"
+    "1 if the proxy would use this account now, 0 if it is disabled or cooling down. Accounts only: the proxy reports"
     " nothing about API keys. As of the last inventory, at most a minute or two ago.",
 )
 CREDENTIAL_STATUS = gauge(
@@ -37,8 +37,8 @@ CREDENTIAL_RETRY = gauge(
 CREDENTIAL_ROOM = gauge(
     "cliproxy_credential_room_timestamp_seconds",
     _CREDENTIAL,
-    "While an account is cooling down: from when on its provider has room for it again, by the last resets of its"
-    " windows. Absent where no reset is known.",
+    "While an account is cooling down: when its provider has room for it again, by the last resets of its windows."
+    " Absent if no reset is known.",
 )
 CREDENTIAL_INFO = gauge(
     "cliproxy_credential_info",
@@ -65,7 +65,7 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
         readings[id_].append(window.reading)
     for status in statuses():
         known: set[tuple[str, ...]] = set()
-        # One account may have several logins: the one that works is its state.
+        # An account may have several logins: one that works decides its state.
         for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
             key = CredentialLabels(
                 proxy=status.name, credential=labels.credential(id_), provider=account.facts.provider
@@ -93,7 +93,7 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
 
 
 def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) -> tuple[list[Metric], list[SeriesKey]]:
-    """The proxy's own counts of attempts, and the credentials that are shown at 0 because they are young."""
+    """The proxy's own counts of attempts, and the credentials shown at 0 because they are new."""
     (attempts,) = made = samples_of(CREDENTIAL_ATTEMPTS)
     with ledger.totals.lock:
         young = [key for key in ledger.totals.pending_zero if key[0] == "a"] if for_prometheus else []

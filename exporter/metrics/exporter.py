@@ -1,4 +1,4 @@
-"""The exporter itself: its version, whether what it reads again is in use, and whether each part could be made."""
+"""The exporter itself: its version, whether reloaded files are in use, and which parts of a scrape succeeded."""
 
 import platform
 from collections.abc import Callable, Mapping
@@ -39,7 +39,6 @@ def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> 
 
 
 def feed_families(prices: PriceLayers) -> list[Metric]:
-    """When the price list was read."""
     (feed,) = made = samples_of(PRICE_FEED)
     if prices.feed is not None and prices.feed.status.fetched_ms is not None:
         feed.add(prices.feed.status.fetched_ms / 1000)
@@ -47,14 +46,13 @@ def feed_families(prices: PriceLayers) -> list[Metric]:
 
 
 def build_families() -> list[Metric]:
-    """The version."""
     (info,) = made = samples_of(BUILD_INFO)
     info.add(1, version=__version__, python=platform.python_version())
     return [*made]
 
 
 def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Metric]:
-    """What these parts of a scrape make; one that fails costs its own families and shows in a metric."""
+    """Make the parts of a scrape; a part that fails costs only its own families and shows in a metric."""
     (success,) = samples_of(COLLECTOR_UP)
     found: list[Metric] = []
     for name, make in parts.items():

@@ -1,7 +1,7 @@
 """One scrape: format by negotiation, the ledger's text and prometheus_client's, gzip at level 1.
 
 Nothing here touches the network, the database or Supabase. Level 9, prometheus_client's own choice, would cost more
-than all the rest of a large scrape.
+than the rest of a large scrape.
 """
 
 import gzip
@@ -40,7 +40,7 @@ from exporter.pricing.layers import PriceLayers
 from exporter.proxy_status import Statuses
 
 FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, polls, ledger, history, exporter)
-"""All there are, in the order of their page."""
+"""All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -62,7 +62,7 @@ class Exposition:
         history: HistoryState = lambda: None,
         outlooks: Outlooks = dict,
     ) -> None:
-        """``registry`` holds the exporter's own direct metrics, which are the last ones of a scrape."""
+        """``registry`` holds the exporter's own direct metrics, which come last in a scrape."""
         self._ledger = ledger
         self._labels = labels
         self._statuses = statuses
@@ -75,9 +75,9 @@ class Exposition:
         self._text = usage.LedgerText(ledger.totals, labels)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
-        """The answer to a request with these headers; ``scraper`` says whose it is: see ``scraper_id``.
+        """The answer to a request with these headers; ``scraper`` identifies its sender: see ``scraper_id``.
 
-        ``names`` are the metrics that are asked for; without one it is all.
+        ``names`` are the metrics asked for; none means all.
         """
         openmetrics, for_prometheus = _wants_openmetrics(accept), _is_prometheus(accept)
         text = ""
@@ -107,7 +107,7 @@ class Exposition:
             headers["Content-Encoding"] = "gzip"
 
         def answered() -> None:
-            if for_prometheus:  # nobody else adds up what was read before
+            if for_prometheus:  # nobody else computes increases
                 self._ledger.totals.told(shown_at_zero, scraper)
 
         return Scrape(body=body, headers=headers, answered=answered)
@@ -136,7 +136,7 @@ class Exposition:
 
 
 class _Made(Collector):
-    """Metrics that are made already."""
+    """Hands over finished metrics."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics
@@ -151,7 +151,7 @@ def _generate_openmetrics(made: Collector) -> bytes:
 
 
 def _only(text: str, names: Collection[str]) -> str:
-    """The families that bear one of ``names``, or have a sample of that name."""
+    """The families with one of ``names``, or with a sample of that name."""
     families, eof, _ = text.partition("# EOF\n")
     kept = [
         block
@@ -162,7 +162,7 @@ def _only(text: str, names: Collection[str]) -> str:
 
 
 def _wants_openmetrics(accept: str) -> bool:
-    """Whether OpenMetrics 1 is accepted. Prometheus prefers it; nobody who does not know it names it."""
+    """Whether OpenMetrics 1 is accepted. Prometheus prefers it, and only clients that know it name it."""
     for part in accept.lower().split(","):
         kind, *parameters = (word.strip() for word in part.split(";"))
         if kind == "application/openmetrics-text":
@@ -173,6 +173,6 @@ def _wants_openmetrics(accept: str) -> bool:
 
 
 def _is_prometheus(accept: str) -> bool:
-    """Whether a server asks that stores what it reads, not a person: such a one names a format and its version."""
+    """Whether a server asks that stores what it reads, not a person: it names a format and a version."""
     lower = accept.lower()
     return "application/openmetrics-text" in lower or "version=" in lower or "application/vnd.google.protobuf" in lower

@@ -1,7 +1,7 @@
-"""What a metric family is, and its samples in one scrape.
+"""Metric families, and their samples in one scrape.
 
-Each module beside this one declares the families of a subject, with a HELP that a stranger understands, and fills them.
-Names and labels are a contract with dashboards and rules.
+Each module beside this one declares and fills the families of a subject, with a HELP that a stranger understands. Names
+and labels are a contract with dashboards and rules.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from prometheus_client.core import Sample
 class Family:
     """A metric family. ``name`` has no ``_total``; a counter's samples do.
 
-    ``shows`` names the number of the ledger that it shows: one of ``SERIES_NUMBERS``, or a field of ``Flow``.
+    ``shows`` is the number in the ledger that it shows: one of ``SERIES_NUMBERS``, or a field of ``Flow``.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
@@ -33,12 +33,12 @@ class Family:
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
     def head(self, *, openmetrics: bool) -> str:
-        """The lines HELP and TYPE. The text format names a counter with its ``_total``, OpenMetrics without."""
+        """The lines HELP and TYPE. The text format names a counter with its ``_total``, OpenMetrics without it."""
         name = self.name if openmetrics else self.sample_name
         return f"# HELP {name} {self.help}\n# TYPE {name} {self.kind}\n"
 
     def block(self, values: Mapping[str, str]) -> str:
-        """The labels of a sample as they stand in its line, without the braces; ``values`` by label."""
+        """The labels of a sample as its line has them, without the braces; ``values`` by label."""
         return ",".join([f'{label}="{_escape(values[label])}"' for label in self.labels])
 
 
@@ -53,19 +53,19 @@ class Samples(Metric):
         self.family = family
 
     def add(self, value: float | None, **labels: str) -> None:
-        """Add a sample with these labels. What is not known, None, is absent."""
+        """Add a sample with these labels. An unknown value, None, is left out."""
         if value is not None:
             named = {label: labels[label] for label in self.family.labels}
             self.samples.append(Sample(self.family.sample_name, named, float(value)))
 
 
 def samples_of(*families: Family) -> list[Samples]:
-    """The samples of these families, none so far."""
+    """Empty samples for these families."""
     return [Samples(family) for family in families]
 
 
 def families_of(*modules: ModuleType) -> tuple[Family, ...]:
-    """The families that these modules declare, in their order."""
+    """The families that these modules declare, in order."""
     return tuple(found for module in modules for found in vars(module).values() if isinstance(found, Family))
 
 

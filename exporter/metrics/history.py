@@ -8,7 +8,7 @@ from exporter.metrics.family import counter, gauge, samples_of
 HISTORY_STATE = gauge(
     "cliproxy_exporter_history_state",
     ("state",),
-    "1 for the state in which the history in Supabase is, 0 for the others. Absent without SUPABASE_URL, as are all"
+    "1 for the state that the history in Supabase is in, 0 for the others. Absent without SUPABASE_URL, as are all"
     " metrics of the history.",
 )
 HISTORY_BACKLOG = gauge("cliproxy_exporter_history_backlog_records", (), "Booked records that are not in Supabase yet.")
@@ -26,7 +26,7 @@ HISTORY_ERRORS = counter("cliproxy_exporter_history_errors", ("reason",), "Calls
 
 
 def history_families(status: HistoryStatus | None) -> list[Metric]:
-    """How the history in Supabase is doing; nothing without one."""
+    """How the history in Supabase is doing; nothing if there is none."""
     if status is None:
         return []
     state, backlog, refused, success, errors = made = samples_of(

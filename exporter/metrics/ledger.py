@@ -1,4 +1,4 @@
-"""The ledger itself: its size, and what in it could not be told apart."""
+"""The ledger itself: its size, and what could not be identified in it."""
 
 from prometheus_client import Metric
 
@@ -23,7 +23,6 @@ LEDGER_ENTRIES = gauge("cliproxy_exporter_ledger_entries", (), "Usage records in
 
 
 def ledger_families(ledger: Ledger, labels: Labels) -> list[Metric]:
-    """What the ledger holds."""
     unidentified, folded, size, entries = made = samples_of(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
     for proxy, requests in _unidentified(ledger, labels).items():
         unidentified.add(requests, proxy=proxy)
@@ -34,7 +33,7 @@ def ledger_families(ledger: Ledger, labels: Labels) -> list[Metric]:
 
 
 def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
-    """Requests by proxy of credentials that no inventory has named."""
+    """Requests of credentials that no inventory has named, by proxy."""
     dictionary = ledger.dictionary
     found = dict.fromkeys(dictionary.proxies, 0)
     unnamed = {
@@ -42,7 +41,7 @@ def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
         for id_ in list(dictionary.credentials)
         if not (credential := dictionary.resolved(id_)).provider and credential.label != OTHER
     }
-    if unnamed:  # mostly there is none, and then the many series need not be walked through
+    if unnamed:  # usually there is none, and no need to walk through the many series
         with ledger.totals.lock:
             for id_, sums in ledger.totals.series.items():
                 proxy = unnamed.get(dictionary.series[id_].credential)

@@ -1,4 +1,4 @@
-"""The limits: budgets of one's own, and the windows that providers report; what subscriptions cost and are worth."""
+"""The limits: the user's budgets and the windows that providers report; what subscriptions cost and are worth."""
 
 from prometheus_client import Metric
 
@@ -20,7 +20,7 @@ LIMIT_USED_RATIO = gauge(
 LIMIT_USED = gauge(
     "cliproxy_limit_used",
     LIMIT_LABELS,
-    "What was used of a limit in its current window, in its unit. Absent where a provider tells the share alone.",
+    "How much of a limit is used in its current window, in its unit. Absent if a provider reports only the share.",
 )
 LIMIT_BUDGET = gauge(
     "cliproxy_limit_budget",
@@ -30,7 +30,7 @@ LIMIT_BUDGET = gauge(
 LIMIT_THRESHOLD = gauge(
     "cliproxy_limit_threshold_ratio",
     (*LIMIT_LABELS, "severity"),
-    "Used share from which on a limit is a warning, and from which on it is critical.",
+    "Used share at which a limit becomes a warning, and at which it becomes critical.",
 )
 LIMIT_START = gauge(
     "cliproxy_limit_window_start_timestamp_seconds",
@@ -51,7 +51,7 @@ LIMIT_OBSERVED = gauge(
 LIMIT_INFERRED = gauge(
     "cliproxy_limit_inferred",
     LIMIT_LABELS,
-    "1 where a provider refused a request without telling the used share, which is then taken as 1. Absent elsewhere.",
+    "1 if a provider refused a request without reporting the used share, which then counts as 1. Absent otherwise.",
 )
 LIMIT_SOURCE = gauge(
     "cliproxy_limit_source_info",
@@ -92,12 +92,12 @@ PLAN_PRICE = gauge(
 PLAN_VALUE = gauge(
     "cliproxy_plan_value_usd",
     CredentialLabels._fields,
-    "What an account with a plan was used for in this calendar month, at API prices. Compare it with the price.",
+    "What the use of an account with a plan in this calendar month is worth at API prices. Compare it with the price.",
 )
 
 
 def limit_families(board: LimitBoard) -> list[Metric]:
-    """All limits as they were at the last look. What is not known of a window is absent."""
+    """All limits as of the last look. What is unknown about a window is left out."""
     used_ratio, used, budget, threshold, start, reset, observed, inferred, source, early = made = samples_of(
         LIMIT_USED_RATIO,
         LIMIT_USED,

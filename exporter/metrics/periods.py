@@ -1,4 +1,4 @@
-"""Sums of calendar periods, and the prices of what was used lately."""
+"""Sums of calendar periods, and the prices of recently used models."""
 
 from prometheus_client import Metric
 
@@ -16,7 +16,7 @@ PERIOD_COST = gauge(
     "cliproxy_period_cost_usd",
     (*_ROUTE, "billing", "period"),
     "Cost in US dollars of a calendar period in the configured time zone: today, yesterday, or this month,"
-    " which includes what a clock that is ahead dates into a later day of it.",
+    " which includes records that a fast clock dates into a later day of it.",
 )
 PERIOD_TOKENS = gauge(
     "cliproxy_period_tokens",
@@ -30,7 +30,7 @@ PRICE = gauge(
     "cliproxy_price_usd_per_million_tokens",
     ("provider", "model", "bucket"),
     "Price of a model now, for models used today or yesterday: that of a short prompt without a service tier. bucket:"
-    " input, cache_read, cache_write, output; reasoning where it costs something else. What has no price is absent.",
+    " input, cache_read, cache_write, output; reasoning if its price differs. Absent without a price.",
 )
 
 
@@ -47,7 +47,7 @@ def period_families(ledger: Ledger, labels: Labels) -> list[Metric]:
 
 
 def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Metric]:
-    """What is charged now for what was used today or yesterday."""
+    """The current prices of models used today or yesterday."""
     (price,) = made = samples_of(PRICE)
     for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
         for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from exporter.metrics.family import counter, histogram
 from exporter.proxy_status import FAILURE_REASONS
 
-POLLS = counter("cliproxy_exporter_polls", ("proxy",), "Polls of the proxy that were begun.")
+POLLS = counter("cliproxy_exporter_polls", ("proxy",), "Polls of the proxy that were started.")
 POLL_FAILURES = counter(
     "cliproxy_exporter_poll_failures", ("proxy", "reason"), "Polls of the proxy that failed, by reason."
 )
@@ -15,7 +15,7 @@ POLL_DURATION = histogram(
 
 
 class PollMetrics:
-    """Counters of polls. Every known reason is there at 0 from the start, so that its first rise is seen."""
+    """Counters of polls. Every known reason is at 0 from the start, so that its first rise shows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._polls = Counter(POLLS.name, POLLS.help, POLLS.labels, registry=registry)
@@ -29,7 +29,7 @@ class PollMetrics:
         )
 
     def started(self, proxy: str) -> None:
-        """A poll begins. The first one shows all of the proxy's series."""
+        """Count a poll. The first one creates all of the proxy's series."""
         self._polls.labels(proxy).inc()
         self._duration.labels(proxy)
         for reason in FAILURE_REASONS:

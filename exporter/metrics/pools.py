@@ -9,9 +9,9 @@ from exporter.metrics.family import gauge, samples_of
 POOL_ACCOUNTS = gauge(
     "cliproxy_pool_accounts",
     (*PoolKey._fields, "state"),
-    "Accounts of a provider at a proxy, each in one state. exhausted: a window of all of it is used up; cooling: the"
-    " proxy does not use it for another reason; usable: something is left; unknown: the proxy would use it, and no"
-    " window of it is known. Without API keys and disabled accounts.",
+    "Accounts of a provider at a proxy, each in one state. exhausted: a window for all its use is full; cooling: the"
+    " proxy does not use it for another reason; usable: something is left; unknown: the proxy would use it, but none"
+    " of its windows is known. Without API keys and disabled accounts.",
 )
 POOL_NEXT_BACK = gauge(
     "cliproxy_pool_next_back_timestamp_seconds",
@@ -27,7 +27,7 @@ POOL_EMPTY = gauge(
 
 
 def pool_families(board: LimitBoard) -> list[Metric]:
-    """The pools as they were at the last look."""
+    """The pools as of the last look."""
     accounts, next_back, empty = made = samples_of(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
     for key, pool in board.current.pools.items():
         for state in STATES:

@@ -34,7 +34,7 @@ RETENTION = gauge(
 
 
 def proxy_families(statuses: Statuses) -> list[Metric]:
-    """State of the proxies. What a proxy does not tell is absent."""
+    """State of the proxies. What a proxy does not report is left out."""
     up, state, info, publishing, retention = made = samples_of(UP, PROXY_STATE, PROXY_INFO, PUBLISHING, RETENTION)
     for status in statuses():
         proxy = status.name
@@ -84,7 +84,7 @@ REJECTION_REASONS = (
     "not_an_object",
     "spoilt_batch",
 )
-"""Shown at 0 from the start, so that the first rise is seen."""
+"""Shown at 0 from the start, so that the first rise shows."""
 
 PENDING = gauge(
     "cliproxy_exporter_records_pending",
@@ -95,7 +95,7 @@ MISSED = gauge(
     "cliproxy_exporter_missed_records_estimate",
     _PROXY,
     "Records that the proxy counted and that never arrived, since the exporter met it: an estimate, explained in"
-    " docs/proxies.md. Absent while the proxy has told no counts.",
+    " docs/proxies.md. Absent while the proxy has sent no counts.",
 )
 RETENTION_GAPS = counter(
     "cliproxy_exporter_retention_gaps",
@@ -107,7 +107,7 @@ RETENTION_GAPS = counter(
 RESTARTS = counter(
     "cliproxy_exporter_restarts_detected",
     _PROXY,
-    "Restarts of the proxy that were noticed: its counts began anew, or its usage is in another kind of source.",
+    "Restarts of the proxy that were noticed: its counts started again, or its usage is in another kind of source.",
     shows="restarts",
 )
 FALSE_STARTS = counter(
@@ -117,12 +117,12 @@ FALSE_STARTS = counter(
     shows="false_starts",
 )
 LAST_SUCCESS = gauge(
-    "cliproxy_exporter_last_success_timestamp_seconds", _PROXY, "When the proxy was last polled with success."
+    "cliproxy_exporter_last_success_timestamp_seconds", _PROXY, "When the proxy was last polled successfully."
 )
 
 
 def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> list[Metric]:
-    """What became of the records of each proxy. Of one that is not polled any more no last success is told."""
+    """What became of the records of each proxy. Only proxies that are polled have a last success."""
     counters = samples_of(RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
     rejected, pending, missed, success = others = samples_of(REJECTED, PENDING, MISSED, LAST_SUCCESS)
     polled = {status.name for status in statuses()}

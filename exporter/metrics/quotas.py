@@ -1,4 +1,4 @@
-"""Asking providers about accounts: how often, when next, and what they tell besides windows."""
+"""Questions to providers about accounts: how often, when next, and what the answers say besides windows."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,51 +17,51 @@ _CREDENTIAL = CredentialLabels._fields
 _WEEK = window_name(7 * DAY)
 
 Outlooks = Callable[[], Mapping[int, Outlook]]
-"""Tells by credential when its windows are asked for next, and what came of the last time."""
+"""By credential: when its windows are asked for next, and the result of the last time."""
 
 QUOTA_FETCHES = counter(
     "cliproxy_quota_fetches",
     ("proxy", "provider", "result"),
-    "Questions about accounts to their providers, by what came of them; only with EXPORTER_QUOTAS=active. ok is an"
-    " answer, anything else changes no value.",
+    "Questions to providers about accounts, by result; only with EXPORTER_QUOTAS=active. ok is an answer, any other"
+    " result changes no value.",
 )
 QUOTA_NEXT_FETCH = gauge(
     "cliproxy_quota_next_fetch_timestamp_seconds",
     _CREDENTIAL,
-    "When the provider is asked for the account's windows next, at the earliest: it moves on while answers to requests"
-    " tell them.",
+    "Earliest time when the provider is asked for the account's windows again. It moves on while answers to requests"
+    " report them.",
 )
 QUOTA_LAST_RESULT = gauge(
     "cliproxy_quota_last_result_info",
     (*_CREDENTIAL, "result"),
-    "What came of the last question about the account's windows, always 1. Absent before the first.",
+    "Result of the last question about the account's windows, always 1. Absent before the first.",
 )
 BALANCE = gauge(
     "cliproxy_balance_usd",
     (*_CREDENTIAL, "balance"),
-    "Money that was paid in advance and is left, as the provider last said.",
+    "Prepaid money that is left, as the provider last reported.",
 )
 RESET_CREDITS = gauge(
     "cliproxy_quota_reset_credits",
     _CREDENTIAL,
-    "How many times the owner of the account may reset its windows at once, as the provider last said.",
+    "How many times the owner of the account may reset its windows at once, as the provider last reported.",
 )
 ELSEWHERE = gauge(
     "cliproxy_quota_elsewhere_ratio",
     _CREDENTIAL,
-    "Share of what is used of a Claude account's week that was used on other surfaces than Claude Code, so not through"
-    " the proxy. Absent once that week has ended.",
+    "Of the use in a Claude account's week, the share on other surfaces than Claude Code, so not through the proxy."
+    " Absent once that week has ended.",
 )
 
 
 class QuotaMetrics:
-    """Counters of questions. Every result is there at 0 before the first question, so that its first rise is seen."""
+    """Counters of questions. Every result is at 0 before the first question, so that its first rise shows."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._fetches = Counter(QUOTA_FETCHES.name, QUOTA_FETCHES.help, QUOTA_FETCHES.labels, registry=registry)
 
     def expected(self, proxy: str, provider: str) -> None:
-        """Accounts of ``provider`` are asked about."""
+        """Create the series for questions about accounts of ``provider``."""
         for result in RESULTS:
             self._fetches.labels(proxy, provider, result)
 
@@ -72,7 +72,7 @@ class QuotaMetrics:
 def quota_families(
     ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, outlooks: Mapping[int, Outlook]
 ) -> list[Metric]:
-    """What is known of the accounts in the last inventory; ``outlooks`` are by credential."""
+    """What is known about the accounts in the last inventory; ``outlooks`` are by credential."""
     now_ms = int(clock.now() * 1000)
     next_fetch, last_result, balance, reset_credits, elsewhere = made = samples_of(
         QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE
@@ -101,5 +101,5 @@ def quota_families(
 
 
 def _runs(week: Reading, then_ms: int, now_ms: int) -> bool:
-    """Whether a moment and now are in this week."""
+    """Whether this week includes both a past moment and now."""
     return week.ends_ms is not None and week.ends_ms - 7 * DAY * 1000 <= then_ms <= now_ms < week.ends_ms

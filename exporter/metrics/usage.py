@@ -1,7 +1,7 @@
-"""Usage since the ledger began, written directly as text: these are the many series, and this is 25 times faster.
+"""Usage since the ledger began, written directly as text: most series are here, and this is 25 times faster.
 
-The output is what prometheus_client would write of the same samples. All lines are made anew at each scrape; only the
-label blocks are kept, because a label changes rarely and escaping it is the dear part.
+The output is what prometheus_client would write for the same samples. All lines are made again at each scrape; only the
+label blocks are kept, because labels change rarely and escaping them costs the most.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ REASONING_TOKENS = counter(
 UNCLASSIFIED_TOKENS = counter(
     "cliproxy_unclassified_tokens",
     _SERIES,
-    "Tokens that the proxy could not tell as input or output; in no other token metric, and without a cost.",
+    "Tokens that the proxy could not classify as input or output; in no other token metric, and without a cost.",
     shows="unclassified",
 )
 COST = counter(
@@ -88,7 +88,7 @@ OF_SERIES = (
     REASONING_TOKENS,
     UNCLASSIFIED_TOKENS,
 )
-"""What ``Totals.series`` has the numbers of."""
+"""The families whose numbers are in ``Totals.series``."""
 
 _Row = TypeVar("_Row", bound="int | tuple[int | str, ...]")
 _Numbers = TypeVar("_Numbers", int, Sequence[int])
@@ -104,10 +104,10 @@ class LedgerText:
         self._blocks: dict[str, _Blocks] = {}
 
     def render(self, *, openmetrics: bool, for_prometheus: bool) -> tuple[str, list[SeriesKey]]:
-        """The families as text, and the series that it shows at 0 because they are young.
+        """The families as text, and the series that it shows at 0 because they are new.
 
-        ``for_prometheus``: whether young series are shown at 0; people always see the value. When the text has been
-        sent, hand the keys to ``Totals.told``.
+        ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
+        hand the keys to ``Totals.told``.
         """
         totals = self._totals
         with totals.lock:
@@ -122,7 +122,7 @@ class LedgerText:
             latency = self._lines("l", totals.latency, lambda id_: LATENCY.block(self._route(id_)), young)
             ttft = self._lines("t", totals.ttft, lambda id_: TTFT.block(self._route(id_)), young)
         out: list[str] = []
-        # Each family is joined at once: all lines of a large scrape together would take several times its text.
+        # Each family is joined on its own: all lines of a large scrape together would take several times its size.
         for family in OF_SERIES:
             name, index = family.sample_name, SERIES_NUMBERS.index(family.shows)
             out.append(family.head(openmetrics=openmetrics))
@@ -146,7 +146,7 @@ class LedgerText:
         make_block: Callable[[_Row], str],
         young: Iterable[SeriesKey],
     ) -> list[tuple[str, _Numbers]]:
-        """Label block and numbers of each row; young ones at 0."""
+        """Label block and numbers of each row; new rows are at 0."""
         blocks = self._blocks[letter]
         if missing := rows.keys() - blocks.of_row.keys():
             for row in missing:
@@ -159,8 +159,6 @@ class LedgerText:
         else:
             lines = [(of_row[row], numbers) for row, numbers in rows.items()]
         return _added_up(lines) if blocks.repeat else lines
-
-    # --- label blocks ----------------------------------------------------------------------------------------------
 
     def _route(self, id_: int) -> dict[str, str]:
         return self._labels.route(id_)._asdict()
@@ -184,7 +182,7 @@ class LedgerText:
 
 
 class _Blocks:
-    """Label blocks by row of one kind; ``repeat`` if two rows have the same one (merged credentials, an alias)."""
+    """Label blocks by row of one kind; ``repeat`` if two rows share one (merged credentials, an alias)."""
 
     def __init__(self) -> None:
         self.of_row: dict[Any, str] = {}

@@ -1,4 +1,4 @@
-"""A question about usage: which range, which names, summed by what. Page, command and API read the same words."""
+"""A question about usage: which range, which names, summed by what. Page, command and API use the same words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PARAMETERS = (*RANGE_PARAMETERS, "by", *NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``oldest_ms`` is when the ledger begins, ``filters`` are labels by their name."""
+    """``oldest_ms`` is when the ledger begins; ``filters`` are labels by name."""
 
     range: Range
     by: str
@@ -38,7 +38,7 @@ class Questions:
         self._clock = clock
 
     def read(self, parameters: Mapping[str, str], *, oldest_bucket: int | None, default_range: str) -> Question:
-        """The question that these parameters ask: see ``PARAMETERS``. Raises QuestionError."""
+        """Read the question that these parameters ask: see ``PARAMETERS``. Raises QuestionError."""
         if unknown := sorted(set(parameters) - set(PARAMETERS)):
             raise QuestionError(
                 "There is no parameter {given!r}: there are {known}.",
@@ -63,13 +63,14 @@ class Questions:
         return Question(range_, by, filters, oldest_ms, now_ms)
 
     def groups(self, question: Question) -> tuple[list[str], dict[int, int]]:
-        """The names that it is summed by, and for each series that passes the filters the place of its name.
+        """The names to sum by, and for each series that passes the filters the place of its name.
 
-        Names are in the order in which the ledger met them, with those that do not pass: their places never change.
+        Names come in the order in which the ledger met them, including those that do not pass, so their places never
+        change.
         """
         names: dict[str, int] = {}
         groups: dict[int, int] = {}
-        for id_, series in list(self.ledger.dictionary.series.items()):  # which a booking may add to
+        for id_, series in list(self.ledger.dictionary.series.items()):  # a copy: a booking may add to it
             labels = self.labels.series(series.shown)
             name = getattr(labels, question.by) if question.by in NAMES else ""
             place = names.setdefault(name, len(names))

@@ -1,7 +1,7 @@
-"""The time that a question about usage is about: a range, its steps, and the range that it is compared with.
+"""The time that a question about usage covers: a range, its steps, and the range to compare it with.
 
-All edges are quarters of an hour, as the roll-up has them, and calendar days, weeks and months are those of the zone:
-a day has 23, 24 or 25 hours, and an hour begins where the clock on the wall says so.
+All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and months are those of the zone: a day has
+23, 24 or 25 hours, and an hour begins when the clock on the wall says so.
 """
 
 import re
@@ -17,7 +17,7 @@ from exporter.ledger.views.usage import Span
 HOUR, DAY, WEEK, MONTH = "hour", "day", "week", "month"
 STEPS = (HOUR, DAY, WEEK, MONTH)
 PRESETS = {"24h": 1, "7d": 7, "30d": 30}
-"""Ranges that end now, by name, with their number of days."""
+"""Ranges that end now, by name, and their number of days."""
 MOST_STEPS = 1000
 
 _HOUR_MS = 3_600_000
@@ -26,12 +26,12 @@ _FIRST_YEAR, _LAST_YEAR = 2000, 2199
 
 
 class QuestionError(ExporterError):
-    """A question about usage that makes no sense; the text says what does."""
+    """A question about usage that makes no sense; the text says what would."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From ``since_ms`` up to ``until_ms``, which is not in it; ``name`` is the preset or month, empty for others."""
+    """From ``since_ms`` up to but not including ``until_ms``. ``name`` is the preset or month, else empty."""
 
     since_ms: int
     until_ms: int
@@ -60,9 +60,9 @@ def named_range(name: str, *, now_ms: int, zone: tzinfo) -> Range:
 
 
 def free_range(since: str, until: str, *, oldest_ms: int, now_ms: int, zone: tzinfo) -> Range:
-    """The range between two days or moments; without ``since`` from the oldest use on, without ``until`` to today.
+    """The range between two days or moments: by default from the oldest use, and until the end of today.
 
-    Moments are taken to their quarter of an hour. Raises QuestionError.
+    Moments are widened to their quarter of an hour. Raises QuestionError.
     """
     today = local_date(now_ms, zone)
     since_ms = _moment(since, zone) if since else _start(local_date(oldest_ms, zone), zone)
@@ -74,9 +74,9 @@ def free_range(since: str, until: str, *, oldest_ms: int, now_ms: int, zone: tzi
 
 
 def range_before(range_: Range, *, now_ms: int, zone: tzinfo) -> Range:
-    """What a range is compared with: as long a time before it. Of a range that is still running, the part so far.
+    """The range of equal length before this one; for a range that is still running, only the part so far counts.
 
-    Calendar ranges are moved by the calendar: a month is compared with the month before, noon with noon.
+    Calendar ranges move by the calendar: a month is compared with the month before, noon with noon.
     """
     until_ms = max(range_.since_ms + BUCKET_MS, min(range_.until_ms, now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS))
     since, end = (_local(ms, zone) for ms in (range_.since_ms, range_.until_ms))
@@ -109,7 +109,7 @@ def steps(range_: Range, unit: str, *, zone: tzinfo) -> list[Range]:
 
 
 def fitting_unit(range_: Range) -> str:
-    """The steps in which a range is drawn if nobody chooses."""
+    """The default steps for drawing a range."""
     length = range_.until_ms - range_.since_ms
     if length <= 50 * _HOUR_MS:
         return HOUR
@@ -117,7 +117,7 @@ def fitting_unit(range_: Range) -> str:
 
 
 def months(oldest_ms: int, *, now_ms: int, zone: tzinfo) -> Iterator[str]:
-    """The months from now back to the oldest use, as ``2026-11``."""
+    """The months from now back to the oldest use, like ``2026-11``."""
     month = local_date(now_ms, zone).replace(day=1)
     oldest = max(local_date(oldest_ms, zone), date(_FIRST_YEAR, 1, 1))
     while True:
@@ -139,7 +139,7 @@ def _next(ms: int, unit: str, zone: tzinfo) -> int:
 
 
 def _next_hour(ms: int, zone: tzinfo) -> int:
-    """The next full hour on the wall; ``ms`` is a quarter of one."""
+    """The next full hour on the wall; ``ms`` begins a quarter of an hour."""
     return ms + _HOUR_MS - _local(ms, zone).minute * 60_000
 
 
@@ -153,7 +153,7 @@ def _start(day: date, zone: tzinfo) -> int:
 
 
 def _moved(ms: int, move: Callable[[date], date], zone: tzinfo) -> int:
-    """The same time on the wall of another day."""
+    """The same time on the wall on another day."""
     local = _local(ms, zone)
     moved = datetime.combine(move(local.date()), local.time(), tzinfo=zone)
     return int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS

@@ -1,8 +1,7 @@
-"""The answer to a question about usage: what was used in a range, by names or by time, and how that compares.
+"""The answer to a question about usage: what was used in a range, by name or by time, and how that compares.
 
-Page, command and API all show this one answer, so their figures cannot differ. Label sets that are folded count under
-``other``, as in ``/metrics``. Kinds of billing stay apart: money spent and the value of what a subscription covers have
-no sum.
+Page, command and API all show this one answer, so their figures cannot differ. Folded label sets count under ``other``,
+as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a subscription's use have no sum.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ class Usage:
 
     @property
     def input(self) -> int:
-        """Input tokens, with cache."""
+        """Input tokens, including cache."""
         return self._sum("input")
 
     @property
@@ -51,7 +50,7 @@ class Usage:
 
     @property
     def output(self) -> int:
-        """Output tokens, with reasoning."""
+        """Output tokens, including reasoning."""
         return self._sum("output")
 
     @property
@@ -77,7 +76,7 @@ class Usage:
         return self.by_billing.get(billing, Amounts()).nano_usd
 
     def cost_per_request(self, billing: int) -> int | None:
-        """In nano-USD, over the requests of this kind; None without any."""
+        """In nano-USD, over the requests of this kind; None if there are none."""
         amounts = self.by_billing.get(billing, Amounts())
         return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
 
@@ -105,17 +104,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class MonthEnd:
-    """The running month: what it has used, and what it costs at its end at the pace of the last seven days."""
+    """The current month: its use so far, and its cost by the end at the pace of the last seven days."""
 
     range: Range
     so_far: Usage
     expected: Mapping[int, int]
-    """nano-USD by billing; empty while there is less than a day to tell the pace from."""
+    """nano-USD by billing; empty until there is a day of use to take the pace from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back as far.
+    """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back that far.
 
     ``names`` are those of the whole ledger: see ``Questions.groups``.
     """
@@ -133,7 +132,7 @@ class Report:
 
     @property
     def billings(self) -> tuple[Billing, ...]:
-        """The kinds of billing that there is something to say about; money comes first."""
+        """The kinds of billing worth showing; money comes first."""
         order = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
         used = [billing for billing in order if self.usage.cost(billing)]
         return tuple(used or [billing for billing in order if billing in self.usage.by_billing] or order[:1])
@@ -184,7 +183,7 @@ class Reports:
         )
 
     def _month(self, question: Question) -> tuple[Range, Range]:
-        """The running month, and the time from which its pace is taken."""
+        """The current month, and the time that gives its pace."""
         today = local_date(question.now_ms, self._zone)
         month = named_range(f"{today:%Y-%m}", now_ms=question.now_ms, zone=self._zone)
         week_ago = day_start_ms(today - timedelta(days=_PACE_DAYS), self._zone)
@@ -217,6 +216,6 @@ def _total(sums: Sums) -> Usage:
 
 
 def _rank(row: Row) -> tuple[int | str, ...]:
-    """The dearest first: money decides before the value of subscriptions, which is no money."""
+    """Dearest first: money decides before the value of subscriptions, which is no money."""
     costs = [-row.usage.cost(billing) for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)]
     return (*costs, -row.usage.requests, row.name)

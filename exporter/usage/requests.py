@@ -1,4 +1,4 @@
-"""The last failed and the dearest requests of a range, as page and links ask for them."""
+"""The last failed and the dearest requests of a range, for page and links."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class RequestLists:
-    """The answer; the newest failed and the dearest come first."""
+    """The answer; the latest failed and the dearest come first."""
 
     question: Question
     failed: Sequence[Listed]
@@ -31,7 +31,7 @@ class RequestLists:
 
 
 def list_requests(questions: Questions, parameters: Mapping[str, str]) -> RequestLists:
-    """The requests that a question is about. Raises QuestionError and LedgerError."""
+    """Find the requests that a question is about. Raises QuestionError and LedgerError."""
     with questions.ledger.reading() as connection:
         question = questions.read(parameters, oldest_bucket=oldest_bucket(connection), default_range=DEFAULT_RANGE)
         _, groups = questions.groups(question)

@@ -41,11 +41,11 @@ COLUMNS: dict[str, Callable[[Usage], int | float | str | None]] = {
     **{f"{billing.label}_usd": _cost(billing) for billing in Billing},
     **{f"{billing.label}_usd_per_request": _per_request(billing) for billing in Billing},
 }
-"""Each column with its value. Money is text to the last digit; what has nothing to be divided by is empty."""
+"""Each column with its value. Money is text to the last digit; a share of nothing is empty."""
 
 
 def as_csv(report: Report) -> str:
-    """A line for each row, with a header. A name that a spreadsheet would run is made harmless."""
+    """A line for each row, with a header. A name that a spreadsheet would execute is made harmless."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*(("since", "until") if report.question.by in STEPS else (report.question.by,)), *COLUMNS])
@@ -55,7 +55,7 @@ def as_csv(report: Report) -> str:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The whole answer. Times are in the zone, with their offset."""
+    """The whole answer. Times are in the zone, with its offset."""
     before = None
     if report.before is not None and report.usage_before is not None:
         before = {**_times(report, report.before), **_values(report.usage_before)}

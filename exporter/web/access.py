@@ -1,7 +1,7 @@
-"""Who may ask what: token and passwords, and protection of an exporter without them from pages in the user's browser.
+"""Who may ask what: tokens, passwords, and protection from foreign web pages for an exporter without either.
 
-Without either only this machine may POST. A browser on this machine is on this machine too, so a POST that a foreign
-page sends (``Origin``) and a request under a foreign name that was made to point here (``Host``) are refused.
+Without either, only this machine may POST. But a browser runs on this machine, too, so a POST from a foreign page
+(``Origin``) and a request for a foreign name that was pointed here (``Host``) are refused.
 """
 
 import hmac
@@ -18,7 +18,7 @@ _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"}
 
 
 class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
-    """A request that is not served: the HTTP status and a sentence for whoever sent it."""
+    """A request that is not served: the HTTP status and a sentence for the sender."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -27,7 +27,7 @@ class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
 
 
 class Access:
-    """The rules. ``allowed_hosts`` are further names under which a request over loopback may come."""
+    """The rules. ``allowed_hosts`` are additional names that a request over loopback may use."""
 
     def __init__(
         self, *, token: str | None, allowed_hosts: Collection[str] = (), passwords: Passwords | None = None
@@ -37,7 +37,7 @@ class Access:
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
 
     def check(self, request: Request, *, public: bool) -> None:
-        """Return if the request may be served; ``public`` paths ask for no token. Raises Refusal."""
+        """Return if the request may be served; ``public`` paths need no token. Raises Refusal."""
         self._check_host(request)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             self._check_origin(request)
@@ -55,7 +55,7 @@ class Access:
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
         if given is None or not is_loopback(request.remote_addr or ""):
-            return  # without a Host it is a program that speaks HTTP/1.0: a browser always sends one
+            return  # no Host: a program that speaks HTTP/1.0, as a browser always sends one
         name = _host_name(given)
         if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not is_loopback(name):
             raise Refusal(
@@ -77,8 +77,8 @@ class Access:
         kind, _, rest = request.headers.get("Authorization", "").partition(" ")
         given = b""
         if kind.lower() == "bearer":
-            # Not werkzeug's reading: to it, a token with "=" inside is a list of parameters.
-            given = rest.strip().encode("latin-1", "replace")  # as the bytes came
+            # Not parsed by werkzeug, which takes a token with "=" inside for a list of parameters.
+            given = rest.strip().encode("latin-1", "replace")  # the bytes as sent
         elif kind.lower() == "basic" and request.authorization is not None:
             given = (request.authorization.password or "").encode()
         return hmac.compare_digest(given, self._token.encode())

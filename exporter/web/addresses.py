@@ -1,4 +1,4 @@
-"""Addresses of pages that carry a question, the links that change a part of it, and times as these pages write them."""
+"""Addresses of pages that carry a question, links that change a part of it, and times as these pages write them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from exporter.usage.ranges import HOUR, MONTH, WEEK, Range
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where to go on: ``is_here`` marks what is shown."""
+    """A link; ``is_here`` marks the current choice."""
 
     text: str
     href: str
@@ -21,18 +21,18 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A page and the parameters that it was asked for by."""
+    """A page and the parameters that it was requested with."""
 
     path: str
     parameters: Mapping[str, str]
 
     def but(self, **changes: str | None) -> str:
-        """The same page with other parameters; None takes one away."""
+        """The same page with other parameters; None removes one."""
         parameters = {name: value for name, value in {**self.parameters, **changes}.items() if value}
         return f"{self.path}?{urlencode(parameters)}" if parameters else self.path
 
     def without(self, names: Sequence[str]) -> dict[str, str]:
-        """The other parameters, which a form for these sends along."""
+        """The other parameters, which a form for these ``names`` sends along."""
         return {name: value for name, value in self.parameters.items() if name not in names}
 
 
@@ -41,12 +41,12 @@ def local(ms: int, zone: tzinfo) -> datetime:
 
 
 def month_name(month: str) -> Sentence:
-    """``2026-11`` as a person writes it."""
+    """``2026-11`` as people write it."""
     return say("{day:%B %Y}", day=datetime.fromisoformat(f"{month}-01"))
 
 
 def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
-    """What a step of a chart or table is called: the day, the month, the hour at which it begins."""
+    """The name of a step in a chart or table: its day, its month, or the hour when it begins."""
     at = local(range_.since_ms, zone)
     if unit == MONTH:
         return say("{day:%B %Y}", day=at)
@@ -57,12 +57,12 @@ def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
 
 
 def span_name(range_: Range, zone: tzinfo) -> Sentence:
-    """From when to when a range goes."""
+    """The beginning and end of a range."""
     since, until = (formats.moment(ms, zone) for ms in (range_.since_ms, range_.until_ms))
     return say("{since} to {until}", since=since, until=until)
 
 
 def written(ms: int, zone: tzinfo) -> str:
-    """A moment as an address has it: a day if it is one's beginning, else with its offset."""
+    """A moment as an address has it: a day if it is midnight, else with its offset."""
     at = local(ms, zone)
     return f"{at:%Y-%m-%d}" if (at.hour, at.minute) == (0, 0) else at.isoformat(timespec="minutes")

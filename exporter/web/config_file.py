@@ -1,8 +1,8 @@
-"""The file of ``EXPORTER_WEB_CONFIG``: TLS and passwords, in the form of Prometheus' exporter-toolkit.
+"""The file of ``EXPORTER_WEB_CONFIG``: TLS and passwords, in the format of Prometheus' exporter-toolkit.
 
-Known are ``tls_server_config`` with certificate, key, client certificates and the lowest version of TLS, and
-``basic_auth_users`` with bcrypt hashes. What else the toolkit knows is refused, because ignoring it would be less safe
-than the file says. Certificate and key are read again when they change; the rest holds until the next start.
+It may have ``tls_server_config`` with certificate, key, client certificates and the lowest version of TLS, and
+``basic_auth_users`` with bcrypt hashes. The toolkit's other keys are refused: ignoring them would be less safe than the
+file says. Certificate and key are read again when they change; the rest holds until the next start.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class Tls(Row):
     min_version: Annotated[str, _one_of(*_VERSIONS)] = "TLS12"
 
     def context(self, base: Path) -> ssl.SSLContext:
-        """Of these files, whose paths are relative to ``base``. Raises OSError, ssl.SSLError among them."""
+        """The TLS context; paths are relative to ``base``. Raises OSError, which includes ssl.SSLError."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
         self.load(context, base)
@@ -64,13 +64,13 @@ class Tls(Row):
         return context
 
     def load(self, context: ssl.SSLContext, base: Path) -> None:
-        """Have ``context`` show the certificate that is on disk now. Raises OSError."""
-        # The password is asked for on the terminal otherwise, and a service has none.
+        """Make ``context`` use the certificate that is on disk now. Raises OSError."""
+        # Without it, OpenSSL asks for a password on the terminal, which a service does not have.
         context.load_cert_chain(base / self.cert_file, base / self.key_file, password=lambda: "")
 
 
 class WebConfig(Row):
-    """The file."""
+    """The whole file."""
 
     tls_server_config: Tls | None = None
     basic_auth_users: dict[str, Annotated[str, BeforeValidator(_hash)]] = Field(default_factory=dict)
@@ -100,14 +100,13 @@ class Passwords:
         return bool(self._users)
 
     def match(self, user: str, password: str) -> bool:
-        """Whether this is the password of this user."""
-        # bcrypt is slow on purpose, and a scraper asks every few seconds: what was right is remembered, as a digest.
+        # bcrypt is slow on purpose, and a scraper asks every few seconds, so right answers are kept as a digest.
         digest = hashlib.sha256(f"{user}\0{password}".encode()).digest()
         if digest in self._right:
             return True
-        import bcrypt  # noqa: PLC0415 - where there are users only
+        import bcrypt  # noqa: PLC0415 - needed only if there are users
 
-        # An unknown user takes as long as a known one. Beyond 72 bytes bcrypt refuses: no hash was made of more.
+        # An unknown user takes as long as a known one. bcrypt refuses more than 72 bytes, so no hash is of more.
         hashed = self._users.get(user) or next(iter(self._users.values()))
         right = len(password.encode()) <= _LONGEST_PASSWORD and bcrypt.checkpw(password.encode(), hashed)
         if right and user in self._users:

@@ -1,4 +1,4 @@
-"""The state of each credential in words: what the last inventory said, read at the present time."""
+"""The state of each credential in words: the last inventory, as of now."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from exporter.sentences import say
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialState:
-    """A credential as a person reads it. ``up`` is None where CPA tells no state: of API keys.
+    """A credential as people read it. ``up`` is None where CPA reports no state, as for API keys.
 
-    ``retry_ms`` is when a cooling down ends. ``attempts`` are the proxy's own count, None if it has none.
+    ``retry_ms`` is when cooling down ends. ``attempts`` are the proxy's own count, None if it has none.
     """
 
     proxy: str
@@ -32,7 +32,7 @@ class CredentialState:
 def credential_states(
     statuses: Iterable[ProxyStatus], *, ledger: Ledger, labels: Labels, now_ms: float
 ) -> list[CredentialState]:
-    """The credentials of the last inventories, those that do not work first."""
+    """The credentials of the last inventories; those that do not work come first."""
     found: dict[CredentialLabels, CredentialState] = {}
     attempts = shown_attempts(ledger, labels)
     for status in statuses:
@@ -55,7 +55,7 @@ def credential_states(
 
 
 def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | None]:
-    """Word, whether it is up, and until when it is not."""
+    """The word, whether it is up, and until when it is not."""
     up = account.is_up(now_ms)
     if up is None:
         return say("not told"), None, None
@@ -64,6 +64,6 @@ def _state(account: Account, now_ms: float) -> tuple[str, bool | None, int | Non
     if not up:
         until = account.waits_until(now_ms)
         return (say("unavailable") if until is None else say("cooling down")), False, until
-    # CPA says "error" of a credential that works for some models and waits for others.
+    # CPA reports "error" for a credential that works for some models and waits for others.
     failing = account.status == "error" and not account.unavailable
     return (say("partly failing") if failing else say("up")), True, None

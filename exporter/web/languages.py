@@ -1,7 +1,7 @@
-"""In which language a page speaks: the one that a setting names, or the first of the browser's that there is.
+"""The language of a page: the one that the setting names, or the browser's first that there is.
 
-English is the text in code and templates. For another language there is a catalogue in ``catalogues/``, which is read
-when somebody first asks for it.
+Text in code and templates is English. Other languages have a catalogue in ``catalogues/``, read when somebody first
+asks for it.
 """
 
 import gettext
@@ -14,14 +14,14 @@ from flask import Flask, current_app, g, request
 from exporter.sentences import Sentence
 
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
-"""Each language, by the first part of its tag, with the tag of what is written."""
+"""Languages by the first part of their tag, with the full tag of the text."""
 
 _CATALOGUES = Path(__file__).with_name("catalogues")
 AUTO = "auto"
 
 
 def add_languages(app: Flask, language: str) -> None:
-    """Let the pages of ``app`` speak ``language``, or with ``auto`` that of whoever asks."""
+    """Make the pages of ``app`` use ``language``, or with ``auto`` that of the browser."""
     app.config["LANGUAGE"] = language
     environment = app.jinja_env
     environment.policies["ext.i18n.trimmed"] = True
@@ -37,7 +37,7 @@ def add_languages(app: Flask, language: str) -> None:
 
 
 def said(text: Any) -> Any:
-    """A Sentence in the language of the page; anything else as it is."""
+    """Translate a Sentence into the page's language; anything else stays as it is."""
     if not isinstance(text, Sentence) or not text:
         return text
     values = {name: said(value) for name, value in text.values.items()}

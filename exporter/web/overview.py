@@ -1,9 +1,9 @@
 """The figures of the status page: periods, models, clients, credentials, and the last 24 hours.
 
-All but the last 24 hours is made of the rows of ``Periods.current``, as the gauges of ``/metrics`` are, so the page and
-the gauges cannot differ at any moment. The rest is read from the ledger once per change of ``Periods.current`` or in
-``_FRESH_SECONDS``, however many people look. Kinds of billing stay apart: money spent and the value of what a
-subscription covers have no sum.
+All but the last 24 hours come from the rows of ``Periods.current``, as do the gauges of ``/metrics``, so page and
+gauges can never differ. The rest is read from the ledger once per change of ``Periods.current`` and per
+``_FRESH_SECONDS``, however many people look. Kinds of billing stay apart: money spent and the value of a subscription's
+use have no sum.
 """
 
 import threading
@@ -22,7 +22,7 @@ from exporter.records import Basis, Billing
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS
 MOST_REJECTED = 10_000
-"""Kept rejected records are counted up to here: their rows are long, and more would not tell an operator more."""
+"""Rejected records are counted up to here: their rows are long, and a larger number says no more to an operator."""
 
 _FRESH_SECONDS = 10.0
 _PERIODS = (TODAY, YESTERDAY, MONTH)
@@ -37,7 +37,7 @@ group by 1, 2
 
 @dataclass(slots=True)
 class Sums:
-    """Sums of one period. ``cost`` is nano-USD by billing; a billing that never occurred is not in it."""
+    """Sums of one period. ``cost`` is nano-USD by billing, without kinds that never occurred."""
 
     requests: int = 0
     tokens: int = 0
@@ -52,7 +52,7 @@ class Sums:
 
 @dataclass(slots=True)
 class Row:
-    """A line of a table: ``name`` is what it is about, ``note`` what tells it from another of that name."""
+    """A line of a table. ``name`` is its subject; ``note`` distinguishes it from others with that name."""
 
     name: str
     note: str
@@ -70,11 +70,11 @@ class Spark:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that the page shows of the ledger.
+    """Everything that the page shows from the ledger.
 
-    ``billings`` are the kinds that are shown. ``unpriced`` counts this month's requests by model, ``by_default`` is
-    this month's money by model and billing that the default price made up, ``rejected`` counts kept records by proxy
-    and reason, no more than ``MOST_REJECTED`` and one of them.
+    ``billings`` are the kinds to show. ``unpriced`` counts this month's requests by model, ``by_default`` is this
+    month's money from the default price, by model and billing. ``rejected`` counts kept records by proxy and reason, up
+    to one more than ``MOST_REJECTED``.
     """
 
     day: date
@@ -111,26 +111,12 @@ class Overview:
                 self._periods, self._read_at = periods, now
             return self._figures
 
-    # --- reading ---------------------------------------------------------------------------------------------------
-
     def _read(self, periods: PeriodTotals) -> Figures:
         now_ms = int(self._clock.now() * 1000)
-        day = local_date(now_ms, self.zone)
         first_bucket = now_ms // BUCKET_MS - SPARK_BUCKETS + 1
         with self._ledger.reading() as connection:
             spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
             rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
-        return self._figures_of(day, periods, _spark(spark, first_bucket), rejected)
-
-    # --- adding up -------------------------------------------------------------------------------------------------
-
-    def _figures_of(
-        self,
-        day: date,
-        periods: PeriodTotals,
-        spark: Spark,
-        rejected: Iterable[tuple[str, str, int]],
-    ) -> Figures:
         dictionary = self._ledger.dictionary
         names = {id_: name for name, id_ in dictionary.proxies.items()}
         series, routes = dictionary.series, dictionary.routes
@@ -161,12 +147,12 @@ class Overview:
         for proxy, reason, number in rejected:
             by_proxy.setdefault(proxy, {})[reason] = number
         return Figures(
-            day=day,
+            day=local_date(now_ms, self.zone),
             periods=everything,
             models=_sorted(models),
             clients=_sorted(_table(rows, client)),
             credentials=_sorted(_table(rows, credential)),
-            spark=spark,
+            spark=_spark(spark, first_bucket),
             billings=_billings(periods),
             unpriced=unpriced,
             by_default=by_default,
@@ -175,7 +161,7 @@ class Overview:
 
 
 def _billings(periods: PeriodTotals) -> tuple[Billing, ...]:
-    """The kinds of billing that there is something to say about; money comes first. Without any: money and value."""
+    """The kinds of billing worth showing, money first. If there are none: money and value."""
     order = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
     used = {billing for (_, billing, _) in periods.cost}
     worth = {billing for (_, billing, _), nano_usd in periods.cost.items() if nano_usd}
@@ -212,20 +198,15 @@ def _table(
 
 
 def _sorted(lines: Mapping[tuple[str, str], dict[str, Sums]]) -> list[Row]:
-    """The dearest first: money spent this month decides before the value of subscriptions, which is no money."""
+    """Dearest first: money spent this month decides before the value of subscriptions, which is no money."""
     rows = [Row(name, note, sums[TODAY], sums[MONTH]) for (name, note), sums in lines.items()]
-
-    def rank(row: Row) -> tuple[int, ...]:
-        cost = row.month.cost
-        return (
-            -cost[Billing.METERED],
-            -cost[Billing.SUBSCRIPTION],
-            -cost[Billing.UNKNOWN],
-            -row.month.requests,
-        )
-
     used = [row for row in rows if row.month.requests or row.month.tokens or row.month.cost.total()]
-    return sorted(used, key=lambda row: (rank(row), row.name, row.note))
+
+    def rank(row: Row) -> tuple[int | str, ...]:
+        costs = [-row.month.cost[billing] for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)]
+        return (*costs, -row.month.requests, row.name, row.note)
+
+    return sorted(used, key=rank)
 
 
 def _spark(rows: Iterable[tuple[int, int, int, int]], first: int) -> Spark:

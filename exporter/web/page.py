@@ -1,6 +1,6 @@
-"""The status page: puts figures, states and problems together for the template.
+"""The status page: combines figures, states and problems for the template.
 
-It shows what is known in this process and in the ledger; a view asks no proxy. The page works without JavaScript.
+It shows what this process and the ledger know; a view calls no proxy. The page works without JavaScript.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from exporter.web.rendering import NOUNS, SPENT, page
 REFRESH_SECONDS = 15
 LONGEST_TABLE = 20
 OPEN_NOTES = 4
-"""Notes that are listed at the top; more than that would push the money off the screen."""
+"""Notes listed at the top; more would push the money off the screen."""
 
 _MEANING = {
     Billing.METERED: say("API keys: money that is charged"),
@@ -58,7 +58,7 @@ class Page:
     unasked: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
     def answer(self) -> Response:
-        """The page as it is now, within a request of an application that was prepared by ``add_filters``."""
+        """The current page, within a request of an application prepared by ``add_filters``."""
         return page(
             "index.html",
             script=render_template("page.js", refresh_seconds=REFRESH_SECONDS),
@@ -139,7 +139,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """The windows of one account, with its state at each proxy and what it is worth; or those of a limit."""
+    """The windows of an account, with its state at each proxy and its worth; or the windows of a limit."""
 
     owner: str
     rows: list[LimitRow]
@@ -148,7 +148,7 @@ class _Card:
 
 
 def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[_Card]:
-    """A card for each account or limit, in the order in which the first of its rows comes."""
+    """A card for each account or limit, in the order of the first of its rows."""
     owners: dict[str, list[LimitRow]] = {}
     for row in rows:
         owners.setdefault(row.owner, []).append(row)
@@ -181,12 +181,9 @@ def _tables(figures: Figures) -> list[tuple[str, Sentence, Any]]:
     return [(name, NOUNS[name], some) for name, some in rows.items()]
 
 
-# --- sparklines -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Chart:
-    """One sparkline: ``path`` are its bars, as the data of an SVG path."""
+    """A sparkline: ``path`` draws its bars, as the data of an SVG path."""
 
     title: str
     total: str

@@ -1,7 +1,7 @@
-"""What is wrong, in words: one headline and what to do for each thing that an operator should know.
+"""What is wrong, in words: a headline and what to do for each thing that an operator should know.
 
-A *problem* means that usage is not read or not kept; a *note* means that it is, but that a figure or an account needs a
-look. Nothing here asks anybody: it puts together what the page has.
+A *problem* means that usage is not read or not kept; a *note* means that it is, but a figure or an account needs a
+look. Nothing here makes a call: it uses what the page has.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ _BILLING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """``kind`` and ``subject`` begin the headline, ``title`` is the rest of it, ``text`` says what to do.
+    """``kind`` and ``subject`` begin the headline, ``title`` ends it, ``text`` says what to do.
 
     ``subject`` and ``names`` come from outside.
     """
@@ -64,21 +64,19 @@ def find_problems(
     now_ms: float = 0,
     history: HistoryStatus | None = None,
 ) -> list[Problem]:
-    """Everything that is wrong, the worst first.
+    """Everything that is wrong, worst first.
 
     ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
-    sentences, ``unmatched_limits`` the ids of limits against which nothing counts. ``alias_problem`` is a sentence,
-    empty if the last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
+    sentences, ``unmatched_limits`` the ids of limits that match nothing. ``alias_problem`` is a sentence, empty if the
+    last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
     """
     found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
         found.append(Problem(severity="problem", title=say("The ledger cannot be read"), text=ledger_problem))
-    found += [_starting(status) for status in statuses if status.state == "starting"]
+    found += [_of_proxy(status) for status in statuses if status.state == "starting"]
     found += [
-        Problem(
-            severity="note",
-            kind="Proxy",
-            subject=name,
+        _note(
+            proxy=name,
             title=counted(
                 "has {number:,} record that is stored and not booked yet",
                 "has {number:,} records that are stored and not booked yet",
@@ -94,8 +92,7 @@ def find_problems(
         found += _of_losses(name, flow, moment, now_ms, status=by_name.get(name))
     found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
     found += [
-        Problem(
-            severity="note",
+        _note(
             title=say("A price list is not up to date"),
             text=joined(problem, say("The last good one is used.")),
         )
@@ -106,8 +103,7 @@ def find_problems(
     ]
     if unmatched_limits:
         found.append(
-            Problem(
-                severity="note",
+            _note(
                 title=counted(
                     "{number:,} of the limits matches nothing that was used so far",
                     "{number:,} of the limits match nothing that was used so far",
@@ -128,8 +124,7 @@ def find_problems(
         found += _of_figures(figures)
     if folded:
         found.append(
-            Problem(
-                severity="note",
+            _note(
                 title=say("{number:,} combinations of labels are counted under “other”", number=folded),
                 text=say(
                     "Set EXPORTER_MAX_LABEL_SETS higher to show those that come from now on under their own names."
@@ -200,22 +195,13 @@ def _of_history(history: HistoryStatus) -> Iterable[Problem]:
 
 
 def _of_proxy(status: ProxyStatus) -> Problem:
+    is_starting = status.state == "starting"
     return Problem(
-        severity="problem",
+        severity="note" if is_starting else "problem",
         kind="Proxy",
         subject=status.name,
         title=STATES[status.state].headline,
-        text=status.sentence,
-    )
-
-
-def _starting(status: ProxyStatus) -> Problem:
-    return Problem(
-        severity="note",
-        kind="Proxy",
-        subject=status.name,
-        title=STATES[status.state].headline,
-        text=say("The first poll is on its way."),
+        text=say("The first poll is on its way.") if is_starting else status.sentence,
     )
 
 
@@ -250,7 +236,7 @@ def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Pr
 def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterable[Problem]:
-    """Losses of the last day: later nobody can do anything about them, and metrics and log remember."""
+    """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
     gap_ms = flow.gap_ms if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS else None
     if gap_ms is not None and flow.gap_seconds is None:
         yield _note(

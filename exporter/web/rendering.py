@@ -32,11 +32,11 @@ NOUNS = {
     "week": say("week"),
     "month": say("month"),
 }
-"""What usage can be summed by, in words."""
+"""What usage can be summed by, as a person reads it."""
 
 
 def add_filters(app: Flask, *, language: str = AUTO) -> None:
-    """Teach the templates of ``app`` to write numbers, and to speak ``language``: see ``add_languages``."""
+    """Give the templates of ``app`` filters for numbers, and ``language``: see ``add_languages``."""
     add_languages(app, language)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     for filter_ in (
@@ -53,13 +53,13 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
 
 
 def page(template: str, *, script: str = "", status: int = 200, **context: Any) -> Response:
-    """A page, within a request of an application that was prepared by ``add_filters``."""
+    """A page, within a request of an application prepared by ``add_filters``."""
     style = render_template("page.css")
     text = render_template(
         template, style=style, script=script, version=__version__, spent=SPENT, brief=BRIEF, nouns=NOUNS, **context
     )
     answer = make_response(text, status)
-    # Hashes and not a nonce: the script parses a fresh page under the policy of the page that it stands in.
+    # Hashes, not a nonce: the script parses a fresh page under the policy of its own page.
     scripts = f"script-src {_source(script)}; connect-src 'self'; " if script else ""
     answer.headers["Content-Security-Policy"] = (
         f"default-src 'none'; style-src {_source(style)}; {scripts}base-uri 'none'; form-action 'self';"
@@ -73,5 +73,5 @@ def page(template: str, *, script: str = "", status: int = 200, **context: Any) 
 
 
 def _source(inline: str) -> str:
-    """How a policy names an inline element."""
+    """The name of an inline element in a policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"

@@ -1,7 +1,7 @@
 """The HTTP server around the web application: a thread for each busy connection, limits, and a clean stop.
 
-A client that sends or reads slowly occupies its thread, so there is a bound, and at the bound the oldest busy
-connection is cut: whoever comes next is served at once, however many dawdle.
+A client that sends or reads slowly occupies its thread. So the number of busy connections is bounded, and at the bound
+the oldest is cut: a new one is served at once, however many dawdle.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _log = structlog.get_logger("exporter.web")
 
 
 class AddressInUseError(ExporterError):
-    """The address cannot be listened on."""
+    """The server cannot listen on the address."""
 
 
 def _in_use(host: str, port: int, exc: OSError) -> AddressInUseError:
@@ -44,7 +44,7 @@ def _in_use(host: str, port: int, exc: OSError) -> AddressInUseError:
 
 
 def check_address(host: str, port: int) -> None:
-    """Return if the address could be listened on now. Raises AddressInUseError."""
+    """Return if a server could listen on the address now. Raises AddressInUseError."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:1]:
             with socket.socket(family, kind, protocol) as listener:
@@ -67,7 +67,7 @@ class WebServer:
         self._server.max_request_body_size = _LARGEST_REQUEST
         if tls is not None:
             self._server.ssl_adapter = _Tls(tls, base)
-        # cheroot's own pool has a fixed number of threads, each of which waits for its client's first byte.
+        # cheroot's own pool has a fixed number of threads, and each waits for its client's first byte.
         self._server.requests = _BusyConnections(self._server)
         try:
             self._server.prepare()
@@ -77,7 +77,7 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it."""
+        """The URL for a browser on this machine."""
         host, port = self._server.bind_addr[:2]
         if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
             host = "localhost"
@@ -98,13 +98,13 @@ class WebServer:
 
 class _Server(wsgi.Server):
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        """What cheroot would print. Its lower levels tell of clients that leave early, which is no event."""
+        """Log what cheroot would print. Lower levels report clients that leave early, which is no event."""
         if level >= logging.WARNING:
             _log.log(level, "web_server", message=msg, exc_info=traceback)
 
 
 class _Tls(Adapter):
-    """HTTPS. The handshake is a part of the first read, in the connection's own thread, where it holds nobody up."""
+    """HTTPS. The handshake is part of the first read, in the connection's own thread, where it holds up nobody."""
 
     def __init__(self, tls: Tls, base: Path) -> None:
         super().__init__(str(base / tls.cert_file), str(base / tls.key_file))
@@ -115,7 +115,7 @@ class _Tls(Adapter):
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
         if (seen := self._versions()) != self._seen:
             self._seen = seen
-            # A renewed certificate whose key is not there yet leaves the one before it in use.
+            # Until a renewed certificate has its key, the old one stays in use.
             with contextlib.suppress(OSError):
                 self._tls.load(self._context, self._base)
         wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -139,7 +139,7 @@ class _Tls(Adapter):
 
 
 class _BusyConnections:
-    """What cheroot asks for threads: one for each connection that is read from or answered, oldest first."""
+    """Replaces cheroot's thread pool: a thread for each connection that is read or answered, oldest first."""
 
     min = 1
 
@@ -149,10 +149,10 @@ class _BusyConnections:
         self._busy: dict[HTTPConnection, threading.Thread] = {}
 
     def start(self) -> None:
-        """Threads are started when there is something to do."""
+        """Does nothing: threads start when there is work."""
 
     def put(self, connection: HTTPConnection) -> None:
-        """Read from a connection and answer; it comes back to the server if the client keeps it open."""
+        """Read from a connection and answer; it goes back to the server if the client keeps it open."""
         thread = threading.Thread(target=self._serve, args=(connection,), name="web-client", daemon=True)
         with self._lock:
             while len(self._busy) >= _MOST_BUSY:
@@ -163,7 +163,7 @@ class _BusyConnections:
         thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Let answers under way be finished for so long; then cut them."""
+        """Give answers under way this many seconds to finish; then cut them."""
         with self._lock:
             rest = dict(self._busy)
         for connection in rest:
@@ -180,7 +180,7 @@ class _BusyConnections:
         try:
             keep = connection.communicate()  # type: ignore[no-untyped-call] # cheroot's stubs lack it
         except OSError:
-            pass  # the client has gone, or was cut
+            pass  # the client is gone, or was cut
         finally:
             with self._lock:
                 cut = self._busy.pop(connection, None) is None
@@ -191,5 +191,5 @@ class _BusyConnections:
 
 
 def _cut(connection: HTTPConnection) -> None:
-    with contextlib.suppress(OSError):  # it may have gone by itself
+    with contextlib.suppress(OSError):  # it may already be gone
         connection.socket.shutdown(socket.SHUT_RDWR)

@@ -21,7 +21,7 @@ from exporter.web.rendering import add_filters
 from exporter.web.usage_page import UsagePages
 
 _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
-"""Names of the functions that ask for no token: health checks have nowhere to keep one."""
+"""Names of the functions that need no token: health checks have nowhere to keep one."""
 
 
 class Exposition(Protocol):
@@ -34,9 +34,9 @@ class Exposition(Protocol):
 class Site:
     """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
 
-    ``reload`` reads the files of the user now, and returns a sentence for each that is not in use then. ``proxies`` are
-    the names of those that this exporter reads. ``is_demo``: each page says that its figures are invented.
-    ``language`` is that of the pages: see ``exporter.web.languages``.
+    ``reload`` reads the user's files now, and returns a sentence for each that is not in use then. ``proxies`` are the
+    names of those that this exporter reads. ``is_demo``: each page says that its figures are invented. ``language`` is
+    that of the pages: see ``exporter.web.languages``.
     """
 
     exposition: Exposition
@@ -53,7 +53,6 @@ class Site:
 
 
 def make_app(site: Site) -> Flask:
-    """The WSGI application."""
     app = Flask(__name__, static_folder=None)
     add_filters(app, language=site.language)
     app.jinja_env.globals["is_demo"] = site.is_demo
@@ -107,7 +106,7 @@ def make_app(site: Site) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        # As prometheus_client has it. Whoever asks for a part has not seen the rest, so it is a scraper of its own.
+        # As in prometheus_client. A client that asks for a part has not seen the rest, so it is a separate scraper.
         names = sorted(request.args.getlist("name[]"))
         scrape = site.exposition.scrape(
             accept=request.headers.get("Accept", ""),
@@ -119,8 +118,8 @@ def make_app(site: Site) -> Flask:
 
     @app.get("/sd")
     def discovery() -> Response:
-        # One target: a target for each proxy would be scraped as often as there are proxies. Commas stand around every
-        # name, as in Prometheus' own discoveries, so that an expression finds a name whole.
+        # One target: with one for each proxy, this exporter would be scraped as often. Commas surround every name, as
+        # in Prometheus' own discoveries, so that an expression matches whole names.
         names = f",{','.join(site.proxies)},"
         return jsonify([{"targets": [request.host], "labels": {"__meta_cliproxy_proxies": names}}])
 
@@ -167,7 +166,7 @@ def make_app(site: Site) -> Flask:
 
 def _sending(scrape: Scrape) -> Iterator[bytes]:
     yield scrape.body
-    scrape.answered()  # reached when the server has sent it: not if the client left early, not for HEAD
+    scrape.answered()  # only once the server has sent it: not if the client left early, not for HEAD
 
 
 def _text(text: str, status: int) -> Response:

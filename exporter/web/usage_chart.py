@@ -1,4 +1,4 @@
-"""The chart of the page about usage: a bar for each step, drawn on the server."""
+"""The chart of the usage page: a bar for each step, drawn on the server."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from exporter.usage.report import Report, Usage
 
 _WIDTH, _HEIGHT = 960.0, 160.0
 _MOST_PARTS = 5
-"""Names that have a colour of their own; what the others used is the last part of a bar."""
+"""Names with a colour of their own; the use of all others is the last part of a bar."""
 _COLOURS = 12
-"""Of ``page.css``, by their numbers."""
+"""Colours of ``page.css``, by number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What bars may show; ``billing`` is None of what is no money."""
+    """What bars can show; ``billing`` is None unless it is money."""
 
     value: Callable[[Usage], int]
     write: Callable[[int], str]
@@ -37,7 +37,7 @@ MEASURES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a bar: a rectangle, of the name with this number; the rest of the names has the last one."""
+    """A part of a bar: the rectangle of the name with this number. The last number is all other names."""
 
     number: int
     y: float
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """``title`` says in words what it shows."""
+    """``title`` is what it shows, in words."""
 
     x: float
     width: float
@@ -56,9 +56,9 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``legend`` has the name of each part by its number, None for the rest; it is empty where bars have one part.
+    """``legend`` has the name of each part by its number, None for the rest; it is empty if bars have one part.
 
-    ``colours`` has the colour of each part by its number, as ``page.css`` calls it.
+    ``colours`` has the colour of each part by its number, as ``page.css`` names it.
     """
 
     bars: Sequence[Bar]
@@ -107,9 +107,9 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
 
 
 def _spread(wanted: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """A colour for each name: the one that is wanted, or the next that is free. None is used twice before all are once.
+    """A colour for each name: the wanted one, or the next free one. All are used once before any is used twice.
 
-    Who comes first has the choice, so names in the order in which the ledger met them keep theirs when more come.
+    The first to come chooses, so names in the order in which the ledger met them keep their colours when more come.
     """
     free: list[int] = []
     found = {}

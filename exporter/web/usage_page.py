@@ -1,6 +1,6 @@
 """The pages about usage and about single requests, and the same answer for programs.
 
-All of a question is in the address, so a page can be shared. The pages work without JavaScript.
+The address holds the whole question, so a page can be shared. The pages work without JavaScript.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _SHOWN = {
 }
 _RANGES = {"24h": say("24 hours"), "7d": say("7 days"), "30d": say("30 days")}
 _EASY_MONTHS = 2
-"""Months that have a link of their own; older ones are in a list."""
+"""Months with a link of their own; older ones are in a list."""
 
 
 class UsagePages:
@@ -143,7 +143,7 @@ class UsagePages:
 
 
 def _split(arguments: Mapping[str, str], own: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The parameters of the question and those of the page. Empty ones, as forms send them, are none."""
+    """The parameters of the question and those of the page. Empty ones, which forms send, count as absent."""
     given = {name: value for name, value in arguments.items() if value}
     return (
         {name: value for name, value in given.items() if name not in own},
@@ -152,6 +152,6 @@ def _split(arguments: Mapping[str, str], own: Sequence[str]) -> tuple[dict[str, 
 
 
 def _address(path: str, question: Question, given: Mapping[str, str]) -> Address:
-    """The page as it is, with its range also where it is the default one."""
+    """The page as it is, with its range even if it is the default."""
     named = {"range": question.range.name} if question.range.name else {}
     return Address(path, {**named, **given})

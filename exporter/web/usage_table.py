@@ -1,4 +1,4 @@
-"""The table of the page about usage: its rows in the order that was asked for, and the links in them."""
+"""The table of the usage page: its rows in the requested order, and the links in them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ _NUMBERS: Mapping[str, Callable[[Usage], float]] = {
     "failed": lambda usage: usage.failed_share or 0.0,
     **{billing.label: _cost(billing) for billing in Billing},
 }
-"""What a table can be sorted by, besides its first column, ``name``."""
+"""What a table can be sorted by besides its first column, ``name``."""
 _ASCENDING, _DESCENDING = "ascending", "descending"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A head of the table. ``order`` is how the table is sorted by it, empty if it is not; ``href`` sorts by it."""
+    """A column head. ``order`` is how the table is sorted by it, empty if it is not; ``href`` sorts by it."""
 
     name: str
     href: str
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table; ``href`` asks on about it."""
+    """A row of the table; ``href`` asks further about it."""
 
     name: str
     href: str
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``left`` is the number of rows that are not shown."""
+    """``left`` is the number of rows not shown."""
 
     columns: Mapping[str, Column]
     lines: Sequence[Line]
@@ -53,7 +53,7 @@ class Table:
 
 
 def tabulate(report: Report, address: Address, *, sort: str, order: str, longest: int) -> Table:
-    """The table of a report; without ``sort`` the dearest come first, and times in their order.
+    """The table of a report. By default names come dearest first, and times in their order.
 
     Raises QuestionError.
     """

@@ -31,9 +31,9 @@ def store_batch(
     *,
     received_ms: int,
 ) -> int | None:
-    """Store a batch inside the caller's transaction; its id, or None if nothing in it can be booked.
+    """Store a batch inside the caller's transaction; return its id, or None if nothing in it can be booked.
 
-    What could not be read is rejected at once: there is nothing of it to try again.
+    What could not be read is rejected at once: there is nothing to try again.
     """
     for what in unreadable:
         reject_unreadable(connection, proxy, received_ms, what)
@@ -46,14 +46,14 @@ def store_batch(
 
 
 def has_stored(database: Database, proxy: str) -> bool:
-    """Whether batches of a proxy wait: asked before each pop, and nearly always there is none. Raises LedgerError."""
+    """Whether batches of a proxy wait. Asked before each pop; the answer is nearly always no. Raises LedgerError."""
     with database.looking() as connection:
         stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
         return connection.execute(stored, (proxy,)).fetchone() is not None
 
 
 def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[StoredBatch]:
-    """The stored batches of a proxy, oldest first. One that cannot be unpacked any more is rejected as a whole."""
+    """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
     rows = connection.execute(
         "select id, received_ms, lines, replayed, records from batch where proxy = ? order by id", (proxy,)
     ).fetchall()

@@ -22,7 +22,7 @@ from exporter.records import Cost, UsageRecord
 _OF_RECORD = ("ts_ms", "fingerprint", "code", "latency_ms", "ttft_ms")
 _OF_TOKENS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified")
 _OF_COST = ("unpriced", "nano_usd")
-"""What entries take as it is from a record, its tokens and its cost."""
+"""What entries take unchanged from a record, its tokens and its cost."""
 _LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
 FILLED = (*_LOOKED_UP, *_OF_RECORD, *_OF_TOKENS, *_OF_COST)
 """The columns of an entry that booking fills: all but its id."""
@@ -85,7 +85,7 @@ _ADD_TTFT = _add_histogram("ttft_histogram", "ttft_ms", TTFT_BOUNDS_MS)
 
 @dataclass(slots=True)
 class Booked:
-    """What a booking did to the sums: rows as they now stand in the ledger, to be taken over into memory."""
+    """What a booking did to the sums: rows as the ledger now has them, for memory to take over."""
 
     entries: int = 0
     oldest_bucket: int | None = None
@@ -109,8 +109,9 @@ def book_entries(
 ) -> Booked:
     """Insert ``records`` of a queue and add them to all sums, inside the caller's transaction.
 
-    A record popped from a queue is new by definition: where its identity is taken, it gets the next free one. What is
-    not ``live`` is of the past: it counts in roll-up and periods, but not in the totals that are exported as counters.
+    A record popped from a queue is new by definition: if its identity is taken, it gets the next free one. Records that
+    are not ``live`` are from the past: they count in the roll-up and in periods, but not in the totals behind the
+    counters.
     """
     if not records:
         return Booked()
@@ -152,9 +153,9 @@ def book_entries(
 
 
 def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
-    """Insert entries that another ledger had booked, inside the caller's transaction; how many were not here yet.
+    """Insert entries that another ledger booked, inside the caller's transaction; return how many were new.
 
-    Their ids are negative, so they are behind every cursor of the backlog. They count in the roll-up alone.
+    Their ids are negative, so every cursor of the backlog is past them. They count only in the roll-up.
     """
     (lowest,) = connection.execute("select min(coalesce(min(id), 0), 0) from entry").fetchone()
     numbered = [entry._replace(id=lowest - place) for place, entry in enumerate(entries, 1)]
@@ -166,7 +167,7 @@ def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) ->
 
 
 def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
-    """Count entries that came (or, negative, went) by no booking, inside the caller's transaction."""
+    """Count entries that were added (if negative, removed) without a booking, inside the caller's transaction."""
     connection.execute("update installation set unbooked_entries = unbooked_entries + ?", (entries,))
 
 
@@ -184,7 +185,7 @@ def roll_up(connection: sqlite3.Connection, first_id: int, last_id: int) -> None
 
 
 def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
-    """Add rows to what the roll-up holds, inside the caller's transaction."""
+    """Add rows to the roll-up, inside the caller's transaction."""
     connection.executemany(_ADD_ROLLUPS, rows)
     forget_all_days(connection)
 
@@ -195,7 +196,7 @@ def _count_by_credential(
     series: Sequence[int],
     records: Sequence[tuple[UsageRecord, Cost]],
 ) -> None:
-    """Note how many records of each credential arrived, to be compared with the proxy's count of its attempts."""
+    """Count the records that arrived for each credential, to compare with the proxy's own count of attempts."""
     arrived = Counter(
         dictionary.series[id_].credential for id_, (record, _) in zip(series, records, strict=True) if not record.extra
     )
@@ -205,7 +206,7 @@ def _count_by_credential(
 
 
 def store_pending_zero(connection: sqlite3.Connection, new: list[SeriesKey]) -> None:
-    """Remember, inside the caller's transaction, that these series have not been shown at 0 yet."""
+    """Remember that these series have not been shown at 0 yet, inside the caller's transaction."""
     connection.executemany(
         "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in new]
     )
@@ -237,7 +238,7 @@ def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, 
     if connection.executemany(_INSERT_ENTRY, rows).rowcount == len(rows):
         connection.execute("release entries")
         return
-    # Equal records: seen neither in 20,000 recorded ones nor ruled out by CPA. Rare enough to go one by one.
+    # Equal records: none among 20,000 recorded ones, but CPA does not rule them out. Rare enough to go one by one.
     connection.execute("rollback to entries")
     for row in rows:
         values = dict(zip(FILLED, row, strict=True))

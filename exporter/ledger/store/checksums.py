@@ -1,9 +1,9 @@
-"""Tells at a start whether names and states in the ledger are what was written to it.
+"""Checks at a start whether names and states in the ledger are what was written to it.
 
-After a clean end the file must have the digest that was noted then, and nothing else is read. After any other end, or
-if somebody changed the file, each table with names or states must have its checksum: the sum over its rows of a number
-for each. Triggers keep it in the transaction that changes a row, so it holds at whatever moment a process dies. What
-changes with every record has none, as that would cost a tenth of booking: ``verification.py`` adds it up instead.
+After a clean end the file must have the digest noted then, and nothing else is read. After any other end, or if
+somebody changed the file, each table with names or states must match its checksum: the sum of one number per row.
+Triggers update it in the transaction that changes a row, so it holds whenever a process dies. Tables that change with
+every record have none, as that would cost a tenth of booking: ``verification.py`` adds them up instead.
 """
 
 import contextlib
@@ -41,19 +41,19 @@ _HOT = {
     ),
     "credential": frozenset({"records"}),
 }
-"""By table, the columns that change with every poll."""
+"""The columns of a table that change with every poll: its checksum leaves them out."""
 
 
 def number_of_row(*values: object) -> int:
-    """What a row counts in its table's checksum. A function of SQL, too."""
+    """What a row adds to its table's checksum. SQL calls it, too."""
     return zlib.crc32(repr(values).encode())
 
 
 def note_end(path: Path) -> None:
-    """Remember what the closed ledger at ``path`` is like. Without a note the next start checks everything."""
+    """Note the digest of the closed ledger at ``path``. Without a note the next start checks everything."""
     note = _note(path)
     new = note.with_name(note.name + ".new")
-    with contextlib.suppress(OSError):  # a disk that is full, for example
+    with contextlib.suppress(OSError):  # a full disk, for example
         if (state := _state(path)) is None:
             note.unlink(missing_ok=True)
             return
@@ -78,7 +78,7 @@ def _note(path: Path) -> Path:
 
 
 def _state(path: Path) -> list[int] | None:
-    """Size and CRC of the file, None if a part of the ledger is still in its write-ahead log."""
+    """Size and CRC of the file, None if part of the ledger is still in its write-ahead log."""
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size:
         return None
@@ -90,7 +90,7 @@ def _state(path: Path) -> list[int] | None:
 
 
 def install(connection: sqlite3.Connection) -> None:
-    """Bring the triggers up to date with the tables, inside the caller's transaction; new ones begin with a new sum."""
+    """Bring the triggers in line with the tables, inside the caller's transaction; new ones start with a new sum."""
     stored = dict(connection.execute("select name, sql from sqlite_master where type = 'trigger'"))
     for table in _tables(connection):
         triggers = _triggers(connection, table)
@@ -103,7 +103,7 @@ def install(connection: sqlite3.Connection) -> None:
 
 
 def changed_tables(connection: sqlite3.Connection) -> set[str]:
-    """The tables that do not have their checksum."""
+    """The tables that do not match their checksum."""
     sums = dict(connection.execute("select name, value from checksum"))
     tables = _tables(connection)
     return {
@@ -141,7 +141,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 def _number(columns: list[str], prefix: str = "") -> str:
-    if columns == ["id", "route", "credential", "client", "shown"]:  # the many: without a call of Python
+    if columns == ["id", "route", "credential", "client", "shown"]:  # the largest table: no call of Python for each row
         weighed = (f"coalesce({prefix}{name}, 0) * {2 * place + 3}" for place, name in enumerate(columns))
         return f"({' + '.join(weighed)})"
     return f"number_of_row({', '.join(prefix + name for name in columns)})"

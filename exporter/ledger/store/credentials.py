@@ -1,12 +1,12 @@
 """The inventory in the ledger: which credentials there are, and the proxy's own counts of their attempts.
 
-The proxy's counts start at 0 whenever it does (or when an account is removed and added again), so what is exported goes
-on from the last value: a count that fell is wholly new, any other is new by its difference.
+The proxy's counts start at 0 whenever it does (or when an account is removed and added again), so the exported value
+continues from the last one: a count that fell is all new, any other adds its difference.
 """
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
 from exporter.ledger.label_store import LabelStore
@@ -20,7 +20,7 @@ _SMALL_COUNT = 20
 
 @dataclass(frozen=True, slots=True)
 class Inventoried:
-    """What an inventory did: the credential of each account, the new attempts, and the series that it bore."""
+    """What an inventory changed: each account's credential, the attempts, and the series that are new."""
 
     credentials: list[tuple[int, Account]]
     attempts: dict[int, Attempts]
@@ -38,14 +38,14 @@ def take_inventory(
 ) -> Inventoried:
     """Bind and describe the credentials of ``accounts``, inside the caller's transaction.
 
-    Attempts are only counted from a ``whole`` inventory: in a part of one, an account that was missing so far would
-    look like a new one. For the same reason only a whole one tells which credentials are the same, or retired.
+    Attempts are counted only from a ``whole`` inventory: in part of one, an account that was missing so far would look
+    new. For the same reason only a whole one shows which credentials are the same, or retired.
     """
     shared = _shared_handles(accounts)
     for auth_index in shared:
         dictionary.unbind(connection, proxy, "auth_index", auth_index)
     binder = _Binder(connection, dictionary, proxy, shared)
-    # First those that are known: a new account with the same e-mail address must not take their place.
+    # Known accounts first: a new one with the same e-mail address must not take their place.
     order = sorted(range(len(accounts)), key=lambda place: not binder.known(accounts[place]))
     rows = {place: binder.bind(accounts[place]) for place in order}
     if whole:
@@ -55,8 +55,8 @@ def take_inventory(
     _retire(connection, dictionary, credentials, proxy, whole=whole)
     if not whole:
         return Inventoried(credentials=credentials, attempts={}, new_series=[])
-    counted = _count_attempts(connection, [(rows[place], account) for place, account in enumerate(accounts)], proxy)
-    return replace(counted, credentials=credentials)
+    logins = [(rows[place], account) for place, account in enumerate(accounts)]
+    return Inventoried(credentials, *_count_attempts(connection, logins, proxy))
 
 
 def _retire(
@@ -67,7 +67,7 @@ def _retire(
     *,
     whole: bool,
 ) -> None:
-    """Note which of several credentials with one name the proxy lists."""
+    """Note which of the credentials that share a name the proxy lists."""
     listed = {id_ for id_, _ in credentials}
     for name in {name for _, account in credentials for name in account.names}:
         for credential in dictionary.credentials_with(*name):
@@ -75,14 +75,17 @@ def _retire(
                 dictionary.retire_credential(connection, credential.id, credential.id not in listed)
 
 
-def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int, Account]], proxy: int) -> Inventoried:
-    # A proxy met for the first time has counted for a while: its counts are a start, not news.
+def _count_attempts(
+    connection: sqlite3.Connection, logins: list[tuple[int, Account]], proxy: int
+) -> tuple[dict[int, Attempts], list[SeriesKey], bool]:
+    """The attempts by login, the series that are new, and whether the proxy has restarted."""
+    # A proxy met for the first time has been counting for a while: its counts are a baseline, not news.
     (met_before,) = connection.execute(
         "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
     ).fetchone()
     attempts: dict[int, Attempts] = {}
     new_series: list[SeriesKey] = []
-    counts = _seen(credentials)
+    counts = _seen(logins)
     rows = {
         id_: connection.execute(
             "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
@@ -104,7 +107,7 @@ def _count_attempts(connection: sqlite3.Connection, credentials: list[tuple[int,
                 (*seen, attempts[id_].success, attempts[id_].failed, id_),
             )
     store_pending_zero(connection, new_series)
-    return Inventoried(credentials=credentials, attempts=attempts, new_series=new_series, restarted=proxy_restarted)
+    return attempts, new_series, proxy_restarted
 
 
 def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
@@ -112,10 +115,10 @@ def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
 
 
 def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> bool:
-    """Whether all counts began anew, and not only those of an account that was removed and added again.
+    """Whether all counts began again, not only those of an account that was removed and added again.
 
-    A small count can have been passed again since the restart, so one that did not fall only speaks against it if it
-    was too large for that.
+    A small count may have been passed again since the restart, so a count that did not fall speaks against one only if
+    it was too large for that.
     """
     used = [(before, seen) for before, seen in pairs if before != (0, 0)]
     fallen = [_fell(before, seen) for before, seen in used]
@@ -125,7 +128,7 @@ def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -
 
 
 def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, int]]:
-    """The proxy's counts by credential. A key that is listed twice has one count, which both entries show."""
+    """The proxy's counts by credential. A key listed twice has one count, which both entries show."""
     return {
         id_: (max(0, account.success or 0), max(0, account.failed or 0))
         for id_, account in credentials
@@ -134,9 +137,9 @@ def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, in
 
 
 def _shared_handles(accounts: Iterable[Account]) -> set[str]:
-    """Every ``auth_index`` that credentials of several providers have.
+    """Every ``auth_index`` that credentials of several providers share.
 
-    From CPA 7.0.0 on it is made of base URL and key, so a relay's key that stands in two lists has one in both.
+    Since CPA 7.0.0 it is made of base URL and key, so a relay's key has the same one in each list that names it.
     """
     providers: dict[str, set[str]] = {}
     for account in accounts:
@@ -145,11 +148,11 @@ def _shared_handles(accounts: Iterable[Account]) -> set[str]:
 
 
 class _Binder:
-    """Finds the credential of each account, or makes it, and binds to it all that the account is known by.
+    """Finds or creates the credential of each account, and binds to it everything that identifies the account.
 
-    An account is known again by its id at its provider. Where that is not told, or was not known so far, it is known by
-    where it stands (its file, its key, its ``auth_index``), unless that was another account's before. At last it is
-    known by its e-mail address at its provider, unless that is the address of several accounts.
+    An account is recognized by its id at its provider. If that is missing or new, its place identifies it (its file,
+    its key, its ``auth_index``), unless another account was there before. Failing that, its e-mail address at its
+    provider does, unless several accounts share it.
     """
 
     def __init__(self, connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, shared: set[str]) -> None:
@@ -160,18 +163,18 @@ class _Binder:
         self._counted: dict[int, tuple[str, str]] = {}
 
     def known(self, account: Account) -> list[Credential]:
-        """The credentials that this account turns out to be, by its id and by where it stands."""
+        """The credentials that match this account, by its id or by its place."""
         found = [self._dictionary.find_credential(self._proxy, *key) for key in self._keys(account)]
         if not any(found):
             found = [self._dictionary.find_credential(self._proxy, LABEL, label) for label in _labels(account)]
         return [each for each in found if each is not None and not self._is_anothers(each, account)]
 
     def bind(self, account: Account) -> int:
-        """Returns the number under which the proxy's counts of this login are kept."""
+        """Bind an account; return the id that holds the proxy's counts of this login."""
         connection, dictionary = self._connection, self._dictionary
         found = self.known(account) or self._of_address(account)
         if found:
-            # The label of the older one stays.
+            # The older one's label stays.
             id_ = min(credential.id for credential in found)
             dictionary.describe_credential(connection, id_, account.facts)
             if not dictionary.credentials[id_].readable:
@@ -187,14 +190,14 @@ class _Binder:
         return row
 
     def join(self, account: Account) -> None:
-        """Merge the credentials that an e-mail address says are one."""
+        """Merge the credentials that share the account's e-mail address."""
         found = self._of_address(account)
         for credential in found[1:]:
             self._merge(credential.id, found[0].id)
 
     def _keys(self, account: Account) -> list[tuple[str, str]]:
         handle, at_provider = account.auth_index, shared_handle(account.auth_index, account.facts.provider)
-        # Once shared, always: when one of the two lists cannot be read, the other must not take all records.
+        # Once shared, always shared: if one of the two lists cannot be read, the other must not take all records.
         if handle in self._shared or self._dictionary.bound(self._proxy, "auth_index", at_provider) is not None:
             handle = at_provider
         keys = ((ACCOUNT_ID, account.account_id), account.identity or ("", ""), ("auth_index", handle))
@@ -204,7 +207,7 @@ class _Binder:
         return self._dictionary.is_another(credential, [*self._keys(account), *account.names])
 
     def _of_address(self, account: Account) -> list[Credential]:
-        """The credentials of its e-mail address at its provider, the oldest first; none if it is that of several."""
+        """The credentials with its e-mail address at its provider, oldest first; none if several accounts share it."""
         dictionary, provider = self._dictionary, account.facts.provider
         found = {
             credential.id: credential
@@ -218,14 +221,14 @@ class _Binder:
         return [found[id_] for id_ in sorted(found)] if len(ids) <= 1 else []
 
     def _lead(self, kind: str, value: str, id_: int, account: Account) -> None:
-        """From now on ``value`` leads to this credential, and no more to another account that it was of."""
+        """Let ``value`` find this credential from now on, and no longer another account that had it."""
         before = self._dictionary.find_credential(self._proxy, kind, value)
         if before is not None and self._is_anothers(before, account):
             self._dictionary.unbind(self._connection, self._proxy, kind, value)
         self._dictionary.bind(self._connection, self._proxy, kind, value, id_)
 
     def _row(self, account: Account, id_: int) -> int:
-        """A file has a number of its own, merged into its account's: the proxy counts by file, from 0 for each."""
+        """The id for a file's counts, merged into its account's credential: the proxy counts each file from 0."""
         if account.identity is None or account.identity[0] != "file":
             return id_
         connection, dictionary, file = self._connection, self._dictionary, account.identity
@@ -239,7 +242,7 @@ class _Binder:
                 own = Credential(0, self._proxy, dictionary.credentials[id_].label, account.facts, merged_into=id_)
                 row = dictionary.add_credential(connection, own)
             if before is not None and dictionary.resolved(before.id).id != id_:
-                # The file was another account's; the proxy goes on counting.
+                # The file was another account's; the proxy keeps counting.
                 connection.execute(
                     "update credential set (success_seen, failed_seen) ="
                     " (select success_seen, failed_seen from credential where id = ?) where id = ?",
@@ -252,7 +255,7 @@ class _Binder:
 
     def _merge(self, one: int, into: int) -> None:
         self._dictionary.merge(self._connection, one, into)
-        # So far each was compared with the proxy's counts by itself.
+        # Until now each was compared with the proxy's counts separately.
         self._connection.execute("update proxy set watch = null where id = ?", (self._proxy,))
 
     def _new(self, account: Account) -> Credential:
@@ -272,12 +275,12 @@ class _Binder:
 
 
 def _hashes(account: Account) -> list[str]:
-    """What tells it from others, the best first."""
+    """What distinguishes an account from others, best first."""
     emails = [value for kind, value in account.names if kind == EMAIL]
     values = [account.account_id, *emails, account.identity[1] if account.identity else account.auth_index]
     return [value for value in values if value]
 
 
 def _labels(account: Account) -> list[str]:
-    """The labels that it may have in the history, the best first."""
+    """The labels that an account may have in the history, best first."""
     return [f"{account.facts.provider}-{value[:_LABEL_DIGITS]}" for value in _hashes(account)]

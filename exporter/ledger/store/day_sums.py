@@ -1,9 +1,9 @@
-"""The roll-up summed by local days, so that a month of many series is read at once.
+"""The roll-up summed by local days, so that a month of many series reads quickly.
 
-A day's sums are made of the roll-up, behind it and in a transaction of their own, so booking pays nothing for them. The
-running day is summed up to an hour ago. What is booked into a summed day makes its sums invalid in the same
-transaction; until they are made anew, and for whatever is not summed, the roll-up itself is read. So no reader depends
-on them, nor on the zone that they were made for: see ``exporter/ledger/views/usage.py``.
+The sums are made from the roll-up later, in transactions of their own, so booking pays nothing for them. The current
+day is summed up to an hour ago. Booking into a summed day invalidates its sums in the same transaction; until they are
+made again, and for everything not summed, readers use the roll-up itself. So no reader depends on the sums, nor on the
+zone they were made for: see ``exporter/ledger/views/usage.py``.
 """
 
 import sqlite3
@@ -27,17 +27,14 @@ _SUM = (
 
 
 def forget_days(connection: sqlite3.Connection, first: int, last: int) -> None:
-    """The roll-up changes in buckets from ``first`` to ``last``: its days there have no sums, until they are made anew.
-
-    Call it inside the transaction of the change.
-    """
+    """Forget the sums of days with buckets from ``first`` to ``last``, in the transaction that changes these."""
     connection.execute(
         "delete from summed_day where day > ? and day <= ? and until_bucket > ?", (first - _LONGEST_DAY, last, first)
     )
 
 
 def forget_all_days(connection: sqlite3.Connection) -> None:
-    """No day has sums any more, until they are made anew. Call it inside a transaction."""
+    """Forget the sums of all days, inside the caller's transaction."""
     connection.execute("delete from summed_day")
 
 
@@ -57,7 +54,7 @@ class DaySums:
         with self._database.reading() as connection:
             wanted = dict(self._used_days(connection, settled))
             summed = dict(connection.execute("select day, until_bucket from summed_day"))
-        # Days of another zone, which TIMEZONE was before; and a clock that was ahead.
+        # Days of an earlier TIMEZONE, or of a clock that was ahead.
         strange = [day for day, until in summed.items() if until > wanted.get(day, -1)]
         if strange:
             with self._database.transaction() as connection:
@@ -70,7 +67,7 @@ class DaySums:
                 self._sum(day, until)
 
     def _used_days(self, connection: sqlite3.Connection, settled: int) -> Iterator[tuple[int, int]]:
-        """First bucket and end of each local day before ``settled`` in which something was used."""
+        """First bucket and end of each local day before ``settled`` with any usage."""
         bucket = 0
         while True:
             (found,) = connection.execute(

@@ -1,4 +1,4 @@
-"""The rows of ``rate_limit_configs`` as they were when Supabase was last asked: its limits hold while it is away."""
+"""The rows of ``rate_limit_configs`` as Supabase last sent them: its limits hold while it cannot be reached."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ class LimitConfigs:
         self._database = database
 
     def rows(self) -> tuple[str, ...]:
-        """The rows as JSON, by their id. Raises LedgerError."""
+        """The rows as JSON, ordered by id. Raises LedgerError."""
         with self._database.reading() as connection:
             return tuple(row for (row,) in connection.execute("select row from limit_config order by id"))
 
     def take(self, rows: Sequence[Mapping[str, object]], *, settled: Mapping[str, int]) -> None:
-        """Put these in place of all rows. Raises LedgerError.
+        """Replace all rows. Raises LedgerError.
 
-        ``settled`` are manual resets by limit that the rows tell themselves: the ledger's own are forgotten up to them.
+        ``settled`` are manual resets by limit that the rows contain themselves: the ledger forgets its own up to them.
         """
         wanted = [(row["id"], json.dumps(row, sort_keys=True)) for row in rows]
         if not settled and tuple(text for _, text in wanted) == self.rows():

@@ -1,6 +1,6 @@
-"""Loss in the ledger: gaps between polls, and the watch over the proxy's counts with what it found missing.
+"""Losses in the ledger: gaps between polls, and the watch over the proxy's counts with what it found missing.
 
-The watch and the estimate are written by one statement, so no missing record is counted twice, whatever crashes when.
+One statement writes the watch and the estimate, so no crash can make a missing record count twice.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ def compare_counts(
 ) -> LossDetector | None:
     """Compare, inside the caller's transaction: see ``exporter.sources.loss_detection.compare``.
 
-    Call it after a whole inventory and a drain that emptied the queue. None if the proxy has never told any counts.
+    Call it after a whole inventory and a drain that emptied the queue. None if the proxy has never sent any counts.
     """
     counts = _counts(connection, proxy)
     if counts is None:
@@ -33,7 +33,7 @@ def compare_counts(
 
 
 def note_gap(connection: sqlite3.Connection, proxy: int, *, ended_ms: int, seconds: int | None) -> None:
-    """The proxy was not read for so many seconds, which was longer than it keeps a record; None: a pop was cut."""
+    """Note that the proxy went unread for ``seconds``, longer than it keeps a record; None: a pop was cut."""
     connection.execute(
         "update proxy set retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ? where id = ?",
         (ended_ms, seconds, proxy),
@@ -41,7 +41,7 @@ def note_gap(connection: sqlite3.Connection, proxy: int, *, ended_ms: int, secon
 
 
 def settle_pop_mark(connection: sqlite3.Connection, proxy: int) -> bool:
-    """Count the pop that is marked as cut, if one is; whether one was."""
+    """Count the marked pop as cut, if there is one; return whether there was."""
     return (
         connection.execute(
             "update proxy set retention_gaps = retention_gaps + 1, gap_ms = pop_marked_ms, gap_seconds = null,"
@@ -73,4 +73,4 @@ def _decoded(stored: str | None) -> LossDetector | None:
     try:
         return None if stored is None else msgspec.json.decode(stored, type=LossDetector)
     except msgspec.DecodeError:
-        return None  # of another version of the exporter: look anew
+        return None  # another version of the exporter wrote it: start again

@@ -1,4 +1,4 @@
-"""How the lines of a stored batch lie in its row: zstd of newline-separated JSON.
+"""How a row holds the lines of a stored batch: as zstd of newline-separated JSON.
 
 Level 1 is three times faster than zlib's and writes a quarter less; higher levels cost more than they save.
 """
@@ -13,13 +13,13 @@ class SpoiltError(ValueError):
 
 
 def pack(lines: Sequence[bytes]) -> bytes:
-    """The lines, none of which holds a line end, as one value."""
+    """Pack lines, none of which contains a line end, into one value."""
     return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(b"\n".join(lines))
 
 
 def unpack(packed: bytes) -> list[bytes]:
-    """The lines again. Raises SpoiltError."""
+    """Unpack the lines again. Raises SpoiltError."""
     try:
         return zstandard.ZstdDecompressor().decompress(packed).split(b"\n")
-    except (zstandard.ZstdError, MemoryError) as exc:  # the latter where the size that it states is what is spoilt
+    except (zstandard.ZstdError, MemoryError) as exc:  # the latter if the stated size is spoilt
         raise SpoiltError(str(exc)) from exc

@@ -1,8 +1,8 @@
-"""When each proxy was last polled with success: after a crash it tells how long nobody has read a queue.
+"""When each proxy was last polled successfully: after a crash this shows how long a queue went unread.
 
-A poll writes 8 bytes to a file beside the ledger, in place and without a sync: in the ledger it would be a transaction,
-even of a poll that popped nothing. A killed process leaves what it wrote, a power cut what was there half a minute
-before. The ledger has it from the last poll before each booking, and from a clean end.
+A poll writes 8 bytes to a file beside the ledger, in place and without a sync; in the ledger, even a poll that popped
+nothing would be a transaction. A killed process leaves what it wrote, a power cut what was there half a minute before.
+The ledger has the time of the last poll before each booking, and of a clean end.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ class PollTimes:
         self._on_disk: dict[int, int] = {}
 
     def latest(self, proxy: int, in_ledger: int | None) -> int | None:
-        """The last success, given what the ledger says: None there is a proxy that was never polled."""
+        """The last success, given the ledger's: None there means that the proxy was never polled."""
         if in_ledger is None:
             return None
         self._on_disk[proxy] = max(in_ledger, self._on_disk.get(proxy, 0))
         return max(in_ledger, self._noted.get(proxy, 0))
 
     def note(self, proxy: int, at_ms: int, *, store_every_ms: int) -> None:
-        """A poll succeeded. What is on disk may be ``store_every_ms`` old."""
+        """Note a successful poll. The time on disk may lag by ``store_every_ms``."""
         self._noted[proxy] = at_ms
         if abs(at_ms - self._on_disk.get(proxy, 0)) < store_every_ms:
             return

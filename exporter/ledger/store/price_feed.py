@@ -1,7 +1,7 @@
-"""What the price feed said, kept so that a start without network has it, and so that a price keeps its time.
+"""The price feed's last prices, kept so that a start without network has them and each keeps its time.
 
-One row per price and model, from the moment on at which it was first seen. A model that is no longer listed keeps its
-last price.
+One row per price and model, valid from the moment it was first seen. A model that is no longer listed keeps its last
+price.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from exporter.pricing.feed_format import FeedPrice, StoredFeed
 
 
 class LedgerPriceFeed:
-    """The ledger's part about the feed."""
+    """Loads and saves the feed's prices."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def load(self) -> StoredFeed:
-        """What was kept. Raises LedgerError."""
+        """The saved prices. Raises LedgerError."""
         with self._database.reading() as connection:
             return _read(connection)
 
     def save(self, new: Iterable[FeedPrice], *, fetched_ms: int) -> None:
-        """Keep new prices, and that the feed was read at ``fetched_ms``. Raises LedgerError."""
+        """Keep new prices, and the time of the fetch. Raises LedgerError."""
         with self._database.transaction() as connection:
             connection.executemany(
                 "insert or replace into feed_price (section, model, since_ms, tariff) values (?, ?, ?, ?)",
@@ -36,7 +36,7 @@ class LedgerPriceFeed:
 
 
 def read_price_feed(path: Path) -> StoredFeed:
-    """What was kept in the ledger at ``path``, which is not written; nothing if it is not there or too old for it.
+    """Read the prices in the ledger at ``path`` without writing to it; none if it is missing or too old for them.
 
     Raises LedgerError.
     """

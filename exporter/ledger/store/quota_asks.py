@@ -1,6 +1,6 @@
-"""What was asked of the providers, and what they told besides windows.
+"""What providers were asked, and what they said besides windows.
 
-On disk, so that a restart asks nobody sooner than they want. ``told`` is in memory as well, for the scrape.
+It is on disk, so that a restart asks nobody sooner than they want. ``told`` is in memory as well, for the scrape.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _SAVE = f"insert or replace into quota_ask ({', '.join(_COLUMNS)}) values ({', '
 
 
 class QuotaAsks:
-    """The ledger's part about asking. ``told`` is by credential; it is replaced, never changed."""
+    """Stores questions and answers. ``told`` is by credential; it is replaced, never changed."""
 
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
@@ -34,24 +34,24 @@ class QuotaAsks:
         self.told: Mapping[int, Told] = {id_: msgspec.json.decode(text, type=Told) for id_, text in rows}
 
     def plan_of(self, credential: int, listed: str) -> str:
-        """The plan of an account: as its provider told it, else as the proxy lists it; empty if nobody knows."""
+        """An account's plan: as its provider says, else as the proxy lists it; empty if nobody knows."""
         told = self.told.get(credential, Told()).plan
         return told if told not in ("", OTHER) else listed or told
 
     def load(self) -> dict[QuestionKey, LastAsked]:
-        """All that was asked. Raises LedgerError."""
+        """Every question's last time. Raises LedgerError."""
         with self._database.reading() as connection:
             rows = connection.execute(_READ).fetchall()
         names = LastAsked.__struct_fields__
         return {(row[0], row[1]): LastAsked(**dict(zip(names, row[2:], strict=True))) for row in rows}
 
     def save(self, asked: Mapping[QuestionKey, LastAsked]) -> None:
-        """Store what was asked. Raises LedgerError."""
+        """Store when questions were asked. Raises LedgerError."""
         with self._database.transaction() as connection:
             connection.executemany(_SAVE, _rows(asked))
 
     def take(self, credential: int, asked: Mapping[QuestionKey, LastAsked], report: Report, *, now_ms: int) -> None:
-        """Store what was asked about ``credential``, and what the answer says of it. Raises LedgerError.
+        """Store what was asked about ``credential``, and the answer. Raises LedgerError.
 
         A refusal says nothing, so it changes no window.
         """

@@ -8,7 +8,7 @@ from exporter.records import Rejected
 
 
 def reject_unreadable(connection: sqlite3.Connection, proxy: int, received_ms: int, what: Unreadable) -> None:
-    """Count what cannot be read; its length and hash are all that is kept."""
+    """Count what cannot be read; only its length and hash are kept."""
     keep_rejected(
         connection,
         proxy,
@@ -19,7 +19,7 @@ def reject_unreadable(connection: sqlite3.Connection, proxy: int, received_ms: i
 
 
 def reject_line(connection: sqlite3.Connection, proxy: int, received_ms: int, line: bytes, why: Rejected) -> None:
-    """Keep a redacted line with the reason why it could not be booked."""
+    """Keep a redacted line with the reason for its rejection."""
     keep_rejected(connection, proxy, received_ms, why, (line, len(line), hashlib.sha256(line).digest()))
 
 
@@ -32,7 +32,7 @@ def keep_rejected(
     *,
     records: int = 1,
 ) -> None:
-    """Keep ``what`` (line, length, hash) in place of so many ``records``."""
+    """Keep ``what`` (line, length, hash) in place of this many ``records``."""
     connection.execute(
         "insert into rejected (proxy, received_ms, reason, detail, line, length, sha256) values (?, ?, ?, ?, ?, ?, ?)",
         (proxy, received_ms, why.reason, why.detail, *what),
@@ -45,7 +45,7 @@ def keep_rejected(
 
 
 def is_rejected(connection: sqlite3.Connection, proxy: int, line: bytes) -> bool:
-    """Whether this line of a proxy is kept as rejected already."""
+    """Whether this line of a proxy is already kept as rejected."""
     digest = hashlib.sha256(line).digest()
     found = connection.execute("select 1 from rejected where proxy = ? and sha256 = ?", (proxy, digest)).fetchone()
     return found is not None

@@ -1,7 +1,7 @@
-"""Trying rejected records again: after an upgrade that can read them, for example.
+"""Retries rejected records, for example after an upgrade that can read them.
 
-A rejected record moves back to where a popped one waits to be booked, in one transaction, so it is booked exactly once
-whoever does it: a running exporter at its next poll, or the command line if none is running.
+One transaction moves a rejected record to where popped ones wait to be booked, so it is booked exactly once: by a
+running exporter at its next poll, or by the command line if none is running.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ _RECORDS_PER_BATCH = 500
 
 
 def queue_rejected(database: Database, *, reason: str | None, now_ms: int) -> dict[str, int]:
-    """Queue the kept rejected records (of one ``reason``, or all) for booking; their number by proxy.
+    """Queue rejected records (of one ``reason``, or all) for booking; return their number by proxy.
 
-    Records of which only length and hash were kept cannot be tried again and stay. Raises LedgerError.
+    Records kept only as length and hash cannot be tried again and stay. Raises LedgerError.
     """
     queued: dict[str, int] = {}
     with database.transaction() as connection:

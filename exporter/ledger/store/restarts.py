@@ -1,9 +1,9 @@
-"""Restarts of a proxy in the ledger: each is counted once, whatever gives it away.
+"""Restarts of a proxy in the ledger: each is counted once, whatever reveals it.
 
-Three detectors look at a proxy, each at a pace of its own: the inventory (the attempts of the accounts begin anew), the
-snapshot (its counts begin anew) and the source (a queue stands where a snapshot was, or the other way round, so another
-version runs there). One restart can show in all of them, a moment or a minute apart. So it is remembered how many
-restarts were known when each looked last: what others have told since then is the restart that it sees now.
+Three detectors watch a proxy, each at its own pace: the inventory (the attempts of accounts start again), the snapshot
+(its counts start again) and the source (a queue replaces a snapshot or the other way round, so another version runs).
+One restart can show in all of them, a moment or a minute apart. So the ledger keeps how many restarts were known at
+each detector's last look: if the others have reported one since, that is the one it sees now.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ RestartDetector = Literal["inventory", "snapshot", "source"]
 def record_observation(
     connection: sqlite3.Connection, proxy: int, detector: RestartDetector, *, restarted: bool
 ) -> None:
-    """``detector`` has looked, inside the caller's transaction; ``restarted``: the proxy did, since its last look."""
+    """Note a look of ``detector``, inside the caller's transaction; ``restarted``: the proxy did since its last one."""
     (known,) = connection.execute("select restarts from proxy where id = ?", (proxy,)).fetchone()
     last = connection.execute(
         "select restarts from restart_witness where proxy = ? and witness = ?", (proxy, detector)
@@ -31,9 +31,9 @@ def record_observation(
 
 
 def note_source(connection: sqlite3.Connection, proxy: int, kind: str) -> str | None:
-    """Usage was read from a source of this kind. Returns the kind that was read before, None if none was.
+    """Note that usage was read from a source of this kind; return the kind that was read before, if any.
 
-    The watch over the queue's losses ends with the queue: what a snapshot counts is in the snapshot.
+    The watch over the queue's losses ends with the queue: whatever a snapshot counts is in the snapshot.
     """
     before: str | None = connection.execute("select source from proxy where id = ?", (proxy,)).fetchone()[0]
     if before != kind:

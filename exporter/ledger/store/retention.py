@@ -1,7 +1,7 @@
 """Pruning: old entries and old rejected records go, their sums stay.
 
-In small transactions, so that booking never waits long, and with the file shrunk in small steps after it. Totals,
-roll-up and periods are untouched: they are sums of their own.
+It works in small transactions, so that booking never waits long, and then shrinks the file in small steps. Totals,
+roll-up and periods are sums of their own and stay as they are.
 """
 
 import sqlite3
@@ -17,9 +17,7 @@ _CLOCK_DOUBT_MS = 3 * 86_400_000
 _ROWS_PER_STEP = 5_000
 _PAGES_PER_STEP = 500
 _SLACK_PAGES = 2_000
-"""Free pages that are left in the file (8 MB): the next entries fill them."""
-
-
+"""Free pages that stay in the file (4 MB; 8 MB in older ledgers): the next entries fill them."""
 _OLD = "select id from entry where ts_ms < ?"
 _OLD_AND_SENT = (
     "select e.id from entry e join series s on s.id = e.series join route r on r.id = s.route"
@@ -30,23 +28,21 @@ _OLD_AND_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows went."""
+    """How many rows were deleted."""
 
     entries: int
     rejected: int
 
 
 def believable_now_ms(now_ms: int, newest_entry_ms: int) -> int:
-    """What time it is, to tell what is old: by the proxies' clocks where ours is far ahead of them.
+    """The time by which age is judged: ours, or the proxies' if ours is far ahead of it. All in ms.
 
-    A clock that is wrong once must not delete what happened lately. Both are in ms.
+    A clock that is wrong once must not delete recent entries.
     """
     return min(now_ms, newest_entry_ms + _CLOCK_DOUBT_MS)
 
 
 class Retention:
-    """Deletes what is old."""
-
     def __init__(self, database: Database, totals: Totals) -> None:
         self._database = database
         self._totals = totals
@@ -61,12 +57,12 @@ class Retention:
     ) -> Pruned:
         """Delete entries that happened, and rejected records that were received, before these times.
 
-        ``sent_only``: what is not in the history yet stays. Ends early when ``stopping`` says so; the next call goes
-        on. Raises LedgerError.
+        ``sent_only``: entries that are not in the history yet stay. It stops early when ``stopping`` says so; the next
+        call continues. Raises LedgerError.
         """
         # From the first step on, a snapshot that still shows such a record must not book it again.
         pruned = "update proxy set pruned_before_ms = max(coalesce(pruned_before_ms, 0), ?)"
-        if sent_only:  # one whose past has not come back from the history yet has lost nothing by this
+        if sent_only:  # this takes nothing from a proxy that is not restored yet
             pruned += f" where history_stage = {RESTORED}"
 
         def remember(connection: sqlite3.Connection, rows: int) -> None:
@@ -106,7 +102,7 @@ def _delete(
     stopping: Callable[[], bool],
     remember: Callable[[sqlite3.Connection, int], None] = lambda _connection, _rows: None,
 ) -> int:
-    """``remember`` is called in each transaction that deletes something, with the number of rows."""
+    """Delete in steps; each transaction that deletes something calls ``remember`` with the number of rows."""
     total = 0
     while not stopping():
         with database.transaction() as connection:
@@ -125,7 +121,7 @@ def _shrink(database: Database, stopping: Callable[[], bool]) -> None:
     while not stopping():
         with database.transaction() as connection:
             (free,) = connection.execute("pragma freelist_count").fetchone()
-            if free <= _SLACK_PAGES or free == before:  # the latter where a tool rebuilt the file without the ability
+            if free <= _SLACK_PAGES or free == before:  # no change: a tool rebuilt the file without auto_vacuum
                 return
             before = free
             connection.execute(f"pragma incremental_vacuum({_PAGES_PER_STEP})").fetchall()

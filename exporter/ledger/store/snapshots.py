@@ -1,7 +1,7 @@
-"""What the ledger remembers of a proxy's snapshots: the marks of its series, and false starts.
+"""What the ledger remembers about a proxy's snapshots: the marks of its series, and false starts.
 
-A snapshot is read again and again, so booking one means to find out what of it is not booked yet. That is decided by
-the identity of each detail in the ledger; the marks only tell which details need not be looked at.
+A snapshot is read again and again, so booking one means finding what is new in it. The identity of each detail decides
+that; the marks only say which details need no look.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.records import Cost, Rejected, UsageRecord
 
 MarkKey = tuple[str, str]
-"""Pseudonym of what the proxy lists a series under, and its model."""
+"""Pseudonym of the name that the proxy lists a series under, and its model."""
 
 Identity = tuple[int, int]
 """Time in ms and fingerprint."""
@@ -30,9 +30,9 @@ Identity = tuple[int, int]
 class Checkpoint:
     """The last good snapshot of a proxy.
 
-    ``taken_ms`` is when it was taken, by the proxy's clock; where another source was read since, when that was, by
-    ours; None at the first contact. ``continues``: no other source was read since. ``counted_ms``: the span in which
-    the proxy sent no details, so that its counts were booked instead.
+    ``taken_ms`` is its time by the proxy's clock; if another source was read since, the time of that read by our clock;
+    None at the first contact. ``continues``: no other source was read since. ``counted_ms``: the span in which the
+    proxy sent no details, so that its counts were booked instead.
     """
 
     taken_ms: int | None
@@ -42,7 +42,7 @@ class Checkpoint:
 
     @property
     def had_no_details(self) -> bool:
-        """Whether it had counts alone."""
+        """Whether it had only counts."""
         return bool(self.marks) and all(mark.length is None for mark in self.marks.values())
 
 
@@ -60,7 +60,7 @@ class FalseStart:
 
 @dataclass(frozen=True, slots=True)
 class ListedFalseStart:
-    """A false start as it is kept: ``client`` is its id."""
+    """A stored false start. ``client`` is an id."""
 
     proxy: str
     at_ms: int
@@ -72,14 +72,13 @@ class ListedFalseStart:
 
 
 class Snapshots:
-    """Reads what is remembered. Raises LedgerError throughout."""
+    """Reads what is remembered. All methods raise LedgerError."""
 
     def __init__(self, database: Database, poll_times: PollTimes) -> None:
         self._database = database
         self._poll_times = poll_times
 
     def checkpoint(self, proxy: str) -> Checkpoint:
-        """What is remembered of a proxy."""
         with self._database.transaction() as connection:
             row = connection.execute(
                 "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
@@ -88,31 +87,27 @@ class Snapshots:
             ).fetchone()
             if row is None:
                 return Checkpoint(taken_ms=None)
-            marks = connection.execute(
-                "select client, model, requests, tokens, length, sha256 from snapshot_series where proxy = ?", (row[0],)
-            )
             return Checkpoint(
                 taken_ms=row[1] if row[2] else self._poll_times.latest(*row[:2]),
-                marks={(client, model): Mark(*rest) for client, model, *rest in marks},
+                marks=read_marks(connection, "snapshot_series", row[0]),
                 continues=bool(row[2]),
                 counted_ms=row[3:],
             )
 
     def restored(self, proxy: str) -> "Restored | None":
-        """What was restored of a proxy's last snapshot since the last look at one; None if nothing was."""
+        """A proxy's last snapshot, if it was restored since the last look at one."""
         with self._database.transaction() as connection:
             row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
             if row is None:
                 return None
-            columns = "client, model, requests, tokens, length, sha256"
-            marks = connection.execute(f"select {columns} from restored_series where proxy = ?", row[:1]).fetchall()
+            marks = read_marks(connection, "restored_series", row[0])
             if row[1] is None and not marks:
                 return None
             first = connection.execute(
                 "select key, client, model, requests, tokens, at_ms from first_series where proxy = ?", row[:1]
             ).fetchall()
         return Restored(
-            marks={(client, model): Mark(*rest) for client, model, *rest in marks},
+            marks=marks,
             first=[
                 SnapshotSeries(key=key, client=client, model=model, requests=requests, tokens=tokens, details=None)
                 for key, client, model, requests, tokens, _ in first
@@ -121,13 +116,13 @@ class Snapshots:
         )
 
     def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
-        """Those of a proxy, which is registered, that are booked or were."""
+        """The identities of a registered proxy that are booked, or were."""
         with self._database.transaction() as connection:
             (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
             return known_details(connection, id_, identities)
 
     def false_starts(self) -> list[ListedFalseStart]:
-        """All that were kept, the newest first."""
+        """All stored false starts, newest first."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 "select p.name, f.at_ms, f.client, f.model, f.requests, f.tokens, f.nano_usd"
@@ -136,8 +131,16 @@ class Snapshots:
         return [ListedFalseStart(*row) for row in rows]
 
 
+def read_marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:
+    """The marks of a proxy in ``snapshot_series`` or ``restored_series``."""
+    rows = connection.execute(
+        f"select client, model, requests, tokens, length, sha256 from {table} where proxy = ?", (proxy,)
+    )
+    return {(client, model): Mark(*rest) for client, model, *rest in rows}
+
+
 def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
-    """Those of a proxy that are booked, or were, and have been deleted since because they are old."""
+    """The identities of a proxy that are booked, or were until pruning deleted them."""
     (pruned_before_ms,) = connection.execute(
         "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
     ).fetchone()
@@ -149,56 +152,35 @@ def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterab
     }
 
 
-def save_checkpoint(
-    connection: sqlite3.Connection,
-    proxy: int,
-    *,
-    taken_ms: int,
-    before: Mapping[MarkKey, Mark],
-    marks: Mapping[MarkKey, Mark],
-    without_details: bool,
-) -> None:
-    """Remember ``marks`` in place of ``before``, inside the caller's transaction.
-
-    ``without_details``: the proxy sent none, so what came since the last snapshot of it was counted.
-    """
-    if without_details:
+def _save_checkpoint(connection: sqlite3.Connection, proxy: int, end: "SnapshotEnd") -> None:
+    if end.without_details:
         connection.execute(
             "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
             " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
-            (taken_ms, proxy),
+            (end.taken_ms, proxy),
         )
-    connection.execute("update proxy set snapshot_ms = ? where id = ?", (taken_ms, proxy))
+    connection.execute("update proxy set snapshot_ms = ? where id = ?", (end.taken_ms, proxy))
     connection.executemany(
         "delete from snapshot_series where proxy = ? and client = ? and model = ?",
-        [(proxy, *key) for key in before.keys() - marks.keys()],
+        [(proxy, *key) for key in end.before.keys() - end.marks.keys()],
     )
     connection.executemany(
         "insert or replace into snapshot_series (proxy, client, model, requests, tokens, length, sha256)"
         " values (?, ?, ?, ?, ?, ?, ?)",
         [
             (proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256)
-            for key, mark in marks.items()
-            if before.get(key) != mark
+            for key, mark in end.marks.items()
+            if end.before.get(key) != mark
         ],
-    )
-
-
-def keep_false_starts(connection: sqlite3.Connection, proxy: int, found: Sequence[tuple[FalseStart, int]]) -> None:
-    """Keep them, each with the id of its client, inside the caller's transaction."""
-    connection.executemany(
-        "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
-        " values (?, ?, ?, ?, ?, ?, ?)",
-        [(proxy, each.at_ms, client, each.model, each.requests, each.tokens, each.nano_usd) for each, client in found],
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """``marks`` are of the last snapshot that was restored from the history.
+    """The last snapshot that was restored from the history, with its ``marks``.
 
-    ``first`` is what the proxy, which sent no details, had counted at ``first_ms``, at the first contact of this ledger
-    with it; empty if there was none yet, or if the proxy sends details.
+    ``first`` is what a proxy without details had counted at ``first_ms``, at this ledger's first contact with it; empty
+    if there was none yet, or if the proxy sends details.
     """
 
     marks: Mapping[MarkKey, Mark]
@@ -208,7 +190,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotDeltas:
-    """What was counted in a snapshot without details since another one."""
+    """What a snapshot without details has counted since an earlier one."""
 
     increments: Sequence[tuple[UsageRecord, Cost]] = ()
     false_starts: Sequence[FalseStart] = ()
@@ -217,21 +199,19 @@ class SnapshotDeltas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotEnd:
-    """What a snapshot told of the proxy, beside its details.
+    """What a snapshot said about the proxy besides its details.
 
-    ``marks`` are remembered in place of ``before``. ``without_details``: the proxy sent none, and ``increments`` are
-    what it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how
-    many records its totals count that no detail shows.
+    ``marks`` are remembered in place of ``before``. ``without_details``: the proxy sent none, and ``deltas`` are what
+    it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how many
+    records its totals count that no detail shows.
     """
 
     taken_ms: int
     before: Mapping[MarkKey, Mark]
     marks: Mapping[MarkKey, Mark]
-    restarted: bool = False
+    deltas: SnapshotDeltas
     missed: int = 0
     without_details: bool = False
-    increments: Sequence[tuple[UsageRecord, Cost]] = ()
-    false_starts: Sequence[FalseStart] = ()
     first: Sequence[SnapshotSeries] = ()
 
 
@@ -246,7 +226,7 @@ def book_details(
     duplicates: int,
     now_ms: int,
 ) -> tuple[set[Identity], list[Booked]]:
-    """See ``Ledger.book_details``; inside the caller's transaction. The identities that were known, and what is new."""
+    """See ``Ledger.book_details``; inside the caller's transaction. Returns the known identities, and what is new."""
     known = known_details(connection, proxy, [(record.ts_ms, record.fingerprint) for record, _, _ in records])
     kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy, line)]
     booked = []
@@ -279,16 +259,8 @@ def close_snapshot(
     now_ms: int,
 ) -> Booked:
     """See ``Ledger.close_snapshot``; inside the caller's transaction."""
-    deltas = SnapshotDeltas(increments=end.increments, false_starts=end.false_starts, restarted=end.restarted)
-    booked = _book_deltas(connection, dictionary, totals, proxy=proxy, deltas=deltas)
-    save_checkpoint(
-        connection,
-        proxy,
-        taken_ms=end.taken_ms,
-        before=end.before,
-        marks=end.marks,
-        without_details=end.without_details,
-    )
+    booked = _book_deltas(connection, dictionary, totals, proxy=proxy, deltas=end.deltas)
+    _save_checkpoint(connection, proxy, end)
     _remember_first(connection, proxy, end.first, now_ms)
     connection.execute(
         "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
@@ -301,8 +273,16 @@ def _book_deltas(
     connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, deltas: SnapshotDeltas
 ) -> Booked:
     booked = book_entries(connection, dictionary, totals, proxy=proxy, records=deltas.increments, live=True)
-    keep_false_starts(
-        connection, proxy, [(each, dictionary.client_id(connection, each.client)) for each in deltas.false_starts]
+    connection.executemany(
+        "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
+        " values (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                *(proxy, each.at_ms, dictionary.client_id(connection, each.client)),
+                *(each.model, each.requests, each.tokens, each.nano_usd),
+            )
+            for each in deltas.false_starts
+        ],
     )
     connection.execute(
         "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, proxy)
@@ -312,7 +292,7 @@ def _book_deltas(
 
 
 def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[SnapshotSeries], now_ms: int) -> None:
-    """Unless the history, if there is any, has been read: then nothing can have been counted before."""
+    """Store the first counts, unless the history has been read: then nothing can have been counted before."""
     (stage,) = connection.execute("select history_stage from proxy where id = ?", (proxy,)).fetchone()
     if stage < RESTORED:
         connection.executemany(
@@ -337,7 +317,7 @@ def join_restored(
         connection.execute(
             f"insert into snapshot_series ({columns}) select {columns} from restored_series where proxy = ?", (proxy,)
         )
-        # Where something has been received already, another source was read in between.
+        # If something has already been received, another source was read in between.
         connection.execute(
             "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?", (proxy,)
         )

@@ -1,8 +1,8 @@
 """Checks a ledger whose last end was not clean: its structure, its names, and its sums.
 
-What a batch adds to the sums has no checksum of its own; entries, totals and roll-up each hold it. Totals are compared
-with the roll-up, and in a small file all sums are made anew from the entries, as far as these have not been pruned.
-Where totals alone differ from both they are the damaged ones, and take the sums of the others.
+What a batch adds to the sums has no checksum, but entries, totals and roll-up each hold it. Totals are compared with
+the roll-up, and in a small file all sums are made again from the entries, as far as these have not been pruned. If only
+the totals differ from both, they are the damaged ones and are replaced.
 """
 
 import sqlite3
@@ -22,7 +22,7 @@ from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.views.totals import Totals
 
 LARGEST_SUMMED_BYTES = 16 * 1024 * 1024
-"""Of a larger file the sums are not made anew: with it, a start would take more than a second or so."""
+"""The sums of a larger file are not made again: a start would take more than a second or so."""
 LARGEST_READ_BYTES = 256 * 1024 * 1024
 """A larger file is not read as a whole."""
 
@@ -51,13 +51,13 @@ _COMPARED = {
         f"select s.route, sum(r.unpriced) from {_SHOWN} group by 1",
     ),
 }
-"""By table of totals: its key, its rows, and what the roll-up says of them."""
+"""For each table of totals: its key, its rows, and the same rows from the roll-up."""
 
 _log = structlog.get_logger("exporter")
 
 
 def examine(database: Database, clock: Clock) -> None:
-    """Check an open ledger, and log what was found. Raises LedgerError and its subclasses."""
+    """Check an open ledger and log the result. Raises LedgerError and its subclasses."""
     began = clock.monotonic()
     size = database.bytes_on_disk()
     with explained_opening(database.path), database.transaction() as connection:
@@ -67,15 +67,15 @@ def examine(database: Database, clock: Clock) -> None:
     if rebuilt:
         _log.warning(
             "ledger_rebuilt",
-            message="The ledger was damaged: its totals were not what was written. They were made anew from the"
-            " entries, which the roll-up confirms, so they are right again. Check the disk.",
+            message="The ledger was damaged: its totals were not what was written. They were computed again from the"
+            " entries, which the roll-up confirms, so they are right now. Check the disk.",
         )
 
 
 def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
-    """Check the ledger, inside the caller's transaction; whether its totals had to be made anew.
+    """Check the ledger, inside the caller's transaction; return whether its totals had to be made again.
 
-    Raises LedgerCorruptError if anything is damaged that cannot be told from the rest.
+    Raises LedgerCorruptError if there is damage that the rest cannot repair.
     """
     small = size <= LARGEST_SUMMED_BYTES
     check = "integrity_check" if small else "quick_check"
@@ -135,14 +135,14 @@ def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
 
 
 def _pruned(connection: sqlite3.Connection) -> bool:
-    """Whether live entries are missing whose sums stayed."""
+    """Whether live entries are missing while their sums stayed."""
     (live,) = connection.execute("select count(*) from entry where live").fetchone()
     (booked,) = connection.execute("select coalesce(sum(booked - backfilled), 0) from proxy").fetchone()
     return bool(live != booked)
 
 
 def _has_past(connection: sqlite3.Connection) -> bool:
-    """Whether the roll-up has entries that are not in the totals."""
+    """Whether the roll-up sums entries that are not in the totals."""
     (past,) = connection.execute(
         "select exists (select 1 from entry where not live)"
         " or exists (select 1 from installation where history_project is not null)"
@@ -152,7 +152,7 @@ def _has_past(connection: sqlite3.Connection) -> bool:
 
 
 def _agrees(connection: sqlite3.Connection, table: str, *, past: bool) -> bool:
-    """Whether the roll-up says the same of ``table``, or with a past at least as much."""
+    """Whether the roll-up agrees with ``table``; with a past it may hold more."""
     key, shown, summed = _COMPARED[table]
     width = key.count(",") + 1
     totals = {row[:width]: row[width:] for row in connection.execute(shown)}

@@ -1,8 +1,7 @@
-"""What is booked and not in the history yet: a cursor over the entries, one for each proxy.
+"""What is booked and not in the history yet: a cursor over the entries of each proxy.
 
-Ids are given in the order of booking and never again, so whatever is behind the cursor has been sent, in that order,
-and pruning cannot hide anything from it. The cursor moves when Supabase has confirmed; what is sent twice is known
-there.
+Ids rise in the order of booking and are never reused, so everything up to the cursor has been sent, and pruning cannot
+hide anything from it. The cursor moves when Supabase has confirmed; Supabase recognizes what is sent twice.
 """
 
 import sqlite3
@@ -16,8 +15,6 @@ from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.ledger.sync.export_state import ProxyState, read_state
 
 _STORED_EVERY = 10_000
-
-
 _ENTRIES = f"select {listed(Entry._fields, 'e.')} from entry e"
 _OF_PROXY = (
     "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
@@ -27,9 +24,9 @@ _OF_PROXY = (
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The next entries of a proxy. When they are there, the cursor moves to ``until``.
+    """The next entries of a proxy. Once Supabase has them, the cursor moves to ``until``.
 
-    ``state`` is that of the proxy in the same moment of the ledger, if no entry is left behind these, else None.
+    ``state`` is the proxy's in the same moment of the ledger, or None if further entries follow these.
     """
 
     entries: Sequence[Entry]
@@ -38,7 +35,7 @@ class Outgoing:
 
 
 class Backlog:
-    """Reads what is to be sent, and remembers what was. For one thread. Raises LedgerError throughout."""
+    """Reads what has to be sent, and remembers what was sent. For one thread. All methods raise LedgerError."""
 
     def __init__(self, database: Database, dictionary: LabelStore) -> None:
         self._database = database
@@ -47,7 +44,7 @@ class Backlog:
         self._stored: dict[str, int] = {}
 
     def read(self, proxy: str, *, limit: int) -> Outgoing:
-        """The oldest entries of ``proxy``, at most ``limit``, that have not been sent."""
+        """At most ``limit`` entries of ``proxy`` that have not been sent, oldest first."""
         with self._database.reading() as connection:
             cursor = self._cursor(connection, proxy)
             (last,) = connection.execute("select coalesce(max(id), 0) from entry").fetchone()
@@ -61,7 +58,7 @@ class Backlog:
         return Outgoing(entries, max(cursor, last), state)
 
     def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
-        """The entries of ``proxy`` up to ``until`` are there, or were refused: entry → reason."""
+        """Note that Supabase has the entries of ``proxy`` up to ``until``, but for ``refused``: entry → reason."""
         with self._database.transaction() as connection:
             connection.execute("update proxy set history_sent = ? where name = ?", (until, proxy))
             connection.executemany(
@@ -71,13 +68,13 @@ class Backlog:
         self._cursors[proxy] = self._stored[proxy] = until
 
     def passed(self, proxy: str, until: int) -> None:
-        """There is no entry of ``proxy`` up to ``until``. Stored now and then only: to look again costs little."""
+        """Note that ``proxy`` has no entry left up to ``until``. Stored only now and then: looking again is cheap."""
         if until - self._stored.get(proxy, 0) >= _STORED_EVERY:
             self.sent(proxy, until)
         self._cursors[proxy] = until
 
     def set_aside(self, proxy: str, *, after: int, limit: int) -> list[Entry]:
-        """The entries that were refused, from the one behind ``after`` on, at most ``limit``."""
+        """At most ``limit`` refused entries with ids above ``after``."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"{_ENTRIES} join set_aside a on a.entry = e.id where {_OF_PROXY} and e.id > ? order by e.id limit ?",
@@ -86,7 +83,7 @@ class Backlog:
             return [Entry._make(row) for row in rows]
 
     def accepted(self, entries: Sequence[int]) -> None:
-        """These are no longer refused."""
+        """Note that these entries are no longer refused."""
         with self._database.transaction() as connection:
             connection.executemany("delete from set_aside where entry = ?", [(entry,) for entry in entries])
 
@@ -105,7 +102,7 @@ class Backlog:
         return number
 
     def stage(self, proxy: str) -> int:
-        """How far the claim of ``proxy`` has come: one of the stages above."""
+        """How far the claim of ``proxy`` has come: a stage of ``exporter.ledger.schema``."""
         with self._database.reading() as connection:
             stage: int = connection.execute("select history_stage from proxy where name = ?", (proxy,)).fetchone()[0]
         return stage
@@ -115,7 +112,7 @@ class Backlog:
             connection.execute("update proxy set history_stage = ? where name = ?", (stage, proxy))
 
     def enter_project(self, project: str) -> bool:
-        """Note which project the history is in; if it was another one so far, nothing counts as sent any more."""
+        """Note which project the history is in. If it was another one before, nothing counts as sent any more."""
         with self._database.transaction() as connection:
             (before,) = connection.execute("select history_project from installation").fetchone()
             if before == project:
@@ -123,7 +120,7 @@ class Backlog:
             connection.execute("update installation set history_project = ?", (project,))
             if before is None:
                 return False
-            # Before all ids: what came from the last project is new to this one.
+            # Below all ids: what came from the last project is new to this one.
             connection.execute(
                 "update proxy set history_sent = ?, history_stage = ?, history_restore = null",
                 (-(2**62), NEVER_CLAIMED),
@@ -134,7 +131,7 @@ class Backlog:
         return True
 
     def made_ms(self) -> int | None:
-        """When this ledger was made; None if that was before it was noted."""
+        """When this ledger was made; None if it is older than this note."""
         with self._database.reading() as connection:
             made_ms: int | None = connection.execute("select made_ms from installation").fetchone()[0]
         return made_ms

@@ -1,7 +1,7 @@
-"""What the ledger knows of a proxy beside its entries, in one moment: what a lost ledger is restored from.
+"""What the ledger knows about a proxy besides its entries, in one moment: a lost ledger is restored from it.
 
-Ids mean nothing in another ledger, so clients stand here under their pseudonyms, credentials under what identifies
-them, and sessions of limits under the label of whatever has a window of its own.
+Ids mean nothing in another ledger, so clients appear here by pseudonym, credentials by what identifies them, and
+sessions of limits by the label that has a window of its own.
 """
 
 import sqlite3
@@ -13,22 +13,22 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.ledger.credential_store import LABEL
-from exporter.ledger.store.snapshots import MarkKey
+from exporter.ledger.store.snapshots import MarkKey, read_marks
 from exporter.normalize.snapshot import Mark
 
 _CLIENTS_PER_PART = 500
 
 Scope = tuple[str, str]
-"""What has a window of its own in a limit: kind and value, both empty for a limit with one window for all.
+"""What a limit counts in a window of its own: kind and value, both empty if one window counts all.
 
 The value is a credential's label, a client's pseudonym, or a model.
 """
 
 
 class ExportedCredential(NamedTuple):
-    """A credential and all that turned out to be it. ``labels`` are those under which it stands in the history.
+    """A credential and all those merged into it. ``labels`` are its labels in the history, the current one first.
 
-    The first one is its label now. ``keys`` and ``names`` are (kind, value): see the ledger's schema.
+    ``keys`` and ``names`` are (kind, value): see the ledger's schema.
     """
 
     labels: tuple[str, ...]
@@ -65,8 +65,8 @@ class ExportedSnapshots(msgspec.Struct, frozen=True, kw_only=True):
 class ProxyState:
     """State of one proxy. Equal states need not be sent twice.
 
-    ``clients`` come in parts, of which only the last one grows. ``anchors`` and ``sessions`` are of the limits of the
-    whole exporter, without the sessions of other proxies' credentials.
+    ``clients`` come in parts; only the last one grows. ``anchors`` and ``sessions`` belong to the limits of the whole
+    exporter, without the sessions of other proxies' credentials.
     """
 
     snapshots: ExportedSnapshots
@@ -78,8 +78,8 @@ class ProxyState:
 
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
-    """The state of a proxy, as it stands in the ledger."""
-    marks = _marks(connection, "snapshot_series", proxy) or _marks(connection, "restored_series", proxy)
+    """The state of a proxy, as the ledger has it."""
+    marks = read_marks(connection, "snapshot_series", proxy) or read_marks(connection, "restored_series", proxy)
     snapshots = connection.execute(
         "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
         (proxy,),
@@ -97,15 +97,8 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     )
 
 
-def _marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:
-    rows = connection.execute(
-        f"select client, model, requests, tokens, length, sha256 from {table} where proxy = ?", (proxy,)
-    )
-    return {(client, model): Mark(*rest) for client, model, *rest in rows}
-
-
 def roots_of(connection: sqlite3.Connection) -> dict[int, int]:
-    """Every credential → the one that it turned out to be."""
+    """Every credential → the one that stands for it: itself, or the one it was merged into."""
     into = dict(connection.execute("select id, coalesce(merged_into, id) from credential"))
 
     def root(id_: int) -> int:
@@ -163,7 +156,7 @@ def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, in
         if kind == "credential":
             label = own.get(int(value))
             if label is None or roots[int(value)] != int(value):
-                continue  # of another proxy, or of one that turned out to be another
+                continue  # another proxy's, or merged into another one
             value = label
         elif kind == "client":
             if pseudonyms is None:

@@ -1,11 +1,11 @@
-"""LedgerImporter: what the history has of a proxy is merged into a ledger that does not know it.
+"""Merges what the history has of a proxy into a ledger that does not know it.
 
-Done while bookings go on, in small transactions, each of which notes how far it came: killed anywhere, the next run
-goes on from there. Restored entries have not been received from the proxy, so they are in no flow, and they are not
-live, so they are in no counter; they are in roll-up, periods and windows.
+It runs beside bookings, in small transactions that each note how far it came: killed anywhere, the next run continues
+from there. Restored entries were not received from the proxy, so they are in no flow, and they are not live, so they
+are in no counter; they are in roll-up, periods and windows.
 
-Before a moment, the beginning of a quarter of an hour, the roll-up is taken over as it is; from that moment on it is
-made of the entries. So nothing is counted twice.
+Up to a moment, the beginning of a quarter of an hour, the roll-up is taken over as it is; from then on it is made from
+the entries. So nothing is counted twice.
 """
 
 import sqlite3
@@ -36,10 +36,10 @@ _OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a restore has come. ``from_ms`` is the moment from which on records are taken over.
+    """How far a restore has come. Records are taken over from ``from_ms`` on.
 
-    ``rollups`` is the bucket up to which roll-ups have been, as the history writes it, and how many of that bucket;
-    None when that is done. ``after`` is the identity of the last record.
+    ``rollups`` is the bucket that the roll-ups have reached, as the history writes it, and how many of that bucket;
+    None when all are here. ``after`` is the identity of the last record.
     """
 
     from_ms: int
@@ -48,7 +48,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class RestoredSeries(NamedTuple):
-    """A label set as it stands in the history: credential and client are their labels."""
+    """A label set as the history has it: credential and client are their labels."""
 
     provider: str
     model: str
@@ -57,7 +57,7 @@ class RestoredSeries(NamedTuple):
 
 
 class RestoredEntry(NamedTuple):
-    """An entry of the past: in ``entry`` neither series nor price have their numbers of this ledger yet."""
+    """An entry of the past. In ``entry``, series and price do not have this ledger's ids yet."""
 
     series: RestoredSeries
     price: str
@@ -65,7 +65,7 @@ class RestoredEntry(NamedTuple):
 
 
 class RestoredRollup(NamedTuple):
-    """A row of the roll-up: in ``sums`` the series does not have its number of this ledger yet."""
+    """A row of the roll-up. In ``sums``, the series does not have this ledger's id yet."""
 
     series: RestoredSeries
     sums: Rollup
@@ -73,7 +73,7 @@ class RestoredRollup(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredSnapshots:
-    """The last snapshot of a proxy that the history knows of."""
+    """A proxy's last snapshot, as the history knows it."""
 
     state: ExportedSnapshots = field(default_factory=ExportedSnapshots)
     marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
@@ -81,17 +81,17 @@ class RestoredSnapshots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredState:
-    """What else there is of a proxy. ``precedes``: it was written before this ledger was made."""
+    """What else the history has of a proxy. ``precedes``: it was written before this ledger was made."""
 
     anchors: Mapping[str, int] = field(default_factory=dict)
     sessions: Sequence[ExportedSession] = ()
     precedes: bool = False
     readings: Sequence[tuple[str, Reading]] = ()
-    """Of providers' windows, by label of the credential."""
+    """Readings of providers' windows, by label of the credential."""
 
 
 class LedgerImporter:
-    """Takes over what is given. For one thread; bookings go on beside it. Raises LedgerError throughout."""
+    """Writes what is restored. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class LedgerImporter:
         quotas: Quotas,
     ) -> None:
         self.steps = 0
-        """Rises with each change of the past, which no booking made."""
+        """Rises with each change of the past that no booking made."""
         self._writing = writing
         self._dictionary = dictionary
         self._totals = totals
@@ -123,10 +123,10 @@ class LedgerImporter:
     def take_names(
         self, proxy: str, *, credentials: Iterable[ExportedCredential], clients: Iterable[tuple[ExportedClient, str]]
     ) -> None:
-        """Make sure that what identifies them finds the same clients and credentials here as it did there.
+        """Make the keys and names find the same clients and credentials here as in the lost ledger.
 
-        To be called first by each run. Each client comes with its pseudonym as it is now, which is another one where
-        the hash key was lost.
+        Each run calls this first. Each client comes with its current pseudonym, which is a new one if the hash key was
+        lost.
         """
         self._clients, self._pseudonyms = {}, {}
         with self._writing() as connection:
@@ -135,7 +135,7 @@ class LedgerImporter:
                 _take_credential(connection, self._dictionary, proxy_id, credential)
             for client, pseudonym in clients:
                 known = self._dictionary.client_with(pseudonym)
-                # The label of one that is new here is what it was, unless it is another pseudonym's.
+                # A client that is new here keeps its label, unless its pseudonym has changed.
                 label = client.label if pseudonym == client.pseudonym else ""
                 id_ = self._dictionary.client_id(connection, pseudonym, label=label) if known is None else known
                 self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
@@ -149,9 +149,9 @@ class LedgerImporter:
         deleted_before_ms: int | None,
         past: RestoredSnapshots,
     ) -> Progress:
-        """Decide what is taken over as records and what as roll-ups, and take over the last snapshot.
+        """Decide what to take over as records and what as roll-ups, and take over the last snapshot.
 
-        Records are wanted from ``since_ms`` on. The history's newest is of ``newest_ms``, and those before
+        Records are wanted from ``since_ms`` on. The history's newest is from ``newest_ms``, and those before
         ``deleted_before_ms`` may have been deleted there.
         """
         with self._writing() as connection:
@@ -159,7 +159,7 @@ class LedgerImporter:
             (pruned_ms,) = connection.execute("select pruned_before_ms from proxy where id = ?", (proxy_id,)).fetchone()
             deleted_ms = -(-(deleted_before_ms or 0) // BUCKET_MS) * BUCKET_MS
             if pruned_ms is not None:
-                # This ledger has a long past of its own: of what has been pruned it knows the sums.
+                # This ledger has a long past of its own, and knows the sums of what has been pruned.
                 progress = Progress(max(pruned_ms, deleted_ms), None, (max(pruned_ms, deleted_ms) - 1, 2**63 - 1))
             else:
                 (oldest_ms,) = connection.execute(
@@ -175,7 +175,7 @@ class LedgerImporter:
         return progress
 
     def _forget(self, connection: sqlite3.Connection, proxy_id: int, before_ms: int) -> None:
-        """What a snapshot told again of times of which the history has the roll-up alone."""
+        """Forget what a snapshot repeated from times for which the history has only the roll-up."""
         forgotten = connection.execute(
             f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, proxy_id)
         ).rowcount
@@ -187,7 +187,7 @@ class LedgerImporter:
             self._totals.entries -= forgotten
 
     def add_rollups(self, proxy: str, rows: Sequence[RestoredRollup], progress: Progress) -> None:
-        """Take over rows of the roll-up; then the restore has come to ``progress``."""
+        """Take over rows of the roll-up, and note the new ``progress``."""
         with self._writing() as connection:
             series = self._series(connection, proxy, {row.series for row in rows})
             add_rollups(connection, [row.sums._replace(series=series[row.series]) for row in rows])
@@ -195,7 +195,7 @@ class LedgerImporter:
         self._changed(min((row.sums.bucket for row in rows), default=None))
 
     def add_records(self, proxy: str, rows: Sequence[RestoredEntry], progress: Progress) -> None:
-        """Take over records, unless they are here; then the restore has come to ``progress``."""
+        """Take over records unless they are here already, and note the new ``progress``."""
         with self._writing() as connection:
             series = self._series(connection, proxy, {row.series for row in rows})
             entries = [
@@ -208,10 +208,10 @@ class LedgerImporter:
             self._note(connection, proxy, progress)
         with self._totals.lock:
             self._totals.entries += inserted
-        self._changed(min((entry.ts_ms for entry in entries), default=None), per=BUCKET_MS)
+        self._changed(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
     def finish(self, proxy: str, past: RestoredState, *, now_ms: int) -> None:
-        """Take over open windows and quotas. Then the proxy is restored."""
+        """Take over open windows and quotas; then the proxy is restored."""
         with self._windows.held(), self._writing() as connection:
             proxy_id = self._dictionary.proxies[proxy]
             connection.executemany(
@@ -232,10 +232,8 @@ class LedgerImporter:
             )
         self._quotas.take_over(quotas)
 
-    # --- inside -------------------------------------------------------------------------------------------------------
-
     def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: RestoredState) -> None:
-        """What this ledger opened itself came of less than all records. Of two sessions of the past the newer holds."""
+        """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
         (others,) = connection.execute(
             "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, proxy_id)
         ).fetchone()
@@ -277,7 +275,7 @@ class LedgerImporter:
         }
 
     def _credential(self, connection: sqlite3.Connection, proxy_id: int, label: str) -> int:
-        """The credential with a label of the history; one of which nothing else is known where no document tells."""
+        """The credential with a label of the history; if no document tells more, one with the label alone."""
         found = self._dictionary.find_credential(proxy_id, LABEL, label)
         if found is None:
             kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
@@ -301,11 +299,11 @@ class LedgerImporter:
             "update proxy set history_restore = ? where name = ?", (msgspec.json.encode(progress).decode(), proxy)
         )
 
-    def _changed(self, since: int | None, *, per: int = 1) -> None:
+    def _changed(self, bucket: int | None) -> None:
         self.steps += 1
-        if since is not None:
-            self._periods.touched(since // per)
-            self._windows.touched(since // per)
+        if bucket is not None:
+            self._periods.touched(bucket)
+            self._windows.touched(bucket)
 
 
 def _age(session: Session) -> tuple[int, int]:
@@ -315,7 +313,7 @@ def _age(session: Session) -> tuple[int, int]:
 def _take_credential(
     connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, kept: ExportedCredential
 ) -> int:
-    """Find the credential here, by what names it for good before its ``auth_index``, or make it; its id.
+    """Find the credential here, by its permanent keys before its ``auth_index``, or make it; return its id.
 
     What is bound here already stays: it comes from the proxy as it is now.
     """
@@ -327,7 +325,7 @@ def _take_credential(
     known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
     facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
     if known is None:
-        # What the proxy lists has been met already, or is met at the next look.
+        # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
         id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
     else:
         id_ = known.id
@@ -343,7 +341,7 @@ def _take_credential(
 
 
 def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: RestoredSnapshots) -> None:
-    """For the next look at a snapshot: see ``exporter.ledger.store.snapshots``."""
+    """Keep them for the next look at a snapshot: see ``exporter.ledger.store.snapshots``."""
     state = past.state
     connection.execute(
         "update proxy set restored_snapshot_ms = ?1,"

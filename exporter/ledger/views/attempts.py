@@ -1,4 +1,4 @@
-"""The proxy's own counts of attempts, by the credentials that are shown."""
+"""The proxy's own counts of attempts, by shown credential."""
 
 from collections.abc import Collection
 
@@ -10,7 +10,7 @@ from exporter.ledger.views.totals import Attempts
 def shown_attempts(
     ledger: Ledger, labels: Labels, *, hidden: Collection[object] = ()
 ) -> dict[CredentialLabels, Attempts]:
-    """The counts by shown credential, those of merged ones added up; those of ``hidden`` ids count as 0."""
+    """The counts by shown credential; merged ones are added up, ``hidden`` ids count as 0."""
     sums: dict[CredentialLabels, Attempts] = {}
     with ledger.totals.lock:
         for id_, count in ledger.totals.attempts.items():

@@ -1,4 +1,4 @@
-"""Entries as another program would know them again: by when, what for, how long and how much."""
+"""Entries as another program would recognize them: by time, model, duration and tokens."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Likeness(NamedTuple):
-    """What two programs that read the same proxy store alike of a request. Durations are ms, 0 is not measured.
+    """What two programs that read the same proxy both store about a request. Durations are ms, 0 is not measured.
 
-    Not clients and accounts, which each program hashes or names in its own way.
+    Clients and accounts are left out, because each program hashes or names them in its own way.
     """
 
     model: str
@@ -18,10 +18,10 @@ class Likeness(NamedTuple):
     output: int
 
     def is_same(self, other: "Likeness") -> bool:
-        """Whether both are one request, if both began in the same millisecond.
+        """Whether both are one request, given that both began in the same millisecond.
 
-        The duration tells, because programs sum the tokens of some providers differently; where one of them has not
-        stored it, the tokens do.
+        The duration decides, because programs sum the tokens of some providers differently; if one of them has not
+        stored it, the tokens decide.
         """
         if (self.model, self.failed) != (other.model, other.failed):
             return False
@@ -46,7 +46,7 @@ def last_entry(connection: sqlite3.Connection) -> int:
 def entries_at(
     connection: sqlite3.Connection, proxy: int, moments: Iterable[int], *, until: int
 ) -> dict[int, list[tuple[int, Likeness]]]:
-    """The entries of a proxy that began at ``moments`` (ms), each with its id, of those up to the id ``until``."""
+    """The entries of a proxy up to the id ``until`` that began at ``moments`` (ms), each with its id."""
     return {
         ts_ms: [
             (id_, Likeness(model, bool(failed), latency_ms, prompt, output))

@@ -1,9 +1,9 @@
 """Cost, tokens and requests of today, yesterday and this month, in the user's zone, from the roll-up.
 
-A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as a monthly limit
-has it: it counts records that a clock ahead of ours dates into a later day. What lies before today is summed anew only
-when a day begins or a late record arrives; the rest is summed anew whenever something was booked. The gauges and the
-status page are made of the same rows, so they cannot differ.
+A record belongs to the day in which it happened, whenever it was read. The month is the whole one, as in a monthly
+limit, so it includes records that a clock ahead of ours dates into a later day. What lies before today is summed again
+only when a day begins or a late record arrives, the rest after each booking. The gauges and the status page use the
+same rows, so they cannot differ.
 """
 
 import sqlite3
@@ -66,7 +66,7 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class PeriodTotals:
-    """Sums by (route, period), the cost by (route, billing, period) in nano-USD; ``rows`` are what they are made of."""
+    """Sums by (route, period), the cost by (route, billing, period) in nano-USD; ``rows`` are their parts."""
 
     requests: dict[tuple[int, str], int] = field(default_factory=dict)
     tokens: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Periods:
         self.current = PeriodTotals()
 
     def touched(self, bucket: int) -> None:
-        """Something was booked in ``bucket`` or later."""
+        """Note that something was booked in ``bucket`` or later."""
         with self._lock:
             if self._oldest_touched is None or bucket < self._oldest_touched:
                 self._oldest_touched = bucket
@@ -110,7 +110,7 @@ class Periods:
                 now = self._sum(connection, day, next_day(day))
                 later = self._sum(connection, next_day(day), next_month(day))
         except BaseException:
-            self._day = None  # whatever was read so far: start over at the next tick
+            self._day = None  # start over at the next tick
             raise
         self._day = day
         month = [self._month_before_today, now, later]
@@ -124,7 +124,7 @@ class Periods:
 
 
 def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:
-    """The requests of today and yesterday by (provider, model), of those that were used at all and have a name."""
+    """The requests of today and yesterday by (provider, model), for those in use that are not folded."""
     found: defaultdict[tuple[str, str], int] = defaultdict(int)
     for (id_, period), requests in periods.requests.items():
         route = dictionary.routes[id_]
@@ -139,7 +139,7 @@ def _periods(parts: dict[str, list[_Span]]) -> PeriodTotals:
     cost: defaultdict[tuple[int, int, str], int] = defaultdict(int)
     seen = {key for spans in parts.values() for span in spans for key in span.by_route}
     for period, spans in parts.items():
-        for route, billing in seen:  # used in one period, not used in another: that is a known 0
+        for route, billing in seen:  # used in one period but not in another: a known 0
             cost[(route, billing, period)] += 0
             requests[(route, period)] += 0
             tokens[(route, period)] += 0

@@ -1,7 +1,7 @@
 """Past readings of the providers' windows, and how often a window's capacity changed.
 
-What a window is worth is worked out from the readings and from the use booked between them. Few are kept: the first and
-the last one of each window, and between them one for each step of the share.
+A window's worth is computed from its readings and the use booked between them. Few are kept: the first and the last one
+of each window, and one for each step of the share between them.
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ QuotaKey = tuple[int, str, str]
 STEP = 0.03
 MOST_POINTS = 160
 LONGEST_MS = 62 * 86_400_000
-"""Older ones are not kept."""
+"""Older points are not kept."""
 
 _OF_KEY = "from quota_point where credential = ? and window = ? and scope = ?"
 _LAST_TWO = f"select observed_ms, used_ratio, resets_ms {_OF_KEY} order by observed_ms desc limit 2"
@@ -35,14 +35,14 @@ class QuotaPoint(NamedTuple):
 
 
 class CapacityChanges(NamedTuple):
-    """How often the capacity of a window became smaller, and larger."""
+    """How often the capacity of a window shrank, and grew."""
 
     shrank: int = 0
     grew: int = 0
 
 
 class QuotaPoints:
-    """Reads points and changes. They are noted and joined inside the transactions of ``Quotas``."""
+    """Reads points and changes. ``Quotas`` writes and joins them inside its transactions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,9 +73,9 @@ class QuotaPoints:
 
 
 def note_points(connection: sqlite3.Connection, readings: Iterable[tuple[QuotaKey, Reading]]) -> None:
-    """Keep what the readings tell of how full a window was, inside the caller's transaction.
+    """Keep readings as points, inside the caller's transaction.
 
-    A share that was concluded, a window without an end and a full one, whose share may stop at 1, tell nothing.
+    An inferred share, a window without an end and a full one, whose share may stop at 1, say nothing about capacity.
     """
     for key, reading in readings:
         if reading.ends_ms is None or reading.ratio_inferred or reading.used_ratio >= 1:
@@ -96,7 +96,7 @@ def forget_points(connection: sqlite3.Connection, keys: Iterable[QuotaKey]) -> N
 
 
 def join_points(connection: sqlite3.Connection, credentials: Iterable[int], resolve: Callable[[int], int]) -> None:
-    """Let points and changes of a credential go on as those of the one that it turned out to be."""
+    """Move points and changes of merged credentials to the one that each was merged into."""
     for credential in credentials:
         moved = (resolve(credential), credential)
         connection.execute("update or replace quota_point set credential = ? where credential = ?", moved)

@@ -1,7 +1,7 @@
 """The windows that providers report, by credential: the last reading of each, and how often one was reset early.
 
-Kept on disk so that a restart shows them again until they end. A window that has ended stays as a row, so that the next
-reading of it is compared with the last; it is shown no more.
+They are on disk, so that a restart shows them again until they end. An ended window keeps its row, to compare the next
+reading with, but is no longer shown.
 """
 
 import sqlite3
@@ -41,7 +41,7 @@ class QuotaWindow:
 
 
 class Quotas:
-    """All windows. Reading ``current`` is safe from any thread; changes are made inside the ledger's transactions."""
+    """All windows. Any thread may read ``current``; changes belong in the ledger's transactions."""
 
     def __init__(self, database: Database) -> None:
         self.points = QuotaPoints(database)
@@ -49,7 +49,7 @@ class Quotas:
         self._windows: dict[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read everything anew."""
+        """Reload everything."""
         names = ("credential", *_READ, "early_resets", *_DETAIL)
         rows = connection.execute(
             f"select {', '.join(names)} from quota_window left join quota_detail using ({', '.join(_KEY)})"
@@ -59,9 +59,9 @@ class Quotas:
             self._windows = {(row["credential"], row["window"], row["scope"]): _window(row) for row in told}
 
     def current(self, resolve: Callable[[int], int]) -> Mapping[QuotaKey, QuotaWindow]:
-        """All windows, ended ones too. ``resolve`` tells which credential one turned out to be.
+        """All windows, ended ones too. ``resolve`` maps a credential to the one it was merged into.
 
-        A refusal of the account as a whole is over when one of its windows was read later.
+        A refusal of the account as a whole is over once one of its windows is read later.
         """
         with self._lock:
             windows = list(self._windows.items())
@@ -83,9 +83,9 @@ class Quotas:
         }
 
     def join(self, connection: sqlite3.Connection, resolve: Callable[[int], int]) -> None:
-        """Let the windows of a credential that turned out to be another one go on as that one's.
+        """Move the windows of merged credentials to the one that each was merged into.
 
-        A new reading is compared with the last one of the account, whichever login it came by.
+        A new reading is compared with the account's last one, whichever login that came from.
         """
         merged = {credential for credential, _, _ in self._windows if resolve(credential) != credential}
         if not merged:
@@ -102,7 +102,7 @@ class Quotas:
     def note(
         self, connection: sqlite3.Connection, readings: Iterable[tuple[int, Reading]], *, now_ms: int
     ) -> dict[QuotaKey, QuotaWindow]:
-        """Store readings by credential inside the caller's transaction; what changed, for ``take_over``."""
+        """Store readings by credential, inside the caller's transaction; return what changed, for ``take_over``."""
         changed: dict[QuotaKey, QuotaWindow] = {}
         for credential, reading in readings:
             key = (credential, reading.window, reading.scope)
@@ -114,7 +114,7 @@ class Quotas:
                 changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
         window, detail = _SAVES
         connection.executemany(window, [_row(key[0], quota) for key, quota in changed.items()])
-        # Nearly always it says nothing, and said nothing before.
+        # Details are nearly always empty, and were before.
         told = [key for key, quota in changed.items() if _detail(quota) != _detail(self._windows.get(key))]
         if told:
             connection.executemany(detail, [_row(key[0], changed[key]) for key in told])
@@ -129,7 +129,7 @@ class Quotas:
     def _has_room(
         self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
     ) -> bool:
-        """Whether one more window of a credential may be kept: names come from outside. Ended ones make room."""
+        """Whether a credential may have one more window: names come from outside. Ended ones make room."""
         own = {key: quota for key, quota in (self._windows | changed).items() if key[0] == credential}
         if len(own) < MAX_WINDOWS:
             return True
@@ -144,7 +144,7 @@ class Quotas:
 
 
 def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> QuotaWindow:
-    """The window after one more reading. An early reset is counted when the lower share stays for two answers."""
+    """The window after another reading. An early reset counts once the lower share has lasted for two answers."""
     if known is None:
         return QuotaWindow(reading, 0)
     early_resets, before = known.early_resets, known.fell
@@ -163,7 +163,7 @@ def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
 
 
 def _detail(quota: QuotaWindow | None) -> tuple[object, ...]:
-    """What the table ``quota_detail`` says of a window: nothing of one that has no row there."""
+    """A window's values in the table ``quota_detail``; empty ones if it has no row there."""
     if quota is None:
         return (False, None, None, None)
     reading = quota.reading

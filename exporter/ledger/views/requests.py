@@ -1,4 +1,4 @@
-"""Single requests: the last that failed, and the dearest. Only what an entry has been kept for anyway."""
+"""Single requests: the last that failed, and the dearest."""
 
 import sqlite3
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from exporter.ledger.schema import BUCKET_MS
 
 
 class SingleRequest(NamedTuple):
-    """An entry: when it was sent (ms since the epoch), tokens, nano-USD, how long it took in ms (0: not told)."""
+    """An entry: when it was sent (ms since the epoch), tokens, nano-USD, how long it took in ms (0: unknown)."""
 
     ts_ms: int
     series: int
@@ -28,8 +28,9 @@ _FAILED = (
     f"{_READ} entry e where e.ts_ms >= ? and e.ts_ms < ? and e.counted and e.series {_CHOSEN} and e.code <> ''"
     " order by e.ts_ms desc, e.id desc limit ?"
 )
-# No more rows of the roll-up can hold the dearest than are wanted; each tells its own. Where entries have been deleted
-# it may tell of one of them, so there the few that are left are read. A plus keeps SQLite from making an index first.
+# The dearest requests lie in as many rows of the roll-up at most, those with the highest ``dearest``. Where entries
+# have been deleted, that may be a deleted one's, so the few that are left are read instead. A plus keeps SQLite from
+# making an index first.
 _DEAREST = f"""
 with best as (
     select bucket, series, basis, billing from rollup
@@ -47,9 +48,9 @@ select * from (
 def read_requests(
     connection: sqlite3.Connection, since_ms: int, until_ms: int, series: Collection[int], *, most: int
 ) -> tuple[list[SingleRequest], list[SingleRequest]]:
-    """The last failed and the dearest of a span of whole quarters of an hour, no more than ``most`` of each.
+    """The last failed and the dearest requests in whole quarters of an hour, at most ``most`` of each.
 
-    ``connection`` is one that ``Ledger.reading`` gave.
+    ``connection`` comes from ``Ledger.reading``.
     """
     connection.execute("create temp table chosen (series integer primary key)")
     connection.executemany("insert into temp.chosen values (?)", [(id_,) for id_ in series])

@@ -1,8 +1,8 @@
 """Who scrapes: the servers whose ``increase()`` a new series must not surprise.
 
-A scraper is told from others by its address (not its port, which each connection chooses) and its user agent. It is
-known by a hash of both, which bounds what a client can make us keep. It counts while its last answer is no older than
-``LATELY_SECONDS``: asking alone does not count, so who never takes an answer holds nothing up.
+A scraper is identified by its address (not its port, which changes with each connection) and its user agent. Only a
+hash of both is kept, which bounds what a client can make us store. It counts while its last answer is no older than
+``LATELY_SECONDS``: asking alone does not count, so a client that never takes an answer holds nothing up.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from exporter.clock import Clock
 
 LATELY_SECONDS = 600.0
 MOST_SCRAPERS = 16
-"""Further ones are not waited for until one of these has gone: otherwise a client could invent any number."""
+"""We wait for no further ones until one of these is gone: otherwise a client could invent any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Scrape:
 
 
 def scraper_id(address: str, user_agent: str) -> str:
-    """What a scraper is known by: 32 hexadecimal digits."""
+    """The id of a scraper: 32 hexadecimal digits."""
     return hashlib.sha256(f"{address}\0{user_agent}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
@@ -43,29 +43,29 @@ class Scrapers:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
         self.stored: frozenset[str] = frozenset()
-        """Those that are in the ledger."""
+        """The ids that are in the ledger."""
 
     def load(self, ids: Iterable[str]) -> None:
-        """Expect the scrapers of the process before: none of them could be answered meanwhile."""
+        """Expect the scrapers of the previous process: nobody could answer them meanwhile."""
         now = self._clock.monotonic()
         self.stored = frozenset(ids)
         self._seen = {id_: _Seen(now) for id_ in self.stored}
 
     def answered(self, id_: str) -> bool:
-        """A scraper has been answered; whether it is one that is waited for."""
+        """Note that a scraper was answered; return whether we wait for it."""
         now = self._clock.monotonic()
         if (seen := self._seen.get(id_)) is None:
             if len(self.lately()) >= MOST_SCRAPERS:
                 return False
-            # How often it asks is not known yet. Nothing has to be: it began with all that is young at 0, and what is
-            # born from now on waits for its second scrape.
+            # Its interval is not known yet, and need not be: it saw all young series at 0, and a series born from now
+            # on waits for its second scrape.
             self._seen[id_] = _Seen(now)
         else:
             seen.last, seen.interval = now, now - seen.last
         return True
 
     def lately(self) -> frozenset[str]:
-        """The scrapers that have to be answered; the others are forgotten."""
+        """The scrapers that have to be answered; forgets the others."""
         now = self._clock.monotonic()
         self._seen = {id_: seen for id_, seen in self._seen.items() if now - seen.last < LATELY_SECONDS}
         return frozenset(self._seen)

@@ -1,8 +1,8 @@
 """The ledger's sums in memory: what a scrape shows without touching the database.
 
-Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added: memory
-cannot drift from the file. A new series is shown as 0 to Prometheus until every server
-that scrapes has been told so (``pending_zero``), because ``increase()`` counts from the first value that it sees.
+Booking hands over the rows that its statements returned, after their commit, and they are *set* here, not added, so
+memory cannot drift from the file. Prometheus sees a new series at 0 until every server that scrapes has seen that
+(``pending_zero``), because ``increase()`` counts from the first value that it sees.
 """
 
 import json
@@ -22,9 +22,9 @@ SeriesKey = tuple[str | int, ...]
 ``("a", credential)``."""
 
 SERIES_NUMBERS = ("requests", "input", "output", "cache_read", "cache_write", "reasoning", "unclassified")
-"""What the numbers in ``Totals.series`` are: input with cache, output with reasoning."""
+"""The numbers in ``Totals.series``: input includes cache, output includes reasoning."""
 
-# Counting them would read all of their index at each start.
+# Counting entries would read their whole index at each start.
 _COUNT_ENTRIES = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries from installation"
 _FAMILIES = {
     "s": "series",
@@ -41,9 +41,9 @@ _FAMILIES = {
 class Flow:
     """What became of a proxy's records: received + replayed = booked + duplicate + rejected + pending.
 
-    ``missed`` is an estimate of records that the proxy counted and that never arrived; it last grew at ``missed_ms``.
-    ``retention_gaps`` is how often the proxy was not read for longer than it keeps a record, or lost the answer to a
-    pop: the last time for ``gap_seconds`` (None: a lost answer), until ``gap_ms``.
+    ``missed`` estimates the records that the proxy counted and that never arrived; it last grew at ``missed_ms``.
+    ``retention_gaps`` is how often the proxy went unread for longer than it keeps a record, or the answer to a pop was
+    lost: the last time for ``gap_seconds`` (None: a lost answer), until ``gap_ms``.
     """
 
     received: int = 0
@@ -75,7 +75,7 @@ class Attempts:
 class _PendingZero:
     since: float
     told: frozenset[str] = frozenset()
-    """The scrapers that have been answered with it at 0."""
+    """The scrapers that have seen it at 0."""
 
 
 class Totals:
@@ -101,7 +101,7 @@ class Totals:
         self._rows: dict[int, dict[tuple[int, int], tuple[int, ...]]] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read everything anew; new series start waiting anew, for the scrapers that were there."""
+        """Reload everything; new series wait again, for the scrapers that were there."""
         with self.lock:
             self._rows, self.series, self.costs = {}, {}, {}
             self.set_totals(connection.execute(f"select {listed(TOTAL)} from total").fetchall())
@@ -141,21 +141,19 @@ class Totals:
             )
             self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
 
-    # --- series that begin at 0 ------------------------------------------------------------------------------------
-
     def known(self, key: SeriesKey) -> bool:
         """Whether a series has been exported before (at 0 or not)."""
         family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])
         return (key[1] if len(key) == 2 else key[1:]) in family
 
     def register(self, keys: list[SeriesKey]) -> None:
-        """These series exist from now on."""
+        """Add new series, shown at 0 for now."""
         now = self._clock.monotonic()
         for key in keys:
             self.pending_zero[key] = _PendingZero(since=now)
 
     def told(self, keys: list[SeriesKey], scraper: str) -> None:
-        """A scraper has been answered with these series at 0."""
+        """Note that a scraper has seen these series at 0."""
         with self.lock:
             if self.scrapers.answered(scraper):
                 for key in keys:
@@ -163,7 +161,7 @@ class Totals:
                         pending.told |= {scraper}
 
     def shown_at_zero(self, seconds: float) -> list[SeriesKey]:
-        """The series that every scraper has been shown at 0.
+        """The series that every scraper has seen at 0.
 
         They are at least ``seconds`` and the slowest scraper's interval old.
         """
@@ -178,7 +176,7 @@ class Totals:
             ]
 
     def publish(self, keys: list[SeriesKey]) -> None:
-        """From now on these series show their value. Call it only when that is on disk: see ``Ledger.publish``."""
+        """Show the values of these series from now on. Call it only once that is on disk: see ``Ledger.publish``."""
         with self.lock:
             for key in keys:
                 self.pending_zero.pop(key, None)
@@ -193,12 +191,12 @@ _READ_FLOW = f"select {', '.join(_COUNTED.get(name, name) for name in _COUNTS)} 
 
 
 def read_flow(connection: sqlite3.Connection, proxy: int) -> Flow:
-    """The flow of a proxy as it stands in the ledger."""
+    """The flow of a proxy as the ledger has it."""
     row = connection.execute(_READ_FLOW, (proxy,)).fetchone()
     rejected = dict(connection.execute("select reason, records from rejected_total where proxy = ?", (proxy,)))
     return Flow(**dict(zip(_COUNTS, row, strict=True)), rejected=rejected)
 
 
 def encode_key(key: SeriesKey) -> str:
-    """A key as it stands in the table ``birth``."""
+    """A key as the table ``birth`` has it."""
     return json.dumps(key, ensure_ascii=True, separators=(",", ":"))

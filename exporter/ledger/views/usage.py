@@ -1,7 +1,7 @@
-"""What was used in any spans of time, by any grouping of the label sets: the sums behind the page, report and API.
+"""Usage in any spans of time, grouped in any way: the sums behind the page, report and API.
 
-A sum is exact to the quarter of an hour. Whole days come from the sums of days where there are any, the rest from the
-roll-up, whichever way reads fewer rows: of a day that is cut, the smaller part is added or taken away.
+A sum is exact to the quarter of an hour. Whole days come from the sums of days if there are any, the rest from the
+roll-up, whichever way reads fewer rows: the smaller part of a cut day is added or subtracted.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ from exporter.records import Billing
 
 
 class Span(NamedTuple):
-    """Buckets of the roll-up from ``first`` up to ``last``, which is not in it."""
+    """Buckets of the roll-up from ``first`` up to but not including ``last``."""
 
     first: int
     last: int
@@ -45,7 +45,7 @@ class _Piece(NamedTuple):
 
 
 Sums = dict[tuple[int, int], Amounts]
-"""Sums by (group, billing); what was not used is not in it."""
+"""Sums by (group, billing), without those that are 0 throughout."""
 
 _DAYS = (
     ", ".join(f"sum(r.{column})" for column in DAY_SUMS),
@@ -59,7 +59,7 @@ _GROUPED = (
     "select p.place, g.number, r.billing, {} from {} join temp.grouped g on g.series = r.series where p.place < ?"
     " group by 1, 2, 3"
 )
-# Without groups nothing has to be sorted, which is most of the time.
+# Without groups nothing is sorted, which would take most of the time.
 _TOTAL = "select {} from {} join temp.grouped g on g.series = r.series where p.place = ? and r.billing = ?"
 
 
@@ -68,8 +68,8 @@ def read_usage(
 ) -> list[Sums]:
     """The sums of each of ``spans`` and ``totals``, which may overlap.
 
-    ``groups`` has the group of each series that counts. Of ``totals`` only the sum over all groups means something.
-    ``connection`` is one that ``Ledger.reading`` gave.
+    ``groups`` maps each series that counts to its group. Of ``totals``, only the sum over all groups has a meaning.
+    ``connection`` comes from ``Ledger.reading``.
     """
     connection.execute("create temp table if not exists grouped (series integer primary key, number integer not null)")
     connection.execute("delete from temp.grouped")
@@ -88,7 +88,7 @@ def read_usage(
 
 
 def oldest_bucket(connection: sqlite3.Connection) -> int | None:
-    """The first quarter of an hour in which anything was used, None if nothing ever was."""
+    """The first quarter of an hour with any use, None if there is none."""
     bucket: int | None = connection.execute("select min(bucket) from rollup").fetchone()[0]
     return bucket
 

@@ -1,8 +1,8 @@
-"""What was used since a moment, by label set: the sums behind the limits, and the starts of their sessions.
+"""Usage since a moment, by label set: the sums behind the limits, and the starts of their sessions.
 
-A sum is the roll-up plus the entries at its edges, so it is exact to the record and costs what the quarters of an hour
-in it cost, not its records. Nothing is carried from one look to the next but what cannot have changed, so late records,
-resets, pruning and restarts need no care here.
+A sum is the roll-up plus the entries at its edges, so it is exact to the record at the price of the quarters of an hour
+in it, not of its records. A look takes over from the last one only what cannot have changed, so late records, resets,
+pruning and restarts need no care here.
 """
 
 import sqlite3
@@ -47,7 +47,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class _Quiet:
-    """Known of a session's label sets: not used from ``since_ms`` on and before ``until_ms``."""
+    """A session's label sets, known to be unused from ``since_ms`` until before ``until_ms``."""
 
     since_ms: int
     series: frozenset[int]
@@ -66,20 +66,20 @@ class Windows:
         self._quiet: dict[tuple[str, str], _Quiet] = {}
 
     def touched(self, bucket: int) -> None:
-        """Something was booked in ``bucket`` or later."""
+        """Note that something was booked in ``bucket`` or later."""
         with self._lock:
             if self._oldest_touched is None or bucket < self._oldest_touched:
                 self._oldest_touched = bucket
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nobody looks meanwhile: for whoever changes sessions otherwise. Enter it before a transaction."""
+        """Keep others from looking while sessions change elsewhere. Enter it before a transaction."""
         with self._sessions:
             yield
 
     @contextmanager
     def look(self) -> Iterator["WindowLook"]:
-        """One moment of the ledger; what its sessions came to is stored at the end. Raises LedgerError."""
+        """One moment of the ledger; sessions that changed are stored at the end. Raises LedgerError."""
         with self._lock:
             touched, self._oldest_touched = self._oldest_touched, None
         known = self._sums if touched is None else {}
@@ -100,7 +100,7 @@ class Windows:
                         )
         except BaseException:
             if touched is not None:
-                self.touched(touched)  # not taken in yet
+                self.touched(touched)  # not processed yet
             raise
         self._sums = look.kept_sums
 
@@ -118,13 +118,13 @@ class Windows:
 
 
 def sums_between(connection: sqlite3.Connection, start: int, end: int) -> WindowSums:
-    """What was used from ``start`` on and before ``end``, in ms since the epoch."""
+    """Usage from ``start`` until before ``end``, in ms since the epoch."""
     bucket, last = start // BUCKET_MS, end // BUCKET_MS
     if bucket >= last:
         rows = connection.execute(_SUM_SHORT, {"start": start, "end": end})
     else:
         begun, ends = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
-        # Of the quarter of an hour in which it starts, the smaller part is read record by record.
+        # The smaller part of the first quarter of an hour is read record by record.
         takes_away = start - begun <= ends - start
         sign, edge_start, edge_end = (-1, begun, start) if takes_away else (1, start, ends)
         values = {"first": bucket if takes_away else bucket + 1, "last": last, "end": end}
@@ -134,13 +134,13 @@ def sums_between(connection: sqlite3.Connection, start: int, end: int) -> Window
 
 
 def sums_under_way(connection: sqlite3.Connection, at_ms: int) -> WindowSums:
-    """What had begun before ``at_ms`` and had not ended, or just had: a provider may not have counted it by then."""
+    """Requests that began before ``at_ms`` and had not ended, or only just: a provider may not count them yet."""
     rows = connection.execute(_SUM_UNDER_WAY, {"start": at_ms - _LONGEST_MS, "end": at_ms, "ended": at_ms - _LATE_MS})
     return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
 
 
 class WindowLook:
-    """One moment of the ledger. ``moved`` are the sessions whose state has changed, ``kept_sums`` those to remember."""
+    """One moment of the ledger. ``moved`` are the sessions that have changed, ``kept_sums`` the sums to remember."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class WindowLook:
         self.kept_sums: dict[tuple[int, int], WindowSums] = {}
 
     def sums(self, start_ms: int, end_ms: int | None) -> WindowSums:
-        """What was used from ``start_ms`` on and before ``end_ms`` (None: without an end)."""
+        """Usage from ``start_ms`` until before ``end_ms`` (None: without an end)."""
         key = (start_ms, _EVERYTHING_MS if end_ms is None else end_ms)
         if key not in self.kept_sums:
             known = self._known.get(key)
@@ -169,7 +169,7 @@ class WindowLook:
     def session_start(
         self, key: tuple[str, str], *, length_ms: int, series: Collection[int], now_ms: int
     ) -> int | None:
-        """When the session of ``key`` (limit, scope) that is open now was opened by ``series``; None if none is open.
+        """When ``series`` opened the current session of ``key`` (limit, scope); None if none is open.
 
         A session ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end.
         """
@@ -178,7 +178,7 @@ class WindowLook:
         ended = known.ended_ms
         started = known.started_ms
         if started is not None:
-            # Kept as it is, also where its entries have been pruned, unless a late record came before it.
+            # It stays, even if its entries have been pruned, unless a late record came before it.
             started = self._first_use(key, ended, started, wanted) or started
         while True:
             if started is None:
@@ -186,14 +186,14 @@ class WindowLook:
             if started is None or started + length_ms > now_ms:
                 break
             ended, started = started + length_ms, None
-        # A record of the future opens its session when its time has come.
+        # A record from the future opens its session when its time has come.
         session = Session(ended, started if started is not None and started <= now_ms else None)
         if session != known:
             self.moved[key] = session
         return session.started_ms
 
     def _first_use(self, key: tuple[str, str], since_ms: int, before_ms: int, series: frozenset[int]) -> int | None:
-        """When ``series`` were used first from ``since_ms`` on and before ``before_ms``."""
+        """When ``series`` were first used, from ``since_ms`` until before ``before_ms``."""
         from_ms = since_ms
         quiet = self._quiet.get(key)
         if quiet is not None and (quiet.since_ms, quiet.series) == (since_ms, series):
@@ -204,7 +204,7 @@ class WindowLook:
         return found
 
     def _search(self, from_ms: int, before_ms: int, series: frozenset[int]) -> tuple[int | None, int]:
-        """The first use, or None and the moment up to which there surely is none, unless something is booked."""
+        """The first use, or None and the moment before which there surely is none unless something is booked."""
         bucket = from_ms // BUCKET_MS
         found = self._first_entry(from_ms, min((bucket + 1) * BUCKET_MS, before_ms), series)
         until_ms = from_ms
@@ -215,7 +215,7 @@ class WindowLook:
                     found = self._first_entry(until_ms, min(until_ms + BUCKET_MS, before_ms), series)
                     if found is not None or before_ms < until_ms + BUCKET_MS:
                         break
-                    # Its entries have been pruned: what is known of it is its quarter of an hour.
+                    # Its entries have been pruned: only the quarter of an hour is known.
                     return until_ms, until_ms
         return found, until_ms if before_ms == _EVERYTHING_MS else before_ms
 
