@@ -25,6 +25,10 @@ class Billing(IntEnum):
         return self.name.lower()
 
 
+MONEY_FIRST = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
+"""The order in which people read kinds of billing: money decides before the value of subscriptions."""
+
+
 class Basis(IntEnum):
     """Which price was used: the model's own, or the ``_default`` row. Stored as its number: never renumber."""
 

@@ -11,7 +11,7 @@ from datetime import timedelta, tzinfo
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Amounts, Sums, oldest_bucket, read_usage
-from exporter.records import Billing
+from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
 
@@ -133,9 +133,10 @@ class Report:
     @property
     def billings(self) -> tuple[Billing, ...]:
         """The kinds of billing worth showing; money comes first."""
-        order = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
-        used = [billing for billing in order if self.usage.cost(billing)]
-        return tuple(used or [billing for billing in order if billing in self.usage.by_billing] or order[:1])
+        used = [billing for billing in MONEY_FIRST if self.usage.cost(billing)]
+        return tuple(
+            used or [billing for billing in MONEY_FIRST if billing in self.usage.by_billing] or MONEY_FIRST[:1]
+        )
 
 
 class Reports:
@@ -217,5 +218,5 @@ def _total(sums: Sums) -> Usage:
 
 def _rank(row: Row) -> tuple[int | str, ...]:
     """Dearest first: money decides before the value of subscriptions, which is no money."""
-    costs = [-row.usage.cost(billing) for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)]
+    costs = [-row.usage.cost(billing) for billing in MONEY_FIRST]
     return (*costs, -row.usage.requests, row.name)

@@ -18,7 +18,7 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY, PeriodRow, PeriodTotals
-from exporter.records import Basis, Billing
+from exporter.records import MONEY_FIRST, Basis, Billing
 
 SPARK_BUCKETS = 24 * 3600 * 1000 // BUCKET_MS
 MOST_REJECTED = 10_000
@@ -162,10 +162,9 @@ class Overview:
 
 def _billings(periods: PeriodTotals) -> tuple[Billing, ...]:
     """The kinds of billing worth showing, money first. If there are none: money and value."""
-    order = (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)
     used = {billing for (_, billing, _) in periods.cost}
     worth = {billing for (_, billing, _), nano_usd in periods.cost.items() if nano_usd}
-    return tuple(billing for billing in order if billing in (worth or used)) or order[:2]
+    return tuple(billing for billing in MONEY_FIRST if billing in (worth or used)) or MONEY_FIRST[:2]
 
 
 def _fresh_sums() -> dict[str, Sums]:
@@ -203,7 +202,7 @@ def _sorted(lines: Mapping[tuple[str, str], dict[str, Sums]]) -> list[Row]:
     used = [row for row in rows if row.month.requests or row.month.tokens or row.month.cost.total()]
 
     def rank(row: Row) -> tuple[int | str, ...]:
-        costs = [-row.month.cost[billing] for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)]
+        costs = [-row.month.cost[billing] for billing in MONEY_FIRST]
         return (*costs, -row.month.requests, row.name, row.note)
 
     return sorted(used, key=rank)

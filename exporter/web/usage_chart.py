@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from exporter import formats
-from exporter.records import Billing
+from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.report import Report, Usage
 
 _WIDTH, _HEIGHT = 960.0, 160.0
@@ -29,7 +29,7 @@ def _cost(billing: Billing) -> Measure:
 
 
 MEASURES = {
-    **{billing.label: _cost(billing) for billing in (Billing.METERED, Billing.SUBSCRIPTION, Billing.UNKNOWN)},
+    **{billing.label: _cost(billing) for billing in MONEY_FIRST},
     "requests": Measure(lambda usage: usage.requests, formats.count),
     "tokens": Measure(lambda usage: usage.tokens, formats.short),
 }
