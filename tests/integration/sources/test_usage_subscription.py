@@ -184,6 +184,7 @@ def test_a_half_open_connection_is_given_up(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(usage_subscription, "_PONG_SECONDS", 4.0)
     with _scene(tmp_path) as scene:
         scene.use(50)
+        wait_until(lambda: scene.booked == 50)  # what was sent may still be on the line
         scene.line.go_dead()
         scene.bench.publish(10)  # into nothing
         scene.wait_for_subscribers(2)  # the proxy does not know that the first one is dead
