@@ -49,8 +49,8 @@ class WebReceiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _WebHandler)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _WebHandler)
         self.received: list[Posted] = []
 
     @property

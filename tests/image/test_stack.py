@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.receivers import WebReceiver
 from tests.image.engine import Engine
 from tests.stack.compose import DEMO_ENV
 from tests.stack.running import environment, metric_in
@@ -107,18 +109,23 @@ def _exporter_of(engine: Engine, directory: Path, *lines: str) -> Iterator[str]:
         engine.compose("down", "--volumes", "--timeout=1", env_file=env_file)
 
 
-def test_a_proxy_on_the_host_is_reached(engine: Engine, tmp_path: Path) -> None:
-    with (
-        _proxy_on_the_host("--allow-remote") as port,
-        _exporter_of(
-            engine,
-            tmp_path,
+def test_a_proxy_on_the_host_is_reached_and_a_message_gets_out(engine: Engine, tmp_path: Path) -> None:
+    with WebReceiver("0.0.0.0") as receiver, _proxy_on_the_host("--allow-remote") as port:  # noqa: S104 - from containers
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        lines = (
             f"CLIPROXY_URL=http://{_HOST}:{port}",
             f"CLIPROXY_MANAGEMENT_KEY={MANAGEMENT_KEY}",
             "EXPORTER_PRICES_REFRESH=false",
-        ) as exporter,
-    ):
-        wait_until(lambda: engine.logs(exporter), lambda log: "state=ok" in log)
+            f"EXPORTER_NOTIFY_URLS=json://{_HOST}:{receiver.server_port}",
+        )
+        with _exporter_of(engine, tmp_path, *lines) as exporter:
+            with engine.timed("from compose up until the first figures"):
+                wait_until(lambda: engine.logs(exporter), lambda log: "state=ok" in log)
+            with engine.timed("notify --test until the message"):
+                assert engine.exec(exporter, "cliproxy-exporter", "notify", "--test").returncode == 0
+                wait_until(lambda: receiver.received)
+        receiver.shutdown()
+    assert "cliproxy-exporter can reach you" in str(receiver.received[0])
 
 
 def test_a_proxy_that_is_managed_from_its_own_machine_only_is_told_with_the_remedy(
