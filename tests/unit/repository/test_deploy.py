@@ -116,3 +116,8 @@ def test_all_links_to_the_source_come_from_one_setting() -> None:
     }
 
     assert found == {published}, "scripts/set-source writes them all"
+
+
+def test_systemd_needs_no_program_that_a_small_debian_lacks() -> None:
+    programs = {line.split("=")[1].split()[0] for line in UNIT.splitlines() if line.startswith("Exec")}
+    assert programs == {"/opt/cliproxy-exporter/bin/cliproxy-exporter", "/bin/sh"}
