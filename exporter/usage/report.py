@@ -210,10 +210,10 @@ def _by_group(sums: Sums) -> dict[int, Usage]:
 
 
 def _total(sums: Sums) -> Usage:
-    total: dict[int, Amounts] = {}
+    parts: dict[int, list[Amounts]] = {}
     for (_, billing), amounts in sums.items():
-        total[billing] = total.get(billing, Amounts()).plus(amounts)
-    return Usage(total)
+        parts.setdefault(billing, []).append(amounts)
+    return Usage({billing: Amounts.total(amounts) for billing, amounts in parts.items()})
 
 
 def _rank(row: Row) -> tuple[int | str, ...]:

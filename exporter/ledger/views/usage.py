@@ -7,7 +7,6 @@ roll-up, whichever way reads fewer rows: the smaller part of a cut day is added 
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import add
 from typing import NamedTuple
 
 from exporter.ledger.columns import DAY_SUMS
@@ -33,8 +32,10 @@ class Amounts(NamedTuple):
     unclassified: int = 0
     nano_usd: int = 0
 
-    def plus(self, other: "Amounts") -> "Amounts":
-        return Amounts._make(map(add, self, other))
+    @classmethod
+    def total(cls, parts: Sequence[Sequence[int]]) -> "Amounts":
+        """The sum of one or more."""
+        return cls._make(parts[0] if len(parts) == 1 else map(sum, zip(*parts, strict=True)))
 
 
 class _Piece(NamedTuple):
@@ -55,9 +56,9 @@ _BUCKETS = (
     ", ".join(f"sum(p.sign * ({column}))" for column in DAY_SUMS.values()),
     "temp.part p cross join rollup r on r.bucket >= p.first and r.bucket < p.last",
 )
+# One place at a time, because sorting all of them for their groups would take more memory than a connection has.
 _GROUPED = (
-    "select p.place, g.number, r.billing, {} from {} join temp.grouped g on g.series = r.series where p.place < ?"
-    " group by 1, 2, 3"
+    "select g.number, r.billing, {} from {} join temp.grouped g on g.series = r.series where p.place = ? group by 1, 2"
 )
 # Without groups nothing is sorted, which would take most of the time.
 _TOTAL = "select {} from {} join temp.grouped g on g.series = r.series where p.place = ? and r.billing = ?"
@@ -84,7 +85,7 @@ def read_usage(
     plain = sorted(within(totals) - set(grouped))
     cuts = [Span(edges[place], edges[place + 1]) for place in (*grouped, *plain)]
     sums = dict(zip((*grouped, *plain), _read(connection, cuts, len(grouped)), strict=True))
-    return [_added(sums[place] for place in range(at[span.first], at[span.last])) for span in (*spans, *totals)]
+    return [_added([sums[place] for place in range(at[span.first], at[span.last])]) for span in (*spans, *totals)]
 
 
 def oldest_bucket(connection: sqlite3.Connection) -> int | None:
@@ -104,25 +105,22 @@ def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -
         for piece, is_whole in _pieces(place, span, near):
             if piece.first < piece.last:
                 (whole if is_whole else part).append(piece)
-    sums: list[Sums] = [{} for _ in spans]
-
-    def add_up(place: int, key: tuple[int, int], amounts: Iterable[int]) -> None:
-        known, more = sums[place].get(key), Amounts._make(amounts)
-        sums[place][key] = more if known is None else known.plus(more)
-
+    found: list[dict[tuple[int, int], list[Sequence[int]]]] = [{} for _ in spans]
     for table, pieces, parts in (("whole", whole, _DAYS), ("part", part, _BUCKETS)):
         connection.execute(
             f"create temp table if not exists {table} (place integer, sign integer, first integer, last integer)"
         )
         connection.execute(f"delete from temp.{table}")
         connection.executemany(f"insert into temp.{table} values (?, ?, ?, ?)", pieces)
-        for place, group, billing, *amounts in connection.execute(_GROUPED.format(*parts), (grouped,)):
-            add_up(place, (group, billing), amounts)
-        for place in {piece.place for piece in pieces if piece.place >= grouped}:
-            for billing in Billing:
-                (total,) = connection.execute(_TOTAL.format(*parts), (place, billing))
-                if total[0] is not None:
-                    add_up(place, (0, billing), total)
+        for place in {piece.place for piece in pieces}:
+            if place < grouped:
+                rows = connection.execute(_GROUPED.format(*parts), (place,)).fetchall()
+            else:
+                totals = [(b, connection.execute(_TOTAL.format(*parts), (place, b)).fetchone()) for b in Billing]
+                rows = [(0, billing, *total) for billing, total in totals if total[0] is not None]
+            for group, billing, *amounts in rows:
+                found[place].setdefault((group, billing), []).append(amounts)
+    sums = ({key: Amounts.total(amounts) for key, amounts in some.items()} for some in found)
     return [{key: amounts for key, amounts in some.items() if any(amounts)} for some in sums]
 
 
@@ -141,10 +139,11 @@ def _pieces(place: int, span: Span, days: Iterable[Span]) -> Iterator[tuple[_Pie
     yield _Piece(place, 1, at, span.last), False
 
 
-def _added(parts: Iterable[Sums]) -> Sums:
-    total: Sums = {}
-    for part in parts:
-        for key, amounts in part.items():
-            known = total.get(key)
-            total[key] = amounts if known is None else known.plus(amounts)
-    return total
+def _added(sums: Sequence[Sums]) -> Sums:
+    if len(sums) == 1:
+        return sums[0]
+    parts: dict[tuple[int, int], list[Amounts]] = {}
+    for some in sums:
+        for key, amounts in some.items():
+            parts.setdefault(key, []).append(amounts)
+    return {key: Amounts.total(amounts) for key, amounts in parts.items()}

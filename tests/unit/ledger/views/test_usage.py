@@ -113,6 +113,6 @@ def test_the_oldest_bucket_is_where_the_ledger_begins(bench: UsageBench, tmp_pat
 
 
 def test_amounts_add_up_by_name() -> None:
-    assert Amounts(requests=1, nano_usd=2).plus(Amounts(requests=3, input=4)) == Amounts(
+    assert Amounts.total([Amounts(requests=1, nano_usd=2), Amounts(requests=3, input=4)]) == Amounts(
         requests=4, input=4, nano_usd=2
     )
