@@ -8,6 +8,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -92,6 +93,8 @@ class Database:
         self.path = path
         self._alone = alone
         self._lock = threading.RLock()
+        self._spare_readers: deque[sqlite3.Connection] = deque()
+        self._most_spare_readers = 1
         with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
@@ -208,16 +211,30 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A separate connection for long queries: it sees one moment of the file, and no writer waits for it.
 
-        It can write only to temporary tables, which are in memory.
+        It can write only to temporary tables, which are in memory and gone afterwards.
         """
         with _explained(self.path):
-            connection = self._connect("ro")
+            connection = self._reader()
             try:
-                connection.execute("pragma temp_store = memory")
                 connection.execute("begin")
                 yield connection
-            finally:
+                connection.execute("rollback")
+                connection.execute("pragma shrink_memory")  # the pages it read; the parsed schema stays
+            except BaseException:
                 connection.close()
+                raise
+            if len(self._spare_readers) < self._most_spare_readers:
+                self._spare_readers.append(connection)
+            else:
+                connection.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        """The spare reader, because a new one takes a millisecond to parse the schema; else a new one."""
+        with contextlib.suppress(IndexError):
+            return self._spare_readers.pop()
+        connection = self._connect("ro")
+        connection.execute("pragma temp_store = memory")
+        return connection
 
     def bytes_on_disk(self) -> int:
         """Size of the file and its write-ahead log in bytes."""
@@ -225,8 +242,11 @@ class Database:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
+        self._most_spare_readers = 0
         with self._lock:
-            self._connection.close()
+            # The writer is the last: a reader could not empty the log.
+            for connection in (*self._spare_readers, self._connection):
+                connection.close()
 
 
 def damaged(path: Path, what: str = say("is damaged or is not a ledger")) -> str:

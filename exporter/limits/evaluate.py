@@ -48,7 +48,7 @@ class Measured:
 
     def amount(self, unit: Unit) -> int:
         """The use in the unit of a budget."""
-        return {Unit.REQUESTS: self.requests, Unit.TOKENS: self.tokens, Unit.USD: self.nano_usd}[unit]
+        return self.nano_usd if unit is Unit.USD else self.tokens if unit is Unit.TOKENS else self.requests
 
 
 @dataclass(frozen=True, slots=True)

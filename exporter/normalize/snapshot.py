@@ -315,7 +315,7 @@ def _utc(timestamp: str | None) -> str | None:
         return timestamp
     fraction = _FRACTION.search(timestamp)
     digits = fraction[1].ljust(9, "0") if fraction else "0" * 9
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{digits}"
+    return f"{moment.astimezone(UTC).isoformat()[:19]}.{digits}"
 
 
 def attributed(wire: Wire, facts: Callable[[str, str], CredentialFacts]) -> Wire:

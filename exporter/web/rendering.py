@@ -1,10 +1,14 @@
 """How a page becomes an answer: style and script inline, nothing from elsewhere, and a policy that forbids the rest."""
 
 import base64
+import contextlib
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, make_response, render_template
+from jinja2 import FileSystemBytecodeCache
+from jinja2.bccache import Bucket
 
 from exporter import __version__, formats
 from exporter.records import Billing
@@ -34,11 +38,34 @@ NOUNS = {
 }
 """What usage can be summed by, as a person reads it."""
 
+_COMPILED = Path(__file__).with_name("__pycache__")
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Compiled templates beside Python's own compiled files, until a template or the exporter's version changes.
+
+    Compiling takes 100 ms and leaves 2 MiB behind, reading what was compiled 2 ms and a quarter of a MiB. Whoever
+    changes options of Jinja while developing deletes the files.
+    """
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):  # a system's folder, which only its administrator may write, or a full disk
+            super().dump_bytecode(bucket)
+
+
+def compile_templates() -> None:
+    """Compile all templates now, as pip compiles modules: whoever runs the program may be unable to keep them."""
+    app = Flask("exporter.web.site")
+    add_filters(app)
+    for name in app.jinja_env.list_templates():
+        app.jinja_env.get_template(name)
+
 
 def add_filters(app: Flask, *, language: str = AUTO) -> None:
     """Give the templates of ``app`` filters for numbers, and ``language``: see ``add_languages``."""
     add_languages(app, language)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.bytecode_cache = _Compiled(str(_COMPILED), f"%s-{__version__}.cache")
     for filter_ in (
         formats.usd,
         formats.exact_usd,

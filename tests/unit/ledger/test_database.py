@@ -272,3 +272,18 @@ def test_a_poll_of_five_records_writes_little(tmp_path: Path) -> None:
         poll(number)
     assert (log.stat().st_size - before) / polls < 30_000
     ledger.close()
+
+
+def test_each_look_sees_the_present_and_nothing_of_the_look_before(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    for booked in range(2):
+        with ledger.reading() as connection:
+            connection.execute("create temp table chosen as select series from entry")
+            take(intake_of(ledger), [GOOD | {"request_id": f"{booked:08x}"}])
+            assert connection.execute("select count(*) from entry").fetchone() == (booked,)
+    with ledger.reading() as connection, ledger.reading() as other:
+        assert connection is not other
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            other.execute("delete from entry")
+    ledger.close()
+    assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]

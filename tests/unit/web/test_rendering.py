@@ -1,9 +1,13 @@
 """Answers of pages: what a browser may do with them."""
 
+from pathlib import Path
+
+import jinja2
 import pytest
 from flask import Flask
 
-from exporter.web.rendering import add_filters, page
+from exporter.web import rendering
+from exporter.web.rendering import add_filters, compile_templates, page
 
 
 @pytest.fixture
@@ -37,3 +41,24 @@ def test_a_page_may_run_its_own_script_and_no_other(app: Flask) -> None:
     assert "script-src 'sha256-" in one
     assert "unsafe" not in one
     assert one != other
+
+
+def test_compiled_templates_are_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiles(*_: object) -> None:
+        raise AssertionError("a template is compiled again")
+
+    monkeypatch.setattr(rendering, "_COMPILED", tmp_path)
+    compile_templates()
+    monkeypatch.setattr(jinja2.Environment, "compile", compiles)
+    later = Flask("exporter.web.site")
+    add_filters(later)
+
+    _policy(later, "")
+
+
+def test_pages_work_where_nothing_compiled_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_COMPILED", tmp_path / "missing")
+    app = Flask("exporter.web.site")
+    add_filters(app)
+
+    _policy(app, "")
