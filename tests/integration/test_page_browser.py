@@ -90,7 +90,7 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
     settings = _settings(folder, url, aliases, limits)
     exporter = stack.enter_context(running(settings, clock=clock, only_triggered=clock is not None))
-    wait_until(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    wait_until(lambda: _polls(exporter))
     if state == "empty":
         wait_until(lambda: exporter.asker.unknown.get("default"))  # it was looked who is only known by asking
     if clock is not None:
