@@ -184,10 +184,16 @@ class _BusyConnections:
         finally:
             with self._lock:
                 cut = self._busy.pop(connection, None) is None
-            if keep and not cut:
-                self._server.put_conn(connection)
-            else:
+            if not keep or cut or not self._put_back(connection):
                 connection.close()
+
+    def _put_back(self, connection: HTTPConnection) -> bool:
+        """Let the server wait for the next request; False if it has stopped meanwhile, and closes none any more."""
+        try:
+            self._server.put_conn(connection)
+        except ValueError:  # it does not wait for anything any more
+            return False
+        return bool(self._server.ready)
 
 
 def _cut(connection: HTTPConnection) -> None:

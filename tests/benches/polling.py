@@ -93,7 +93,8 @@ def bench_of(
     configure_logging("debug", "logfmt", stream=log)
     data_dir = directory / "data"
     try:
-        with running(settings_for(data_dir, proxy_url=url, key=key, source=source), clock=clock) as exporter:
+        settings = settings_for(data_dir, proxy_url=url, key=key, source=source)
+        with running(settings, clock=clock, only_triggered=True) as exporter:
             bench = Bench(exporter, proxy, data_dir, log)
             yield bench
             bench.check()

@@ -16,6 +16,7 @@ from tests.stack import loopback
 from tests.stack.waiting import PATIENCE_SECONDS
 
 HASH_KEY = "planted-hash-key-0123456789"
+_NEVER_SECONDS = 1e9
 
 
 def settings_for(
@@ -42,9 +43,15 @@ def settings_for(
 
 
 @contextmanager
-def running(settings: Settings, *, clock: Clock | None = None) -> Iterator[Exporter]:
-    """An exporter that serves and polls until the end of the ``with`` block, and is then stopped as SIGTERM does."""
+def running(settings: Settings, *, clock: Clock | None = None, only_triggered: bool = False) -> Iterator[Exporter]:
+    """An exporter that serves and polls until the end of the ``with`` block, and is then stopped as SIGTERM does.
+
+    ``only_triggered``: after its first poll it polls when the test says so, and not also when some seconds have passed.
+    """
     exporter = Exporter(settings, clock=clock)
+    if only_triggered:
+        for worker in exporter._poll_workers:
+            worker.interval_seconds = lambda: _NEVER_SECONDS
     stop = threading.Event()
     thread = threading.Thread(target=exporter.run, args=(stop,))
     thread.start()

@@ -79,7 +79,7 @@ class OtherSubscriber:
 class Line:
     """A TCP connection to ``url`` for each one to ``self.url``.
 
-    ``cut`` breaks those that are open, ``go_dead`` makes them swallow everything.
+    ``cut`` breaks those that are open, and new ones wait until ``mend``. ``go_dead`` makes them swallow everything.
     """
 
     def __init__(self, url: str) -> None:
@@ -89,12 +89,21 @@ class Line:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._dead: set[socket.socket] = set()
         self._open: set[socket.socket] = set()
+        self._whole = threading.Event()
+        self._whole.set()
         self._threads = [threading.Thread(target=self._accept)]
 
     def go_dead(self) -> None:
         self._dead |= self._open
 
     def cut(self) -> None:
+        self._whole.clear()
+        self._break()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    def _break(self) -> None:
         for each in list(self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -103,6 +112,7 @@ class Line:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self._whole.wait()
                 far = socket.create_connection(self._target)
                 self._open |= {near, far}
                 for one, other in ((near, far), (far, near)):
@@ -126,8 +136,9 @@ class Line:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self.mend()
         self._threads[0].join()
-        self.cut()
+        self._break()
         for thread in self._threads:
             thread.join()
         for each in (self._listener, *self._open):

@@ -465,10 +465,11 @@ def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(
 ) -> None:
     with _exporter(tmp_path, users_server, demo_proxy=demo_proxy, env_file=DEMO_ENV) as process:
         wait_until(lambda: process.metric("cliproxy_requests_total", proxy="demo"))
+        hour = {"kind": "configured", "limit": "hour"}
+        wait_until(lambda: process.metric("cliproxy_limit_used_ratio", **hour) is not None)
         metrics = process.get("/metrics").text
 
     assert users_server.proxy.requests == {}
     assert metric_in(metrics, "cliproxy_up") == 1, "there is no other proxy"
     assert metric_in(metrics, "cliproxy_exporter_history_backlog_records") is None
-    assert metric_in(metrics, "cliproxy_limit_used_ratio", kind="configured", limit="hour") is not None
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["demo"]

@@ -19,7 +19,7 @@ from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.recordings import recorded
 from tests.stack import loopback
-from tests.stack.waiting import wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1795503600.0
@@ -310,6 +310,7 @@ def test_a_snapshot_can_hang(start: Start) -> None:
     proxy.fault(path="usage", kind="hang", seconds=60)
     with pytest.raises(httpx.ReadTimeout):
         client.get(USAGE, timeout=0.2)
+    wait_until(lambda: not proxy._faults)  # else it would meet the next call
     assert proxy.counts().shown == 0
     assert client.get(USAGE).status_code == 200
     assert proxy.counts().shown == proxy.counts().counted
@@ -325,15 +326,24 @@ def test_a_huge_snapshot_stays_readable(start: Start) -> None:
     assert answer.json()["usage"] == client.get(USAGE).json()["usage"]
 
 
-def test_what_is_added_while_an_answer_is_on_its_way_is_not_in_it(start: Start) -> None:
+def test_what_is_added_while_an_answer_is_on_its_way_is_not_in_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy, client = start()
     proxy.publish(_traffic(50))
+    snapshot, taken = proxy.usage_snapshot, threading.Event()
+
+    def noted() -> Any:
+        found = snapshot()
+        taken.set()
+        return found
+
+    monkeypatch.setattr(proxy, "usage_snapshot", noted)
     proxy.fault(path="usage", kind="hang", seconds=0.3)
     answers: list[dict[str, Any]] = []
     asking = threading.Thread(target=lambda: answers.append(client.get(USAGE).json()))
     asking.start()
-    wait_until(lambda: proxy.requests["usage"], lambda asked: asked == 1)
-    wait_until(lambda: proxy.take_fault("usage", in_front=False), lambda fault: fault is None)
+    assert taken.wait(PATIENCE_SECONDS)
     proxy.publish(_traffic(50, seed=12))
     asking.join(timeout=60)
 

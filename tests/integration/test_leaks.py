@@ -234,7 +234,7 @@ def test_what_a_subscription_delivers_stays_inside(tmp_path: Path) -> None:
             demo.enqueue(records[start : start + 100])
             due = start + len(records[start : start + 100])
             wait_until(lambda due=due: demo.counts().pushed == due)  # type: ignore[misc]
-        wait_until(lambda: flow_in(data_dir, "demo").received == len(records) - 1, seconds=20)  # not the empty one
+        wait_until(lambda: flow_in(data_dir, "demo").received == len(records) - 1)  # not the empty one
         assert flow_in(data_dir, "demo").rejected >= len(RECORDED_SECRETS) + 2
         texts = _everything_it_says(program)
         assert program.stop() == 0

@@ -123,6 +123,7 @@ def test_a_bad_edit_shows_in_log_metric_and_page_and_a_good_one_heals(program: P
     (folder / "limits.yaml").write_text(_BAD)
     wait_until(reloaded, lambda ok: ok == 0)
     assert _used(program, "all") == _counted(folder), "the last good set"
+    wait_until(lambda: program.logged("limits_not_reloaded"))  # a moment after the metric tells
     assert len(program.logged("limits_not_reloaded", "limits.yaml:3")) == 1
     assert "A limit has a mistake" in program.get("/").text
     (folder / "limits.yaml").write_text(_LIMITS.replace("id: all,", "id: renamed,"))

@@ -43,7 +43,7 @@ class _Scene:
     @contextmanager
     def exporter(self) -> Iterator[None]:
         settings = settings_for(self._folder / "data", proxy_url=self._url, key=MANAGEMENT_KEY)
-        with running(settings, clock=self.clock) as self._exporter:
+        with running(settings, clock=self.clock, only_triggered=True) as self._exporter:
             self._polls = 0.0
             self._polled()
             yield

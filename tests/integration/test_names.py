@@ -12,7 +12,7 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
-from tests.stack.running import Process, exporter_process, flow_in, run_command, secrets_found
+from tests.stack.running import Process, exporter_process, run_command, secrets_found
 from tests.stack.waiting import wait_until
 
 _RECORDS = 300
@@ -56,7 +56,7 @@ def desk(tmp_path: Path, server: DemoServer) -> Desk:
 @pytest.fixture
 def program(desk: Desk) -> Iterator[Process]:
     with exporter_process(desk.folder, **desk.settings) as program:
-        wait_until(lambda: flow_in(desk.folder / "data").booked == _RECORDS)
+        wait_until(lambda: program.metric("cliproxy_exporter_records_booked_total") == _RECORDS)
         yield program
 
 
@@ -100,8 +100,7 @@ def test_a_skeleton_is_written_and_its_names_show_without_a_restart(desk: Desk, 
 
     desk.file.write_text(text.replace("alias: client-1\n", "alias: Maria's laptop\n"))
     wait_until(lambda: program.metric("cliproxy_requests_total", client="Maria's laptop"))
-    page = program.get("/").text
-    assert "Maria&#39;s laptop" in page
+    page = wait_until(lambda: program.get("/").text, lambda page: "Maria&#39;s laptop" in page)
     assert hint not in page, "all have a name"
     edited = desk.file.read_text()
     assert "is unchanged" in desk.run("names", "--write", str(desk.file))[1]

@@ -48,7 +48,7 @@ def test_the_state_of_a_proxy_and_what_to_do(
     change(proxy)
     with (
         DemoServer(proxy) as server,
-        running(settings_for(tmp_path, proxy_url=server.url, key=key)) as exporter,
+        running(settings_for(tmp_path, proxy_url=server.url, key=key), only_triggered=True) as exporter,
     ):
         wait_until(lambda: _page(exporter), lambda page: f">{state}</span>" in page and advice in page)
         asked = proxy.requests.total()

@@ -88,8 +88,9 @@ def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     url = "http://127.0.0.1:9" if state == "proxy down" else server.url
     clock = TurnableClock(time.time()) if state == "another consumer" else None
     limits = LIMITS_FILE if state in ("busy", "hostile") else None
-    exporter = stack.enter_context(running(_settings(folder, url, aliases, limits), clock=clock))
-    wait_until(lambda: exporter.statuses()[0].state, lambda word: word != "starting")
+    settings = _settings(folder, url, aliases, limits)
+    exporter = stack.enter_context(running(settings, clock=clock, only_triggered=clock is not None))
+    wait_until(lambda: _polls(exporter))
     if state == "empty":
         wait_until(lambda: exporter.asker.unknown.get("default"))  # it was looked who is only known by asking
     if clock is not None:

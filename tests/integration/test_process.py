@@ -30,7 +30,7 @@ from tests.stack.running import (
     metric_in,
     run_command,
 )
-from tests.stack.waiting import wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _GAPS = "cliproxy_exporter_retention_gaps_total"
 STOPPING = [signal.SIGTERM, signal.SIGINT]
@@ -59,7 +59,7 @@ def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_goes_on(
     number: signal.Signals, server: DemoServer, tmp_path: Path
 ) -> None:
     _publish(server, 15_000)
-    server.proxy.fault(path="usage-queue", kind="drip", seconds=0.3, times=None)
+    server.proxy.fault(path="usage-queue", kind="drip", seconds=1.0, times=None)
     with _program(tmp_path, server) as program:
         wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked >= 1000)
         assert program.stop(number) == 0
@@ -247,7 +247,7 @@ def _run_as_nobody(directory: Path, server: DemoServer) -> subprocess.CompletedP
         env=environment(settings),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

@@ -1,9 +1,8 @@
 """``replay``: rejected records, tried again, are booked exactly once."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.pricer import Pricer
+from tests.stack.running import run_command
 
 _GOOD = {"timestamp": "2026-10-01T12:00:00Z", "provider": "claude", "model": "m", "auth_type": "oauth"}
 _KEPT: Sequence[object] = [
@@ -64,14 +64,7 @@ def _mend(data_dir: Path) -> None:
 
 
 def _replay(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "exporter", "replay", *arguments],
-        env={**os.environ, "EXPORTER_DATA_DIR": str(data_dir)},
-        cwd=data_dir,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command("replay", *arguments, cwd=data_dir, EXPORTER_DATA_DIR=str(data_dir))
 
 
 def test_without_a_running_exporter_it_books_at_once_and_only_once(rejecting: Path) -> None:
@@ -98,7 +91,8 @@ def test_without_a_running_exporter_it_books_at_once_and_only_once(rejecting: Pa
 
 def test_only_the_asked_reason_is_tried(rejecting: Path) -> None:
     _replay(rejecting, "--reason", "bad_timestamp")
-    flow = _flow(_open(rejecting))
+    with closing(_open(rejecting)) as ledger:
+        flow = _flow(ledger)
     assert (flow.replayed, flow.rejected["bad_timestamp"], flow.rejected["malformed_record"]) == (1, 2, 1)
 
 
@@ -115,6 +109,7 @@ def test_a_running_exporter_books_them_at_its_next_poll(rejecting: Path) -> None
     flow = _flow(running)
     assert (flow.booked, flow.replayed, flow.pending) == (2, 2, 0)
     assert _balanced(flow)
+    running.close()
     lock.release()
 
 
@@ -129,6 +124,7 @@ def test_a_crash_between_queueing_and_booking_loses_and_doubles_nothing(rejectin
     assert _balanced(_flow(ledger))
     _intake(ledger).work_off()
     assert (_flow(ledger).booked, _flow(ledger).pending) == (2, 0)
+    ledger.close()
 
 
 def test_without_a_ledger_it_says_what_to_do(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ from tests.fakes.guarding import KEY, TurnableClock
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
-from tests.stack.waiting import wait_until
+from tests.stack.running import metric_in
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "metrics.txt"
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}
@@ -132,9 +133,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
             folder, exporter_limits_file=limits, proxy_url=proxy.url, key=KEY, aliases=aliases, timezone="Europe/Berlin"
         )
         with running(settings, clock=clock) as exporter:
-            booked = f'records_booked_total{{proxy="default"}} {proxy.received_records - 1}.0\n'
-            used = 'limit_used{credential="claude-main",kind="configured",limit="claude"'
-            wait_until(lambda: metrics_of(exporter), lambda text: booked in text and used in text)
+            polls = "cliproxy_exporter_poll_duration_seconds_count"
+            wait_until(lambda: metric_in(metrics_of(exporter), polls))
+            booked = metric_in(metrics_of(exporter), "cliproxy_exporter_records_booked_total")
+            assert booked == proxy.received_records - 1
+            exporter._ledger.periods.refresh()  # as it does by itself every few seconds
+            exporter.limits.refresh()
             yield exporter
 
 
@@ -292,7 +296,7 @@ def test_the_headers_that_prometheus_really_sends(served: tuple[Exporter, DemoPr
 @contextmanager
 def _connection(exporter: Exporter) -> Iterator[http.client.HTTPConnection]:
     place = urlsplit(exporter.web.url)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE_SECONDS)
     try:
         yield connection
     finally:
@@ -302,7 +306,7 @@ def _connection(exporter: Exporter) -> Iterator[http.client.HTTPConnection]:
 def _say(exporter: Exporter, request: bytes) -> bytes:
     """What comes back for these bytes, until the server closes the connection."""
     place = urlsplit(exporter.web.url)
-    with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(request)
         answer = b""
         while part := connection.recv(65_536):

@@ -82,8 +82,9 @@ def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
                 server.proxy.publish(attempts)
             wait_until(lambda: [flow_in(data_dir, name).booked for name in ("east", "west")] == [200, 200])
             requests = "cliproxy_requests_total"
-            wait_until(lambda: program.metric(requests, proxy="west") == program.metric(requests, proxy="east"))
-            assert program.metric("cliproxy_exporter_records_booked_total", proxy="east") == 200
+            booked = "cliproxy_exporter_records_booked_total"
+            wait_until(lambda: [program.metric(booked, proxy=name) for name in ("east", "west")] == [200, 200])
+            assert program.metric(requests, proxy="west") == program.metric(requests, proxy="east")
             assert program.stop() == 0
         # A proxy that is taken out of the settings keeps its records and totals.
         with _program(tmp_path, {"west": west.url}) as program:

@@ -12,8 +12,9 @@ import httpx
 import pytest
 import trustme
 
+from tests.stack import loopback
 from tests.stack.running import Process, environment, exporter_process
-from tests.stack.waiting import wait_until
+from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 PASSWORD = "planted-password"
 HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -43,7 +44,7 @@ def _start(folder: Path, text: str, **settings: str) -> AbstractContextManager[P
 def _client(**options: object) -> httpx.Client:
     context = ssl.create_default_context()
     AUTHORITY.configure_trust(context)
-    return httpx.Client(verify=context, trust_env=False, timeout=10, **options)  # type: ignore[arg-type]
+    return httpx.Client(verify=context, trust_env=False, timeout=PATIENCE_SECONDS, **options)  # type: ignore[arg-type]
 
 
 def _serial(process: Process) -> str:
@@ -73,7 +74,7 @@ def test_https_with_users_and_a_renewed_certificate(folder: Path) -> None:
             ]
         silent.close()
         with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+            loopback.get(f"http://127.0.0.1:{port}/metrics")
         healthy = _healthy(process)
         before = _serial(process)
         _issue(folder)
@@ -98,7 +99,7 @@ def test_only_visitors_with_a_certificate_are_served(folder: Path) -> None:
         own = ssl.create_default_context()
         AUTHORITY.configure_trust(own)
         AUTHORITY.issue_cert("prometheus").configure_cert(own)
-        served = httpx.get(f"{process.url}/metrics", verify=own, trust_env=False)
+        served = httpx.get(f"{process.url}/metrics", verify=own, trust_env=False, timeout=PATIENCE_SECONDS)
         healthy = _healthy(process)
 
     assert served.status_code == 200

@@ -82,7 +82,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         settings = settings_for(
             tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY, exporter_series_birth_seconds=BIRTH_SECONDS
         )
-        exporter = stack.enter_context(running(settings))
+        exporter = stack.enter_context(running(settings, only_triggered=True))
         for line in VERSION_LINES:
             workdir = tmp_path / line
             workdir.mkdir()
@@ -101,7 +101,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         lived.text = metrics_of(exporter)
         total = metric_in(lived.text, "cliproxy_requests_total")
         for prometheus in lived.servers.values():
-            prometheus.wait_for("sum(cliproxy_requests_total)", lambda samples: samples[0].value == total)
+            prometheus.wait_for(
+                "sum(cliproxy_requests_total)", lambda samples: [each.value for each in samples] == [total]
+            )
         lived.backfilled = int(metric_in(lived.text, "cliproxy_exporter_records_backfilled_total") or 0)
         yield lived
 

@@ -21,6 +21,7 @@ from exporter.logs import configure_logging
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import settings_for
 from tests.stack.running import environment
+from tests.stack.waiting import PATIENCE_SECONDS
 
 _PAUSE_SECONDS = 0.005
 _ROUNDS_PER_POLL = 20
@@ -57,7 +58,7 @@ class Forks:
         if self._pid:
             self.kill()
         self._to.close()
-        self._parent.wait(10)
+        self._parent.wait(PATIENCE_SECONDS)
         self._from.close()
 
     def _tell(self, word: str) -> str:

@@ -2,13 +2,14 @@
 
 import os
 import re
+import select
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -31,18 +32,39 @@ _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_"
 
 
 class _Lines:
-    """A pipe read to its end on a thread, so that it never fills."""
+    """A pipe that is emptied on a thread, so that it never fills. Who asks gets all that was written until then."""
 
-    def __init__(self, pipe: IO[str]) -> None:
-        self.lines: list[str] = []
+    def __init__(self, pipe: IO[bytes]) -> None:
+        os.set_blocking(pipe.fileno(), False)
         self._pipe = pipe
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._found: list[str] = []
+        self._rest = b""
+        self._ended = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
-    def _read(self) -> None:
+    @property
+    def lines(self) -> list[str]:
+        self._take()
+        return [*self._found, self._rest.decode()] if self._ended and self._rest else list(self._found)
+
+    def _follow(self) -> None:
+        more = select.poll()
+        more.register(self._pipe, select.POLLIN)
         with self._pipe:
-            for line in self._pipe:
-                self.lines.append(line.rstrip("\n"))
+            while self._take():
+                more.poll()
+
+    def _take(self) -> bool:
+        """Read what there is; whether more may come."""
+        with self._lock, suppress(BlockingIOError):
+            while not self._ended:
+                chunk = os.read(self._pipe.fileno(), 65_536)
+                self._ended = not chunk
+                *lines, self._rest = (self._rest + chunk).split(b"\n")
+                self._found += [line.decode() for line in lines]
+        return not self._ended
 
     def finish(self) -> None:
         self._thread.join(PATIENCE_SECONDS)
@@ -59,8 +81,6 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
         )
         assert self._popen.stdout is not None
         assert self._popen.stderr is not None
@@ -73,11 +93,11 @@ class Process:
 
     @property
     def out(self) -> list[str]:
-        return list(self._out.lines)
+        return self._out.lines
 
     @property
     def log(self) -> list[str]:
-        return list(self._err.lines)
+        return self._err.lines
 
     def logged(self, *words: str) -> list[str]:
         """The lines of the log that hold all these words."""

@@ -82,12 +82,12 @@ def test_a_url_that_cannot_be_used(connect: Connect, url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "through_proxy"),
     [
-        ("http://localhost:8317", False),
-        ("http://127.0.0.1:8317", False),
-        ("http://[::1]:8317", False),
-        ("http://192.168.1.5:8317", False),
-        ("http://cli-proxy-api:8317", False),
-        ("http://host.docker.internal:8317", False),
+        ("http://localhost:1", False),
+        ("http://127.0.0.1:1", False),
+        ("http://[::1]:1", False),
+        ("http://192.168.1.5:1", False),
+        ("http://cli-proxy-api:1", False),
+        ("http://host.docker.internal:1", False),
         ("http://cpa.example.com", True),
     ],
 )

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+
+from tests.stack.waiting import PATIENCE_SECONDS
 
 _TOOLS = Path(__file__).resolve().parents[3] / ".tools"
 _AXE = _TOOLS / "pages" / "node_modules" / "axe-core" / "axe.min.js"
@@ -38,6 +40,7 @@ def run_chromium() -> Iterator[Browser]:
             "LD_LIBRARY_PATH": str(packaged / "al2023" / "lib"),
             "FONTCONFIG_PATH": str(packaged / "fonts"),
         }
+    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS, env=environment)
         try:
@@ -71,6 +74,7 @@ def opened(
         java_script_enabled=javascript,
         locale=language,
     )
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
     try:
         seen = Seen(context.new_page())
         seen.page.on(

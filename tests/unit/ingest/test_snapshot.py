@@ -6,6 +6,7 @@ import random
 import signal
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -327,7 +328,9 @@ def test_a_kill_at_any_moment_books_each_detail_once(tmp_path: Path) -> None:
     some = random.Random(1)
     kills = 0
     while kills < 12:
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of pytest's threads: none is needed
+            child = os.fork()
         if not child:
             _take_in(bench)
         time.sleep(some.uniform(0.05, 0.35))

@@ -16,6 +16,7 @@ from exporter.metrics import credentials, exporter, ledger, periods, proxies, us
 from exporter.metrics.family import families_of
 from exporter.metrics.usage import LedgerText
 from exporter.proxy_status import ProxyStatus
+from tests.stack.waiting import PATIENCE_SECONDS
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench, account
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -168,11 +169,13 @@ def test_a_part_that_failed_has_told_nobody_of_its_young_series(bench: Bench, mo
 def test_scrapes_during_bookings_see_whole_steps(bench: Bench) -> None:
     """At every moment records add up, no counter falls, and a histogram's buckets belong together."""
     bench.ledger.measure()
-    done = threading.Event()
+    done, scraped = threading.Event(), threading.Semaphore(0)
 
     def book() -> None:
         try:
             for number in range(40):
+                if number % 10 == 9:  # else it may be over before the first scrape is
+                    assert scraped.acquire(timeout=PATIENCE_SECONDS)
                 bench.book(times=3, client=f"client-{number % 9}", auth_index=f"index-{number % 5}", latency_ms=700)
         finally:
             done.set()
@@ -197,6 +200,7 @@ def test_scrapes_during_bookings_see_whole_steps(bench: Bench) -> None:
         assert durations.get(f"{name}_bucket") == durations.get(f"{name}_count")
         assert durations.get(f"{name}_sum", 0) == pytest.approx(durations.get(f"{name}_count", 0) * 0.7)
         scrapes += 1
+        scraped.release()
     thread.join()
     assert bench.requests() == 120
     assert scrapes > 3
