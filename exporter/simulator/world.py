@@ -1,7 +1,7 @@
 """The invented people, accounts, keys and models of the demo proxy.
 
 Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``, addresses come from the
-ranges reserved for documentation. ``secrets()`` lists what must never leave the exporter, for tests to search for.
+ranges reserved for documentation.
 """
 
 import hashlib
@@ -332,20 +332,3 @@ TROUBLED = (
 )
 SHOWN = (*CREDENTIALS, *TROUBLED)
 """What a visitor sees: the credentials, and one account per trouble."""
-
-
-def secrets() -> list[str]:
-    """Every planted value that must not reach a log, a label, the ledger or the history."""
-    values = [MANAGEMENT_KEY, ORGANIZATION_ID, "sk-demo-cookie-8841", "sk-demo-proxy-password"]
-    for client in CLIENTS:
-        values += [client.key, client.address, client.user_agent, *client.forwarded.split(", ")]
-    for credential in SHOWN:
-        values += [
-            credential.email,
-            credential.token,
-            credential.token_sha256,
-            credential.key,
-            credential.account_id,
-            credential.project_id,
-        ]
-    return sorted({value for value in values if value})
