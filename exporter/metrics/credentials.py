@@ -67,9 +67,7 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
         known: set[tuple[str, ...]] = set()
         # An account may have several logins: one that works decides its state.
         for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
-            key = CredentialLabels(
-                proxy=status.name, credential=labels.credential(id_), provider=account.facts.provider
-            )
+            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
             is_up = account.is_up(now_ms)
             if is_up is not None and key in known:
                 continue

@@ -81,9 +81,7 @@ def quota_families(
     known: set[CredentialLabels] = set()
     for status in statuses():
         for id_, account in status.accounts:
-            key = CredentialLabels(
-                proxy=status.name, credential=labels.credential(id_), provider=account.facts.provider
-            )
+            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
             if key in known:
                 continue
             known.add(key)
