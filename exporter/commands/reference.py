@@ -8,8 +8,8 @@ from pathlib import Path
 from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
-from exporter.proxy_status import STATES
 from exporter.settings.reference import env_example, settings_markdown
+from exporter.sources.proxy_status import STATES
 
 
 def _metrics_markdown(page: str) -> str:

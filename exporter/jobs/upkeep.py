@@ -14,7 +14,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import Statuses
+from exporter.sources.proxy_status import Statuses
 
 UPKEEP_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0

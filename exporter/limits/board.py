@@ -18,9 +18,9 @@ from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
-from exporter.proxy_status import Statuses
 from exporter.quotas.merge import is_current
 from exporter.sentences import say
+from exporter.sources.proxy_status import Statuses
 
 _SIGNAL = {"auth_files": "signal"}
 """The shown name of a reading's source, where that differs."""

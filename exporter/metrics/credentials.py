@@ -11,8 +11,8 @@ from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import counter, gauge, samples_of
-from exporter.proxy_status import Statuses
 from exporter.quotas.reading import Reading
+from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields
 _STATUSES = ("active", "error", "disabled", "other")

@@ -37,7 +37,7 @@ from exporter.metrics import (
 from exporter.metrics.family import families_of
 from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import Statuses
+from exporter.sources.proxy_status import Statuses
 
 FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, polls, ledger, history, exporter)
 """All families, in the order of the page that lists them."""
