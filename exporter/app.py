@@ -36,8 +36,8 @@ from exporter.opening import (
     open_remote,
 )
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import ProxyStatus
 from exporter.settings.model import Settings
+from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS
 from exporter.usage.question import Questions
 from exporter.web.access import Access

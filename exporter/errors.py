@@ -64,7 +64,8 @@ class LedgerCorruptError(LedgerError):
 class ProxyError(ExporterError):
     """A call to a proxy's Management API failed.
 
-    ``reason`` is the state that the proxy is in then, a key of ``exporter.proxy_status.STATES``: one per class below.
+    ``reason`` is the state that the proxy is in then, one per class below: a key of
+    ``exporter.sources.proxy_status.STATES``.
     """
 
     reason: ClassVar[str]

@@ -22,11 +22,11 @@ from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pricing.pricer import Pricer
-from exporter.proxy_status import Statuses
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.proxy_status import Statuses
 
 HASH_KEY_FILE = "hash.key"
 _DAY_MS = 86_400_000

@@ -1,6 +1,7 @@
 """``cliproxy-exporter check-config``: settings and machine, and with ``--connect`` the proxies and Supabase."""
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -112,17 +113,14 @@ def _unwritable(data_dir: Path) -> str:
 def _connect(settings: Settings) -> bool:
     """Ask the proxies and Supabase; whether all is as it should be."""
     clock = SystemClock()
-    ledger = open_ledger(settings, clock)
-    pseudonyms = open_pseudonyms(settings)
     asked: dict[str, Names] = {}
-    try:
+    with closing(open_ledger(settings, clock)) as ledger:
+        pseudonyms = open_pseudonyms(settings)
         works = [_check_proxy(proxy, ledger, clock, pseudonyms, asked) for proxy in settings.proxies]
         if len(asked) == len(settings.proxies):  # else what fits nothing may be for what could not be read
             for sentence in compare_names(settings, asked, ledger=ledger, pseudonyms=pseudonyms, clock=clock):
                 click.echo(f"warning: {sentence}")
         works.append(_check_history(settings, ledger, clock))
-    finally:
-        ledger.close()
     return all(works)
 
 
@@ -168,10 +166,8 @@ def _check_history(settings: Settings, ledger: Ledger, clock: Clock) -> bool:
         click.echo("history: none, because SUPABASE_URL is not set")
         return True
     works = True
-    try:
+    with closing(remote):
         for finding in check_project(remote, ledger, clock, signs=proxy_signs(settings)):
             click.echo(f"{'history' if finding.severity == 'fine' else finding.severity}: {finding.text}")
             works &= finding.severity != "problem"
-    finally:
-        remote.close()
     return works

@@ -5,6 +5,7 @@ that a job uses evenly has readings, too: the worth of its windows is known at o
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import msgspec
 from msgspec.structs import replace
@@ -50,11 +51,8 @@ def book_demo_past(settings: Settings, clock: Clock) -> int:
     """
     lock = DataDirectoryLock(settings.exporter_data_dir)
     try:
-        ledger = open_ledger(settings, clock, alone=True)
-        try:
+        with closing(open_ledger(settings, clock, alone=True)) as ledger:
             return 0 if ledger.totals.entries else _book(settings, ledger, clock)
-        finally:
-            ledger.close()
     finally:
         lock.release()
 

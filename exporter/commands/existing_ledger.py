@@ -1,7 +1,7 @@
 """The ledger for a command that reads one. Such a command never creates a ledger."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,11 +38,8 @@ def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
     """The existing ledger while a command lasts, whose errors become exit codes."""
     with exit_codes():
         settings, clock = ready_settings(needs_proxy=needs_proxy), SystemClock()
-        ledger = existing_ledger(settings, clock)
-        try:
+        with closing(existing_ledger(settings, clock)) as ledger:
             yield Opened(settings, ledger, clock)
-        finally:
-            ledger.close()
 
 
 def existing_ledger(settings: Settings, clock: Clock) -> Ledger:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -82,14 +83,11 @@ def names(file: Path | None) -> None:
 
 
 def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
-    client = connect(proxy, at.ledger, at.clock)
     try:
-        paths = detect(client).paths
-        found = fetch_names(client, paths, at.pseudonym, now_ms=int(at.clock.now() * 1000))
+        with closing(connect(proxy, at.ledger, at.clock)) as client:
+            found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=int(at.clock.now() * 1000))
     except ProxyError as exc:
         return Names(), [str(exc)]
-    finally:
-        client.close()
     return found, found.problems
 
 

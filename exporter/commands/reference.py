@@ -2,14 +2,20 @@
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
-from exporter.proxy_status import STATES
-from exporter.settings.reference import env_example, settings_markdown
+from exporter.settings.declared import Declared, declared
+from exporter.sources.proxy_status import STATES
+
+_FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
+"""From this line on ``.env.example`` is written by hand: these variables are not the exporter's."""
 
 
 def _metrics_markdown(page: str) -> str:
@@ -21,9 +27,9 @@ def _row(family: Family) -> tuple[str, ...]:
     return f"`{family.sample_name}`", family.kind, labels, family.help.replace("|", r"\|")
 
 
-def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
-    """The page with these rows in its table of this head."""
-    begin = f"{_line(head)}{_line('---' for _ in head)}"
+def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]], *, below: str = "") -> str:
+    """The page with these rows in its table of this head, just below this text."""
+    begin = f"{below}{_line(head)}{_line('---' for _ in head)}"
     whole = begin + "".join(map(_line, rows))
     return re.sub(rf"^{re.escape(begin)}(?:\|.*\n)*", lambda _: whole, page, flags=re.MULTILINE)
 
@@ -42,6 +48,48 @@ def _supabase_markdown(page: str) -> str:
     reasons = [(f"`{name}`", *words) for name, words in history.REASONS.items()]
     page = _with_table(page, ("state", "what it means"), states)
     return _with_table(page, ("reason", "what it is", "what to do"), reasons)
+
+
+def settings_markdown(page: str) -> str:
+    """The page ``docs/settings.md`` with its tables as they should be, each below the heading of its section."""
+    for section, settings in groupby(declared(), key=attrgetter("section")):
+        head = ("Name", "Value", "Default", "Meaning")
+        page = _with_table(page, head, map(_setting_row, settings), below=f"## {section}\n\n")
+    return page
+
+
+def _setting_row(setting: Declared) -> tuple[str, ...]:
+    names = f"`{setting.env_name}`"
+    if setting.secret:
+        names += f"<br>`{setting.file_name}`"
+    if setting.also:
+        names += f"<br>`{setting.also}` (older name)"
+    default = f"`{setting.default}`" if setting.default else setting.unset
+    meaning = (
+        setting.help + (" Secret." if setting.secret else "") + ("" if setting.in_yaml else " Not in the YAML file.")
+    )
+    return names, setting.kind, default, meaning
+
+
+def env_example(text: str) -> str:
+    """The file ``.env.example`` with every setting, commented out unless it has to be filled in."""
+    lines = [
+        "# Copy to .env and fill in CLIPROXY_MANAGEMENT_KEY, and for Docker Compose GRAFANA_ADMIN_PASSWORD; everything",
+        "# else may stay as it is. Generated from the program. docs/settings.md and docs/docker.md say more.",
+    ]
+    for section, settings in groupby(declared(), key=attrgetter("section")):
+        lines += ["", f"# --- {section}"]
+        for setting in settings:
+            lines += _example(setting)
+    return "\n".join([*lines, "".join(text.partition(_FOR_COMPOSE)[1:])])
+
+
+def _example(setting: Declared) -> list[str]:
+    return [
+        *textwrap.wrap(setting.help, width=100, initial_indent="# ", subsequent_indent="# "),
+        f"# {setting.kind}; default: {setting.default or f'unset ({setting.unset})'}",
+        f"{'' if setting.env_name == 'CLIPROXY_MANAGEMENT_KEY' else '#'}{setting.env_name}={setting.default}",
+    ]
 
 
 _PAGES = {

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -115,50 +116,29 @@ def demo(
 def _run_demo(
     settings: Settings,
     *,
-    rate: float = 1.0,
     seed: int | None = None,
     proxy_port: int = 0,
-    version: str = versions.DEFAULT,
-    history_hours: float | None = None,
-    upgrade_after: float | None = None,
     upgrade_to: str = versions.DEFAULT,
+    **play: Any,
 ) -> None:
     # Imported here: the demo has a web server of its own, which the exporter does not need.
-    from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic  # noqa: PLC0415
-    from exporter.simulator.proxy import DemoProxy  # noqa: PLC0415
-    from exporter.simulator.server import DemoServer  # noqa: PLC0415
-    from exporter.simulator.world import MANAGEMENT_KEY, SHOWN  # noqa: PLC0415
+    from exporter.simulator.live import live_demo  # noqa: PLC0415
 
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version, accounts=SHOWN)
-    if history_hours is None:
-        history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
-    try:
-        server = DemoServer(proxy, port=proxy_port)
-    except OSError as exc:
-        raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
-    # A new seed at each start: no proxy sends the same records again.
-    traffic = LiveTraffic(
-        proxy,
-        rate=rate,
-        seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
-        history_hours=history_hours,
-    )
-
-    def upgrade() -> None:
-        proxy.upgrade(upgrade_to)
-        click.echo(f"The demo proxy is now {upgrade_to}.")
-
-    upgrading = threading.Timer(upgrade_after or 0, upgrade)
-    server.start()
-    traffic.start()
-    if upgrade_after is not None:
-        upgrading.start()
-    try:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(
+                live_demo(
+                    port=proxy_port,
+                    # A new seed at each start: no proxy sends the same records again.
+                    seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
+                    upgrade_to=upgrade_to,
+                    upgraded=lambda: click.echo(f"The demo proxy is now {upgrade_to}."),
+                    **play,
+                )
+            )
+        except OSError as exc:
+            raise ExporterError(f"Port {proxy_port} cannot be listened on ({exc.strerror}): set --proxy-port.") from exc
         _run_demo_exporter(settings, server.url)
-    finally:
-        upgrading.cancel()
-        traffic.stop()
-        server.stop()
 
 
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:

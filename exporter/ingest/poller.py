@@ -22,7 +22,6 @@ from exporter.ingest.restart_log import RestartLog
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.proxy_status import ProxyStatus
 from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
 from exporter.sources.client import ProxyClient
@@ -31,6 +30,7 @@ from exporter.sources.detect import detect, source_of_kind
 from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.loss_detection import LossDetector
 from exporter.sources.plugins import other_exporter
+from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4

@@ -22,13 +22,13 @@ from exporter.ledger.store.quota_asks import QuestionKey
 from exporter.ledger.views.quota_points import QuotaKey
 from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.credentials import Account
-from exporter.proxy_status import ProxyStatus, Statuses
 from exporter.quotas.asking import Asked, Call, Refusal, Report
 from exporter.quotas.merge import is_current
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Outlook, Pace, lane_free_ms
 from exporter.quotas.providers import ASKED
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
+from exporter.sources.proxy_status import ProxyStatus, Statuses
 from exporter.sources.quota_calls import ask, find_facts, find_quota_api
 
 ASK_SECONDS = 5.0

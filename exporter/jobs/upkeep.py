@@ -1,7 +1,8 @@
 """Regular work that depends on no proxy: midnight, limits, edited files, young series, pruning."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,7 +15,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.retention import believable_now_ms
 from exporter.limits.board import LimitBoard
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import Statuses
+from exporter.sources.proxy_status import Statuses
 
 UPKEEP_SECONDS = 5.0
 RETENTION_SECONDS = 3600.0
@@ -25,51 +26,39 @@ _REJECTED_RETENTION_MS = 30 * DAY_MS
 _log = structlog.get_logger("exporter")
 
 
+@dataclass(kw_only=True)
 class Upkeep:
-    """Two jobs: ``keep_up`` every ``UPKEEP_SECONDS``, ``prune`` every ``RETENTION_SECONDS``."""
+    """Two jobs: ``keep_up`` every ``UPKEEP_SECONDS``, ``prune`` every ``RETENTION_SECONDS``.
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        limits: LimitBoard,
-        labels: Labels,
-        prices: PriceLayers,
-        statuses: Statuses,
-        left: Sequence[QueueIngest],
-        clock: Clock,
-        birth_seconds: float,
-        retention_days: int,
-        sent_only: bool,
-        stopping: threading.Event,
-    ) -> None:
-        """``left`` are queues of proxies that are no longer polled; ``sent_only`` is for ``Retention.prune``."""
-        self._ledger = ledger
-        self._limits = limits
-        self._labels = labels
-        self._prices = prices
-        self._statuses = statuses
-        self._left = left
-        self._clock = clock
-        self._birth_seconds = birth_seconds
-        self._retention_ms = retention_days * DAY_MS
-        self._sent_only = sent_only
-        self._stopping: Callable[[], bool] = stopping.is_set
-        self._ledger_problem = ""
+    ``left`` are queues of proxies that are no longer polled; ``sent_only`` is for ``Retention.prune``.
+    """
+
+    ledger: Ledger
+    limits: LimitBoard
+    labels: Labels
+    prices: PriceLayers
+    statuses: Statuses
+    left: Sequence[QueueIngest]
+    clock: Clock
+    birth_seconds: float
+    retention_days: int
+    sent_only: bool
+    stopping: threading.Event
+    _ledger_problem: str = field(default="", init=False)
 
     def keep_up(self) -> None:
         """Do what is due by time alone: midnight, limits, series shown at 0 for long enough, the file's size."""
         give_back()
         try:
-            self._ledger.publish(after_seconds=self._birth_seconds)
-            self._ledger.periods.refresh()
-            self._labels.reload()
-            self._limits.refresh()
-            if all(status.up for status in self._statuses()):  # else an alias may be for something not met yet
-                self._labels.find_misfits()
-            for queue in self._left:
+            self.ledger.publish(after_seconds=self.birth_seconds)
+            self.ledger.periods.refresh()
+            self.labels.reload()
+            self.limits.refresh()
+            if all(status.up for status in self.statuses()):  # else an alias may be for something not met yet
+                self.labels.find_misfits()
+            for queue in self.left:
                 queue.work_off()
-            self._ledger.measure()
+            self.ledger.measure()
         except LedgerError as exc:
             self._tell_ledger(str(exc))
         else:
@@ -77,15 +66,15 @@ class Upkeep:
 
     def reload(self) -> list[str]:
         """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
-        if self._prices.user is not None:
-            self._prices.user.reload(now=True)
-        self._labels.reload(now=True)
-        problems = [self._labels.file_problem, self._prices.user.problem if self._prices.user is not None else ""]
+        if self.prices.user is not None:
+            self.prices.user.reload(now=True)
+        self.labels.reload(now=True)
+        problems = [self.labels.file_problem, self.prices.user.problem if self.prices.user is not None else ""]
         try:
-            self._limits.refresh(now=True)
+            self.limits.refresh(now=True)
         except LedgerError as exc:
             problems.append(str(exc))
-        problems = [problem for problem in (*problems, *self._limits.problems) if problem]
+        problems = [problem for problem in (*problems, *self.limits.problems) if problem]
         _log.info("reloaded", problems=len(problems))
         return problems
 
@@ -99,15 +88,15 @@ class Upkeep:
 
     def prune(self) -> None:
         """Delete what has been kept long enough."""
-        newest_ms = self._ledger.newest_entry_ms()
+        newest_ms = self.ledger.newest_entry_ms()
         if newest_ms is None:
             return
-        now_ms = believable_now_ms(int(self._clock.now() * 1000), newest_ms)
-        pruned = self._ledger.retention.prune(
-            entries_before_ms=now_ms - self._retention_ms,
+        now_ms = believable_now_ms(int(self.clock.now() * 1000), newest_ms)
+        pruned = self.ledger.retention.prune(
+            entries_before_ms=now_ms - self.retention_days * DAY_MS,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,
-            stopping=self._stopping,
-            sent_only=self._sent_only,
+            stopping=self.stopping.is_set,
+            sent_only=self.sent_only,
         )
         if pruned.entries or pruned.rejected:
             _log.info("pruned", entries=pruned.entries, rejected=pruned.rejected)

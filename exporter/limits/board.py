@@ -18,9 +18,9 @@ from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
-from exporter.proxy_status import Statuses
 from exporter.quotas.merge import is_current
 from exporter.sentences import say
+from exporter.sources.proxy_status import Statuses
 
 _SIGNAL = {"auth_files": "signal"}
 """The shown name of a reading's source, where that differs."""
@@ -58,34 +58,26 @@ class Board:
         return next((plan for plan in self.plans if plan.holds(credential, self.day)), None)
 
 
+@dataclass(kw_only=True)
 class LimitBoard:
-    """Keeps ``current`` up to date. Safe to use from several threads."""
+    """Keeps ``current`` up to date. Safe to use from several threads.
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        labels: Labels,
-        clock: Clock,
-        sources: Sequence[LimitSource] = (),
-        provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS,
-        zone: tzinfo = UTC,
-        statuses: Statuses = tuple,
-    ) -> None:
-        """``provider_thresholds`` gives the thresholds for the windows of providers; days begin in ``zone``.
+    ``provider_thresholds`` gives the thresholds for the windows of providers; days begin in ``zone``. ``statuses`` list
+    the accounts that are in pools.
+    """
 
-        ``statuses`` list the accounts that are in pools.
-        """
+    ledger: Ledger
+    labels: Labels
+    clock: Clock
+    sources: Sequence[LimitSource] = ()
+    provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS
+    zone: tzinfo = UTC
+    statuses: Statuses = tuple
+
+    def __post_init__(self) -> None:
         self.current = Board()
-        self._ledger = ledger
-        self._labels = labels
-        self._sources = sources
-        self._provider_thresholds = provider_thresholds
-        self._zone = zone
-        self._statuses = statuses
-        self._capacities = CapacityWatch(ledger, labels)
-        self._clock = clock
-        self._evaluator = Evaluator(ledger.dictionary, labels)
+        self._capacities = CapacityWatch(self.ledger, self.labels)
+        self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
         self._lock = threading.Lock()
         self._limits: tuple[Limit, ...] = ()
         self._doubled: tuple[str, ...] = ()
@@ -102,7 +94,7 @@ class LimitBoard:
             )
             for id_ in self._doubled
         ]
-        return [*doubled, *(problem for source in self._sources for problem in source.problems)]
+        return [*doubled, *(problem for source in self.sources for problem in source.problems)]
 
     def refresh(self, *, now: bool = False) -> None:
         """Take over changed limits, and evaluate all of them. Raises LedgerError.
@@ -110,7 +102,7 @@ class LimitBoard:
         ``now``: see ``LimitSource.reload``.
         """
         with self._lock:
-            for source in self._sources:
+            for source in self.sources:
                 source.reload(now=now)
             self._look()
 
@@ -127,7 +119,7 @@ class LimitBoard:
         with self._lock:
             found = self._find(limit)
             if found is not None:
-                self._ledger.windows.set_anchor(limit, int(self._clock.now() * 1000))
+                self.ledger.windows.set_anchor(limit, int(self.clock.now() * 1000))
                 self._look()
                 _log.info("limit_reset", limit=limit)
             return found
@@ -136,7 +128,7 @@ class LimitBoard:
         """The limits, the first of several with one id. The same object while nothing changes."""
         limits: dict[str, Limit] = {}
         doubled: list[str] = []
-        for limit in (limit for source in self._sources for limit in source.content.limits):
+        for limit in (limit for source in self.sources for limit in source.content.limits):
             if limits.setdefault(limit.id, limit) is not limit:
                 doubled.append(limit.id)
         self._doubled = tuple(doubled)
@@ -146,10 +138,10 @@ class LimitBoard:
         return self._limits
 
     def _look(self) -> None:
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = int(self.clock.now() * 1000)
         limits = self._current_limits()
-        anchors = self._ledger.windows.anchors()
-        with self._ledger.windows.look() as look:
+        anchors = self.ledger.windows.anchors()
+        with self.ledger.windows.look() as look:
             found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
         self._capacities.look(now_ms)
         reported, early_resets, worth = self._provider_windows(now_ms)
@@ -159,7 +151,7 @@ class LimitBoard:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
         windows = _distinct([*found.windows, *reported])
-        plans = tuple(plan for source in self._sources for plan in source.content.plans)
+        plans = tuple(plan for source in self.sources for plan in source.content.plans)
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
@@ -167,17 +159,17 @@ class LimitBoard:
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,
-            pools=pools(windows, self._labels, self._statuses(), now_ms=now_ms),
+            pools=pools(windows, self.labels, self.statuses(), now_ms=now_ms),
             plans=plans,
             month_nano_usd=self._month_nano_usd() if plans else {},
-            day=local_date(now_ms, self._zone),
+            day=local_date(now_ms, self.zone),
         )
 
     def _month_nano_usd(self) -> dict[int, int]:
         """Each credential's use this month at API prices, without what is folded into ``other``."""
-        dictionary = self._ledger.dictionary
+        dictionary = self.ledger.dictionary
         found: Counter[int] = Counter()
-        for row in self._ledger.periods.current.rows[MONTH]:
+        for row in self.ledger.periods.current.rows[MONTH]:
             found[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
         return {id_: found[dictionary.resolved(id_).id] for id_ in list(dictionary.credentials)}
 
@@ -188,13 +180,13 @@ class LimitBoard:
         windows: list[LimitWindow] = []
         early_resets: dict[ProviderWindow, int] = {}
         worth: dict[ProviderWindow, WindowWorth] = {}
-        dictionary = self._ledger.dictionary
+        dictionary = self.ledger.dictionary
         proxies = {id_: name for name, id_ in dictionary.proxies.items()}
-        thresholds = self._provider_thresholds()
-        for key, quota in self._ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+        thresholds = self.provider_thresholds()
+        for key, quota in self.ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
             id_ = key[0]
             reading, credential = quota.reading, dictionary.credentials[id_]
-            proxy, label = proxies[credential.proxy], self._labels.credential(id_)
+            proxy, label = proxies[credential.proxy], self.labels.credential(id_)
             provider = credential.provider or self._recorded_provider(id_)
             counted = ProviderWindow(
                 proxy=proxy, provider=provider, credential=label, scope=reading.scope, window=reading.window
@@ -231,7 +223,7 @@ class LimitBoard:
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
-        dictionary = self._ledger.dictionary
+        dictionary = self.ledger.dictionary
         used = list(dictionary.series.values())
         found = (series for series in used if dictionary.resolved(series.credential).id == credential)
         return next((dictionary.routes[series.route].provider for series in found), "")

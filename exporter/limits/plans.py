@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.limits.board import Board
 from exporter.limits.model import Plan
-from exporter.proxy_status import Statuses
 from exporter.records import Billing
+from exporter.sources.proxy_status import Statuses
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.limits.windows import PROVIDER, SHARE, LimitWindow
-from exporter.proxy_status import ProxyStatus
 from exporter.quotas.reading import Reading
+from exporter.sources.proxy_status import ProxyStatus
 
 State = Literal["usable", "cooling", "exhausted", "unknown"]
 STATES: tuple[State, ...] = ("usable", "cooling", "exhausted", "unknown")

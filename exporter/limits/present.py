@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
-from typing import Literal
 
 from exporter import formats
 from exporter.ledger.labels import CredentialLabels
@@ -67,11 +66,9 @@ class LimitRow:
         return say("read {ago}", ago=formats.since(age_ms / 1000)) if is_old else ""
 
     @property
-    def level(self) -> Literal["fine", "warning", "critical"]:
-        """How bad it is, by the limit's thresholds."""
-        if self.window.used_ratio >= self.window.thresholds.critical:
-            return "critical"
-        return "warning" if self.window.used_ratio >= self.window.thresholds.warning else "fine"
+    def level(self) -> str:
+        """How bad it is: ``fine``, or the threshold that is reached."""
+        return self.window.level or "fine"
 
     @property
     def share(self) -> str:

@@ -1,7 +1,7 @@
 """The one form in which both kinds of limits reach metrics, page and command line."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 CONFIGURED, PROVIDER = "configured", "provider"
 SHARE, USD = "share", "usd"
@@ -11,6 +11,9 @@ LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "wi
 
 _LEAST_ELAPSED = 0.02
 """Share of a window that must have passed before its pace means anything."""
+
+
+Level = Literal["", "warning", "critical"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,13 @@ class LimitWindow:
     def labels(self) -> tuple[str, ...]:
         """The values of ``LIMIT_LABELS``."""
         return tuple(getattr(self, label) for label in LIMIT_LABELS)
+
+    @property
+    def level(self) -> Level:
+        """The threshold that is reached; empty if none is."""
+        if self.used_ratio >= self.thresholds.critical:
+            return "critical"
+        return "warning" if self.used_ratio >= self.thresholds.warning else ""
 
     def elapsed_share(self, now_ms: int) -> float | None:
         """How much of the window has passed, 0 to 1; None where it has no end."""

@@ -36,7 +36,7 @@ _LONGEST_TEXT = 200
 def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
     """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     lines_of_ids: dict[str, int] = {}
-    file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", context=lines_of_ids)
+    file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", needs="limits", context=lines_of_ids)
     thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
     return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
@@ -297,11 +297,6 @@ class _File(Row):
         tuple[_Plan, ...],
         Missing("plans is not a list.", "Write below it one plan after each dash."),
     ] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _says_something(cls, data: dict[str, object]) -> dict[str, object]:
-        return data or {"limits": None}
 
 
 def _thresholds(row: _Defaults | _Limit, default: Thresholds) -> Thresholds:

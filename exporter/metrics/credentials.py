@@ -11,8 +11,8 @@ from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
 from exporter.metrics.family import counter, gauge, samples_of
-from exporter.proxy_status import Statuses
 from exporter.quotas.reading import Reading
+from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields
 _STATUSES = ("active", "error", "disabled", "other")
@@ -67,9 +67,7 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
         known: set[tuple[str, ...]] = set()
         # An account may have several logins: one that works decides its state.
         for id_, account in sorted(status.accounts, key=lambda each: each[1].is_up(now_ms) is not True):
-            key = CredentialLabels(
-                proxy=status.name, credential=labels.credential(id_), provider=account.facts.provider
-            )
+            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
             is_up = account.is_up(now_ms)
             if is_up is not None and key in known:
                 continue

@@ -7,6 +7,7 @@ than the rest of a large scrape.
 import gzip
 import re
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
@@ -37,7 +38,7 @@ from exporter.metrics import (
 from exporter.metrics.family import families_of
 from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import Statuses
+from exporter.sources.proxy_status import Statuses
 
 FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, polls, ledger, history, exporter)
 """All families, in the order of the page that lists them."""
@@ -46,33 +47,22 @@ _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
+@dataclass(kw_only=True)
 class Exposition:
-    """Renders ``/metrics``."""
+    """Renders ``/metrics``. ``registry`` holds the exporter's own direct metrics, which come last in a scrape."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        labels: Labels,
-        statuses: Statuses,
-        prices: PriceLayers,
-        limits: LimitBoard,
-        clock: Clock,
-        registry: CollectorRegistry,
-        history: HistoryState = lambda: None,
-        outlooks: Outlooks = dict,
-    ) -> None:
-        """``registry`` holds the exporter's own direct metrics, which come last in a scrape."""
-        self._ledger = ledger
-        self._labels = labels
-        self._statuses = statuses
-        self._prices = prices
-        self._limits = limits
-        self._clock = clock
-        self._registry = registry
-        self._history = history
-        self._outlooks = outlooks
-        self._text = usage.LedgerText(ledger.totals, labels)
+    ledger: Ledger
+    labels: Labels
+    statuses: Statuses
+    prices: PriceLayers
+    limits: LimitBoard
+    clock: Clock
+    registry: CollectorRegistry
+    history: HistoryState = lambda: None
+    outlooks: Outlooks = dict
+
+    def __post_init__(self) -> None:
+        self._text = usage.LedgerText(self.ledger.totals, self.labels)
 
     def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str] = ()) -> Scrape:
         """The answer to a request with these headers; ``scraper`` identifies its sender: see ``scraper_id``.
@@ -90,12 +80,12 @@ class Exposition:
             return []
 
         def attempts() -> list[Metric]:
-            made, young = credentials.attempt_families(self._ledger, self._labels, for_prometheus=for_prometheus)
+            made, young = credentials.attempt_families(self.ledger, self.labels, for_prometheus=for_prometheus)
             shown_at_zero.extend(young)
             return made
 
         made = exporter.families_by_part({"totals": totals, **self._parts(attempts)})
-        others = _Made([*made, *self._registry.collect()])
+        others = _Made([*made, *self.registry.collect()])
         text += (_generate_openmetrics(others) if openmetrics else generate_latest(others)).decode()
         body = (_only(text, names) if names else text).encode()
         headers = {
@@ -108,29 +98,29 @@ class Exposition:
 
         def answered() -> None:
             if for_prometheus:  # nobody else computes increases
-                self._ledger.totals.told(shown_at_zero, scraper)
+                self.ledger.totals.told(shown_at_zero, scraper)
 
         return Scrape(body=body, headers=headers, answered=answered)
 
     def _parts(self, attempts: Callable[[], list[Metric]]) -> dict[str, Callable[[], list[Metric]]]:
-        book, labels, statuses, prices = self._ledger, self._labels, self._statuses, self._prices
+        book, labels, statuses, prices = self.ledger, self.labels, self.statuses, self.prices
         return {
             "periods": lambda: periods.period_families(book, labels),
             "prices": lambda: [
-                *periods.price_families(book, prices, self._clock),
+                *periods.price_families(book, prices, self.clock),
                 *exporter.feed_families(prices),
             ],
-            "reload": lambda: exporter.reload_families(prices, self._limits, self._labels),
-            "limits": lambda: limits.limit_families(self._limits),
-            "plans": lambda: limits.plan_families(self._limits, labels, statuses),
-            "pools": lambda: pools.pool_families(self._limits),
+            "reload": lambda: exporter.reload_families(prices, self.limits, self.labels),
+            "limits": lambda: limits.limit_families(self.limits),
+            "plans": lambda: limits.plan_families(self.limits, labels, statuses),
+            "pools": lambda: pools.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
-            "credentials": lambda: credentials.credential_families(book, labels, statuses, self._clock),
-            "quotas": lambda: quotas.quota_families(book, labels, statuses, self._clock, self._outlooks()),
+            "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
+            "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock, self.outlooks()),
             "attempts": attempts,
             "flow": lambda: proxies.flow_families(book, labels, statuses),
             "ledger": lambda: ledger.ledger_families(book, labels),
-            "history": lambda: history.history_families(self._history()),
+            "history": lambda: history.history_families(self.history()),
             "build": exporter.build_families,
         }
 

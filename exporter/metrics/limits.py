@@ -7,7 +7,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.plans import plan_values
 from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.metrics.family import counter, gauge, samples_of
-from exporter.proxy_status import Statuses
+from exporter.sources.proxy_status import Statuses
 
 _BOUNDS = ("estimate", "low", "high")
 

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.metrics.family import counter, histogram
-from exporter.proxy_status import FAILURE_REASONS
+from exporter.sources.proxy_status import FAILURE_REASONS
 
 POLLS = counter("cliproxy_exporter_polls", ("proxy",), "Polls of the proxy that were started.")
 POLL_FAILURES = counter(

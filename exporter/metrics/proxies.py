@@ -5,7 +5,7 @@ from prometheus_client import Metric
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import counter, gauge, samples_of
-from exporter.proxy_status import STATES, Statuses
+from exporter.sources.proxy_status import STATES, Statuses
 
 _PROXY = ("proxy",)
 

@@ -8,10 +8,10 @@ from exporter.clock import Clock
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import counter, gauge, samples_of
-from exporter.proxy_status import Statuses
 from exporter.quotas.pacing import RESULTS, Outlook
 from exporter.quotas.reading import DAY, Reading, window_name
 from exporter.quotas.told import Told
+from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields
 _WEEK = window_name(7 * DAY)
@@ -81,9 +81,7 @@ def quota_families(
     known: set[CredentialLabels] = set()
     for status in statuses():
         for id_, account in status.accounts:
-            key = CredentialLabels(
-                proxy=status.name, credential=labels.credential(id_), provider=account.facts.provider
-            )
+            key = CredentialLabels(status.name, labels.credential(id_), account.facts.provider)
             if key in known:
                 continue
             known.add(key)

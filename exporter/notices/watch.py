@@ -62,7 +62,7 @@ class LimitWatch:
 
     def _of(self, window: LimitWindow, now_ms: int) -> list[Notice]:
         told = self.told.get(window.labels, Told())
-        level, known = _level(window), told.level
+        level, known = window.level, told.level
         if _is_another(told, window):
             told, known = replace(told, early=False), ""
         found = []
@@ -92,12 +92,6 @@ def _is_another(told: Told, window: LimitWindow) -> bool:
     return (
         told.reset_ms is not None and window.reset_ms is not None and window.reset_ms > told.reset_ms + _SAME_RESET_MS
     )
-
-
-def _level(window: LimitWindow) -> str:
-    if window.used_ratio >= window.thresholds.critical:
-        return Kind.CRITICAL
-    return Kind.WARNING if window.used_ratio >= window.thresholds.warning else ""
 
 
 def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:

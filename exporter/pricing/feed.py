@@ -45,13 +45,12 @@ class FeedStore(Protocol):
 class FeedStatus:
     """The result of the last attempt. ``state``: ``waiting`` before the first one, ``ok`` or ``failed``.
 
-    ``sentence`` is for the operator, ``since_ms`` is when the state began, ``fetched_ms`` when the list was last read
-    (``None`` if never), ``models`` the number of models with a price in it.
+    ``sentence`` is for the operator, ``fetched_ms`` when the list was last read (``None`` if never), ``models`` the
+    number of models with a price in it.
     """
 
     state: str
     sentence: str
-    since_ms: int
     fetched_ms: int | None
     models: int
 
@@ -70,7 +69,6 @@ class PriceFeed:
         self.status = FeedStatus(
             state="waiting",
             sentence="The price feed has not been asked since the start.",
-            since_ms=self._now_ms(),
             fetched_ms=self._stored.fetched_ms,
             models=self._models,
         )
@@ -128,16 +126,11 @@ class PriceFeed:
         ]
 
     def _enter(self, state: str, sentence: str) -> None:
-        before = self.status
-        changed = before.state != state
+        before = self.status.state
         self.status = FeedStatus(
-            state=state,
-            sentence=sentence,
-            since_ms=self._now_ms() if changed else before.since_ms,
-            fetched_ms=self._stored.fetched_ms,
-            models=self._models,
+            state=state, sentence=sentence, fetched_ms=self._stored.fetched_ms, models=self._models
         )
-        if changed and (state == "failed" or before.state == "failed"):
+        if before != state and "failed" in (before, state):
             log = _log.warning if state == "failed" else _log.info
             log("price_feed_state", state=state, message=sentence)
 

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,38 +22,34 @@ from exporter.pricing.model_names import LONGEST_NAME, clean
 _HIGHEST_PRICE = Decimal(100_000)
 """USD per million tokens. A higher price comes from mixed-up units."""
 
-_SECTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "anthropic": "anthropic",
-        "deepseek": "deepseek",
-        "google": "google",
-        "minimax": "minimax",
-        "mistral": "mistral",
-        "moonshot-ai": "moonshotai",
-        "openai": "openai",
-        "qwen": "qwen",
-        "xai": "x-ai",
-        "z.ai": "zai",
-    }
-)
+_SECTIONS: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "deepseek": "deepseek",
+    "google": "google",
+    "minimax": "minimax",
+    "mistral": "mistral",
+    "moonshot-ai": "moonshotai",
+    "openai": "openai",
+    "qwen": "qwen",
+    "xai": "x-ai",
+    "z.ai": "zai",
+}
 """The list's vendors → sections of our price lists. Rows of other vendors have names that CPA never uses."""
 
-_API_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "claude-3.5-haiku": ("claude-3-5-haiku",),
-        "claude-3.5-sonnet": ("claude-3-5-sonnet",),
-        "claude-3.7-sonnet": ("claude-3-7-sonnet",),
-        "claude-4.5-haiku": ("claude-haiku-4-5",),
-        "claude-sonnet-4.5": ("claude-sonnet-4-5", "claude-sonnet-4"),  # "Claude Sonnet 4 and 4.5"
-        "claude-sonnet-5.5": ("claude-sonnet-5-5",),
-        "gemini-3-1-pro-preview": ("gemini-3.1-pro-preview",),
-        "gpt-4.5": ("gpt-4.5-preview",),
-        "o1-preview": ("o1-preview", "o1"),  # "o1 and o1-preview"
-        # Two prices of one model, for its text and its images: CPA does not tell the tokens apart.
-        "gpt-image-2-image": (),
-        "gpt-image-2-text": (),
-    }
-)
+_API_NAMES: Mapping[str, tuple[str, ...]] = {
+    "claude-3.5-haiku": ("claude-3-5-haiku",),
+    "claude-3.5-sonnet": ("claude-3-5-sonnet",),
+    "claude-3.7-sonnet": ("claude-3-7-sonnet",),
+    "claude-4.5-haiku": ("claude-haiku-4-5",),
+    "claude-sonnet-4.5": ("claude-sonnet-4-5", "claude-sonnet-4"),  # "Claude Sonnet 4 and 4.5"
+    "claude-sonnet-5.5": ("claude-sonnet-5-5",),
+    "gemini-3-1-pro-preview": ("gemini-3.1-pro-preview",),
+    "gpt-4.5": ("gpt-4.5-preview",),
+    "o1-preview": ("o1-preview", "o1"),  # "o1 and o1-preview"
+    # Two prices of one model, for its text and its images: CPA does not tell the tokens apart.
+    "gpt-image-2-image": (),
+    "gpt-image-2-text": (),
+}
 """Ids that are not the API's name → the API's names, none where the row is not a model's price."""
 
 _LONG_PROMPT = re.compile(r"-(?P<thousands>128|200|256|272)k\Z")

@@ -93,7 +93,7 @@ def read_price_file(path: Path, *, setting: str, overlay: bool = False) -> Price
     further names of its rows.
     """
     reading = _Reading()
-    file = read_rows(path, _OverlayFile if overlay else _File, setting=setting, context=reading)
+    file = read_rows(path, _OverlayFile if overlay else _File, setting=setting, needs="prices", context=reading)
     one_hour_writes = frozenset(name.lower() for name, ttl in file.cache_write_ttl.items() if ttl == "1h")
     return PriceFile(rows=tuple(reading.rows), default=reading.default, one_hour_writes=one_hour_writes)
 
@@ -369,11 +369,6 @@ class _OverlayRow(_PriceRow, title="A row of prices"):
 class _File(Row):
     cache_write_ttl: dict[str, _Lifetime] = Field(default_factory=dict)
     prices: Annotated[tuple[_PriceRow, ...], _NO_LIST] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _says_something(cls, data: dict[str, object]) -> dict[str, object]:
-        return data or {"prices": None}
 
 
 class _OverlayFile(_File):

@@ -10,63 +10,58 @@ The ids on the right are those of the package ``genai-prices``, except for ``ant
 """
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 from exporter.pricing.model_names import is_bedrock
 
 OPENAI_COMPATIBLE = "openai-compatible-"
 """CPA's prefix for the name of an OpenAI-compatible upstream since v7.2.20."""
 
-_BY_PROVIDER: Mapping[str, str] = MappingProxyType(
-    {
-        "aistudio": "google",
-        "antigravity": "antigravity",
-        "claude": "anthropic",
-        "codex": "openai",
-        "gemini": "google",
-        "gemini-cli": "google",
-        "gemini-interactions": "google",
-        "kimi": "moonshotai",
-        "qwen": "qwen",
-        "vertex": "google",
-        "xai": "x-ai",
-        # Names that people give to OpenAI-compatible upstreams; any other name does not reveal the provider.
-        "bedrock": "aws",
-        "cerebras": "cerebras",
-        "deepseek": "deepseek",
-        "fireworks": "fireworks",
-        "groq": "groq",
-        "mistral": "mistral",
-        "moonshot": "moonshotai",
-        "novita": "novita",
-        "openai": "openai",
-        "openrouter": "openrouter",
-        "perplexity": "perplexity",
-        "together": "together",
-        "zai": "zai",
-        # Absent on purpose: iflow serves many makers' models under their own names, so the model decides.
-    }
-)
+_BY_PROVIDER: Mapping[str, str] = {
+    "aistudio": "google",
+    "antigravity": "antigravity",
+    "claude": "anthropic",
+    "codex": "openai",
+    "gemini": "google",
+    "gemini-cli": "google",
+    "gemini-interactions": "google",
+    "kimi": "moonshotai",
+    "qwen": "qwen",
+    "vertex": "google",
+    "xai": "x-ai",
+    # Names that people give to OpenAI-compatible upstreams; any other name does not reveal the provider.
+    "bedrock": "aws",
+    "cerebras": "cerebras",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks",
+    "groq": "groq",
+    "mistral": "mistral",
+    "moonshot": "moonshotai",
+    "novita": "novita",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "perplexity": "perplexity",
+    "together": "together",
+    "zai": "zai",
+    # Absent on purpose: iflow serves many makers' models under their own names, so the model decides.
+}
 
-_BY_VENDOR_PREFIX: Mapping[str, str] = MappingProxyType(
-    {
-        "anthropic": "anthropic",
-        "cohere": "cohere",
-        "deepseek": "deepseek",
-        "deepseek-ai": "deepseek",
-        "google": "google",
-        "minimax": "minimax",
-        "mistralai": "mistral",
-        "moonshotai": "moonshotai",
-        "openai": "openai",
-        "perplexity": "perplexity",
-        "qwen": "qwen",
-        "x-ai": "x-ai",
-        "xai": "x-ai",
-        "z-ai": "zai",
-        "zai-org": "zai",
-    }
-)
+_BY_VENDOR_PREFIX: Mapping[str, str] = {
+    "anthropic": "anthropic",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "deepseek-ai": "deepseek",
+    "google": "google",
+    "minimax": "minimax",
+    "mistralai": "mistral",
+    "moonshotai": "moonshotai",
+    "openai": "openai",
+    "perplexity": "perplexity",
+    "qwen": "qwen",
+    "x-ai": "x-ai",
+    "xai": "x-ai",
+    "z-ai": "zai",
+    "zai-org": "zai",
+}
 
 _BY_MODEL: tuple[tuple[str, str], ...] = (
     ("chatgpt-", "openai"),

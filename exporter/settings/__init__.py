@@ -1,1 +1,1 @@
-"""Settings: what may be set (`model`), where it is read from (`load`), and the reference page (`reference`)."""
+"""Settings: what may be set (`model`), and where it is read from (`load`)."""

@@ -199,7 +199,8 @@ def proxy_name(value: object) -> str:
     return text
 
 
-def _split_url(value: object) -> SplitResult:
+def _split_url(value: object, *, login: tuple[str, str]) -> SplitResult:
+    """The parts of a URL; ``login`` is why it must not hold one, and what to do about that."""
     text = _text(value)
     bad = wrong("It is not a URL with a host.", "Write it like http://localhost:8317.")
     if any(character.isspace() or not character.isprintable() for character in text):
@@ -217,6 +218,8 @@ def _split_url(value: object) -> SplitResult:
         raise bad
     if "?" in text or "#" in text:
         raise wrong("It has a query or a fragment.", "Remove everything from the ? or # on.")
+    if "@" in parts.netloc:
+        raise wrong(*login)
     return parts
 
 
@@ -226,12 +229,13 @@ def _joined(parts: SplitResult, url_path: str) -> str:
 
 def proxy_url(value: object) -> str:
     """The base URL of a proxy, without trailing slash."""
-    parts = _split_url(value)
-    if "@" in parts.netloc:
-        raise wrong(
+    parts = _split_url(
+        value,
+        login=(
             "It holds user:password@. CPA would take that as the management key: both come in the same header.",
             "Remove it, and let the exporter reach CPA without basic authentication.",
-        )
+        ),
+    )
     url_path = parts.path.rstrip("/")
     if _MANAGEMENT_PATH.search(url_path):
         base = _joined(parts, _MANAGEMENT_PATH.sub("", url_path))
@@ -241,17 +245,15 @@ def proxy_url(value: object) -> str:
 
 def list_url(value: object) -> str:
     """The address of a file on the web, without user and password."""
-    parts = _split_url(value)
-    if "@" in parts.netloc:
-        raise wrong("It holds user:password@, which is not supported here.", "Use an address that needs no password.")
+    why = "It holds user:password@, which is not supported here."
+    parts = _split_url(value, login=(why, "Use an address that needs no password."))
     return _joined(parts, parts.path)
 
 
 def supabase_url(value: object) -> str:
     """The URL of a Supabase project, without trailing slash."""
-    parts = _split_url(value)
-    if "@" in parts.netloc:
-        raise wrong("It holds user:password@.", "Remove it; the key goes into SUPABASE_SECRET_KEY.")
+    why = "It holds user:password@."
+    parts = _split_url(value, login=(why, "Remove it; the key goes into SUPABASE_SECRET_KEY."))
     url_path = parts.path.rstrip("/")
     if _DATA_API_PATH.search(url_path):
         raise wrong(

@@ -40,14 +40,14 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def read_rows(path: Path, model: type[_Model], *, setting: str, context: object = None) -> _Model:
+def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "", context: object = None) -> _Model:
     """The content of a file. Raises ProblemsError with all that is wrong, in the order of its lines.
 
-    ``setting`` gave its path, ``context`` is for the validators.
+    ``setting`` gave its path, ``context`` is for the validators. An empty file lacks ``needs``, if that is named.
     """
     tree = read_yaml(path, setting=setting)
     try:
-        return model.model_validate(tree, context=context)
+        return model.model_validate(tree or ({needs: None} if needs else {}), context=context)
     except ValidationError as error:
         raise ProblemsError(*problems_of(error, tree, model, file=path.name, setting=setting)) from None
 

@@ -7,59 +7,8 @@ import threading
 from collections.abc import Sequence
 
 from exporter.simulator import versions
-from exporter.simulator.live import DEFAULT_HISTORY_HOURS, LiveTraffic
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
-from exporter.simulator.world import MANAGEMENT_KEY, SHOWN
-
-
-def run_demo_proxy(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8317,
-    key: str = MANAGEMENT_KEY,
-    version: str = versions.DEFAULT,
-    shown_version: str | None = None,
-    rate: float = 1.0,
-    seed: int = 1,
-    control: bool = False,
-    allow_remote: bool = False,
-    print_port: bool = False,
-    history_hours: float | None = None,
-    upgrade_after: float | None = None,
-    upgrade_to: str = versions.DEFAULT,
-) -> None:
-    """Serve the demo proxy with live traffic until SIGTERM or SIGINT. Only for the main thread.
-
-    ``history_hours`` is how long it has already run, by default 6 for a version with ``/usage``; others forget. After
-    ``upgrade_after`` seconds it becomes ``upgrade_to``.
-
-    Raises ``OSError`` if the port is not available.
-    """
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    proxy = DemoProxy(key=key, version=version, shown_version=shown_version, accounts=SHOWN)
-    proxy.door.allow_remote = allow_remote
-    server = DemoServer(proxy, host=host, port=port, control=control)
-    if history_hours is None:
-        history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
-    traffic = LiveTraffic(proxy, rate=rate, seed=seed, history_hours=history_hours)
-    traffic.start()
-    server.start()
-    try:
-        if print_port:
-            print(server.port, flush=True)
-        else:
-            print(f"Demo proxy {version} at {server.url}, management key: {key}", flush=True)
-        if upgrade_after is not None and not ended.wait(upgrade_after):
-            proxy.upgrade(upgrade_to)
-            if not print_port:
-                print(f"Now it is {upgrade_to}.", flush=True)
-        ended.wait()
-    finally:
-        traffic.stop()
-        server.stop()
+from exporter.simulator.live import DEFAULT_HISTORY_HOURS, live_demo
+from exporter.simulator.world import MANAGEMENT_KEY
 
 
 def _version(text: str) -> str:
@@ -86,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=versions.DEFAULT,
         help=f"CPA version to play: {versions.EXAMPLES} (default: %(default)s)",
     )
-    parser.add_argument("--shown-version", metavar="TEXT", help="the version that it claims to be, such as dev")
     parser.add_argument(
         "--history-hours",
         type=float,
@@ -103,15 +51,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rate", type=float, default=1.0, help="average requests per second over a day (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the traffic (default: %(default)s)")
-    parser.add_argument("--control", action="store_true", help="add POST /demo/enqueue and others, loopback only")
     parser.add_argument(
         "--allow-remote", action="store_true", help="let other machines manage it, like CPA's allow-remote"
     )
     options = parser.parse_args(arguments)
     if options.history_hours and not versions.has_usage(options.version):
         parser.error(f"--history-hours: {options.version} has a queue, which remembers no history")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    settings = vars(options)
+    only_port = settings.pop("print_port")
+
+    def say(text: str) -> None:
+        if not only_port:
+            print(text, flush=True)
+
     try:
-        run_demo_proxy(**vars(options))
+        with live_demo(**settings, upgraded=lambda: say(f"Now it is {options.upgrade_to}.")) as server:
+            if only_port:
+                print(server.port, flush=True)
+            say(f"Demo proxy {options.version} at {server.url}, management key: {options.key}")
+            ended.wait()
     except OSError as error:
         print(f"Cannot listen on {options.host}:{options.port}: {error.strerror}.", file=sys.stderr)
         return 1

@@ -6,16 +6,11 @@ They are full of planted secrets, as real ones are full of real secrets.
 from typing import Any
 
 from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.world import CLIENTS, OUTGOING_PROXY_URL, Credential
+from exporter.simulator.world import OUTGOING_PROXY_URL, Credential
 
 ROOT = {
     "endpoints": ["POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"],
     "message": "CLI Proxy API Server",
-}
-
-LATEST_VERSION_ERROR = {
-    "error": "request_failed",
-    "message": 'Get "https://api.github.com/repos/router-for-me/CLIProxyAPI/releases/latest": dial tcp: no such host',
 }
 
 # The route of each key list, and the provider whose keys it shows.
@@ -29,7 +24,7 @@ KEY_LISTS = {
 
 
 def api_keys(proxy: DemoProxy) -> list[str]:
-    return [] if proxy.open_proxy else [client.key for client in CLIENTS]
+    return [client.key for client in proxy.clients]
 
 
 def key_list(proxy: DemoProxy, provider: str, *, with_auth_index: bool) -> list[dict[str, Any]]:
@@ -72,15 +67,6 @@ def _compat_entry(credential: Credential, proxy: DemoProxy, with_auth_index: boo
 
 def _models(credential: Credential) -> list[dict[str, str]]:
     return [{"name": model.name, "alias": model.alias} for model in credential.models]
-
-
-def plugins(proxy: DemoProxy) -> dict[str, Any]:
-    """The installed plugins, as the source of v7 lists them, without the fields that nobody reads here."""
-    listed = [
-        {"id": name, "configured": True, "registered": True, "enabled": runs, "effective_enabled": runs}
-        for name, runs in sorted(proxy.plugins.items())
-    ]
-    return {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": listed}
 
 
 def config(proxy: DemoProxy) -> dict[str, Any]:

@@ -1,11 +1,16 @@
-"""Ongoing traffic while the demo runs: requests in real time, more by day than by night."""
+"""A running demo proxy with ongoing traffic: requests in real time, more by day than by night."""
 
 import random
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from exporter.clock import Clock, SystemClock
+from exporter.simulator import versions
 from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic, load
+from exporter.simulator.world import MANAGEMENT_KEY, SHOWN
 
 DEFAULT_HISTORY_HOURS = 6.0
 """For a proxy with cumulative statistics: it should not look freshly started."""
@@ -13,6 +18,50 @@ DEFAULT_HISTORY_HOURS = 6.0
 _BURST_SPAN_SECONDS = 240.0
 # Each adds 258 bytes to every answer, so weeks of history are thinned out.
 _MOST_HISTORY = 20_000
+
+
+@contextmanager
+def live_demo(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    key: str = MANAGEMENT_KEY,
+    version: str = versions.DEFAULT,
+    allow_remote: bool = False,
+    rate: float = 1.0,
+    seed: int = 1,
+    history_hours: float | None = None,
+    upgrade_after: float | None = None,
+    upgrade_to: str = versions.DEFAULT,
+    upgraded: Callable[[], None],
+) -> Iterator[DemoServer]:
+    """Serve a demo proxy with live traffic while the context lasts. Raises ``OSError`` if the port is not available.
+
+    ``history_hours`` is how long it has already run, by default 6 for a version with ``/usage``; others forget. After
+    ``upgrade_after`` seconds it becomes ``upgrade_to``, and ``upgraded`` is called.
+    """
+    proxy = DemoProxy(key=key, version=version, accounts=SHOWN)
+    proxy.door.allow_remote = allow_remote
+    if history_hours is None:
+        history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
+
+    def upgrade() -> None:
+        proxy.upgrade(upgrade_to)
+        upgraded()
+
+    upgrading = threading.Timer(upgrade_after or 0, upgrade)
+    server = DemoServer(proxy, host=host, port=port)
+    traffic = LiveTraffic(proxy, rate=rate, seed=seed, history_hours=history_hours)
+    traffic.start()
+    server.start()
+    if upgrade_after is not None:
+        upgrading.start()
+    try:
+        yield server
+    finally:
+        upgrading.cancel()
+        traffic.stop()
+        server.stop()
 
 
 class LiveTraffic:

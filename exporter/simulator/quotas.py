@@ -246,12 +246,6 @@ def _xai_month(account: _Account) -> dict[str, Any]:
     return {"config": {"monthlyLimit": {"val": 15_000}, "used": {"val": round(used)}} | month}
 
 
-def plugin_answer(credential: Credential, at: float) -> dict[str, Any]:
-    """A plugin's report about the account, in the form of ``quota/fetch``."""
-    summary = {"key": "credits", "value": 12, "unit": "usd", "format": "currency", "currency": "USD"}
-    return _antigravity_usage(_Account(credential, at)) | {"subscription": {"plan": "pro"}, "summary": [summary]}
-
-
 _MONTH = 30 * 86400
 _ANTHROPIC, _CODEX, _XAI = (
     "https://api.anthropic.com/api/oauth",

@@ -1,16 +1,17 @@
 """The routes of each version, and their answers: the part of the server without sockets.
 
-A route has its v0 name, even under v8, so that counts and faults have one name for one thing.
+A route has its v0 name, even under v8: one name for one thing.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Request
 
 from exporter.simulator import bodies
 from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.queue import Item
 from exporter.simulator.versions import VersionNumber
 from exporter.simulator.world import Credential
 
@@ -37,8 +38,6 @@ _V8_NAMES = {
     "credentials/quota/fetch": "quota/fetch",
     "plugins": "plugins",
 }
-# POST routes that change nothing.
-_READING_POSTS = {"api-call", "quota/fetch"}
 _MAX_INT64 = 2**63 - 1
 
 
@@ -52,11 +51,6 @@ def route_name(path: str) -> tuple[str, int | None]:
     return path, None
 
 
-def is_mutating(method: str, name: str) -> bool:
-    """Whether the call would change the proxy or one of its credentials."""
-    return method not in {"GET", "HEAD", "OPTIONS"} and name not in _READING_POSTS
-
-
 def asked_count(text: str) -> int | None:
     """The requested number of records: 1 by default, ``None`` for what CPA refuses."""
     text = text.strip()
@@ -68,30 +62,32 @@ def asked_count(text: str) -> int | None:
     return count if 0 < count <= _MAX_INT64 else None
 
 
+def array_of(items: Iterable[Item]) -> bytes:
+    """The body of an answer with these elements."""
+    return b"[" + b",".join(item.raw for item in items) + b"]"
+
+
 class Routes:
-    """The routes of one proxy, whose version may change at any time. The server has ``usage`` and ``usage-queue``."""
+    """The routes of one proxy, whose version may change at any time."""
 
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._v0: dict[tuple[str, str], tuple[Handler, VersionNumber]] = {}
         switch = "usage-statistics-enabled"
         self._add(switch, lambda _: (200, {switch: proxy.publishing}), since=(6, 0, 5))
-        for method in ("PUT", "PATCH"):
-            self._add(switch, self._set_switch, method=method, since=(6, 0, 5))
         self._add("config", lambda _: (200, bodies.config(proxy)))
-        self._add("auth-files", self._auth_files)
+        self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=(6, 9, 47))
         self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
-        self._add("latest-version", lambda _: (502, bodies.LATEST_VERSION_ERROR), since=(6, 5, 42))
         for route, provider in bodies.KEY_LISTS.items():
             since = (6, 6, 82) if route == "vertex-api-key" else (6, 3, 2)
             self._add(route, self._key_list(route, provider), since=since)
-        self._add("usage/export", lambda _: (200, proxy.export_usage()), since=(6, 6, 56))
-        self._add("usage/import", self._import_usage, method="POST", since=(6, 6, 56))
         self._add("api-call", self._api_call, method="POST", since=(6, 6, 63))
-        self._add("plugins", lambda _: (200, bodies.plugins(proxy)), since=(7, 1, 47))
-        self._add("quota/providers", lambda _: (200, {"providers": proxy.vendors.quota_plugins()}), since=(7, 2, 141))
-        self._add("quota/fetch", self._quota_fetch, method="POST", since=(7, 2, 141))
+        plugins = {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": []}
+        self._add("plugins", lambda _: (200, plugins), since=(7, 1, 47))
+        self._add("quota/providers", lambda _: (200, {"providers": []}), since=(7, 2, 141))
+        no_plugin = {"error": "no quota provider available"}
+        self._add("quota/fetch", lambda _: (501, no_plugin), method="POST", since=(7, 2, 141))
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
         """The handler of a call, or ``None`` if this version has no such route."""
@@ -100,8 +96,10 @@ class Routes:
                 return self._config_node(name.split("/")[1:])
             if name not in _V8_NAMES.values():
                 return None
-        if name.startswith(f"{USAGE}/") and not self._proxy.has_usage_snapshot:
-            return None
+        if method == "GET" and name == USAGE_QUEUE and self._proxy.has_http_queue:
+            return self._pop
+        if method == "GET" and name == USAGE and version == 0 and self._proxy.has_usage_snapshot:
+            return lambda _: (200, self._proxy.usage_snapshot())
         handler, since = self._v0.get((method, name), (None, (0, 0, 0)))
         return handler if self._proxy.version_number >= since else None
 
@@ -116,44 +114,18 @@ class Routes:
             node = node[key]
         return lambda _: (200, node)
 
-    def _set_switch(self, call: Request) -> Answer:
-        body = call.get_json(force=True, silent=True)
-        if not isinstance(body, dict) or not isinstance(body.get("value"), bool):
-            return 400, {"error": "invalid body"}
-        self._proxy.publishing = body["value"]
-        return 200, {"status": "ok"}
-
-    def _auth_files(self, call: Request) -> Answer:
-        entries = self._proxy.auth_files()
-        for field in ("name", "auth_index"):
-            wanted = call.args.get(field, "")
-            if wanted:
-                entries = [entry for entry in entries if entry[field] == wanted]
-        page, size = call.args.get("page", type=int), call.args.get("page_size", type=int)
-        if page and size and call.path.startswith(V8):
-            entries = entries[(page - 1) * size : page * size]
-        return 200, {"files": entries}
+    def _pop(self, call: Request) -> Answer:
+        count = asked_count(call.args.get("count", ""))
+        if count is None:
+            return 400, {"error": "count must be a positive integer"}
+        return 200, array_of(self._proxy.pop(count))
 
     def _key_list(self, route: str, provider: str) -> Handler:
         return lambda _: (200, {route: bodies.key_list(self._proxy, provider, with_auth_index=True)})
 
-    def _import_usage(self, call: Request) -> Answer:
-        try:
-            return 200, self._proxy.import_usage(call.get_json(force=True, silent=True))
-        except ValueError as error:
-            return 400, {"error": str(error)}
-
     def _credential(self, body: dict[str, Any]) -> Credential | None:
         handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
         return handles.get(body.get("auth_index", ""))
-
-    def _quota_fetch(self, call: Request) -> Answer:
-        vendors = self._proxy.vendors
-        credential = self._credential(call.get_json(force=True, silent=True) or {})
-        if vendors.quota_plugins() and credential is None:
-            return 404, {"error": "auth_index not found"}
-        told = vendors.fetched_by_plugin(credential) if credential is not None else None
-        return (501, {"error": "no quota provider available"}) if told is None else (200, told)
 
     def _api_call(self, call: Request) -> Answer:
         body: Any = call.get_json(force=True, silent=True)

@@ -1,23 +1,16 @@
-"""Serves the demo proxy over HTTP: refusals and headers of CPA v6 to v8, byte for byte where it matters.
-
-Faults that break a connection work on the socket itself.
-"""
+"""Serves the demo proxy over HTTP: refusals and headers of CPA v6 to v8, byte for byte where it matters."""
 
 import socket
 import threading
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from flask import Flask, Response, request
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from exporter.simulator import bodies
-from exporter.simulator.control import register_control
-from exporter.simulator.delivery import Delivery, front_answer, huge_record
-from exporter.simulator.faults import Fault, FaultKind
 from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.resp import RespSession, speaks_resp
-from exporter.simulator.routes import USAGE, USAGE_QUEUE, Routes, asked_count, is_mutating, route_name
+from exporter.simulator.routes import Handler, Routes, route_name
 
 _JSON = "application/json; charset=utf-8"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -30,21 +23,16 @@ _EXPOSED = (
 )
 
 
-class _View:
+class View:
     """Answers the requests of one application. Only the proxy has state."""
 
-    def __init__(self, proxy: DemoProxy, released: threading.Event) -> None:
+    def __init__(self, proxy: DemoProxy, routes: Routes) -> None:
         self._proxy = proxy
-        self._routes = Routes(proxy)
-        self._delivery = Delivery(proxy, released)
+        self._routes = routes
 
     def answer(self) -> Response:
         proxy = self._proxy
         name, version = route_name(request.path)
-        proxy.note_request(name)
-        fault = proxy.take_fault(name, in_front=True)
-        if fault is not None:
-            return front_answer(fault)
         if request.method == "OPTIONS":
             return self._finish(_empty(204), versioned=False)
         if version is None:
@@ -72,46 +60,20 @@ class _View:
 
     def _management(self, name: str, version: int) -> Response:
         proxy = self._proxy
-        if is_mutating(request.method, name):
-            proxy.note_mutating_call()
-        pops = name == USAGE_QUEUE and request.method == "GET" and proxy.has_http_queue
         handler = self._routes.find(request.method, name, version)
-        shows = name == USAGE and version == 0 and request.method == "GET" and proxy.has_usage_snapshot
-        known = pops or shows or handler is not None
-        if not known and not self._checks_first:
+        if handler is None and not self._checks_first:
             return self._no_route()
         headers = {header: request.headers.get(header, "") for header in _HEADERS_READ}
         refusal = proxy.door.check(headers, request.remote_addr or "")
         if refusal is not None:
             return self._json(refusal.status, {"error": refusal.error})
-        if pops:
-            return self._usage_queue()
-        if shows:
-            return self._usage()
         if handler is None:
             in_config = version == 8 and name.startswith("config/")
             return self._json(404, {"error": "not_found"}) if in_config else self._finish(_empty(404))
-        status, body = handler(request)
-        answer = self._json(status, body)
-        return self._delivery.send(answer, [], proxy.take_fault(name, in_front=False))
+        return self._called(name, handler)
 
-    def _usage_queue(self) -> Response:
-        proxy = self._proxy
-        count = asked_count(request.args.get("count", ""))
-        if count is None:
-            return self._json(400, {"error": "count must be a positive integer"})
-        fault = proxy.take_fault(USAGE_QUEUE, in_front=False)
-        items = proxy.inserted(_extra_elements(fault)) + proxy.pop(count)
-        body = b"[" + b",".join(item.raw for item in items) + b"]"
-        return self._delivery.send(self._json(200, body), items, fault)
-
-    def _usage(self) -> Response:
-        proxy = self._proxy
-        fault = proxy.take_fault(USAGE, in_front=False)
-        body, shown = proxy.usage_snapshot()
-        if fault is not None and fault.kind is FaultKind.HUGE:
-            body = body[:-1] + b',"padding":"' + b"x" * fault.size + b'"}'
-        return self._delivery.send(self._json(200, body), shown, fault)
+    def _called(self, _name: str, handler: Handler) -> Response:
+        return self._json(*handler(request))
 
     # --- headers ------------------------------------------------------------------------------------------------------
 
@@ -149,43 +111,21 @@ def _empty(status: int) -> Response:
     return response
 
 
-def _extra_elements(fault: Fault | None) -> tuple[bytes, ...]:
-    if fault is not None and fault.kind is FaultKind.INSERT:
-        return fault.elements
-    if fault is not None and fault.kind is FaultKind.HUGE:
-        return (huge_record(fault.size),)
-    return ()
-
-
-def make_app(proxy: DemoProxy, *, released: threading.Event, control: bool = False) -> Flask:
-    """The Flask application over a proxy. Setting ``released`` ends all hangs and drips."""
+def make_app(view: View) -> Flask:
+    """The Flask application whose answers a view gives."""
     app = Flask(__name__, static_folder=None)
-    view = _View(proxy, released)
-    if control:
-        register_control(app, proxy)
     for rule in ("/", "/<path:_>"):
         app.add_url_rule(rule, rule, lambda _="": view.answer(), methods=_METHODS, provide_automatic_options=False)
     return app
 
 
-class _Handler(WSGIRequestHandler):
+class HttpHandler(WSGIRequestHandler):
     """Speaks HTTP/1.1, logs nothing, and like CPA sends no ``Server`` header."""
 
     protocol_version = "HTTP/1.1"
-    demo: DemoProxy
-    connection_is_http = False
-
-    def handle_one_request(self) -> None:
-        """Answer a request; the first one decides whether the connection speaks RESP."""
-        if not self.connection_is_http and speaks_resp(self.connection, self.demo.version_number):
-            self.close_connection = True
-            RespSession(self.demo, self.connection, self.client_address[0]).serve()
-        else:
-            self.connection_is_http = True
-            super().handle_one_request()
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Nothing: the proxy counts its requests."""
+        """Nothing."""
 
     def send_header(self, keyword: str, value: str) -> None:
         if keyword != "Server":
@@ -195,21 +135,20 @@ class _Handler(WSGIRequestHandler):
 class DemoServer:
     """Serves a ``DemoProxy`` on ``host``:``port`` (0: a free port, known from the start) until ``stop``.
 
-    ``control`` adds ``/demo/...`` for other processes, for loopback peers only. Also a context manager. Raises
-    ``OSError`` if the port is not available.
+    ``view`` answers in place of the proxy's own. Also a context manager. Raises ``OSError`` if the port is not
+    available.
     """
 
-    def __init__(self, proxy: DemoProxy, *, host: str = "127.0.0.1", port: int = 0, control: bool = False) -> None:
-        self.proxy = proxy
+    handler: type[HttpHandler] = HttpHandler
+
+    def __init__(self, proxy: DemoProxy, *, host: str = "127.0.0.1", port: int = 0, view: View | None = None) -> None:
         self.host = host
-        self._released = threading.Event()
-        app = make_app(proxy, released=self._released, control=control)
-        handler = type("_HandlerOfOne", (_Handler,), {"demo": proxy})
+        app = make_app(view or View(proxy, Routes(proxy)))
         # Our own socket: werkzeug would end the whole program if the port is taken.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family) as listening:
             self._server: BaseWSGIServer = make_server(
-                host, port, app, threaded=True, request_handler=handler, fd=listening.fileno()
+                host, port, app, threaded=True, request_handler=self.handler, fd=listening.fileno()
             )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_STOP_POLL_SECONDS,), name="demo-proxy", daemon=True
@@ -226,15 +165,13 @@ class DemoServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Release hanging answers and close the port. May be called twice."""
-        self._released.set()
-        self.proxy.subscribers.drop()
+        """Close the port. May be called twice."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
 
-    def __enter__(self) -> "DemoServer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

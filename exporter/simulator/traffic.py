@@ -7,7 +7,6 @@ compare the exporter's books with what really happened.
 import json
 import math
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, TypeVar
@@ -82,48 +81,6 @@ def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
         shape=shape,
         zone=zone,
     )
-
-
-class Truth:
-    """Sums of attempts and of their exclusive token buckets per client, credential and model."""
-
-    def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
-        self.tokens: dict[TruthKey, Tokens] = {}
-        self.attempts: dict[TruthKey, int] = {}
-        self.failed: dict[TruthKey, int] = {}
-        for attempt in attempts:
-            self.add(attempt)
-
-    def add(self, attempt: Attempt) -> None:
-        self.tokens[attempt.key] = _sum(self.tokens.get(attempt.key, Tokens()), attempt.tokens)
-        self.attempts[attempt.key] = self.attempts.get(attempt.key, 0) + 1
-        self.failed[attempt.key] = self.failed.get(attempt.key, 0) + attempt.failed
-
-    def total(self) -> Tokens:
-        """The buckets over everything."""
-        whole = Tokens()
-        for tokens in self.tokens.values():
-            whole = _sum(whole, tokens)
-        return whole
-
-    def as_rows(self) -> list[dict[str, Any]]:
-        """One JSON-ready row per client, credential and model, sorted."""
-        return [
-            {
-                "client": key[0],
-                "credential": key[1],
-                "model": key[2],
-                "attempts": self.attempts[key],
-                "failed": self.failed[key],
-                "uncached": tokens.uncached,
-                "cache_read": tokens.cache_read,
-                "cache_write": tokens.cache_write,
-                "output": tokens.output,
-                "reasoning": tokens.reasoning,
-                "unclassified": tokens.unclassified,
-            }
-            for key, tokens in sorted(self.tokens.items())
-        ]
 
 
 def load(at: float, zone: tzinfo) -> float:
@@ -365,14 +322,3 @@ def _error_body(credential: Credential, status: int) -> str:
             error["details"] = [{"@type": retry, "retryDelay": "3.9s"}]
         return json.dumps({"error": error})
     return json.dumps({"error": {"message": text, "type": kind, "code": str(status)}})
-
-
-def _sum(left: Tokens, right: Tokens) -> Tokens:
-    return Tokens(
-        uncached=left.uncached + right.uncached,
-        cache_read=left.cache_read + right.cache_read,
-        cache_write=left.cache_write + right.cache_write,
-        output=left.output + right.output,
-        reasoning=left.reasoning + right.reasoning,
-        unclassified=left.unclassified + right.unclassified,
-    )

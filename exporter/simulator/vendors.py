@@ -5,13 +5,13 @@ or after any call to the same provider. A caller that ignores three waiting time
 """
 
 import threading
-from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.simulator.quotas import plugin_answer, vendor_answer
+from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.world import Credential
 
 Answered = tuple[int, dict[str, list[str]], str]
@@ -21,7 +21,6 @@ _SOONEST_SECONDS = {"claude": 300.0}
 """Between two calls of one page about one account."""
 _SOONEST_ANY_SECONDS = {"claude": 120.0}
 """Between any two calls to one provider."""
-_WINDOWS = ("/usage", "/usages", ":retrieveUserQuotaSummary", "/billing?format=credits")
 _MOST_VIOLATIONS = 3
 
 
@@ -34,50 +33,14 @@ class _Limit:
     violations: int = 0
 
 
-@dataclass(slots=True)
-class VendorCounts:
-    """``calls`` are by account, ``pages`` those about windows. ``violations`` came during a waiting time."""
-
-    calls: Counter[str] = field(default_factory=Counter)
-    pages: Counter[str] = field(default_factory=Counter)
-    refused: int = 0
-    violations: int = 0
-    banned: set[str] = field(default_factory=set)
-
-
 class Vendors:
-    """All providers. Thread-safe. ``plugin_for`` is the one whose windows a plugin in the proxy knows, if any."""
+    """All providers. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
-        self.counts = VendorCounts()
-        self.plugin_for = ""
+        self.banned: set[str] = set()
         self._clock = clock
         self._lock = threading.Lock()
         self._limits: defaultdict[tuple[str, str], _Limit] = defaultdict(_Limit)
-        self._ordered: defaultdict[str, deque[tuple[Answered, float]]] = defaultdict(deque)
-
-    def order(
-        self, name: str, status: int, *, body: str = "{}", retry_after: str | None = None, wait: float = 0.0
-    ) -> None:
-        """Answer the account's next call like this, and allow no more for ``wait`` seconds."""
-        headers = {} if retry_after is None else {"Retry-After": [retry_after]}
-        with self._lock:
-            self._ordered[name].append(((status, headers, body), wait))
-
-    def quota_plugins(self) -> list[dict[str, Any]]:
-        """The plugins that answer ``quota/fetch``."""
-        if not self.plugin_for:
-            return []
-        plugin = {"plugin_id": "demo", "provider": self.plugin_for, "supported_providers": [self.plugin_for]}
-        return [plugin | {"display_name": "Demo", "supports_reset": False}]
-
-    def fetched_by_plugin(self, credential: Credential) -> dict[str, Any] | None:
-        """The answer of ``quota/fetch`` about an account; ``None`` if no plugin knows its provider."""
-        if credential.provider != self.plugin_for:
-            return None
-        with self._lock:
-            self.counts.calls[credential.name] += 1
-        return plugin_answer(credential, self._clock.now())
 
     def answer(self, credential: Credential | None, call: dict[str, Any]) -> Answered | None:
         """The answer to ``call``, the body of an ``api-call``; ``None`` for an unreachable host.
@@ -92,18 +55,12 @@ class Vendors:
         if page is None or credential is None:
             return None if page is None else (page[0], _HEADERS, page[1])
         with self._lock:
-            self.counts.calls[credential.name] += 1
-            self.counts.pages[credential.name] += call["url"].endswith(_WINDOWS)
             refusal = self._refusal(credential, call["url"], headers.get("user-agent", ""), now)
-            if refusal is None and self._ordered[credential.name]:
-                refusal, wait = self._ordered[credential.name].popleft()
-                self._limits[credential.name, ""].blocked_until = now + wait
-            self.counts.refused += refusal is not None
             return refusal or (page[0], _HEADERS, page[1])
 
     def _refusal(self, credential: Credential, url: str, user_agent: str, now: float) -> Answered | None:
         provider = credential.provider
-        if credential.name in self.counts.banned:
+        if credential.name in self.banned:
             return 403, {}, '{"error": {"type": "permission_error", "message": "banned"}}'
         if provider == "claude" and not user_agent.startswith("claude-code/"):
             return 429, {}, _TOO_MANY
@@ -113,9 +70,8 @@ class Vendors:
         blocked = [limit for limit in (account, page, place) if now < limit.blocked_until]
         for limit in blocked:
             limit.violations += 1
-            self.counts.violations += 1
             if limit.violations >= _MOST_VIOLATIONS:
-                self.counts.banned.add(credential.name)
+                self.banned.add(credential.name)
         soonest = ((page, _SOONEST_SECONDS.get(provider, 60.0)), (place, _SOONEST_ANY_SECONDS.get(provider, 20.0)))
         for limit, seconds in soonest if not blocked else ():
             if limit.last and now - limit.last < seconds:

@@ -152,11 +152,11 @@ def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     return record
 
 
-def timestamp(event: Event, shape: Shape, zone: tzinfo, *, shift: float = 0.0) -> str:
-    """The record's ``timestamp`` if the server's clock is off by ``shift`` seconds."""
+def timestamp(event: Event, shape: Shape, zone: tzinfo) -> str:
+    """The record's ``timestamp``."""
     # Nanoseconds tell details apart.
     nanoseconds = (event.serial * 37 + 11) % 1000 if shape == "6.10" else 0
-    return go_timestamp(event.started + shift, zone, nanoseconds=nanoseconds)
+    return go_timestamp(event.started, zone, nanoseconds=nanoseconds)
 
 
 def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:

@@ -1,7 +1,7 @@
 """The invented people, accounts, keys and models of the demo proxy.
 
 Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``, addresses come from the
-ranges reserved for documentation. ``secrets()`` lists what must never leave the exporter, for tests to search for.
+ranges reserved for documentation.
 """
 
 import hashlib
@@ -67,10 +67,9 @@ class Credential:
 
     name: str
     provider: str
-    kind: Literal["oauth", "apikey"]
+    kind: Literal["oauth", "apikey"] = "oauth"
     models: tuple[Model, ...]
     email: str = ""
-    token: str = ""
     key: str = ""
     base_url: str = ""
     account_id: str = ""
@@ -110,6 +109,11 @@ class Credential:
             return self.auth_index
         seed = "old" if self.kind == "oauth" or version >= (6, 8, 54) else "oldest"
         return hashlib.sha256(f"{seed}:{self.auth_index}".encode()).hexdigest()[:16]
+
+    @property
+    def token(self) -> str:
+        """The token of an account, empty for an API key."""
+        return f"sk-demo-token-{self.name}" if self.kind == "oauth" else ""
 
     @property
     def token_sha256(self) -> str:
@@ -173,9 +177,7 @@ CREDENTIALS = (
     Credential(
         name="claude-alice",
         provider="claude",
-        kind="oauth",
         email="alice.claude@demo.example",
-        token="sk-demo-token-claude-alice",  # noqa: S106 planted, see the module docstring
         plan="max-20x",
         models=(Model(name=_SONNET, alias=_SONNET, share=3.0), Model(name=_OPUS, alias=_OPUS)),
         share=3.0,
@@ -186,9 +188,7 @@ CREDENTIALS = (
     Credential(
         name="claude-bob",
         provider="claude",
-        kind="oauth",
         email="bob.claude@demo.example",
-        token="sk-demo-token-claude-bob",  # noqa: S106 planted
         plan="pro",
         models=(Model(name=_SONNET, alias=_SONNET), Model(name=_OPUS, alias=_OPUS)),
         share=2.0,
@@ -199,9 +199,7 @@ CREDENTIALS = (
     Credential(
         name="codex-carol",
         provider="codex",
-        kind="oauth",
         email="carol.codex@demo.example",
-        token="sk-demo-token-codex-carol",  # noqa: S106 planted
         account_id="acct-demo-carol-77",
         plan="plus",
         models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
@@ -211,9 +209,7 @@ CREDENTIALS = (
     Credential(
         name="codex-dave",
         provider="codex",
-        kind="oauth",
         email="dave.codex@demo.example",
-        token="sk-demo-token-codex-dave",  # noqa: S106 planted
         account_id="acct-demo-dave-78",
         plan="team",
         models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
@@ -223,9 +219,7 @@ CREDENTIALS = (
     Credential(
         name="antigravity-erin",
         provider="antigravity",
-        kind="oauth",
         email="erin.google@demo.example",
-        token="sk-demo-token-antigravity-erin",  # noqa: S106 planted
         project_id="demo-project-417",
         models=(
             Model(name="gemini-2.5-pro", alias="gemini-2.5-pro"),
@@ -236,17 +230,13 @@ CREDENTIALS = (
     Credential(
         name="kimi-frank",
         provider="kimi",
-        kind="oauth",
-        token="sk-demo-token-kimi-frank",  # noqa: S106 planted
         models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
         share=0.8,
     ),
     Credential(
         name="xai-grace",
         provider="xai",
-        kind="oauth",
         email="grace.xai@demo.example",
-        token="sk-demo-token-xai-grace",  # noqa: S106 planted
         models=(Model(name="grok-4.5", alias="grok-4.5"),),
         share=0.8,
     ),
@@ -300,8 +290,6 @@ TROUBLED = (
     Credential(
         name="kimi-emil",
         provider="kimi",
-        kind="oauth",
-        token="sk-demo-token-kimi-emil",  # noqa: S106 planted
         models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
         share=0.0,
         trouble="exhausted",
@@ -309,9 +297,7 @@ TROUBLED = (
     Credential(
         name="claude-ivan",
         provider="claude",
-        kind="oauth",
         email="ivan.claude@demo.example",
-        token="sk-demo-token-claude-ivan",  # noqa: S106 planted
         plan="pro",
         models=(Model(name=_SONNET, alias=_SONNET),),
         share=0.0,
@@ -320,9 +306,7 @@ TROUBLED = (
     Credential(
         name="codex-judy",
         provider="codex",
-        kind="oauth",
         email="judy.codex@demo.example",
-        token="sk-demo-token-codex-judy",  # noqa: S106 planted
         account_id="acct-demo-judy-79",
         plan="pro",
         models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
@@ -332,20 +316,3 @@ TROUBLED = (
 )
 SHOWN = (*CREDENTIALS, *TROUBLED)
 """What a visitor sees: the credentials, and one account per trouble."""
-
-
-def secrets() -> list[str]:
-    """Every planted value that must not reach a log, a label, the ledger or the history."""
-    values = [MANAGEMENT_KEY, ORGANIZATION_ID, "sk-demo-cookie-8841", "sk-demo-proxy-password"]
-    for client in CLIENTS:
-        values += [client.key, client.address, client.user_agent, *client.forwarded.split(", ")]
-    for credential in SHOWN:
-        values += [
-            credential.email,
-            credential.token,
-            credential.token_sha256,
-            credential.key,
-            credential.account_id,
-            credential.project_id,
-        ]
-    return sorted({value for value in values if value})

@@ -6,7 +6,7 @@ Without either, only this machine may POST. But a browser runs on this machine, 
 
 import hmac
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Request
 
@@ -56,7 +56,7 @@ class Access:
         given = request.headers.get("Host")
         if given is None or not is_loopback(request.remote_addr or ""):
             return  # no Host: a program that speaks HTTP/1.0, as a browser always sends one
-        name = _host_name(given)
+        name = (_split(f"//{given}").hostname or "").lower()
         if name not in _LOCAL_NAMES and name not in self._allowed_hosts and not is_loopback(name):
             raise Refusal(
                 403,
@@ -68,7 +68,7 @@ class Access:
 
     def _check_origin(self, request: Request) -> None:
         origin = request.headers.get("Origin")
-        if origin is not None and (not request.host or _netloc(origin) != request.host.lower()):
+        if origin is not None and (not request.host or _split(origin).netloc.lower() != request.host.lower()):
             raise Refusal(403, say("A page of another site may not do that."))
 
     def _has_token(self, request: Request) -> bool:
@@ -90,15 +90,9 @@ class Access:
         return self._passwords.match(given.username or "", given.password or "")
 
 
-def _netloc(origin: str) -> str:
+def _split(url: str) -> SplitResult:
+    """The parts of a URL, all empty if it is none."""
     try:
-        return urlsplit(origin).netloc.lower()
+        return urlsplit(url)
     except ValueError:
-        return ""
-
-
-def _host_name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+        return urlsplit("")

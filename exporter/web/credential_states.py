@@ -8,8 +8,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
-from exporter.proxy_status import ProxyStatus
 from exporter.sentences import say
+from exporter.sources.proxy_status import ProxyStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

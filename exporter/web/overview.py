@@ -89,14 +89,16 @@ class Figures:
     rejected: Mapping[str, Mapping[str, int]]
 
 
+@dataclass(kw_only=True)
 class Overview:
     """Reads ``Figures``. Safe to use from several threads."""
 
-    def __init__(self, *, ledger: Ledger, labels: Labels, clock: Clock, zone: tzinfo) -> None:
-        self.zone = zone
-        self._ledger = ledger
-        self._labels = labels
-        self._clock = clock
+    ledger: Ledger
+    labels: Labels
+    clock: Clock
+    zone: tzinfo
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._figures: Figures | None = None
         self._periods: PeriodTotals | None = None
@@ -105,19 +107,19 @@ class Overview:
     def figures(self) -> Figures:
         """The figures now, or those of a few seconds ago. Raises LedgerError."""
         with self._lock:
-            periods, now = self._ledger.periods.current, self._clock.monotonic()
+            periods, now = self.ledger.periods.current, self.clock.monotonic()
             if self._figures is None or periods is not self._periods or now - self._read_at >= _FRESH_SECONDS:
                 self._figures = self._read(periods)
                 self._periods, self._read_at = periods, now
             return self._figures
 
     def _read(self, periods: PeriodTotals) -> Figures:
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = int(self.clock.now() * 1000)
         first_bucket = now_ms // BUCKET_MS - SPARK_BUCKETS + 1
-        with self._ledger.reading() as connection:
+        with self.ledger.reading() as connection:
             spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
             rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
-        dictionary = self._ledger.dictionary
+        dictionary = self.ledger.dictionary
         names = {id_: name for name, id_ in dictionary.proxies.items()}
         series, routes = dictionary.series, dictionary.routes
 
@@ -126,12 +128,12 @@ class Overview:
             return route.model, route.provider
 
         def client(shown: int) -> tuple[str, str]:
-            return self._labels.client(series[shown].client), ""
+            return self.labels.client(series[shown].client), ""
 
         def credential(shown: int) -> tuple[str, str]:
             found = series[shown]
             note = names[routes[found.route].proxy] if len(names) > 1 else ""
-            return self._labels.credential(found.credential), note
+            return self.labels.credential(found.credential), note
 
         rows = periods.rows
         models = _table(rows, model)

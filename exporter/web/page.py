@@ -22,9 +22,9 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.plans import plan_values
 from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
 from exporter.pricing.layers import PriceLayers
-from exporter.proxy_status import Statuses
 from exporter.records import Billing
 from exporter.sentences import Sentence, say
+from exporter.sources.proxy_status import Statuses
 from exporter.web.credential_states import CredentialState, credential_states
 from exporter.web.overview import Figures, Overview, Spark
 from exporter.web.problems import find_problems

@@ -13,9 +13,9 @@ from exporter import formats
 from exporter.history.state import HistoryStatus
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
-from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing
 from exporter.sentences import counted, joined, say
+from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
 from exporter.web.overview import MOST_REJECTED, Figures

@@ -7,13 +7,15 @@ from grafana_foundation_sdk.builders import dashboard
 
 from grafana.generator import accounts, limits, overview, trust
 from grafana.generator.document import text_of
+from grafana.generator.parts import ACCOUNTS, LIMITS, OVERVIEW, TRUST
 
 FOLDER = Path(__file__).resolve().parents[1] / "dashboards"
 
 
 def builders() -> dict[str, dashboard.Dashboard]:
     """File name → dashboard."""
-    return {f"{each.UID}.json": each.build() for each in (overview, limits, accounts, trust)}
+    made = {OVERVIEW: overview, LIMITS: limits, ACCOUNTS: accounts, TRUST: trust}
+    return {f"{uid}.json": each.build() for uid, each in made.items()}
 
 
 def write(folder: Path) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 from grafana_foundation_sdk.builders import table
 
 from grafana.generator.parts import (
+    ACCOUNTS,
+    COLORED_TEXT,
+    DURATION,
     ORANGE,
     TEXT,
     USED_STEPS,
+    Column,
+    joined,
     leads_to,
     listing,
-    rows,
     steps_of,
-    with_columns,
     words,
 )
 from grafana.generator.queries import limit, per_limit
@@ -31,8 +34,8 @@ SHARE: dict[str, Any] = {
     "custom_cellOptions": {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
     "custom_minWidth": 110,
 }
-USD: dict[str, Any] = {"unit": "currencyUSD", "decimals": 2}
-LINKED = {"Account": leads_to("cliproxy-accounts", "credential")}
+ACCOUNT_COLUMN = Column("credential", "Account", leads_to(ACCOUNTS, "credential"))
+SCOPE_COLUMNS = (Column("window", "Window"), Column("scope", "Scope"))
 
 
 def each(expr: str, *more: str) -> str:
@@ -43,37 +46,30 @@ def each(expr: str, *more: str) -> str:
 def pools() -> table.Panel:
     """How many accounts of each provider work, and for how long."""
     pool = 'proxy=~"$proxy",provider=~"$provider"'
-    panel = listing(
-        "Pools: the accounts of each provider",
-        "How many accounts of a provider work now, when the next one is back, and when none works any more at the pace"
-        " so far. Unknown: nothing is known of the account's windows. Empty: not known, or not within a day.",
-        unit="short",
-    ).no_value("-")
-    states = ("usable", "cooling", "exhausted", "unknown")
-    for state, letter in zip(states, "ABCD", strict=True):
-        panel = panel.with_target(
-            rows(f'sum by (proxy, provider) (cliproxy_pool_accounts{{{pool},state="{state}"}})', letter)
-        )
-    return with_columns(
-        panel.with_target(
-            rows(f"max by (proxy, provider) (cliproxy_pool_next_back_timestamp_seconds{{{pool}}} - time() > 0)", "E")
-        ).with_target(
-            rows(f"max by (proxy, provider) (cliproxy_pool_empty_timestamp_seconds{{{pool}}} - time() > 0)", "F")
+
+    def accounts(state: str) -> str:
+        return f'sum by (proxy, provider) (cliproxy_pool_accounts{{{pool},state="{state}"}})'
+
+    def time_until(moment: str) -> str:
+        return f"max by (proxy, provider) (cliproxy_pool_{moment}_timestamp_seconds{{{pool}}} - time() > 0)"
+
+    return joined(
+        listing(
+            "Pools: the accounts of each provider",
+            "How many accounts of a provider work now, when the next one is back, and when none works any more at the"
+            " pace so far. Unknown: nothing is known of the account's windows. Empty: not known, or not within a day.",
+            *map(accounts, ("usable", "cooling", "exhausted", "unknown")),
+            time_until("next_back"),
+            time_until("empty"),
         ),
-        {
-            "provider": "Provider",
-            "proxy": "Proxy",
-            "Value #A": "Usable",
-            "Value #B": "Cooling down",
-            "Value #C": "Exhausted",
-            "Value #D": "Unknown",
-            "Value #E": "Next one back in",
-            "Value #F": "All empty in",
-        },
-        {
-            "Next one back in": {"unit": "dtdurations", "decimals": 1},
-            "All empty in": {"unit": "dtdurations", "decimals": 1},
-        },
+        Column("provider", "Provider"),
+        Column("proxy", "Proxy"),
+        Column("Value #A", "Usable"),
+        Column("Value #B", "Cooling down"),
+        Column("Value #C", "Exhausted"),
+        Column("Value #D", "Unknown"),
+        Column("Value #E", "Next one back in", DURATION),
+        Column("Value #F", "All empty in", DURATION),
         sort="Exhausted",
     )
 
@@ -82,41 +78,24 @@ def windows() -> table.Panel:
     """The providers' windows, and since when and from what they are known."""
     observed = limit("observed_timestamp_seconds", OF_PROVIDER)
     reset = limit("reset_timestamp_seconds", OF_PROVIDER)
-    return with_columns(
+    return joined(
         listing(
             "Windows, with age and source",
             "Every window that a provider reports. Age is how long ago the share was true. Source: header is an answer"
             " to a request, signal is what the proxy keeps of such answers, active is an answer to a question about the"
             " account. Refused: the provider refused a request, and told no share.",
-            unit="short",
-        )
-        .no_value("-")
-        .with_target(rows(per_limit(limit("used_ratio", OF_PROVIDER)), "A"))
-        .with_target(rows(per_limit(f"{reset} - time() > 0"), "B"))
-        .with_target(rows(per_limit(f"time() - {observed}"), "C"))
-        .with_target(rows(per_limit(limit("source_info"), "max", "source"), "D"))
-        .with_target(rows(per_limit(limit("inferred")), "E")),
-        {
-            "credential": "Account",
-            "window": "Window",
-            "scope": "Scope",
-            "Value #A": "Used",
-            "Value #B": "Resets in",
-            "Value #C": "Age",
-            "source": "Source",
-            "Value #E": "Refused",
-        },
-        LINKED
-        | {
-            "Used": SHARE,
-            "Resets in": {"unit": "dtdurations", "decimals": 1},
-            "Age": {
-                "unit": "dtdurations",
-                "decimals": 1,
-                "thresholds": steps_of(((None, TEXT), (3600, ORANGE))),
-                "custom_cellOptions": {"type": "color-text"},
-            },
-            "Refused": {"mappings": [words(_1=("yes", ORANGE))], "custom_width": 80},
-        },
+            per_limit(limit("used_ratio", OF_PROVIDER)),
+            per_limit(f"{reset} - time() > 0"),
+            per_limit(f"time() - {observed}"),
+            per_limit(limit("source_info"), "max", "source"),
+            per_limit(limit("inferred")),
+        ),
+        ACCOUNT_COLUMN,
+        *SCOPE_COLUMNS,
+        Column("Value #A", "Used", SHARE),
+        Column("Value #B", "Resets in", DURATION),
+        Column("Value #C", "Age", DURATION | {"thresholds": steps_of(((None, TEXT), (3600, ORANGE)))} | COLORED_TEXT),
+        Column("source", "Source"),
+        Column("Value #E", "Refused", {"mappings": [words(_1=("yes", ORANGE))], "custom_width": 80}),
         sort="Used",
     )

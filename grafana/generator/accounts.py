@@ -2,28 +2,28 @@
 
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
-from grafana.generator.account_tables import KEY, LINKED, OF_PROVIDER, SHARE, USD, each, pools, windows
+from grafana.generator.account_tables import ACCOUNT_COLUMN, KEY, OF_PROVIDER, SHARE, each, pools, windows
 from grafana.generator.parts import (
+    ACCOUNTS,
+    COLORED_TEXT,
+    DURATION,
     GREEN,
     ORANGE,
     RED,
     TEXT,
+    USD,
+    Column,
     Steps,
     amounts,
     big_number,
+    joined,
     listing,
     new_dashboard,
-    now,
-    over_time,
-    rows,
     steps_of,
-    with_columns,
     words,
 )
 from grafana.generator.queries import ACCOUNT, ATTEMPT, SERIES, increase, limit, or_zero, rate, share
 from grafana.generator.worth import with_worth
-
-UID = "cliproxy-accounts"
 
 _UP = f"cliproxy_credential_up{{{ACCOUNT}}}"
 _RETRY = f"cliproxy_credential_retry_timestamp_seconds{{{ACCOUNT}}}"
@@ -34,8 +34,7 @@ def build() -> dashboard.Dashboard:
     """The whole dashboard, in reading order."""
     return with_worth(
         new_dashboard(
-            "CLIProxyAPI: accounts",
-            UID,
+            ACCOUNTS,
             "Which account can be used, what is left of it, and what is it worth? Click an account to see it alone.",
         )
         .with_row(dashboard.Row("Which account can be used?"))
@@ -76,69 +75,51 @@ def _number(title: str, description: str, count: str, steps: Steps = ((None, RED
         big_number(
             title,
             f"{description} Of accounts with a login; API keys have no such state.",
+            {title.lower(): or_zero(count, if_there_is=f"count({_UP})")},
             unit="short",
             steps=steps,
+            none="no accounts",
         )
-        .decimals(0)
-        .no_value("no accounts")
         .height(3)
         .span(8)
-        .with_target(now(or_zero(count, if_there_is=f"count({_UP})"), title.lower()))
     )
 
 
 def _accounts() -> table.Panel:
     attempts = increase("cliproxy_credential_attempts_total", ACCOUNT, *KEY)
     failed = increase("cliproxy_credential_attempts_total", f'{ACCOUNT},result="failed"', *KEY)
-    return with_columns(
+    share_of_failed = {"unit": "percentunit", "decimals": 1}
+    share_of_failed |= {"thresholds": steps_of(((None, TEXT), (0.1, ORANGE), (0.25, RED))), **COLORED_TEXT}
+    return joined(
         listing(
             "Accounts, nearest to exhaustion first",
             "Usable, status and cooldown are what the proxy told last. Attempts are the proxy's own counts in the time"
             " range. The fullest window is the one of which least is left. Empty: not known.",
-            unit="short",
-        )
-        .no_value("-")
-        .with_target(rows(each(f"cliproxy_credential_info{{{ACCOUNT}}}", "plan", "auth_type"), "A"))
-        .with_target(rows(each(_UP), "B"))
-        .with_target(rows(f"{each(f'cliproxy_credential_status{{{ACCOUNT}}}', 'status')} == 1", "C"))
-        .with_target(rows(f"{each(_RETRY)} - time() > 0", "D"))
-        .with_target(rows(each(limit("used_ratio", OF_PROVIDER)), "E"))
-        .with_target(rows(attempts, "F"))
-        .with_target(rows(share(failed, attempts), "G"))
-        .with_target(rows(f"{each(_ROOM)} - time() > 0", "H")),
-        {
-            "credential": "Account",
-            "provider": "Provider",
-            "proxy": "Proxy",
-            "auth_type": "Login",
-            "plan": "Plan",
-            "Value #B": "Usable",
-            "status": "Status",
-            "Value #D": "Back in",
-            "Value #H": "Room in",
-            "Value #E": "Fullest window",
-            "Value #F": "Attempts",
-            "Value #G": "Failed",
-        },
-        LINKED
-        | {
-            "Usable": {
-                "mappings": [words(_0=("no", RED), _1=("yes", GREEN))],
-                "custom_cellOptions": {"type": "color-text"},
-                "custom_width": 80,
-            },
-            "Back in": {"unit": "dtdurations", "decimals": 1},
-            "Room in": {"unit": "dtdurations", "decimals": 1},
-            "Fullest window": SHARE,
-            "Attempts": {"decimals": 0, "custom_width": 90},
-            "Failed": {
-                "unit": "percentunit",
-                "decimals": 1,
-                "thresholds": steps_of(((None, TEXT), (0.1, ORANGE), (0.25, RED))),
-                "custom_cellOptions": {"type": "color-text"},
-                "custom_width": 90,
-            },
-        },
+            each(f"cliproxy_credential_info{{{ACCOUNT}}}", "plan", "auth_type"),
+            each(_UP),
+            f"{each(f'cliproxy_credential_status{{{ACCOUNT}}}', 'status')} == 1",
+            f"{each(_RETRY)} - time() > 0",
+            each(limit("used_ratio", OF_PROVIDER)),
+            attempts,
+            share(failed, attempts),
+            f"{each(_ROOM)} - time() > 0",
+        ),
+        ACCOUNT_COLUMN,
+        Column("provider", "Provider"),
+        Column("proxy", "Proxy"),
+        Column("auth_type", "Login"),
+        Column("plan", "Plan"),
+        Column(
+            "Value #B",
+            "Usable",
+            {"mappings": [words(_0=("no", RED), _1=("yes", GREEN))], **COLORED_TEXT, "custom_width": 80},
+        ),
+        Column("status", "Status"),
+        Column("Value #D", "Back in", DURATION),
+        Column("Value #H", "Room in", DURATION),
+        Column("Value #E", "Fullest window", SHARE),
+        Column("Value #F", "Attempts", {"decimals": 0, "custom_width": 90}),
+        Column("Value #G", "Failed", {**share_of_failed, "custom_width": 90}),
         sort="Fullest window",
     )
 
@@ -147,34 +128,24 @@ def _accounts() -> table.Panel:
 
 
 def _told() -> table.Panel:
-    return with_columns(
+    return joined(
         listing(
             "What providers tell when they are asked",
             "With EXPORTER_QUOTAS=active: when an account is asked about next, what came of it last, money left,"
             " how often its owner may reset its windows at once, and the share of a Claude week used elsewhere.",
-            unit="short",
-        )
-        .no_value("-")
-        .with_target(rows(f"{each(f'cliproxy_quota_next_fetch_timestamp_seconds{{{ACCOUNT}}}')} - time()", "A"))
-        .with_target(rows(each(f"cliproxy_balance_usd{{{ACCOUNT}}}", "balance"), "B"))
-        .with_target(rows(each(f"cliproxy_quota_reset_credits{{{ACCOUNT}}}"), "C"))
-        .with_target(rows(each(f"cliproxy_quota_elsewhere_ratio{{{ACCOUNT}}}"), "D"))
-        .with_target(rows(each(f"cliproxy_quota_last_result_info{{{ACCOUNT}}}", "result"), "E")),
-        {
-            "credential": "Account",
-            "Value #A": "Asked in",
-            "result": "Last time",
-            "balance": "Balance of",
-            "Value #B": "Left",
-            "Value #C": "Resets",
-            "Value #D": "Elsewhere",
-        },
-        LINKED
-        | {
-            "Asked in": {"unit": "dtdurations", "decimals": 1},
-            "Left": USD,
-            "Elsewhere": {"unit": "percentunit", "decimals": 0},
-        },
+            f"{each(f'cliproxy_quota_next_fetch_timestamp_seconds{{{ACCOUNT}}}')} - time()",
+            each(f"cliproxy_balance_usd{{{ACCOUNT}}}", "balance"),
+            each(f"cliproxy_quota_reset_credits{{{ACCOUNT}}}"),
+            each(f"cliproxy_quota_elsewhere_ratio{{{ACCOUNT}}}"),
+            each(f"cliproxy_quota_last_result_info{{{ACCOUNT}}}", "result"),
+        ),
+        ACCOUNT_COLUMN,
+        Column("Value #A", "Asked in", DURATION),
+        Column("result", "Last time"),
+        Column("balance", "Balance of"),
+        Column("Value #B", "Left", USD),
+        Column("Value #C", "Resets"),
+        Column("Value #D", "Elsewhere", {"unit": "percentunit", "decimals": 0}),
         sort="Left",
     )
 
@@ -187,26 +158,23 @@ def _attempts() -> timeseries.Panel:
     return amounts(
         "Attempts per hour, by account, all models and clients",
         "As the proxy counts them, with calls that leave no usage record.",
+        {"{{credential}}": f"3600 * {attempts} > 0"},
         unit="short",
-    ).with_target(over_time(f"3600 * {attempts} > 0", "{{credential}}"))
+    )
 
 
 def _failed() -> timeseries.Panel:
     failed = rate("cliproxy_failed_requests_total", ATTEMPT, "credential", "code")
-    return (
-        amounts(
-            "Failed requests per hour, by account and code, all clients",
-            "401: the login is no longer valid. 429: too many requests, or a window is used up.",
-            unit="short",
-        )
-        .no_value("No request failed")
-        .with_target(over_time(f"3600 * {failed} > 0", "{{credential}} {{code}}"))
-    )
+    return amounts(
+        "Failed requests per hour, by account and code, all clients",
+        "401: the login is no longer valid. 429: too many requests, or a window is used up.",
+        {"{{credential}} {{code}}": f"3600 * {failed} > 0"},
+        unit="short",
+    ).no_value("No request failed")
 
 
 def _tokens() -> timeseries.Panel:
     read = rate("cliproxy_input_tokens_total", SERIES, "credential")
     written = rate("cliproxy_output_tokens_total", SERIES, "credential")
-    return amounts("Tokens per hour, by account", "Input and output tokens.", unit="short").with_target(
-        over_time(f"3600 * ({read} + {written}) > 0", "{{credential}}")
-    )
+    queries = {"{{credential}}": f"3600 * ({read} + {written}) > 0"}
+    return amounts("Tokens per hour, by account", "Input and output tokens.", queries, unit="short")

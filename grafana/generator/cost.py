@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders import stat, timeseries
 
-from grafana.generator.parts import amounts, big_number, now, over_time
+from grafana.generator.parts import amounts, big_number
 from grafana.generator.queries import ANY_EXPORTER, ROUTE, SERIES, or_zero, rate
 
 MONEY = "What API keys cost: real money."
@@ -17,37 +17,36 @@ _OF_THE_MONTH = "days_in_month() / clamp_min(day_of_month() - 1 + hour() / 24, 1
 
 def of_periods(title: str, billing: str, meaning: str) -> stat.Panel:
     """Today, yesterday, this month so far and at its end; of unknown billing only where there is any."""
-    panel = big_number(
-        f"{title}, all accounts and clients",
-        f"{meaning} Days and months begin at midnight in the exporter's time zone, whatever time range is chosen."
-        " Month's end is a forecast at the pace of this month so far; it says little in its first days.",
-        unit="currencyUSD",
-    ).decimals(2)
 
     def cost(period: str) -> str:
         return f'sum(cliproxy_period_cost_usd{{{ROUTE},billing="{billing}",period="{period}"}})'
 
     there = f'group(cliproxy_period_cost_usd{{{ROUTE},billing="unknown"}})' if billing == "unknown" else ANY_EXPORTER
-    for ref, (name, expr) in zip(
-        "ABCD",
-        (
-            ("Today", cost("today")),
-            ("Yesterday", cost("yesterday")),
-            ("This month", cost("month")),
-            ("Month's end", f"{cost('month')} * {_OF_THE_MONTH}"),
-        ),
-        strict=True,
-    ):
-        panel = panel.with_target(now(or_zero(expr, if_there_is=there), name, ref))
-    return panel
+    costs = {
+        "Today": cost("today"),
+        "Yesterday": cost("yesterday"),
+        "This month": cost("month"),
+        "Month's end": f"{cost('month')} * {_OF_THE_MONTH}",
+    }
+    return big_number(
+        f"{title}, all accounts and clients",
+        f"{meaning} Days and months begin at midnight in the exporter's time zone, whatever time range is chosen."
+        " Month's end is a forecast at the pace of this month so far; it says little in its first days.",
+        {name: or_zero(expr, if_there_is=there) for name, expr in costs.items()},
+        unit="currencyUSD",
+        decimals=2,
+    )
 
 
 def per_hour(title: str, billing: str, meaning: str) -> timeseries.Panel:
     """Bars of the chosen time range."""
     spent = rate("cliproxy_cost_usd_total", f'{SERIES},billing="{billing}"', "$by")
     return amounts(
-        title, f"{meaning} Each bar is dollars per hour. Choose above what it is split by.", unit="currencyUSD"
-    ).with_target(over_time(f"3600 * {spent} > 0", "{{$by}}"))
+        title,
+        f"{meaning} Each bar is dollars per hour. Choose above what it is split by.",
+        {"{{$by}}": f"3600 * {spent} > 0"},
+        unit="currencyUSD",
+    )
 
 
 def by_day(title: str, billing: str, meaning: str) -> timeseries.Panel:
@@ -58,9 +57,9 @@ def by_day(title: str, billing: str, meaning: str) -> timeseries.Panel:
             title,
             f"{meaning} The last 30 days, whatever time range is chosen; the last bar is today so far. Days begin at"
             " midnight in the time zone of the dashboard.",
+            {"{{$by}}": f"86400 * {spent} > 0"},
             unit="currencyUSD",
         )
         .interval("1d")
         .time_from("30d")
-        .with_target(over_time(f"86400 * {spent} > 0", "{{$by}}"))
     )

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import stat, timeseries
 from grafana_foundation_sdk.models import common as shapes
 
-from grafana.generator.parts import GREEN, ORANGE, RED, amounts, big_number, now, over_time, properties, steps_of
+from grafana.generator.parts import GREEN, ORANGE, RED, amounts, big_number, properties, steps_of
 from grafana.generator.queries import rate
 
 _NO_HISTORY = "not set up"
@@ -18,60 +18,51 @@ def state() -> stat.Panel:
             "History",
             "The state of the history in Supabase. While it is away or misconfigured records wait in the ledger, and"
             " nothing is lost.",
+            {"{{state}}": f"max by (state) (({good}) * 0 or {entered})"},
             unit="none",
             steps=((None, GREEN), (1, RED)),
+            decimals=None,
+            none=_NO_HISTORY,
         )
         .color_mode(shapes.BigValueColorMode.BACKGROUND)
         .text_mode(shapes.BigValueTextMode.NAME)
-        .no_value(_NO_HISTORY)
-        .with_target(now(f"max by (state) (({good}) * 0 or {entered})", "{{state}}"))
     )
 
 
 def last_complete() -> stat.Panel:
     """Since when it is behind."""
     moment = "min(last_over_time(cliproxy_exporter_history_last_success_timestamp_seconds[1d]))"
-    return (
-        big_number(
-            "Last complete",
-            "How long ago everything that was booked was in Supabase.",
-            unit="dtdurations",
-            steps=((None, GREEN), (300, ORANGE), (1800, RED)),
-        )
-        .decimals(0)
-        .no_value(_NO_HISTORY)
-        .with_target(now(f"time() - {moment}", "complete"))
+    return big_number(
+        "Last complete",
+        "How long ago everything that was booked was in Supabase.",
+        {"complete": f"time() - {moment}"},
+        unit="dtdurations",
+        steps=((None, GREEN), (300, ORANGE), (1800, RED)),
+        none=_NO_HISTORY,
     )
 
 
 def not_there() -> stat.Panel:
     """What it lacks."""
-    return (
-        big_number(
-            "Records not in Supabase",
-            "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the log of"
-            " the exporter has the reason.",
-            unit="short",
-            steps=((None, GREEN), (1000, ORANGE)),
-        )
-        .decimals(0)
-        .no_value(_NO_HISTORY)
-        .with_target(now("sum(cliproxy_exporter_history_backlog_records)", "waiting"))
-        .with_target(now("sum(cliproxy_exporter_history_refused_records)", "refused", "B"))
-        .override_by_name("refused", properties(thresholds=steps_of(((None, GREEN), (1, ORANGE)))))
-    )
+    return big_number(
+        "Records not in Supabase",
+        "Waiting: they are written when Supabase can be used. Refused: the database does not take them; the log of"
+        " the exporter has the reason.",
+        {
+            "waiting": "sum(cliproxy_exporter_history_backlog_records)",
+            "refused": "sum(cliproxy_exporter_history_refused_records)",
+        },
+        unit="short",
+        steps=((None, GREEN), (1000, ORANGE)),
+        none=_NO_HISTORY,
+    ).override_by_name("refused", properties(thresholds=steps_of(((None, GREEN), (1, ORANGE)))))
 
 
 def errors() -> timeseries.Panel:
     """Why it lacks something."""
-    return (
-        amounts(
-            "Failed calls to Supabase per hour",
-            "By reason. They are made again by themselves; docs/supabase.md tells what to do about each reason.",
-            unit="short",
-        )
-        .no_value("No call failed")
-        .with_target(
-            over_time(f"3600 * {rate('cliproxy_exporter_history_errors_total', '', 'reason')} > 0", "{{reason}}")
-        )
-    )
+    return amounts(
+        "Failed calls to Supabase per hour",
+        "By reason. They are made again by themselves; docs/supabase.md tells what to do about each reason.",
+        {"{{reason}}": f"3600 * {rate('cliproxy_exporter_history_errors_total', '', 'reason')} > 0"},
+        unit="short",
+    ).no_value("No call failed")

@@ -1,27 +1,26 @@
 """The limits: how much is used, how fast, when each resets or runs out, who uses it, and what it is worth."""
 
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
-from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.generator.account_tables import LINKED, pools, windows
+from grafana.generator.account_tables import ACCOUNT_COLUMN, SCOPE_COLUMNS, pools, windows
 from grafana.generator.limit_table import full_table
 from grafana.generator.parts import (
     GREEN,
+    LIMITS,
     ORANGE,
     RED,
     USED_STEPS,
+    Column,
     amounts,
     big_number,
     graph,
     listing,
+    matrix,
     new_dashboard,
-    now,
-    only,
-    over_time,
     properties,
     ranking,
-    rows,
     thresholds,
+    with_columns,
 )
 from grafana.generator.queries import (
     LEVEL,
@@ -39,15 +38,12 @@ from grafana.generator.queries import (
 )
 from grafana.generator.worth import with_worth
 
-UID = "cliproxy-limits"
-
 
 def build() -> dashboard.Dashboard:
     """The whole dashboard, in reading order."""
     return with_worth(
         new_dashboard(
-            "CLIProxyAPI: limits",
-            UID,
+            LIMITS,
             "How much of each limit is used, how fast, and when does it run out or reset?",
         )
         .with_row(dashboard.Row("Which limit runs out next?"))
@@ -119,14 +115,9 @@ def build() -> dashboard.Dashboard:
 
 
 def _number(title: str, description: str, count: str, color: str) -> stat.Panel:
-    return (
-        big_number(title, description, unit="short", steps=((None, GREEN), (1, color)))
-        .decimals(0)
-        .no_value("no limits")
-        .height(3)
-        .span(8)
-        .with_target(now(or_zero(count, if_there_is=f"count({USED})"), title.lower()))
-    )
+    queries = {title.lower(): or_zero(count, if_there_is=f"count({USED})")}
+    steps = ((None, GREEN), (1, color))
+    return big_number(title, description, queries, unit="short", steps=steps, none="no limits").height(3).span(8)
 
 
 def _accounts() -> table.Panel:
@@ -134,39 +125,24 @@ def _accounts() -> table.Panel:
     # The window and, if it is of some models only, which: "7d", "7d opus".
     joined = joined_labels(limit("used_ratio", 'kind="provider"'), window, "window", "scope")
     column = f'label_replace({joined}, "{window}", "$1", "{window}", "(.*?) *")'
-    return (
+    panel = (
         listing(
             "Used now, by account and window",
             "A row for each account, a column for each window that its provider reports. An empty field: not said, or"
             " the window has ended.",
+            f"max by (credential, {window}) ({column})",
             unit="percentunit",
         )
         .min(0)
         .max(1)
         .decimals(0)
         .thresholds(thresholds(((None, "transparent"), (0, GREEN), *USED_STEPS[1:])))
-        .no_value("-")
-        .with_target(rows(f"max by (credential, {window}) ({column})"))
-        .transformations(
-            [
-                models.DataTransformerConfig(
-                    id_val="groupingToMatrix",
-                    options={
-                        "rowField": "credential",
-                        "columnField": window,
-                        "valueField": "Value",
-                        "emptyValue": "null",
-                    },
-                ),
-                models.DataTransformerConfig(
-                    id_val="organize", options={"renameByName": {f"credential\\{window}": "Account"}}
-                ),
-            ]
-        )
-        .override_by_name("Account", properties(**LINKED["Account"]))
-        .override_by_regexp(
-            "^(?!Account).*", properties(custom_cellOptions={"type": "color-background", "mode": "basic"})
-        )
+    )
+    background = properties(custom_cellOptions={"type": "color-background", "mode": "basic"})
+    return (
+        matrix(panel, "credential", window, "Account")
+        .override_by_name("Account", properties(**ACCOUNT_COLUMN.look))
+        .override_by_regexp("^(?!Account).*", background)
     )
 
 
@@ -175,47 +151,49 @@ _WARNING, _CRITICAL = "lowest warning threshold", "lowest critical threshold"
 
 def _history(title: str, description: str, kind: str, *name_of: str) -> timeseries.Panel:
     matcher = f'kind="{kind}"'
+
+    def lowest(severity: str) -> str:
+        threshold = limit("threshold_ratio", f'{matcher},severity="{severity}"')
+        return f"min({threshold})"
+
     panel = (
-        graph(title, f"{description} The dashed lines are the lowest thresholds.", unit="percentunit")
+        graph(
+            title,
+            f"{description} The dashed lines are the lowest thresholds.",
+            {
+                "{{name}}": named(limit("used_ratio", matcher), *name_of),
+                _WARNING: lowest("warning"),
+                _CRITICAL: lowest("critical"),
+            },
+            unit="percentunit",
+        )
         .axis_soft_max(1)
         .legend(ranking())
         .height(9)
         .span(24)
-        .with_target(over_time(named(limit("used_ratio", matcher), *name_of), "{{name}}"))
     )
-    for ref, (name, severity, color) in zip(
-        "BC", ((_WARNING, "warning", ORANGE), (_CRITICAL, "critical", RED)), strict=True
-    ):
-        threshold = limit("threshold_ratio", f'{matcher},severity="{severity}"')
-        panel = panel.with_target(over_time(f"min({threshold})", name, ref)).override_by_name(
-            name,
-            properties(
-                color={"mode": "fixed", "fixedColor": color},
-                custom_lineStyle={"fill": "dash", "dash": [8, 8]},
-                custom_lineWidth=1,
-            ),
+    for name, color in ((_WARNING, ORANGE), (_CRITICAL, RED)):
+        dashed = properties(
+            color={"mode": "fixed", "fixedColor": color},
+            custom_lineStyle={"fill": "dash", "dash": [8, 8]},
+            custom_lineWidth=1,
         )
+        panel = panel.override_by_name(name, dashed)
     return panel
 
 
 def _early_resets() -> table.Panel:
-    return (
+    return with_columns(
         listing(
             "Early resets",
             "How often a provider emptied a window before its announced end, in the time range.",
-            unit="short",
-        )
-        .decimals(0)
-        .no_value("None in this time range")
-        .with_target(
-            rows(
-                "sum by (credential, window, scope)"
-                f" (increase(cliproxy_limit_early_resets_total{{{LIMIT}}}[$__range])) > 0"
-            )
-        )
-        .with_transformation(
-            only({"credential": "Account", "window": "Window", "scope": "Scope", "Value": "Early resets"})
-        )
+            "sum by (credential, window, scope)"
+            f" (increase(cliproxy_limit_early_resets_total{{{LIMIT}}}[$__range])) > 0",
+            none="None in this time range",
+        ).decimals(0),
+        Column("credential", "Account"),
+        *SCOPE_COLUMNS,
+        Column("Value", "Early resets"),
     )
 
 
@@ -226,5 +204,6 @@ def _tokens(label: str) -> timeseries.Panel:
     return amounts(
         f"Tokens per hour, by {label}",
         "Input and output tokens. Choose an account above to see who uses up its windows.",
+        {f"{{{{{label}}}}}": f"3600 * ({total}) > 0"},
         unit="short",
-    ).with_target(over_time(f"3600 * ({total}) > 0", f"{{{{{label}}}}}"))
+    )

@@ -7,25 +7,23 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana.generator import cost, usage
 from grafana.generator.limit_table import short_table
 from grafana.generator.parts import (
+    COLORED_TEXT,
     GREEN,
     ORANGE,
+    OVERVIEW,
     RED,
     TEXT,
     YELLOW,
+    Column,
     Steps,
     amounts,
     big_number,
     graph,
     listing,
     new_dashboard,
-    now,
-    only,
-    over_time,
-    properties,
     ranking,
-    rows,
     thresholds,
-    value_words,
+    with_columns,
     words,
 )
 from grafana.generator.queries import (
@@ -41,8 +39,6 @@ from grafana.generator.queries import (
     share,
 )
 
-UID = "cliproxy-overview"
-
 _ERROR_STEPS: Steps = ((None, GREEN), (0.1, YELLOW), (0.25, RED))
 _PROXY = 'proxy=~"$proxy"'
 
@@ -50,11 +46,7 @@ _PROXY = 'proxy=~"$proxy"'
 def build() -> dashboard.Dashboard:
     """The whole dashboard, in reading order."""
     return (
-        new_dashboard(
-            "CLIProxyAPI: overview",
-            UID,
-            "What did it cost, what runs out next, is anything wrong?",
-        )
+        new_dashboard(OVERVIEW, "What did it cost, what runs out next, is anything wrong?")
         .with_variable(_split_by())
         .with_row(dashboard.Row("What did it cost?"))
         .with_panel(cost.of_periods("Spent", "metered", cost.MONEY).height(4).span(8))
@@ -145,13 +137,14 @@ def _exporter() -> stat.Panel:
         big_number(
             "Exporter",
             "Whether Prometheus can read the exporter. While it is down nothing new is shown, and no limit is watched.",
+            {"exporter": f"min(up and on (job, instance) {recently})"},
             unit="none",
             steps=((None, RED), (1, GREEN)),
+            decimals=None,
+            none="not there",
         )
-        .mappings([value_words(_0=("down", RED), _1=("up", GREEN))])
+        .mappings([words(_0=("down", RED), _1=("up", GREEN))])
         .color_mode(shapes.BigValueColorMode.BACKGROUND)
-        .no_value("not there")
-        .with_target(now(f"min(up and on (job, instance) {recently})", "exporter"))
     )
 
 
@@ -162,81 +155,72 @@ def _proxies() -> stat.Panel:
         big_number(
             "Proxies",
             "The state of each proxy. Anything but ok means that its usage is not read now.",
+            {"{{proxy}}: {{state}}": f"max by (proxy, state) (({good}) * 0 or {state})"},
             unit="none",
             steps=((None, GREEN), (1, RED)),
+            decimals=None,
+            none="no proxy",
         )
         .color_mode(shapes.BigValueColorMode.BACKGROUND)
         .text_mode(shapes.BigValueTextMode.NAME)
-        .no_value("no proxy")
-        .with_target(now(f"max by (proxy, state) (({good}) * 0 or {state})", "{{proxy}}: {{state}}"))
     )
 
 
 def _last_read() -> stat.Panel:
     moment = f"max by (proxy) (last_over_time(cliproxy_exporter_last_success_timestamp_seconds{{{_PROXY}}}[1h]))"
-    return (
-        big_number(
-            "Last read",
-            "How long ago usage was read from each proxy. A proxy forgets what nobody reads, often after a minute.",
-            unit="dtdurations",
-            steps=((None, GREEN), (120, ORANGE), (600, RED)),
-        )
-        .decimals(0)
-        .no_value("never")
-        .with_target(now(f"time() - {moment}", "{{proxy}}"))
+    return big_number(
+        "Last read",
+        "How long ago usage was read from each proxy. A proxy forgets what nobody reads, often after a minute.",
+        {"{{proxy}}": f"time() - {moment}"},
+        unit="dtdurations",
+        steps=((None, GREEN), (120, ORANGE), (600, RED)),
+        none="never",
     )
 
 
 def _failed() -> stat.Panel:
     failed = increase("cliproxy_failed_requests_total", ATTEMPT)
-    return (
-        big_number(
-            "Failed requests, all clients",
-            "The share of requests that failed in the time range. A request that was tried again elsewhere counts"
-            " twice.",
-            unit="percentunit",
-            steps=_ERROR_STEPS,
-        )
-        .decimals(1)
-        .no_value("no requests")
-        .with_target(now(share(failed, increase("cliproxy_requests_total", ATTEMPT)), "failed"))
+    return big_number(
+        "Failed requests, all clients",
+        "The share of requests that failed in the time range. A request that was tried again elsewhere counts twice.",
+        {"failed": share(failed, increase("cliproxy_requests_total", ATTEMPT))},
+        unit="percentunit",
+        steps=_ERROR_STEPS,
+        decimals=1,
+        none="no requests",
     )
 
 
 def _not_booked() -> stat.Panel:
-    pending = f"sum(cliproxy_exporter_records_pending{{{_PROXY}}})"
     rejected = increase("cliproxy_exporter_records_rejected_total", _PROXY)
-    return (
-        big_number(
-            "Records not counted",
-            "Waiting: read and not booked yet, which the next poll does. Rejected in the time range: they could not be"
-            " booked, are kept, and are missing in all figures.",
-            unit="short",
-            steps=((None, GREEN), (1, ORANGE)),
-        )
-        .decimals(0)
-        .with_target(now(pending, "waiting"))
-        .with_target(now(or_zero(rejected, if_there_is=ANY_EXPORTER), "rejected", "B"))
+    return big_number(
+        "Records not counted",
+        "Waiting: read and not booked yet, which the next poll does. Rejected in the time range: they could not be"
+        " booked, are kept, and are missing in all figures.",
+        {
+            "waiting": f"sum(cliproxy_exporter_records_pending{{{_PROXY}}})",
+            "rejected": or_zero(rejected, if_there_is=ANY_EXPORTER),
+        },
+        unit="short",
+        steps=((None, GREEN), (1, ORANGE)),
     )
 
 
 def _alerts() -> table.Panel:
     subject = ("limit", "credential", "scope", "proxy")
     firing = f"max by (alertname, severity, {', '.join(subject)}) ({FIRING})"
-    return (
-        listing("Firing alerts, whatever is selected", "What Prometheus' alert rules complain about now.", unit="none")
-        .no_value("No alert is firing")
-        .with_target(rows(joined_labels(firing, "of", *subject)))
-        .with_transformation(only({"alertname": "Alert", "severity": "Severity", "of": "Of"}))
-        .override_by_name("Alert", properties(custom_width=190))
-        .override_by_name(
-            "Severity",
-            properties(
-                mappings=[words(critical=("critical", RED), warning=("warning", ORANGE), info=("info", TEXT))],
-                custom_cellOptions={"type": "color-text"},
-                custom_width=80,
-            ),
-        )
+    severities = words(critical=("critical", RED), warning=("warning", ORANGE), info=("info", TEXT))
+    return with_columns(
+        listing(
+            "Firing alerts, whatever is selected",
+            "What Prometheus' alert rules complain about now.",
+            joined_labels(firing, "of", *subject),
+            unit="none",
+            none="No alert is firing",
+        ),
+        Column("alertname", "Alert", {"custom_width": 190}),
+        Column("severity", "Severity", {"mappings": [severities], **COLORED_TEXT, "custom_width": 80}),
+        Column("of", "Of"),
     )
 
 
@@ -247,16 +231,16 @@ def _tokens() -> timeseries.Panel:
     whole, output = rate("cliproxy_input_tokens_total", SERIES), rate("cliproxy_output_tokens_total", SERIES)
     read = or_zero(rate("cliproxy_cache_read_tokens_total", SERIES), if_there_is=whole)
     written = or_zero(rate("cliproxy_cache_write_tokens_total", SERIES), if_there_is=whole)
-    return (
-        amounts(
-            "Tokens per hour",
-            "Every token once: input that was not cached, input read from a cache, input written to a cache, output.",
-            unit="short",
-        )
-        .with_target(over_time(f"3600 * {read}", "read from cache", "A"))
-        .with_target(over_time(f"3600 * {written}", "written to cache", "B"))
-        .with_target(over_time(f"3600 * ({whole} - {read} - {written})", "other input", "C"))
-        .with_target(over_time(f"3600 * {output}", "output", "D"))
+    return amounts(
+        "Tokens per hour",
+        "Every token once: input that was not cached, input read from a cache, input written to a cache, output.",
+        {
+            "read from cache": f"3600 * {read}",
+            "written to cache": f"3600 * {written}",
+            "other input": f"3600 * ({whole} - {read} - {written})",
+            "output": f"3600 * {output}",
+        },
+        unit="short",
     )
 
 
@@ -266,12 +250,12 @@ def _cache_hits() -> timeseries.Panel:
         graph(
             "Input read from cache, by provider",
             "The share of input tokens that came from the provider's cache, which costs a fraction of new input.",
+            {"{{provider}}": share(read, rate("cliproxy_input_tokens_total", SERIES, "provider"))},
             unit="percentunit",
         )
         .max(1)
         .interval("1h")
         .legend(ranking())
-        .with_target(over_time(share(read, rate("cliproxy_input_tokens_total", SERIES, "provider")), "{{provider}}"))
     )
 
 
@@ -283,19 +267,18 @@ def _errors() -> timeseries.Panel:
             "Failed requests by code, all clients",
             "The share of all requests that failed, by HTTP status. broken_stream: the answer broke off. The"
             " dashed lines are 10 % and 25 %.",
+            {"{{code}}": f"{failed} / ignoring (code) group_left () ({whole} > 0) > 0"},
             unit="percentunit",
         )
         .axis_soft_max(0.3)
         .no_value("No request failed")
         .thresholds(thresholds(((None, TEXT), (0.1, YELLOW), (0.25, RED))))
         .thresholds_style(common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED))
-        .with_target(over_time(f"{failed} / ignoring (code) group_left () ({whole} > 0) > 0", "{{code}}"))
     )
 
 
 def _quantiles(title: str, metric: str, meaning: str) -> timeseries.Panel:
-    panel = graph(title, meaning, unit="s").interval("15m")
-    for ref, (name, quantile) in zip("AB", (("half within", 0.5), ("95 % within", 0.95)), strict=True):
-        buckets = rate(f"{metric}_bucket", ROUTE, "le")
-        panel = panel.with_target(over_time(f"histogram_quantile({quantile}, {buckets})", name, ref))
-    return panel
+    buckets = rate(f"{metric}_bucket", ROUTE, "le")
+    quantiles = {"half within": 0.5, "95 % within": 0.95}
+    queries = {name: f"histogram_quantile({quantile}, {buckets})" for name, quantile in quantiles.items()}
+    return graph(title, meaning, queries, unit="s").interval("15m")

@@ -1,7 +1,8 @@
 """Panels, queries and variables in the form that all our dashboards share."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from string import ascii_uppercase
+from typing import Any, NamedTuple
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as shapes
@@ -14,13 +15,9 @@ SOURCE = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 GREEN, YELLOW, ORANGE, RED, TEXT = "green", "yellow", "orange", "red", "text"
 TAG = "cliproxy-exporter"
-DASHBOARDS = (
-    ("Overview", "cliproxy-overview"),
-    ("Limits", "cliproxy-limits"),
-    ("Accounts", "cliproxy-accounts"),
-    ("Can I trust it?", "cliproxy-trust"),
-)
-"""Title and uid of each dashboard; each leads to the others."""
+OVERVIEW, LIMITS, ACCOUNTS, TRUST = "cliproxy-overview", "cliproxy-limits", "cliproxy-accounts", "cliproxy-trust"
+DASHBOARDS = {OVERVIEW: "Overview", LIMITS: "Limits", ACCOUNTS: "Accounts", TRUST: "Can I trust it?"}
+"""The title of each dashboard by its uid; each leads to the others."""
 
 Steps = tuple[tuple[float | None, str], ...]
 """From which value on which color; the first has no value."""
@@ -29,22 +26,17 @@ USED_STEPS: Steps = ((None, GREEN), (0.8, ORANGE), (0.95, RED))
 """The thresholds of a limit that names none."""
 
 
-# --- queries ----------------------------------------------------------------------------------------------------------
+Queries = Mapping[str, str]
+"""Legend → expression."""
 
 
-def over_time(expr: str, legend: str, ref: str = "A") -> prometheus.Dataquery:
-    """A query for a graph."""
-    return prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(ref).datasource(SOURCE).range()
+def _numbered(queries: Queries) -> Iterable[prometheus.Dataquery]:
+    for ref, (legend, expr) in zip(ascii_uppercase, queries.items(), strict=False):
+        yield _query(expr, legend, ref)
 
 
-def now(expr: str, legend: str, ref: str = "A") -> prometheus.Dataquery:
-    """A query for one value of each series, at the end of the time range."""
-    return prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(ref).datasource(SOURCE).instant()
-
-
-def rows(expr: str, ref: str = "A") -> prometheus.Dataquery:
-    """A query for a table: a row for each series."""
-    return now(expr, "__auto", ref).format(PromQueryFormat.TABLE)
+def _query(expr: str, legend: str, ref: str) -> prometheus.Dataquery:
+    return prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(ref).datasource(SOURCE)
 
 
 # --- panels -----------------------------------------------------------------------------------------------------------
@@ -59,9 +51,18 @@ def thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
     )
 
 
-def big_number(title: str, description: str, *, unit: str, steps: Steps = NEUTRAL) -> stat.Panel:
-    """The last value of each query, large; the color says whether it is good."""
-    return (
+def big_number(
+    title: str,
+    description: str,
+    queries: Queries,
+    *,
+    unit: str,
+    steps: Steps = NEUTRAL,
+    decimals: int | None = 0,
+    none: str | None = None,
+) -> stat.Panel:
+    """The last value of each query, large; the color says whether it is good. ``none`` is said without any value."""
+    panel = (
         stat.Panel()
         .title(title)
         .description(description)
@@ -72,10 +73,14 @@ def big_number(title: str, description: str, *, unit: str, steps: Steps = NEUTRA
         .graph_mode(shapes.BigValueGraphMode.NONE)
         .justify_mode(shapes.BigValueJustifyMode.CENTER)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
+        .targets([query.instant() for query in _numbered(queries)])
     )
+    if decimals is not None:
+        panel = panel.decimals(decimals)
+    return panel if none is None else panel.no_value(none)
 
 
-def graph(title: str, description: str, *, unit: str) -> timeseries.Panel:
+def graph(title: str, description: str, queries: Queries, *, unit: str) -> timeseries.Panel:
     """Lines over time, with the names and last values of the largest below."""
     return (
         timeseries.Panel()
@@ -98,6 +103,7 @@ def graph(title: str, description: str, *, unit: str) -> timeseries.Panel:
             .calcs([])
         )
         .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
+        .targets([query.range() for query in _numbered(queries)])
     )
 
 
@@ -115,10 +121,10 @@ def ranking() -> common.VizLegendOptions:
     )
 
 
-def amounts(title: str, description: str, *, unit: str) -> timeseries.Panel:
+def amounts(title: str, description: str, queries: Queries, *, unit: str) -> timeseries.Panel:
     """Stacked bars over time. A bar is at least a quarter of an hour, which is also the step of an imported past."""
     return (
-        graph(title, description, unit=unit)
+        graph(title, description, queries, unit=unit)
         .draw_style(shapes.GraphDrawStyle.BARS)
         .line_width(0)
         .fill_opacity(80)
@@ -127,8 +133,19 @@ def amounts(title: str, description: str, *, unit: str) -> timeseries.Panel:
     )
 
 
-def listing(title: str, description: str, *, unit: str) -> table.Panel:
-    """A table."""
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+class Column(NamedTuple):
+    """A field of a table's rows, its title, and what an override sets for it, by property."""
+
+    field: str
+    title: str
+    look: Mapping[str, Any] = {}
+
+
+def listing(title: str, description: str, *queries: str, unit: str = "short", none: str = "-") -> table.Panel:
+    """A table with a row for each series. ``none`` stands in an empty field, or for the whole table."""
     return (
         table.Panel()
         .title(title)
@@ -138,53 +155,63 @@ def listing(title: str, description: str, *, unit: str) -> table.Panel:
         .show_header(True)
         .cell_height(shapes.TableCellHeight.SM)
         .cell_options(shapes.TableAutoCellOptions())
+        .no_value(none)
+        .targets(
+            [
+                _query(expr, "__auto", ref).instant().format(PromQueryFormat.TABLE)
+                for ref, expr in zip(ascii_uppercase, queries, strict=False)
+            ]
+        )
     )
 
 
-# --- columns of a table -----------------------------------------------------------------------------------------------
+def with_columns(panel: table.Panel, *columns: Column) -> table.Panel:
+    """Nothing but these columns, in this order."""
+    return _looking(panel.transformations([_only(columns)]), columns)
 
 
-def joined(columns: dict[str, str]) -> list[models.DataTransformerConfig]:
-    """The rows of all queries of a table joined by their labels. ``columns``: field → title, in this order.
-
-    Fields that are not named are left out.
-    """
-    return [
-        models.DataTransformerConfig(id_val="merge", options={}),
-        only(columns),
-    ]
+def joined(panel: table.Panel, *columns: Column, sort: str = "") -> table.Panel:
+    """The rows of all queries joined by their labels, with these columns, the largest of ``sort`` first."""
+    steps = [models.DataTransformerConfig(id_val="merge", options={}), _only(columns)]
+    if sort:
+        steps.append(models.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": sort, "desc": True}]}))
+    return _looking(panel.transformations(steps), columns)
 
 
-def only(columns: dict[str, str]) -> models.DataTransformerConfig:
-    """Nothing but these fields, with these titles and in this order."""
+def _looking(panel: table.Panel, columns: Iterable[Column]) -> table.Panel:
+    for column in columns:
+        if column.look:
+            panel = panel.override_by_name(column.title, properties(**column.look))
+    return panel
+
+
+def _only(columns: Iterable[Column]) -> models.DataTransformerConfig:
+    titles = {column.field: column.title for column in columns}
     return models.DataTransformerConfig(
         id_val="organize",
         options={
-            "includeByName": dict.fromkeys(columns, True),
+            "includeByName": dict.fromkeys(titles, True),
             "excludeByName": {},
-            "indexByName": {name: place for place, name in enumerate(columns)},
-            "renameByName": {name: title for name, title in columns.items() if name != title},
+            "indexByName": {name: place for place, name in enumerate(titles)},
+            "renameByName": {name: title for name, title in titles.items() if name != title},
         },
     )
 
 
-def with_columns(
-    panel: table.Panel, columns: dict[str, str], looks: Mapping[str, Mapping[str, Any]], *, sort: str
-) -> table.Panel:
-    """The joined rows with these columns, as for ``joined``, the largest of ``sort`` first.
-
-    ``looks`` are by title what an override sets; those of other tables are left out.
-    """
-    panel = panel.transformations(
+def matrix(panel: table.Panel, row: str, column: str, title: str) -> table.Panel:
+    """A row for each value of the label ``row``, named ``title``, and a column for each of ``column``."""
+    grouping = {"rowField": row, "columnField": column, "valueField": "Value", "emptyValue": "null"}
+    return panel.transformations(
         [
-            *joined(columns),
-            models.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": sort, "desc": True}]}),
+            models.DataTransformerConfig(id_val="groupingToMatrix", options=grouping),
+            models.DataTransformerConfig(id_val="organize", options={"renameByName": {f"{row}\\{column}": title}}),
         ]
     )
-    for title in columns.values():
-        if title in looks:
-            panel = panel.override_by_name(title, properties(**looks[title]))
-    return panel
+
+
+DURATION: dict[str, Any] = {"unit": "dtdurations", "decimals": 1}
+USD: dict[str, Any] = {"unit": "currencyUSD", "decimals": 2}
+COLORED_TEXT: dict[str, Any] = {"custom_cellOptions": {"type": "color-text"}}
 
 
 def properties(**values: Any) -> list[models.DynamicConfigValue]:
@@ -195,9 +222,9 @@ def properties(**values: Any) -> list[models.DynamicConfigValue]:
     ]
 
 
-def steps_of(steps: Steps) -> dict[str, Any]:
+def steps_of(steps: Steps) -> models.ThresholdsConfig:
     """Thresholds as an override has them."""
-    return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
+    return thresholds(steps).build()
 
 
 def leads_to(uid: str, variable: str) -> dict[str, Any]:
@@ -206,19 +233,8 @@ def leads_to(uid: str, variable: str) -> dict[str, Any]:
     return {"links": [{"title": "${__value.text}", "url": f"/d/{uid}?{selected}&${{__url_time_range}}"}]}
 
 
-def words(**options: tuple[str, str]) -> dict[str, Any]:
+def words(**options: tuple[str, str]) -> models.ValueMap:
     """A value mapping: value → word and color. The value comes after an underscore: ``_1=("up", GREEN)``."""
-    return {
-        "type": "value",
-        "options": {
-            value.removeprefix("_"): {"text": text, "color": color, "index": place}
-            for place, (value, (text, color)) in enumerate(options.items())
-        },
-    }
-
-
-def value_words(**options: tuple[str, str]) -> models.ValueMap:
-    """The same for a whole panel."""
     return models.ValueMap(
         options={
             value.removeprefix("_"): models.ValueMappingResult(text=text, color=color, index=place)
@@ -230,10 +246,11 @@ def value_words(**options: tuple[str, str]) -> models.ValueMap:
 # --- dashboards -------------------------------------------------------------------------------------------------------
 
 
-def new_dashboard(title: str, uid: str, description: str) -> dashboard.Dashboard:
+def new_dashboard(uid: str, description: str) -> dashboard.Dashboard:
     """A dashboard with our variables, the annotation of alerts, and links to the others."""
+    title = DASHBOARDS[uid]
     made = (
-        dashboard.Dashboard(title)
+        dashboard.Dashboard(f"CLIProxyAPI: {title[0].lower()}{title[1:]}")
         .uid(uid)
         .description(description)
         .tags([TAG])
@@ -265,7 +282,7 @@ def new_dashboard(title: str, uid: str, description: str) -> dashboard.Dashboard
             ]
         )
     )
-    for other_title, other_uid in DASHBOARDS:
+    for other_uid, other_title in DASHBOARDS.items():
         if other_uid != uid:
             made = made.link(_link(other_title, other_uid))
     return made

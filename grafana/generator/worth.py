@@ -2,17 +2,17 @@
 
 from grafana_foundation_sdk.builders import dashboard, table, timeseries
 
-from grafana.generator.account_tables import LINKED, USD, each
+from grafana.generator.account_tables import ACCOUNT_COLUMN, SCOPE_COLUMNS, each
 from grafana.generator.parts import (
+    COLORED_TEXT,
     GREEN,
     TEXT,
+    USD,
+    Column,
     graph,
+    joined,
     listing,
-    only,
-    over_time,
-    properties,
     ranking,
-    rows,
     steps_of,
     with_columns,
 )
@@ -37,35 +37,23 @@ def _plans() -> table.Panel:
     price = f"cliproxy_plan_price_per_month{{{ACCOUNT}}}"
     value = f"cliproxy_plan_value_usd{{{ACCOUNT}}}"
     in_dollars = f'cliproxy_plan_price_per_month{{{ACCOUNT},currency="USD"}} > 0'
-    return with_columns(
+    times = {"decimals": 2, "thresholds": steps_of(((None, TEXT), (1, GREEN))), **COLORED_TEXT}
+    return joined(
         listing(
             "Subscriptions: value of this month against their price",
             "What the account was used for in this calendar month at API prices, and what its plan costs. The price is"
             " under plans in the limits file; a price in another currency is not compared.",
-            unit="short",
-        )
-        .no_value("No plan has a price in the limits file")
-        .with_target(rows(each(price, "currency"), "A"))
-        .with_target(rows(each(value), "B"))
-        .with_target(rows(f"{each(value)} / {each(in_dollars)}", "C")),
-        {
-            "credential": "Account",
-            "provider": "Provider",
-            "Value #A": "Price a month",
-            "currency": "Currency",
-            "Value #B": "Value so far",
-            "Value #C": "Times its price",
-        },
-        LINKED
-        | {
-            "Price a month": {"decimals": 2},
-            "Value so far": USD,
-            "Times its price": {
-                "decimals": 2,
-                "thresholds": steps_of(((None, TEXT), (1, GREEN))),
-                "custom_cellOptions": {"type": "color-text"},
-            },
-        },
+            each(price, "currency"),
+            each(value),
+            f"{each(value)} / {each(in_dollars)}",
+            none="No plan has a price in the limits file",
+        ),
+        ACCOUNT_COLUMN,
+        Column("provider", "Provider"),
+        Column("Value #A", "Price a month", {"decimals": 2}),
+        Column("currency", "Currency"),
+        Column("Value #B", "Value so far", USD),
+        Column("Value #C", "Times its price", times),
         sort="Times its price",
     )
 
@@ -74,42 +62,38 @@ def _capacities() -> table.Panel:
     def worth(bound: str) -> str:
         return per_limit(limit("capacity_usd", f'bound="{bound}"'))
 
-    return with_columns(
+    return joined(
         listing(
             "What 100 % of a window is worth",
             "At API prices, estimated from the provider's readings and the use booked between them. The truth is"
             " between at least and at most. Tokens are of the mix so far.",
-            unit="short",
-        )
-        .no_value(_NO_ESTIMATE)
-        .with_target(rows(worth("estimate"), "A"))
-        .with_target(rows(worth("low"), "B"))
-        .with_target(rows(worth("high"), "C"))
-        .with_target(rows(per_limit(limit("capacity_tokens", 'bound="estimate"')), "D")),
-        {
-            "credential": "Account",
-            "window": "Window",
-            "scope": "Scope",
-            "Value #A": "Worth",
-            "Value #B": "At least",
-            "Value #C": "At most",
-            "Value #D": "Tokens",
-        },
-        LINKED | {"Worth": USD, "At least": USD, "At most": USD},
+            worth("estimate"),
+            worth("low"),
+            worth("high"),
+            per_limit(limit("capacity_tokens", 'bound="estimate"')),
+            none=_NO_ESTIMATE,
+        ),
+        ACCOUNT_COLUMN,
+        *SCOPE_COLUMNS,
+        Column("Value #A", "Worth", USD),
+        Column("Value #B", "At least", USD),
+        Column("Value #C", "At most", USD),
+        Column("Value #D", "Tokens"),
         sort="Worth",
     )
 
 
 def _capacity_over_time() -> timeseries.Panel:
+    estimate = limit("capacity_usd", 'bound="estimate"')
     return (
-        graph("Worth of 100 % over time", "The best estimate of each window, at API prices.", unit="currencyUSD")
+        graph(
+            "Worth of 100 % over time",
+            "The best estimate of each window, at API prices.",
+            {"{{name}}": named(estimate, "provider", "credential", "limit", "scope")},
+            unit="currencyUSD",
+        )
         .no_value(_NO_ESTIMATE)
         .legend(ranking())
-        .with_target(
-            over_time(
-                named(limit("capacity_usd", 'bound="estimate"'), "provider", "credential", "limit", "scope"), "{{name}}"
-            )
-        )
     )
 
 
@@ -117,18 +101,16 @@ def _capacity_changes() -> table.Panel:
     changes = increase(
         "cliproxy_limit_capacity_changes_total", LIMIT, "provider", "credential", "window", "scope", "change"
     )
-    return (
+    return with_columns(
         listing(
             "Windows that shrank or grew",
             "How often 100 % of a window became at least a tenth less or more, in the time range, once one whole window"
             " has confirmed it.",
-            unit="short",
-        )
-        .decimals(0)
-        .no_value("None in this time range")
-        .with_target(rows(f"{changes} > 0"))
-        .with_transformation(
-            only({"credential": "Account", "window": "Window", "scope": "Scope", "change": "Change", "Value": "Times"})
-        )
-        .override_by_name("Account", properties(**LINKED["Account"]))
+            f"{changes} > 0",
+            none="None in this time range",
+        ).decimals(0),
+        ACCOUNT_COLUMN,
+        *SCOPE_COLUMNS,
+        Column("change", "Change"),
+        Column("Value", "Times"),
     )

@@ -9,11 +9,12 @@ from typing import Literal
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.logs import configure_logging
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import MANAGEMENT_KEY, secrets
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.planted import secrets
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import flow_in, metric_in, secrets_found
 from tests.stack.waiting import wait_until
@@ -24,7 +25,7 @@ WRONG_KEY = "sk-planted-wrong-key-77f1"
 class Bench:
     """One program and one demo proxy, polled when the test says so."""
 
-    def __init__(self, exporter: Exporter, proxy: DemoProxy, data_dir: Path, log: io.StringIO) -> None:
+    def __init__(self, exporter: Exporter, proxy: SteeredProxy, data_dir: Path, log: io.StringIO) -> None:
         self.exporter = exporter
         self.proxy = proxy
         self.data_dir = data_dir
@@ -82,7 +83,7 @@ class Bench:
 @contextmanager
 def bench_of(
     directory: Path,
-    proxy: DemoProxy,
+    proxy: SteeredProxy,
     *,
     url: str,
     key: str = MANAGEMENT_KEY,
@@ -103,7 +104,7 @@ def bench_of(
 
 
 @contextmanager
-def served_at(port: int, proxy: DemoProxy) -> Iterator[str]:
+def served_at(port: int, proxy: SteeredProxy) -> Iterator[str]:
     """The proxy on a port where another one was before."""
-    with DemoServer(proxy, port=port) as server:
+    with SteeredServer(proxy, port=port) as server:
         yield server.url

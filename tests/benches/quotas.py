@@ -20,14 +20,14 @@ from exporter.metrics.quotas import QuotaMetrics
 from exporter.opening import connect, open_ledger
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from exporter.sources.client import Timeouts
 from tests.benches.booking import PSEUDONYMS, intake_of
 from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import metric_in
 
 NAME = "default"
@@ -42,7 +42,6 @@ def accounts_like(name: str, number: int) -> list[Credential]:
             first,
             name=f"{name}-{index}",
             email=f"{index}.{first.email}" if first.email else "",
-            token=f"{first.token}-{index}",
             account_id=f"{first.account_id}-{index}" if first.account_id else "",
         )
         for index in range(2, number + 1)
@@ -72,7 +71,7 @@ class QuotaBench:
         timeouts: Timeouts | None = None,
     ) -> None:
         self.clock = TurnableClock(now=1_795_500_600.0)
-        self.proxy = DemoProxy(
+        self.proxy = SteeredProxy(
             version=version, clock=self.clock, accounts=tuple(accounts), retention_seconds=3600, zone=UTC
         )
         self.vendors = self.proxy.vendors
@@ -80,7 +79,7 @@ class QuotaBench:
         self._folder = folder
         self._active = active
         self._timeouts = timeouts
-        self._server = DemoServer(self.proxy)
+        self._server = SteeredServer(self.proxy)
         self._server.start()
         self.start()
 

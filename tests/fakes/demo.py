@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 
 from exporter.clock import Clock
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}
-Start = Callable[..., tuple[DemoProxy, httpx.Client]]
-"""Starts a demo proxy: the version, ``control``, and further arguments of ``DemoProxy``, all optional."""
+Start = Callable[..., tuple[SteeredProxy, httpx.Client]]
+"""Starts a demo proxy: the version, and further arguments of ``SteeredProxy``, all optional."""
 
 
 @contextmanager
@@ -26,11 +26,9 @@ def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
     """Starts demo proxies, of ``version`` unless another is asked for; they run until the end of the ``with`` block."""
     with ExitStack() as stack:
 
-        def starting(
-            version: str = version, *, control: bool = False, **settings: Any
-        ) -> tuple[DemoProxy, httpx.Client]:
-            proxy = DemoProxy(version=version, clock=clock, **settings)
-            server = stack.enter_context(DemoServer(proxy, control=control))
+        def starting(version: str = version, **settings: Any) -> tuple[SteeredProxy, httpx.Client]:
+            proxy = SteeredProxy(version=version, clock=clock, **settings)
+            server = stack.enter_context(SteeredServer(proxy))
             client = loopback.client(base_url=server.url, headers=KEY)
             return proxy, stack.enter_context(client)
 
@@ -39,7 +37,7 @@ def demo_starter(version: str, clock: Clock) -> Iterator[Start]:
 
 @contextmanager
 def in_use(
-    proxy: DemoProxy, *, seed: int, records: int, pause_seconds: float, most_queued: float = math.inf
+    proxy: SteeredProxy, *, seed: int, records: int, pause_seconds: float, most_queued: float = math.inf
 ) -> Iterator[str]:
     """The URL of ``proxy``, through which requests go all the time: ``records`` of them after each pause.
 
@@ -55,7 +53,7 @@ def in_use(
     thread = threading.Thread(target=use)
     thread.start()
     try:
-        with DemoServer(proxy) as server:
+        with SteeredServer(proxy) as server:
             yield server.url
     finally:
         ended.set()

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.queue import Item
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.auth_guard import RETRY_SECONDS
 from tests.benches.booking import flow_of, open_ledger
 from tests.benches.polling import WRONG_KEY, bench_of, served_at
 from tests.benches.program import metrics_of
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import flow_in, metric_in
 
@@ -76,8 +76,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_bad_answer_of_the_queue(case: Case, tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         assert bench.states == ["ok"]
         proxy.fault(path="usage-queue", times=None if case.lasts else 1, **case.fault)
         bench.publish(60)
@@ -119,9 +119,9 @@ LISTS = {
 @pytest.mark.parametrize("path", ["auth-files", "claude-api-key", "config", "api-key-usage"])
 @pytest.mark.parametrize("fault", LISTS.values(), ids=LISTS.keys())
 def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dict[str, Any], tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
     proxy.fault(path=path, times=None, **fault)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(60)
         bench.poll(3)
         assert flow_in(bench.data_dir).booked == 60
@@ -132,8 +132,8 @@ def test_a_broken_list_does_not_keep_usage_from_being_read(path: str, fault: dic
 
 
 def test_a_wrong_key_is_tried_once_and_three_times_in_all(tmp_path: Path) -> None:
-    clock, proxy = TurnableClock(), DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server:
+    clock, proxy = TurnableClock(), SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server:
         with bench_of(tmp_path, proxy, url=server.url, key=WRONG_KEY, clock=clock) as bench:
             bench.poll(5)
             assert bench.states == ["key_refused"]
@@ -161,8 +161,8 @@ def test_a_wrong_key_is_tried_once_and_three_times_in_all(tmp_path: Path) -> Non
 
 def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
     clock = TurnableClock()
-    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         for _ in range(5):  # another program behind the same address
             loopback.get(f"{server.url}/v0/management/config", headers={"Authorization": f"Bearer {WRONG_KEY}"})
         bench.poll()
@@ -185,8 +185,8 @@ def test_a_ban_is_waited_out_without_a_call(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.management = False
         bench.poll(4)
         assert bench.states == ["ok", "management_off"]
@@ -199,8 +199,8 @@ def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.door.key = "another"
         bench.poll(4)
         assert bench.states == ["ok", "key_refused"]
@@ -208,8 +208,8 @@ def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
 
 
 def test_remote_management_that_is_off(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         proxy.fault(path="*", kind="status", status=403, body=b'{"error": "remote management disabled"}', times=None)
         bench.poll(3)
         assert bench.states == ["ok", "remote_disabled"]
@@ -221,8 +221,8 @@ def test_remote_management_that_is_off(tmp_path: Path) -> None:
 
 def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
     clock = TurnableClock()
-    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=3600)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         proxy.subscribed = True
         for _ in range(4):
             bench.publish(20)
@@ -241,9 +241,9 @@ def test_a_subscriber_that_takes_all_records(tmp_path: Path) -> None:
 
 def test_publishing_that_is_off(tmp_path: Path) -> None:
     clock = TurnableClock()
-    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, clock=clock)
     proxy.publishing = False
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.poll(2)
         assert bench.states == ["publishing_off"]
         assert bench.metric("cliproxy_up") == 1
@@ -272,8 +272,8 @@ VERSIONS = [
 
 @pytest.mark.parametrize(("version", "state", "source"), VERSIONS, ids=[version for version, _, _ in VERSIONS])
 def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str, source: str, tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(30)
         bench.poll(2)
         assert bench.states == [state]
@@ -288,8 +288,8 @@ def test_every_version_is_read_or_refused_with_a_reason(version: str, state: str
 
 @pytest.mark.parametrize("shown", ["dev", "", "v7.2.140-3-gabc1234-dirty"])
 def test_a_version_that_is_not_told_is_found_out(shown: str, tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, shown_version=shown)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, shown_version=shown)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(30)
         bench.poll()
         assert bench.states == ["ok"]
@@ -298,8 +298,11 @@ def test_a_version_that_is_not_told_is_found_out(shown: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("version", ["v7.2.150", "v8.0.1"])
 def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
-    before, after = DemoProxy(key=MANAGEMENT_KEY, version="v7.1.0"), DemoProxy(key=MANAGEMENT_KEY, version=version)
-    with DemoServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
+    before, after = (
+        SteeredProxy(key=MANAGEMENT_KEY, version="v7.1.0"),
+        SteeredProxy(key=MANAGEMENT_KEY, version=version),
+    )
+    with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
         bench.publish(20)
         bench.poll()
         server.stop()
@@ -314,8 +317,8 @@ def test_an_upgrade_is_noticed(version: str, tmp_path: Path) -> None:
 
 
 def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Path) -> None:
-    before, after = DemoProxy(key=MANAGEMENT_KEY), DemoProxy(key=MANAGEMENT_KEY, version="v6.9.49")
-    with DemoServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
+    before, after = SteeredProxy(key=MANAGEMENT_KEY), SteeredProxy(key=MANAGEMENT_KEY, version="v6.9.49")
+    with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
         server.stop()
         with served_at(server.port, after):
             bench.poll(4)
@@ -327,8 +330,8 @@ def test_a_downgrade_to_a_version_with_snapshots_goes_on_with_them(tmp_path: Pat
 
 
 def test_a_proxy_that_is_away_and_comes_back(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         server.stop()
         bench.publish(25)
         bench.poll(4)
@@ -342,8 +345,8 @@ def test_a_proxy_that_is_away_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    server = DemoServer(proxy)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    server = SteeredServer(proxy)
     server.stop()
     with bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.poll(3)
@@ -354,14 +357,14 @@ def test_a_url_where_nobody_listens(tmp_path: Path) -> None:
 
 def test_a_url_of_another_server(tmp_path: Path) -> None:
     """The exporter's own page, say: a web page, and a 404 below it."""
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=f"{server.url}/elsewhere") as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=f"{server.url}/elsewhere") as bench:
         bench.poll(2)
         assert bench.states == ["management_off"]
         assert proxy.counts().refused_logins == 0
 
 
-class _RestartingProxy(DemoProxy):
+class _RestartingProxy(SteeredProxy):
     """Restarts after the first pop that took something."""
 
     def pop(self, count: int) -> list[Item]:
@@ -373,7 +376,7 @@ class _RestartingProxy(DemoProxy):
 
 def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> None:
     proxy = _RestartingProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(1700)
         bench.poll()
         assert flow_in(bench.data_dir).booked == 500
@@ -386,8 +389,8 @@ def test_a_restart_of_the_proxy_between_two_pages_of_a_drain(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("days", [1, -1])
 def test_a_clock_that_is_set_by_a_day_changes_nothing(days: int, tmp_path: Path) -> None:
-    clock, proxy = TurnableClock(now=time.time()), DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    clock, proxy = TurnableClock(now=time.time()), SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.publish(20)
         bench.poll()
         clock.jump(days * 86_400)

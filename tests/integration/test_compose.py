@@ -17,10 +17,10 @@ import yaml
 
 from exporter.settings.declared import declared
 from exporter.settings.load import load_settings
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.stack.monitoring import Monitoring, binaries_of
@@ -409,16 +409,18 @@ def demo_proxy() -> Iterator[str]:
 
 
 @pytest.fixture
-def users_server() -> Iterator[DemoServer]:
+def users_server() -> Iterator[SteeredServer]:
     """A server in the place of the user's proxy, with a record in its queue, and of the user's Supabase project."""
-    with DemoServer(DemoProxy(key="my-key", retention_seconds=3600)) as server:
+    with SteeredServer(SteeredProxy(key="my-key", retention_seconds=3600)) as server:
         proxy = server.proxy
         proxy.publish(Traffic(seed=1, zone=proxy.zone, shape=proxy.shape).batch(1, ending=time.time()))
         yield server
 
 
 @contextmanager
-def _exporter(directory: Path, server: DemoServer | None, *, demo_proxy: str = "", **given: Any) -> Iterator[Process]:
+def _exporter(
+    directory: Path, server: SteeredServer | None, *, demo_proxy: str = "", **given: Any
+) -> Iterator[Process]:
     """The exporter of the stack, where the shell knows of the user's server, if any; ``demo_proxy`` is the demo's."""
     of_the_user = (
         {}
@@ -448,7 +450,7 @@ def test_the_demo_proxy_lets_another_container_read_it(demo_proxy: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: DemoServer, tmp_path: Path) -> None:
+def test_the_stack_reads_the_users_proxy(env_file: Path, users_server: SteeredServer, tmp_path: Path) -> None:
     with _exporter(tmp_path, users_server, env_file=env_file) as process:
         wait_until(lambda: process.metric("cliproxy_requests_total", proxy="default"))
 
@@ -461,7 +463,7 @@ def test_the_demo_needs_nothing_of_the_users(demo_proxy: str, tmp_path: Path) ->
 
 
 def test_the_demo_gives_figures_and_leaves_alone_what_is_the_users(
-    users_server: DemoServer, demo_proxy: str, tmp_path: Path
+    users_server: SteeredServer, demo_proxy: str, tmp_path: Path
 ) -> None:
     with _exporter(tmp_path, users_server, demo_proxy=demo_proxy, env_file=DEMO_ENV) as process:
         wait_until(lambda: process.metric("cliproxy_requests_total", proxy="demo"))

@@ -21,9 +21,9 @@ from exporter.ledger.store import verification
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
-from exporter.proxy_status import ProxyStatus
 from exporter.settings.proxies import Aliases
 from exporter.simulator.traffic import Traffic
+from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import intake_of
 from tests.fakes.guarding import TurnableClock
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.database import FILE_NAME
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import Process, exporter_process, flow_in, run_command
 from tests.stack.waiting import wait_until
 
@@ -16,7 +16,7 @@ from tests.stack.waiting import wait_until
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A proxy, and a user whose data is below ``home``."""
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         yield {
             "CLIPROXY_URL": server.url,
             "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,

@@ -6,18 +6,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.traffic import Attempt, Traffic
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.recordings import recorded
+from tests.fakes.steered.proxy import SteeredProxy
 from tests.stack import loopback
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -58,7 +59,7 @@ def _assert_as_recorded(answer: httpx.Response, twin: dict[str, Any], *, body: b
 
 
 def _traffic(count: int, *, seed: int = 11) -> list[Attempt]:
-    return Traffic(seed=seed, zone=DemoProxy().zone).batch(count, ending=NOW)
+    return Traffic(seed=seed, zone=SteeredProxy().zone).batch(count, ending=NOW)
 
 
 def _shape(value: Any) -> Any:
@@ -351,86 +352,76 @@ def test_what_is_added_while_an_answer_is_on_its_way_is_not_in_it(
     assert proxy.counts().shown < proxy.counts().counted
 
 
-# --- steering a process -----------------------------------------------------------------------------------------------
+# --- many orders, one after another -----------------------------------------------------------------------------------
 
 
-def test_another_process_can_order_everything(start: Start) -> None:
-    _, client = start(control=True)
+def test_a_server_does_what_it_is_told_one_thing_after_another(start: Start) -> None:
+    proxy, client = start()
+    traffic = Traffic(seed=7, zone=proxy.zone)
 
-    def order(name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = client.post(f"/demo/{name}", json=body or {})
-        assert answer.status_code == 200, answer.text
-        made: dict[str, Any] = answer.json()
-        return made
+    def publish(attempts: int, copies: int = 1) -> None:
+        traffic.credentials, traffic.shape = proxy.credentials, proxy.shape
+        made = traffic.batch(attempts, ending=proxy.clock.now())
+        proxy.publish(attempt for attempt in made for _ in range(copies))
 
     def total() -> int:
         requests: int = client.get(USAGE).json()["usage"]["total_requests"]
         return requests
 
-    assert order("enqueue", {"records": 30, "copies": 2}) == {"enqueued": 60}
+    publish(30, copies=2)
     assert total() == 60
     assert "grace.xai" not in client.get(USAGE).text, "CPA learned to call xai later"
-    assert order("export") == {"total_requests": 60}
-    order("restart")
+    exported = proxy.export_usage()
+    assert exported["usage"]["total_requests"] == 60
+    proxy.restart()
     assert total() == 0
-    assert order("import")["added"] == 30
-    order("set", {"details": "absent", "shuffle_details": True, "details_cap": 5})
+    assert proxy.import_usage(exported)["added"] == 30
+    proxy.details, proxy.shuffle_details, proxy.details_cap = "absent", True, 5
     assert "details" not in client.get(USAGE).text
-    order("set", {"details": "full"})
-    order("clock", {"hours": -3})
-    order("fault", {"path": "usage", "kind": "status", "status": 502, "body": "bad gateway", "times": None})
+    proxy.details = "full"
+    proxy.turn_clock(-3)
+    proxy.fault(path="usage", kind="status", status=502, body=b"bad gateway", times=None)
     assert (client.get(USAGE).status_code, client.get(USAGE).text) == (502, "bad gateway")
-    order("clear-faults")
+    proxy.clear_faults()
     assert total() == 30
-    assert order("upgrade", {"version": "7"}) == {"version": "v7.2.140"}
-    order("enqueue", {"records": 5})
+    proxy.upgrade("v7.2.140")
+    publish(5)
     assert len(client.get(f"{QUEUE}?count=9").json()) == 5
-    order("upgrade", {"version": "6.9", "shown_version": "dev"})
+    proxy.upgrade("v6.9.49", shown_version="dev")
     assert client.get(USAGE).headers["X-Cpa-Version"] == "dev"
-    counts = client.get("/demo/counts").json()
-    assert sum(row["attempts"] for row in counts["truth"]) == 65
-    assert (counts["restarts"], counts["counted"], counts["enqueued"]) == (3, 60, 5)
+    assert sum(proxy.truth.attempts.values()) == 65
+    counts = proxy.counts()
+    assert (counts.restarts, counts.counted, counts.enqueued) == (3, 60, 5)
 
 
-@pytest.mark.parametrize(
-    ("name", "body"),
-    [
-        ("enqueue", {"records": 3, "copies": 0}),
-        ("set", {"details": "some"}),
-        ("set", {"version": "v7.0.0"}),
-        ("clock", {}),
-        ("upgrade", {"version": "5.0"}),
-        ("upgrade", {"version": "7.2", "other": 1}),
-        ("fault", {"path": "usage", "kind": "odd"}),
-        ("import", {"version": 2, "usage": {}}),
-    ],
-)
-def test_a_wrong_order_is_refused(start: Start, name: str, body: dict[str, Any]) -> None:
-    proxy, client = start(control=True)
-    answer = client.post(f"/demo/{name}", json=body)
-
-    assert answer.status_code == 400
-    assert answer.json()["error"]
-    assert (proxy.version, proxy.details) == ("v6.9.49", "full")
-
-
-def test_a_process_has_a_history_and_is_upgraded_while_it_runs() -> None:
-    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", "--control"]
-    command += ["--version", "6.9", "--rate", "20", "--history-hours", "0.05", "--upgrade-after", "1"]
+@contextmanager
+def _process(*arguments: str) -> Iterator[httpx.Client]:
+    """A demo proxy in its own process, which ends without a word."""
+    command = [sys.executable, "-m", "exporter.simulator", "--port", "0", "--print-port", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         with loopback.client(base_url=f"http://127.0.0.1:{port}", headers=KEY) as client:
-            wait_until(lambda: client.get(SWITCH).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
-            assert client.get(USAGE).status_code == 404
-            counts = client.get("/demo/counts").json()
-            assert counts["counted"] >= 3600 + 150, "three minutes at 20 a second, and the burst"
-            wait_until(lambda: client.get(f"{QUEUE}?count=9").json(), bool)
+            yield client
     finally:
         process.terminate()
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_a_process_has_a_history() -> None:
+    with _process("--version", "6.9", "--rate", "20", "--history-hours", "0.05") as client:
+        requests = client.get(USAGE).json()["usage"]["total_requests"]
+
+    assert requests >= 3600 + 150, "three minutes at 20 a second, and the burst"
+
+
+def test_a_process_is_upgraded_while_it_runs() -> None:
+    with _process("--version", "6.9", "--rate", "20", "--upgrade-after", "0.1") as client:
+        wait_until(lambda: client.get(SWITCH).headers["X-Cpa-Version"], lambda shown: shown == "v7.2.140")
+        assert client.get(USAGE).status_code == 404
+        wait_until(lambda: client.get(f"{QUEUE}?count=9").json(), bool)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
-from exporter.simulator.subscribers import BUFFER
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.subscribers import BUFFER
 from tests.fakes.subscribing import OtherSubscriber, RespClient
 from tests.stack import loopback
 from tests.stack.waiting import wait_until
@@ -24,7 +24,7 @@ def start() -> Iterator[Start]:
         yield starting
 
 
-def _publish(proxy: DemoProxy, records: int) -> None:
+def _publish(proxy: SteeredProxy, records: int) -> None:
     proxy.publish(Traffic(seed=4, zone=proxy.zone, shape=proxy.shape).batch(records, ending=proxy.clock.now()))
 
 
@@ -152,7 +152,7 @@ def test_a_restart_hangs_up(start: Start) -> None:
 
 
 def test_http_goes_on_beside_it() -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server, OtherSubscriber(server.url), loopback.client(base_url=server.url) as http:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server, OtherSubscriber(server.url), loopback.client(base_url=server.url) as http:
         for _ in range(3):
             assert http.get("/v0/management/config", headers=KEY).status_code == 200

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import environment, exporter_process
 
 
@@ -26,9 +26,9 @@ def _check(**settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_exporter_is_healthy_while_it_runs_whatever_its_settings(tmp_path: Path) -> None:
-    proxy = DemoProxy()
+    proxy = SteeredProxy()
     with (
-        DemoServer(proxy) as server,
+        SteeredServer(proxy) as server,
         exporter_process(tmp_path, proxy_url=server.url, key=proxy.door.key, EXPORTER_TOKEN="a-token") as process,
     ):
         port = process.url.rpartition(":")[2]

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from exporter.ledger.database import FILE_NAME
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import Bench, bench_of
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 
 
 def _state(bench: Bench) -> list[tuple[int, int]]:
@@ -18,8 +18,8 @@ def _state(bench: Bench) -> list[tuple[int, int]]:
 
 
 def test_an_idle_hour_writes_nothing_to_the_ledger(tmp_path: Path) -> None:
-    clock, proxy = TurnableClock(now=time.time()), DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    clock, proxy = TurnableClock(now=time.time()), SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         bench.publish(20)
         bench.poll()
         clock.advance(120)  # the births are over, and the counts of the accounts are known

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from exporter.normalize.pseudonyms import Pseudonyms, load_hash_key
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, secrets
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.benches.peers import cpa_export_file, cpamp_file, keeper_file
+from tests.fakes.planted import secrets
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import exporter_process, flow_in, run_command, secrets_found
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import waiting
@@ -29,7 +30,7 @@ HASH_KEY = "planted-hash-key-of-imports"
 
 def test_who_switches_keeps_the_past(tmp_path: Path, supabase_api: SupabaseApi) -> None:
     """The file has a month, with half of what the exporter has read; counters stay, history and periods grow."""
-    demo, data_dir = DemoProxy(key=MANAGEMENT_KEY), tmp_path / "data"
+    demo, data_dir = SteeredProxy(key=MANAGEMENT_KEY), tmp_path / "data"
     traffic = Traffic(seed=21, zone=UTC, shape=demo.shape)
     past = traffic.batch(400, ending=demo.clock.now() - DAY, span_seconds=30 * DAY)
     live = traffic.batch(100, ending=demo.clock.now())
@@ -40,7 +41,7 @@ def test_who_switches_keeps_the_past(tmp_path: Path, supabase_api: SupabaseApi) 
     file = keeper_file(tmp_path / "app.db", records)
     demo.publish(live)
     texts: dict[str, str] = {}
-    with DemoServer(demo) as server:
+    with SteeredServer(demo) as server:
         settings = {
             "SUPABASE_URL": supabase_api.url,
             "SUPABASE_SECRET_KEY": supabase_api.secret_key,

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from exporter.app import Exporter
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
 from tests.stack.waiting import wait_until
@@ -62,7 +62,7 @@ def _record(model: str, number: int) -> dict[str, Any]:
 class _Life:
     """The program through its restarts, always on one port and over one data directory."""
 
-    proxy: DemoProxy
+    proxy: SteeredProxy
     settings: Any
     servers: dict[str, Prometheus] = field(default_factory=dict)
     sent: int = 0
@@ -140,9 +140,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Life]:
     tmp_path = tmp_path_factory.mktemp("increase")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with ExitStack() as stack:
-        demo = stack.enter_context(DemoServer(proxy))
+        demo = stack.enter_context(SteeredServer(proxy))
         settings = settings_for(
             tmp_path / "data",
             proxy_url=demo.url,

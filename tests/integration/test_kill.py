@@ -19,11 +19,11 @@ import httpx
 import pytest
 
 from exporter.records import Tokens
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
+from tests.fakes.steered.proxy import KnownItem, SteeredProxy
 from tests.stack.forks import Forks
 from tests.stack.running import exporter_process, flow_in, ledger_file
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
@@ -39,7 +39,7 @@ _POP_COUNT = 1000
 # --- the proxy, and the truth about it --------------------------------------------------------------------------------
 
 
-class _WatchedProxy(DemoProxy):
+class _WatchedProxy(SteeredProxy):
     """Remembers each pop that took something. Every third has something odd, so it is stored before it is booked."""
 
     def __init__(self) -> None:
@@ -70,6 +70,7 @@ def _odd(item: Item) -> Item:
 
 
 def _tokens(item: Item) -> Tokens:
+    assert isinstance(item, KnownItem)
     assert item.happening is not None
     return item.happening.attempt.tokens
 

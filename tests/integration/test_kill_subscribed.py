@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, booked_in, identity_of
 from tests.fakes.demo import in_use
+from tests.fakes.steered.proxy import SteeredProxy
 from tests.stack.forks import Forks
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
@@ -26,7 +26,7 @@ _LOAD_RECORDS = 4
 _LOAD_PAUSE_SECONDS = 0.01
 
 
-class _WatchedProxy(DemoProxy):
+class _WatchedProxy(SteeredProxy):
     """Remembers what left it: each pop, and what each life of the exporter was pushed, with the moment."""
 
     def __init__(self) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.resp import RespSession
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
+from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.guarding import KEY
+from tests.fakes.planted import secrets
 from tests.fakes.replay import FIXTURES, Recording, ReplayProxy
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.resp import RespSession
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import Process, exporter_process, flow_in, run_command, secrets_found
 from tests.stack.supabase.api import SupabaseApi
@@ -170,11 +171,11 @@ def _tables(database: Database) -> dict[str, str]:
 def test_what_proxies_hold_stays_inside(tmp_path: Path, supabase_api: SupabaseApi) -> None:
     data_dir = tmp_path / "data"
     secret_key = supabase_api.secret_key
-    demo = DemoProxy(key=MANAGEMENT_KEY)
+    demo = SteeredProxy(key=MANAGEMENT_KEY)
     demo.publish(Traffic(seed=9, zone=demo.zone, shape=demo.shape).batch(600, ending=demo.clock.now()))
     demo.enqueue([*_records("v7.1.0"), *_records("v7.2.140"), *_poisoned()])
     with ExitStack() as stack:
-        proxies = {"demo": (stack.enter_context(DemoServer(demo)).url, MANAGEMENT_KEY)}
+        proxies = {"demo": (stack.enter_context(SteeredServer(demo)).url, MANAGEMENT_KEY)}
         for version in VERSIONS:
             proxies[f"recorded-{version}"] = (stack.enter_context(_recorded_server(version)).url, KEY)
         history = {"SUPABASE_URL": supabase_api.url, "SUPABASE_SECRET_KEY": secret_key}
@@ -223,10 +224,10 @@ def test_a_power_failure_leaves_no_secret_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_what_a_subscription_delivers_stays_inside(tmp_path: Path) -> None:
-    data_dir, demo = tmp_path / "data", DemoProxy(key=MANAGEMENT_KEY)
+    data_dir, demo = tmp_path / "data", SteeredProxy(key=MANAGEMENT_KEY)
     records = [*_records("v7.2.140"), *_poisoned(), SECRET.encode(), b'{"api_key": "' + SECRET.encode(), b"{}"]
     with (
-        DemoServer(demo) as server,
+        SteeredServer(demo) as server,
         _program(tmp_path, {"demo": (server.url, MANAGEMENT_KEY)}, source="subscribe") as (program, _),
     ):
         wait_until(lambda: demo.counts().subscribers)
@@ -265,11 +266,11 @@ BAD_ANSWERS: dict[str, dict[str, Any]] = {
 def test_no_error_quotes_what_a_server_said(path: str, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(DemoServer(DemoProxy(key=MANAGEMENT_KEY))) for name in BAD_ANSWERS}
+        servers = {name: stack.enter_context(SteeredServer(SteeredProxy(key=MANAGEMENT_KEY))) for name in BAD_ANSWERS}
         for name, server in servers.items():
             server.proxy.fault(path=path, times=None, **BAD_ANSWERS[name])
         proxies = {name: (server.url, MANAGEMENT_KEY) for name, server in servers.items()}
-        proxies["wrong-key"] = (stack.enter_context(DemoServer(DemoProxy(key=MANAGEMENT_KEY))).url, WRONG_KEY)
+        proxies["wrong-key"] = (stack.enter_context(SteeredServer(SteeredProxy(key=MANAGEMENT_KEY))).url, WRONG_KEY)
         program, settings = stack.enter_context(_program(tmp_path, proxies))
         wait_until(lambda: len(program.logged("event=proxy_state")) >= len(proxies))
         texts = _everything_it_says(program)
@@ -289,7 +290,7 @@ def test_no_error_quotes_what_a_server_said_over_resp(
 ) -> None:
     monkeypatch.setattr(RespSession, "serve", lambda session: session._send(answer.encode()))
     with (
-        DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server,
+        SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server,
         _program(tmp_path, {"demo": (server.url, MANAGEMENT_KEY)}, source="subscribe") as (program, _),
     ):
         wait_until(lambda: program.logged("event=not_subscribed"))

@@ -11,8 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from exporter.ingest.poller import Poller
 from exporter.metrics.polls import PollMetrics
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.client import ProxyClient
@@ -21,6 +19,8 @@ from tests.benches.polling import bench_of, served_at
 from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.replay import Recording, ReplayProxy
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
@@ -31,8 +31,8 @@ OLD = "v6.9.49"
 
 
 def test_of_a_server_with_a_queue_beside_its_snapshot_only_the_snapshot_is_read(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=OLD)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(40)
         bench.poll(2)
         assert flow_in(bench.data_dir).booked == proxy.counts().counted
@@ -43,9 +43,9 @@ def test_of_a_server_with_a_queue_beside_its_snapshot_only_the_snapshot_is_read(
 
 def test_a_fork_that_has_both_sources_is_not_read_twice(tmp_path: Path) -> None:
     """In place of a server with a snapshot alone: its snapshot is still there, and a queue of the same records."""
-    before = DemoProxy(key=MANAGEMENT_KEY, version=OLD)
-    after = DemoProxy(key=MANAGEMENT_KEY, version="v7.2.140", with_usage=True)
-    with DemoServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
+    before = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
+    after = SteeredProxy(key=MANAGEMENT_KEY, version="v7.2.140", with_usage=True)
+    with SteeredServer(before) as server, bench_of(tmp_path, before, url=server.url) as bench:
         bench.publish(20)
         bench.poll()
         server.stop()
@@ -59,8 +59,8 @@ def test_a_fork_that_has_both_sources_is_not_read_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["v7.2.140", "v8.0.3"])
 def test_an_upgrade_is_followed_in_the_same_poll_without_a_fault(version: str, tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=OLD)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(20)
         bench.poll()
         counted = proxy.counts().counted
@@ -74,8 +74,8 @@ def test_an_upgrade_is_followed_in_the_same_poll_without_a_fault(version: str, t
 
 
 def test_a_fork_called_dev_with_a_snapshot_alone_is_read(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version="v7.2.140", shown_version="dev", with_usage=True, with_queue=False)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version="v7.2.140", shown_version="dev", with_usage=True, with_queue=False)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(20)
         bench.poll(2)
         assert flow_in(bench.data_dir).booked == proxy.counts().counted > 0
@@ -97,9 +97,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 def test_a_bad_snapshot_books_nothing_and_the_next_good_one_everything(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=OLD)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
     states = ["ok"]
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         for name, (fault, state, words) in FAULTS.items():
             counted = proxy.counts().counted
             bench.publish(20)
@@ -119,8 +119,8 @@ def test_a_bad_snapshot_books_nothing_and_the_next_good_one_everything(tmp_path:
 
 
 def test_a_snapshot_of_200_megabytes_is_read(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=OLD)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         bench.publish(40)
         proxy.fault(path="usage", kind="huge", size=200_000_000)
         bench.poll()
@@ -191,9 +191,9 @@ def test_restart_and_false_start_are_logged_counted_and_listed(tmp_path: Path) -
 
 
 def test_check_config_tells_what_an_old_proxy_has(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=OLD)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=OLD)
     proxy.publish(Traffic(seed=1, zone=proxy.zone, shape=proxy.shape).batch(10, ending=time.time()))
-    with DemoServer(proxy) as server:
+    with SteeredServer(proxy) as server:
         checked = run_command(
             "check-config",
             "--connect",

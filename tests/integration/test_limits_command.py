@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(folder: Path) -> Iterator[Process]:
     """An exporter with limits that has booked some records."""
     (folder / "limits.yaml").write_text(_LIMITS)
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         proxy = server.proxy
         proxy.publish(Traffic(seed=5, zone=proxy.zone, shape=proxy.shape).batch(_RECORDS, ending=time.time()))
         with exporter_process(

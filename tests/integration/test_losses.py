@@ -11,12 +11,12 @@ import pytest
 
 from exporter.app import Exporter
 from exporter.logs import configure_logging
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import metric_in
 from tests.stack.waiting import wait_until
@@ -29,7 +29,7 @@ _RESTARTS = "cliproxy_exporter_restarts_detected_total"
 class _Scene:
     """A demo proxy, a rival at its queue, and an exporter that can be started again, all on one clock."""
 
-    def __init__(self, folder: Path, proxy: DemoProxy, url: str, clock: TurnableClock, log: io.StringIO) -> None:
+    def __init__(self, folder: Path, proxy: SteeredProxy, url: str, clock: TurnableClock, log: io.StringIO) -> None:
         self.proxy = proxy
         self.clock = clock
         self.stolen = 0
@@ -98,9 +98,9 @@ class _Scene:
 def _scene(folder: Path, *, retention_seconds: int, **more: Any) -> Iterator[_Scene]:
     clock, log = TurnableClock(), io.StringIO()
     configure_logging("debug", "logfmt", stream=log)
-    proxy = DemoProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=retention_seconds, **more)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, clock=clock, retention_seconds=retention_seconds, **more)
     try:
-        with DemoServer(proxy) as server:
+        with SteeredServer(proxy) as server:
             yield _Scene(folder, proxy, server.url, clock, log)
     finally:
         configure_logging("info", "logfmt", stream=io.StringIO())

@@ -9,10 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator.live import LiveTraffic
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import Process, exporter_process, flow_in
 from tests.stack.waiting import wait_until
 
@@ -27,8 +27,8 @@ def clock() -> TurnableClock:
 
 
 @pytest.fixture
-def server(clock: TurnableClock) -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600, clock=clock)) as server:
+def server(clock: TurnableClock) -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600, clock=clock)) as server:
         yield server
 
 
@@ -38,7 +38,7 @@ def _requests(program: Process) -> dict[str, float]:
     return {str(sample.labels): sample.value for family in families for sample in family.samples}
 
 
-def test_a_move_under_traffic_loses_nothing(server: DemoServer, clock: TurnableClock, tmp_path: Path) -> None:
+def test_a_move_under_traffic_loses_nothing(server: SteeredServer, clock: TurnableClock, tmp_path: Path) -> None:
     settings = {"proxy_url": server.url, "key": MANAGEMENT_KEY, "COLLECTOR_INTERVAL_SECONDS": "1"}
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()

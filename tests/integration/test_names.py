@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, secrets
+from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
+from tests.fakes.planted import secrets
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import Process, exporter_process, run_command, secrets_found
 from tests.stack.waiting import wait_until
 
@@ -40,15 +41,15 @@ class Desk:
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+def server() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         proxy = server.proxy
         proxy.publish(Traffic(seed=5, zone=proxy.zone, shape=proxy.shape).batch(_RECORDS, ending=time.time()))
         yield server
 
 
 @pytest.fixture
-def desk(tmp_path: Path, server: DemoServer) -> Desk:
+def desk(tmp_path: Path, server: SteeredServer) -> Desk:
     (tmp_path / "exporter.yaml").write_text("# mine\nlog_level: debug\n")
     return Desk(tmp_path, server.url)
 
@@ -121,7 +122,7 @@ def test_an_alias_for_nobody_is_said_by_page_and_log_with_the_nearest(desk: Desk
 
 
 @pytest.mark.usefixtures("program")
-def test_without_the_proxy_the_labels_are_listed_all_the_same(desk: Desk, server: DemoServer) -> None:
+def test_without_the_proxy_the_labels_are_listed_all_the_same(desk: Desk, server: SteeredServer) -> None:
     server.proxy.fault(path="*", kind="status", status=500, body=b"", times=None)
     code, out, err = desk.run("names")
     assert code == 1
@@ -138,8 +139,8 @@ def test_it_needs_a_proxy_and_a_ledger(desk: Desk) -> None:
     assert (code, err[:23]) == (2, "No proxy is configured.")
 
 
-def test_an_account_at_two_proxies_gets_one_alias(tmp_path: Path, server: DemoServer) -> None:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as second:
+def test_an_account_at_two_proxies_gets_one_alias(tmp_path: Path, server: SteeredServer) -> None:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as second:
         desk = Desk(tmp_path, server.url)
         office = {"name": "office", "url": second.url, "management_key": MANAGEMENT_KEY}
         desk.file.write_text(f"proxies:\n- {json.dumps(office)}\n")

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from exporter.app import Exporter
 from exporter.clock import SystemClock
 from exporter.settings.proxies import Aliases, CredentialAlias
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.wire import go_timestamp
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import flow_in, metric_in
 from tests.stack.waiting import wait_until
 
@@ -39,7 +39,7 @@ class _LaterClock(SystemClock):
         return super().monotonic() + self.later
 
 
-class _Logins(DemoProxy):
+class _Logins(SteeredProxy):
     """A proxy that lists only these logins."""
 
     logins: Sequence[tuple[str, str]] = ()
@@ -133,7 +133,7 @@ class _Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[_Site]:
     proxy = _Logins(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server:
+    with SteeredServer(proxy) as server:
         yield _Site(tmp_path, proxy, server.url)
 
 

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.receivers import web_receiver
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import exporter_process, run_command
 from tests.stack.waiting import wait_until
 
@@ -15,11 +15,11 @@ from tests.stack.waiting import wait_until
 def test_a_limit_that_is_used_up_is_told(tmp_path: Path) -> None:
     limit = "{id: few, strategy: rolling, window_minutes: 43200, requests: 50}"
     (tmp_path / "limits.yaml").write_text(f"limits:\n- {limit}\n")
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
     proxy.publish(Traffic(seed=5, zone=proxy.zone, shape=proxy.shape).batch(100, ending=time.time()))
     with (
         web_receiver() as receiver,
-        DemoServer(proxy) as server,
+        SteeredServer(proxy) as server,
         exporter_process(
             tmp_path,
             proxy_url=server.url,

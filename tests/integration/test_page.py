@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from exporter.app import Exporter
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.waiting import wait_until
 
@@ -20,8 +20,8 @@ def _page(exporter: Exporter) -> str:
     return answer.text
 
 
-def _set(**values: object) -> Callable[[DemoProxy], None]:
-    def change(proxy: DemoProxy) -> None:
+def _set(**values: object) -> Callable[[SteeredProxy], None]:
+    def change(proxy: SteeredProxy) -> None:
         for name, value in values.items():
             setattr(proxy, name, value)
 
@@ -42,12 +42,12 @@ def _set(**values: object) -> Callable[[DemoProxy], None]:
     ],
 )
 def test_the_state_of_a_proxy_and_what_to_do(
-    *, tmp_path: Path, change: Callable[[DemoProxy], None], version: str, key: str, state: str, advice: str
+    *, tmp_path: Path, change: Callable[[SteeredProxy], None], version: str, key: str, state: str, advice: str
 ) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version)
     change(proxy)
     with (
-        DemoServer(proxy) as server,
+        SteeredServer(proxy) as server,
         running(settings_for(tmp_path, proxy_url=server.url, key=key), only_triggered=True) as exporter,
     ):
         wait_until(lambda: _page(exporter), lambda page: f">{state}</span>" in page and advice in page)

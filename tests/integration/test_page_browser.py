@@ -22,12 +22,13 @@ from exporter.days import day_start_ms, local_date, previous_day
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases
 from exporter.simulator.exporting import LIMITS_FILE
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, secrets
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.planted import secrets
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
 from tests.stack.waiting import wait_until
@@ -73,9 +74,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 def _started(state: str, stack: ExitStack, folder: Path) -> Exporter:
     key = "another-key" if state == "key refused" else MANAGEMENT_KEY
-    proxy = DemoProxy(key=key, retention_seconds=3600)
+    proxy = SteeredProxy(key=key, retention_seconds=3600)
     proxy.publishing = state != "publishing off"
-    server = stack.enter_context(DemoServer(proxy))
+    server = stack.enter_context(SteeredServer(proxy))
     aliases = Aliases()
     if state == "busy":
         _publish(proxy, _RECORDS)
@@ -122,7 +123,7 @@ def _settings(folder: Path, url: str, aliases: Aliases, limits: Path | None = No
     )
 
 
-def _publish(proxy: DemoProxy, number: int, *, seed: int = 5) -> None:
+def _publish(proxy: SteeredProxy, number: int, *, seed: int = 5) -> None:
     """Requests of today and yesterday."""
     now = time.time()
     yesterday = day_start_ms(previous_day(local_date(int(now * 1000), _ZONE)), _ZONE) / 1000
@@ -303,10 +304,10 @@ def test_notes_open_and_links_work_by_keyboard(browser: Browser, start: Start) -
 
 
 def test_the_page_follows_without_a_jump_and_says_when_it_cannot(browser: Browser, tmp_path: Path) -> None:
-    proxy = DemoProxy(retention_seconds=3600)
+    proxy = SteeredProxy(retention_seconds=3600)
     _publish(proxy, 300)
     with (
-        DemoServer(proxy) as server,
+        SteeredServer(proxy) as server,
         running(_settings(tmp_path, server.url, Aliases())) as exporter,
     ):
         _wait_for_records(exporter, 300)

@@ -15,23 +15,23 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import Exporter
 from exporter.settings.model import Settings
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.waiting import wait_until
 
 TOKENS = 1_000
 
 
 @pytest.fixture
-def proxy() -> DemoProxy:
-    return DemoProxy(key=MANAGEMENT_KEY)
+def proxy() -> SteeredProxy:
+    return SteeredProxy(key=MANAGEMENT_KEY)
 
 
 @pytest.fixture
-def server(proxy: DemoProxy) -> Iterator[DemoServer]:
-    with DemoServer(proxy) as server:
+def server(proxy: SteeredProxy) -> Iterator[SteeredServer]:
+    with SteeredServer(proxy) as server:
         yield server
 
 
@@ -64,12 +64,12 @@ def usd(*prices: str) -> Decimal:
     return sum((Decimal(price) * TOKENS / 1_000_000 for price in prices), Decimal(0))
 
 
-def settings(tmp_path: Path, server: DemoServer, **more: Any) -> Settings:
+def settings(tmp_path: Path, server: SteeredServer, **more: Any) -> Settings:
     return settings_for(tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY, **more)
 
 
 def test_an_edit_of_the_price_file_counts_for_later_requests_and_changes_no_booked_cost(
-    tmp_path: Path, proxy: DemoProxy, server: DemoServer
+    tmp_path: Path, proxy: SteeredProxy, server: SteeredServer
 ) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text("prices:\n  - {model: house, input: 1, output: 1}\n")
@@ -95,7 +95,7 @@ def test_an_edit_of_the_price_file_counts_for_later_requests_and_changes_no_book
 
 
 def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
-    tmp_path: Path, proxy: DemoProxy, server: DemoServer
+    tmp_path: Path, proxy: SteeredProxy, server: SteeredServer
 ) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,7 +129,7 @@ def test_a_new_model_is_priced_from_the_list_on_the_web_once_it_is_there(
 
 
 def test_a_list_that_never_answers_holds_up_neither_polls_nor_the_stop(
-    tmp_path: Path, proxy: DemoProxy, server: DemoServer
+    tmp_path: Path, proxy: SteeredProxy, server: SteeredServer
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"

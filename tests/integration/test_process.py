@@ -16,11 +16,11 @@ import pytest
 
 from exporter.app import Exporter
 from exporter.ledger.database import FILE_NAME
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import (
     Process,
     environment,
@@ -37,17 +37,17 @@ STOPPING = [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
+def server() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
         yield server
 
 
-def _publish(server: DemoServer, records: int, *, seed: int = 5) -> None:
+def _publish(server: SteeredServer, records: int, *, seed: int = 5) -> None:
     proxy = server.proxy
     proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
 
 
-def _program(directory: Path, server: DemoServer, **settings: str) -> Any:
+def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:
     return exporter_process(directory, proxy_url=server.url, key=MANAGEMENT_KEY, **settings)
 
 
@@ -56,7 +56,7 @@ def _program(directory: Path, server: DemoServer, **settings: str) -> Any:
 
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_goes_on(
-    number: signal.Signals, server: DemoServer, tmp_path: Path
+    number: signal.Signals, server: SteeredServer, tmp_path: Path
 ) -> None:
     _publish(server, 15_000)
     server.proxy.fault(path="usage-queue", kind="drip", seconds=1.0, times=None)
@@ -79,7 +79,7 @@ def test_a_stop_during_a_drain_loses_nothing_and_the_next_start_goes_on(
 
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
-    number: signal.Signals, server: DemoServer, tmp_path: Path
+    number: signal.Signals, server: SteeredServer, tmp_path: Path
 ) -> None:
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
@@ -98,7 +98,7 @@ def test_a_stop_does_not_wait_for_a_proxy_that_hangs(
         assert program.stop() == 0
 
 
-def _waits_for_an_answer(program: Process, server: DemoServer, records: int, *, seconds: float) -> None:
+def _waits_for_an_answer(program: Process, server: SteeredServer, records: int, *, seconds: float) -> None:
     """The proxy has popped ``records``, and sends them ``seconds`` later."""
     wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
     server.proxy.fault(path="usage-queue", kind="hang", seconds=seconds)
@@ -107,7 +107,7 @@ def _waits_for_an_answer(program: Process, server: DemoServer, records: int, *, 
     wait_until(lambda: server.proxy.counts().popped == records)
 
 
-def test_a_stop_waits_for_an_answer_that_is_7_seconds_late(server: DemoServer, tmp_path: Path) -> None:
+def test_a_stop_waits_for_an_answer_that_is_7_seconds_late(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         _waits_for_an_answer(program, server, 500, seconds=7)
         assert program.stop() == 0
@@ -120,7 +120,7 @@ def test_a_stop_waits_for_an_answer_that_is_7_seconds_late(server: DemoServer, t
 
 @pytest.mark.parametrize("impatience", ["waits", "second signal", "kill"])
 def test_an_answer_that_a_stop_cuts_is_told_at_the_next_start(
-    impatience: str, server: DemoServer, tmp_path: Path
+    impatience: str, server: SteeredServer, tmp_path: Path
 ) -> None:
     with _program(tmp_path, server) as program:
         _waits_for_an_answer(program, server, 500, seconds=20)
@@ -149,7 +149,7 @@ def _marked_pops(data_dir: Path) -> int:
     return int(marked)
 
 
-def test_an_answer_that_breaks_off_is_counted_at_once(server: DemoServer, tmp_path: Path) -> None:
+def test_an_answer_that_breaks_off_is_counted_at_once(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         server.proxy.fault(path="usage-queue", kind="cut")
@@ -162,7 +162,7 @@ def test_an_answer_that_breaks_off_is_counted_at_once(server: DemoServer, tmp_pa
         assert program.metric(_GAPS) == 1
 
 
-def test_a_stop_keeps_what_a_slow_answer_has_brought(server: DemoServer, tmp_path: Path) -> None:
+def test_a_stop_keeps_what_a_slow_answer_has_brought(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         server.proxy.fault(path="usage-queue", kind="drip", seconds=40)
@@ -176,7 +176,7 @@ def test_a_stop_keeps_what_a_slow_answer_has_brought(server: DemoServer, tmp_pat
     assert flow.adds_up
 
 
-def test_a_stop_right_after_the_start_is_a_stop(server: DemoServer, tmp_path: Path) -> None:
+def test_a_stop_right_after_the_start_is_a_stop(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         assert program.url
         assert program.stop() == 0
@@ -185,7 +185,7 @@ def test_a_stop_right_after_the_start_is_a_stop(server: DemoServer, tmp_path: Pa
 # --- what a start needs -----------------------------------------------------------------------------------------------
 
 
-def test_one_data_directory_has_one_exporter(server: DemoServer, tmp_path: Path) -> None:
+def test_one_data_directory_has_one_exporter(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as first:
         assert first.url
         with _program(tmp_path, server) as second:
@@ -199,7 +199,7 @@ def test_one_data_directory_has_one_exporter(server: DemoServer, tmp_path: Path)
         assert third.url, "the lock outlived its holder"
 
 
-def test_a_port_that_is_taken_is_said(server: DemoServer, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_said(server: SteeredServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with _program(tmp_path, server, EXPORTER_PORT=str(port)) as program:
@@ -233,7 +233,7 @@ def public_dir() -> Iterator[Path]:
         path.chmod(0o755)
 
 
-def _run_as_nobody(directory: Path, server: DemoServer) -> subprocess.CompletedProcess[str]:
+def _run_as_nobody(directory: Path, server: SteeredServer) -> subprocess.CompletedProcess[str]:
     settings = {
         "CLIPROXY_URL": server.url,
         "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,
@@ -252,7 +252,7 @@ def _run_as_nobody(directory: Path, server: DemoServer) -> subprocess.CompletedP
     )
 
 
-def test_a_data_directory_that_cannot_be_written_is_said(server: DemoServer, public_dir: Path) -> None:
+def test_a_data_directory_that_cannot_be_written_is_said(server: SteeredServer, public_dir: Path) -> None:
     data_dir = public_dir / "data"
     data_dir.mkdir()
     data_dir.chmod(0o555)
@@ -265,7 +265,7 @@ def test_a_data_directory_that_cannot_be_written_is_said(server: DemoServer, pub
     assert server.proxy.counts().popped == 0
 
 
-def test_a_ledger_that_cannot_be_written_is_said(server: DemoServer, public_dir: Path, tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_written_is_said(server: SteeredServer, public_dir: Path, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         assert program.url
         assert program.stop() == 0
@@ -281,7 +281,7 @@ def test_a_ledger_that_cannot_be_written_is_said(server: DemoServer, public_dir:
     assert f"The ledger {ledger} cannot be written" in sentence
 
 
-def test_a_file_that_is_no_ledger_is_left_alone(server: DemoServer, tmp_path: Path) -> None:
+def test_a_file_that_is_no_ledger_is_left_alone(server: SteeredServer, tmp_path: Path) -> None:
     ledger = tmp_path / "data" / FILE_NAME
     ledger.parent.mkdir()
     ledger.write_bytes(b"somebody's notes, not a database at all\n" * 200)
@@ -300,7 +300,9 @@ def _limit_file_size(process: Process, limit: int) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
-def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(server: DemoServer, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(
+    server: SteeredServer, tmp_path: Path
+) -> None:
     data_dir = tmp_path / "data"
     with _program(tmp_path, server, COLLECTOR_INTERVAL_SECONDS="1") as program:
         _publish(server, 100)
@@ -324,7 +326,7 @@ def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(serv
     assert flow_in(data_dir).received == server.proxy.counts().popped == 1300
 
 
-def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: DemoServer, tmp_path: Path) -> None:
+def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         _limit_file_size(program, 1)
@@ -337,7 +339,7 @@ def test_records_that_no_disk_took_before_the_stop_are_reported_as_lost(server: 
     assert "records=300" in line
 
 
-def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: DemoServer, tmp_path: Path) -> None:
+def test_records_that_wait_for_the_disk_are_stored_at_the_stop(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         wait_until(lambda: program.metric("cliproxy_up"), lambda up: up == 1)
         _limit_file_size(program, 1)
@@ -357,7 +359,7 @@ def _limit_pages(exporter: Exporter, pages: int) -> None:
 
 
 def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again(
-    server: DemoServer, tmp_path: Path
+    server: SteeredServer, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "data"
     settings = settings_for(data_dir, proxy_url=server.url, key=MANAGEMENT_KEY, collector_interval_seconds=1)

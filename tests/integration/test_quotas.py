@@ -22,9 +22,10 @@ from exporter.metrics.family import families_of
 from exporter.quotas.pacing import RESULTS
 from exporter.quotas.providers import ASKED
 from exporter.simulator.quotas import vendor_answer
-from exporter.simulator.world import Credential, secrets
+from exporter.simulator.world import Credential
 from exporter.sources.client import Timeouts
 from tests.benches.quotas import BY_NAME, QuotaBench, accounts_like
+from tests.fakes.planted import secrets
 from tests.stack.running import secrets_found
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -88,8 +89,8 @@ def test_a_day_with_twelve_accounts_bans_nobody(tmp_path: Path) -> None:
                     if hour >= 1 and scope not in ("opus", "sonnet"):
                         oldest[account] = max(oldest[account], round(age / MINUTE))
 
-        assert vendors.counts.banned == set()
-        assert vendors.counts.violations == 0
+        assert vendors.banned == set()
+        assert vendors.violations == 0
         assert vendors.counts.refused == 7, "those that were ordered, and no other"
         calls = {each.name: (vendors.counts.pages[each.name], vendors.counts.calls[each.name]) for each in TWELVE}
         assert calls["claude-alice"][0] == 0, "it was in use all day"
@@ -145,7 +146,7 @@ def test_a_restart_asks_nobody_sooner(tmp_path: Path) -> None:
         assert bench.vendors.counts.calls == before
         bench.pass_time(2 * HOUR)
         assert bench.vendors.counts.calls[FRANK] == before[FRANK]
-        assert bench.vendors.counts.violations == 0
+        assert bench.vendors.violations == 0
 
 
 def test_two_accounts_of_one_address_are_one_account(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import Process, environment, exporter_process
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
@@ -30,13 +30,13 @@ _FILES = {
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+def server() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         yield server
 
 
 @pytest.fixture
-def program(server: DemoServer, tmp_path: Path) -> Iterator[Process]:
+def program(server: SteeredServer, tmp_path: Path) -> Iterator[Process]:
     (tmp_path / "exporter.yaml").write_text("")
     (tmp_path / "limits.yaml").write_text(_LIMIT.format(id="before"))
     (tmp_path / "prices.yaml").write_text(_PRICE.format(price=1))
@@ -98,7 +98,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 class Terminal:
     """An exporter in the foreground of a terminal, which can be closed."""
 
-    def __init__(self, folder: Path, server: DemoServer, *, how: str = "") -> None:
+    def __init__(self, folder: Path, server: SteeredServer, *, how: str = "") -> None:
         self.data_dir = folder / "data"
         self.said = ""
         self.master, slave = pty.openpty()
@@ -146,7 +146,7 @@ def terminals() -> Iterator[list[Terminal]]:
         terminal.end()
 
 
-def test_closing_the_terminal_ends_it_cleanly(server: DemoServer, tmp_path: Path, terminals: list[Terminal]) -> None:
+def test_closing_the_terminal_ends_it_cleanly(server: SteeredServer, tmp_path: Path, terminals: list[Terminal]) -> None:
     terminal = Terminal(tmp_path, server)
     terminals.append(terminal)
     terminal.read_until("state=ok")
@@ -156,7 +156,7 @@ def test_closing_the_terminal_ends_it_cleanly(server: DemoServer, tmp_path: Path
 
 
 def test_at_a_terminal_that_is_open_sighup_is_a_reload(
-    server: DemoServer, tmp_path: Path, terminals: list[Terminal]
+    server: SteeredServer, tmp_path: Path, terminals: list[Terminal]
 ) -> None:
     terminal = Terminal(tmp_path, server)
     terminals.append(terminal)
@@ -168,7 +168,7 @@ def test_at_a_terminal_that_is_open_sighup_is_a_reload(
     assert terminal.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_nohup_outlives_its_terminal(server: DemoServer, tmp_path: Path, terminals: list[Terminal]) -> None:
+def test_nohup_outlives_its_terminal(server: SteeredServer, tmp_path: Path, terminals: list[Terminal]) -> None:
     terminal = Terminal(tmp_path, server, how="nohup")
     terminals.append(terminal)
     terminal.read_until("state=ok")

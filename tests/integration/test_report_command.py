@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import MANAGEMENT_KEY, secrets
+from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.planted import secrets
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def program(folder: Path) -> Iterator[Process]:
     """An exporter that has booked requests of forty days."""
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
         traffic = Traffic(seed=5, zone=UTC).batch(_RECORDS, ending=time.time(), span_seconds=40 * 86_400)
         server.proxy.publish(traffic[1:])
         server.proxy.enqueue([traffic[0].record | {"model": _HOSTILE}])
@@ -128,7 +129,7 @@ def test_a_started_exporter_sums_the_days_of_its_ledger(tmp_path: Path) -> None:
             number: int = ledger.execute("select count(*) from summed_day").fetchone()[0]
         return number
 
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)) as server:
         server.proxy.publish(Traffic(seed=5, zone=UTC).batch(100, ending=time.time(), span_seconds=5 * 86_400))
         with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
             wait_until(lambda: flow_in(tmp_path / "data").booked, lambda booked: booked == 100)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from exporter.app import Exporter
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus_with
 from tests.stack.waiting import wait_until
@@ -28,13 +28,13 @@ each_line = pytest.mark.parametrize("line", VERSION_LINES)
 
 
 @pytest.fixture
-def demo() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+def demo() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         yield server
 
 
 @pytest.fixture
-def exporter(demo: DemoServer, tmp_path: Path) -> Iterator[Exporter]:
+def exporter(demo: SteeredServer, tmp_path: Path) -> Iterator[Exporter]:
     """It reads the proxy ``office``."""
     settings = settings_for(
         tmp_path / "data", proxy_url=demo.url, key=MANAGEMENT_KEY, name="office", exporter_series_birth_seconds=2
@@ -98,7 +98,7 @@ def test_prometheus_asks_an_exporter_and_chooses_by_proxy(
 # --- a central server -------------------------------------------------------------------------------------------------
 
 
-def _book(exporter: Exporter, demo: DemoServer, records: int, *, seed: int) -> None:
+def _book(exporter: Exporter, demo: SteeredServer, records: int, *, seed: int) -> None:
     proxy = demo.proxy
     proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
     loopback.post(f"{exporter.web.url}/api/collector/trigger")
@@ -110,7 +110,7 @@ def _found(server: Prometheus, expr: str, moment: float) -> dict[frozenset[tuple
 
 @each_line
 def test_a_central_server_has_what_the_shipped_one_has(
-    line: str, exporter: Exporter, demo: DemoServer, tmp_path: Path
+    line: str, exporter: Exporter, demo: SteeredServer, tmp_path: Path
 ) -> None:
     binary = binaries_of(line)
     central = _folder(tmp_path, "central", "")

@@ -36,12 +36,12 @@ from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY
 from exporter.metrics.pools import POOL_EMPTY
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import KEY, TurnableClock
 from tests.fakes.replay import Recording, ReplayProxy
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
 from tests.stack.running import metric_in
@@ -236,10 +236,10 @@ def test_costs_are_right_by_hand(recorded: Exporter, labels: dict[str, str], cos
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exporter, DemoProxy]]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exporter, SteeredProxy]]:
     """The program beside an empty demo proxy that keeps still."""
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    with DemoServer(proxy) as server:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    with SteeredServer(proxy) as server:
         settings = settings_for(tmp_path_factory.mktemp("served"), proxy_url=server.url, key=MANAGEMENT_KEY)
         with running(settings) as exporter:
             wait_until(lambda: metrics_of(exporter), lambda text: 'cliproxy_up{proxy="default"} 1.0' in text)
@@ -268,7 +268,7 @@ class _ListenerHandler(BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
-def test_the_headers_that_prometheus_really_sends(served: tuple[Exporter, DemoProxy], tmp_path: Path) -> None:
+def test_the_headers_that_prometheus_really_sends(served: tuple[Exporter, SteeredProxy], tmp_path: Path) -> None:
     heard: dict[str, Message] = {}
     with ExitStack() as stack:
         for line in VERSION_LINES:  # side by side: each takes five seconds until its first scrape
@@ -327,7 +327,7 @@ def test_compressed_or_not_it_is_the_same_over_the_wire(recorded: Exporter) -> N
         assert _steady(bodies[0].decode()) == _steady(bodies[1].decode())
 
 
-def test_head_keeps_the_connection_usable(served: tuple[Exporter, DemoProxy]) -> None:
+def test_head_keeps_the_connection_usable(served: tuple[Exporter, SteeredProxy]) -> None:
     with _connection(served[0]) as connection:
         for method in ("HEAD", "GET", "HEAD"):
             connection.request(method, "/metrics")
@@ -337,7 +337,7 @@ def test_head_keeps_the_connection_usable(served: tuple[Exporter, DemoProxy]) ->
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/"])
-def test_http_1_0_without_a_host(served: tuple[Exporter, DemoProxy], path: str) -> None:
+def test_http_1_0_without_a_host(served: tuple[Exporter, SteeredProxy], path: str) -> None:
     answer = _say(served[0], f"GET {path} HTTP/1.0\r\n\r\n".encode())
     assert re.match(rb"HTTP/1\.[01] 200 OK\r\n", answer)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -369,17 +369,19 @@ def test_http_1_0_without_a_host(served: tuple[Exporter, DemoProxy], path: str) 
         pytest.param(b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, id="100 KB path"),
     ],
 )
-def test_what_is_refused_at_the_socket(served: tuple[Exporter, DemoProxy], request_bytes: bytes, status: int) -> None:
+def test_what_is_refused_at_the_socket(
+    served: tuple[Exporter, SteeredProxy], request_bytes: bytes, status: int
+) -> None:
     assert re.match(rb"HTTP/1\.1 %d " % status, _say(served[0], request_bytes))
     assert metrics_of(served[0])
 
 
-def test_a_large_body_is_refused(served: tuple[Exporter, DemoProxy]) -> None:
+def test_a_large_body_is_refused(served: tuple[Exporter, SteeredProxy]) -> None:
     answer = loopback.post(f"{served[0].web.url}/api/collector/trigger", content=b"x" * 100_000)
     assert answer.status_code == 413
 
 
-def test_a_trigger_polls_at_once(served: tuple[Exporter, DemoProxy]) -> None:
+def test_a_trigger_polls_at_once(served: tuple[Exporter, SteeredProxy]) -> None:
     exporter, proxy = served
     before = proxy.requests["usage-queue"]
     answer = loopback.post(f"{exporter.web.url}/api/collector/trigger")
@@ -405,7 +407,7 @@ def test_over_ipv6_it_is_reached_under_its_own_url(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_two_hundred_slow_clients_do_not_stop_a_scrape(served: tuple[Exporter, DemoProxy], dawdle: bytes) -> None:
+def test_two_hundred_slow_clients_do_not_stop_a_scrape(served: tuple[Exporter, SteeredProxy], dawdle: bytes) -> None:
     place = urlsplit(served[0].web.url)
     with ExitStack() as stack:
         for _ in range(200):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.raw import RawServer, hang
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
@@ -32,19 +32,19 @@ def _program(directory: Path, urls: dict[str, str], **keys: str) -> Iterator[Pro
 
 
 @pytest.fixture
-def fine() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+def fine() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         yield server
 
 
-def _publish(server: DemoServer, records: int, seed: int) -> None:
+def _publish(server: SteeredServer, records: int, seed: int) -> None:
     proxy = server.proxy
     proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
 
 
-def test_one_that_hangs_and_one_that_refuses_cost_the_third_nothing(fine: DemoServer, tmp_path: Path) -> None:
+def test_one_that_hangs_and_one_that_refuses_cost_the_third_nothing(fine: SteeredServer, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    with RawServer(hang()) as hanging, DemoServer(DemoProxy(key="another")) as refusing:
+    with RawServer(hang()) as hanging, SteeredServer(SteeredProxy(key="another")) as refusing:
         urls = {"hangs": hanging.url, "refuses": refusing.url, "fine": fine.url}
         with _program(tmp_path, urls) as program:
             _publish(fine, 100, seed=1)
@@ -75,7 +75,10 @@ def test_one_that_hangs_and_one_that_refuses_cost_the_third_nothing(fine: DemoSe
 def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
     """Two proxies that send the very same records, under the same credentials."""
     data_dir = tmp_path / "data"
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as east, DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as west:
+    with (
+        SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as east,
+        SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as west,
+    ):
         attempts = Traffic(seed=4, zone=east.proxy.zone).batch(200, ending=time.time())
         with _program(tmp_path, {"east": east.url, "west": west.url}) as program:
             for server in (east, west):
@@ -98,13 +101,13 @@ def test_one_ledger_keeps_them_apart(tmp_path: Path) -> None:
     assert entries == 400
 
 
-def _spellings(server: DemoServer) -> list[str]:
+def _spellings(server: SteeredServer) -> list[str]:
     port = server.url.rpartition(":")[2]
     hosts = ("127.0.0.1", "localhost", "LOCALHOST", "localhost.", "LocalHost.")
     return [f"http://{host}:{port}{end}" for host in hosts for end in ("", "/")]
 
 
-def test_proxies_that_are_one_server_share_the_tries_of_a_wrong_key(fine: DemoServer, tmp_path: Path) -> None:
+def test_proxies_that_are_one_server_share_the_tries_of_a_wrong_key(fine: SteeredServer, tmp_path: Path) -> None:
     port = fine.url.rpartition(":")[2]  # the settings refuse the plainer spellings of one address
     hosts = ("127.0.0.1", "127.1", "2130706433", "127.0.1", "0x7f000001")
     urls = {f"p{number}": f"http://{host}:{port}" for number, host in enumerate(hosts)}
@@ -113,7 +116,9 @@ def test_proxies_that_are_one_server_share_the_tries_of_a_wrong_key(fine: DemoSe
     assert fine.proxy.counts().refused_logins == 1
 
 
-def test_other_spellings_of_an_address_are_no_further_tries_for_check_config(fine: DemoServer, tmp_path: Path) -> None:
+def test_other_spellings_of_an_address_are_no_further_tries_for_check_config(
+    fine: SteeredServer, tmp_path: Path
+) -> None:
     told = []
     for url in _spellings(fine):
         checked = run_command(

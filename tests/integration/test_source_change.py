@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import Bench, bench_of
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 
 OLD, NEW = "v6.9.49", "v7.2.140"
 RESTARTS = "cliproxy_exporter_restarts_detected_total"
@@ -22,7 +22,7 @@ MISSED = "cliproxy_exporter_missed_records_estimate"
 class _Scene:
     """A demo proxy, and an exporter that can be started again, on one clock."""
 
-    def __init__(self, folder: Path, proxy: DemoProxy, url: str) -> None:
+    def __init__(self, folder: Path, proxy: SteeredProxy, url: str) -> None:
         self.proxy = proxy
         self.clock = TurnableClock(now=time.time())
         self._folder = folder
@@ -41,8 +41,8 @@ class _Scene:
 
 @contextmanager
 def _scene(folder: Path, version: str, *, retention: int = 3600) -> Iterator[_Scene]:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version, retention_seconds=retention)
-    with DemoServer(proxy) as server:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, retention_seconds=retention)
+    with SteeredServer(proxy) as server:
         yield _Scene(folder, proxy, server.url)
 
 

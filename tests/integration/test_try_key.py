@@ -5,27 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import exporter_process, run_command
 from tests.stack.waiting import wait_until
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
+def server() -> Iterator[SteeredServer]:
     """A proxy whose key is another one than the exporter's, until it is mended."""
-    with DemoServer(DemoProxy(key="another-key-than-ours")) as server:
+    with SteeredServer(SteeredProxy(key="another-key-than-ours")) as server:
         yield server
 
 
-def _try(folder: Path, server: DemoServer, *arguments: str) -> tuple[int, str, str]:
+def _try(folder: Path, server: SteeredServer, *arguments: str) -> tuple[int, str, str]:
     settings = {"CLIPROXY_URL": server.url, "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY}
     done = run_command("try-key", *arguments, cwd=folder, **settings, EXPORTER_DATA_DIR=str(folder / "data"))
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, server: DemoServer) -> None:
+def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, server: SteeredServer) -> None:
     with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
         wait_until(lambda: program.logged("state=key_refused"))
         assert "cliproxy-exporter try-key tries this one now" in program.get("/").text
@@ -44,7 +44,7 @@ def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, 
     )
 
 
-def test_a_key_that_is_still_wrong_is_tried_three_times_in_all(tmp_path: Path, server: DemoServer) -> None:
+def test_a_key_that_is_still_wrong_is_tried_three_times_in_all(tmp_path: Path, server: SteeredServer) -> None:
     with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
         wait_until(lambda: program.logged("state=key_refused"))
         for times in ("2 times", "3 times", "3 times"):
@@ -56,6 +56,6 @@ def test_a_key_that_is_still_wrong_is_tried_three_times_in_all(tmp_path: Path, s
     assert server.proxy.counts().refused_logins == 3
 
 
-def test_a_name_that_no_proxy_has_is_wrong_use(tmp_path: Path, server: DemoServer) -> None:
+def test_a_name_that_no_proxy_has_is_wrong_use(tmp_path: Path, server: SteeredServer) -> None:
     code, _, err = _try(tmp_path, server, "defualt")
     assert (code, err) == (2, "No proxy is named 'defualt'. Did you mean default?\n")

@@ -15,10 +15,10 @@ import pytest
 
 from exporter.app import Exporter
 from exporter.simulator.live import LiveTraffic
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus
 from tests.stack.running import metric_in
@@ -42,7 +42,7 @@ class Lived:
     backfilled: int = 0
 
 
-def _attempts(proxy: DemoProxy) -> Counter[str]:
+def _attempts(proxy: SteeredProxy) -> Counter[str]:
     found: Counter[str] = Counter()
     for row in proxy.truth.as_rows():
         found[row["model"]] += row["attempts"]
@@ -59,7 +59,7 @@ def _poll(exporter: Exporter) -> str:
     )
 
 
-def _traffic(proxy: DemoProxy, exporter: Exporter, *, seed: int) -> None:
+def _traffic(proxy: SteeredProxy, exporter: Exporter, *, seed: int) -> None:
     """Some seconds of traffic with polls in between; afterwards everything has been read."""
     traffic = LiveTraffic(proxy, rate=60, seed=seed, burst=0)
     traffic.start()
@@ -74,11 +74,11 @@ def _traffic(proxy: DemoProxy, exporter: Exporter, *, seed: int) -> None:
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     tmp_path = tmp_path_factory.mktemp("upgrade")
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version="v6.9.49")
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version="v6.9.49")
     LiveTraffic(proxy, rate=0, seed=1, burst=300).start()
     lived = Lived(before=_attempts(proxy))
     with ExitStack() as stack:
-        server = stack.enter_context(DemoServer(proxy))
+        server = stack.enter_context(SteeredServer(proxy))
         settings = settings_for(
             tmp_path / "data", proxy_url=server.url, key=MANAGEMENT_KEY, exporter_series_birth_seconds=BIRTH_SECONDS
         )

@@ -15,11 +15,11 @@ from playwright.sync_api import Browser, Page, expect
 from exporter.app import Exporter
 from exporter.settings.proxies import Aliases
 from exporter.simulator.exporting import LIMITS_FILE, demo_aliases
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
 from tests.stack.waiting import wait_until
@@ -48,7 +48,7 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture(scope="module")
 def busy(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """The demo's people, accounts and limits, with requests of seventy days."""
-    proxy = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
     proxy.publish(Traffic(seed=5, zone=UTC).batch(_RECORDS, ending=time.time(), span_seconds=70 * 86_400))
     return _started(stack, tmp_path_factory.mktemp("busy"), proxy, demo_aliases(), _RECORDS)
 
@@ -56,7 +56,7 @@ def busy(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter
 @pytest.fixture(scope="module")
 def hostile(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """Models and clients with names that want to be more."""
-    proxy = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
     traffic = Traffic(seed=1, zone=UTC).batch(len(_HOSTILE), ending=time.time(), span_seconds=60)
     proxy.enqueue(
         attempt.record | {"model": model, "failed": True} for attempt, model in zip(traffic, _HOSTILE, strict=True)
@@ -66,8 +66,8 @@ def hostile(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Expor
     return _started(stack, tmp_path_factory.mktemp("hostile"), proxy, aliases, len(_HOSTILE))
 
 
-def _started(stack: ExitStack, folder: Path, proxy: DemoProxy, aliases: Aliases, records: int) -> Exporter:
-    server = stack.enter_context(DemoServer(proxy))
+def _started(stack: ExitStack, folder: Path, proxy: SteeredProxy, aliases: Aliases, records: int) -> Exporter:
+    server = stack.enter_context(SteeredServer(proxy))
     settings = settings_for(
         folder / "data",
         proxy_url=server.url,

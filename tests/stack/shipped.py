@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.past import import_past
 from tests.fakes.receivers import WebReceiver, web_receiver
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.monitoring import Monitoring, Prometheus, binaries_of, run_alertmanager, run_prometheus_with
 from tests.stack.running import Process, exporter_process
 
@@ -98,7 +98,7 @@ def host_of(url: str) -> str:
 class Stack:
     """The demo proxy, and the programs behind it as processes, up to the webhook."""
 
-    proxy: DemoProxy
+    proxy: SteeredProxy
     exporter: Process
     prometheus: Prometheus
     hook: WebReceiver
@@ -125,8 +125,8 @@ def running_stack(
     folders = {name: folder / name for name in ("exporter", "prometheus", "alertmanager")}
     for each in folders.values():
         each.mkdir(exist_ok=True)
-    proxy = DemoProxy(key=MANAGEMENT_KEY)
-    server = DemoServer(proxy)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY)
+    server = SteeredServer(proxy)
     server.start()
     try:
         with (

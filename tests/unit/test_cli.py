@@ -10,10 +10,10 @@ import click
 import pytest
 
 from exporter import __version__, cli
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import environment, exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 
@@ -21,8 +21,8 @@ COMMANDS = sorted(cli.COMMANDS)
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+def server() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         yield server
 
 
@@ -132,7 +132,7 @@ def test_all_wrong_settings_are_told_before_anything_starts(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_in_dotenv_are_enough(server: DemoServer, tmp_path: Path) -> None:
+def test_settings_in_dotenv_are_enough(server: SteeredServer, tmp_path: Path) -> None:
     dotenv = f"CLIPROXY_URL={server.url}\nCLIPROXY_MANAGEMENT_KEY={MANAGEMENT_KEY}\n"
     (tmp_path / ".env").write_text(dotenv, encoding="utf-8")
     with exporter_process(tmp_path) as program:
@@ -180,7 +180,7 @@ def test_the_demo_plays_an_upgrade(tmp_path: Path) -> None:
     assert "The demo proxy is now v8.0.3." in program.out
 
 
-def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: DemoServer, tmp_path: Path) -> None:
+def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: SteeredServer, tmp_path: Path) -> None:
     with exporter_process(tmp_path, arguments=["demo", "--proxy-url", server.url]) as program:
         wait_until(lambda: program.metric("cliproxy_up", proxy="demo") == 1)
         assert program.stop() == 0
@@ -190,7 +190,7 @@ def test_the_demo_reads_a_simulated_proxy_that_runs_elsewhere(server: DemoServer
     assert "--proxy-url: takes no other options" in refused.stderr
 
 
-def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_path: Path) -> None:
+def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: SteeredServer, tmp_path: Path) -> None:
     with exporter_process(
         tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY, arguments=["run", "--or-demo"]
     ) as program:
@@ -201,7 +201,7 @@ def test_or_demo_is_no_demo_where_a_proxy_is_configured(server: DemoServer, tmp_
     assert not any("invented" in line for line in program.out)
 
 
-def test_a_demo_port_that_is_taken_is_said(server: DemoServer, tmp_path: Path) -> None:
+def test_a_demo_port_that_is_taken_is_said(server: SteeredServer, tmp_path: Path) -> None:
     done = run_command("demo", "--proxy-port", str(server.port), cwd=tmp_path, EXPORTER_PORT="0")
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
@@ -237,7 +237,7 @@ def test_check_config_without_a_proxy(tmp_path: Path) -> None:
     assert "problem: No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY" in done.stdout
 
 
-def test_check_config_asks_nobody_and_writes_nothing(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_asks_nobody_and_writes_nothing(server: SteeredServer, tmp_path: Path) -> None:
     done = run_command("check-config", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -251,7 +251,7 @@ def test_check_config_asks_nobody_and_writes_nothing(server: DemoServer, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_config_tests_what_a_run_needs(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "limits.yaml").write_text("limits:\n- {id: l, strategy: daily, tokens: 5}\n")
     settings = _settings(tmp_path, server.url) | {"EXPORTER_DATA_DIR": "file/data"}
@@ -267,7 +267,7 @@ def test_check_config_tests_what_a_run_needs(server: DemoServer, tmp_path: Path)
     assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
 
 
-def test_check_config_leaves_the_port_to_the_exporter_that_runs(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_leaves_the_port_to_the_exporter_that_runs(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url)
     with exporter_process(tmp_path, **settings) as program:
         port = program.url.rpartition(":")[2]
@@ -277,7 +277,9 @@ def test_check_config_leaves_the_port_to_the_exporter_that_runs(server: DemoServ
         assert program.stop() == 0
 
 
-def test_check_config_compares_aliases_and_limits_with_what_the_proxy_has(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_compares_aliases_and_limits_with_what_the_proxy_has(
+    server: SteeredServer, tmp_path: Path
+) -> None:
     alice, bob = (each for each in CREDENTIALS if each.provider == "claude" and each.email)
     (tmp_path / "exporter.yaml").write_text(f"""\
 aliases:
@@ -315,7 +317,7 @@ limits:
         assert ledger.execute("select count(*) from credential").fetchone() == (0,), "a check met them"
 
 
-def test_check_config_connects(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_connects(server: SteeredServer, tmp_path: Path) -> None:
     server.proxy.publish(Traffic(seed=1, zone=server.proxy.zone).batch(10, ending=server.proxy.clock.now()))
     server.proxy.plugins = {"cpa-prometheus": True}
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
@@ -328,7 +330,7 @@ def test_check_config_connects(server: DemoServer, tmp_path: Path) -> None:
 
 
 def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
-    server: DemoServer, tmp_path: Path
+    server: SteeredServer, tmp_path: Path
 ) -> None:
     settings = {**_settings(tmp_path, server.url), "CLIPROXY_SOURCE": "subscribe"}
     done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
@@ -344,7 +346,7 @@ def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
     assert server.proxy.counts().refused_logins == 0
 
 
-def test_check_config_tells_that_publishing_is_off(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_tells_that_publishing_is_off(server: SteeredServer, tmp_path: Path) -> None:
     server.proxy.publishing = False
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert done.returncode == 1
@@ -352,14 +354,14 @@ def test_check_config_tells_that_publishing_is_off(server: DemoServer, tmp_path:
 
 
 def test_check_config_tells_that_nobody_listens(tmp_path: Path) -> None:
-    server = DemoServer(DemoProxy(key=MANAGEMENT_KEY))
+    server = SteeredServer(SteeredProxy(key=MANAGEMENT_KEY))
     server.stop()
     done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
     assert done.returncode == 1
     assert "refused the connection. Is CPA running" in done.stdout
 
 
-def test_check_config_and_the_exporter_try_a_wrong_key_once_in_all(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_and_the_exporter_try_a_wrong_key_once_in_all(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url, key="sk-planted-wrong-key")
     for _ in range(3):
         done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
@@ -376,7 +378,7 @@ def test_check_config_and_the_exporter_try_a_wrong_key_once_in_all(server: DemoS
     assert right.returncode == 0, "the right key has to wait for the wrong one"
 
 
-def test_check_config_connects_beside_a_running_exporter(server: DemoServer, tmp_path: Path) -> None:
+def test_check_config_connects_beside_a_running_exporter(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url)
     with exporter_process(tmp_path, **settings) as program:
         wait_until(lambda: program.metric("cliproxy_up") == 1)
@@ -398,7 +400,7 @@ def test_a_command_without_a_ledger_says_so(command: str, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_since_no_day_is_wrong_use(server: DemoServer, tmp_path: Path) -> None:
+def test_an_export_since_no_day_is_wrong_use(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url)
     with exporter_process(tmp_path, **settings) as program:
         assert program.url  # so that there is a ledger
@@ -407,7 +409,7 @@ def test_an_export_since_no_day_is_wrong_use(server: DemoServer, tmp_path: Path)
     assert "'yesterday' is neither a day" in done.stderr
 
 
-def test_an_export_whose_reader_leaves_ends_quietly(server: DemoServer, tmp_path: Path) -> None:
+def test_an_export_whose_reader_leaves_ends_quietly(server: SteeredServer, tmp_path: Path) -> None:
     settings = _settings(tmp_path, server.url)
     proxy = server.proxy
     proxy.publish(Traffic(seed=1, zone=proxy.zone).batch(3000, ending=proxy.clock.now()))

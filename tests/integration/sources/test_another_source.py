@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources import detect
 from exporter.sources.base import Receiver, Source, Version
@@ -14,11 +12,13 @@ from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
 from tests.benches.polling import bench_of
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 
 _RESP_ONLY, _WITH_A_QUEUE = "v6.10.5", "v7.2.140"
 
 
-def _subscription_to(proxy: DemoProxy) -> type[Source]:
+def _subscription_to(proxy: SteeredProxy) -> type[Source]:
     """Reads what CPA 6.10.0 to 6.10.7 offers over RESP alone; the toy reaches into the proxy for it."""
 
     class UsageSubscription(Source):
@@ -44,10 +44,10 @@ def _subscription_to(proxy: DemoProxy) -> type[Source]:
 def test_another_source_needs_one_class_and_one_entry_in_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=_RESP_ONLY, retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=_RESP_ONLY, retention_seconds=3600)
     monkeypatch.setattr(detect, "SOURCES", [*detect.SOURCES, _subscription_to(proxy)])
     clock = TurnableClock(now=time.time())
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, clock=clock) as bench:
         assert bench.state == "ok"
         assert bench.metric("cliproxy_proxy_info", source="subscription-v0", version=_RESP_ONLY) == 1
         assert "is read from its usage subscription." in bench.page
@@ -68,6 +68,6 @@ def test_another_source_needs_one_class_and_one_entry_in_the_list(
 
 
 def test_the_same_proxy_is_told_to_upgrade_without_it(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=_RESP_ONLY)
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=_RESP_ONLY)
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
         assert bench.state == "resp_only"

@@ -11,8 +11,6 @@ import pytest
 import trustme
 
 from exporter.errors import KeyRefusedError, ProxyError, ProxyUnreachableError
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources import usage_subscription
@@ -23,6 +21,8 @@ from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of
 from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, head, send
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.fakes.subscribing import Line, OtherSubscriber, behind_tls
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
@@ -37,7 +37,7 @@ _CHUNK = 50
 class _Scene:
     """A demo proxy at ``url``, and the program that subscribes to it through ``line``."""
 
-    proxy: DemoProxy
+    proxy: SteeredProxy
     url: str
     line: Line
     bench: Bench
@@ -64,9 +64,9 @@ class _Scene:
 
 @contextmanager
 def _scene(directory: Path, *, version: str = "v7.2.140", clock: TurnableClock | None = None) -> Iterator[_Scene]:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version, retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, retention_seconds=3600)
     with (
-        DemoServer(proxy) as server,
+        SteeredServer(proxy) as server,
         Line(server.url) as line,
         bench_of(directory, proxy, url=line.url, clock=clock, source="subscribe") as bench,
     ):
@@ -144,10 +144,10 @@ def test_alone_nothing_is_lost_while_the_connection_is_away(tmp_path: Path) -> N
 
 
 def test_records_that_waited_before_the_subscription_are_read(tmp_path: Path) -> None:
-    proxy = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
     traffic = Traffic(seed=5, zone=proxy.zone, shape=proxy.shape)
     proxy.publish(traffic.batch(1200, ending=time.time()))
-    with DemoServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, source="subscribe") as bench:
+    with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url, source="subscribe") as bench:
         assert bench.metric(_BOOKED) == 1200
         assert proxy.counts().subscribers == 1
 
@@ -280,11 +280,11 @@ def test_a_reverse_proxy_that_hands_on_http_alone() -> None:
 
 
 def test_over_tls_with_an_authority_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    authority, proxy = trustme.CA(), DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
+    authority, proxy = trustme.CA(), SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with DemoServer(proxy) as server, behind_tls(server.url, context) as url:
+    with SteeredServer(proxy) as server, behind_tls(server.url, context) as url:
         with pytest.raises(ProxyUnreachableError, match="its TLS certificate is not trusted"):
             _source(url).connect()
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -305,8 +305,8 @@ def _source(url: str, *, key: str = MANAGEMENT_KEY, store: MemoryRefusals | None
 
 
 def test_a_refused_login_counts_in_the_guards_budget() -> None:
-    proxy, store = DemoProxy(key=MANAGEMENT_KEY), MemoryRefusals()
-    with DemoServer(proxy) as server:
+    proxy, store = SteeredProxy(key=MANAGEMENT_KEY), MemoryRefusals()
+    with SteeredServer(proxy) as server:
         source = _source(server.url, key=WRONG_KEY, store=store)
         for _ in range(3):
             with pytest.raises(KeyRefusedError):

@@ -15,11 +15,11 @@ from exporter.history.predecessor.raw_key_scan import PLACES
 from exporter.history.preflight import FUNCTIONS, TABLES, Finding, check_project
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.booking import open_ledger
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.running import run_command
 from tests.stack.supabase import eras
 from tests.stack.supabase.api import SupabaseApi
@@ -93,7 +93,7 @@ def _everything(database: Database) -> dict[str, Any]:
 
 
 def test_the_command_says_that_all_is_well_and_what_is_not(supabase_api: SupabaseApi, tmp_path: Path) -> None:
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as proxy:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as proxy:
         settings = {
             "CLIPROXY_URL": proxy.url,
             "CLIPROXY_MANAGEMENT_KEY": MANAGEMENT_KEY,

@@ -13,9 +13,9 @@ from signal import SIGINT, SIGQUIT
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
+from tests.fakes.steered.proxy import SteeredProxy
 from tests.stack.forks import Forks
 from tests.stack.running import flow_in
 from tests.stack.supabase.api import SupabaseApi
@@ -64,7 +64,7 @@ class _Backend:
 @pytest.mark.timeout(600)
 def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Path) -> None:
     chance, kills = random.Random(7), 0
-    proxy, backend = DemoProxy(key=MANAGEMENT_KEY, retention_seconds=3600), _Backend()
+    proxy, backend = SteeredProxy(key=MANAGEMENT_KEY, retention_seconds=3600), _Backend()
 
     def fault(path: str) -> str:
         # The few calls that a start needs fail less often: else hardly any exporter would live to send a record.

@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.running import metric_in, run_command
 from tests.stack.supabase.api import SupabaseApi
@@ -73,7 +73,7 @@ def program(tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[_Program]:
         f"insert into rate_limit_configs ({_COLUMNS}) values ('OpenAI', 'Plus', '%', null, 80, 'weekly');"
     )
     clock = TurnableClock(time.time())
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         proxy = server.proxy
         traffic = Traffic(seed=5, zone=proxy.zone, shape=proxy.shape)
         proxy.publish(traffic.batch(_RECORDS, ending=time.time(), span_seconds=1))

@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from exporter.history.state import REASONS, STATES
 from exporter.metrics import history
 from exporter.metrics.family import families_of
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.waiting import wait_until
 
@@ -21,7 +21,7 @@ def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(
     supabase_api: SupabaseApi, tmp_path: Path
 ) -> None:
     begun = time.time()
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         settings = settings_for(
             tmp_path / "data",
             proxy_url=server.url,

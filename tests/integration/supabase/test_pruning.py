@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from exporter.history.client import Remote
 from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.benches.program import running, settings_for
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.postgres import Database
 from tests.stack.supabase.records import OWNER, Row, record
@@ -156,7 +156,7 @@ def test_it_goes_on_until_all_are_gone_unless_it_is_stopped(
 
 def test_the_exporter_prunes_by_its_setting(supabase_api: SupabaseApi, tmp_path: Path) -> None:
     database = supabase_api.database
-    with DemoServer(DemoProxy(key=MANAGEMENT_KEY)) as server:
+    with SteeredServer(SteeredProxy(key=MANAGEMENT_KEY)) as server:
         proxy = server.proxy
         now = proxy.clock.now()
         for ending in (now - 5 * 86_400, now):

@@ -27,12 +27,12 @@ from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.opening import open_pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
-from exporter.simulator.snapshot import Details
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.snapshot import Details
 from tests.stack.running import flow_in, ledger_file, metric_in
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.waiting import wait_until
@@ -59,7 +59,7 @@ Sums = Counter[tuple[Any, ...]]
 class Site:
     """A demo proxy, a project, and the exporter between them, whose data directory can be lost."""
 
-    def __init__(self, folder: Path, proxy: DemoProxy, url: str, api: SupabaseApi) -> None:
+    def __init__(self, folder: Path, proxy: SteeredProxy, url: str, api: SupabaseApi) -> None:
         self.proxy = proxy
         self.api = api
         self.data_dir = folder / "data"
@@ -241,11 +241,11 @@ def site(kind: str, tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[Site]
 @contextmanager
 def _site(kind: str, folder: Path, api: SupabaseApi) -> Iterator[Site]:
     version = "v7.2.140" if kind == "queue" else "v6.9.49"
-    proxy = DemoProxy(key=MANAGEMENT_KEY, version=version, clock=SystemClock(), retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=SystemClock(), retention_seconds=3600)
     if kind == "counts":
         details: Details = "absent"
         proxy.details = details
-    with DemoServer(proxy) as server:
+    with SteeredServer(proxy) as server:
         yield Site(folder, proxy, server.url, api)
 
 

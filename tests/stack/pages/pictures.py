@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 from tests.stack.pages.browser import opened, picture, run_chromium
 from tests.stack.running import Process, exporter_process
 from tests.stack.waiting import wait_until
@@ -42,7 +42,7 @@ def of_today() -> dict[str, str]:
 def take_all() -> None:
     """Take all pictures, and write down what they are of."""
     _take(["demo", "--seed", "3"], _OF_DEMO, lambda demo: bool(demo.metric(_USED, kind="provider", provider="xai")))
-    with DemoServer(DemoProxy(key="another-key")) as server:
+    with SteeredServer(SteeredProxy(key="another-key")) as server:
         _take(["demo", f"--proxy-url={server.url}"], _OF_REFUSAL, lambda demo: demo.metric("cliproxy_up") == 0)
     RECORD.write_text(json.dumps(of_today(), indent=2) + "\n", encoding="utf-8")
 

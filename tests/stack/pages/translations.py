@@ -14,7 +14,7 @@ from flask import Flask
 
 from exporter import errors
 from exporter.history.state import STATES as HISTORY_STATES
-from exporter.proxy_status import STATES
+from exporter.sources.proxy_status import STATES
 from exporter.web.rendering import add_filters
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,7 +36,7 @@ def said_today() -> Catalog:
     catalogue = Catalog()
     for message, path in (*_of_code(), *_of_templates()):
         catalogue.add(message, locations=[(str(path.relative_to(ROOT)), 0)])
-    for states, place in ((STATES, "proxy_status.py"), (HISTORY_STATES, "history/state.py")):
+    for states, place in ((STATES, "sources/proxy_status.py"), (HISTORY_STATES, "history/state.py")):
         for state in states:
             catalogue.add(state.replace("_", " "), locations=[(f"exporter/{place}", 0)])
     return catalogue

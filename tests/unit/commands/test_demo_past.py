@@ -18,8 +18,9 @@ from exporter.opening import open_ledger
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.exporting import demo_aliases
-from exporter.simulator.world import SHOWN, secrets
+from exporter.simulator.world import SHOWN
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.planted import secrets
 
 _DAY_MS = 86_400_000
 ALL = RECORDS + 3 * 480 - 2

@@ -14,9 +14,9 @@ from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.credentials import read_auth_files
-from exporter.proxy_status import ProxyStatus
 from exporter.settings.proxies import Aliases
 from exporter.sources.client import ProxyClient
+from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import PSEUDONYMS, open_ledger
 from tests.fakes.guarding import KEY, TurnableClock, make_guard
 

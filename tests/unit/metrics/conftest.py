@@ -17,9 +17,9 @@ from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.layers import open_prices
-from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
+from exporter.sources.proxy_status import ProxyStatus
 from tests.fakes.guarding import TurnableClock
 
 PEOPLE = "*/*"

@@ -15,7 +15,7 @@ from exporter.errors import LedgerError
 from exporter.metrics import credentials, exporter, ledger, periods, proxies, usage
 from exporter.metrics.family import families_of
 from exporter.metrics.usage import LedgerText
-from exporter.proxy_status import ProxyStatus
+from exporter.sources.proxy_status import ProxyStatus
 from tests.stack.waiting import PATIENCE_SECONDS
 from tests.unit.metrics.conftest import PEOPLE, PROMETHEUS, Bench, account
 

@@ -16,8 +16,8 @@ from exporter.limits.capacity_watch import WindowWorth
 from exporter.limits.windows import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families
 from exporter.normalize.credentials import Account
-from exporter.proxy_status import ProxyStatus
 from exporter.records import Billing, CredentialFacts
+from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock
 

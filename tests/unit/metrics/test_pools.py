@@ -5,8 +5,8 @@ import re
 import pytest
 
 from exporter.normalize.credentials import Account
-from exporter.proxy_status import ProxyStatus
 from exporter.quotas.reading import Reading
+from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.metrics.conftest import Bench, account
 
 _HOUR_MS = 3_600_000

@@ -12,9 +12,9 @@ from exporter.ingest import poller
 from exporter.ledger.schema import MIGRATIONS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
-from exporter.proxy_status import STATES, ProxyStatus
 from exporter.settings.declared import declared
 from exporter.settings.load import load_settings
+from exporter.sources.proxy_status import STATES, ProxyStatus
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / name for name in ("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(

@@ -13,7 +13,7 @@ import yaml
 
 from exporter.history.state import STATES as HISTORY_STATES
 from exporter.metrics.exposition import FAMILIES
-from exporter.proxy_status import STATES
+from exporter.sources.proxy_status import STATES
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"

@@ -21,7 +21,6 @@ LAYERS = (
     ("clock", "errors", "records", "days", "formats", "logs"),
     ("settings", "quotas"),
     ("normalize",),
-    ("proxy_status",),
     ("sources",),
     ("pricing",),
     ("ledger",),

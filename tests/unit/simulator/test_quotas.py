@@ -11,7 +11,6 @@ import pytest
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.headers import read_headers
 from exporter.quotas.reading import Reading
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.quotas import (
     FIVE_HOURS,
     SEVEN_DAYS,
@@ -25,6 +24,7 @@ from exporter.simulator.traffic import Traffic
 from exporter.simulator.wire import Event, wire_record
 from exporter.simulator.world import CLIENTS, CREDENTIALS, SHOWN, TROUBLED, Credential
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.proxy import SteeredProxy
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)
@@ -86,7 +86,7 @@ def test_a_limit_that_shrinks_holds_a_third_less_on_every_second_day() -> None:
 def test_an_account_that_cools_too_long_waits_for_hours_after_its_window_was_reset(passed: float) -> None:
     at = START + passed * FIVE_HOURS
     ivan = _IN_TROUBLE["cools too long"]
-    proxy = DemoProxy(accounts=(ivan,), clock=TurnableClock(now=at), zone=UTC)
+    proxy = SteeredProxy(accounts=(ivan,), clock=TurnableClock(now=at), zone=UTC)
     (entry,) = proxy.auth_files()
     waits = datetime.fromisoformat(entry["next_retry_after"]).timestamp()
 

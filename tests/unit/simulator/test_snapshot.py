@@ -9,12 +9,12 @@ import pytest
 
 from exporter.records import Tokens
 from exporter.simulator.live import LiveTraffic
-from exporter.simulator.played import imported_attempt
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.traffic import Attempt, Traffic, Truth
+from exporter.simulator.traffic import Attempt, Traffic
 from exporter.simulator.wire import Event, Shape, visible, wire_record
 from exporter.simulator.world import CLIENTS, CREDENTIALS, Credential, Family
 from tests.fakes.recordings import recorded
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.truth import Truth, imported_attempt
 
 NOW = 1795503600.0
 _FAMILIES: dict[str, Family] = {"anthropic": "claude", "gemini": "gemini", "antigravity": "gemini"}
@@ -33,22 +33,22 @@ class _Clock:
         return self.passed
 
 
-def _proxy(version: str = "v6.9.49", **settings: Any) -> DemoProxy:
-    return DemoProxy(version=version, clock=_Clock(), **settings)
+def _proxy(version: str = "v6.9.49", **settings: Any) -> SteeredProxy:
+    return SteeredProxy(version=version, clock=_Clock(), **settings)
 
 
 def _traffic(count: int, *, seed: int = 11, span: float = 600.0) -> list[Attempt]:
-    return Traffic(seed=seed, zone=DemoProxy().zone).batch(count, ending=NOW, span_seconds=span)
+    return Traffic(seed=seed, zone=SteeredProxy().zone).batch(count, ending=NOW, span_seconds=span)
 
 
-def _usage(proxy: DemoProxy) -> dict[str, Any]:
-    usage: dict[str, Any] = json.loads(proxy.usage_snapshot()[0])["usage"]
+def _usage(proxy: SteeredProxy) -> dict[str, Any]:
+    usage: dict[str, Any] = json.loads(proxy.usage_snapshot())["usage"]
     return usage
 
 
-def _show(proxy: DemoProxy) -> dict[str, Any]:
+def _show(proxy: SteeredProxy) -> dict[str, Any]:
     """An answer that arrives."""
-    body, shown = proxy.usage_snapshot()
+    body, shown = proxy.shown_usage()
     proxy.delivered(shown)
     usage: dict[str, Any] = json.loads(body)["usage"]
     return usage
@@ -63,7 +63,7 @@ def _details(usage: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def _read_back(usage: dict[str, Any], proxy: DemoProxy) -> Truth:
+def _read_back(usage: dict[str, Any], proxy: SteeredProxy) -> Truth:
     """What an exact reader makes of an answer: the truth must say the same."""
     by_index = {proxy.auth_index(each): each for each in CREDENTIALS}
     return Truth(
@@ -99,7 +99,7 @@ def _made_tokens(served: Iterable[dict[str, Any]]) -> Counter[str]:
                 reasoning=real["reasoning"],
             ),
         )
-        made[json.dumps(wire_record(event, shape="6.10", zone=DemoProxy().zone)["tokens"])] += 1
+        made[json.dumps(wire_record(event, shape="6.10", zone=SteeredProxy().zone)["tokens"])] += 1
     return made
 
 
@@ -130,7 +130,7 @@ def test_a_record_of_6_10_has_the_fields_of_the_recorded_ones() -> None:
 def test_an_answer_has_the_recorded_fields_in_their_order(version: str) -> None:
     proxy = _proxy(version)
     proxy.publish(_traffic(200))
-    made = json.loads(proxy.usage_snapshot()[0])
+    made = json.loads(proxy.usage_snapshot())
     twin = recorded(f"{version}/usage/usage-2.json")["body"]
 
     def fields(body: dict[str, Any]) -> list[Any]:

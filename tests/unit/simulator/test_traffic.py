@@ -11,9 +11,11 @@ import pytest
 
 from exporter.records import Tokens
 from exporter.simulator.quotas import FIVE_HOURS
-from exporter.simulator.traffic import Attempt, Traffic, Truth, load
+from exporter.simulator.traffic import Attempt, Traffic, load
 from exporter.simulator.wire import Event, Shape, go_timestamp, visible, wire_record
-from exporter.simulator.world import CLIENTS, CREDENTIALS, secrets
+from exporter.simulator.world import CLIENTS, CREDENTIALS
+from tests.fakes.planted import secrets
+from tests.fakes.steered.truth import Truth
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa"
 SHANGHAI = ZoneInfo("Asia/Shanghai")

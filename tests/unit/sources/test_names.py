@@ -4,23 +4,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
-from exporter.simulator.world import CLIENTS, CREDENTIALS, secrets
+from exporter.simulator.world import CLIENTS, CREDENTIALS
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
 from tests.benches.booking import PSEUDONYMS
 from tests.fakes.guarding import KEY, make_guard
+from tests.fakes.planted import secrets
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 
 
 @pytest.fixture
-def server() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=KEY)) as server:
+def server() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=KEY)) as server:
         yield server
 
 
-def _fetch(server: DemoServer) -> Names:
+def _fetch(server: SteeredServer) -> Names:
     client = ProxyClient(name="default", url=server.url, key=KEY, guard=make_guard(url=server.url))
     try:
         return fetch_names(client, detect(client).paths, PSEUDONYMS.of, now_ms=0)
@@ -29,7 +30,7 @@ def _fetch(server: DemoServer) -> Names:
 
 
 @pytest.mark.parametrize("version", ["v6.9.49", "v7.2.140", "v8.0.3"])
-def test_every_account_and_client_has_its_name(server: DemoServer, version: str) -> None:
+def test_every_account_and_client_has_its_name(server: SteeredServer, version: str) -> None:
     server.proxy.upgrade(version)
     names = _fetch(server)
     called = {names.of(account, kind) for account in names.accounts for kind in ("email", "file", "key")} - {""}
@@ -40,7 +41,7 @@ def test_every_account_and_client_has_its_name(server: DemoServer, version: str)
     assert not any(secret in repr(names) for secret in secrets())
 
 
-def test_a_list_that_is_not_understood_is_told_and_costs_itself_alone(server: DemoServer) -> None:
+def test_a_list_that_is_not_understood_is_told_and_costs_itself_alone(server: SteeredServer) -> None:
     server.proxy.fault(path="api-keys", kind="status", status=200, body=b'{"api-keys": {"sk-secret": 1}}', times=None)
     names = _fetch(server)
     assert names.clients == []
@@ -50,6 +51,6 @@ def test_a_list_that_is_not_understood_is_told_and_costs_itself_alone(server: De
     assert "sk-secret" not in problem
 
 
-def test_a_proxy_without_such_a_list_has_no_clients(server: DemoServer) -> None:
+def test_a_proxy_without_such_a_list_has_no_clients(server: SteeredServer) -> None:
     server.proxy.fault(path="api-keys", kind="status", status=404, body=b"404 page not found", times=None)
     assert (_fetch(server).clients, _fetch(server).problems) == ([], [])

@@ -5,25 +5,25 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.errors import KeyRefusedError
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.server import DemoServer
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import detect
 from exporter.sources.paths import V0
 from exporter.sources.plugins import other_exporter
 from tests.fakes.guarding import KEY, make_guard
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.server import SteeredServer
 
 _RUNS = {"cpa-prometheus": True}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[DemoServer]:
-    with DemoServer(DemoProxy(key=KEY)) as server:
+def server() -> Iterator[SteeredServer]:
+    with SteeredServer(SteeredProxy(key=KEY)) as server:
         yield server
 
 
 @pytest.fixture
-def connect(server: DemoServer) -> Iterator[Callable[..., ProxyClient]]:
+def connect(server: SteeredServer) -> Iterator[Callable[..., ProxyClient]]:
     clients: list[ProxyClient] = []
 
     def make(version: str, plugins: dict[str, bool], *, key: str = KEY) -> ProxyClient:
@@ -64,7 +64,7 @@ def test_a_plugin_that_runs_is_told(
 
 @pytest.mark.parametrize("body", [b"[]", b'{"plugins": [{"id": 5}]}', b'{"plugins": "sk-secret', b"\xff"])
 def test_an_answer_of_another_shape_costs_nothing(
-    server: DemoServer, connect: Callable[..., ProxyClient], body: bytes
+    server: SteeredServer, connect: Callable[..., ProxyClient], body: bytes
 ) -> None:
     server.proxy.fault(path="plugins", kind="status", status=200, body=body)
     assert other_exporter(connect("v7.2.140", _RUNS), V0) == ""

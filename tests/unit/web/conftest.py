@@ -15,8 +15,8 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.model import LimitSource
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
-from exporter.proxy_status import ProxyStatus
 from exporter.settings.proxies import Aliases
+from exporter.sources.proxy_status import ProxyStatus
 from exporter.usage.question import Questions
 from exporter.web.access import Access
 from exporter.web.overview import Overview

@@ -6,8 +6,8 @@ import pytest
 from babel.messages.catalog import Message
 from flask import Flask
 
-from exporter.proxy_status import ProxyStatus
 from exporter.sentences import counted, joined, say
+from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.languages import LANGUAGES as SPOKEN
 from exporter.web.languages import said
 from exporter.web.rendering import add_filters

@@ -13,8 +13,8 @@ from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.normalize.batch import read_batch
 from exporter.pricing.layers import open_prices
-from exporter.proxy_status import ProxyStatus
 from exporter.records import Basis, Billing
+from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.page import Page
 from exporter.web.rendering import add_filters
 from tests.benches.books import Books

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from exporter.proxy_status import STATES, ProxyStatus
+from exporter.sources.proxy_status import STATES, ProxyStatus
 from tests.unit.web.conftest import WebBench
 
 HOSTILE = [

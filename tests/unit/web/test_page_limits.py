@@ -19,8 +19,8 @@ from exporter.limits.pools import Pool, PoolKey
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
 from exporter.normalize.credentials import Account
-from exporter.proxy_status import ProxyStatus
 from exporter.records import Billing, CredentialFacts
+from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.web.conftest import WebBench
 from tests.unit.web.test_page import HOSTILE
 

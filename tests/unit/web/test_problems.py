@@ -11,9 +11,9 @@ import pytest
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.normalize.credentials import Account
-from exporter.proxy_status import STATES, ProxyStatus
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.base import Source
+from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.sources.usage_snapshot import UsageSnapshot
 from exporter.web.credential_states import CredentialState, credential_states

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from werkzeug.test import create_environ, run_wsgi_app
 
-from exporter.proxy_status import ProxyStatus
+from exporter.sources.proxy_status import ProxyStatus
 from tests.unit.web.conftest import WebBench
 
 

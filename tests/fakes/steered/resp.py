@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import hiredis
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.subscribers import Subscriber
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.subscribers import Subscriber
 
 FIRST_BYTES = b"*$+-:"
 SILENCE_SECONDS = 10.0
@@ -32,7 +32,7 @@ def speaks_resp(connection: socket.socket, version: tuple[int, int, int]) -> boo
 
 
 class RespSession:
-    def __init__(self, proxy: DemoProxy, connection: socket.socket, peer: str) -> None:
+    def __init__(self, proxy: SteeredProxy, connection: socket.socket, peer: str) -> None:
         self._proxy = proxy
         self._connection = connection
         self._peer = peer

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from flask import Response, request
 
-from exporter.simulator.faults import HTML_PAGE, Fault, FaultKind
-from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.queue import Item
-from exporter.simulator.snapshot import Happening
+from tests.fakes.steered.faults import HTML_PAGE, Fault, FaultKind
+from tests.fakes.steered.proxy import Happening, SteeredProxy
 
 Load = Sequence[Item | Happening]
 """The content of an answer: queue elements, or attempts that no answer has shown before."""
@@ -29,7 +28,7 @@ _MISSING_BYTES = 100
 class Delivery:
     """Sends the answers of one server. ``released`` ends all waiting."""
 
-    def __init__(self, proxy: DemoProxy, released: threading.Event) -> None:
+    def __init__(self, proxy: SteeredProxy, released: threading.Event) -> None:
         self._proxy = proxy
         self._released = released
 

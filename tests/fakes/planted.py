@@ -1,0 +1,20 @@
+"""The secrets that the demo proxy plants: none may leave the exporter."""
+
+from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY, ORGANIZATION_ID, SHOWN
+
+
+def secrets() -> list[str]:
+    """Every planted value that must not reach a log, a label, the ledger or the history."""
+    values = [MANAGEMENT_KEY, ORGANIZATION_ID, "sk-demo-cookie-8841", "sk-demo-proxy-password"]
+    for client in CLIENTS:
+        values += [client.key, client.address, client.user_agent, *client.forwarded.split(", ")]
+    for credential in SHOWN:
+        values += [
+            credential.email,
+            credential.token,
+            credential.token_sha256,
+            credential.key,
+            credential.account_id,
+            credential.project_id,
+        ]
+    return sorted({value for value in values if value})

@@ -1,0 +1,81 @@
+"""Serves a steered proxy over HTTP and RESP, on one port, with the faults that it orders."""
+
+import threading
+from typing import Any
+
+from flask import Response, request
+
+from exporter.simulator.routes import USAGE, USAGE_QUEUE, Handler, array_of, asked_count, route_name
+from exporter.simulator.server import DemoServer, HttpHandler, View
+from tests.fakes.steered.delivery import Delivery, front_answer, huge_record
+from tests.fakes.steered.faults import Fault, FaultKind
+from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.resp import RespSession, speaks_resp
+from tests.fakes.steered.routes import SteeredRoutes, is_mutating
+
+
+class _SteeredView(View):
+    _proxy: SteeredProxy
+
+    def __init__(self, proxy: SteeredProxy, released: threading.Event) -> None:
+        super().__init__(proxy, SteeredRoutes(proxy))
+        self._delivery = Delivery(proxy, released)
+
+    def answer(self) -> Response:
+        name, version = route_name(request.path)
+        self._proxy.note_request(name, mutating=version is not None and is_mutating(request.method, name))
+        fault = self._proxy.take_fault(name, in_front=True)
+        return super().answer() if fault is None else front_answer(fault)
+
+    def _called(self, name: str, handler: Handler) -> Response:
+        proxy, count = self._proxy, asked_count(request.args.get("count", ""))
+        if name == USAGE_QUEUE and count is None:
+            return super()._called(name, handler)
+        fault = proxy.take_fault(name, in_front=False)
+        if name == USAGE_QUEUE and count is not None:
+            items = [*proxy.inserted(_extra_elements(fault)), *proxy.pop(count)]
+            return self._delivery.send(self._json(200, array_of(items)), items, fault)
+        if name == USAGE:
+            body, shown = proxy.shown_usage()
+            if fault is not None and fault.kind is FaultKind.HUGE:
+                body = body[:-1] + b',"padding":"' + b"x" * fault.size + b'"}'
+            return self._delivery.send(self._json(200, body), shown, fault)
+        return self._delivery.send(super()._called(name, handler), [], fault)
+
+
+def _extra_elements(fault: Fault | None) -> tuple[bytes, ...]:
+    if fault is not None and fault.kind is FaultKind.INSERT:
+        return fault.elements
+    if fault is not None and fault.kind is FaultKind.HUGE:
+        return (huge_record(fault.size),)
+    return ()
+
+
+class _SteeredHandler(HttpHandler):
+    proxy: SteeredProxy
+    connection_is_http = False
+
+    def handle_one_request(self) -> None:
+        """Answer a request; the first one decides whether the connection speaks RESP."""
+        if not self.connection_is_http and speaks_resp(self.connection, self.proxy.version_number):
+            self.close_connection = True
+            RespSession(self.proxy, self.connection, self.client_address[0]).serve()
+        else:
+            self.connection_is_http = True
+            super().handle_one_request()
+
+
+class SteeredServer(DemoServer):
+    """Serves a ``SteeredProxy`` as ``DemoServer`` serves a ``DemoProxy``."""
+
+    def __init__(self, proxy: SteeredProxy, **address: Any) -> None:
+        self.proxy = proxy
+        self._released = threading.Event()
+        self.handler = type("_HandlerOfOne", (_SteeredHandler,), {"proxy": proxy})
+        super().__init__(proxy, view=_SteeredView(proxy, self._released), **address)
+
+    def stop(self) -> None:
+        """Release hanging answers and close the port. May be called twice."""
+        self._released.set()
+        self.proxy.subscribers.drop()
+        super().stop()

@@ -1,0 +1,104 @@
+"""Cumulative statistics as a fork shows them, their export, and its import by CPA up to v6.9.49."""
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from exporter.simulator.snapshot import TOKEN_FIELDS, UsageSnapshot
+
+Details = Literal["full", "absent", "empty"]
+"""The details in an answer: all, as in CPA; no field at all, as in some forks; or empty lists."""
+
+Fingerprint = tuple[Any, ...]
+
+
+def reshaped(usage: dict[str, Any], details: Details, shuffled: random.Random | None) -> dict[str, Any]:
+    """The statistics with other details, or with theirs in another order."""
+    for api in usage["apis"].values():
+        for model in api["models"].values():
+            if details == "absent":
+                del model["details"]
+            elif details == "empty":
+                model["details"] = []
+            elif shuffled is not None:
+                shuffled.shuffle(model["details"])
+    return usage
+
+
+def merge(
+    snapshot: UsageSnapshot, usage: Mapping[str, Any], add: Callable[[str, str, dict[str, Any]], None]
+) -> dict[str, int]:
+    """Import the details of an export, as CPA does: skip those whose fingerprint exists, ``add`` the others.
+
+    The result is the body of ``/usage/import``. Raises ``ValueError`` with CPA's words.
+    """
+    seen = {fingerprint(*row) for row in details_of(snapshot.usage())}
+    # Read everything before changing anything.
+    try:
+        rows = [(key, model, _normalised(raw)) for key, model, raw in details_of(usage)]
+        marks = [fingerprint(*row) for row in rows]
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise ValueError("invalid json") from error
+    added = skipped = 0
+    for row, mark in zip(rows, marks, strict=True):
+        if mark in seen:
+            skipped += 1
+            continue
+        seen.add(mark)
+        add(*row)
+        added += 1
+    whole = snapshot.usage()
+    totals = {"total_requests": whole["total_requests"], "failed_requests": whole["failure_count"]}
+    return {"added": added, "skipped": skipped, **totals}
+
+
+def fingerprint(key: str, model: str, detail: Mapping[str, Any]) -> Fingerprint:
+    """What tells details apart in CPA's import: everything but the latency."""
+    return (
+        key,
+        model,
+        _utc(detail["timestamp"]),
+        detail.get("source", ""),
+        detail.get("auth_index", ""),
+        bool(detail.get("failed")),
+        *(detail["tokens"][name] for name in TOKEN_FIELDS),
+    )
+
+
+def _utc(timestamp: str) -> tuple[datetime, str]:
+    """The moment, and its digits beyond the microsecond, which ``datetime`` cuts."""
+    fraction = re.search(r"\.(\d+)", timestamp)
+    return datetime.fromisoformat(timestamp).astimezone(UTC), fraction[1][6:].rstrip("0") if fraction else ""
+
+
+def usage_of_export(body: Any) -> Mapping[str, Any]:
+    """The statistics in an export. Raises ``ValueError`` with CPA's words."""
+    try:
+        version, usage = body.get("version", 0), body.get("usage", {})
+    except AttributeError as error:
+        raise ValueError("invalid json") from error
+    if version not in (0, 1):
+        raise ValueError("unsupported version")
+    if usage is not None and not isinstance(usage, Mapping):
+        raise ValueError("invalid json")
+    return usage or {}
+
+
+def details_of(usage: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Client key, model and detail of everything that is listed."""
+    for key, api in sorted((usage.get("apis") or {}).items()):
+        for model, of_model in sorted((api.get("models") or {}).items()):
+            for detail in of_model.get("details") or []:
+                yield key.strip(), model.strip() or "unknown", detail
+
+
+def _normalised(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An imported detail, with a missing total added up."""
+    tokens = {name: max(int((raw.get("tokens") or {}).get(name, 0)), 0) for name in TOKEN_FIELDS}
+    if not tokens["total_tokens"]:
+        tokens["total_tokens"] = sum(tokens[name] for name in ("input_tokens", "output_tokens", "reasoning_tokens"))
+    if not tokens["total_tokens"]:
+        tokens["total_tokens"] = tokens["cached_tokens"]
+    return {**raw, "tokens": tokens}
