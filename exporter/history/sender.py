@@ -109,7 +109,7 @@ class Sender:
             raise
         else:
             self._most_rows = min(PAGE_ROWS, self._most_rows + _FEWEST_ROWS)
-        self._ledger.backlog.sent(self._proxy, outgoing.until, refused=refused, now_ms=int(self._clock.now() * 1000))
+        self._ledger.backlog.sent(self._proxy, outgoing.until, refused=refused, now_ms=self._clock.now_ms())
         if refused:
             _log.warning(
                 "history_records_set_aside",

@@ -89,7 +89,7 @@ class History:
         ``polled`` are the proxies in the settings, and ``sign_of`` gives the fingerprint of one. For other proxies in
         the ledger only the backlog is sent, and their names are given back.
         """
-        self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
+        self.status = HistoryStatus(since_ms=clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
         self._remote = remote
         self._ledger = ledger
         self._labels = labels
@@ -164,7 +164,7 @@ class History:
             raise self._problem
         self._failures = 0
         self._measure(anyway=True)
-        self.status = replace(self.status, last_success_ms=int(self._clock.now() * 1000))
+        self.status = replace(self.status, last_success_ms=self._clock.now_ms())
         self._enter("ok", say("All records are in Supabase."))
 
     def _check_schema(self) -> None:
@@ -252,7 +252,7 @@ class History:
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            now_ms = int(self._clock.now() * 1000)
+            now_ms = self._clock.now_ms()
             restore = Restore(
                 self._remote, self._ledger, self._labels, self._pseudonym, proxy, stopping=self._stopping.is_set
             )
@@ -353,7 +353,7 @@ class History:
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status
         changed = before.state != state
-        since_ms = int(self._clock.now() * 1000) if changed else before.since_ms
+        since_ms = self._clock.now_ms() if changed else before.since_ms
         self.status = replace(before, state=state, sentence=sentence, since_ms=since_ms)
         if changed and {state, before.state} != {"ok", "catching_up"}:
             log = _log.info if self.status.is_well else _log.warning

@@ -114,7 +114,7 @@ class PastImport:
         self._find_known(candidates)
         new = [each for each in candidates if not each.known]
         if not self._dry_run:
-            self._ledger.book_details(
+            self._ledger.snapshots.book_details(
                 self._proxy,
                 [(each.record, each.cost or self._pricer.price(each.record), False) for each in new],
                 rejected=rejected,
@@ -137,7 +137,7 @@ class PastImport:
             day.tokens += record.tokens.prompt + record.tokens.output + record.tokens.unclassified
 
     def _read(self, item: Item) -> _Candidate | Misfit:
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._clock.now_ms()
         cost: Cost | None = None
         if isinstance(item, Misfit):
             return item

@@ -68,7 +68,7 @@ class Poller:
         longest_interval_seconds: float = math.inf,
     ) -> None:
         self.name = client.name
-        self.status = ProxyStatus(name=client.name, since_ms=int(clock.now() * 1000))
+        self.status = ProxyStatus(name=client.name, since_ms=clock.now_ms())
         self._client = client
         self._ledger = ledger
         self._queue = queue
@@ -120,7 +120,7 @@ class Poller:
             if not self._to_look_up:
                 self._work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
+            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
             self._observer.failed(self.name, exc.reason)
             if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
@@ -145,7 +145,7 @@ class Poller:
         self._pops.stop()
         if self._source is not None:
             if not self._source.way.has_rivals:
-                self._read_until_ms = self._now_ms()
+                self._read_until_ms = self._clock.now_ms()
             self._source.stop()
 
     @property
@@ -209,7 +209,7 @@ class Poller:
             self._take_inventory(source)
 
         try:
-            is_emptied = source.poll(self._receiver, self._now_ms())
+            is_emptied = source.poll(self._receiver, self._clock.now_ms())
         except ProxyError:
             self._may_have_lost = True  # the records of an answer that did not arrive are lost
             raise
@@ -230,7 +230,7 @@ class Poller:
         self._refreshed_at = self._clock.monotonic()
         self._comparable = False
         self._unlisted.clear()
-        inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._now_ms())
+        inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._clock.now_ms())
         whole = not inventory.problems
         if inventory.problems != self._inventory_problems:
             self._inventory_problems = inventory.problems
@@ -289,7 +289,7 @@ class Poller:
         if not source.way.has_rivals:
             return  # nothing waits in the queue
         self._may_have_lost = True
-        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
+        self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=int(seconds))
         _log.warning(
             "retention_gap",
             proxy=self.name,
@@ -313,7 +313,7 @@ class Poller:
             seconds = self._seconds_since_success()
         self._may_have_lost = True
         seconds = max(1, math.ceil(seconds))
-        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=seconds)
+        self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=seconds)
         _log.warning(
             "subscription_gap",
             proxy=self.name,
@@ -327,11 +327,11 @@ class Poller:
             return
         self._comparable = False
         may_have_lost, self._may_have_lost = self._may_have_lost, False
-        self._losses = self._ledger.compare_counts(
+        self._losses = self._ledger.losses.compare(
             self.name,
             may_have_lost=may_have_lost,
             publishing=self.status.publishing_enabled is not False,
-            now_ms=self._now_ms(),
+            now_ms=self._clock.now_ms(),
         )
 
     def _follow_restarts(self, source: Source, before: str) -> None:
@@ -344,7 +344,7 @@ class Poller:
     def _seconds_since_success(self) -> float:
         """Seconds by the wall clock since the last good poll, of this process or an earlier one; 0 before the first."""
         last_ms = self._ledger.flow(self.name).last_success_ms
-        return 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
+        return 0.0 if last_ms is None else (self._clock.now_ms() - last_ms) / 1000
 
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(
@@ -386,9 +386,6 @@ class Poller:
         if before.state == state:
             self.status = replace(before, sentence=sentence, up=up)
             return
-        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._now_ms())
+        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._clock.now_ms())
         log = _log.info if state == "ok" else _log.warning
         log("proxy_state", proxy=self.name, state=state, before=before.state, message=sentence)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)

@@ -67,7 +67,7 @@ class QueueIngest:
         ``work_off`` books them. After an error the records are still held, here or on disk: call ``work_off`` before
         popping more.
         """
-        batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
+        received_ms, batch = self._clock.now_ms(), read_batch(body, pseudonym=self._pseudonym)
         self._unsaved.append((batch, received_ms))
         found = None
         try:

@@ -134,7 +134,7 @@ class QuotaAsker:
 
     def ask_next(self) -> None:
         """Make the call whose turn it is, if there is one. Raises LedgerError."""
-        now_ms = self._now_ms()
+        now_ms = self._clock.now_ms()
         dictionary = self._ledger.dictionary
         windows = self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
         self._note_unknown(windows, now_ms)
@@ -201,7 +201,7 @@ class QuotaAsker:
     def _ask(self, turn: _Turn) -> None:
         topic = turn.topics[turn.question]
         before = self._last(turn.key)
-        begun = before.begun(topic.pace, now_ms=self._now_ms())
+        begun = before.begun(topic.pace, now_ms=self._clock.now_ms())
         self._save(turn.key, begun)
         way = topic.ways[begun.way % len(topic.ways)]
         try:
@@ -215,7 +215,7 @@ class QuotaAsker:
             return  # what was cut off says nothing about the provider
         if report.refusal is Refusal.UNSUPPORTED:
             report = self._unsupported(turn, way, report)
-        now_ms = self._now_ms()
+        now_ms = self._clock.now_ms()
         ended = begun.ended(topic.pace, report, now_ms=now_ms, seed=turn.credential)
         asked = {turn.key: ended}
         if report.refusal in RESTS_ACCOUNT or (report.refusal is Refusal.FORBIDDEN and turn.question == _WINDOWS):
@@ -235,7 +235,7 @@ class QuotaAsker:
         facts = find_facts(turn.client, paths, auth_index)
         if facts is None:
             return Report(refusal=Refusal.GONE)
-        report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._now_ms)
+        report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._clock.now_ms)
         return report or Report(refusal=Refusal.NOT_FOUND)  # the proxy names no project for the account
 
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
@@ -281,9 +281,6 @@ class QuotaAsker:
                     message="With EXPORTER_QUOTAS=active the exporter would know the windows of"
                     f" {formats.count(len(accounts))} more account{'' if len(accounts) == 1 else 's'}.",
                 )
-
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)
 
 
 def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:

@@ -159,7 +159,7 @@ class DetailIngest:
         for chunk in chunks:
             self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
-        self._ledger.close_snapshot(
+        self._ledger.snapshots.close(
             self._proxy,
             SnapshotEnd(
                 taken_ms=taken_ms,
@@ -262,7 +262,7 @@ class DetailIngest:
         *,
         duplicates: int,
     ) -> None:
-        known = self._ledger.book_details(
+        known = self._ledger.snapshots.book_details(
             self._proxy,
             [(record, self._pricer.price(record), live) for _, record, live in records],
             rejected=[(line, why) for _, line, why in rejected],
@@ -278,7 +278,7 @@ class DetailIngest:
         return normalize_detail(
             wire,
             proxy=self._proxy,
-            received_ms=int(self._clock.now() * 1000),
+            received_ms=self._clock.now_ms(),
             facts=self._facts,
             fingerprint=lambda _proxy, _wire: identity[1],
         )

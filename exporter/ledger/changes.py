@@ -1,19 +1,20 @@
 """Transactions that change a proxy: the disk comes first, then memory takes over the new rows."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.booking import Booked, take_over
+from exporter.ledger.store.booking import Booked, book_entries, take_over
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quota_points import QuotaKey
 from exporter.ledger.views.quotas import Quotas, QuotaWindow
 from exporter.ledger.views.totals import Flow, Totals, read_flow
 from exporter.ledger.views.usage_sums import Windows
+from exporter.records import Cost, UsageRecord
 
 
 class CommittedError(Exception):
@@ -22,28 +23,34 @@ class CommittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction that changes a proxy, last polled successfully at ``last_success_ms``.
-
-    Memory takes over ``booked`` and ``quotas`` after the commit.
-    """
+    """A transaction that changes a proxy. Memory takes over ``booked`` and ``quotas`` after the commit."""
 
     connection: sqlite3.Connection
     proxy: int
-    last_success_ms: int | None
+    dictionary: LabelStore
+    totals: Totals
     booked: list[Booked] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
 
+    def count_received(self, records: int) -> None:
+        """Count records that the proxy has handed out.
 
-def count_received(change: Change, records: int) -> None:
-    """Count records that the proxy has handed out.
+        This also stores the last success, which is the previous poll's: the current one is not over.
+        """
+        flow = self.totals.flows.get(self.proxy)
+        # Another source has been read, so the last snapshot is no longer the last look.
+        self.connection.execute(
+            "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
+            (records, flow.last_success_ms if flow else None, self.proxy),
+        )
 
-    This also stores the last success, which is the previous poll's: the current one is not over.
-    """
-    # Another source has been read, so the last snapshot is no longer the last look.
-    change.connection.execute(
-        "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
-        (records, change.last_success_ms, change.proxy),
-    )
+    def book(self, records: Sequence[tuple[UsageRecord, Cost]], *, live: bool) -> Booked:
+        """Make entries of records: see ``book_entries``."""
+        booked = book_entries(
+            self.connection, self.dictionary, self.totals, proxy=self.proxy, records=records, live=live
+        )
+        self.booked.append(booked)
+        return booked
 
 
 class Changes:
@@ -60,12 +67,12 @@ class Changes:
         windows: Windows,
         poll_times: PollTimes,
     ) -> None:
+        self.dictionary = dictionary
+        self.totals = totals
+        self.quotas = quotas
+        self.windows = windows
         self._database = database
-        self._dictionary = dictionary
-        self._totals = totals
-        self._quotas = quotas
         self._periods = periods
-        self._windows = windows
         self._poll_times = poll_times
         self._dictionary_is_stale = False
 
@@ -84,9 +91,7 @@ class Changes:
         Raises LedgerError if it is not committed, and CommittedError if it is.
         """
         with self.writing() as connection:
-            id_ = self._dictionary.proxy_id(connection, proxy)
-            before = self._totals.flows.get(id_)
-            change = Change(connection, id_, last_success_ms=before.last_success_ms if before else None)
+            change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
             yield change
             flow = read_flow(connection, change.proxy)
         try:
@@ -97,17 +102,21 @@ class Changes:
     def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
         """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""
         self._dictionary_is_stale = True
-        self._dictionary.load(connection)
+        self.dictionary.load(connection)
         self._dictionary_is_stale = False
 
     def _follow(self, change: Change, flow: Flow) -> None:
-        with self._totals.lock:
+        with self.totals.lock:
             for booked in change.booked:
-                take_over(booked, self._totals)
+                take_over(booked, self.totals)
             flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
-            self._totals.flows[change.proxy] = flow
-        self._quotas.take_over(change.quotas)
+            self.totals.flows[change.proxy] = flow
+        self.quotas.take_over(change.quotas)
         for booked in change.booked:
-            if booked.oldest_bucket is not None:
-                self._periods.touched(booked.oldest_bucket)
-                self._windows.touched(booked.oldest_bucket)
+            self.touched(booked.oldest_bucket)
+
+    def touched(self, bucket: int | None) -> None:
+        """Note that the sums from ``bucket`` on have changed; None: none has."""
+        if bucket is not None:
+            self._periods.touched(bucket)
+            self.windows.touched(bucket)

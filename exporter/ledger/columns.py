@@ -4,7 +4,7 @@ A new column of an entry takes a line in ``Entry``, a migration, and code in ``s
 history stores it only after a migration of its own. Values are matched to columns by name alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -78,7 +78,7 @@ def listed(columns: Iterable[str], prefix: str = "") -> str:
     return ", ".join(prefix + column for column in columns)
 
 
-def insert(table: str, columns: Iterable[str]) -> str:
-    """The statement that inserts a row of ``columns``, in this order."""
-    names = tuple(columns)
-    return f"insert into {table} ({listed(names)}) values ({', '.join('?' for _ in names)})"
+def insert(table: str, columns: Sequence[str], *, replace: bool = False) -> str:
+    """The statement that inserts a row of ``columns``, in this order, or replaces the one with its key."""
+    verb = "insert or replace" if replace else "insert"
+    return f"{verb} into {table} ({listed(columns)}) values ({listed('?' * len(columns))})"

@@ -12,16 +12,15 @@ from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Change, Changes, count_received
+from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
-from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
 from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.losses import Losses
 from exporter.ledger.store.notices import NoticeStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
@@ -31,16 +30,7 @@ from exporter.ledger.store.rejections import reject_line
 from exporter.ledger.store.replay import queue_rejected
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
-from exporter.ledger.store.snapshots import (
-    Identity,
-    SnapshotDeltas,
-    SnapshotEnd,
-    Snapshots,
-    book_details,
-    close_snapshot,
-    join_restored,
-    known_details,
-)
+from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.cursor import Backlog
 from exporter.ledger.sync.import_state import LedgerImporter
@@ -52,7 +42,6 @@ from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
-from exporter.sources.loss_detection import LossDetector
 
 
 class Ledger:
@@ -85,7 +74,6 @@ class Ledger:
         self.quotas = Quotas(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
-        self.snapshots = Snapshots(self._database, self._poll_times)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
@@ -101,14 +89,9 @@ class Ledger:
             poll_times=self._poll_times,
         )
         self._writing, self._changing = changes.writing, changes.changing
-        self.restoring = LedgerImporter(
-            writing=self._writing,
-            dictionary=self.dictionary,
-            totals=self.totals,
-            periods=self.periods,
-            windows=self.windows,
-            quotas=self.quotas,
-        )
+        self.losses = Losses(changes)
+        self.snapshots = Snapshots(self._database, self._poll_times, changes, clock)
+        self.restoring = LedgerImporter(changes)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -145,7 +128,7 @@ class Ledger:
         body is on disk.
         """
         with self._changing(proxy) as change:
-            count_received(change, len(records) + len(rejected))
+            change.count_received(len(records) + len(rejected))
             self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
@@ -154,7 +137,7 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            count_received(change, batch.received)
+            change.count_received(batch.received)
             id_ = store_batch(change.connection, change.proxy, lines, batch.unreadable, received_ms=received_ms)
             return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
 
@@ -205,8 +188,7 @@ class Ledger:
         at_ms: int,
     ) -> None:
         connection, proxy = change.connection, change.proxy
-        booked = book_entries(connection, self.dictionary, self.totals, proxy=proxy, records=records, live=live)
-        change.booked.append(booked)
+        booked = change.book(records, live=live)
         by_credential = [(self._credential_of(connection, proxy, record), reading) for record, reading in readings]
         change.quotas.update(self.quotas.note(connection, by_credential, now_ms=at_ms))
         for line, why in rejected:
@@ -216,50 +198,6 @@ class Ledger:
             " where id = ?4",
             (booked.entries, not live, booked.extra, proxy),
         )
-
-    def book_details(
-        self,
-        proxy: str,
-        records: Sequence[tuple[UsageRecord, Cost, bool]],
-        *,
-        rejected: Sequence[tuple[bytes, Rejected]] = (),
-        duplicates: int = 0,
-    ) -> set[Identity]:
-        """Book details of a snapshot, each with its cost and whether it is live; those already known are duplicates.
-
-        ``duplicates`` counts further ones, which were not looked up. Returns the identities already known. Raises
-        LedgerError if the ledger cannot be written; then none of them is booked.
-        """
-        with self._changing(proxy) as change:
-            known, booked = book_details(
-                change.connection,
-                self.dictionary,
-                self.totals,
-                proxy=change.proxy,
-                records=records,
-                rejected=rejected,
-                duplicates=duplicates,
-                now_ms=int(self._clock.now() * 1000),
-            )
-            change.booked.extend(booked)
-        return known
-
-    def close_snapshot(self, proxy: str, end: SnapshotEnd) -> None:
-        """End the booking of a snapshot, in one transaction. Raises LedgerError."""
-        now_ms = int(self._clock.now() * 1000)
-        with self._changing(proxy) as change:
-            change.booked.append(
-                close_snapshot(
-                    change.connection, self.dictionary, self.totals, proxy=change.proxy, end=end, now_ms=now_ms
-                )
-            )
-
-    def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
-        """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then. Raises LedgerError."""
-        with self._changing(proxy) as change:
-            change.booked.append(
-                join_restored(change.connection, self.dictionary, self.totals, proxy=change.proxy, deltas=deltas)
-            )
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
@@ -296,36 +234,6 @@ class Ledger:
         self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
         return before
 
-    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
-        """Note that ``proxy`` went unread for longer than it keeps a record, or (None) that a pop was cut.
-
-        Raises LedgerError.
-        """
-        with self._changing(proxy) as change:
-            note_gap(change.connection, change.proxy, ended_ms=ended_ms, seconds=seconds)
-
-    def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
-        """Mark the pop under way as one that may be cut, or (None) remove the mark. Raises LedgerError."""
-        with self._writing() as connection:
-            connection.execute(
-                "update proxy set pop_marked_ms = ? where id = ?", (at_ms, self.dictionary.proxies[proxy])
-            )
-
-    def settle_pop_mark(self, proxy: str) -> bool:
-        """Count as a gap the pop that an earlier process left marked; return whether there was one.
-
-        Raises LedgerError.
-        """
-        with self._changing(proxy) as change:
-            return settle_pop_mark(change.connection, change.proxy)
-
-    def compare_counts(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
-        """Compare what ``proxy`` counted with what arrived: see ``store.losses``. Raises LedgerError."""
-        with self._changing(proxy) as change:
-            return compare_counts(
-                change.connection, change.proxy, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
-            )
-
     def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about a record's credential."""
         return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)
@@ -344,10 +252,10 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             connection = change.connection
-            taken = take_inventory(connection, self.dictionary, accounts, proxy=change.proxy, whole=whole)
+            taken = take_inventory(change, accounts, whole=whole)
             self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
             readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
-            change.quotas.update(self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000)))
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
             if whole:
                 record_observation(connection, change.proxy, "inventory", restarted=taken.restarted and counts_restarts)
         with self.totals.lock:

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from exporter.clock import Clock
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -17,7 +18,7 @@ _NOON = datetime(2026, 11, 24, 12, 0, tzinfo=_BERLIN)
 _HOUR = 3600
 
 
-class TurnedClock:
+class TurnedClock(Clock):
     """A clock that stands where it is set."""
 
     def __init__(self) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Collection
 
 import msgspec
 
+from exporter.clock import Clock
 from exporter.sources.auth_guard import KeyGuard, Refusal, RefusedKey
 
 KEY = "mgmt-planted-Q7vXr2"
 """The key of the recorded servers."""
 
 
-class TurnableClock:
+class TurnableClock(Clock):
     """Stands still until it is turned. ``jump`` sets the wall clock alone, as an administrator does."""
 
     def __init__(self, now: float = 1_795_000_000.0, monotonic: float = 5_000.0) -> None:

@@ -32,7 +32,7 @@ class _LimitConfigs:
         """
         read = self._remote.rows(TABLE, ",".join(COLUMNS), order=("id",))
         rows = [{column: row[column] for column in COLUMNS} for row in read]
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._clock.now_ms()
         settled: dict[str, int] = {}
         behind: list[tuple[Row, int]] = []
         for row, here_ms in self._reset_here(rows):

@@ -46,7 +46,7 @@ class _LimitStatus:
         now = self._clock.monotonic()
         rows = []
         for measured in self._with_others(owner):
-            row = _row(measured, now_ms=int(self._clock.now() * 1000))
+            row = _row(measured, now_ms=self._clock.now_ms())
             known, at = self._written.get(row["config_id"], ({}, 0.0))
             if _without_time(row) != known or now - at >= _AT_LEAST_EVERY_SECONDS:
                 rows.append(row)

@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
-from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.booking import store_pending_zero
 from exporter.ledger.views.totals import Attempts, SeriesKey
 from exporter.normalize.credentials import Account
@@ -28,14 +28,7 @@ class Inventoried:
     restarted: bool = False
 
 
-def take_inventory(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    accounts: Sequence[Account],
-    *,
-    proxy: int,
-    whole: bool,
-) -> Inventoried:
+def take_inventory(change: Change, accounts: Sequence[Account], *, whole: bool) -> Inventoried:
     """Bind and describe the credentials of ``accounts``, inside the caller's transaction.
 
     Attempts are counted only from a ``whole`` inventory: in part of one, an account that was missing so far would look
@@ -43,36 +36,29 @@ def take_inventory(
     """
     shared = _shared_handles(accounts)
     for auth_index in shared:
-        dictionary.unbind(connection, proxy, "auth_index", auth_index)
-    binder = _Binder(connection, dictionary, proxy, shared)
+        change.dictionary.unbind(change.connection, change.proxy, "auth_index", auth_index)
+    binder = _Binder(change, shared)
     # Known accounts first: a new one with the same e-mail address must not take their place.
     order = sorted(range(len(accounts)), key=lambda place: not binder.known(accounts[place]))
     rows = {place: binder.bind(accounts[place]) for place in order}
     if whole:
         for account in accounts:
             binder.join(account)
-    credentials = [(dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
-    _retire(connection, dictionary, credentials, proxy, whole=whole)
+    credentials = [(change.dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
+    _retire(change, credentials, whole=whole)
     if not whole:
         return Inventoried(credentials=credentials, attempts={}, new_series=[])
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
-    return Inventoried(credentials, *_count_attempts(connection, logins, proxy))
+    return Inventoried(credentials, *_count_attempts(change.connection, logins, change.proxy))
 
 
-def _retire(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    credentials: Sequence[tuple[int, Account]],
-    proxy: int,
-    *,
-    whole: bool,
-) -> None:
+def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
     """Note which of the credentials that share a name the proxy lists."""
     listed = {id_ for id_, _ in credentials}
     for name in {name for _, account in credentials for name in account.names}:
-        for credential in dictionary.credentials_with(*name):
-            if credential.proxy == proxy and (whole or credential.id in listed):
-                dictionary.retire_credential(connection, credential.id, credential.id not in listed)
+        for credential in change.dictionary.credentials_with(*name):
+            if credential.proxy == change.proxy and (whole or credential.id in listed):
+                change.dictionary.retire_credential(change.connection, credential.id, credential.id not in listed)
 
 
 def _count_attempts(
@@ -155,10 +141,10 @@ class _Binder:
     provider does, unless several accounts share it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, shared: set[str]) -> None:
-        self._connection = connection
-        self._dictionary = dictionary
-        self._proxy = proxy
+    def __init__(self, change: Change, shared: set[str]) -> None:
+        self._connection = change.connection
+        self._dictionary = change.dictionary
+        self._proxy = change.proxy
         self._shared = shared
         self._counted: dict[int, tuple[str, str]] = {}
 

@@ -9,25 +9,22 @@ the entries. So nothing is counted twice.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
+from exporter.ledger.changes import Changes
 from exporter.ledger.columns import Entry, Rollup
 from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
-from exporter.ledger.store.snapshots import MarkKey
+from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession, ExportedSnapshots
-from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import Quotas
-from exporter.ledger.views.totals import Totals
-from exporter.ledger.views.usage_sums import Session, Windows
+from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
@@ -93,24 +90,12 @@ class RestoredState:
 class LedgerImporter:
     """Writes what is restored. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(
-        self,
-        *,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        dictionary: LabelStore,
-        totals: Totals,
-        periods: Periods,
-        windows: Windows,
-        quotas: Quotas,
-    ) -> None:
+    def __init__(self, changes: Changes) -> None:
         self.steps = 0
         """Rises with each change of the past that no booking made."""
-        self._writing = writing
-        self._dictionary = dictionary
-        self._totals = totals
-        self._periods = periods
-        self._windows = windows
-        self._quotas = quotas
+        self._changes = changes
+        self._writing = changes.writing
+        self._dictionary = changes.dictionary
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
 
@@ -183,8 +168,8 @@ class LedgerImporter:
         forget_all_days(connection)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, proxy_id))
         count_unbooked(connection, -forgotten)
-        with self._totals.lock:
-            self._totals.entries -= forgotten
+        with self._changes.totals.lock:
+            self._changes.totals.entries -= forgotten
 
     def add_rollups(self, proxy: str, rows: Sequence[RestoredRollup], progress: Progress) -> None:
         """Take over rows of the roll-up, and note the new ``progress``."""
@@ -206,13 +191,13 @@ class LedgerImporter:
             ]
             inserted = insert_restored(connection, entries)
             self._note(connection, proxy, progress)
-        with self._totals.lock:
-            self._totals.entries += inserted
+        with self._changes.totals.lock:
+            self._changes.totals.entries += inserted
         self._changed(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
     def finish(self, proxy: str, past: RestoredState, *, now_ms: int) -> None:
         """Take over open windows and quotas; then the proxy is restored."""
-        with self._windows.held(), self._writing() as connection:
+        with self._changes.windows.held(), self._writing() as connection:
             proxy_id = self._dictionary.proxies[proxy]
             connection.executemany(
                 "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
@@ -221,7 +206,7 @@ class LedgerImporter:
             )
             self._take_sessions(connection, proxy_id, past)
             readings = [(self._credential(connection, proxy_id, label), reading) for label, reading in past.readings]
-            quotas = self._quotas.note(connection, readings, now_ms=now_ms)
+            quotas = self._changes.quotas.note(connection, readings, now_ms=now_ms)
             connection.execute(
                 "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, proxy_id)
             )
@@ -230,7 +215,7 @@ class LedgerImporter:
                 " and not exists (select 1 from restored_series where proxy = ?1)",
                 (proxy_id,),
             )
-        self._quotas.take_over(quotas)
+        self._changes.quotas.take_over(quotas)
 
     def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: RestoredState) -> None:
         """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
@@ -301,9 +286,7 @@ class LedgerImporter:
 
     def _changed(self, bucket: int | None) -> None:
         self.steps += 1
-        if bucket is not None:
-            self._periods.touched(bucket)
-            self._windows.touched(bucket)
+        self._changes.touched(bucket)
 
 
 def _age(session: Session) -> tuple[int, int]:
@@ -350,8 +333,4 @@ def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: RestoredSn
         (state.snapshot_ms, state.counted_from_ms, state.counted_until_ms, proxy),
     )
     connection.execute("delete from restored_series where proxy = ?", (proxy,))
-    connection.executemany(
-        "insert into restored_series (proxy, client, model, requests, tokens, length, sha256)"
-        " values (?, ?, ?, ?, ?, ?, ?)",
-        [(proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256) for key, mark in past.marks.items()],
-    )
+    save_marks(connection, "restored_series", proxy, past.marks)

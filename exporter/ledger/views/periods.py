@@ -96,7 +96,7 @@ class Periods:
 
     def refresh(self) -> None:
         """Bring ``current`` up to date. Raises LedgerError."""
-        day = local_date(int(self._clock.now() * 1000), self._zone)
+        day = local_date(self._clock.now_ms(), self._zone)
         with self._lock:
             touched, self._oldest_touched = self._oldest_touched, None
         if day == self._day and touched is None:

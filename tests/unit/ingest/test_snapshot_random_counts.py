@@ -84,7 +84,7 @@ class _Life:
             raise LedgerError("no space")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.ledger, "close_snapshot", refuse)
+            patch.setattr(self.ledger.snapshots, "close", refuse)
             with pytest.raises(LedgerError):
                 self.intake.take(body, taken_ms=int(self.clock.now() * 1000))
         self.check()
