@@ -1,11 +1,13 @@
 """The columns of an entry and of its sums, each listed once: statements and rows are built from here.
 
-A new column of an entry takes a line in ``Entry``, a migration, and code in ``store/booking.py`` that fills it; the
-history stores it only after a migration of its own. Values are matched to columns by name alone.
+A new column of an entry takes a line in ``Entry`` and a migration. Booking fills it from the field of the same name of
+a record, its tokens or its cost; the history stores it only after a migration of its own.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from exporter.records import Tokens
 
 
 class Entry(NamedTuple):
@@ -52,7 +54,7 @@ class Rollup(NamedTuple):
     unpriced: int
 
 
-AMOUNTS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+AMOUNTS = (*Tokens.__struct_fields__, "nano_usd")
 """The columns of an entry that are summed as they are."""
 SUMS = ("requests", *AMOUNTS)
 """The sums in both ``total`` and ``rollup``; ``requests`` is the sum of ``counted``."""

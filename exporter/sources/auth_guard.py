@@ -59,12 +59,6 @@ class RefusedKey(msgspec.Struct, frozen=True):
         return not {self.fingerprint, *self.also}.isdisjoint(fingerprints)
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """The refusals of a proxy: one element per key that it did not accept."""
-
-    keys: tuple[RefusedKey, ...]
-
-
 class RefusalStore(Protocol):
     """Keeps refusals across restarts. Called from worker threads; a save is durable when it returns."""
 

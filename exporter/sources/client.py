@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
-import msgspec
 
 from exporter import __version__
 from exporter.errors import (
@@ -151,19 +150,6 @@ class ProxyClient:
         if error is not None:
             raise error
         return answer
-
-    def get_json(self, path: str, type_: type[T]) -> T:
-        """The complete answer to GET ``path``, decoded. Raises BadAnswerError for another shape, else like ``get``."""
-        answer = self.get(path)
-        if answer.error is not None:
-            raise answer.error
-        try:
-            return msgspec.json.decode(answer.body, type=type_)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # Not chained: the decoder's text may quote the answer.
-            raise BadAnswerError(
-                "{where} answered {path} with something that is not CPA's.", where=self.where, path=path
-            ) from None
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
         """The answer to GET ``path`` without the key, whatever its status. For pages that need none."""

@@ -29,9 +29,7 @@ def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, 
     accounts: list[Account] = []
 
     def fetch(path: str) -> bytes | None:
-        answer = client.get(path, accept=FOUND_OR_NOT)
-        if answer.error is not None:
-            raise answer.error
+        answer = client.get(path, accept=FOUND_OR_NOT).whole()
         return bytes(answer.body) if answer.status == 200 else None
 
     def add(path: str, read: Callable[[bytes], Read]) -> None:

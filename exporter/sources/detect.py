@@ -39,9 +39,7 @@ def source_of_kind(kind: str) -> type[Source] | None:
 
 def detect(client: ProxyClient) -> Source:
     """The source to read. Raises an UnsupportedProxyError that says what to do, or the errors of ``client``."""
-    known = client.get(V0.publishing, accept=FOUND_OR_NOT)
-    if known.error is not None:
-        raise known.error
+    known = client.get(V0.publishing, accept=FOUND_OR_NOT).whole()
     # A 404 may come without a login or a version: the proxy may have only v8 paths, or no management.
     version = parse_version(client.version) if known.status == 200 else None
     if (version is None or version >= _FIRST_V8) and (source := _offered(client, V8, version)):

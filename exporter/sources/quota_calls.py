@@ -16,7 +16,6 @@ from exporter.quotas.asking import Call, Facts, Refusal, Report
 from exporter.quotas.tunnel import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient, Timeouts
 from exporter.sources.paths import Paths
-from exporter.sources.responses import Answer
 
 TIMEOUTS = Timeouts(connect=5.0, read=20.0, total=30.0)
 """CPA itself waits 60 s for a provider. Nobody misses an answer that comes so late."""
@@ -55,17 +54,11 @@ def find_facts(client: ProxyClient, paths: Paths, auth_index: str) -> Facts | No
 
     Raises the errors of ``client``.
     """
-    answer = _whole(client.get(f"{paths.credentials}?auth_index={quote(auth_index)}"))
+    answer = client.get(f"{paths.credentials}?auth_index={quote(auth_index)}").whole()
     return read_facts(bytes(answer.body), auth_index)
 
 
 def find_quota_api(client: ProxyClient, paths: Paths) -> frozenset[str]:
     """The providers whose accounts the proxy's quota API knows. Raises the errors of ``client``."""
-    answer = _whole(client.get(paths.quota_providers, accept=FOUND_OR_NOT))
+    answer = client.get(paths.quota_providers, accept=FOUND_OR_NOT).whole()
     return quota_api_providers(answer.status, bytes(answer.body))
-
-
-def _whole(answer: Answer) -> Answer:
-    if answer.error is not None:
-        raise answer.error
-    return answer

@@ -80,6 +80,12 @@ class Answer(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         return self.error is None
 
+    def whole(self) -> "Answer":
+        """This answer. Raises ``error`` if it is not complete."""
+        if self.error is not None:
+            raise self.error
+        return self
+
     @property
     def from_cpa(self) -> bool:
         """Whether CPA itself answered, past its login (CPA >= 6.3.36, if no reverse proxy removes its headers)."""

@@ -5,11 +5,15 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exporter.ledger.columns import insert
+from exporter.ledger.credential_store import insert_row
 from exporter.ledger.database import Database
 from exporter.ledger.store.packing import SpoiltError, pack, unpack
 from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
 from exporter.normalize.salvage import Unreadable
 from exporter.records import Rejected
+
+_INSERT = insert("batch", ("proxy", "received_ms", "replayed", "records", "lines"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,14 @@ def store_batch(
     """
     for what in unreadable:
         reject_unreadable(connection, proxy, received_ms, what)
-    if not lines:
-        return None
-    return connection.execute(
-        "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 0, ?, ?)",
-        (proxy, received_ms, len(lines), pack(lines)),
-    ).lastrowid
+    return insert_batch(connection, proxy, received_ms, lines) if lines else None
+
+
+def insert_batch(
+    connection: sqlite3.Connection, proxy: int, received_ms: int, lines: Sequence[bytes], *, replayed: bool = False
+) -> int:
+    """Store redacted lines, inside the caller's transaction; return the batch's id."""
+    return insert_row(connection, _INSERT, (proxy, received_ms, replayed, len(lines), pack(lines)))
 
 
 def has_stored(database: Database, proxy: str) -> bool:

@@ -17,13 +17,14 @@ from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.ledger.views.totals import SeriesKey, Totals, encode_key
-from exporter.records import Cost, UsageRecord
+from exporter.records import Cost, Tokens, UsageRecord
 
-_OF_RECORD = ("ts_ms", "fingerprint", "code", "latency_ms", "ttft_ms")
-_OF_TOKENS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified")
-_OF_COST = ("unpriced", "nano_usd")
-"""What entries take unchanged from a record, its tokens and its cost."""
 _LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
+_OF_RECORD, _OF_TOKENS, _OF_COST = (
+    tuple(name for name in Entry._fields if name in struct.__struct_fields__ and name not in _LOOKED_UP)
+    for struct in (UsageRecord, Tokens, Cost)
+)
+"""What entries take unchanged from a record, its tokens and its cost."""
 FILLED = (*_LOOKED_UP, *_OF_RECORD, *_OF_TOKENS, *_OF_COST)
 """The columns of an entry that booking fills: all but its id."""
 _of_record, _of_tokens, _of_cost = attrgetter(*_OF_RECORD), attrgetter(*_OF_TOKENS), attrgetter(*_OF_COST)

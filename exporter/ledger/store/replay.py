@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from exporter.ledger.database import Database
-from exporter.ledger.store.packing import pack
+from exporter.ledger.store.batches import insert_batch
 
 _RECORDS_PER_BATCH = 500
 
@@ -26,10 +26,7 @@ def queue_rejected(database: Database, *, reason: str | None, now_ms: int) -> di
             (reason,),
         ).fetchall()
         for name, proxy, lines in _batches(rows):
-            connection.execute(
-                "insert into batch (proxy, received_ms, replayed, records, lines) values (?, ?, 1, ?, ?)",
-                (proxy, now_ms, len(lines), pack(lines)),
-            )
+            insert_batch(connection, proxy, now_ms, lines, replayed=True)
             connection.execute("update proxy set replayed = replayed + ? where id = ?", (len(lines), proxy))
             queued[name] = queued.get(name, 0) + len(lines)
         connection.executemany("delete from rejected where id = ?", [(row[2],) for row in rows])

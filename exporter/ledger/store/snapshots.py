@@ -7,6 +7,7 @@ that; the marks only say which details need no look.
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,25 +52,11 @@ class Checkpoint:
         return bool(self.marks) and all(mark.length is None for mark in self.marks.values())
 
 
-@dataclass(frozen=True, slots=True)
-class FalseStart:
-    """A sudden first value that was not believed. ``nano_usd`` is what it would have cost."""
+class FalseStart(NamedTuple):
+    """A sudden first value that was not believed. ``client`` is a pseudonym, ``nano_usd`` what it would have cost."""
 
     at_ms: int
     client: str
-    model: str
-    requests: int
-    tokens: int
-    nano_usd: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedFalseStart:
-    """A stored false start. ``client`` is an id."""
-
-    proxy: str
-    at_ms: int
-    client: int
     model: str
     requests: int
     tokens: int
@@ -168,14 +155,14 @@ class Snapshots:
             (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
             return known_details(connection, id_, identities)
 
-    def false_starts(self) -> list[ListedFalseStart]:
-        """All stored false starts, newest first."""
+    def false_starts(self) -> list[tuple[str, int, FalseStart]]:
+        """All stored false starts, newest first, each with its proxy and its client's id."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                "select p.name, f.at_ms, f.client, f.model, f.requests, f.tokens, f.nano_usd"
-                " from false_start f join proxy p on p.id = f.proxy order by f.id desc"
+                "select p.name, f.client, f.at_ms, c.pseudonym, f.model, f.requests, f.tokens, f.nano_usd"
+                " from false_start f join proxy p on p.id = f.proxy join client c on c.id = f.client order by f.id desc"
             ).fetchall()
-        return [ListedFalseStart(*row) for row in rows]
+        return [(proxy, client, FalseStart(*rest)) for proxy, client, *rest in rows]
 
     def book_details(
         self,
@@ -301,10 +288,7 @@ def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
         "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
         " values (?, ?, ?, ?, ?, ?, ?)",
         [
-            (
-                *(change.proxy, each.at_ms, change.dictionary.client_id(change.connection, each.client)),
-                *(each.model, each.requests, each.tokens, each.nano_usd),
-            )
+            (change.proxy, each.at_ms, change.dictionary.client_id(change.connection, each.client), *each[2:])
             for each in deltas.false_starts
         ],
     )
