@@ -5,6 +5,7 @@ Everything is in memory and grows with what bookings meet. ``credential_store.py
 
 import sqlite3
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.ledger.credential_store import CredentialStore, insert_row, shared_handle
 from exporter.records import UsageRecord
@@ -37,6 +38,15 @@ class Series:
     credential: int
     client: int
     shown: int
+
+
+class SeriesNames(NamedTuple):
+    """A label set of a proxy as the history has it: credential and client are their labels there."""
+
+    provider: str
+    model: str
+    credential: str
+    client: str
 
 
 class LabelStore(CredentialStore):
@@ -89,6 +99,12 @@ class LabelStore(CredentialStore):
     def folded(self) -> int:
         """How many label sets are exported under ``other``."""
         return len(self.series) - self._shown
+
+    def names_of(self, series: int) -> SeriesNames:
+        """The label set of a series, in the history."""
+        found = self.series[series]
+        route, credential = self.routes[found.route], self.resolved(found.credential)
+        return SeriesNames(route.provider, route.model, credential.label, self.clients[found.client])
 
     def client_with(self, pseudonym: str) -> int | None:
         return self._client_ids.get(pseudonym)

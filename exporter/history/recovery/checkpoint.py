@@ -73,11 +73,5 @@ class Checkpoints:
 
 
 def _baseline(key: MarkKey, mark: Mark) -> Row:
-    return {
-        "client": key[0],
-        "model": key[1],
-        "requests": mark.requests,
-        "tokens": mark.tokens,
-        "length": mark.length,
-        "sha256": None if mark.sha256 is None else mark.sha256.hex(),
-    }
+    sha256 = None if mark.sha256 is None else mark.sha256.hex()
+    return {"client": key[0], "model": key[1]} | msgspec.structs.asdict(mark) | {"sha256": sha256}

@@ -19,14 +19,13 @@ from exporter.history.recovery.checkpoint import (
     LimitState,
     sign_of_key,
 )
-from exporter.history.rows import moment_ms, restored_entry, restored_rollup
+from exporter.history.rows import moment_ms, restored_entry, restored_reading, restored_rollup
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSnapshots
 from exporter.ledger.sync.import_state import Progress, RestoredSnapshots, RestoredState
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
-from exporter.quotas.reading import Reading
 from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
@@ -196,7 +195,7 @@ class Restore:
             anchors=limits.anchors,
             sessions=limits.sessions,
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
-            readings=[(row["credential"], _reading(row)) for row in quotas],
+            readings=[(row["credential"], restored_reading(row)) for row in quotas],
         )
 
     def _document(self, kind: str, type_: type[_T], missing: _T) -> _T:
@@ -222,19 +221,3 @@ def _every_zones_start_ms(day: date) -> int:
 def _mark(row: Row) -> Mark:
     sha256 = row["sha256"]
     return Mark(row["requests"], row["tokens"], row["length"], None if sha256 is None else bytes.fromhex(sha256))
-
-
-def _reading(row: Row) -> Reading:
-    resets_at = row["resets_at"]
-    return Reading(
-        window=row["quota"],
-        scope=row["scope"],
-        window_seconds=row["window_seconds"],
-        used_ratio=row["used_ratio"],
-        resets_ms=None if resets_at is None else moment_ms(resets_at),
-        status=row["status"],
-        observed_ms=moment_ms(row["observed_at"]),
-        source=row["source"],
-        inferred=row["inferred"],
-        ratio_inferred=row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
-    )

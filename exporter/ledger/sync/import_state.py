@@ -18,7 +18,7 @@ import msgspec
 from exporter.ledger.changes import Changes
 from exporter.ledger.columns import Entry, Rollup
 from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route
+from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route, SeriesNames
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
@@ -44,19 +44,10 @@ class Progress(msgspec.Struct, frozen=True):
     after: tuple[int, int]
 
 
-class RestoredSeries(NamedTuple):
-    """A label set as the history has it: credential and client are their labels."""
-
-    provider: str
-    model: str
-    credential: str
-    client: str
-
-
 class RestoredEntry(NamedTuple):
     """An entry of the past. In ``entry``, series and price do not have this ledger's ids yet."""
 
-    series: RestoredSeries
+    series: SeriesNames
     price: str
     entry: Entry
 
@@ -64,7 +55,7 @@ class RestoredEntry(NamedTuple):
 class RestoredRollup(NamedTuple):
     """A row of the roll-up. In ``sums``, the series does not have this ledger's id yet."""
 
-    series: RestoredSeries
+    series: SeriesNames
     sums: Rollup
 
 
@@ -246,8 +237,8 @@ class LedgerImporter:
         return f"{kind}:{value}" if kind else ""
 
     def _series(
-        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[RestoredSeries]
-    ) -> dict[RestoredSeries, int]:
+        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[SeriesNames]
+    ) -> dict[SeriesNames, int]:
         proxy_id = self._dictionary.proxies[proxy]
         return {
             series: self._dictionary.series_with(
