@@ -141,7 +141,9 @@ class History:
     # --- one pass -------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        self._check_schema()
+        if not self._knows_schema:
+            check_schema(self._remote)
+            self._knows_schema = True
         self._problem = None
         self._run_free_tasks()  # before the rest, which may take long
         self._claim_all()
@@ -166,12 +168,6 @@ class History:
         self._measure(anyway=True)
         self.status = replace(self.status, last_success_ms=self._clock.now_ms())
         self._enter("ok", say("All records are in Supabase."))
-
-    def _check_schema(self) -> None:
-        if self._knows_schema:
-            return
-        check_schema(self._remote)
-        self._knows_schema = True
 
     def _send(self, proxy: str, sender: Sender) -> bool:
         """Send a batch of one proxy; whether more of it waits."""

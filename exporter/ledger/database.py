@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from exporter.errors import (
     LedgerCorruptError,
@@ -218,6 +218,11 @@ class Database:
                 yield connection
             finally:
                 connection.close()
+
+    def value(self, query: str, *parameters: object) -> Any:
+        """The first value of what a short query finds."""
+        with self.looking() as connection:
+            return connection.execute(query, parameters).fetchone()[0]
 
     def bytes_on_disk(self) -> int:
         """Size of the file and its write-ahead log in bytes."""

@@ -140,14 +140,11 @@ class LabelStore(CredentialStore):
             self._recent_version = self.labels_version
         id_ = self._recent.get(like)
         if id_ is None:
-            id_ = self._recent[like] = self._find_or_add_series(connection, proxy, record)
+            credential = self._credential_of(connection, proxy, record)
+            client = self.client_id(connection, record.client)
+            route = Route(proxy, record.provider, record.model)
+            id_ = self._recent[like] = self.series_with(connection, route, credential, client)
         return id_
-
-    def _find_or_add_series(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        credential = self._credential_of(connection, proxy, record)
-        client = self.client_id(connection, record.client)
-        route = Route(proxy, record.provider, record.model)
-        return self.series_with(connection, route, credential, client)
 
     def series_with(self, connection: sqlite3.Connection, route: Route, credential: int, client: int) -> int:
         """Return the id of a label set; a new one is created, and shown or folded for good."""
@@ -202,10 +199,6 @@ class LabelStore(CredentialStore):
             self.clients[id_] = label
             self.labels_version += 1
         return id_
-
-    def client_labelled(self, connection: sqlite3.Connection, label: str) -> int:
-        """Return the id of a client known only by its label, which no other client has."""
-        return self.client_id(connection, BY_LABEL + label, label=label)
 
     def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
         """Give its pseudonym to a client known only by its label; None if there is no such client."""

@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
+from exporter.ledger.store.batches import StoredBatch, store_batch, take_stored
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -42,6 +42,8 @@ from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
+
+_PROXY = "select id from proxy where name = ?"
 
 
 class Ledger:
@@ -143,7 +145,8 @@ class Ledger:
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
-        if not has_stored(self._database, proxy):
+        # Asked before each pop; the answer is nearly always no.
+        if not self._database.value(f"select exists (select 1 from batch where proxy = ({_PROXY}))", proxy):
             return []
         with self._changing(proxy) as change:
             return take_stored(change.connection, proxy, change.proxy)
@@ -284,16 +287,13 @@ class Ledger:
 
     def newest_entry_ms(self) -> int | None:
         """When the newest entry happened, by its proxy's clock."""
-        with self._database.transaction() as connection:
-            newest: int | None = connection.execute("select max(ts_ms) from entry").fetchone()[0]
+        newest: int | None = self._database.value("select max(ts_ms) from entry")
         return newest
 
     @property
     def salt(self) -> bytes:
         """Random bytes that no other ledger has."""
-        with self._database.transaction() as connection:
-            salt: bytes = connection.execute("select salt from installation").fetchone()[0]
-        return salt
+        return bytes(self._database.value("select salt from installation"))
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
         """Queue rejected records for another try: see ``store.replay``. Raises LedgerError."""

@@ -19,6 +19,7 @@ from exporter.quotas.fields import (
     nano_usd,
     quotient,
     scope_of,
+    share,
     share_of_percent,
     text,
     window,
@@ -31,8 +32,6 @@ from exporter.quotas.reading import (
     QuotaProvider,
     Reading,
     header,
-    ratio,
-    reset,
     scope_named,
 )
 from exporter.quotas.values import is_instant, is_number, is_word
@@ -57,14 +56,14 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Readin
         if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW:
             continue
         status = _STATUS.get(header(headers, f"{_PREFIX}{slug}-status"), "")
-        used_ratio = ratio(header(headers, f"{_PREFIX}{slug}-utilization"))
+        used_ratio = share(header(headers, f"{_PREFIX}{slug}-utilization"))
         if used_ratio is None and status != "rejected":
             continue
-        resets_ms = reset(header(headers, f"{_PREFIX}{slug}-reset"), answer.observed_ms)
+        resets_ms = moment(header(headers, f"{_PREFIX}{slug}-reset"), answer)
         overall = resets_ms is None and slug == claimed
         if overall:
             # The reset without a slug belongs to the window that decides.
-            resets_ms = reset(header(headers, f"{_PREFIX}reset"), answer.observed_ms)
+            resets_ms = moment(header(headers, f"{_PREFIX}reset"), answer)
         yield answer.reading(
             seconds, scope, used_ratio, resets_ms, status=status, inferred=overall and resets_ms is not None
         )

@@ -32,8 +32,6 @@ from exporter.quotas.reading import (
     fullest,
     header,
     near_length,
-    percent,
-    reset,
     scope_named,
     window_seconds,
 )
@@ -57,13 +55,13 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
             scope = own_scope
         else:
             scope = scope_named(header(headers, f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
-        used_ratio = percent(header(headers, f"{stem}-used-percent"))
+        used_ratio = share_of_percent(header(headers, f"{stem}-used-percent"))
         seconds = window_seconds(header(headers, match[0]))
         # A refusal concerns the account's own windows; those that state a share keep it.
         concluded = used_ratio is None and refused and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
-        resets_ms = reset(header(headers, f"{stem}-reset-at"), answer.observed_ms)
+        resets_ms = moment(header(headers, f"{stem}-reset-at"), answer)
         relative = resets_ms is None
         if resets_ms is None:
             after = number(header(headers, f"{stem}-reset-after-seconds"))

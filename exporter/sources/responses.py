@@ -139,7 +139,9 @@ def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -
         return BadAnswerError(
             joined(say("{where} sent a compressed answer that cannot be unpacked.", where=where), _REVERSE_PROXY)
         )
-    if isinstance(exc, httpx.RemoteProtocolError) and not _cut_off(exc):
+    # Whether the other side closed the connection rather than sent something odd, only httpcore's text tells.
+    cut_off = "disconnected" in str(exc) or "closed connection" in str(exc)
+    if isinstance(exc, httpx.RemoteProtocolError) and not cut_off:
         return BadAnswerError(joined(say("{where} does not speak HTTP as CPA does.", where=where), _REVERSE_PROXY))
     return ProxyUnreachableError("{where} {cause}", where=where, cause=_cause(exc))
 
@@ -203,11 +205,6 @@ def _forbidden(answer: Answer, where: str) -> ProxyError:
     if answer.looks_like_html:
         return BadAnswerError(joined(say("{where} answered 403 with a web page.", where=where), _REVERSE_PROXY))
     return ProxyServerError("{where} answered 403 for a reason that is not known. CPA's log may say more.", where=where)
-
-
-def _cut_off(exc: BaseException) -> bool:
-    """Whether the other side closed the connection rather than sent something odd. Only httpcore's text tells."""
-    return "disconnected" in str(exc) or "closed connection" in str(exc)
 
 
 def _cause(exc: BaseException) -> str:

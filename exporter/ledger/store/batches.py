@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
-from exporter.ledger.database import Database
 from exporter.ledger.store.packing import SpoiltError, pack, unpack
 from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
 from exporter.normalize.salvage import Unreadable
@@ -49,13 +48,6 @@ def insert_batch(
 ) -> int:
     """Store redacted lines, inside the caller's transaction; return the batch's id."""
     return insert_row(connection, _INSERT, (proxy, received_ms, replayed, len(lines), pack(lines)))
-
-
-def has_stored(database: Database, proxy: str) -> bool:
-    """Whether batches of a proxy wait. Asked before each pop; the answer is nearly always no. Raises LedgerError."""
-    with database.looking() as connection:
-        stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
-        return connection.execute(stored, (proxy,)).fetchone() is not None
 
 
 def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[StoredBatch]:

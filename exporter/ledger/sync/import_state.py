@@ -18,7 +18,7 @@ import msgspec
 from exporter.ledger.changes import Changes
 from exporter.ledger.columns import Entry, Rollup
 from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route, SeriesNames
+from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, LabelStore, Route, SeriesNames
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
@@ -262,12 +262,8 @@ class LedgerImporter:
         if label not in self._clients:
             self._clients |= {known: id_ for id_, known in self._dictionary.clients.items() if known == label}
         if label not in self._clients:
-            special = {OTHER: OTHER, ANONYMOUS: ""}.get(label)
-            self._clients[label] = (
-                self._dictionary.client_labelled(connection, label)
-                if special is None
-                else self._dictionary.client_id(connection, special, label=label)
-            )
+            pseudonym = {OTHER: OTHER, ANONYMOUS: ""}.get(label, BY_LABEL + label)
+            self._clients[label] = self._dictionary.client_id(connection, pseudonym, label=label)
         return self._clients[label]
 
     def _note(self, connection: sqlite3.Connection, proxy: str, progress: Progress) -> None:
