@@ -56,15 +56,10 @@ class AskObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """A question about an account, and the ways to ask it; None is the proxy's quota API."""
+    """A question about an account, its pace, and the ways to ask it; None is the proxy's quota API."""
 
-    interval: int
-    gap: int
+    pace: Pace
     ways: tuple[Call | None, ...]
-
-    @property
-    def pace(self) -> Pace:
-        return Pace(self.interval, self.gap, len(self.ways))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +169,7 @@ class QuotaAsker:
             for question, topic in enumerate(topics):
                 due_ms = self._last((credential, question)).next_ms
                 if question == _WINDOWS and credential in last_told:
-                    due_ms = max(due_ms, last_told[credential] + topic.interval * 1000)
+                    due_ms = max(due_ms, last_told[credential] + topic.pace.interval * 1000)
                 yield _Turn(client, status, credential, account, question, topics, due_ms)
 
     def _look_at(self, client: ProxyClient, status: ProxyStatus, now_ms: int) -> _Known:
@@ -303,11 +298,14 @@ def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
 
 def _topics(provider: str, known: _Known) -> list[_Topic]:
     """The questions about an account of ``provider``, the one about its windows first."""
-    asked = ASKED.get(provider, Asked(questions=())) if known.can_call else Asked(questions=())
-    topics = [_Topic(each.every_seconds, asked.gap_seconds, each.ways) for each in asked.questions]
+    asked = ASKED.get(provider, Asked()) if known.can_call else Asked()
+    topics = [
+        _Topic(Pace(each.every_seconds, asked.gap_seconds, len(each.ways)), each.ways) for each in asked.questions
+    ]
     if provider in known.quota_api:
-        first = topics[0] if topics else _Topic(_API_SECONDS, _API_GAP_SECONDS, ())
-        topics[:1] = [replace(first, ways=(None, *first.ways))]
+        first = topics[0] if topics else _Topic(Pace(_API_SECONDS, _API_GAP_SECONDS), ())
+        ways = (None, *first.ways)
+        topics[:1] = [_Topic(msgspec.structs.replace(first.pace, ways=len(ways)), ways)]
     return topics
 
 

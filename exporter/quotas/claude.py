@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     amount,
     entries,
@@ -260,13 +260,9 @@ _HEADERS = {
 
 CLAUDE_ASKED = Asked(
     questions=(
-        Question(
-            ways=(Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage),),
-            every_seconds=600,
-        ),
-        Question(
-            ways=(Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile),),
-            every_seconds=12 * HOUR,
+        question(600, Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage)),
+        question(
+            12 * HOUR, Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile)
         ),
     ),
     gap_seconds=180,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     OTHER,
     amount,
@@ -217,22 +217,14 @@ _HEADERS = {
     "Chatgpt-Account-Id": "$ACCOUNT$",
 }
 _BACKEND = "https://chatgpt.com/backend-api/wham"
+_DESKTOP_HEADERS = _HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"}
 
 CODEX_ASKED = Asked(
     questions=(
-        Question(
-            ways=(Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),),
-            every_seconds=600,
-        ),
-        Question(
-            ways=(
-                Call(
-                    url=f"{_BACKEND}/rate-limit-reset-credits",
-                    headers=_HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"},
-                    read=_read_reset_credits,
-                ),
-            ),
-            every_seconds=12 * HOUR,
+        question(600, Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage)),
+        question(
+            12 * HOUR,
+            Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits),
         ),
     ),
 )

@@ -8,7 +8,7 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     OTHER,
     amount,
@@ -107,8 +107,7 @@ def _window(
 
 
 def _asked(host: str) -> Asked:
-    call = Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)
-    return Asked(questions=(Question(ways=(call,), every_seconds=900),))
+    return Asked(questions=(question(900, Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)),))
 
 
 KIMI_ASKED = _asked("api.kimi.com")

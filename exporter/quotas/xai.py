@@ -7,7 +7,7 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     OTHER,
     amount,
@@ -99,10 +99,8 @@ _URL = "https://cli-chat-proxy.grok.com/v1"
 
 XAI_ASKED = Asked(
     questions=(
-        Question(
-            ways=(Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),), every_seconds=900
-        ),
-        Question(ways=(Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),), every_seconds=900),
-        Question(ways=(Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),), every_seconds=12 * HOUR),
+        question(900, Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week)),
+        question(900, Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month)),
+        question(12 * HOUR, Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan)),
     ),
 )
