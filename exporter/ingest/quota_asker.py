@@ -299,9 +299,7 @@ def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
 def _topics(provider: str, known: _Known) -> list[_Topic]:
     """The questions about an account of ``provider``, the one about its windows first."""
     asked = ASKED.get(provider, Asked()) if known.can_call else Asked()
-    topics = [
-        _Topic(Pace(each.every_seconds, asked.gap_seconds, len(each.ways)), each.ways) for each in asked.questions
-    ]
+    topics = [_Topic(Pace(one.every_seconds, asked.gap_seconds, len(one.ways)), one.ways) for one in asked.questions]
     if provider in known.quota_api:
         first = topics[0] if topics else _Topic(Pace(_API_SECONDS, _API_GAP_SECONDS), ())
         ways = (None, *first.ways)

@@ -12,7 +12,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
 from exporter.ledger.views.quota_points import QuotaKey
 from exporter.ledger.views.quotas import Quotas, QuotaWindow
-from exporter.ledger.views.totals import Flow, Totals, read_flow
+from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, read_flow
 from exporter.ledger.views.usage_sums import Windows
 from exporter.records import Cost, UsageRecord
 
@@ -23,7 +23,7 @@ class CommittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction that changes a proxy. Memory takes over ``booked`` and ``quotas`` after the commit."""
+    """A transaction that changes a proxy. After the commit, memory takes over what the last four fields hold."""
 
     connection: sqlite3.Connection
     proxy: int
@@ -31,6 +31,8 @@ class Change:
     totals: Totals
     booked: list[Booked] = field(default_factory=list)
     quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
+    attempts: dict[int, Attempts] = field(default_factory=dict)
+    new_series: list[SeriesKey] = field(default_factory=list)
 
     def count_received(self, records: int) -> None:
         """Count records that the proxy has handed out.
@@ -111,6 +113,8 @@ class Changes:
                 take_over(booked, self.totals)
             flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
+            self.totals.register(change.new_series)
+            self.totals.attempts.update(change.attempts)
         self.quotas.take_over(change.quotas)
         for booked in change.booked:
             self.touched(booked.oldest_bucket)

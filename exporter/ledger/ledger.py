@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, store_batch, take_stored
+from exporter.ledger.store.batches import StoredBatch, insert_batch, take_stored
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -26,7 +26,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.rejections import reject_line
+from exporter.ledger.store.rejections import reject_line, reject_unreadable
 from exporter.ledger.store.replay import queue_rejected
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
@@ -140,8 +140,12 @@ class Ledger:
         with self._changing(proxy) as change:
             lines = batch.lines
             change.count_received(batch.received)
-            id_ = store_batch(change.connection, change.proxy, lines, batch.unreadable, received_ms=received_ms)
-            return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
+            for what in batch.unreadable:  # there is nothing to try again
+                reject_unreadable(change.connection, change.proxy, received_ms, what)
+            if not lines:
+                return None
+            id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
+            return StoredBatch(id_, proxy, received_ms, lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
@@ -255,16 +259,13 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             connection = change.connection
-            taken = take_inventory(change, accounts, whole=whole)
+            credentials, restarted = take_inventory(change, accounts, whole=whole)
             self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
-            readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
+            readings = [(id_, reading) for id_, account in credentials for reading in account.readings]
             change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
             if whole:
-                record_observation(connection, change.proxy, "inventory", restarted=taken.restarted and counts_restarts)
-        with self.totals.lock:
-            self.totals.register(taken.new_series)
-            self.totals.attempts.update(taken.attempts)
-        return taken.credentials
+                record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
+        return credentials
 
     def publish(self, *, after_seconds: float) -> int:
         """Let series that have been shown at 0 for long enough show their value. Returns their number.

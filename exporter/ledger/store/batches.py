@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.store.packing import SpoiltError, pack, unpack
-from exporter.ledger.store.rejections import keep_rejected, reject_unreadable
-from exporter.normalize.salvage import Unreadable
+from exporter.ledger.store.rejections import keep_rejected
 from exporter.records import Rejected
 
 _INSERT = insert("batch", ("proxy", "received_ms", "replayed", "records", "lines"))
@@ -24,23 +23,6 @@ class StoredBatch:
     received_ms: int
     lines: list[bytes]
     replayed: bool = False
-
-
-def store_batch(
-    connection: sqlite3.Connection,
-    proxy: int,
-    lines: Sequence[bytes],
-    unreadable: Sequence[Unreadable],
-    *,
-    received_ms: int,
-) -> int | None:
-    """Store a batch inside the caller's transaction; return its id, or None if nothing in it can be booked.
-
-    What could not be read is rejected at once: there is nothing to try again.
-    """
-    for what in unreadable:
-        reject_unreadable(connection, proxy, received_ms, what)
-    return insert_batch(connection, proxy, received_ms, lines) if lines else None
 
 
 def insert_batch(

@@ -4,32 +4,24 @@ The proxy's counts start at 0 whenever it does (or when an account is removed an
 continues from the last one: a count that fell is all new, any other adds its difference.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
 from exporter.ledger.store.booking import store_pending_zero
-from exporter.ledger.views.totals import Attempts, SeriesKey
+from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 
 _LABEL_DIGITS = 10
 _SMALL_COUNT = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Inventoried:
-    """What an inventory changed: each account's credential, the attempts, and the series that are new."""
-
-    credentials: list[tuple[int, Account]]
-    attempts: dict[int, Attempts]
-    new_series: list[SeriesKey]
-    restarted: bool = False
-
-
-def take_inventory(change: Change, accounts: Sequence[Account], *, whole: bool) -> Inventoried:
+def take_inventory(
+    change: Change, accounts: Sequence[Account], *, whole: bool
+) -> tuple[list[tuple[int, Account]], bool]:
     """Bind and describe the credentials of ``accounts``, inside the caller's transaction.
+
+    Returns each account with its credential, and whether the proxy has restarted.
 
     Attempts are counted only from a ``whole`` inventory: in part of one, an account that was missing so far would look
     new. For the same reason only a whole one shows which credentials are the same, or retired.
@@ -46,10 +38,8 @@ def take_inventory(change: Change, accounts: Sequence[Account], *, whole: bool) 
             binder.join(account)
     credentials = [(change.dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
     _retire(change, credentials, whole=whole)
-    if not whole:
-        return Inventoried(credentials=credentials, attempts={}, new_series=[])
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
-    return Inventoried(credentials, *_count_attempts(change.connection, logins, change.proxy))
+    return credentials, whole and _count_attempts(change, logins)
 
 
 def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
@@ -61,16 +51,13 @@ def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole
                 change.dictionary.retire_credential(change.connection, credential.id, credential.id not in listed)
 
 
-def _count_attempts(
-    connection: sqlite3.Connection, logins: list[tuple[int, Account]], proxy: int
-) -> tuple[dict[int, Attempts], list[SeriesKey], bool]:
-    """The attempts by login, the series that are new, and whether the proxy has restarted."""
+def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
+    """Count the attempts by login; return whether the proxy has restarted."""
+    connection = change.connection
     # A proxy met for the first time has been counting for a while: its counts are a baseline, not news.
     (met_before,) = connection.execute(
-        "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
+        "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (change.proxy,)
     ).fetchone()
-    attempts: dict[int, Attempts] = {}
-    new_series: list[SeriesKey] = []
     counts = _seen(logins)
     rows = {
         id_: connection.execute(
@@ -82,18 +69,18 @@ def _count_attempts(
     for id_, seen in counts.items():
         row = rows[id_]
         if row[0] is None and met_before:
-            new_series.append(("a", id_))
+            change.new_series.append(("a", id_))
         before = (row[0] or 0, row[1] or 0)
         restarted = proxy_restarted or _fell(before, seen)
         new = seen if restarted else (seen[0] - before[0], seen[1] - before[1])
-        attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
+        counted = change.attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
         if new != (0, 0) or row[0] is None or restarted:
             connection.execute(
                 "update credential set success_seen = ?, failed_seen = ?, success = ?, failed = ? where id = ?",
-                (*seen, attempts[id_].success, attempts[id_].failed, id_),
+                (*seen, counted.success, counted.failed, id_),
             )
-    store_pending_zero(connection, new_series)
-    return attempts, new_series, proxy_restarted
+    store_pending_zero(connection, change.new_series)
+    return proxy_restarted
 
 
 def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
