@@ -17,8 +17,7 @@ from exporter.errors import BadAnswerError
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import milliseconds, normalize
-from exporter.normalize.text import without_nul
-from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens
+from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
 from exporter.records import CredentialFacts, Rejected, UsageRecord
 
 _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)

@@ -7,11 +7,10 @@ future version) is never decoded, so nothing can keep it by mistake.
 of a pseudonym would be another identity.
 """
 
+import re
 from typing import Annotated
 
 import msgspec
-
-from exporter.normalize.text import without_nul
 
 MAX_TEXT = 300
 """The longest text that a client or an upstream may put into a field. A record can be megabytes; a name cannot."""
@@ -21,6 +20,8 @@ NO_HEADERS = msgspec.Raw(b"")
 """Absent ``response_headers``. A header map is a third of a record, so it is decoded only where needed."""
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding bytes of any kind may raise."""
+_ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""After an even number of backslashes: after an odd one it is the literal text ``\\u0000``."""
 
 
 class WireTokens(msgspec.Struct, gc=False, omit_defaults=True):
@@ -111,6 +112,13 @@ class LineError(ValueError):
 
 
 decode_record = msgspec.json.Decoder(Wire, strict=False).decode
+
+
+def without_nul(body: bytes | bytearray) -> bytes:
+    """A JSON text with U+FFFD in place of each NUL, which PostgreSQL refuses. An unescaped NUL is not JSON anyway."""
+    if b"\\u0000" not in body:
+        return body  # type: ignore[return-value] # a bytearray reads like bytes
+    return _ESCAPED_NUL.sub(rb"\1\\ufffd", body)
 
 
 def decode_line(line: bytes) -> Wire:

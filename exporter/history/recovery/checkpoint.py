@@ -12,7 +12,7 @@ from exporter.ledger.store.snapshots import MarkKey
 from exporter.ledger.sync.export_state import ExportedSession, ProxyState
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
-from exporter.normalize.text import without_nul
+from exporter.normalize.wire import without_nul
 
 CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
 CLIENTS = "clients/"

@@ -24,7 +24,7 @@ from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_re
 from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession, ExportedSnapshots
-from exporter.ledger.views.usage_sums import Session
+from exporter.ledger.views.usage_sums import Session, save_sessions
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
@@ -222,10 +222,7 @@ class LedgerImporter:
             ).fetchone()
             kept = Session(session.ended_ms, session.started_ms)
             if replaces or known is None or _age(kept) > _age(Session(*known)):
-                connection.execute(
-                    "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms) values (?, ?, ?, ?)",
-                    (session.limit, scope, kept.ended_ms, kept.started_ms),
-                )
+                save_sessions(connection, {(session.limit, scope): kept})
 
     def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: ExportedSession) -> str:
         kind, value = session.scope
