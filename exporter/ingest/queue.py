@@ -5,7 +5,6 @@ way, is stored first and then booked from disk, record by record, so that no rec
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -14,7 +13,7 @@ from exporter.clock import Clock
 from exporter.ingest.header_readings import HeaderReadings
 from exporter.ledger.changes import CommittedError
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.batches import StoredBatch
+from exporter.ledger.store.batches import Interpreted, StoredBatch
 from exporter.logs import TellOnce
 from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.pseudonyms import Pseudonym
@@ -26,16 +25,6 @@ from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
 _log = structlog.get_logger("exporter.ingest")
-
-
-@dataclass(frozen=True, slots=True)
-class _Interpreted:
-    """What records turned out to be. ``rejected`` ones have their place."""
-
-    records: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
-    details: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
-    readings: list[tuple[UsageRecord, Reading]] = field(default_factory=list)
-    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
 
 
 class QueueIngest:
@@ -94,7 +83,7 @@ class QueueIngest:
                     return batch.received
                 wires = (wire or _decoded(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
                 found = self._interpreted(wires, received_ms)
-            self._book(stored, found)
+            self._ledger.book(stored, found)
         return batch.received
 
     def work_off(self) -> None:
@@ -102,9 +91,9 @@ class QueueIngest:
         while self._unsaved:
             self._store(0)
         for stored in self._ledger.pending(self._proxy):
-            self._book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
+            self._ledger.book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
 
-    def _understood(self, batch: Batch, received_ms: int) -> _Interpreted | None:
+    def _understood(self, batch: Batch, received_ms: int) -> Interpreted | None:
         """The records of a body without anything odd; None for any other body."""
         knows = partial(self._ledger.knows_credential, self._proxy)
         if batch.salvaged is not None or not all(map(knows, batch.handles)):
@@ -112,16 +101,10 @@ class QueueIngest:
         found = self._interpreted(filter(None, batch.wires), received_ms)
         return None if any(why.reason == "internal_error" for _, why in found.rejected) else found
 
-    def _book_at_once(self, batch: Batch, found: _Interpreted, received_ms: int) -> None:
+    def _book_at_once(self, batch: Batch, found: Interpreted, received_ms: int) -> None:
         if batch.received:
             lines = batch.lines if found.rejected else []
-            self._ledger.book_at_once(
-                self._proxy,
-                received_ms=received_ms,
-                records=found.records,
-                rejected=[(lines[place], why) for place, why in found.rejected],
-                readings=found.readings,
-            )
+            self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
 
     def _store(self, place: int) -> StoredBatch | None:
         """Write an unsaved batch to disk. After an error it is still held, and nothing is popped until it is stored."""
@@ -134,17 +117,8 @@ class QueueIngest:
         del self._unsaved[place]
         return stored
 
-    def _book(self, stored: StoredBatch, found: _Interpreted) -> None:
-        self._ledger.book(
-            stored,
-            records=found.records,
-            rejected=[(stored.lines[place], why) for place, why in found.rejected],
-            readings=found.readings,
-            details=found.details,
-        )
-
-    def _interpreted(self, wires: Iterable[Wire | Rejected], received_ms: int) -> _Interpreted:
-        found = _Interpreted()
+    def _interpreted(self, wires: Iterable[Wire | Rejected], received_ms: int) -> Interpreted:
+        found = Interpreted()
         for place, wire in enumerate(wires):
             outcome = wire if isinstance(wire, Rejected) else self._interpret(wire, received_ms, found.readings)
             if isinstance(outcome, Rejected):

@@ -55,33 +55,23 @@ class Change:
         return booked
 
 
+@dataclass(slots=True)
 class Changes:
     """Runs these transactions one at a time, and keeps memory in step with them."""
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        dictionary: LabelStore,
-        totals: Totals,
-        quotas: Quotas,
-        periods: Periods,
-        windows: Windows,
-        poll_times: PollTimes,
-    ) -> None:
-        self.dictionary = dictionary
-        self.totals = totals
-        self.quotas = quotas
-        self.windows = windows
-        self._database = database
-        self._periods = periods
-        self._poll_times = poll_times
-        self._dictionary_is_stale = False
+    database: Database
+    dictionary: LabelStore
+    totals: Totals
+    quotas: Quotas
+    periods: Periods
+    windows: Windows
+    poll_times: PollTimes
+    _dictionary_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may add to the dictionary. A rollback reloads it, to drop ids that exist nowhere."""
-        with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
+        with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
             if self._dictionary_is_stale:
                 self._reload_dictionary(connection)
             yield connection
@@ -111,7 +101,7 @@ class Changes:
         with self.totals.lock:
             for booked in change.booked:
                 take_over(booked, self.totals)
-            flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
+            flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
             self.totals.register(change.new_series)
             self.totals.attempts.update(change.attempts)
@@ -122,5 +112,5 @@ class Changes:
     def touched(self, bucket: int | None) -> None:
         """Note that the sums from ``bucket`` on have changed; None: none has."""
         if bucket is not None:
-            self._periods.touched(bucket)
+            self.periods.touched(bucket)
             self.windows.touched(bucket)

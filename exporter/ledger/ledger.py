@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, insert_batch, take_stored
+from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, take_stored
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -40,8 +40,7 @@ from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
-from exporter.quotas.reading import Reading
-from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
+from exporter.records import Cost, CredentialFacts, UsageRecord
 
 _PROXY = "select id from proxy where name = ?"
 
@@ -81,15 +80,8 @@ class Ledger:
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
-        changes = Changes(
-            self._database,
-            dictionary=self.dictionary,
-            totals=self.totals,
-            quotas=self.quotas,
-            periods=self.periods,
-            windows=self.windows,
-            poll_times=self._poll_times,
-        )
+        memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
+        changes = Changes(self._database, *memory)
         self._writing, self._changing = changes.writing, changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(self._database, self._poll_times, changes, clock)
@@ -115,23 +107,15 @@ class Ledger:
         with self._changing(proxy) as change:
             return change.proxy
 
-    def book_at_once(
-        self,
-        proxy: str,
-        *,
-        received_ms: int,
-        records: Sequence[tuple[UsageRecord, Cost]],
-        rejected: Sequence[tuple[bytes, Rejected]],
-        readings: Sequence[tuple[UsageRecord, Reading]],
-    ) -> None:
-        """Receive and book the records of a body in one transaction: see ``book``.
+    def book_at_once(self, proxy: str, found: Interpreted, *, lines: Sequence[bytes], received_ms: int) -> None:
+        """Receive and book the records of a body in one transaction. ``lines`` may be empty if none is rejected.
 
         Raises CommittedError if they are on disk but memory could not follow. After any other exception, none of the
         body is on disk.
         """
         with self._changing(proxy) as change:
-            change.count_received(len(records) + len(rejected))
-            self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
+            change.count_received(len(found.records) + len(found.rejected))
+            self._book(change, found.records, found, lines, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -155,51 +139,37 @@ class Ledger:
         with self._changing(proxy) as change:
             return take_stored(change.connection, proxy, change.proxy)
 
-    def book(
-        self,
-        batch: StoredBatch,
-        *,
-        records: Sequence[tuple[UsageRecord, Cost]],
-        rejected: Sequence[tuple[bytes, Rejected]],
-        readings: Sequence[tuple[UsageRecord, Reading]] = (),
-        details: Sequence[tuple[UsageRecord, Cost]] = (),
-    ) -> None:
-        """Book a stored batch: ``records`` become entries, ``rejected`` are kept with their reasons.
-
-        ``details`` come from snapshots; those read again since their rejection are duplicates. ``readings`` are what
-        providers said about their windows in some of the records.
-
-        Raises LedgerError if the ledger cannot be written; the batch then stays stored.
-        """
+    def book(self, batch: StoredBatch, found: Interpreted) -> None:
+        """Book a stored batch. Raises LedgerError if the ledger cannot be written; the batch then stays stored."""
         with self._changing(batch.proxy) as change:
             connection = change.connection
             if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
                 return  # booked already
-            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
+            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
             known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
             connection.execute(
-                "update proxy set duplicate = duplicate + ? where id = ?", (len(details) - len(new), change.proxy)
+                "update proxy set duplicate = duplicate + ? where id = ?", (len(found.details) - len(new), change.proxy)
             )
-            live = not batch.replayed
-            self._book(change, [*records, *new], rejected, readings, live=live, at_ms=batch.received_ms)
+            records, live = [*found.records, *new], not batch.replayed
+            self._book(change, records, found, batch.lines, live=live, at_ms=batch.received_ms)
 
     def _book(
         self,
         change: Change,
         records: Sequence[tuple[UsageRecord, Cost]],
-        rejected: Sequence[tuple[bytes, Rejected]],
-        readings: Sequence[tuple[UsageRecord, Reading]],
+        found: Interpreted,
+        lines: Sequence[bytes],
         *,
         live: bool,
         at_ms: int,
     ) -> None:
         connection, proxy = change.connection, change.proxy
         booked = change.book(records, live=live)
-        by_credential = [(self._credential_of(connection, proxy, record), reading) for record, reading in readings]
-        change.quotas.update(self.quotas.note(connection, by_credential, now_ms=at_ms))
-        for line, why in rejected:
-            reject_line(connection, proxy, at_ms, line, why)
+        told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
+        change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
+        for place, why in found.rejected:
+            reject_line(connection, proxy, at_ms, lines[place], why)
         connection.execute(
             "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3"
             " where id = ?4",

@@ -138,14 +138,9 @@ def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator
         if known is None or used_ratio is None:
             continue
         seconds, is_scoped = known
-        yield window(
-            answer,
-            seconds=seconds,
-            scope=_scope(mapping(entry.get("scope"))) if is_scoped else "",
-            used_ratio=used_ratio,
-            resets_ms=moment(entry.get("resets_at"), answer),
-            status=_SEVERITY.get(text(entry.get("severity")), ""),
-        )
+        scope = _scope(mapping(entry.get("scope"))) if is_scoped else ""
+        status = _SEVERITY.get(text(entry.get("severity")), "")
+        yield window(answer, seconds, scope, used_ratio, moment(entry.get("resets_at"), answer), status=status)
 
 
 def _scope(scope: Mapping[str, Any]) -> str:
@@ -174,14 +169,9 @@ def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Readi
             seconds = None
             if resets_ms is None:
                 continue
+        spent, cap = (used, limit) if limit else (None, None)
         yield window(
-            answer,
-            seconds=seconds,
-            scope=scope_named(scope),
-            used_ratio=used_ratio,
-            resets_ms=resets_ms,
-            used_nano_usd=used if limit else None,
-            limit_nano_usd=limit or None,
+            answer, seconds, scope_named(scope), used_ratio, resets_ms, used_nano_usd=spent, limit_nano_usd=cap
         )
 
 
@@ -208,11 +198,11 @@ def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading
     if used_ratio is not None:
         yield window(
             answer,
-            seconds=None,
+            None,
+            "extra-usage",
+            used_ratio,
+            moment(extra.get("resets_at"), answer),
             name="month",
-            scope="extra-usage",
-            used_ratio=used_ratio,
-            resets_ms=moment(extra.get("resets_at"), answer),
             inferred=not currency,
             used_nano_usd=spent_nano,
             limit_nano_usd=cap_nano,

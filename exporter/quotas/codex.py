@@ -167,14 +167,8 @@ def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[R
         if used_ratio is None and resets_ms is not None:
             yield answer.reading(seconds, scope, None, resets_ms, status="rejected", inferred=relative)
         elif used_ratio is not None:
-            yield window(
-                answer,
-                seconds=seconds,
-                scope=scope,
-                used_ratio=used_ratio,
-                resets_ms=resets_ms,
-                inferred=relative and resets_ms is not None,
-            )
+            inferred = relative and resets_ms is not None
+            yield window(answer, seconds, scope, used_ratio, resets_ms, inferred=inferred)
 
 
 def _is_refused(limit: Mapping[str, Any]) -> bool:
@@ -194,15 +188,10 @@ def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
         used_ratio = round(1 - remaining, 9)
     if used_ratio is not None:
         in_usd = text(cap.get("unit")).lower() == "usd"
+        used, limit = (nano_usd(cap.get(name)) if in_usd else None for name in ("used", "limit"))
+        resets_ms = moment(field(cap, "reset_at"), answer)
         yield window(
-            answer,
-            seconds=None,
-            name="month",
-            scope="spend-cap",
-            used_ratio=used_ratio,
-            resets_ms=moment(field(cap, "reset_at"), answer),
-            used_nano_usd=nano_usd(cap.get("used")) if in_usd else None,
-            limit_nano_usd=nano_usd(cap.get("limit")) if in_usd else None,
+            answer, None, "spend-cap", used_ratio, resets_ms, name="month", used_nano_usd=used, limit_nano_usd=limit
         )
 
 

@@ -188,11 +188,11 @@ def window_called(name: object) -> tuple[str, int | None]:
 
 def window(
     answer: Answer,
-    *,
     seconds: int | None,
     scope: str,
     used_ratio: float | None,
     resets_ms: int | None,
+    *,
     name: str = "",
     status: str = "",
     inferred: bool = False,

@@ -95,15 +95,8 @@ def _window(
     if relative:
         after = (moment_after(field(entry, key), answer) for key in ("reset_in", "ttl"))
         resets_ms = next((each for each in after if each is not None), None)
-    return window(
-        answer,
-        seconds=seconds,
-        name=name,
-        scope=scope,
-        used_ratio=used_ratio,
-        resets_ms=resets_ms,
-        inferred=relative and resets_ms is not None,
-    )
+    inferred = relative and resets_ms is not None
+    return window(answer, seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
 
 
 def _asked(host: str) -> Asked:

@@ -45,7 +45,7 @@ def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
     if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
         return Report()
     resets_ms = moment(period.get("end"), answer)
-    return Report(readings=(window(answer, seconds=7 * DAY, scope="", used_ratio=used_ratio, resets_ms=resets_ms),))
+    return Report(readings=(window(answer, 7 * DAY, "", used_ratio, resets_ms),))
 
 
 def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
@@ -67,15 +67,9 @@ def _caps(config: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
         used, limit = (_cents(field(config, key)) for key in (used_key, limit_key))
         used_ratio = quotient(used, limit)
         if used_ratio is not None:
+            spent, cap = (nano_usd(each, scale=_CENTS) for each in (used, limit))
             yield window(
-                answer,
-                seconds=None,
-                name="month",
-                scope=scope,
-                used_ratio=used_ratio,
-                resets_ms=resets_ms,
-                used_nano_usd=nano_usd(used, scale=_CENTS),
-                limit_nano_usd=nano_usd(limit, scale=_CENTS),
+                answer, None, scope, used_ratio, resets_ms, name="month", used_nano_usd=spent, limit_nano_usd=cap
             )
 
 

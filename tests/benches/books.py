@@ -8,6 +8,7 @@ from exporter.clock import Clock
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import Interpreted
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases
@@ -84,5 +85,5 @@ class Books:
         )
         assert batch is not None
         why = Rejected(reason="bad_timestamp", detail="planted")
-        self.ledger.book(batch, records=records, rejected=[(b"{}", why)] * rejected)
+        self.ledger.book(batch, Interpreted(records=list(records), rejected=[(0, why)] * rejected))
         self.ledger.periods.refresh()

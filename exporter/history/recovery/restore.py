@@ -1,6 +1,7 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -36,27 +37,18 @@ _T = TypeVar("_T")
 _log = structlog.get_logger("exporter.history")
 
 
+@dataclass
 class Restore:
     """Restores one proxy. Use it once."""
 
-    def __init__(
-        self,
-        remote: Remote,
-        ledger: Ledger,
-        labels: Labels,
-        pseudonym: Pseudonym,
-        proxy: str,
-        *,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._remote = remote
-        self._ledger = ledger
-        self._labels = labels
-        self._pseudonym = pseudonym
-        self._proxy = proxy
-        self._stopping = stopping
-        self._documents: Mapping[str, Any] = {}
-        self._records = 0
+    remote: Remote
+    ledger: Ledger
+    labels: Labels
+    pseudonym: Pseudonym
+    proxy: str
+    stopping: Callable[[], bool]
+    _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
+    _records: int = field(default=0, init=False)
 
     def run(self, *, since_ms: int, deleted_before: date | None, now_ms: int, tell: Callable[[str], None]) -> bool:
         """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
@@ -64,43 +56,43 @@ class Restore:
         Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` gets
         a sentence on the progress, if there is anything to do. It may be called again after a failure.
         """
-        mine = {"proxy": self._proxy}
-        states = list(self._remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
-        newest = self._remote.first("usage_records", "ts", newest="ts", where=mine)
-        rolled = self._remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
-        quotas = list(self._remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
+        mine = {"proxy": self.proxy}
+        states = list(self.remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
+        newest = self.remote.first("usage_records", "ts", newest="ts", where=mine)
+        rolled = self.remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
+        quotas = list(self.remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self._ledger.restoring.finish(self._proxy, RestoredState(), now_ms=now_ms)
+            self.ledger.restoring.finish(self.proxy, RestoredState(), now_ms=now_ms)
             return True
 
         tell(self._sentence())
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
-        progress = self._ledger.restoring.progress(self._proxy)
+        progress = self.ledger.restoring.progress(self.proxy)
         if progress is None:
-            progress = self._ledger.restoring.begin(
-                self._proxy,
+            progress = self.ledger.restoring.begin(
+                self.proxy,
                 since_ms=since_ms,
                 newest_ms=None if newest is None else moment_ms(newest["ts"]),
                 deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
                 past=self._snapshots(),
             )
-        while progress.rollups is not None and not self._stopping():
+        while progress.rollups is not None and not self.stopping():
             progress = self._take_rollups(progress, progress.rollups)
         more = True
-        while more and not self._stopping():
+        while more and not self.stopping():
             progress, more = self._take_records(progress)
             tell(self._sentence())
-        if self._stopping():
+        if self.stopping():
             return False
-        self._ledger.restoring.finish(self._proxy, self._state(states, quotas), now_ms=now_ms)
-        _log.info("history_restored", proxy=self._proxy, records=self._records)
+        self.ledger.restoring.finish(self.proxy, self._state(states, quotas), now_ms=now_ms)
+        _log.info("history_restored", proxy=self.proxy, records=self._records)
         return True
 
     def _sentence(self) -> str:
         return say(
             "The ledger is restoring the proxy {proxy} from Supabase, {records} records so far. Polls continue.",
-            proxy=self._proxy,
+            proxy=self.proxy,
             records=self._records,
         )
 
@@ -113,15 +105,15 @@ class Restore:
             if kind.startswith(CLIENTS)
             for client in self._document(kind, tuple[ExportedClient, ...], ())
         ]
-        self._ledger.restoring.take_names(
-            self._proxy,
+        self.ledger.restoring.take_names(
+            self.proxy,
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
             clients=self._renamed(clients),
         )
 
     @property
     def _has_same_key(self) -> bool:
-        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self._pseudonym))
+        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.pseudonym))
 
     def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
         """Clients with their current pseudonyms.
@@ -130,11 +122,11 @@ class Restore:
         """
         if self._has_same_key:
             return [(client, client.pseudonym) for client in clients]
-        rows = self._remote.rows(
-            "exporter_labels", "label,shown", order=("label",), where={"proxy": self._proxy, "kind": "client"}
+        rows = self.remote.rows(
+            "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
         shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
-        called = {label: self._labels.client_called(alias) for label, alias in shown.items()}
+        called = {label: self.labels.client_called(alias) for label, alias in shown.items()}
         return [(client, called.get(client.label) or client.pseudonym) for client in clients]
 
     # --- the rest -----------------------------------------------------------------------------------------------------
@@ -144,17 +136,17 @@ class Restore:
         if not self._has_same_key:
             # The series are under pseudonyms of the lost key, which fit nobody now.
             return RestoredSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
-        rows = self._remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self._proxy})
+        rows = self.remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self.proxy})
         return RestoredSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
         """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
-        page = self._remote.page(
+        page = self.remote.page(
             "usage_rollups",
             "*",
             order=_ROLLUP_ORDER,
-            where={"proxy": self._proxy},
+            where={"proxy": self.proxy},
             since=("bucket", bucket) if bucket else None,
             start=skipped,
         )
@@ -165,15 +157,15 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self._ledger.restoring.add_rollups(self._proxy, [restored_rollup(row) for row in rows], progress)
+        self.ledger.restoring.add_rollups(self.proxy, [restored_rollup(row) for row in rows], progress)
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
         """Read the next page. Returns the progress, and whether more may follow."""
         ts_ms, fingerprint = progress.after
-        answer = self._remote.call(
+        answer = self.remote.call(
             "exporter_records",
-            p_proxy=self._proxy,
+            p_proxy=self.proxy,
             p_ts_ms=ts_ms,
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
@@ -183,14 +175,14 @@ class Restore:
             entries = [restored_entry(row) for row in rows]
             last = entries[-1].entry
             progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
-            self._ledger.restoring.add_records(self._proxy, entries, progress)
+            self.ledger.restoring.add_records(self.proxy, entries, progress)
             self._records += len(rows)
         return progress, bool(rows)
 
     def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> RestoredState:
         limits = self._document(LIMITS, LimitState, LimitState())
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        made_ms = self._ledger.backlog.made_ms()
+        made_ms = self.ledger.backlog.made_ms()
         return RestoredState(
             anchors=limits.anchors,
             sessions=limits.sessions,
@@ -208,7 +200,7 @@ class Restore:
                 "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, has a shape"
                 " that this version does not know. Use the version that wrote it, or delete the row.",
                 kind=kind,
-                proxy=self._proxy,
+                proxy=self.proxy,
                 reason="bad_data",
             ) from exc
 

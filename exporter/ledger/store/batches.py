@@ -7,14 +7,15 @@ less; higher levels cost more than they save.
 import hashlib
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zstandard
 
 from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.store.rejections import keep_rejected
-from exporter.records import Rejected
+from exporter.quotas.reading import Reading
+from exporter.records import Cost, Rejected, UsageRecord
 
 _INSERT = insert("batch", ("proxy", "received_ms", "replayed", "records", "lines"))
 
@@ -28,6 +29,21 @@ class StoredBatch:
     received_ms: int
     lines: list[bytes]
     replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreted:
+    """What the lines of a batch turned out to be.
+
+    ``records`` become entries, ``details`` too: they come from snapshots, and those read again since their rejection
+    are duplicates. ``readings`` are what providers said about their windows in some of the records. Lines are
+    ``rejected`` by their place.
+    """
+
+    records: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
+    details: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
+    readings: list[tuple[UsageRecord, Reading]] = field(default_factory=list)
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
 
 
 def insert_batch(
