@@ -21,8 +21,6 @@ from exporter.records import Basis, Billing
 
 _BASIS = {int(basis): basis.label for basis in Basis}
 _BILLING = {int(billing): billing.label for billing in Billing}
-_BASIS_NUMBERS = {label: number for number, label in _BASIS.items()}
-_BILLING_NUMBERS = {label: number for number, label in _BILLING.items()}
 _OTHERS = ("id", "fingerprint", "series", "price", "basis", "billing", "live", "counted")
 _SAME = tuple(name for name in Entry._fields if name not in _OTHERS)
 """The columns of an entry that the history holds unchanged."""
@@ -103,7 +101,7 @@ def _series(row: Row) -> SeriesNames:
 
 
 def _enums(row: Row) -> dict[str, int]:
-    return {"basis": _BASIS_NUMBERS[row["basis"]], "billing": _BILLING_NUMBERS[row["billing"]]}
+    return {"basis": int(Basis[row["basis"].upper()]), "billing": int(Billing[row["billing"].upper()])}
 
 
 class _Unsent:

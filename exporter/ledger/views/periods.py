@@ -140,11 +140,8 @@ def _periods(parts: dict[str, list[_Span]]) -> PeriodTotals:
     seen = {key for spans in parts.values() for span in spans for key in span.by_route}
     for period, spans in parts.items():
         for route, billing in seen:  # used in one period but not in another: a known 0
-            cost[(route, billing, period)] += 0
-            requests[(route, period)] += 0
-            tokens[(route, period)] += 0
-        for span in spans:
-            for (route, billing), (some_requests, some_tokens, nano_usd) in span.by_route.items():
+            for span in spans:
+                some_requests, some_tokens, nano_usd = span.by_route.get((route, billing), (0, 0, 0))
                 requests[(route, period)] += some_requests
                 tokens[(route, period)] += some_tokens
                 cost[(route, billing, period)] += nano_usd

@@ -22,7 +22,10 @@ class Span(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """Sums as in the table ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD."""
+    """Sums as in the table ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD.
+
+    ``input`` includes cache, ``output`` reasoning.
+    """
 
     requests: int = 0
     failed: int = 0
@@ -35,6 +38,20 @@ class Amounts(NamedTuple):
 
     def plus(self, other: "Amounts") -> "Amounts":
         return Amounts._make(map(add, self, other))
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.output + self.unclassified
+
+    @property
+    def failed_share(self) -> float | None:
+        """Between 0 and 1, None without requests."""
+        return self.failed / self.requests if self.requests else None
+
+    @property
+    def cache_share(self) -> float | None:
+        """The share of input tokens that came from a cache, None without input."""
+        return self.cache_read / self.input if self.input else None
 
 
 class _Piece(NamedTuple):
