@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from exporter import formats
@@ -347,11 +348,7 @@ class Poller:
         return 0.0 if last_ms is None else (self._clock.now_ms() - last_ms) / 1000
 
     def _note_flags(self, flags: Flags) -> None:
-        self.status = replace(
-            self.status,
-            publishing_enabled=flags.publishing_enabled,
-            retention_seconds=flags.retention_seconds,
-        )
+        self.status = replace(self.status, **msgspec.structs.asdict(flags))
 
     def _note_success(self, source: Source) -> None:
         way = source.way

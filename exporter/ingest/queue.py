@@ -19,7 +19,7 @@ from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import normalize_detail
-from exporter.normalize.wire import NO_HEADERS, LineError, Wire, decode_line
+from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
 from exporter.pricing.pricer import Pricer
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
@@ -81,7 +81,7 @@ class QueueIngest:
             if found is None:
                 if before_booking(batch.handles):
                     return batch.received
-                wires = (wire or _decoded(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
+                wires = (wire or decode_line(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
                 found = self._interpreted(wires, received_ms)
             self._ledger.book(stored, found)
         return batch.received
@@ -91,7 +91,7 @@ class QueueIngest:
         while self._unsaved:
             self._store(0)
         for stored in self._ledger.pending(self._proxy):
-            self._ledger.book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
+            self._ledger.book(stored, self._interpreted(map(decode_line, stored.lines), stored.received_ms))
 
     def _understood(self, batch: Batch, received_ms: int) -> Interpreted | None:
         """The records of a body without anything odd; None for any other body."""
@@ -151,10 +151,3 @@ class QueueIngest:
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
         return record, cost
-
-
-def _decoded(line: bytes) -> Wire | Rejected:
-    try:
-        return decode_line(line)
-    except LineError as exc:
-        return Rejected(reason="malformed_record", detail=str(exc))

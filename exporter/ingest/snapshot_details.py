@@ -253,23 +253,14 @@ class DetailIngest:
                 rejected.append((part, rejected_line(wire), record))
             else:
                 records.append((part, record, live))
-        self._write(records, rejected, duplicates=duplicates + len(known))
-
-    def _write(
-        self,
-        records: Sequence[tuple[_Part, UsageRecord, bool]],
-        rejected: Sequence[tuple[_Part, bytes, Rejected]],
-        *,
-        duplicates: int,
-    ) -> None:
-        known = self._ledger.snapshots.book_details(
+        booked_before = self._ledger.snapshots.book_details(
             self._proxy,
             [(record, self._pricer.price(record), live) for _, record, live in records],
             rejected=[(line, why) for _, line, why in rejected],
-            duplicates=duplicates,
+            duplicates=duplicates + len(known),
         )
         for part, record, _ in records:
-            part.booked += (record.ts_ms, record.fingerprint) not in known
+            part.booked += (record.ts_ms, record.fingerprint) not in booked_before
         for part, _, why in rejected:
             part.rejected += 1
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)

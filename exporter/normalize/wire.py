@@ -12,6 +12,8 @@ from typing import Annotated
 
 import msgspec
 
+from exporter.records import Rejected
+
 MAX_TEXT = 300
 """The longest text that a client or an upstream may put into a field. A record can be megabytes; a name cannot."""
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
@@ -107,10 +109,6 @@ class Wire(msgspec.Struct, gc=False, omit_defaults=True):
     """True for a detail of a snapshot, whose identity differs from a queue record's. Not on the wire."""
 
 
-class LineError(ValueError):
-    """A stored line does not fit ``Wire``. The text names the field and the type, never a value."""
-
-
 decode_record = msgspec.json.Decoder(Wire, strict=False).decode
 
 
@@ -121,11 +119,10 @@ def without_nul(body: bytes | bytearray) -> bytes:
     return _ESCAPED_NUL.sub(rb"\1\\ufffd", body)
 
 
-def decode_line(line: bytes) -> Wire:
-    """A stored, redacted line as a record. Raises LineError if it does not fit."""
+def decode_line(line: bytes) -> Wire | Rejected:
+    """A stored, redacted line as a record. If it does not fit, the text names the field and the type, never a value."""
     try:
         return decode_record(without_nul(line))  # older versions stored NULs
-    except msgspec.ValidationError as exc:
-        raise LineError(str(exc)) from None
     except UNDECODABLE as exc:
-        raise LineError(type(exc).__name__) from None
+        what = str(exc) if isinstance(exc, msgspec.ValidationError) else type(exc).__name__
+        return Rejected(reason="malformed_record", detail=what)
