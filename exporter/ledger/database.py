@@ -199,12 +199,6 @@ class Database:
                 raise _error_for(exc, self.path) from exc
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection for one short query, without a transaction: no other process has to wait."""
-        with self._lock, _explained(self.path):
-            yield self._connection
-
-    @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A separate connection for long queries: it sees one moment of the file, and no writer waits for it.
 
@@ -220,9 +214,9 @@ class Database:
                 connection.close()
 
     def value(self, query: str, *parameters: object) -> Any:
-        """The first value of what a short query finds."""
-        with self.looking() as connection:
-            return connection.execute(query, parameters).fetchone()[0]
+        """The first value of what a short query finds, without a transaction: no other process has to wait."""
+        with self._lock, _explained(self.path):
+            return self._connection.execute(query, parameters).fetchone()[0]
 
     def bytes_on_disk(self) -> int:
         """Size of the file and its write-ahead log in bytes."""

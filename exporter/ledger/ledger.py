@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, take_stored
+from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, take_stored
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -27,7 +27,6 @@ from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
 from exporter.ledger.store.rejections import reject_line, reject_unreadable
-from exporter.ledger.store.replay import queue_rejected
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
@@ -267,7 +266,7 @@ class Ledger:
         return bytes(self._database.value("select salt from installation"))
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
-        """Queue rejected records for another try: see ``store.replay``. Raises LedgerError."""
+        """Queue rejected records for another try: see ``store.batches``. Raises LedgerError."""
         queued = queue_rejected(self._database, reason=reason, now_ms=now_ms)
         for proxy in queued:
             self.register(proxy)  # brings its flow in memory up to date

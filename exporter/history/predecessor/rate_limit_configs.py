@@ -35,25 +35,20 @@ class _LimitConfigs:
         now_ms = self._clock.now_ms()
         settled: dict[str, int] = {}
         behind: list[tuple[Row, int]] = []
-        for row, here_ms in self._reset_here(rows):
+        anchors = self._ledger.windows.anchors()
+        for row in rows:
+            id_ = str(row["id"])
+            here_ms, limit = anchors.get(id_), self._board.find(id_)
+            if here_ms is None or limit is None or limit.config_id is None:
+                continue  # not reset here, or a limit in the file with the same id was
             there_ms = anchor_of(row)
             if there_ms is None or there_ms < here_ms:
                 behind.append((row, here_ms))
             elif there_ms <= now_ms:  # a future one has not happened, so the ledger's still counts
-                settled[str(row["id"])] = there_ms
+                settled[id_] = there_ms
         self._ledger.limit_configs.take(rows, settled=settled)
         for row, here_ms in behind:
             column = "reset_anchor_timestamp"
             # Do not overwrite a newer reset that was set after the row was read; the next run reads it.
             where = {"id": row["id"], column: row[column]}
             self._remote.update(TABLE, {column: anchor_text(here_ms)}, where=where)
-
-    def _reset_here(self, rows: Sequence[Row]) -> list[tuple[Row, int]]:
-        """The rows whose limit was reset here, with the moment. A limit in the file with the same id does not count."""
-        anchors = self._ledger.windows.anchors()
-        reset = [(row, anchors[str(row["id"])]) for row in rows if str(row["id"]) in anchors]
-        return [
-            (row, anchor_ms)
-            for row, anchor_ms in reset
-            if (limit := self._board.find(str(row["id"]))) is not None and limit.config_id is not None
-        ]

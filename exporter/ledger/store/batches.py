@@ -1,5 +1,8 @@
 """Redacted batches that are on disk and not booked yet: the proxy has forgotten them.
 
+Rejected records that are tried again come back here, for example after an upgrade that can read them. So a running
+exporter books each exactly once at its next poll, or the command line does if none is running.
+
 A row holds its lines as zstd of newline-separated JSON. Level 1 is three times faster than zlib's and writes a quarter
 less; higher levels cost more than they save.
 """
@@ -8,15 +11,18 @@ import hashlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import zstandard
 
 from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
+from exporter.ledger.database import Database
 from exporter.ledger.store.rejections import keep_rejected
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
+_RECORDS_PER_BATCH = 500
 _INSERT = insert("batch", ("proxy", "received_ms", "replayed", "records", "lines"))
 
 
@@ -29,6 +35,28 @@ class StoredBatch:
     received_ms: int
     lines: list[bytes]
     replayed: bool = False
+
+
+def queue_rejected(database: Database, *, reason: str | None, now_ms: int) -> dict[str, int]:
+    """Queue rejected records (of one ``reason``, or all) for booking; return their number by proxy.
+
+    Records kept only as length and hash cannot be tried again and stay. Raises LedgerError.
+    """
+    queued: dict[str, int] = {}
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "select p.name, r.proxy, r.id, r.line from rejected r join proxy p on p.id = r.proxy"
+            " where r.line is not null and (?1 is null or r.reason = ?1) order by r.proxy, r.id",
+            (reason,),
+        ).fetchall()
+        for (name, proxy), group in groupby(rows, key=lambda row: row[:2]):
+            lines = [row[3] for row in group]
+            for start in range(0, len(lines), _RECORDS_PER_BATCH):
+                insert_batch(connection, proxy, now_ms, lines[start : start + _RECORDS_PER_BATCH], replayed=True)
+            connection.execute("update proxy set replayed = replayed + ? where id = ?", (len(lines), proxy))
+            queued[name] = len(lines)
+        connection.executemany("delete from rejected where id = ?", [(row[2],) for row in rows])
+    return queued
 
 
 @dataclass(frozen=True, slots=True)

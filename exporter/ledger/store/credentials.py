@@ -234,13 +234,8 @@ class _Binder:
     def _new(self, account: Account) -> Credential:
         labels = _labels(account)
         unused = (label for label in labels if self._dictionary.credential_labelled(self._proxy, label) is None)
-        return Credential(
-            id=0,
-            proxy=self._proxy,
-            label=next(unused, labels[0]),
-            facts=account.facts,
-            readable=self._readable(account),
-        )
+        label = next(unused, labels[0])
+        return Credential(0, self._proxy, label, account.facts, readable=self._readable(account))
 
     def _readable(self, account: Account) -> str:
         plan = "key" if account.auth_type == "api_key" else account.plan
