@@ -5,6 +5,7 @@ a record, its tokens or its cost; the history stores it only after a migration o
 """
 
 from collections.abc import Iterable, Sequence
+from operator import add
 from typing import NamedTuple
 
 from exporter.records import Tokens
@@ -61,18 +62,42 @@ SUMS = ("requests", *AMOUNTS)
 TOTAL = ("series", "basis", "billing", *SUMS)
 """The columns of the table ``total``."""
 
-_INPUT = "uncached + cache_read + cache_write"
-DAY_SUMS = {
-    "requests": "requests",
-    "failed": "failed",
-    "input": _INPUT,
-    "cache_read": "cache_read",
-    "cache_write": "cache_write",
-    "output": "output",
-    "unclassified": "unclassified",
-    "nano_usd": "nano_usd",
-}
-"""The sums in ``day_rollup``, each as an expression over ``rollup``; ``input`` includes cache."""
+
+class Amounts(NamedTuple):
+    """The sums in ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD.
+
+    ``input`` includes cache, ``output`` reasoning.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    unclassified: int = 0
+    nano_usd: int = 0
+
+    def plus(self, other: "Amounts") -> "Amounts":
+        return Amounts._make(map(add, self, other))
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.output + self.unclassified
+
+    @property
+    def failed_share(self) -> float | None:
+        """Between 0 and 1, None without requests."""
+        return self.failed / self.requests if self.requests else None
+
+    @property
+    def cache_share(self) -> float | None:
+        """The share of input tokens that came from a cache, None without input."""
+        return self.cache_read / self.input if self.input else None
+
+
+DAY_SUMS = {name: name for name in Amounts._fields} | {"input": "uncached + cache_read + cache_write"}
+"""The sums in ``day_rollup``, each as an expression over ``rollup``."""
 
 
 def listed(columns: Iterable[str], prefix: str = "") -> str:

@@ -10,8 +10,9 @@ from datetime import timedelta, tzinfo
 from functools import reduce
 
 from exporter.days import day_start_ms, local_date
+from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Amounts, Sums, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Sums, oldest_bucket, read_usage
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps

@@ -7,10 +7,9 @@ roll-up, whichever way reads fewer rows: the smaller part of a cut day is added 
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import add
 from typing import NamedTuple
 
-from exporter.ledger.columns import DAY_SUMS
+from exporter.ledger.columns import DAY_SUMS, Amounts
 from exporter.records import Billing
 
 
@@ -19,39 +18,6 @@ class Span(NamedTuple):
 
     first: int
     last: int
-
-
-class Amounts(NamedTuple):
-    """Sums as in the table ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD.
-
-    ``input`` includes cache, ``output`` reasoning.
-    """
-
-    requests: int = 0
-    failed: int = 0
-    input: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    output: int = 0
-    unclassified: int = 0
-    nano_usd: int = 0
-
-    def plus(self, other: "Amounts") -> "Amounts":
-        return Amounts._make(map(add, self, other))
-
-    @property
-    def tokens(self) -> int:
-        return self.input + self.output + self.unclassified
-
-    @property
-    def failed_share(self) -> float | None:
-        """Between 0 and 1, None without requests."""
-        return self.failed / self.requests if self.requests else None
-
-    @property
-    def cache_share(self) -> float | None:
-        """The share of input tokens that came from a cache, None without input."""
-        return self.cache_read / self.input if self.input else None
 
 
 class _Piece(NamedTuple):
