@@ -125,14 +125,7 @@ def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> Snapsho
         # A fork that strips details may leave an empty list or null.
         if bytes(view[:1]) == b"[" and not (requests and _EMPTY_LIST.fullmatch(view)):
             details = view
-    return SnapshotSeries(
-        key=pseudonym(key),
-        client=client_of(key, pseudonym),
-        model=name,
-        requests=requests,
-        tokens=tokens,
-        details=details,
-    )
+    return SnapshotSeries(pseudonym(key), client_of(key, pseudonym), name, requests, tokens, details)
 
 
 def _count(sent: int | None) -> int:

@@ -142,10 +142,7 @@ class Snapshots:
             ).fetchall()
         return Restored(
             marks=marks,
-            first=[
-                SnapshotSeries(key=key, client=client, model=model, requests=requests, tokens=tokens, details=None)
-                for key, client, model, requests, tokens, _ in first
-            ],
+            first=[SnapshotSeries(*series, None) for *series, _ in first],
             first_ms=first[0][-1] if first else 0,
         )
 
