@@ -142,7 +142,10 @@ class Snapshots:
             ).fetchall()
         return Restored(
             marks=marks,
-            first=[SnapshotSeries(*series, None) for *series, _ in first],
+            first=[
+                SnapshotSeries(key, client, model, requests, tokens, None)
+                for key, client, model, requests, tokens, _ in first
+            ],
             first_ms=first[0][-1] if first else 0,
         )
 
