@@ -8,23 +8,17 @@ import random
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
 
 import structlog
 
-from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, lease_owner_of
 from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
-from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
 from exporter.history.recovery.restore import Restore
-from exporter.history.sender import Sender
+from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 
 SCHEMA_VERSION = 1
@@ -72,13 +66,8 @@ class History:
 
     def __init__(
         self,
+        ends: Ends,
         *,
-        remote: Remote,
-        ledger: Ledger,
-        labels: Labels,
-        pseudonym: Pseudonym,
-        clock: Clock,
-        zone: tzinfo,
         retention_ms: int,
         polled: Collection[str],
         sign_of: Callable[[str], str],
@@ -89,19 +78,15 @@ class History:
         ``polled`` are the proxies in the settings, and ``sign_of`` gives the fingerprint of one. For other proxies in
         the ledger only the backlog is sent, and their names are given back.
         """
-        self.status = HistoryStatus(since_ms=clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
-        self._remote = remote
-        self._ledger = ledger
-        self._labels = labels
-        self._pseudonym = pseudonym
-        self._clock = clock
-        self._zone = zone
+        self.status = HistoryStatus(since_ms=ends.clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
+        self._ends = ends
+        self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
         self._retention_ms = retention_ms
         self._polled = polled
         self._sign_of = sign_of
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._lease_owner = lease_owner_of(ledger)
+        self._lease_owner = lease_owner_of(ends.ledger)
         self._owner = self._lease_owner.owner
         self._stopping = threading.Event()
         self._knows_schema = False
@@ -222,7 +207,7 @@ class History:
                 raise
             name = f"{proxy}-{self._owner[:8]}"
             claim(self._remote, name, self._lease_owner, sign=None, is_first=False)
-            self._senders[proxy] = self._sender(proxy, name)
+            self._senders[proxy] = Sender(self._ends, proxy, name, self._owner)
             _log.warning(
                 "history_name_changed",
                 proxy=proxy,
@@ -249,9 +234,7 @@ class History:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
             now_ms = self._clock.now_ms()
-            restore = Restore(
-                self._remote, self._ledger, self._labels, self._pseudonym, proxy, stopping=self._stopping.is_set
-            )
+            restore = Restore(self._ends, proxy, self._stopping.is_set)
             is_complete = restore.run(
                 since_ms=now_ms - self._retention_ms,
                 deleted_before=deleted_before,
@@ -260,22 +243,9 @@ class History:
             )
             if not is_complete:
                 return
-        take_over(self._remote, self._ledger.dictionary, self._pseudonym, proxy=proxy, owner=self._owner)
-        self._senders[proxy] = self._sender(proxy, proxy)
+        take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
+        self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
-
-    def _sender(self, proxy: str, name: str) -> Sender:
-        return Sender(
-            proxy,
-            name,
-            self._owner,
-            remote=self._remote,
-            ledger=self._ledger,
-            labels=self._labels,
-            checkpoints=Checkpoints(sign_of_key(self._pseudonym)),
-            clock=self._clock,
-            zone=self._zone,
-        )
 
     def _tell_restoring(self, sentence: str) -> None:
         self._enter("restoring", sentence)

@@ -10,7 +10,7 @@ import structlog
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect
+from exporter.history.client import PAGE_ROWS, Row, expect
 from exporter.history.recovery.checkpoint import (
     CLIENTS,
     CREDENTIALS,
@@ -21,11 +21,9 @@ from exporter.history.recovery.checkpoint import (
     sign_of_key,
 )
 from exporter.history.rows import moment_ms, restored_entry, restored_reading, restored_rollup
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
+from exporter.history.sender import Ends
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSnapshots
 from exporter.ledger.sync.import_state import Progress, RestoredSnapshots, RestoredState
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
 from exporter.sentences import say
 
@@ -41,10 +39,7 @@ _log = structlog.get_logger("exporter.history")
 class Restore:
     """Restores one proxy. Use it once."""
 
-    remote: Remote
-    ledger: Ledger
-    labels: Labels
-    pseudonym: Pseudonym
+    ends: Ends
     proxy: str
     stopping: Callable[[], bool]
     _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
@@ -57,20 +52,21 @@ class Restore:
         a sentence on the progress, if there is anything to do. It may be called again after a failure.
         """
         mine = {"proxy": self.proxy}
-        states = list(self.remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
-        newest = self.remote.first("usage_records", "ts", newest="ts", where=mine)
-        rolled = self.remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
-        quotas = list(self.remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
+        remote = self.ends.remote
+        states = list(remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
+        newest = remote.first("usage_records", "ts", newest="ts", where=mine)
+        rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
+        quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self.ledger.restoring.finish(self.proxy, RestoredState(), now_ms=now_ms)
+            self.ends.ledger.restoring.finish(self.proxy, RestoredState(), now_ms=now_ms)
             return True
 
         tell(self._sentence())
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
-        progress = self.ledger.restoring.progress(self.proxy)
+        progress = self.ends.ledger.restoring.progress(self.proxy)
         if progress is None:
-            progress = self.ledger.restoring.begin(
+            progress = self.ends.ledger.restoring.begin(
                 self.proxy,
                 since_ms=since_ms,
                 newest_ms=None if newest is None else moment_ms(newest["ts"]),
@@ -85,7 +81,7 @@ class Restore:
             tell(self._sentence())
         if self.stopping():
             return False
-        self.ledger.restoring.finish(self.proxy, self._state(states, quotas), now_ms=now_ms)
+        self.ends.ledger.restoring.finish(self.proxy, self._state(states, quotas), now_ms=now_ms)
         _log.info("history_restored", proxy=self.proxy, records=self._records)
         return True
 
@@ -105,7 +101,7 @@ class Restore:
             if kind.startswith(CLIENTS)
             for client in self._document(kind, tuple[ExportedClient, ...], ())
         ]
-        self.ledger.restoring.take_names(
+        self.ends.ledger.restoring.take_names(
             self.proxy,
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
             clients=self._renamed(clients),
@@ -113,7 +109,7 @@ class Restore:
 
     @property
     def _has_same_key(self) -> bool:
-        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.pseudonym))
+        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.ends.pseudonym))
 
     def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
         """Clients with their current pseudonyms.
@@ -122,11 +118,11 @@ class Restore:
         """
         if self._has_same_key:
             return [(client, client.pseudonym) for client in clients]
-        rows = self.remote.rows(
+        rows = self.ends.remote.rows(
             "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
         shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
-        called = {label: self.labels.client_called(alias) for label, alias in shown.items()}
+        called = {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
         return [(client, called.get(client.label) or client.pseudonym) for client in clients]
 
     # --- the rest -----------------------------------------------------------------------------------------------------
@@ -136,13 +132,13 @@ class Restore:
         if not self._has_same_key:
             # The series are under pseudonyms of the lost key, which fit nobody now.
             return RestoredSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
-        rows = self.remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self.proxy})
+        rows = self.ends.remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self.proxy})
         return RestoredSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
         """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
-        page = self.remote.page(
+        page = self.ends.remote.page(
             "usage_rollups",
             "*",
             order=_ROLLUP_ORDER,
@@ -157,13 +153,13 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self.ledger.restoring.add_rollups(self.proxy, [restored_rollup(row) for row in rows], progress)
+        self.ends.ledger.restoring.add_rollups(self.proxy, [restored_rollup(row) for row in rows], progress)
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
         """Read the next page. Returns the progress, and whether more may follow."""
         ts_ms, fingerprint = progress.after
-        answer = self.remote.call(
+        answer = self.ends.remote.call(
             "exporter_records",
             p_proxy=self.proxy,
             p_ts_ms=ts_ms,
@@ -175,14 +171,14 @@ class Restore:
             entries = [restored_entry(row) for row in rows]
             last = entries[-1].entry
             progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
-            self.ledger.restoring.add_records(self.proxy, entries, progress)
+            self.ends.ledger.restoring.add_records(self.proxy, entries, progress)
             self._records += len(rows)
         return progress, bool(rows)
 
     def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> RestoredState:
         limits = self._document(LIMITS, LimitState, LimitState())
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        made_ms = self.ledger.backlog.made_ms()
+        made_ms = self.ends.ledger.backlog.made_ms()
         return RestoredState(
             anchors=limits.anchors,
             sessions=limits.sessions,
