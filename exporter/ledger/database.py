@@ -214,9 +214,10 @@ class Database:
                 connection.close()
 
     def value(self, query: str, *parameters: object) -> Any:
-        """The first value of what a short query finds, without a transaction: no other process has to wait."""
+        """The first value that a short query finds, or None. Without a transaction, so no other process has to wait."""
         with self._lock, _explained(self.path):
-            return self._connection.execute(query, parameters).fetchone()[0]
+            row = self._connection.execute(query, parameters).fetchone()
+        return row and row[0]
 
     def bytes_on_disk(self) -> int:
         """Size of the file and its write-ahead log in bytes."""

@@ -41,8 +41,6 @@ from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.records import Cost, CredentialFacts, UsageRecord
 
-_PROXY = "select id from proxy where name = ?"
-
 
 class Ledger:
     """The embedded ledger. Safe to use from several threads; only one process writes records to it."""
@@ -133,7 +131,8 @@ class Ledger:
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
         # Asked before each pop; the answer is nearly always no.
-        if not self._database.value(f"select exists (select 1 from batch where proxy = ({_PROXY}))", proxy):
+        stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
+        if self._database.value(stored, proxy) is None:
             return []
         with self._changing(proxy) as change:
             return take_stored(change.connection, proxy, change.proxy)
