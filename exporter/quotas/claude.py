@@ -24,16 +24,7 @@ from exporter.quotas.fields import (
     text,
     window,
 )
-from exporter.quotas.reading import (
-    DAY,
-    HOUR,
-    LONGEST_WINDOW,
-    Answer,
-    QuotaProvider,
-    Reading,
-    header,
-    scope_named,
-)
+from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, header, scope_named
 from exporter.quotas.values import is_instant, is_number, is_word
 
 _PREFIX = "anthropic-ratelimit-unified-"

@@ -5,12 +5,7 @@ a queue over HTTP (from 6.10.8; from 8.0 also under a second base path), which a
 first refused call ends the detection.
 """
 
-from exporter.errors import (
-    ManagementOffError,
-    RespOnlyError,
-    UnknownServerError,
-    UnsupportedProxyError,
-)
+from exporter.errors import ManagementOffError, RespOnlyError, UnknownServerError, UnsupportedProxyError
 from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient

@@ -4,8 +4,7 @@ The proxy puts the account's token into the call; no token ever comes here, and 
 about an account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
@@ -30,9 +29,7 @@ def ask(
 
     Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
-    request: Mapping[str, Any] | None = {"auth_index": auth_index}
-    if call is not None:
-        request = call.request(auth_index, facts)
+    request = {"auth_index": auth_index} if call is None else call.request(auth_index, facts)
     if request is None:
         return None
     path = paths.quota_fetch if call is None else paths.api_call
