@@ -80,15 +80,11 @@ class LabelStore(CredentialStore):
         self.clients = {row[0]: row[2] for row in clients}
         self._client_ids = {row[1]: row[0] for row in clients}
         self._load_credentials(connection)
-        self.routes = {
-            row[0]: Route(row[1], row[2], row[3])
-            for row in connection.execute("select id, proxy, provider, model from route")
-        }
+        routes = connection.execute("select id, proxy, provider, model from route")
+        self.routes = {id_: Route(*route) for id_, *route in routes}
         self._route_ids = {route: id_ for id_, route in self.routes.items()}
-        self.series = {
-            row[0]: Series(row[1], row[2], row[3], row[4])
-            for row in connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
-        }
+        sets = connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
+        self.series = {id_: Series(*label_set) for id_, *label_set in sets}
         self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
         self.prices = dict(connection.execute("select id, price from price"))
         self._price_ids = {price: id_ for id_, price in self.prices.items()}

@@ -29,8 +29,12 @@ def left_of(measured: Measured) -> dict[str, int | str]:
         used = measured.amount(unit)
         left[unit] = max(0, budget - used)
         percentage, label = left[unit] * 100 // budget, _label(unit, used, budget)
-    amounts = {"remaining_tokens": left[Unit.TOKENS], "remaining_requests": left[Unit.REQUESTS]}
-    return amounts | {"percentage": percentage, "status_label": label}
+    return {
+        "remaining_tokens": left[Unit.TOKENS],
+        "remaining_requests": left[Unit.REQUESTS],
+        "percentage": percentage,
+        "status_label": label,
+    }
 
 
 def label_after_reset(limit: Limit) -> str:

@@ -59,12 +59,8 @@ def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
         "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (change.proxy,)
     ).fetchone()
     counts = _seen(logins)
-    rows = {
-        id_: connection.execute(
-            "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
-        ).fetchone()
-        for id_ in counts
-    }
+    read = "select success_seen, failed_seen, success, failed from credential where id = ?"
+    rows = {id_: connection.execute(read, (id_,)).fetchone() for id_ in counts}
     proxy_restarted = _proxy_restarted([((row[0] or 0, row[1] or 0), counts[id_]) for id_, row in rows.items()])
     for id_, seen in counts.items():
         row = rows[id_]
