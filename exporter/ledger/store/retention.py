@@ -66,10 +66,9 @@ class Retention:
             pruned += f" where history_stage = {RESTORED}"
 
         def delete_entries(connection: sqlite3.Connection) -> int:
-            old = _OLD_AND_SENT if sent_only else _OLD
-            rows = _delete(
-                connection, f"delete from entry where id in ({old} order by ts_ms limit ?)", entries_before_ms
-            )
+            gone = _OLD_AND_SENT if sent_only else _OLD
+            statement = f"delete from entry where id in ({gone} order by ts_ms limit ?)"
+            rows = _delete(connection, statement, entries_before_ms)
             if rows:
                 connection.execute(pruned, (entries_before_ms,))
                 count_unbooked(connection, -rows)

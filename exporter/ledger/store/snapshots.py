@@ -206,13 +206,14 @@ class Snapshots:
 
     def close(self, proxy: str, end: SnapshotEnd) -> None:
         """End the booking of a snapshot, in one transaction."""
+        now_ms = self._clock.now_ms()
         with self._changing(proxy) as change:
             _book_deltas(change, end.deltas)
             _save_checkpoint(change.connection, change.proxy, end)
-            _remember_first(change.connection, change.proxy, end.first, self._clock.now_ms())
+            _remember_first(change.connection, change.proxy, end.first, now_ms)
             change.connection.execute(
                 "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
-                (end.missed, self._clock.now_ms(), change.proxy),
+                (end.missed, now_ms, change.proxy),
             )
 
     def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
