@@ -1,58 +1,22 @@
 """Transactions that change a proxy: the disk comes first, then memory takes over the new rows."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.booking import Booked, book_entries, take_over
+from exporter.ledger.store.booking import Change, take_over
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quota_points import QuotaKey
-from exporter.ledger.views.quotas import Quotas, QuotaWindow
-from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, read_flow
+from exporter.ledger.views.quotas import Quotas
+from exporter.ledger.views.totals import Flow, Totals, read_flow
 from exporter.ledger.views.usage_sums import Windows
-from exporter.records import Cost, UsageRecord
 
 
 class CommittedError(Exception):
     """The write is on disk; only memory could not follow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A transaction that changes a proxy. After the commit, memory takes over what the last four fields hold."""
-
-    connection: sqlite3.Connection
-    proxy: int
-    dictionary: LabelStore
-    totals: Totals
-    booked: list[Booked] = field(default_factory=list)
-    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
-    attempts: dict[int, Attempts] = field(default_factory=dict)
-    new_series: list[SeriesKey] = field(default_factory=list)
-
-    def count_received(self, records: int) -> None:
-        """Count records that the proxy has handed out.
-
-        This also stores the last success, which is the previous poll's: the current one is not over.
-        """
-        flow = self.totals.flows.get(self.proxy)
-        # Another source has been read, so the last snapshot is no longer the last look.
-        self.connection.execute(
-            "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
-            (records, flow.last_success_ms if flow else None, self.proxy),
-        )
-
-    def book(self, records: Sequence[tuple[UsageRecord, Cost]], *, live: bool) -> Booked:
-        """Make entries of records: see ``book_entries``."""
-        booked = book_entries(
-            self.connection, self.dictionary, self.totals, proxy=self.proxy, records=records, live=live
-        )
-        self.booked.append(booked)
-        return booked
 
 
 @dataclass(slots=True)

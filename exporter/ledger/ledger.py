@@ -12,10 +12,11 @@ from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Change, Changes
+from exporter.ledger.changes import Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, take_stored
+from exporter.ledger.store.booking import Change, book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -163,7 +164,7 @@ class Ledger:
         at_ms: int,
     ) -> None:
         connection, proxy = change.connection, change.proxy
-        booked = change.book(records, live=live)
+        booked = book_entries(change, records, live=live)
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:

@@ -6,9 +6,8 @@ continues from the last one: a count that fell is all new, any other adds its di
 
 from collections.abc import Iterable, Sequence
 
-from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
-from exporter.ledger.store.booking import store_pending_zero
+from exporter.ledger.store.booking import Change, store_pending_zero
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 

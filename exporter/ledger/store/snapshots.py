@@ -12,10 +12,11 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Change, Changes
+from exporter.ledger.changes import Changes
 from exporter.ledger.columns import insert, listed
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
+from exporter.ledger.store.booking import Change, book_entries
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.rejections import is_rejected, reject_line
 from exporter.ledger.store.restarts import record_observation
@@ -182,14 +183,10 @@ class Snapshots:
             identities = [(record.ts_ms, record.fingerprint) for record, _, _ in records]
             known = known_details(connection, change.proxy, identities)
             kept = [(line, why) for line, why in rejected if not is_rejected(connection, change.proxy, line)]
+            new = [each for each, identity in zip(records, identities, strict=True) if identity not in known]
             past, live = (
-                change.book(
-                    [
-                        (record, cost)
-                        for (record, cost, is_live), identity in zip(records, identities, strict=True)
-                        if is_live is wanted and identity not in known
-                    ],
-                    live=wanted,
+                book_entries(
+                    change, [(record, cost) for record, cost, is_live in new if is_live is wanted], live=wanted
                 )
                 for wanted in (False, True)
             )
@@ -284,7 +281,7 @@ def _save_checkpoint(connection: sqlite3.Connection, proxy: int, end: SnapshotEn
 
 
 def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
-    booked = change.book(deltas.increments, live=True)
+    booked = book_entries(change, deltas.increments, live=True)
     change.connection.executemany(
         "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
         " values (?, ?, ?, ?, ?, ?, ?)",
