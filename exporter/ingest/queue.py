@@ -16,9 +16,10 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import Interpreted, StoredBatch
 from exporter.logs import TellOnce
 from exporter.normalize.batch import Batch, read_batch
+from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import normalize
-from exporter.normalize.snapshot import normalize_detail
+from exporter.normalize.snapshot import attributed, snapshot_fingerprint
 from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
 from exporter.pricing.pricer import Pricer
 from exporter.quotas.reading import Reading
@@ -62,7 +63,9 @@ class QueueIngest:
         try:
             found = self._understood(batch, received_ms)
             if found is not None:
-                self._book_at_once(batch, found, received_ms)
+                if batch.received:
+                    lines = batch.lines if found.rejected else []
+                    self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
                 del self._unsaved[-1]
         except CommittedError:
             del self._unsaved[-1]
@@ -101,11 +104,6 @@ class QueueIngest:
         found = self._interpreted(filter(None, batch.wires), received_ms)
         return None if any(why.reason == "internal_error" for _, why in found.rejected) else found
 
-    def _book_at_once(self, batch: Batch, found: Interpreted, received_ms: int) -> None:
-        if batch.received:
-            lines = batch.lines if found.rejected else []
-            self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
-
     def _store(self, place: int) -> StoredBatch | None:
         """Write an unsaved batch to disk. After an error it is still held, and nothing is popped until it is stored."""
         batch, received_ms = self._unsaved[place]
@@ -133,8 +131,11 @@ class QueueIngest:
     ) -> tuple[UsageRecord, Cost] | Rejected:
         """The record with its cost, or why there is none. Adds what it says about windows to ``readings``."""
         try:
-            normalized = normalize_detail if wire.of_snapshot else normalize
-            record = normalized(wire, proxy=self._proxy, received_ms=received_ms, facts=self._facts)
+            fingerprint = queue_fingerprint
+            if wire.of_snapshot:
+                wire, fingerprint = attributed(wire, self._facts), snapshot_fingerprint
+            proxy, facts = self._proxy, self._facts
+            record = normalize(wire, proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=fingerprint)
             if isinstance(record, Rejected):
                 return record
             if not record.known_family:

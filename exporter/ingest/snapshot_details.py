@@ -20,13 +20,13 @@ from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, Snaps
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import duration, milliseconds
+from exporter.normalize.queue import duration, milliseconds, normalize
 from exporter.normalize.snapshot import (
     Mark,
     SnapshotSeries,
+    attributed,
     compare,
     identity_model,
-    normalize_detail,
     read_details,
     read_moments,
     rejected_line,
@@ -266,8 +266,8 @@ class DetailIngest:
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
 
     def _normalize(self, wire: Wire, identity: Identity) -> UsageRecord | Rejected:
-        return normalize_detail(
-            wire,
+        return normalize(
+            attributed(wire, self._facts),
             proxy=self._proxy,
             received_ms=self._clock.now_ms(),
             facts=self._facts,

@@ -8,6 +8,7 @@ makes its entries. A crash leaves a stored batch behind, and booking it later is
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
-from exporter.records import Cost, CredentialFacts, UsageRecord
+from exporter.records import CredentialFacts, UsageRecord
 
 
 class Ledger:
@@ -113,7 +114,7 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             change.count_received(len(found.records) + len(found.rejected))
-            self._book(change, found.records, found, lines, live=True, at_ms=received_ms)
+            self._book(change, found, lines, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -150,21 +151,12 @@ class Ledger:
             connection.execute(
                 "update proxy set duplicate = duplicate + ? where id = ?", (len(found.details) - len(new), change.proxy)
             )
-            records, live = [*found.records, *new], not batch.replayed
-            self._book(change, records, found, batch.lines, live=live, at_ms=batch.received_ms)
+            found = replace(found, records=[*found.records, *new])
+            self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
 
-    def _book(
-        self,
-        change: Change,
-        records: Sequence[tuple[UsageRecord, Cost]],
-        found: Interpreted,
-        lines: Sequence[bytes],
-        *,
-        live: bool,
-        at_ms: int,
-    ) -> None:
+    def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         connection, proxy = change.connection, change.proxy
-        booked = book_entries(change, records, live=live)
+        booked = book_entries(change, found.records, live=live)
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:

@@ -16,9 +16,9 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import milliseconds, normalize
+from exporter.normalize.queue import milliseconds
 from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
-from exporter.records import CredentialFacts, Rejected, UsageRecord
+from exporter.records import CredentialFacts, Rejected
 
 _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
 _FRACTION = re.compile(r"\.(\d{1,9})")
@@ -281,20 +281,6 @@ def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
         tokens and tokens.total_tokens,
     )
     return fingerprint_of(fields)
-
-
-def normalize_detail(
-    wire: Wire,
-    *,
-    proxy: str,
-    received_ms: int,
-    facts: Callable[[str, str], CredentialFacts],
-    fingerprint: Callable[[str, Wire], int] = snapshot_fingerprint,
-) -> UsageRecord | Rejected:
-    """A detail of ``proxy`` as a usage record with its identity, or why it cannot be one."""
-    return normalize(
-        attributed(wire, facts), proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=fingerprint
-    )
 
 
 def _utc(timestamp: str | None) -> str | None:

@@ -6,7 +6,7 @@ The sentences name the proxy and what to do; they never quote the answer, which 
 import re
 import socket
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import httpx
 import msgspec
@@ -209,14 +209,10 @@ def _forbidden(answer: Answer, where: str) -> ProxyError:
 
 def _cause(exc: BaseException) -> str:
     """The ending of a sentence that begins with the proxy."""
-    chain = list(_chain(exc))
+    chain = [exc]
+    while link := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(link)
     for kind, sentence in _CAUSES:
         if any(isinstance(link, kind) for link in chain):
             return sentence
     return say("closed the connection before its answer was complete.")
-
-
-def _chain(exc: BaseException | None) -> Iterator[BaseException]:
-    while exc is not None:
-        yield exc
-        exc = exc.__cause__ or exc.__context__
