@@ -18,7 +18,7 @@ from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.imports.items import Item, Misfit, misfit
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.entries import Likeness, entries_at, last_entry
+from exporter.ledger.views.entries import Likeness, entries_at
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.queue import IMPOSSIBLE_TIME, is_possible, normalize
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
@@ -82,10 +82,11 @@ class PastImport:
         self._facts = partial(ledger.facts, proxy)
         self._proxy_id = ledger.dictionary.proxies[proxy]
         with ledger.reading() as connection:
-            self._last = last_entry(connection)
-            (deleted_before,) = connection.execute(
-                "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (self._proxy_id,)
+            last, deleted_before = connection.execute(
+                "select coalesce((select max(id) from entry), 0), coalesce(pruned_before_ms, 0) from proxy where id = ?",
+                (self._proxy_id,),
             ).fetchone()
+        self._last: int = last
         self._deleted_before_ms: int = deleted_before
         self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)
         self._matched: set[int] = set()
