@@ -82,10 +82,8 @@ class PastImport:
         self._facts = partial(ledger.facts, proxy)
         self._proxy_id = ledger.dictionary.proxies[proxy]
         with ledger.reading() as connection:
-            last, deleted_before = connection.execute(
-                "select coalesce((select max(id) from entry), 0), coalesce(pruned_before_ms, 0) from proxy where id = ?",
-                (self._proxy_id,),
-            ).fetchone()
+            read = "select ifnull((select max(id) from entry), 0), ifnull(pruned_before_ms, 0) from proxy where id = ?"
+            last, deleted_before = connection.execute(read, (self._proxy_id,)).fetchone()
         self._last: int = last
         self._deleted_before_ms: int = deleted_before
         self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)

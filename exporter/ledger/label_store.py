@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import CredentialStore, insert_row, shared_handle
 from exporter.records import UsageRecord
 
@@ -21,8 +22,7 @@ _LABEL_DIGITS = 10
 _MOST_RECENT = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """The key of histograms and periods."""
 
     proxy: int
@@ -38,6 +38,9 @@ class Series:
     credential: int
     client: int
     shown: int
+
+
+_INSERT_ROUTE = insert("route", Route._fields)
 
 
 class SeriesNames(NamedTuple):
@@ -174,11 +177,7 @@ class LabelStore(CredentialStore):
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
         id_ = self._route_ids.get(route)
         if id_ is None:
-            id_ = self._route_ids[route] = insert_row(
-                connection,
-                "insert into route (proxy, provider, model) values (?, ?, ?)",
-                (route.proxy, route.provider, route.model),
-            )
+            id_ = self._route_ids[route] = insert_row(connection, _INSERT_ROUTE, route)
             self.routes[id_] = route
         return id_
 

@@ -221,7 +221,7 @@ class LedgerImporter:
                 (session.limit, scope),
             ).fetchone()
             kept = Session(session.ended_ms, session.started_ms)
-            if replaces or known is None or _age(kept) > _age(Session(*known)):
+            if replaces or known is None or (kept.ended_ms, kept.started_ms or 0) > (known[0], known[1] or 0):
                 save_sessions(connection, {(session.limit, scope): kept})
 
     def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: ExportedSession) -> str:
@@ -271,10 +271,6 @@ class LedgerImporter:
     def _changed(self, bucket: int | None) -> None:
         self.steps += 1
         self._changes.touched(bucket)
-
-
-def _age(session: Session) -> tuple[int, int]:
-    return session.ended_ms, session.started_ms or 0
 
 
 def _take_credential(
