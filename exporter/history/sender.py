@@ -167,17 +167,12 @@ class Sender:
             try:
                 self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
             except HistoryDataError as exc:
-                self._refusal = HistoryDataError(
-                    joined(
-                        str(exc),
-                        say(
-                            "This concerns the state of proxy {proxy!r}, from which a lost ledger is restored; its"
-                            " records are written.",
-                            proxy=self._proxy,
-                        ),
-                    ),
-                    reason=exc.reason,
+                what = say(
+                    "This concerns the state of proxy {proxy!r}, from which a lost ledger is restored; its records are"
+                    " written.",
+                    proxy=self._proxy,
                 )
+                self._refusal = HistoryDataError(joined(str(exc), what), reason=exc.reason)
 
     def _call_leniently(self, function: str, **parameters: object) -> None:
         """Send something other than records. A refusal is logged, and must not hold up the records."""

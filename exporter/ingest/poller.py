@@ -291,18 +291,15 @@ class Poller:
             return  # nothing waits in the queue
         self._may_have_lost = True
         self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=int(seconds))
+        longest = f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
+        advice = longest if retention < MAX_RETENTION_SECONDS else ""
         _log.warning(
             "retention_gap",
             proxy=self.name,
             seconds=int(seconds),
             retention_seconds=retention,
             message=f"{self._client.where} was not read for {formats.span(seconds)}, but keeps a record only for"
-            f" {formats.span(retention)}, so records of that time may be lost."
-            + (
-                ""
-                if retention >= MAX_RETENTION_SECONDS
-                else f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
-            ),
+            f" {formats.span(retention)}, so records of that time may be lost.{advice}",
         )
 
     def _note_missed(self, seconds: float | None) -> None:

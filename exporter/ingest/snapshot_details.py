@@ -22,6 +22,7 @@ from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import duration, milliseconds, normalize
 from exporter.normalize.snapshot import (
+    OTHER_SHAPE,
     Mark,
     SnapshotSeries,
     attributed,
@@ -43,7 +44,6 @@ _PER_TRANSACTION = 5_000
 _NOTHING_IS_LIVE = 2**62
 _DATE_MS = 1000
 """The header Date says when a snapshot was taken: in whole seconds, and a moment too late."""
-_OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
 
 
 @dataclass(slots=True)
@@ -228,7 +228,7 @@ class DetailIngest:
         for part, item in chunk:
             part.details += 1
             if isinstance(item, bytes):
-                rejected.append((part, item, _OTHER_SHAPE))
+                rejected.append((part, item, OTHER_SHAPE))
                 continue
             ts_ms = milliseconds(item.timestamp)
             if isinstance(ts_ms, Rejected):

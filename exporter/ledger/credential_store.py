@@ -17,6 +17,7 @@ LABEL = "label"
 """Kind of the keys that find a credential by one of its labels in the history."""
 
 _COLUMNS = ("proxy", "label", *CredentialFacts.__struct_fields__, "merged_into", "retired", "readable")
+LABEL_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
 _UNREADABLE = re.compile(r"[^a-z0-9]+")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.ledger.columns import insert
-from exporter.ledger.credential_store import CredentialStore, insert_row, shared_handle
+from exporter.ledger.credential_store import LABEL_DIGITS, CredentialStore, insert_row, shared_handle
 from exporter.records import UsageRecord
 
 OTHER = "other"
@@ -18,7 +18,6 @@ ANONYMOUS = "anonymous"
 
 BY_LABEL = "label:"
 """Begins the pseudonym of a client that is known only by its label."""
-_LABEL_DIGITS = 10
 _MOST_RECENT = 20_000
 
 
@@ -223,7 +222,7 @@ class LabelStore(CredentialStore):
         known = self.bound(proxy, kind, value)
         if known is not None:
             return known
-        label = f"{record.provider}-{shown[:_LABEL_DIGITS]}"
+        label = f"{record.provider}-{shown[:LABEL_DIGITS]}"
         readable = self.readable_label(proxy, record.provider, "", shown)
         return self._keyed_credential(connection, proxy, kind, value, label=label, readable=readable)
 
@@ -231,4 +230,4 @@ class LabelStore(CredentialStore):
 def _client_label(pseudonym: str) -> str:
     if pseudonym.startswith(BY_LABEL):
         return pseudonym.removeprefix(BY_LABEL)
-    return f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS
+    return f"client-{pseudonym[:LABEL_DIGITS]}" if pseudonym else ANONYMOUS

@@ -20,6 +20,7 @@ from exporter.normalize.queue import milliseconds
 from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
 from exporter.records import CredentialFacts, Rejected
 
+OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
 _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")

@@ -338,24 +338,20 @@ class KeyGuard:
         left = held.refused + RETRY_SECONDS - self._clock.monotonic()
         if self._given_up(held):
             once = say("once") if left <= 0 else say("once, from {moment} on", moment=self._time_in(left))
-            return joined(
-                told,
-                say(
-                    "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
-                    " cliproxy-exporter try-key tries it {once}.",
-                    once=once,
-                ),
+            advice = say(
+                "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
+                " cliproxy-exporter try-key tries it {once}.",
+                once=once,
             )
+            return joined(told, advice)
         when = say("with the next call") if left <= 0 else say("at {moment}", moment=self._time_in(left))
-        return joined(
-            told,
-            say(
-                "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
-                " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
-                " tries this one now.",
-                when=when,
-            ),
+        advice = say(
+            "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
+            " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
+            " tries this one now.",
+            when=when,
         )
+        return joined(told, advice)
 
     def _time_in(self, seconds: float) -> str:
         moment = datetime.fromtimestamp(self._clock.now() + seconds, tz=UTC)

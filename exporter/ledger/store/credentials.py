@@ -6,12 +6,11 @@ continues from the last one: a count that fell is all new, any other adds its di
 
 from collections.abc import Iterable, Sequence
 
-from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
+from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, LABEL_DIGITS, Credential, shared_handle
 from exporter.ledger.store.booking import Change, store_pending_zero
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 
-_LABEL_DIGITS = 10
 _SMALL_COUNT = 20
 
 
@@ -246,4 +245,4 @@ def _hashes(account: Account) -> list[str]:
 
 def _labels(account: Account) -> list[str]:
     """The labels that an account may have in the history, best first."""
-    return [f"{account.facts.provider}-{value[:_LABEL_DIGITS]}" for value in _hashes(account)]
+    return [f"{account.facts.provider}-{value[:LABEL_DIGITS]}" for value in _hashes(account)]
