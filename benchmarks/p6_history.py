@@ -19,8 +19,7 @@ from benchmarks.program import PROXY, Program
 from benchmarks.records import Stream, real_labels
 from benchmarks.report import Section
 from exporter.history.client import Remote
-from exporter.history.recovery.checkpoint import Checkpoints
-from exporter.history.sender import Sender
+from exporter.history.sender import Ends, Sender
 from exporter.ledger.labels import Labels
 from exporter.settings.proxies import Aliases
 from tests.stack.supabase.api import SupabaseApi
@@ -61,17 +60,15 @@ def _fill(directory: Path, records: int) -> None:
 
 def _sender(program: Program, remote: Remote) -> Sender:
     labels = Labels(program.ledger.dictionary, Aliases(), program.pseudonym)
-    return Sender(
-        PROXY,
-        PROXY,
-        _OWNER,
+    ends = Ends(
         remote=remote,
         ledger=program.ledger,
         labels=labels,
-        checkpoints=Checkpoints("benchmark"),
+        pseudonym=program.pseudonym,
         clock=program.clock,
         zone=UTC,
     )
+    return Sender(ends, PROXY, PROXY, _OWNER)
 
 
 def _drain(sender: Sender) -> None:

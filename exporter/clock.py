@@ -15,8 +15,12 @@ class Clock(Protocol):
         """Seconds since an arbitrary moment. Never jumps."""
         ...
 
+    def now_ms(self) -> int:
+        """``now`` in whole milliseconds."""
+        return int(self.now() * 1000)
 
-class SystemClock:
+
+class SystemClock(Clock):
     """The machine's clocks."""
 
     def now(self) -> float:

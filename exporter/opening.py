@@ -8,6 +8,7 @@ from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
 from exporter.history.predecessor.rate_limit_configs import config_task
 from exporter.history.predecessor.rate_limit_status import status_task
+from exporter.history.sender import Ends
 from exporter.history.sync import History
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ledger.database import FILE_NAME
@@ -105,12 +106,7 @@ def open_history(
 ) -> History:
     """The history of these settings."""
     return History(
-        remote=remote,
-        ledger=ledger,
-        labels=labels,
-        pseudonym=pseudonym,
-        clock=clock,
-        zone=settings.zone,
+        Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=pseudonym, clock=clock, zone=settings.zone),
         retention_ms=settings.exporter_retention_days * _DAY_MS,
         polled={proxy.name for proxy in settings.proxies},
         sign_of=proxy_signs(settings).__getitem__,

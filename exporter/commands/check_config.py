@@ -129,7 +129,7 @@ def _check_proxy(
 ) -> bool:
     """Whether it can be read; its names are in ``asked`` then."""
     client = connect(proxy, ledger, clock)
-    if ledger.flow(proxy.name).last_success_ms is None and (sentence := client.before_first_call()):
+    if ledger.flow(proxy.name).last_success_ms is None and (sentence := client.guard.before_first_call()):
         click.echo(f"proxy {proxy.name}: {sentence}")
     try:
         source = detect(client)

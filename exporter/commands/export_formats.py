@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from exporter import formats
-from exporter.ledger.labels import Labels, SeriesLabels
+from exporter.imports.own_csv import Line
+from exporter.ledger.labels import Labels
 from exporter.ledger.schema import BUCKET_MS
 from exporter.metrics.family import Family
 from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS
@@ -34,25 +35,7 @@ class Span:
     until_ms: int
 
 
-COLUMNS = (
-    "time",
-    *SeriesLabels._fields,
-    "billing",
-    "counted",
-    "code",
-    "latency_seconds",
-    "time_to_first_token_seconds",
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "unclassified_tokens",
-    "cost_usd",
-    "basis",
-    "unpriced",
-    "price",
-)
+COLUMNS = Line.__struct_encode_fields__
 
 _ENTRIES = """
 select e.ts_ms, e.series, e.billing, e.counted, e.code, e.latency_ms, e.ttft_ms, e.uncached, e.cache_read,

@@ -14,10 +14,9 @@ def false_starts() -> None:
     """
     with opened() as at:
         found = at.ledger.snapshots.false_starts()
-        for each in found:
-            moment, client = formats.moment(each.at_ms, at.settings.zone), at.labels.client(each.client)
+        for proxy, client, each in found:
             click.echo(
-                f"{moment}  proxy {each.proxy}, client {client},"
+                f"{formats.moment(each.at_ms, at.settings.zone)}  proxy {proxy}, client {at.labels.client(client)},"
                 f" model {each.model}: {formats.count(each.requests)} requests, {formats.count(each.tokens)} tokens,"
                 f" {formats.usd(each.nano_usd)} if they were all input"
             )

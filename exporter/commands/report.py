@@ -58,10 +58,10 @@ def _write_table(answer: Report) -> None:
 
 def _cells(usage: Usage, answer: Report) -> tuple[str, ...]:
     return (
-        formats.count(usage.requests),
-        formats.share(usage.failed_share),
-        formats.short(usage.tokens),
-        formats.share(usage.cache_share),
+        formats.count(usage.total.requests),
+        formats.share(usage.total.failed_share),
+        formats.short(usage.total.tokens),
+        formats.share(usage.total.cache_share),
         *(formats.usd(usage.cost(billing)) for billing in answer.billings),
     )
 

@@ -32,10 +32,10 @@ def try_key(proxy: str | None) -> None:
                 continue
             client = connect(each, ledger, clock)
             try:
-                if client.refusal is None:
+                if client.guard.status() is None:
                     click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
                     continue
-                client.ask()
+                client.guard.ask()
                 detect(client)
             except ProxyError as exc:
                 click.echo(f"problem: {exc}")

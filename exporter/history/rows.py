@@ -10,24 +10,25 @@ import msgspec
 from exporter.days import local_date
 from exporter.history.client import Row
 from exporter.ledger.columns import Entry, Rollup
-from exporter.ledger.label_store import LabelStore
+from exporter.ledger.label_store import LabelStore, SeriesNames
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.sync.import_state import RestoredEntry, RestoredRollup, RestoredSeries
+from exporter.ledger.sync.import_state import RestoredEntry, RestoredRollup
 from exporter.ledger.views.quotas import QuotaWindow
+from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing
 
 _BASIS = {int(basis): basis.label for basis in Basis}
 _BILLING = {int(billing): billing.label for billing in Billing}
-_BASIS_NUMBERS = {label: number for number, label in _BASIS.items()}
-_BILLING_NUMBERS = {label: number for number, label in _BILLING.items()}
 _OTHERS = ("id", "fingerprint", "series", "price", "basis", "billing", "live", "counted")
 _SAME = tuple(name for name in Entry._fields if name not in _OTHERS)
 """The columns of an entry that the history holds unchanged."""
 _same = attrgetter(*_SAME)
 _NOT_YET = {"id": 0, "series": 0, "price": 0, "live": 0}
 """What the ledger decides when it takes over an entry from the history."""
+_SAME_IN_READING = ("scope", "window_seconds", "used_ratio", "status", "source", "inferred")
+"""The fields of a reading that the history holds unchanged."""
 _MOST_DAYS = 10_000
 
 
@@ -52,7 +53,7 @@ class Rows:
         """What ``exporter_book`` takes for one record."""
         labels = self._label_sets.get(entry.series)
         if labels is None:
-            labels = self._label_sets[entry.series] = self._labels_of(entry.series)
+            labels = self._label_sets[entry.series] = self._dictionary.names_of(entry.series)._asdict()
         return dict(
             zip(_SAME, _same(entry), strict=True),
             fingerprint=str(entry.fingerprint),  # has more digits than a number in JSON may have
@@ -75,13 +76,6 @@ class Rows:
             day = self._days[bucket] = local_date(bucket * BUCKET_MS, self._zone).isoformat()
         return day
 
-    def _labels_of(self, id_: int) -> dict[str, str]:
-        series = self._dictionary.series[id_]
-        route = self._dictionary.routes[series.route]
-        credential = self._dictionary.resolved(series.credential)
-        client = self._dictionary.clients[series.client]
-        return RestoredSeries(route.provider, route.model, credential.label, client)._asdict()
-
 
 def restored_entry(row: Row) -> RestoredEntry:
     """A record as ``exporter_records`` returns it."""
@@ -102,12 +96,12 @@ def moment_ms(moment: str) -> int:
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
-def _series(row: Row) -> RestoredSeries:
-    return RestoredSeries(row["provider"], row["model"], row["credential"], row["client"])
+def _series(row: Row) -> SeriesNames:
+    return SeriesNames(*(row[name] for name in SeriesNames._fields))
 
 
 def _enums(row: Row) -> dict[str, int]:
-    return {"basis": _BASIS_NUMBERS[row["basis"]], "billing": _BILLING_NUMBERS[row["billing"]]}
+    return {"basis": int(Basis[row["basis"].upper()]), "billing": int(Billing[row["billing"].upper()])}
 
 
 class _Unsent:
@@ -174,17 +168,18 @@ class QuotaRows(_Unsent):
 
 
 def _quota_row(credential: str, quota: QuotaWindow) -> Row:
+    """A window as ``exporter_save_quotas`` takes it; see ``restored_reading``."""
     reading = quota.reading
-    return {
-        "credential": credential,
-        "quota": reading.window,
-        "scope": reading.scope,
-        "window_seconds": reading.window_seconds,
-        "used_ratio": reading.used_ratio,
-        "resets_ms": reading.resets_ms,
-        "status": reading.status,
-        "observed_ms": reading.observed_ms,
-        "source": reading.source,
-        "inferred": reading.inferred,
-        "early_resets": quota.early_resets,
-    }
+    given = {name: getattr(reading, name) for name in (*_SAME_IN_READING, "resets_ms", "observed_ms")}
+    return given | {"credential": credential, "quota": reading.window, "early_resets": quota.early_resets}
+
+
+def restored_reading(row: Row) -> Reading:
+    """A row of ``quota_readings``."""
+    return Reading(
+        **{name: row[name] for name in _SAME_IN_READING},
+        window=row["quota"],
+        resets_ms=None if row["resets_at"] is None else moment_ms(row["resets_at"]),
+        observed_ms=moment_ms(row["observed_at"]),
+        ratio_inferred=row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
+    )

@@ -5,6 +5,7 @@ because the confirmation was lost. A record that it refuses is found by halving 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
 
 import structlog
@@ -12,12 +13,13 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
 from exporter.history.client import PAGE_ROWS, Remote, Row, expect
-from exporter.history.recovery.checkpoint import Checkpoints
+from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
 from exporter.history.rows import LabelRows, QuotaRows, Rows
 from exporter.ledger.columns import Entry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.cursor import Outgoing
+from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 
 _FEWEST_ROWS = 50
@@ -28,6 +30,18 @@ _HEARTBEAT_SECONDS = 240.0
 _log = structlog.get_logger("exporter.history")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """What the history joins, the ledger and the project, and what it needs for that."""
+
+    remote: Remote
+    ledger: Ledger
+    labels: Labels
+    pseudonym: Pseudonym
+    clock: Clock
+    zone: tzinfo
+
+
 class _AllRefusedError(HistoryMisconfiguredError):
     """The database refuses all records, whatever their content."""
 
@@ -35,30 +49,16 @@ class _AllRefusedError(HistoryMisconfiguredError):
 class Sender:
     """Sends the backlog of one proxy. For one thread."""
 
-    def __init__(
-        self,
-        proxy: str,
-        name: str,
-        owner: str,
-        *,
-        remote: Remote,
-        ledger: Ledger,
-        labels: Labels,
-        checkpoints: Checkpoints,
-        clock: Clock,
-        zone: tzinfo,
-    ) -> None:
+    def __init__(self, ends: Ends, proxy: str, name: str, owner: str) -> None:
         """``proxy`` is its name in the ledger, ``name`` the claimed name in the project."""
         self.name = name
         self._proxy = proxy
         self._owner = owner
-        self._remote = remote
-        self._ledger = ledger
-        self._clock = clock
-        self._rows = Rows(ledger.dictionary, zone)
-        self._labels = LabelRows(ledger.dictionary, labels, proxy)
-        self._quotas = QuotaRows(ledger, proxy)
-        self._checkpoints = checkpoints
+        self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
+        self._rows = Rows(ends.ledger.dictionary, ends.zone)
+        self._labels = LabelRows(ends.ledger.dictionary, ends.labels, proxy)
+        self._quotas = QuotaRows(ends.ledger, proxy)
+        self._checkpoints = Checkpoints(sign_of_key(ends.pseudonym))
         self._most_rows = PAGE_ROWS
         self._called: float | None = None
         self._tried_refused = False
@@ -109,7 +109,7 @@ class Sender:
             raise
         else:
             self._most_rows = min(PAGE_ROWS, self._most_rows + _FEWEST_ROWS)
-        self._ledger.backlog.sent(self._proxy, outgoing.until, refused=refused, now_ms=int(self._clock.now() * 1000))
+        self._ledger.backlog.sent(self._proxy, outgoing.until, refused=refused, now_ms=self._clock.now_ms())
         if refused:
             _log.warning(
                 "history_records_set_aside",
@@ -167,17 +167,12 @@ class Sender:
             try:
                 self._call("exporter_save_checkpoint", p_checkpoint=checkpoint)
             except HistoryDataError as exc:
-                self._refusal = HistoryDataError(
-                    joined(
-                        str(exc),
-                        say(
-                            "This concerns the state of proxy {proxy!r}, from which a lost ledger is restored; its"
-                            " records are written.",
-                            proxy=self._proxy,
-                        ),
-                    ),
-                    reason=exc.reason,
+                what = say(
+                    "This concerns the state of proxy {proxy!r}, from which a lost ledger is restored; its records are"
+                    " written.",
+                    proxy=self._proxy,
                 )
+                self._refusal = HistoryDataError(joined(str(exc), what), reason=exc.reason)
 
     def _call_leniently(self, function: str, **parameters: object) -> None:
         """Send something other than records. A refusal is logged, and must not hold up the records."""

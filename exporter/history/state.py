@@ -10,13 +10,11 @@ STATES: Mapping[str, str] = {
     "ok": "All that is booked is there.",
     "catching_up": "More is waiting than one call takes; it is on its way.",
     "restoring": "What Supabase has of a proxy is read into a new ledger.",
-    "away": ("Supabase cannot be used at the moment. The pause between tries grows from seconds to 5 minutes."),
+    "away": "Supabase cannot be used at the moment. The pause between tries grows from seconds to 5 minutes.",
     "misconfigured": "It cannot be used until somebody changes something. It is tried again every minute.",
     "name_taken": "Another exporter owns the name of a proxy; records of other proxies are written.",
     "ledger": "The ledger cannot be read: [a full disk](operations.md#a-full-disk).",
-    "internal_error": (
-        "The exporter itself failed and tries again. Please report it with the log line `history_fault`."
-    ),
+    "internal_error": "The exporter itself failed and tries again. Please report it with the log line `history_fault`.",
 }
 """All states, each with its meaning in Markdown for the documentation."""
 

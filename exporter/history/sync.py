@@ -8,23 +8,17 @@ import random
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
 
 import structlog
 
-from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
 from exporter.history.claims import claim, lease_owner_of
 from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
-from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
 from exporter.history.recovery.restore import Restore
-from exporter.history.sender import Sender
+from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say
 
 SCHEMA_VERSION = 1
@@ -72,13 +66,8 @@ class History:
 
     def __init__(
         self,
+        ends: Ends,
         *,
-        remote: Remote,
-        ledger: Ledger,
-        labels: Labels,
-        pseudonym: Pseudonym,
-        clock: Clock,
-        zone: tzinfo,
         retention_ms: int,
         polled: Collection[str],
         sign_of: Callable[[str], str],
@@ -89,19 +78,15 @@ class History:
         ``polled`` are the proxies in the settings, and ``sign_of`` gives the fingerprint of one. For other proxies in
         the ledger only the backlog is sent, and their names are given back.
         """
-        self.status = HistoryStatus(since_ms=int(clock.now() * 1000), errors=dict.fromkeys(REASONS, 0))
-        self._remote = remote
-        self._ledger = ledger
-        self._labels = labels
-        self._pseudonym = pseudonym
-        self._clock = clock
-        self._zone = zone
+        self.status = HistoryStatus(since_ms=ends.clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
+        self._ends = ends
+        self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
         self._retention_ms = retention_ms
         self._polled = polled
         self._sign_of = sign_of
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._lease_owner = lease_owner_of(ledger)
+        self._lease_owner = lease_owner_of(ends.ledger)
         self._owner = self._lease_owner.owner
         self._stopping = threading.Event()
         self._knows_schema = False
@@ -141,7 +126,9 @@ class History:
     # --- one pass -------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        self._check_schema()
+        if not self._knows_schema:
+            check_schema(self._remote)
+            self._knows_schema = True
         self._problem = None
         self._run_free_tasks()  # before the rest, which may take long
         self._claim_all()
@@ -164,14 +151,8 @@ class History:
             raise self._problem
         self._failures = 0
         self._measure(anyway=True)
-        self.status = replace(self.status, last_success_ms=int(self._clock.now() * 1000))
+        self.status = replace(self.status, last_success_ms=self._clock.now_ms())
         self._enter("ok", say("All records are in Supabase."))
-
-    def _check_schema(self) -> None:
-        if self._knows_schema:
-            return
-        check_schema(self._remote)
-        self._knows_schema = True
 
     def _send(self, proxy: str, sender: Sender) -> bool:
         """Send a batch of one proxy; whether more of it waits."""
@@ -226,7 +207,7 @@ class History:
                 raise
             name = f"{proxy}-{self._owner[:8]}"
             claim(self._remote, name, self._lease_owner, sign=None, is_first=False)
-            self._senders[proxy] = self._sender(proxy, name)
+            self._senders[proxy] = Sender(self._ends, proxy, name, self._owner)
             _log.warning(
                 "history_name_changed",
                 proxy=proxy,
@@ -252,10 +233,8 @@ class History:
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            now_ms = int(self._clock.now() * 1000)
-            restore = Restore(
-                self._remote, self._ledger, self._labels, self._pseudonym, proxy, stopping=self._stopping.is_set
-            )
+            now_ms = self._clock.now_ms()
+            restore = Restore(self._ends, proxy, self._stopping.is_set)
             is_complete = restore.run(
                 since_ms=now_ms - self._retention_ms,
                 deleted_before=deleted_before,
@@ -264,22 +243,9 @@ class History:
             )
             if not is_complete:
                 return
-        take_over(self._remote, self._ledger.dictionary, self._pseudonym, proxy=proxy, owner=self._owner)
-        self._senders[proxy] = self._sender(proxy, proxy)
+        take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
+        self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
-
-    def _sender(self, proxy: str, name: str) -> Sender:
-        return Sender(
-            proxy,
-            name,
-            self._owner,
-            remote=self._remote,
-            ledger=self._ledger,
-            labels=self._labels,
-            checkpoints=Checkpoints(sign_of_key(self._pseudonym)),
-            clock=self._clock,
-            zone=self._zone,
-        )
 
     def _tell_restoring(self, sentence: str) -> None:
         self._enter("restoring", sentence)
@@ -353,7 +319,7 @@ class History:
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status
         changed = before.state != state
-        since_ms = int(self._clock.now() * 1000) if changed else before.since_ms
+        since_ms = self._clock.now_ms() if changed else before.since_ms
         self.status = replace(before, state=state, sentence=sentence, since_ms=since_ms)
         if changed and {state, before.state} != {"ok", "catching_up"}:
             log = _log.info if self.status.is_well else _log.warning

@@ -55,7 +55,7 @@ def prune_task(
         newest_ms = ledger.newest_entry_ms()
         if newest_ms is None:
             return
-        now_ms = believable_now_ms(int(clock.now() * 1000), newest_ms)
+        now_ms = believable_now_ms(clock.now_ms(), newest_ms)
         day = local_date(now_ms - days * _DAY_MS, zone).isoformat()
         for proxy in proxies:
             _repeat("exporter_prune", p_proxy=proxy, p_owner=owner, p_before=day)

@@ -18,7 +18,7 @@ from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.imports.items import Item, Misfit, misfit
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.entries import Likeness, entries_at, last_entry
+from exporter.ledger.views.entries import Likeness, entries_at
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.queue import IMPOSSIBLE_TIME, is_possible, normalize
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
@@ -82,10 +82,9 @@ class PastImport:
         self._facts = partial(ledger.facts, proxy)
         self._proxy_id = ledger.dictionary.proxies[proxy]
         with ledger.reading() as connection:
-            self._last = last_entry(connection)
-            (deleted_before,) = connection.execute(
-                "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (self._proxy_id,)
-            ).fetchone()
+            read = "select ifnull((select max(id) from entry), 0), ifnull(pruned_before_ms, 0) from proxy where id = ?"
+            last, deleted_before = connection.execute(read, (self._proxy_id,)).fetchone()
+        self._last: int = last
         self._deleted_before_ms: int = deleted_before
         self._counted_ms = range(*ledger.snapshots.checkpoint(proxy).counted_ms)
         self._matched: set[int] = set()
@@ -114,7 +113,7 @@ class PastImport:
         self._find_known(candidates)
         new = [each for each in candidates if not each.known]
         if not self._dry_run:
-            self._ledger.book_details(
+            self._ledger.snapshots.book_details(
                 self._proxy,
                 [(each.record, each.cost or self._pricer.price(each.record), False) for each in new],
                 rejected=rejected,
@@ -137,7 +136,7 @@ class PastImport:
             day.tokens += record.tokens.prompt + record.tokens.output + record.tokens.unclassified
 
     def _read(self, item: Item) -> _Candidate | Misfit:
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._clock.now_ms()
         cost: Cost | None = None
         if isinstance(item, Misfit):
             return item

@@ -11,12 +11,10 @@ import msgspec
 from exporter.errors import BadAnswerError, ImportFileError
 from exporter.imports.items import Item, Misfit
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.snapshot import SnapshotSeries, read_details, read_snapshot
+from exporter.normalize.snapshot import OTHER_SHAPE, SnapshotSeries, read_details, read_snapshot
 from exporter.normalize.wire import UNDECODABLE, Wire
-from exporter.records import Rejected
 
 _NEWEST_VERSION = 1
-_OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
 
 
 class _Head(msgspec.Struct):
@@ -37,7 +35,7 @@ class CpaExport:
             found = 0
             for detail in read_details(series.details or b"[]", series, self._pseudonym):
                 found += 1
-                yield detail if isinstance(detail, Wire) else Misfit(detail, _OTHER_SHAPE)
+                yield detail if isinstance(detail, Wire) else Misfit(detail, OTHER_SHAPE)
             self.without_details += max(0, series.requests - found)
 
     def left_out(self) -> str:

@@ -33,7 +33,9 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**6)]
 _Word = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]{0,40}$")]
 
 
-class _Line(msgspec.Struct, kw_only=True):
+class Line(msgspec.Struct, kw_only=True):
+    """The columns of the file."""
+
     time: Text
     proxy: Text
     provider: Text
@@ -97,7 +99,7 @@ class OwnCsv:
         try:
             with self._path.open(encoding="utf-8", errors="replace", newline="") as file:
                 lines = csv.DictReader(file)
-                missing = [name for name in _Line.__struct_encode_fields__ if name not in (lines.fieldnames or ())]
+                missing = [name for name in Line.__struct_encode_fields__ if name not in (lines.fieldnames or ())]
                 if missing:
                     raise ImportFileError(
                         f"{self._path} is not a CSV of cliproxy-exporter export: its header lacks {', '.join(missing)}."
@@ -115,8 +117,8 @@ class OwnCsv:
 
     def _item(self, line: dict[str, str]) -> Iterator[Item]:
         try:
-            plain = {name: _HARMLESS.sub("", line[name], count=1) for name in _Line.__struct_encode_fields__}
-            found = msgspec.convert(plain, _Line, strict=False)
+            plain = {name: _HARMLESS.sub("", line[name], count=1) for name in Line.__struct_encode_fields__}
+            found = msgspec.convert(plain, Line, strict=False)
             if found.proxy == self._proxy:
                 yield self._record(found)
             else:
@@ -124,7 +126,7 @@ class OwnCsv:
         except (msgspec.ValidationError, ArithmeticError, TypeError, ValueError):
             yield misfit("csv", sorted((str(name), value) for name, value in line.items()))
 
-    def _record(self, line: _Line) -> tuple[UsageRecord, Cost]:
+    def _record(self, line: Line) -> tuple[UsageRecord, Cost]:
         moment = datetime.fromisoformat(line.time)
         uncached = line.input_tokens - line.cache_read_tokens - line.cache_write_tokens
         nano_usd = int(line.cost_usd.scaleb(9))
@@ -165,7 +167,7 @@ class OwnCsv:
             return known
         return BY_LABEL + label if _MADE_LABEL.fullmatch(label) else self._pseudonym(label)
 
-    def _credential(self, line: _Line) -> tuple[str, str]:
+    def _credential(self, line: Line) -> tuple[str, str]:
         if line.credential == f"{line.provider}-unidentified":
             return "", ""
         return self._known.credentials.get(line.credential) or ("", self._pseudonym(line.credential))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from exporter import formats
@@ -68,7 +69,7 @@ class Poller:
         longest_interval_seconds: float = math.inf,
     ) -> None:
         self.name = client.name
-        self.status = ProxyStatus(name=client.name, since_ms=int(clock.now() * 1000))
+        self.status = ProxyStatus(name=client.name, since_ms=clock.now_ms())
         self._client = client
         self._ledger = ledger
         self._queue = queue
@@ -120,7 +121,7 @@ class Poller:
             if not self._to_look_up:
                 self._work_off()
             self._read()
-            self._ledger.polled(self.name, at_ms=self._now_ms(), store_every_ms=self._store_every_ms)
+            self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
             self._observer.failed(self.name, exc.reason)
             if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
@@ -145,7 +146,7 @@ class Poller:
         self._pops.stop()
         if self._source is not None:
             if not self._source.way.has_rivals:
-                self._read_until_ms = self._now_ms()
+                self._read_until_ms = self._clock.now_ms()
             self._source.stop()
 
     @property
@@ -209,7 +210,7 @@ class Poller:
             self._take_inventory(source)
 
         try:
-            is_emptied = source.poll(self._receiver, self._now_ms())
+            is_emptied = source.poll(self._receiver, self._clock.now_ms())
         except ProxyError:
             self._may_have_lost = True  # the records of an answer that did not arrive are lost
             raise
@@ -230,7 +231,7 @@ class Poller:
         self._refreshed_at = self._clock.monotonic()
         self._comparable = False
         self._unlisted.clear()
-        inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._now_ms())
+        inventory = fetch_inventory(self._client, source.paths, self._pseudonym, now_ms=self._clock.now_ms())
         whole = not inventory.problems
         if inventory.problems != self._inventory_problems:
             self._inventory_problems = inventory.problems
@@ -289,19 +290,16 @@ class Poller:
         if not source.way.has_rivals:
             return  # nothing waits in the queue
         self._may_have_lost = True
-        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=int(seconds))
+        self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=int(seconds))
+        longest = f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
+        advice = longest if retention < MAX_RETENTION_SECONDS else ""
         _log.warning(
             "retention_gap",
             proxy=self.name,
             seconds=int(seconds),
             retention_seconds=retention,
             message=f"{self._client.where} was not read for {formats.span(seconds)}, but keeps a record only for"
-            f" {formats.span(retention)}, so records of that time may be lost."
-            + (
-                ""
-                if retention >= MAX_RETENTION_SECONDS
-                else f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
-            ),
+            f" {formats.span(retention)}, so records of that time may be lost.{advice}",
         )
 
     def _note_missed(self, seconds: float | None) -> None:
@@ -313,7 +311,7 @@ class Poller:
             seconds = self._seconds_since_success()
         self._may_have_lost = True
         seconds = max(1, math.ceil(seconds))
-        self._ledger.note_gap(self.name, ended_ms=self._now_ms(), seconds=seconds)
+        self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=seconds)
         _log.warning(
             "subscription_gap",
             proxy=self.name,
@@ -327,11 +325,11 @@ class Poller:
             return
         self._comparable = False
         may_have_lost, self._may_have_lost = self._may_have_lost, False
-        self._losses = self._ledger.compare_counts(
+        self._losses = self._ledger.losses.compare(
             self.name,
             may_have_lost=may_have_lost,
             publishing=self.status.publishing_enabled is not False,
-            now_ms=self._now_ms(),
+            now_ms=self._clock.now_ms(),
         )
 
     def _follow_restarts(self, source: Source, before: str) -> None:
@@ -344,14 +342,10 @@ class Poller:
     def _seconds_since_success(self) -> float:
         """Seconds by the wall clock since the last good poll, of this process or an earlier one; 0 before the first."""
         last_ms = self._ledger.flow(self.name).last_success_ms
-        return 0.0 if last_ms is None else (self._now_ms() - last_ms) / 1000
+        return 0.0 if last_ms is None else (self._clock.now_ms() - last_ms) / 1000
 
     def _note_flags(self, flags: Flags) -> None:
-        self.status = replace(
-            self.status,
-            publishing_enabled=flags.publishing_enabled,
-            retention_seconds=flags.retention_seconds,
-        )
+        self.status = replace(self.status, **msgspec.structs.asdict(flags))
 
     def _note_success(self, source: Source) -> None:
         way = source.way
@@ -386,9 +380,6 @@ class Poller:
         if before.state == state:
             self.status = replace(before, sentence=sentence, up=up)
             return
-        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._now_ms())
+        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._clock.now_ms())
         log = _log.info if state == "ok" else _log.warning
         log("proxy_state", proxy=self.name, state=state, before=before.state, message=sentence)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)

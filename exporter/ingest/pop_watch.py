@@ -31,7 +31,7 @@ class PopWatch:
 
     def tell_marked(self) -> bool:
         """Count and log a pop that an earlier process left marked; return whether there was one. Raises LedgerError."""
-        found = self._ledger.settle_pop_mark(self._proxy)
+        found = self._ledger.losses.settle_pop_mark(self._proxy)
         if found:
             self._tell()
         return found
@@ -47,10 +47,10 @@ class PopWatch:
         with self._lock:
             self.under_way = False
             if answer_lost and not self._marked:
-                self._ledger.note_gap(self._proxy, ended_ms=self._now_ms(), seconds=None)
+                self._ledger.losses.note_gap(self._proxy, ended_ms=self._clock.now_ms(), seconds=None)
                 self._tell()
             elif self._marked and not answer_lost:
-                self._ledger.mark_pop(self._proxy, at_ms=None)
+                self._ledger.losses.mark_pop(self._proxy, at_ms=None)
 
     def stop(self) -> None:
         """Allow no further pop, and mark the one under way on disk."""
@@ -58,7 +58,7 @@ class PopWatch:
             self._stopping = True
             if self.under_way and not self._marked:
                 try:
-                    self._ledger.mark_pop(self._proxy, at_ms=self._now_ms())
+                    self._ledger.losses.mark_pop(self._proxy, at_ms=self._clock.now_ms())
                     self._marked = True
                 except LedgerError as exc:
                     _log.error("pop_not_marked", proxy=self._proxy, message=str(exc))
@@ -70,6 +70,3 @@ class PopWatch:
             message="An answer of the proxy's usage queue did not arrive whole. The proxy forgets what it hands out,"
             f" so up to {UsageQueue.most_popped:,} records may be lost.",
         )
-
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)

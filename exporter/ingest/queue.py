@@ -5,7 +5,6 @@ way, is stored first and then booked from disk, record by record, so that no rec
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -14,28 +13,19 @@ from exporter.clock import Clock
 from exporter.ingest.header_readings import HeaderReadings
 from exporter.ledger.changes import CommittedError
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.batches import StoredBatch
+from exporter.ledger.store.batches import Interpreted, StoredBatch
 from exporter.logs import TellOnce
 from exporter.normalize.batch import Batch, read_batch
+from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.queue import normalize
-from exporter.normalize.snapshot import normalize_detail
-from exporter.normalize.wire import NO_HEADERS, LineError, Wire, decode_line
+from exporter.normalize.snapshot import attributed, snapshot_fingerprint
+from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
 from exporter.pricing.pricer import Pricer
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
 _log = structlog.get_logger("exporter.ingest")
-
-
-@dataclass(frozen=True, slots=True)
-class _Interpreted:
-    """What records turned out to be. ``rejected`` ones have their place."""
-
-    records: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
-    details: list[tuple[UsageRecord, Cost]] = field(default_factory=list)
-    readings: list[tuple[UsageRecord, Reading]] = field(default_factory=list)
-    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
 
 
 class QueueIngest:
@@ -67,13 +57,15 @@ class QueueIngest:
         ``work_off`` books them. After an error the records are still held, here or on disk: call ``work_off`` before
         popping more.
         """
-        batch, received_ms = read_batch(body, pseudonym=self._pseudonym), int(self._clock.now() * 1000)
+        received_ms, batch = self._clock.now_ms(), read_batch(body, pseudonym=self._pseudonym)
         self._unsaved.append((batch, received_ms))
         found = None
         try:
             found = self._understood(batch, received_ms)
             if found is not None:
-                self._book_at_once(batch, found, received_ms)
+                if batch.received:
+                    lines = batch.lines if found.rejected else []
+                    self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
                 del self._unsaved[-1]
         except CommittedError:
             del self._unsaved[-1]
@@ -92,9 +84,9 @@ class QueueIngest:
             if found is None:
                 if before_booking(batch.handles):
                     return batch.received
-                wires = (wire or _decoded(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
+                wires = (wire or decode_line(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
                 found = self._interpreted(wires, received_ms)
-            self._book(stored, found)
+            self._ledger.book(stored, found)
         return batch.received
 
     def work_off(self) -> None:
@@ -102,26 +94,15 @@ class QueueIngest:
         while self._unsaved:
             self._store(0)
         for stored in self._ledger.pending(self._proxy):
-            self._book(stored, self._interpreted(map(_decoded, stored.lines), stored.received_ms))
+            self._ledger.book(stored, self._interpreted(map(decode_line, stored.lines), stored.received_ms))
 
-    def _understood(self, batch: Batch, received_ms: int) -> _Interpreted | None:
+    def _understood(self, batch: Batch, received_ms: int) -> Interpreted | None:
         """The records of a body without anything odd; None for any other body."""
         knows = partial(self._ledger.knows_credential, self._proxy)
         if batch.salvaged is not None or not all(map(knows, batch.handles)):
             return None
         found = self._interpreted(filter(None, batch.wires), received_ms)
         return None if any(why.reason == "internal_error" for _, why in found.rejected) else found
-
-    def _book_at_once(self, batch: Batch, found: _Interpreted, received_ms: int) -> None:
-        if batch.received:
-            lines = batch.lines if found.rejected else []
-            self._ledger.book_at_once(
-                self._proxy,
-                received_ms=received_ms,
-                records=found.records,
-                rejected=[(lines[place], why) for place, why in found.rejected],
-                readings=found.readings,
-            )
 
     def _store(self, place: int) -> StoredBatch | None:
         """Write an unsaved batch to disk. After an error it is still held, and nothing is popped until it is stored."""
@@ -134,17 +115,8 @@ class QueueIngest:
         del self._unsaved[place]
         return stored
 
-    def _book(self, stored: StoredBatch, found: _Interpreted) -> None:
-        self._ledger.book(
-            stored,
-            records=found.records,
-            rejected=[(stored.lines[place], why) for place, why in found.rejected],
-            readings=found.readings,
-            details=found.details,
-        )
-
-    def _interpreted(self, wires: Iterable[Wire | Rejected], received_ms: int) -> _Interpreted:
-        found = _Interpreted()
+    def _interpreted(self, wires: Iterable[Wire | Rejected], received_ms: int) -> Interpreted:
+        found = Interpreted()
         for place, wire in enumerate(wires):
             outcome = wire if isinstance(wire, Rejected) else self._interpret(wire, received_ms, found.readings)
             if isinstance(outcome, Rejected):
@@ -159,8 +131,11 @@ class QueueIngest:
     ) -> tuple[UsageRecord, Cost] | Rejected:
         """The record with its cost, or why there is none. Adds what it says about windows to ``readings``."""
         try:
-            normalized = normalize_detail if wire.of_snapshot else normalize
-            record = normalized(wire, proxy=self._proxy, received_ms=received_ms, facts=self._facts)
+            fingerprint = queue_fingerprint
+            if wire.of_snapshot:
+                wire, fingerprint = attributed(wire, self._facts), snapshot_fingerprint
+            proxy, facts = self._proxy, self._facts
+            record = normalize(wire, proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=fingerprint)
             if isinstance(record, Rejected):
                 return record
             if not record.known_family:
@@ -177,10 +152,3 @@ class QueueIngest:
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
         return record, cost
-
-
-def _decoded(line: bytes) -> Wire | Rejected:
-    try:
-        return decode_line(line)
-    except LineError as exc:
-        return Rejected(reason="malformed_record", detail=str(exc))

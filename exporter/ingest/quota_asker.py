@@ -56,15 +56,10 @@ class AskObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """A question about an account, and the ways to ask it; None is the proxy's quota API."""
+    """A question about an account, its pace, and the ways to ask it; None is the proxy's quota API."""
 
-    interval: int
-    gap: int
+    pace: Pace
     ways: tuple[Call | None, ...]
-
-    @property
-    def pace(self) -> Pace:
-        return Pace(self.interval, self.gap, len(self.ways))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +129,7 @@ class QuotaAsker:
 
     def ask_next(self) -> None:
         """Make the call whose turn it is, if there is one. Raises LedgerError."""
-        now_ms = self._now_ms()
+        now_ms = self._clock.now_ms()
         dictionary = self._ledger.dictionary
         windows = self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
         self._note_unknown(windows, now_ms)
@@ -174,7 +169,7 @@ class QuotaAsker:
             for question, topic in enumerate(topics):
                 due_ms = self._last((credential, question)).next_ms
                 if question == _WINDOWS and credential in last_told:
-                    due_ms = max(due_ms, last_told[credential] + topic.interval * 1000)
+                    due_ms = max(due_ms, last_told[credential] + topic.pace.interval * 1000)
                 yield _Turn(client, status, credential, account, question, topics, due_ms)
 
     def _look_at(self, client: ProxyClient, status: ProxyStatus, now_ms: int) -> _Known:
@@ -201,7 +196,7 @@ class QuotaAsker:
     def _ask(self, turn: _Turn) -> None:
         topic = turn.topics[turn.question]
         before = self._last(turn.key)
-        begun = before.begun(topic.pace, now_ms=self._now_ms())
+        begun = before.begun(topic.pace, now_ms=self._clock.now_ms())
         self._save(turn.key, begun)
         way = topic.ways[begun.way % len(topic.ways)]
         try:
@@ -215,7 +210,7 @@ class QuotaAsker:
             return  # what was cut off says nothing about the provider
         if report.refusal is Refusal.UNSUPPORTED:
             report = self._unsupported(turn, way, report)
-        now_ms = self._now_ms()
+        now_ms = self._clock.now_ms()
         ended = begun.ended(topic.pace, report, now_ms=now_ms, seed=turn.credential)
         asked = {turn.key: ended}
         if report.refusal in RESTS_ACCOUNT or (report.refusal is Refusal.FORBIDDEN and turn.question == _WINDOWS):
@@ -235,7 +230,7 @@ class QuotaAsker:
         facts = find_facts(turn.client, paths, auth_index)
         if facts is None:
             return Report(refusal=Refusal.GONE)
-        report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._now_ms)
+        report = ask(turn.client, paths, auth_index, way, facts, now_ms=self._clock.now_ms)
         return report or Report(refusal=Refusal.NOT_FOUND)  # the proxy names no project for the account
 
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
@@ -282,9 +277,6 @@ class QuotaAsker:
                     f" {formats.count(len(accounts))} more account{'' if len(accounts) == 1 else 's'}.",
                 )
 
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)
-
 
 def _last_told(windows: Mapping[QuotaKey, QuotaWindow]) -> dict[int, int]:
     """When each credential's provider last reported a window without being asked."""
@@ -306,11 +298,12 @@ def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
 
 def _topics(provider: str, known: _Known) -> list[_Topic]:
     """The questions about an account of ``provider``, the one about its windows first."""
-    asked = ASKED.get(provider, Asked(questions=())) if known.can_call else Asked(questions=())
-    topics = [_Topic(each.every_seconds, asked.gap_seconds, each.ways) for each in asked.questions]
+    asked = ASKED.get(provider, Asked()) if known.can_call else Asked()
+    topics = [_Topic(Pace(one.every_seconds, asked.gap_seconds, len(one.ways)), one.ways) for one in asked.questions]
     if provider in known.quota_api:
-        first = topics[0] if topics else _Topic(_API_SECONDS, _API_GAP_SECONDS, ())
-        topics[:1] = [replace(first, ways=(None, *first.ways))]
+        first = topics[0] if topics else _Topic(Pace(_API_SECONDS, _API_GAP_SECONDS), ())
+        ways = (None, *first.ways)
+        topics[:1] = [_Topic(msgspec.structs.replace(first.pace, ways=len(ways)), ways)]
     return topics
 
 

@@ -77,13 +77,13 @@ class SnapshotIngest:
     ) -> None:
         # The first snapshot is a baseline: nobody knows when its counts were used.
         is_first = not (before.continues or before.marks)
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._clock.now_ms()
         deltas = (
             SnapshotDeltas(restarted=restarted)
             if is_first
             else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
         )
-        self._ledger.close_snapshot(
+        self._ledger.snapshots.close(
             self._proxy,
             SnapshotEnd(
                 taken_ms=taken_ms,
@@ -106,7 +106,7 @@ class SnapshotIngest:
             # This ledger began to count later, and what was counted in between must not be lost.
             restarted = has_restarted(restored.first, restored.marks)
             deltas = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
-        self._ledger.join_restored(self._proxy, deltas)
+        self._ledger.snapshots.join_restored(self._proxy, deltas)
         self._tell_false_starts(deltas.false_starts)
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:

@@ -20,13 +20,14 @@ from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, Snaps
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import duration, milliseconds
+from exporter.normalize.queue import duration, milliseconds, normalize
 from exporter.normalize.snapshot import (
+    OTHER_SHAPE,
     Mark,
     SnapshotSeries,
+    attributed,
     compare,
     identity_model,
-    normalize_detail,
     read_details,
     read_moments,
     rejected_line,
@@ -43,7 +44,6 @@ _PER_TRANSACTION = 5_000
 _NOTHING_IS_LIVE = 2**62
 _DATE_MS = 1000
 """The header Date says when a snapshot was taken: in whole seconds, and a moment too late."""
-_OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ class DetailIngest:
         for chunk in chunks:
             self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
-        self._ledger.close_snapshot(
+        self._ledger.snapshots.close(
             self._proxy,
             SnapshotEnd(
                 taken_ms=taken_ms,
@@ -228,7 +228,7 @@ class DetailIngest:
         for part, item in chunk:
             part.details += 1
             if isinstance(item, bytes):
-                rejected.append((part, item, _OTHER_SHAPE))
+                rejected.append((part, item, OTHER_SHAPE))
                 continue
             ts_ms = milliseconds(item.timestamp)
             if isinstance(ts_ms, Rejected):
@@ -253,32 +253,23 @@ class DetailIngest:
                 rejected.append((part, rejected_line(wire), record))
             else:
                 records.append((part, record, live))
-        self._write(records, rejected, duplicates=duplicates + len(known))
-
-    def _write(
-        self,
-        records: Sequence[tuple[_Part, UsageRecord, bool]],
-        rejected: Sequence[tuple[_Part, bytes, Rejected]],
-        *,
-        duplicates: int,
-    ) -> None:
-        known = self._ledger.book_details(
+        booked_before = self._ledger.snapshots.book_details(
             self._proxy,
             [(record, self._pricer.price(record), live) for _, record, live in records],
             rejected=[(line, why) for _, line, why in rejected],
-            duplicates=duplicates,
+            duplicates=duplicates + len(known),
         )
         for part, record, _ in records:
-            part.booked += (record.ts_ms, record.fingerprint) not in known
+            part.booked += (record.ts_ms, record.fingerprint) not in booked_before
         for part, _, why in rejected:
             part.rejected += 1
             self._tell_once("record_rejected", reason=why.reason, detail=why.detail)
 
     def _normalize(self, wire: Wire, identity: Identity) -> UsageRecord | Rejected:
-        return normalize_detail(
-            wire,
+        return normalize(
+            attributed(wire, self._facts),
             proxy=self._proxy,
-            received_ms=int(self._clock.now() * 1000),
+            received_ms=self._clock.now_ms(),
             facts=self._facts,
             fingerprint=lambda _proxy, _wire: identity[1],
         )

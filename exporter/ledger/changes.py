@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.booking import Booked, take_over
+from exporter.ledger.store.booking import Change, take_over
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quota_points import QuotaKey
-from exporter.ledger.views.quotas import Quotas, QuotaWindow
+from exporter.ledger.views.quotas import Quotas
 from exporter.ledger.views.totals import Flow, Totals, read_flow
 from exporter.ledger.views.usage_sums import Windows
 
@@ -20,59 +19,23 @@ class CommittedError(Exception):
     """The write is on disk; only memory could not follow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A transaction that changes a proxy, last polled successfully at ``last_success_ms``.
-
-    Memory takes over ``booked`` and ``quotas`` after the commit.
-    """
-
-    connection: sqlite3.Connection
-    proxy: int
-    last_success_ms: int | None
-    booked: list[Booked] = field(default_factory=list)
-    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
-
-
-def count_received(change: Change, records: int) -> None:
-    """Count records that the proxy has handed out.
-
-    This also stores the last success, which is the previous poll's: the current one is not over.
-    """
-    # Another source has been read, so the last snapshot is no longer the last look.
-    change.connection.execute(
-        "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
-        (records, change.last_success_ms, change.proxy),
-    )
-
-
+@dataclass(slots=True)
 class Changes:
     """Runs these transactions one at a time, and keeps memory in step with them."""
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        dictionary: LabelStore,
-        totals: Totals,
-        quotas: Quotas,
-        periods: Periods,
-        windows: Windows,
-        poll_times: PollTimes,
-    ) -> None:
-        self._database = database
-        self._dictionary = dictionary
-        self._totals = totals
-        self._quotas = quotas
-        self._periods = periods
-        self._windows = windows
-        self._poll_times = poll_times
-        self._dictionary_is_stale = False
+    database: Database
+    dictionary: LabelStore
+    totals: Totals
+    quotas: Quotas
+    periods: Periods
+    windows: Windows
+    poll_times: PollTimes
+    _dictionary_is_stale: bool = field(default=False, init=False)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may add to the dictionary. A rollback reloads it, to drop ids that exist nowhere."""
-        with self._database.transaction(on_rollback=self._reload_dictionary) as connection:
+        with self.database.transaction(on_rollback=self._reload_dictionary) as connection:
             if self._dictionary_is_stale:
                 self._reload_dictionary(connection)
             yield connection
@@ -84,9 +47,7 @@ class Changes:
         Raises LedgerError if it is not committed, and CommittedError if it is.
         """
         with self.writing() as connection:
-            id_ = self._dictionary.proxy_id(connection, proxy)
-            before = self._totals.flows.get(id_)
-            change = Change(connection, id_, last_success_ms=before.last_success_ms if before else None)
+            change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
             yield change
             flow = read_flow(connection, change.proxy)
         try:
@@ -97,17 +58,23 @@ class Changes:
     def _reload_dictionary(self, connection: sqlite3.Connection) -> None:
         """Runs at once, before anybody else writes: a scrape must not go on showing what was rolled back."""
         self._dictionary_is_stale = True
-        self._dictionary.load(connection)
+        self.dictionary.load(connection)
         self._dictionary_is_stale = False
 
     def _follow(self, change: Change, flow: Flow) -> None:
-        with self._totals.lock:
+        with self.totals.lock:
             for booked in change.booked:
-                take_over(booked, self._totals)
-            flow.last_success_ms = self._poll_times.latest(change.proxy, flow.last_success_ms)
-            self._totals.flows[change.proxy] = flow
-        self._quotas.take_over(change.quotas)
+                take_over(booked, self.totals)
+            flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
+            self.totals.flows[change.proxy] = flow
+            self.totals.register(change.new_series)
+            self.totals.attempts.update(change.attempts)
+        self.quotas.take_over(change.quotas)
         for booked in change.booked:
-            if booked.oldest_bucket is not None:
-                self._periods.touched(booked.oldest_bucket)
-                self._windows.touched(booked.oldest_bucket)
+            self.touched(booked.oldest_bucket)
+
+    def touched(self, bucket: int | None) -> None:
+        """Note that the sums from ``bucket`` on have changed; None: none has."""
+        if bucket is not None:
+            self.periods.touched(bucket)
+            self.windows.touched(bucket)

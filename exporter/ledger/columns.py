@@ -1,11 +1,13 @@
 """The columns of an entry and of its sums, each listed once: statements and rows are built from here.
 
-A new column of an entry takes a line in ``Entry``, a migration, and code in ``store/booking.py`` that fills it; the
-history stores it only after a migration of its own. Values are matched to columns by name alone.
+A new column of an entry takes a line in ``Entry`` and a migration. Booking fills it from the field of the same name of
+a record, its tokens or its cost; the history stores it only after a migration of its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from exporter.records import Tokens
 
 
 class Entry(NamedTuple):
@@ -52,25 +54,53 @@ class Rollup(NamedTuple):
     unpriced: int
 
 
-AMOUNTS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified", "nano_usd")
+AMOUNTS = (*Tokens.__struct_fields__, "nano_usd")
 """The columns of an entry that are summed as they are."""
 SUMS = ("requests", *AMOUNTS)
 """The sums in both ``total`` and ``rollup``; ``requests`` is the sum of ``counted``."""
 TOTAL = ("series", "basis", "billing", *SUMS)
 """The columns of the table ``total``."""
 
-_INPUT = "uncached + cache_read + cache_write"
-DAY_SUMS = {
-    "requests": "requests",
-    "failed": "failed",
-    "input": _INPUT,
-    "cache_read": "cache_read",
-    "cache_write": "cache_write",
-    "output": "output",
-    "unclassified": "unclassified",
-    "nano_usd": "nano_usd",
-}
-"""The sums in ``day_rollup``, each as an expression over ``rollup``; ``input`` includes cache."""
+
+class Amounts(NamedTuple):
+    """The sums in ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD.
+
+    ``input`` includes cache, ``output`` reasoning.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    unclassified: int = 0
+    nano_usd: int = 0
+
+    @classmethod
+    def total(cls, parts: Sequence[Sequence[int]]) -> "Amounts":
+        """The sum of any number of them."""
+        if len(parts) == 1:
+            return cls._make(parts[0])
+        return cls._make(map(sum, zip(*parts, strict=True))) if parts else cls()
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.output + self.unclassified
+
+    @property
+    def failed_share(self) -> float | None:
+        """Between 0 and 1, None without requests."""
+        return self.failed / self.requests if self.requests else None
+
+    @property
+    def cache_share(self) -> float | None:
+        """The share of input tokens that came from a cache, None without input."""
+        return self.cache_read / self.input if self.input else None
+
+
+DAY_SUMS = {name: name for name in Amounts._fields} | {"input": "uncached + cache_read + cache_write"}
+"""The sums in ``day_rollup``, each as an expression over ``rollup``."""
 
 
 def listed(columns: Iterable[str], prefix: str = "") -> str:
@@ -78,7 +108,7 @@ def listed(columns: Iterable[str], prefix: str = "") -> str:
     return ", ".join(prefix + column for column in columns)
 
 
-def insert(table: str, columns: Iterable[str]) -> str:
-    """The statement that inserts a row of ``columns``, in this order."""
-    names = tuple(columns)
-    return f"insert into {table} ({listed(names)}) values ({', '.join('?' for _ in names)})"
+def insert(table: str, columns: Sequence[str], *, replace: bool = False) -> str:
+    """The statement that inserts a row of ``columns``, in this order, or replaces the one with its key."""
+    verb = "insert or replace" if replace else "insert"
+    return f"{verb} into {table} ({listed(columns)}) values ({listed('?' * len(columns))})"

@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import msgspec
+
+from exporter.ledger.columns import insert, listed
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
 
 ACCOUNT_ID, EMAIL = "account_id", "email"
@@ -13,6 +16,8 @@ ACCOUNT_ID, EMAIL = "account_id", "email"
 LABEL = "label"
 """Kind of the keys that find a credential by one of its labels in the history."""
 
+_COLUMNS = ("proxy", "label", *CredentialFacts.__struct_fields__, "merged_into", "retired", "readable")
+LABEL_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
 _UNREADABLE = re.compile(r"[^a-z0-9]+")
@@ -62,21 +67,13 @@ class CredentialStore:
         """Rises whenever a shown label may have changed, or a name was added that an alias can give."""
 
     def _load_credentials(self, connection: sqlite3.Connection) -> None:
-        self.credentials = {
-            row[0]: Credential(
-                id=row[0],
-                proxy=row[1],
-                label=row[2],
-                facts=CredentialFacts(provider=row[3], billing=Billing(row[4]), openai_compatible=bool(row[5])),
-                merged_into=row[6],
-                retired=bool(row[7]),
-                readable=row[8],
-            )
-            for row in connection.execute(
-                "select id, proxy, label, provider, billing, openai_compatible, merged_into, retired, readable"
-                " from credential"
-            )
-        }
+        credentials: dict[int, Credential] = {}
+        for id_, proxy, label, provider, billing, compatible, merged_into, retired, readable in connection.execute(
+            f"select id, {listed(_COLUMNS)} from credential"
+        ):
+            facts = CredentialFacts(provider, Billing(billing), bool(compatible))
+            credentials[id_] = Credential(id_, proxy, label, facts, merged_into, bool(retired), readable)
+        self.credentials = credentials
         self._credential_keys = {
             (row[0], row[1], row[2]): row[3]
             for row in connection.execute("select proxy, kind, value, credential from credential_key")
@@ -200,22 +197,9 @@ class CredentialStore:
 
     def add_credential(self, connection: sqlite3.Connection, credential: Credential) -> int:
         """Store a new credential and return its id (``credential.id`` is ignored)."""
-        id_ = insert_row(
-            connection,
-            "insert into credential"
-            " (proxy, label, provider, billing, openai_compatible, merged_into, retired, readable)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                credential.proxy,
-                credential.label,
-                credential.facts.provider,
-                credential.facts.billing,
-                credential.facts.openai_compatible,
-                credential.merged_into,
-                credential.retired,
-                credential.readable,
-            ),
-        )
+        named = (credential.proxy, credential.label, *msgspec.structs.astuple(credential.facts))
+        state = (credential.merged_into, credential.retired, credential.readable)
+        id_ = insert_row(connection, insert("credential", _COLUMNS), (*named, *state))
         self.credentials[id_] = replace(credential, id=id_)
         self.labels_version += 1
         return id_
@@ -227,7 +211,7 @@ class CredentialStore:
             return
         connection.execute(
             "update credential set provider = ?, billing = ?, openai_compatible = ? where id = ?",
-            (facts.provider, facts.billing, facts.openai_compatible, id_),
+            (*msgspec.structs.astuple(facts), id_),
         )
         self.credentials[id_] = replace(known, facts=facts)
 

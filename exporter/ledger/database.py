@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from exporter.errors import (
     LedgerCorruptError,
@@ -202,12 +202,6 @@ class Database:
                 raise _error_for(exc, self.path) from exc
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection for one short query, without a transaction: no other process has to wait."""
-        with self._lock, _explained(self.path):
-            yield self._connection
-
-    @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A separate connection for long queries: it sees one moment of the file, and no writer waits for it.
 
@@ -235,6 +229,12 @@ class Database:
         connection = self._connect("ro")
         connection.execute("pragma temp_store = memory")
         return connection
+
+    def value(self, query: str, *parameters: object) -> Any:
+        """The first value that a short query finds, or None. Without a transaction, so no other process has to wait."""
+        with self._lock, _explained(self.path):
+            row = self._connection.execute(query, parameters).fetchone()
+        return row and row[0]
 
     def bytes_on_disk(self) -> int:
         """Size of the file and its write-ahead log in bytes."""

@@ -5,8 +5,10 @@ Everything is in memory and grows with what bookings meet. ``credential_store.py
 
 import sqlite3
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from exporter.ledger.credential_store import CredentialStore, insert_row, shared_handle
+from exporter.ledger.columns import insert
+from exporter.ledger.credential_store import LABEL_DIGITS, CredentialStore, insert_row, shared_handle
 from exporter.records import UsageRecord
 
 OTHER = "other"
@@ -16,12 +18,10 @@ ANONYMOUS = "anonymous"
 
 BY_LABEL = "label:"
 """Begins the pseudonym of a client that is known only by its label."""
-_LABEL_DIGITS = 10
 _MOST_RECENT = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """The key of histograms and periods."""
 
     proxy: int
@@ -37,6 +37,18 @@ class Series:
     credential: int
     client: int
     shown: int
+
+
+_INSERT_ROUTE = insert("route", Route._fields)
+
+
+class SeriesNames(NamedTuple):
+    """A label set of a proxy as the history has it: credential and client are their labels there."""
+
+    provider: str
+    model: str
+    credential: str
+    client: str
 
 
 class LabelStore(CredentialStore):
@@ -70,15 +82,11 @@ class LabelStore(CredentialStore):
         self.clients = {row[0]: row[2] for row in clients}
         self._client_ids = {row[1]: row[0] for row in clients}
         self._load_credentials(connection)
-        self.routes = {
-            row[0]: Route(row[1], row[2], row[3])
-            for row in connection.execute("select id, proxy, provider, model from route")
-        }
+        routes = connection.execute("select id, proxy, provider, model from route")
+        self.routes = {id_: Route(*route) for id_, *route in routes}
         self._route_ids = {route: id_ for id_, route in self.routes.items()}
-        self.series = {
-            row[0]: Series(row[1], row[2], row[3], row[4])
-            for row in connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
-        }
+        sets = connection.execute("select id, route, credential, client, coalesce(shown, id) from series")
+        self.series = {id_: Series(*label_set) for id_, *label_set in sets}
         self._series_ids = {(s.route, s.credential, s.client): id_ for id_, s in self.series.items()}
         self.prices = dict(connection.execute("select id, price from price"))
         self._price_ids = {price: id_ for id_, price in self.prices.items()}
@@ -89,6 +97,12 @@ class LabelStore(CredentialStore):
     def folded(self) -> int:
         """How many label sets are exported under ``other``."""
         return len(self.series) - self._shown
+
+    def names_of(self, series: int) -> SeriesNames:
+        """The label set of a series, in the history."""
+        found = self.series[series]
+        route, credential = self.routes[found.route], self.resolved(found.credential)
+        return SeriesNames(route.provider, route.model, credential.label, self.clients[found.client])
 
     def client_with(self, pseudonym: str) -> int | None:
         return self._client_ids.get(pseudonym)
@@ -124,14 +138,11 @@ class LabelStore(CredentialStore):
             self._recent_version = self.labels_version
         id_ = self._recent.get(like)
         if id_ is None:
-            id_ = self._recent[like] = self._find_or_add_series(connection, proxy, record)
+            credential = self._credential_of(connection, proxy, record)
+            client = self.client_id(connection, record.client)
+            route = Route(proxy, record.provider, record.model)
+            id_ = self._recent[like] = self.series_with(connection, route, credential, client)
         return id_
-
-    def _find_or_add_series(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
-        credential = self._credential_of(connection, proxy, record)
-        client = self.client_id(connection, record.client)
-        route = Route(proxy, record.provider, record.model)
-        return self.series_with(connection, route, credential, client)
 
     def series_with(self, connection: sqlite3.Connection, route: Route, credential: int, client: int) -> int:
         """Return the id of a label set; a new one is created, and shown or folded for good."""
@@ -165,11 +176,7 @@ class LabelStore(CredentialStore):
     def _route_id(self, connection: sqlite3.Connection, route: Route) -> int:
         id_ = self._route_ids.get(route)
         if id_ is None:
-            id_ = self._route_ids[route] = insert_row(
-                connection,
-                "insert into route (proxy, provider, model) values (?, ?, ?)",
-                (route.proxy, route.provider, route.model),
-            )
+            id_ = self._route_ids[route] = insert_row(connection, _INSERT_ROUTE, route)
             self.routes[id_] = route
         return id_
 
@@ -186,10 +193,6 @@ class LabelStore(CredentialStore):
             self.clients[id_] = label
             self.labels_version += 1
         return id_
-
-    def client_labelled(self, connection: sqlite3.Connection, label: str) -> int:
-        """Return the id of a client known only by its label, which no other client has."""
-        return self.client_id(connection, BY_LABEL + label, label=label)
 
     def _identify_client(self, connection: sqlite3.Connection, pseudonym: str, label: str) -> int | None:
         """Give its pseudonym to a client known only by its label; None if there is no such client."""
@@ -219,7 +222,7 @@ class LabelStore(CredentialStore):
         known = self.bound(proxy, kind, value)
         if known is not None:
             return known
-        label = f"{record.provider}-{shown[:_LABEL_DIGITS]}"
+        label = f"{record.provider}-{shown[:LABEL_DIGITS]}"
         readable = self.readable_label(proxy, record.provider, "", shown)
         return self._keyed_credential(connection, proxy, kind, value, label=label, readable=readable)
 
@@ -227,4 +230,4 @@ class LabelStore(CredentialStore):
 def _client_label(pseudonym: str) -> str:
     if pseudonym.startswith(BY_LABEL):
         return pseudonym.removeprefix(BY_LABEL)
-    return f"client-{pseudonym[:_LABEL_DIGITS]}" if pseudonym else ANONYMOUS
+    return f"client-{pseudonym[:LABEL_DIGITS]}" if pseudonym else ANONYMOUS

@@ -8,39 +8,30 @@ makes its entries. A crash leaves a stored batch behind, and booking it later is
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Change, Changes, count_received
+from exporter.ledger.changes import Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.batches import StoredBatch, has_stored, store_batch, take_stored
-from exporter.ledger.store.booking import book_entries
+from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, take_stored
+from exporter.ledger.store.booking import Change, book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
 from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.ledger.store.losses import compare_counts, note_gap, settle_pop_mark
+from exporter.ledger.store.losses import Losses
 from exporter.ledger.store.notices import NoticeStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.rejections import reject_line
-from exporter.ledger.store.replay import queue_rejected
+from exporter.ledger.store.rejections import reject_line, reject_unreadable
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
-from exporter.ledger.store.snapshots import (
-    Identity,
-    SnapshotDeltas,
-    SnapshotEnd,
-    Snapshots,
-    book_details,
-    close_snapshot,
-    join_restored,
-    known_details,
-)
+from exporter.ledger.store.snapshots import Snapshots, known_details
 from exporter.ledger.store.verification import examine
 from exporter.ledger.sync.cursor import Backlog
 from exporter.ledger.sync.import_state import LedgerImporter
@@ -50,9 +41,7 @@ from exporter.ledger.views.totals import Flow, Totals, encode_key
 from exporter.ledger.views.usage_sums import Windows
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
-from exporter.quotas.reading import Reading
-from exporter.records import Cost, CredentialFacts, Rejected, UsageRecord
-from exporter.sources.loss_detection import LossDetector
+from exporter.records import CredentialFacts, UsageRecord
 
 
 class Ledger:
@@ -85,30 +74,17 @@ class Ledger:
         self.quotas = Quotas(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
-        self.snapshots = Snapshots(self._database, self._poll_times)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
-        changes = Changes(
-            self._database,
-            dictionary=self.dictionary,
-            totals=self.totals,
-            quotas=self.quotas,
-            periods=self.periods,
-            windows=self.windows,
-            poll_times=self._poll_times,
-        )
+        memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
+        changes = Changes(self._database, *memory)
         self._writing, self._changing = changes.writing, changes.changing
-        self.restoring = LedgerImporter(
-            writing=self._writing,
-            dictionary=self.dictionary,
-            totals=self.totals,
-            periods=self.periods,
-            windows=self.windows,
-            quotas=self.quotas,
-        )
+        self.losses = Losses(changes)
+        self.snapshots = Snapshots(self._database, self._poll_times, changes, clock)
+        self.restoring = LedgerImporter(changes)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -130,23 +106,15 @@ class Ledger:
         with self._changing(proxy) as change:
             return change.proxy
 
-    def book_at_once(
-        self,
-        proxy: str,
-        *,
-        received_ms: int,
-        records: Sequence[tuple[UsageRecord, Cost]],
-        rejected: Sequence[tuple[bytes, Rejected]],
-        readings: Sequence[tuple[UsageRecord, Reading]],
-    ) -> None:
-        """Receive and book the records of a body in one transaction: see ``book``.
+    def book_at_once(self, proxy: str, found: Interpreted, *, lines: Sequence[bytes], received_ms: int) -> None:
+        """Receive and book the records of a body in one transaction. ``lines`` may be empty if none is rejected.
 
         Raises CommittedError if they are on disk but memory could not follow. After any other exception, none of the
         body is on disk.
         """
         with self._changing(proxy) as change:
-            count_received(change, len(records) + len(rejected))
-            self._book(change, records, rejected, readings, live=True, at_ms=received_ms)
+            change.count_received(len(found.records) + len(found.rejected))
+            self._book(change, found, lines, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -154,112 +122,50 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            count_received(change, batch.received)
-            id_ = store_batch(change.connection, change.proxy, lines, batch.unreadable, received_ms=received_ms)
-            return None if id_ is None else StoredBatch(id_, proxy, received_ms, lines)
+            change.count_received(batch.received)
+            for what in batch.unreadable:  # there is nothing to try again
+                reject_unreadable(change.connection, change.proxy, received_ms, what)
+            if not lines:
+                return None
+            id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
+            return StoredBatch(id_, proxy, received_ms, lines)
 
     def pending(self, proxy: str) -> list[StoredBatch]:
         """The stored batches of a proxy, oldest first. One that can no longer be unpacked is rejected as a whole."""
-        if not has_stored(self._database, proxy):
+        # Asked before each pop; the answer is nearly always no.
+        stored = "select 1 from batch where proxy = (select id from proxy where name = ?)"
+        if self._database.value(stored, proxy) is None:
             return []
         with self._changing(proxy) as change:
             return take_stored(change.connection, proxy, change.proxy)
 
-    def book(
-        self,
-        batch: StoredBatch,
-        *,
-        records: Sequence[tuple[UsageRecord, Cost]],
-        rejected: Sequence[tuple[bytes, Rejected]],
-        readings: Sequence[tuple[UsageRecord, Reading]] = (),
-        details: Sequence[tuple[UsageRecord, Cost]] = (),
-    ) -> None:
-        """Book a stored batch: ``records`` become entries, ``rejected`` are kept with their reasons.
-
-        ``details`` come from snapshots; those read again since their rejection are duplicates. ``readings`` are what
-        providers said about their windows in some of the records.
-
-        Raises LedgerError if the ledger cannot be written; the batch then stays stored.
-        """
+    def book(self, batch: StoredBatch, found: Interpreted) -> None:
+        """Book a stored batch. Raises LedgerError if the ledger cannot be written; the batch then stays stored."""
         with self._changing(batch.proxy) as change:
             connection = change.connection
             if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
                 return  # booked already
-            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in details}
+            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
             known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
             connection.execute(
-                "update proxy set duplicate = duplicate + ? where id = ?", (len(details) - len(new), change.proxy)
+                "update proxy set duplicate = duplicate + ? where id = ?", (len(found.details) - len(new), change.proxy)
             )
-            live = not batch.replayed
-            self._book(change, [*records, *new], rejected, readings, live=live, at_ms=batch.received_ms)
+            found = replace(found, records=[*found.records, *new])
+            self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
 
-    def _book(
-        self,
-        change: Change,
-        records: Sequence[tuple[UsageRecord, Cost]],
-        rejected: Sequence[tuple[bytes, Rejected]],
-        readings: Sequence[tuple[UsageRecord, Reading]],
-        *,
-        live: bool,
-        at_ms: int,
-    ) -> None:
+    def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         connection, proxy = change.connection, change.proxy
-        booked = book_entries(connection, self.dictionary, self.totals, proxy=proxy, records=records, live=live)
-        change.booked.append(booked)
-        by_credential = [(self._credential_of(connection, proxy, record), reading) for record, reading in readings]
-        change.quotas.update(self.quotas.note(connection, by_credential, now_ms=at_ms))
-        for line, why in rejected:
-            reject_line(connection, proxy, at_ms, line, why)
+        booked = book_entries(change, found.records, live=live)
+        told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
+        change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
+        for place, why in found.rejected:
+            reject_line(connection, proxy, at_ms, lines[place], why)
         connection.execute(
             "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3"
             " where id = ?4",
             (booked.entries, not live, booked.extra, proxy),
         )
-
-    def book_details(
-        self,
-        proxy: str,
-        records: Sequence[tuple[UsageRecord, Cost, bool]],
-        *,
-        rejected: Sequence[tuple[bytes, Rejected]] = (),
-        duplicates: int = 0,
-    ) -> set[Identity]:
-        """Book details of a snapshot, each with its cost and whether it is live; those already known are duplicates.
-
-        ``duplicates`` counts further ones, which were not looked up. Returns the identities already known. Raises
-        LedgerError if the ledger cannot be written; then none of them is booked.
-        """
-        with self._changing(proxy) as change:
-            known, booked = book_details(
-                change.connection,
-                self.dictionary,
-                self.totals,
-                proxy=change.proxy,
-                records=records,
-                rejected=rejected,
-                duplicates=duplicates,
-                now_ms=int(self._clock.now() * 1000),
-            )
-            change.booked.extend(booked)
-        return known
-
-    def close_snapshot(self, proxy: str, end: SnapshotEnd) -> None:
-        """End the booking of a snapshot, in one transaction. Raises LedgerError."""
-        now_ms = int(self._clock.now() * 1000)
-        with self._changing(proxy) as change:
-            change.booked.append(
-                close_snapshot(
-                    change.connection, self.dictionary, self.totals, proxy=change.proxy, end=end, now_ms=now_ms
-                )
-            )
-
-    def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
-        """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then. Raises LedgerError."""
-        with self._changing(proxy) as change:
-            change.booked.append(
-                join_restored(change.connection, self.dictionary, self.totals, proxy=change.proxy, deltas=deltas)
-            )
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]
@@ -296,36 +202,6 @@ class Ledger:
         self._noted_sources[proxy_id] = (kind, self.flow(proxy).restarts)
         return before
 
-    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
-        """Note that ``proxy`` went unread for longer than it keeps a record, or (None) that a pop was cut.
-
-        Raises LedgerError.
-        """
-        with self._changing(proxy) as change:
-            note_gap(change.connection, change.proxy, ended_ms=ended_ms, seconds=seconds)
-
-    def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
-        """Mark the pop under way as one that may be cut, or (None) remove the mark. Raises LedgerError."""
-        with self._writing() as connection:
-            connection.execute(
-                "update proxy set pop_marked_ms = ? where id = ?", (at_ms, self.dictionary.proxies[proxy])
-            )
-
-    def settle_pop_mark(self, proxy: str) -> bool:
-        """Count as a gap the pop that an earlier process left marked; return whether there was one.
-
-        Raises LedgerError.
-        """
-        with self._changing(proxy) as change:
-            return settle_pop_mark(change.connection, change.proxy)
-
-    def compare_counts(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
-        """Compare what ``proxy`` counted with what arrived: see ``store.losses``. Raises LedgerError."""
-        with self._changing(proxy) as change:
-            return compare_counts(
-                change.connection, change.proxy, may_have_lost=may_have_lost, publishing=publishing, now_ms=now_ms
-            )
-
     def facts(self, proxy: str, auth_index: str, provider: str) -> CredentialFacts:
         """What the inventory knows about a record's credential."""
         return self.dictionary.facts(self.dictionary.proxies.get(proxy, 0), auth_index, provider)
@@ -344,16 +220,13 @@ class Ledger:
         """
         with self._changing(proxy) as change:
             connection = change.connection
-            taken = take_inventory(connection, self.dictionary, accounts, proxy=change.proxy, whole=whole)
+            credentials, restarted = take_inventory(change, accounts, whole=whole)
             self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
-            readings = [(id_, reading) for id_, account in taken.credentials for reading in account.readings]
-            change.quotas.update(self.quotas.note(connection, readings, now_ms=int(self._clock.now() * 1000)))
+            readings = [(id_, reading) for id_, account in credentials for reading in account.readings]
+            change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
             if whole:
-                record_observation(connection, change.proxy, "inventory", restarted=taken.restarted and counts_restarts)
-        with self.totals.lock:
-            self.totals.register(taken.new_series)
-            self.totals.attempts.update(taken.attempts)
-        return taken.credentials
+                record_observation(connection, change.proxy, "inventory", restarted=restarted and counts_restarts)
+        return credentials
 
     def publish(self, *, after_seconds: float) -> int:
         """Let series that have been shown at 0 for long enough show their value. Returns their number.
@@ -376,19 +249,16 @@ class Ledger:
 
     def newest_entry_ms(self) -> int | None:
         """When the newest entry happened, by its proxy's clock."""
-        with self._database.transaction() as connection:
-            newest: int | None = connection.execute("select max(ts_ms) from entry").fetchone()[0]
+        newest: int | None = self._database.value("select max(ts_ms) from entry")
         return newest
 
     @property
     def salt(self) -> bytes:
         """Random bytes that no other ledger has."""
-        with self._database.transaction() as connection:
-            salt: bytes = connection.execute("select salt from installation").fetchone()[0]
-        return salt
+        return bytes(self._database.value("select salt from installation"))
 
     def queue_rejected(self, *, reason: str | None, now_ms: int) -> dict[str, int]:
-        """Queue rejected records for another try: see ``store.replay``. Raises LedgerError."""
+        """Queue rejected records for another try: see ``store.batches``. Raises LedgerError."""
         queued = queue_rejected(self._database, reason=reason, now_ms=now_ms)
         for proxy in queued:
             self.register(proxy)  # brings its flow in memory up to date

@@ -5,8 +5,7 @@ import msgspec
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.redact import redact
 from exporter.normalize.salvage import Unreadable, salvage
-from exporter.normalize.text import without_nul
-from exporter.normalize.wire import UNDECODABLE, Wire
+from exporter.normalize.wire import UNDECODABLE, Wire, without_nul
 
 _decode_records = msgspec.json.Decoder(list[Wire], strict=False).decode
 _encode = msgspec.json.Encoder().encode

@@ -12,8 +12,7 @@ import msgspec
 
 from exporter.errors import BadAnswerError
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.text import without_nul
-from exporter.normalize.wire import UNDECODABLE
+from exporter.normalize.wire import UNDECODABLE, without_nul
 from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading

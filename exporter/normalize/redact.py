@@ -83,10 +83,8 @@ def response_identity(headers: Mapping[str, Any]) -> str:
     """
     ids: dict[str, str] = {}
     for given, values in headers.items():
-        if isinstance(given, str) and len(given) <= MAX_NAME:
-            name = given.lower()
-            if name in ("request-id", "x-request-id", "cf-ray"):
-                ids.setdefault(name, first(values))
+        if len(given) <= MAX_NAME:
+            ids.setdefault(given.lower(), first(values))
     for name in ("request-id", "x-request-id", "cf-ray"):
         value = ids.get(name, "")
         if value and len(value) <= _MAX_IDENTITY:

@@ -8,22 +8,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.redact import failure_cause, redact
-from exporter.normalize.wire import (
-    MAX_TEXT,
-    UNDECODABLE,
-    Wire,
-    WireBreakdown,
-    WireInput,
-    WireOutput,
-    WireTokens,
-    decode_record,
-)
+from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireFail, decode_record
 
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -74,42 +65,39 @@ def _read_misfit(raw: bytes, pseudonym: Pseudonym) -> tuple[bytes, Wire | None] 
 
 
 _PSEUDONYMIZED = ("source", "api_key")
-_TEXTS = {
-    "auth_index",
-    "timestamp",
-    "provider",
-    "executor_type",
-    "model",
-    "alias",
-    "endpoint",
-    "auth_type",
-    "request_id",
-    "service_tier",
-    "response_service_tier",
-}
-_NUMBERS = {"latency_ms", "ttft_ms"}
-_FLAGS = {"failed", "generate"}
-_NESTED: dict[str, type[msgspec.Struct]] = {"tokens": WireTokens, "token_breakdown": WireBreakdown}
+_NOT_SENT = ("response", "of_snapshot")
+"""Fields of ``Wire`` that only the exporter itself fills."""
+
+
+def _types(shape: type[msgspec.Struct]) -> dict[str, tuple[Any, ...]]:
+    """By field, the types that a value may have."""
+    return {field.name: get_args(field.type) for field in msgspec.structs.fields(shape)}
+
+
+def _nested(types: tuple[Any, ...]) -> type[msgspec.Struct] | None:
+    return next((each for each in types if isinstance(each, type) and issubclass(each, msgspec.Struct)), None)
+
+
+_FIELDS = {name: types for name, types in _types(Wire).items() if name not in _NOT_SENT}
 
 
 def _redact_misfit(value: dict[str, Any], pseudonym: Pseudonym) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    for name in _TEXTS & value.keys():
-        item = value[name]
-        # A list is not text either, so the record stays a misfit.
-        kept[name] = _clean(item)[:MAX_TEXT] if isinstance(item, str) else item if item is None else [_what(item)]
-    for name in _NUMBERS & value.keys():
-        kept[name] = _number(value[name])
-    for name in _FLAGS & value.keys():
-        item = value[name]
-        kept[name] = item if isinstance(item, bool) or item is None else [_what(item)]
-    for name in _PSEUDONYMIZED:
-        # Anything else is worthless and might hold a secret.
-        if isinstance(value.get(name), str):
-            kept[name] = pseudonym(_clean(value[name]))
-    for name, shape in _NESTED.items():
-        if name in value:
-            kept[name] = _numbers(value[name], shape)
+    for name in _FIELDS.keys() & value.keys():
+        item, types = value[name], _FIELDS[name]
+        if name in _PSEUDONYMIZED:
+            # Anything else is worthless and might hold a secret.
+            if isinstance(item, str):
+                kept[name] = pseudonym(_clean(item))
+        elif Text in types:
+            # A list is not text either, so the record stays a misfit.
+            kept[name] = _clean(item)[:MAX_TEXT] if isinstance(item, str) else item if item is None else [_what(item)]
+        elif bool in types:
+            kept[name] = item if isinstance(item, bool) or item is None else [_what(item)]
+        elif int in types:
+            kept[name] = _number(item)
+        elif (shape := _nested(types)) not in (None, WireFail):
+            kept[name] = _numbers(item, shape)
     fail = value.get("fail")
     if isinstance(fail, dict):
         body = fail.get("body")
@@ -123,18 +111,16 @@ def _numbers(value: Any, shape: type[msgspec.Struct]) -> Any:
     if not isinstance(value, dict):
         return _number(value)
     kept: dict[str, Any] = {}
-    for field in msgspec.structs.fields(shape):
-        if field.name not in value:
+    for name, types in _types(shape).items():
+        if name not in value:
             continue
-        item = value[field.name]
-        if field.name == "quality" and isinstance(item, str):
-            kept[field.name] = _clean(item)[:20]
-        elif field.name in ("input", "output"):
-            kept[field.name] = _numbers(item, WireInput if field.name == "input" else WireOutput)
-        elif field.name == "cache_read_tokens_present" and isinstance(item, bool):
-            kept[field.name] = item
+        item = value[name]
+        if Text in types and isinstance(item, str):
+            kept[name] = _clean(item)[:20]
+        elif (inner := _nested(types)) is not None:
+            kept[name] = _numbers(item, inner)
         else:
-            kept[field.name] = _number(item)
+            kept[name] = item if bool in types and isinstance(item, bool) else _number(item)
     return kept
 
 

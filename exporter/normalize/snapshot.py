@@ -16,11 +16,11 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import milliseconds, normalize
-from exporter.normalize.text import without_nul
-from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens
-from exporter.records import CredentialFacts, Rejected, UsageRecord
+from exporter.normalize.queue import milliseconds
+from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
+from exporter.records import CredentialFacts, Rejected
 
+OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
 _OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
@@ -126,14 +126,7 @@ def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> Snapsho
         # A fork that strips details may leave an empty list or null.
         if bytes(view[:1]) == b"[" and not (requests and _EMPTY_LIST.fullmatch(view)):
             details = view
-    return SnapshotSeries(
-        key=pseudonym(key),
-        client=client_of(key, pseudonym),
-        model=name,
-        requests=requests,
-        tokens=tokens,
-        details=details,
-    )
+    return SnapshotSeries(pseudonym(key), client_of(key, pseudonym), name, requests, tokens, details)
 
 
 def _count(sent: int | None) -> int:
@@ -289,20 +282,6 @@ def snapshot_fingerprint(proxy: str, wire: Wire) -> int:
         tokens and tokens.total_tokens,
     )
     return fingerprint_of(fields)
-
-
-def normalize_detail(
-    wire: Wire,
-    *,
-    proxy: str,
-    received_ms: int,
-    facts: Callable[[str, str], CredentialFacts],
-    fingerprint: Callable[[str, Wire], int] = snapshot_fingerprint,
-) -> UsageRecord | Rejected:
-    """A detail of ``proxy`` as a usage record with its identity, or why it cannot be one."""
-    return normalize(
-        attributed(wire, facts), proxy=proxy, received_ms=received_ms, facts=facts, fingerprint=fingerprint
-    )
 
 
 def _utc(timestamp: str | None) -> str | None:

@@ -26,36 +26,18 @@ class ImpossibleTokensError(ValueError):
     """A token count that no request can have."""
 
 
-_BY_EXECUTOR = {
-    "ClaudeExecutor": Family.CLAUDE,
-    "CodexExecutor": Family.OPENAI,
-    "CodexWebsocketsExecutor": Family.OPENAI,
-    "OpenAICompatExecutor": Family.OPENAI,
-    "KimiExecutor": Family.OPENAI,
-    "XAIExecutor": Family.OPENAI,
-    "QwenExecutor": Family.OPENAI,
-    "IFlowExecutor": Family.OPENAI,
-    "GeminiExecutor": Family.GEMINI,
-    "GeminiVertexExecutor": Family.GEMINI,
-    "GeminiCLIExecutor": Family.GEMINI,
-    "AIStudioExecutor": Family.GEMINI,
-    "AntigravityExecutor": Family.GEMINI,
+_EXECUTORS = {
+    Family.CLAUDE: ("Claude",),
+    Family.OPENAI: ("Codex", "CodexWebsockets", "OpenAICompat", "Kimi", "XAI", "Qwen", "IFlow"),
+    Family.GEMINI: ("Gemini", "GeminiVertex", "GeminiCLI", "AIStudio", "Antigravity"),
 }
-
-_BY_PROVIDER = {
-    "claude": Family.CLAUDE,
-    "codex": Family.OPENAI,
-    "xai": Family.OPENAI,
-    "kimi": Family.OPENAI,
-    "qwen": Family.OPENAI,
-    "iflow": Family.OPENAI,
-    "gemini": Family.GEMINI,
-    "gemini-interactions": Family.GEMINI,
-    "gemini-cli": Family.GEMINI,
-    "vertex": Family.GEMINI,
-    "aistudio": Family.GEMINI,
-    "antigravity": Family.GEMINI,
+_PROVIDERS = {
+    Family.CLAUDE: ("claude",),
+    Family.OPENAI: ("codex", "xai", "kimi", "qwen", "iflow"),
+    Family.GEMINI: ("gemini", "gemini-interactions", "gemini-cli", "vertex", "aistudio", "antigravity"),
 }
+_BY_EXECUTOR = {f"{name}Executor": family for family, names in _EXECUTORS.items() for name in names}
+_BY_PROVIDER = {name: family for family, names in _PROVIDERS.items() for name in names}
 
 
 def family_of(*, executor_type: str, provider: str, openai_compatible: bool) -> Family:

@@ -8,7 +8,7 @@ windows.
 from collections.abc import Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Reader, Report, question
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
 from exporter.quotas.fields import entries, field, mapping, scope_of
 from exporter.quotas.reading import HOUR, Answer
@@ -38,41 +38,18 @@ _HEADERS = {
 }
 _PROJECT = '{"project":"$PROJECT$"}'
 
+
+def _call(name: str, read: Reader, *, host: str = _MAIN, data: str = _PROJECT) -> Call:
+    return Call(method="POST", url=f"{host}/v1internal:{name}", headers=_HEADERS, data=data, read=read)
+
+
 ANTIGRAVITY_ASKED = Asked(
     questions=(
-        Question(
-            ways=(
-                *(
-                    Call(
-                        method="POST",
-                        url=f"{host}/v1internal:retrieveUserQuotaSummary",
-                        headers=_HEADERS,
-                        data=_PROJECT,
-                        read=_read_summary,
-                    )
-                    for host in (_DAILY, _SANDBOX, _MAIN)
-                ),
-                Call(
-                    method="POST",
-                    url=f"{_MAIN}/v1internal:fetchAvailableModels",
-                    headers=_HEADERS,
-                    data=_PROJECT,
-                    read=_read_models,
-                ),
-            ),
-            every_seconds=900,
+        question(
+            900,
+            *(_call("retrieveUserQuotaSummary", _read_summary, host=host) for host in (_DAILY, _SANDBOX, _MAIN)),
+            _call("fetchAvailableModels", _read_models),
         ),
-        Question(
-            ways=(
-                Call(
-                    method="POST",
-                    url=f"{_MAIN}/v1internal:loadCodeAssist",
-                    headers=_HEADERS,
-                    data='{"metadata":{"ideType":"ANTIGRAVITY"}}',
-                    read=read_tier,
-                ),
-            ),
-            every_seconds=12 * HOUR,
-        ),
+        question(12 * HOUR, _call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}')),
     ),
 )

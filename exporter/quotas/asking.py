@@ -81,16 +81,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int | None = None
 
 
+Reader = Callable[[Mapping[str, Any], Answer], Report | None]
+"""Gets a decoded answer; returns None for an unknown shape."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request, and the reader of its answer.
 
     ``$ACCOUNT$`` in a header stands for the account's id; without a known id, the header is left out. ``$PROJECT$`` in
-    ``data`` stands for its project; without a known project, there is no call. ``read`` gets the decoded answer and
-    returns None for an unknown shape.
+    ``data`` stands for its project; without a known project, there is no call.
     """
 
     url: str
-    read: Callable[[Mapping[str, Any], Answer], Report | None]
+    read: Reader
     method: str = "GET"
     headers: Mapping[str, str] = {}
     data: str = ""
@@ -113,11 +116,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Question(msgspec.Struct, frozen=True):
     """One thing to ask about an account, every ``every_seconds``. ``ways`` are tried in order: see ``NEXT_WAY``."""
 
-    ways: tuple[Call, ...]
     every_seconds: int
+    ways: tuple[Call, ...]
+
+
+def question(every_seconds: int, *ways: Call) -> Question:
+    return Question(every_seconds, ways)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,5 +134,5 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     question or way.
     """
 
-    questions: tuple[Question, ...]
+    questions: tuple[Question, ...] = ()
     gap_seconds: int = 60

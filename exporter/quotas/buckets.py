@@ -52,7 +52,7 @@ def one_bucket(
     resets_ms = moment(field(bucket, "reset_time"), answer)
     if used_ratio is None or (used_ratio == 1 and not text(field(bucket, "reset_time"))):
         return
-    yield window(answer, seconds=seconds, name=name, scope=scope, used_ratio=used_ratio, resets_ms=resets_ms)
+    yield window(answer, seconds, scope, used_ratio, resets_ms, name=name)
 
 
 def read_tier(content: Mapping[str, Any], _: Answer) -> Report | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     amount,
     entries,
@@ -19,22 +19,12 @@ from exporter.quotas.fields import (
     nano_usd,
     quotient,
     scope_of,
+    share,
     share_of_percent,
     text,
     window,
 )
-from exporter.quotas.reading import (
-    DAY,
-    HOUR,
-    LONGEST_WINDOW,
-    Answer,
-    QuotaProvider,
-    Reading,
-    header,
-    ratio,
-    reset,
-    scope_named,
-)
+from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, header, scope_named
 from exporter.quotas.values import is_instant, is_number, is_word
 
 _PREFIX = "anthropic-ratelimit-unified-"
@@ -57,14 +47,14 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Readin
         if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW:
             continue
         status = _STATUS.get(header(headers, f"{_PREFIX}{slug}-status"), "")
-        used_ratio = ratio(header(headers, f"{_PREFIX}{slug}-utilization"))
+        used_ratio = share(header(headers, f"{_PREFIX}{slug}-utilization"))
         if used_ratio is None and status != "rejected":
             continue
-        resets_ms = reset(header(headers, f"{_PREFIX}{slug}-reset"), answer.observed_ms)
+        resets_ms = moment(header(headers, f"{_PREFIX}{slug}-reset"), answer)
         overall = resets_ms is None and slug == claimed
         if overall:
             # The reset without a slug belongs to the window that decides.
-            resets_ms = reset(header(headers, f"{_PREFIX}reset"), answer.observed_ms)
+            resets_ms = moment(header(headers, f"{_PREFIX}reset"), answer)
         yield answer.reading(
             seconds, scope, used_ratio, resets_ms, status=status, inferred=overall and resets_ms is not None
         )
@@ -139,14 +129,9 @@ def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator
         if known is None or used_ratio is None:
             continue
         seconds, is_scoped = known
-        yield window(
-            answer,
-            seconds=seconds,
-            scope=_scope(mapping(entry.get("scope"))) if is_scoped else "",
-            used_ratio=used_ratio,
-            resets_ms=moment(entry.get("resets_at"), answer),
-            status=_SEVERITY.get(text(entry.get("severity")), ""),
-        )
+        scope = _scope(mapping(entry.get("scope"))) if is_scoped else ""
+        status = _SEVERITY.get(text(entry.get("severity")), "")
+        yield window(answer, seconds, scope, used_ratio, moment(entry.get("resets_at"), answer), status=status)
 
 
 def _scope(scope: Mapping[str, Any]) -> str:
@@ -175,14 +160,9 @@ def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Readi
             seconds = None
             if resets_ms is None:
                 continue
+        spent, cap = (used, limit) if limit else (None, None)
         yield window(
-            answer,
-            seconds=seconds,
-            scope=scope_named(scope),
-            used_ratio=used_ratio,
-            resets_ms=resets_ms,
-            used_nano_usd=used if limit else None,
-            limit_nano_usd=limit or None,
+            answer, seconds, scope_named(scope), used_ratio, resets_ms, used_nano_usd=spent, limit_nano_usd=cap
         )
 
 
@@ -209,11 +189,11 @@ def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading
     if used_ratio is not None:
         yield window(
             answer,
-            seconds=None,
+            None,
+            "extra-usage",
+            used_ratio,
+            moment(extra.get("resets_at"), answer),
             name="month",
-            scope="extra-usage",
-            used_ratio=used_ratio,
-            resets_ms=moment(extra.get("resets_at"), answer),
             inferred=not currency,
             used_nano_usd=spent_nano,
             limit_nano_usd=cap_nano,
@@ -261,13 +241,9 @@ _HEADERS = {
 
 CLAUDE_ASKED = Asked(
     questions=(
-        Question(
-            ways=(Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage),),
-            every_seconds=600,
-        ),
-        Question(
-            ways=(Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile),),
-            every_seconds=12 * HOUR,
+        question(600, Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage)),
+        question(
+            12 * HOUR, Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile)
         ),
     ),
     gap_seconds=180,

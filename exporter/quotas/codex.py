@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     OTHER,
     amount,
@@ -32,8 +32,6 @@ from exporter.quotas.reading import (
     fullest,
     header,
     near_length,
-    percent,
-    reset,
     scope_named,
     window_seconds,
 )
@@ -57,13 +55,13 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
             scope = own_scope
         else:
             scope = scope_named(header(headers, f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
-        used_ratio = percent(header(headers, f"{stem}-used-percent"))
+        used_ratio = share_of_percent(header(headers, f"{stem}-used-percent"))
         seconds = window_seconds(header(headers, match[0]))
         # A refusal concerns the account's own windows; those that state a share keep it.
         concluded = used_ratio is None and refused and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
-        resets_ms = reset(header(headers, f"{stem}-reset-at"), answer.observed_ms)
+        resets_ms = moment(header(headers, f"{stem}-reset-at"), answer)
         relative = resets_ms is None
         if resets_ms is None:
             after = number(header(headers, f"{stem}-reset-after-seconds"))
@@ -169,14 +167,8 @@ def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[R
         if used_ratio is None and resets_ms is not None:
             yield answer.reading(seconds, scope, None, resets_ms, status="rejected", inferred=relative)
         elif used_ratio is not None:
-            yield window(
-                answer,
-                seconds=seconds,
-                scope=scope,
-                used_ratio=used_ratio,
-                resets_ms=resets_ms,
-                inferred=relative and resets_ms is not None,
-            )
+            inferred = relative and resets_ms is not None
+            yield window(answer, seconds, scope, used_ratio, resets_ms, inferred=inferred)
 
 
 def _is_refused(limit: Mapping[str, Any]) -> bool:
@@ -196,15 +188,10 @@ def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
         used_ratio = round(1 - remaining, 9)
     if used_ratio is not None:
         in_usd = text(cap.get("unit")).lower() == "usd"
+        used, limit = (nano_usd(cap.get(name)) if in_usd else None for name in ("used", "limit"))
+        resets_ms = moment(field(cap, "reset_at"), answer)
         yield window(
-            answer,
-            seconds=None,
-            name="month",
-            scope="spend-cap",
-            used_ratio=used_ratio,
-            resets_ms=moment(field(cap, "reset_at"), answer),
-            used_nano_usd=nano_usd(cap.get("used")) if in_usd else None,
-            limit_nano_usd=nano_usd(cap.get("limit")) if in_usd else None,
+            answer, None, "spend-cap", used_ratio, resets_ms, name="month", used_nano_usd=used, limit_nano_usd=limit
         )
 
 
@@ -219,22 +206,14 @@ _HEADERS = {
     "Chatgpt-Account-Id": "$ACCOUNT$",
 }
 _BACKEND = "https://chatgpt.com/backend-api/wham"
+_DESKTOP_HEADERS = _HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"}
 
 CODEX_ASKED = Asked(
     questions=(
-        Question(
-            ways=(Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),),
-            every_seconds=600,
-        ),
-        Question(
-            ways=(
-                Call(
-                    url=f"{_BACKEND}/rate-limit-reset-credits",
-                    headers=_HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"},
-                    read=_read_reset_credits,
-                ),
-            ),
-            every_seconds=12 * HOUR,
+        question(600, Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage)),
+        question(
+            12 * HOUR,
+            Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits),
         ),
     ),
 )

@@ -20,9 +20,8 @@ from exporter.quotas.reading import (
     UNTOLD,
     Answer,
     Reading,
-    reset,
 )
-from exporter.quotas.values import MAX_VALUE, number
+from exporter.quotas.values import MAX_VALUE, instant, number
 
 MAX_ENTRIES = 256
 """The most that are read of one list or map; real ones have fewer than 50."""
@@ -138,12 +137,16 @@ def nano_usd(value: object, *, scale: float = 1) -> int | None:
 
 
 def moment(value: object, answer: Answer) -> int | None:
-    """A reset: seconds or milliseconds since the epoch, as number or text, or RFC 3339. It may have passed."""
+    """A reset: seconds or milliseconds since the epoch, as number or text, or RFC 3339.
+
+    It may have passed, because some providers keep reporting a window that is over; but it is near enough to be one.
+    """
     written = text(value)
     if not written:
         seconds = amount(value)
         written = "" if seconds is None else f"{seconds:f}"
-    return reset(written, answer.observed_ms)
+    found = instant(written) if written else None
+    return found if found is not None and abs(found - answer.observed_ms) <= LATEST_RESET_MS else None
 
 
 def moment_after(value: object, answer: Answer) -> int | None:
@@ -185,11 +188,11 @@ def window_called(name: object) -> tuple[str, int | None]:
 
 def window(
     answer: Answer,
-    *,
     seconds: int | None,
     scope: str,
     used_ratio: float | None,
     resets_ms: int | None,
+    *,
     name: str = "",
     status: str = "",
     inferred: bool = False,

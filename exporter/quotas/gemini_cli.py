@@ -7,7 +7,7 @@ public clients read (August 2026). Google documents neither page.
 from collections.abc import Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Reader, Report, question
 from exporter.quotas.buckets import one_bucket, read_tier
 from exporter.quotas.fields import field, mappings, scope_of
 from exporter.quotas.reading import HOUR, Answer
@@ -28,31 +28,19 @@ _METADATA = (
     '{"ideType":"IDE_UNSPECIFIED","platform":"PLATFORM_UNSPECIFIED","pluginType":"GEMINI","duetProject":"$PROJECT$"}'
 )
 
+
+def _call(name: str, read: Reader, *, data: str) -> Call:
+    return Call(method="POST", url=f"{_URL}{name}", headers=_HEADERS, data=data, read=read)
+
+
 GEMINI_CLI_ASKED = Asked(
     questions=(
-        Question(
-            ways=(
-                Call(
-                    method="POST",
-                    url=f"{_URL}retrieveUserQuota",
-                    headers=_HEADERS,
-                    data='{"project":"$PROJECT$"}',
-                    read=_read_quota,
-                ),
+        question(900, _call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}')),
+        question(
+            12 * HOUR,
+            _call(
+                "loadCodeAssist", read_tier, data=f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}'
             ),
-            every_seconds=900,
-        ),
-        Question(
-            ways=(
-                Call(
-                    method="POST",
-                    url=f"{_URL}loadCodeAssist",
-                    headers=_HEADERS,
-                    data=f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}',
-                    read=read_tier,
-                ),
-            ),
-            every_seconds=12 * HOUR,
         ),
     ),
 )

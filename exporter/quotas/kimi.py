@@ -8,7 +8,7 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     OTHER,
     amount,
@@ -95,20 +95,12 @@ def _window(
     if relative:
         after = (moment_after(field(entry, key), answer) for key in ("reset_in", "ttl"))
         resets_ms = next((each for each in after if each is not None), None)
-    return window(
-        answer,
-        seconds=seconds,
-        name=name,
-        scope=scope,
-        used_ratio=used_ratio,
-        resets_ms=resets_ms,
-        inferred=relative and resets_ms is not None,
-    )
+    inferred = relative and resets_ms is not None
+    return window(answer, seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
 
 
 def _asked(host: str) -> Asked:
-    call = Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)
-    return Asked(questions=(Question(ways=(call,), every_seconds=900),))
+    return Asked(questions=(question(900, Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)),))
 
 
 KIMI_ASKED = _asked("api.kimi.com")

@@ -15,29 +15,20 @@ _REAL_FALL = 0.01 + 1e-9
 """Some sources round to whole percents, so a fall of one point proves nothing."""
 
 
-class Merged(msgspec.Struct, frozen=True):
-    """The ``reading`` to keep (None: there is still none), whether it differs from the one before, and whether the
-    provider seems to have given quota back before the announced reset. It did if the next reading stays low."""
-
-    reading: Reading | None
-    changed: bool
-    early_reset: bool
-
-
-def merge(known: Reading | None, new: Reading) -> Merged:
-    """Which of two readings of one window holds.
+def merge(known: Reading | None, new: Reading) -> Reading | None:
+    """Which of two readings of one window holds; None: there is still none.
 
     A reading without a reset takes over that of the known reading while the latter is current; otherwise it is
     dropped, because it could never expire. A cap on money stays: providers state no reset for it, and pages show its
     age.
     """
     if known is not None and not _supersedes(new, known):
-        return Merged(known, changed=False, early_reset=False)
+        return known
     if new.resets_ms is None and new.limit_nano_usd is None:
         if known is None or known.resets_ms is None or not is_current(known, new.observed_ms):
-            return Merged(known, changed=False, early_reset=False)
-        new = msgspec.structs.replace(new, resets_ms=known.resets_ms, inferred=True)
-    return Merged(new, changed=new != known, early_reset=known is not None and _reset_early(known, new))
+            return known
+        return msgspec.structs.replace(new, resets_ms=known.resets_ms, inferred=True)
+    return new
 
 
 def is_current(reading: Reading, now_ms: int) -> bool:
@@ -74,7 +65,8 @@ def _supersedes(new: Reading, known: Reading) -> bool:
     return new.used_ratio >= known.used_ratio
 
 
-def _reset_early(known: Reading, new: Reading) -> bool:
+def reset_early(known: Reading, new: Reading) -> bool:
+    """Whether the provider seems to have given quota back before the announced reset. It did if ``stays_low``."""
     if known.resets_ms is None or new.resets_ms is None or known.used_ratio - new.used_ratio <= _REAL_FALL:
         return False
     same_period = _same_reset(known, new)

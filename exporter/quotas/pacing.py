@@ -48,7 +48,7 @@ class Outlook(NamedTuple):
     result: str
 
 
-class LastAsked(msgspec.Struct, frozen=True, kw_only=True):
+class LastAsked(msgspec.Struct, frozen=True):
     """The state of a question about an account. Times are ms since the epoch, 0 for never.
 
     ``asked_ms`` is the last call, ``next_ms`` the earliest moment of the next, ``lane_ms`` the same for the whole

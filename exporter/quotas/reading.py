@@ -185,28 +185,10 @@ def header(headers: Mapping[str, str], name: str) -> str:
     return value if isinstance(value, str) and len(value) <= MAX_VALUE else ""
 
 
-def reset(text: str, observed_ms: int) -> int | None:
-    """A reset near enough to be one. It may have passed: some providers keep reporting a window that is over."""
-    moment = instant(text) if text else None
-    return moment if moment is not None and abs(moment - observed_ms) <= LATEST_RESET_MS else None
-
-
 def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
     """A believable moment of observation: hardly ahead of us, and not older than ``oldest_ms``."""
     moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
     return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
-
-
-def ratio(text: str) -> float | None:
-    """A believable share of 1."""
-    value = number(text)
-    return value if value is not None and value <= HIGHEST_RATIO else None
-
-
-def percent(text: str) -> float | None:
-    """A share from percents, rounded because 10.1 / 100 is 0.10099999999999999."""
-    value = number(text)
-    return round(value / 100, 9) if value is not None and value <= HIGHEST_RATIO * 100 else None
 
 
 def window_seconds(minutes: str) -> int | None:

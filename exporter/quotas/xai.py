@@ -7,7 +7,7 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Question, Report
+from exporter.quotas.asking import Asked, Call, Report, question
 from exporter.quotas.fields import (
     OTHER,
     amount,
@@ -45,7 +45,7 @@ def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
     if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
         return Report()
     resets_ms = moment(period.get("end"), answer)
-    return Report(readings=(window(answer, seconds=7 * DAY, scope="", used_ratio=used_ratio, resets_ms=resets_ms),))
+    return Report(readings=(window(answer, 7 * DAY, "", used_ratio, resets_ms),))
 
 
 def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
@@ -67,15 +67,9 @@ def _caps(config: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
         used, limit = (_cents(field(config, key)) for key in (used_key, limit_key))
         used_ratio = quotient(used, limit)
         if used_ratio is not None:
+            spent, cap = (nano_usd(each, scale=_CENTS) for each in (used, limit))
             yield window(
-                answer,
-                seconds=None,
-                name="month",
-                scope=scope,
-                used_ratio=used_ratio,
-                resets_ms=resets_ms,
-                used_nano_usd=nano_usd(used, scale=_CENTS),
-                limit_nano_usd=nano_usd(limit, scale=_CENTS),
+                answer, None, scope, used_ratio, resets_ms, name="month", used_nano_usd=spent, limit_nano_usd=cap
             )
 
 
@@ -99,10 +93,8 @@ _URL = "https://cli-chat-proxy.grok.com/v1"
 
 XAI_ASKED = Asked(
     questions=(
-        Question(
-            ways=(Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),), every_seconds=900
-        ),
-        Question(ways=(Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),), every_seconds=900),
-        Question(ways=(Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),), every_seconds=12 * HOUR),
+        question(900, Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week)),
+        question(900, Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month)),
+        question(12 * HOUR, Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan)),
     ),
 )

@@ -23,7 +23,7 @@ class _Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class FailedCall:
     """A refused call: its status and CPA's own words."""
 
     status: int
@@ -43,7 +43,7 @@ class Door:
         self._addresses: dict[str, _Address] = {}
         self._lock = threading.Lock()
 
-    def check(self, headers: Mapping[str, str], peer: str) -> Refusal | None:
+    def check(self, headers: Mapping[str, str], peer: str) -> FailedCall | None:
         """The refusal for a call with these headers from this TCP peer, or ``None`` if it may pass."""
         address = client_address(headers, peer)
         with self._lock:
@@ -53,15 +53,15 @@ class Door:
                 left = state.banned_until - now
                 if left > 0:
                     wait = _go_duration(left)
-                    return Refusal(403, f"IP banned due to too many failed attempts. Try again in {wait}")
+                    return FailedCall(403, f"IP banned due to too many failed attempts. Try again in {wait}")
                 self._addresses[address] = state = _Address()
             if now - state.last_failure > _FORGET_SECONDS:
                 state.failures = 0
             local = address in {"127.0.0.1", "::1"}
             if not local and not self.allow_remote:
-                return Refusal(403, "remote management disabled")
+                return FailedCall(403, "remote management disabled")
             if not self.key:
-                return Refusal(403, "remote management key not set")
+                return FailedCall(403, "remote management key not set")
             offered = _offered_key(headers)
             if offered == self.key:
                 del self._addresses[address]
@@ -71,7 +71,7 @@ class Door:
             state.last_failure = now
             if state.failures >= _MAX_FAILURES and (self.bans_local or not local):
                 state.banned_until = now + BAN_SECONDS
-            return Refusal(401, "invalid management key" if offered else "missing management key")
+            return FailedCall(401, "invalid management key" if offered else "missing management key")
 
     def forget(self) -> None:
         """Lift all bans, as a restart of the proxy does."""

@@ -59,12 +59,6 @@ class RefusedKey(msgspec.Struct, frozen=True):
         return not {self.fingerprint, *self.also}.isdisjoint(fingerprints)
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """The refusals of a proxy: one element per key that it did not accept."""
-
-    keys: tuple[RefusedKey, ...]
-
-
 class RefusalStore(Protocol):
     """Keeps refusals across restarts. Called from worker threads; a save is durable when it returns."""
 
@@ -185,7 +179,6 @@ class KeyGuard:
         """The proxy took the key: forget its refusal."""
         with self._judged():
             self._is_accepted = True
-            self._before_try = None
             if self._held is None:
                 return
             self._store.clear(self._fingerprints)
@@ -194,18 +187,16 @@ class KeyGuard:
 
     def refused(self) -> None:
         """The proxy answered 401. The refusal is stored when this returns."""
-        with self._judged():
+        with self._judged() as before_try:
             self._is_accepted = False
-            before = self._before_try or self._held
-            self._before_try = None
+            before = before_try or self._held
             self._hold(self._refused_now((before.key.count if before else 0) + 1))
 
     def banned(self, seconds: float) -> None:
         """The proxy banned this address and stated a waiting time. It did not look at the key."""
-        with self._judged():
-            before = self._before_try or self._held
-            self._before_try = None
-            now_ms, now = self._now_ms(), self._clock.monotonic()
+        with self._judged() as before_try:
+            before = before_try or self._held
+            now_ms, now = self._clock.now_ms(), self._clock.monotonic()
             wait = seconds + _BAN_MARGIN_SECONDS
             key = before.key if before else self._refused_key(0, 0)
             self._hold(
@@ -218,22 +209,22 @@ class KeyGuard:
 
     def not_judged(self) -> None:
         """The proxy never saw the key: the call did not get there, or something else answered."""
-        with self._judged():
-            before, self._before_try = self._before_try, None
-            if before is not None:
-                self._hold(before)
+        with self._judged() as before_try:
+            if before_try is not None:
+                self._hold(before_try)
 
     def unknown(self) -> None:
         """The call went out and its result is unknown: a repeated try counts."""
         with self._judged():
-            self._before_try = None
+            pass
 
     @contextmanager
-    def _judged(self) -> Iterator[None]:
-        """Let the server's other proxies go on once the call's result is stored."""
+    def _judged(self) -> Iterator[_Held | None]:
+        """What was held before a repeated try. Lets the server's other proxies go on once its result is stored."""
         try:
             with self._lock:
-                yield
+                before, self._before_try = self._before_try, None
+                yield before
         finally:
             self._end_turn()
 
@@ -274,7 +265,7 @@ class KeyGuard:
 
     def _anchor(self, key: RefusedKey) -> _Held:
         """Put stored times on the monotonic clock. One in the future counts as now: somebody set the clock back."""
-        now_ms, now = self._now_ms(), self._clock.monotonic()
+        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         since_ban = max(0, now_ms - key.banned_at_ms)
         return _Held(
             key=key,
@@ -284,7 +275,7 @@ class KeyGuard:
 
     def _follow_wall_clock(self, held: _Held) -> None:
         """Store new times if somebody set the wall clock, or a restart would misread them."""
-        now_ms, now = self._now_ms(), self._clock.monotonic()
+        now_ms, now = self._clock.now_ms(), self._clock.monotonic()
         key = held.key
         if key.count:
             refused_at_ms = now_ms - round((now - held.refused) * 1000)
@@ -305,7 +296,7 @@ class KeyGuard:
 
     def _refused_now(self, count: int) -> _Held:
         now = self._clock.monotonic()
-        key = self._refused_key(count, self._now_ms())
+        key = self._refused_key(count, self._clock.now_ms())
         return _Held(key=key, refused=now, blocked_until=now)
 
     def _refused_key(self, count: int, refused_at_ms: int) -> RefusedKey:
@@ -319,9 +310,6 @@ class KeyGuard:
         self._unsaved = True
         self._store.save(self._proxy, held.key)
         self._unsaved = False
-
-    def _now_ms(self) -> int:
-        return round(self._clock.now() * 1000)
 
     @staticmethod
     def _given_up(held: _Held) -> bool:
@@ -350,24 +338,20 @@ class KeyGuard:
         left = held.refused + RETRY_SECONDS - self._clock.monotonic()
         if self._given_up(held):
             once = say("once") if left <= 0 else say("once, from {moment} on", moment=self._time_in(left))
-            return joined(
-                told,
-                say(
-                    "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
-                    " cliproxy-exporter try-key tries it {once}.",
-                    once=once,
-                ),
+            advice = say(
+                "It will not be tried again: set a new key. If it was mended at CPA's side, the command"
+                " cliproxy-exporter try-key tries it {once}.",
+                once=once,
             )
+            return joined(told, advice)
         when = say("with the next call") if left <= 0 else say("at {moment}", moment=self._time_in(left))
-        return joined(
-            told,
-            say(
-                "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
-                " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
-                " tries this one now.",
-                when=when,
-            ),
+        advice = say(
+            "Five failed logins would ban this address, other tools included, so this key is tried again {when}; a"
+            " new key is tried at once. If it was mended at CPA's side, the command cliproxy-exporter try-key"
+            " tries this one now.",
+            when=when,
         )
+        return joined(told, advice)
 
     def _time_in(self, seconds: float) -> str:
         moment = datetime.fromtimestamp(self._clock.now() + seconds, tz=UTC)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
-import msgspec
 
 from exporter import __version__
 from exporter.errors import (
@@ -88,7 +87,7 @@ class ProxyClient:
         self._base = url.rstrip("/")
         self.where = say("Proxy {name!r} at {base}", name=name, base=self._base)
         """The proxy's name and URL, as the beginning of a sentence."""
-        self._guard = guard
+        self.guard = guard
         self._timeouts = timeouts or Timeouts()
         self._authorization = {b"Authorization": _bearer(key, name)}
         self._lock = threading.Lock()
@@ -134,36 +133,23 @@ class ProxyClient:
 
     def _ask(self, path: str, body: bytes | None, *, accept: Collection[int], max_bytes: int) -> Answer:
         with self._lock:
-            self._guard.check()
+            self.guard.check()
             try:
                 answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
             except _NotSentError as exc:
-                self._guard.not_judged()
+                self.guard.not_judged()
                 raise exc.error from exc.__cause__
             except ProxyError:
-                self._guard.unknown()
+                self.guard.unknown()
                 raise
             error = failure(answer, where=self.where, path=path, accept=accept)
             self._tell_guard(answer, error)
             self._note_version(answer)
         if isinstance(error, KeyRefusedError):
-            raise KeyRefusedError(joined(str(error), self._guard.status()))
+            raise KeyRefusedError(joined(str(error), self.guard.status()))
         if error is not None:
             raise error
         return answer
-
-    def get_json(self, path: str, type_: type[T]) -> T:
-        """The complete answer to GET ``path``, decoded. Raises BadAnswerError for another shape, else like ``get``."""
-        answer = self.get(path)
-        if answer.error is not None:
-            raise answer.error
-        try:
-            return msgspec.json.decode(answer.body, type=type_)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # Not chained: the decoder's text may quote the answer.
-            raise BadAnswerError(
-                "{where} answered {path} with something that is not CPA's.", where=self.where, path=path
-            ) from None
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
         """The answer to GET ``path`` without the key, whatever its status. For pages that need none."""
@@ -179,33 +165,20 @@ class ProxyClient:
         Raises the ProxyError of ``attempt``, and the guard's errors if it allows no login.
         """
         with self._lock:
-            self._guard.check()
+            self.guard.check()
             try:
                 result = attempt(self._url, self._key)
             except KeyRefusedError as exc:
-                self._guard.refused()
-                raise KeyRefusedError(joined(str(exc), self._guard.status())) from None
+                self.guard.refused()
+                raise KeyRefusedError(joined(str(exc), self.guard.status())) from None
             except BannedError as exc:
-                self._guard.banned(exc.retry_after_seconds)
+                self.guard.banned(exc.retry_after_seconds)
                 raise
             except ProxyError as exc:
-                (self._guard.unknown if exc.answer_lost else self._guard.not_judged)()
+                (self.guard.unknown if exc.answer_lost else self.guard.not_judged)()
                 raise
             self._accepted()
             return result
-
-    def before_first_call(self) -> str | None:
-        """See ``KeyGuard.before_first_call``."""
-        return self._guard.before_first_call()
-
-    @property
-    def refusal(self) -> str | None:
-        """A sentence on why the key is not tried, or was refused; None if nothing speaks against it."""
-        return self._guard.status()
-
-    def ask(self) -> None:
-        """See ``KeyGuard.ask``."""
-        self._guard.ask()
 
     def cancel(self) -> None:
         """End a call in progress, in any thread. Later calls fail."""
@@ -274,20 +247,20 @@ class ProxyClient:
 
     def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
         if isinstance(error, KeyRefusedError):
-            self._guard.refused()
+            self.guard.refused()
         elif isinstance(error, BannedError):
-            self._guard.banned(error.retry_after_seconds)
+            self.guard.banned(error.retry_after_seconds)
         elif isinstance(error, ProxyServerError):
-            self._guard.unknown()
+            self.guard.unknown()
         elif error is None and answer.status in _JUDGED:
             self._accepted()
         else:
-            self._guard.not_judged()
+            self.guard.not_judged()
 
     def _accepted(self) -> None:
         """Tell the guard, but never lose an answer over it: a pop's records are nowhere else."""
         with suppress(LedgerError):
-            self._guard.accepted()  # after an error, the next answer tries again
+            self.guard.accepted()  # after an error, the next answer tries again
 
     def _note_version(self, answer: Answer) -> None:
         if answer.from_cpa:

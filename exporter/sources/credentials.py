@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.normalize.credentials import Account, KeyUses, Read, read_auth_files, read_key_list, read_key_uses
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import Paths
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +31,22 @@ def fetch_inventory(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, 
     problems: list[str] = []
     accounts: list[Account] = []
 
-    def fetch(path: str) -> bytes | None:
-        answer = client.get(path, accept=FOUND_OR_NOT)
-        if answer.error is not None:
-            raise answer.error
-        return bytes(answer.body) if answer.status == 200 else None
-
-    def add(path: str, read: Callable[[bytes], Read]) -> None:
+    def fetch(path: str, read: Callable[[bytes], _T], missing: _T) -> _T:
         try:
-            body = fetch(path)
-            found = read(body) if body is not None else Read(accounts=[], unread=0)
+            answer = client.get(path, accept=FOUND_OR_NOT).whole()
+            return read(bytes(answer.body)) if answer.status == 200 else missing
         except (BadAnswerError, ProxyServerError) as exc:
             problems.append(str(exc))
-            return
+            return missing
+
+    def add(path: str, read: Callable[[bytes], Read]) -> None:
+        found = fetch(path, read, Read(accounts=[], unread=0))
         accounts.extend(found.accounts)
         if found.unread:
             problems.append(f"{client.where} lists {found.unread} credentials in {path} that cannot be read.")
 
-    def fetch_uses() -> KeyUses:
-        try:
-            body = fetch(paths.api_key_usage)
-            return read_key_uses(body, pseudonym) if body is not None else {}
-        except (BadAnswerError, ProxyServerError) as exc:
-            problems.append(str(exc))
-            return {}
-
     try:
-        uses = fetch_uses()
+        uses: KeyUses = fetch(paths.api_key_usage, lambda body: read_key_uses(body, pseudonym), {})
         add(paths.credentials, lambda body: read_auth_files(body, pseudonym, received_ms=now_ms))
         for path in paths.key_lists:
             add(path, partial(read_key_list, path.rpartition("/")[2], uses=uses, pseudonym=pseudonym))

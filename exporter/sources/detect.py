@@ -5,12 +5,7 @@ a queue over HTTP (from 6.10.8; from 8.0 also under a second base path), which a
 first refused call ends the detection.
 """
 
-from exporter.errors import (
-    ManagementOffError,
-    RespOnlyError,
-    UnknownServerError,
-    UnsupportedProxyError,
-)
+from exporter.errors import ManagementOffError, RespOnlyError, UnknownServerError, UnsupportedProxyError
 from exporter.sentences import say
 from exporter.sources.base import Source, Version, parse_version
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
@@ -39,9 +34,7 @@ def source_of_kind(kind: str) -> type[Source] | None:
 
 def detect(client: ProxyClient) -> Source:
     """The source to read. Raises an UnsupportedProxyError that says what to do, or the errors of ``client``."""
-    known = client.get(V0.publishing, accept=FOUND_OR_NOT)
-    if known.error is not None:
-        raise known.error
+    known = client.get(V0.publishing, accept=FOUND_OR_NOT).whole()
     # A 404 may come without a login or a version: the proxy may have only v8 paths, or no management.
     version = parse_version(client.version) if known.status == 200 else None
     if (version is None or version >= _FIRST_V8) and (source := _offered(client, V8, version)):

@@ -1,5 +1,6 @@
 """Two of the proxy's settings: whether it records usage, and how long records wait."""
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -46,43 +47,33 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
 
     Raises the errors of ``client`` that concern the whole proxy.
     """
-    flags = _from_config(client, paths.config)
-    if flags.publishing_enabled is None:
-        flags = _merge(flags, _from_switch(client, paths.publishing))
-    if flags.retention_seconds is None and paths.config != V0.config:
-        flags = _merge(flags, _from_config(client, V0.config))
-    return flags
+    sections = _config_sections(client, paths.config)
+    if _publishing(sections) is None:
+        answer = read_if_there(client, paths.publishing)
+        # The switch's own path: v0 wraps the value in an object, v8 does not.
+        wrapped = decoded(answer, _UsageSection)
+        sections.append(_UsageSection(decoded(answer, bool) if wrapped is None else wrapped.publishing))
+    if _retention(sections) is None and paths.config != V0.config:
+        sections += _config_sections(client, V0.config)
+    return Flags(publishing_enabled=_publishing(sections), retention_seconds=_retention(sections))
 
 
-def _from_config(client: ProxyClient, path: str) -> Flags:
-    config = decoded(read_if_there(client, path), _Config)
-    if config is None:
-        return Flags()
-    v8 = config.observability.usage
-    return _merge(_flags(config.publishing, config.retention), _flags(v8.publishing, v8.retention))
+def _config_sections(client: ProxyClient, path: str) -> list[_UsageSection]:
+    config = decoded(read_if_there(client, path), _Config) or _Config()
+    return [config, config.observability.usage]
 
 
-def _from_switch(client: ProxyClient, path: str) -> Flags:
-    """From the switch's own path: v0 wraps the value in an object, v8 does not."""
-    answer = read_if_there(client, path)
-    wrapped = decoded(answer, _UsageSection)
-    return _flags(wrapped.publishing if wrapped is not None else decoded(answer, bool), None)
+def _publishing(sections: Iterable[_UsageSection]) -> bool | None:
+    return next((each.publishing for each in sections if isinstance(each.publishing, bool)), None)
 
 
-def _flags(publishing: object, retention: object) -> Flags:
-    seconds = None
-    if isinstance(retention, int) and not isinstance(retention, bool):
-        # CPA itself reads the setting like this.
-        seconds = min(retention, MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
-    return Flags(publishing_enabled=publishing if isinstance(publishing, bool) else None, retention_seconds=seconds)
-
-
-def _merge(first: Flags, second: Flags) -> Flags:
-    publishing, retention = first.publishing_enabled, first.retention_seconds
-    return Flags(
-        publishing_enabled=second.publishing_enabled if publishing is None else publishing,
-        retention_seconds=second.retention_seconds if retention is None else retention,
-    )
+def _retention(sections: Iterable[_UsageSection]) -> int | None:
+    found = (each.retention for each in sections if isinstance(each.retention, int))
+    retention = next((each for each in found if not isinstance(each, bool)), None)
+    if retention is None:
+        return None
+    # CPA itself reads the setting like this.
+    return min(retention, MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
 
 
 def read_if_there(client: ProxyClient, path: str) -> Answer | None:

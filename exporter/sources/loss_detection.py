@@ -8,6 +8,7 @@ nothing clears all others. docs/architecture.md explains how the numbers below w
 """
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Literal
 
 import msgspec
@@ -172,15 +173,8 @@ def _judge(detector: LossDetector) -> int:
         not detector.suspicion and detector.silent_looks >= SILENT_LOOKS and detector.silent_attempts >= SILENT_ATTEMPTS
     ):
         detector.suspicion = "silence"
-        return _count(_silent_end(detector.bundles))
+        return _count(takewhile(lambda bundle: not bundle.records, reversed(detector.bundles)))
     return _count(detector.bundles[-1:]) if detector.suspicion else 0
-
-
-def _silent_end(bundles: list[Bundle]) -> Iterable[Bundle]:
-    for bundle in reversed(bundles):
-        if bundle.records:
-            return
-        yield bundle
 
 
 def _count(bundles: Iterable[Bundle]) -> int:

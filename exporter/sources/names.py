@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from exporter.errors import BadAnswerError
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.credentials import fetch_inventory
+from exporter.sources.flags import decoded
 from exporter.sources.paths import Paths
 
 
@@ -48,14 +48,9 @@ def fetch_names(client: ProxyClient, paths: Paths, pseudonym: Pseudonym, *, now_
 
     inventory = fetch_inventory(client, paths, remember, now_ms=now_ms)
     answer = client.get(paths.client_keys, accept=FOUND_OR_NOT)
-    keys: list[str] = []
+    listed = decoded(answer, _ClientKeys) if answer.status == 200 else _ClientKeys()
     problems = list(inventory.problems)
-    if answer.status == 200:
-        try:
-            keys = msgspec.json.decode(answer.body, type=_ClientKeys).api_keys or []
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # Not chained: the decoder's text may quote a key.
-            error = BadAnswerError(f"{client.where} answered {paths.client_keys} with something that is not CPA's.")
-            problems.append(str(error))
-    clients = list(dict.fromkeys(remember(key) for key in keys if key))
+    if listed is None:
+        problems.append(f"{client.where} answered {paths.client_keys} with something that is not CPA's.")
+    clients = list(dict.fromkeys(remember(key) for key in (listed and listed.api_keys) or () if key))
     return Names(accounts=inventory.accounts, clients=clients, raw=raw, problems=problems)

@@ -4,8 +4,7 @@ The proxy puts the account's token into the call; no token ever comes here, and 
 about an account that the proxy no longer lists: CPA would send the literal text ``$TOKEN$`` to the provider.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
@@ -16,7 +15,6 @@ from exporter.quotas.asking import Call, Facts, Refusal, Report
 from exporter.quotas.tunnel import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient, Timeouts
 from exporter.sources.paths import Paths
-from exporter.sources.responses import Answer
 
 TIMEOUTS = Timeouts(connect=5.0, read=20.0, total=30.0)
 """CPA itself waits 60 s for a provider. Nobody misses an answer that comes so late."""
@@ -31,9 +29,7 @@ def ask(
 
     Raises what ends all calls to the proxy: KeyRefusedError, BannedError and their like.
     """
-    request: Mapping[str, Any] | None = {"auth_index": auth_index}
-    if call is not None:
-        request = call.request(auth_index, facts)
+    request = {"auth_index": auth_index} if call is None else call.request(auth_index, facts)
     if request is None:
         return None
     path = paths.quota_fetch if call is None else paths.api_call
@@ -55,17 +51,11 @@ def find_facts(client: ProxyClient, paths: Paths, auth_index: str) -> Facts | No
 
     Raises the errors of ``client``.
     """
-    answer = _whole(client.get(f"{paths.credentials}?auth_index={quote(auth_index)}"))
+    answer = client.get(f"{paths.credentials}?auth_index={quote(auth_index)}").whole()
     return read_facts(bytes(answer.body), auth_index)
 
 
 def find_quota_api(client: ProxyClient, paths: Paths) -> frozenset[str]:
     """The providers whose accounts the proxy's quota API knows. Raises the errors of ``client``."""
-    answer = _whole(client.get(paths.quota_providers, accept=FOUND_OR_NOT))
+    answer = client.get(paths.quota_providers, accept=FOUND_OR_NOT).whole()
     return quota_api_providers(answer.status, bytes(answer.body))
-
-
-def _whole(answer: Answer) -> Answer:
-    if answer.error is not None:
-        raise answer.error
-    return answer

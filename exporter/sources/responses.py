@@ -6,7 +6,7 @@ The sentences name the proxy and what to do; they never quote the answer, which 
 import re
 import socket
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import httpx
 import msgspec
@@ -80,6 +80,12 @@ class Answer(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         return self.error is None
 
+    def whole(self) -> "Answer":
+        """This answer. Raises ``error`` if it is not complete."""
+        if self.error is not None:
+            raise self.error
+        return self
+
     @property
     def from_cpa(self) -> bool:
         """Whether CPA itself answered, past its login (CPA >= 6.3.36, if no reverse proxy removes its headers)."""
@@ -133,7 +139,9 @@ def transport_failure(exc: httpx.HTTPError | httpx.StreamError, *, where: str) -
         return BadAnswerError(
             joined(say("{where} sent a compressed answer that cannot be unpacked.", where=where), _REVERSE_PROXY)
         )
-    if isinstance(exc, httpx.RemoteProtocolError) and not _cut_off(exc):
+    # Whether the other side closed the connection rather than sent something odd, only httpcore's text tells.
+    cut_off = "disconnected" in str(exc) or "closed connection" in str(exc)
+    if isinstance(exc, httpx.RemoteProtocolError) and not cut_off:
         return BadAnswerError(joined(say("{where} does not speak HTTP as CPA does.", where=where), _REVERSE_PROXY))
     return ProxyUnreachableError("{where} {cause}", where=where, cause=_cause(exc))
 
@@ -199,21 +207,12 @@ def _forbidden(answer: Answer, where: str) -> ProxyError:
     return ProxyServerError("{where} answered 403 for a reason that is not known. CPA's log may say more.", where=where)
 
 
-def _cut_off(exc: BaseException) -> bool:
-    """Whether the other side closed the connection rather than sent something odd. Only httpcore's text tells."""
-    return "disconnected" in str(exc) or "closed connection" in str(exc)
-
-
 def _cause(exc: BaseException) -> str:
     """The ending of a sentence that begins with the proxy."""
-    chain = list(_chain(exc))
+    chain = [exc]
+    while link := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(link)
     for kind, sentence in _CAUSES:
         if any(isinstance(link, kind) for link in chain):
             return sentence
     return say("closed the connection before its answer was complete.")
-
-
-def _chain(exc: BaseException | None) -> Iterator[BaseException]:
-    while exc is not None:
-        yield exc
-        exc = exc.__cause__ or exc.__context__

@@ -70,8 +70,7 @@ class UsageQueue(Source):
                 seen = receiver.records(answer.body) if answer.body else 0
             finally:
                 receiver.taken(answer_lost)
-            if answer.error is not None:
-                raise answer.error
+            answer.whole()
             if seen < count:
                 return True
             count = max(1, min(self.most_popped, self.most_bytes * seen // size))

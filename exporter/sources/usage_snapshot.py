@@ -49,8 +49,7 @@ class UsageSnapshot(Source):
                 "{where} has no usage snapshot any more (404): its version changed, or its management is off.",
                 where=self.client.where,
             )
-        if answer.error is not None:
-            raise answer.error
+        answer.whole()
         if self.client.version != self.version:
             # A server with a queue and a snapshot has the same records in both.
             raise SourceGoneError(

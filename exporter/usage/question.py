@@ -53,7 +53,7 @@ class Questions:
         name, since, until = (parameters.get(each, "") for each in RANGE_PARAMETERS)
         if name and (since or until):
             raise QuestionError("Give a range, or since and until, but not both.")
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._clock.now_ms()
         oldest_ms = now_ms if oldest_bucket is None else min(now_ms, oldest_bucket * BUCKET_MS)
         if since or until:
             range_ = free_range(since, until, oldest_ms=oldest_ms, now_ms=now_ms, zone=self.zone)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
 from exporter.days import day_start_ms, local_date
+from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Amounts, Sums, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Sums, oldest_bucket, read_usage
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
@@ -28,48 +29,9 @@ class Usage:
     by_billing: Mapping[int, Amounts]
 
     @property
-    def requests(self) -> int:
-        return self._sum("requests")
-
-    @property
-    def failed(self) -> int:
-        return self._sum("failed")
-
-    @property
-    def input(self) -> int:
-        """Input tokens, including cache."""
-        return self._sum("input")
-
-    @property
-    def cache_read(self) -> int:
-        return self._sum("cache_read")
-
-    @property
-    def cache_write(self) -> int:
-        return self._sum("cache_write")
-
-    @property
-    def output(self) -> int:
-        """Output tokens, including reasoning."""
-        return self._sum("output")
-
-    @property
-    def unclassified(self) -> int:
-        return self._sum("unclassified")
-
-    @property
-    def tokens(self) -> int:
-        return self.input + self.output + self.unclassified
-
-    @property
-    def failed_share(self) -> float | None:
-        """Between 0 and 1, None without requests."""
-        return self.failed / self.requests if self.requests else None
-
-    @property
-    def cache_share(self) -> float | None:
-        """The share of input tokens that came from a cache, None without input."""
-        return self.cache_read / self.input if self.input else None
+    def total(self) -> Amounts:
+        """The sums over all kinds. Of money there is none: its ``nano_usd`` has no meaning."""
+        return Amounts.total([*self.by_billing.values()])
 
     def cost(self, billing: int) -> int:
         """In nano-USD."""
@@ -79,9 +41,6 @@ class Usage:
         """In nano-USD, over the requests of this kind; None if there are none."""
         amounts = self.by_billing.get(billing, Amounts())
         return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
-
-    def _sum(self, column: str) -> int:
-        return sum(getattr(amounts, column) for amounts in self.by_billing.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,4 +178,4 @@ def _total(sums: Sums) -> Usage:
 def _rank(row: Row) -> tuple[int | str, ...]:
     """Dearest first: money decides before the value of subscriptions, which is no money."""
     costs = [-row.usage.cost(billing) for billing in MONEY_FIRST]
-    return (*costs, -row.usage.requests, row.name)
+    return (*costs, -row.usage.total.requests, row.name)

@@ -29,15 +29,15 @@ def _share(share: float | None) -> float | None:
 
 
 COLUMNS: dict[str, Callable[[Usage], int | float | str | None]] = {
-    "requests": lambda usage: usage.requests,
-    "failed_requests": lambda usage: usage.failed,
-    "failed_share": lambda usage: _share(usage.failed_share),
-    "input_tokens": lambda usage: usage.input,
-    "cache_read_tokens": lambda usage: usage.cache_read,
-    "cache_write_tokens": lambda usage: usage.cache_write,
-    "output_tokens": lambda usage: usage.output,
-    "unclassified_tokens": lambda usage: usage.unclassified,
-    "cache_hit_share": lambda usage: _share(usage.cache_share),
+    "requests": lambda usage: usage.total.requests,
+    "failed_requests": lambda usage: usage.total.failed,
+    "failed_share": lambda usage: _share(usage.total.failed_share),
+    "input_tokens": lambda usage: usage.total.input,
+    "cache_read_tokens": lambda usage: usage.total.cache_read,
+    "cache_write_tokens": lambda usage: usage.total.cache_write,
+    "output_tokens": lambda usage: usage.total.output,
+    "unclassified_tokens": lambda usage: usage.total.unclassified,
+    "cache_hit_share": lambda usage: _share(usage.total.cache_share),
     **{f"{billing.label}_usd": _cost(billing) for billing in Billing},
     **{f"{billing.label}_usd_per_request": _per_request(billing) for billing in Billing},
 }

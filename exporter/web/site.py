@@ -14,7 +14,7 @@ from exporter.history.predecessor.remaining import label_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.limits.board import LimitBoard
 from exporter.usage.ranges import QuestionError
-from exporter.web.access import Access, Refusal
+from exporter.web.access import Access, AccessDenied
 from exporter.web.languages import AUTO, said
 from exporter.web.page import Page
 from exporter.web.rendering import add_filters
@@ -61,10 +61,10 @@ def make_app(site: Site) -> Flask:
     def check_access() -> None:
         site.access.check(request, public=request.endpoint in _PUBLIC)
 
-    @app.errorhandler(Refusal)
-    def refused(refusal: Refusal) -> Response:
-        answer = _text(said(refusal.sentence), refusal.status)
-        if refusal.status == 401:
+    @app.errorhandler(AccessDenied)
+    def refused(denied: AccessDenied) -> Response:
+        answer = _text(said(denied.sentence), denied.status)
+        if denied.status == 401:
             answer.headers["WWW-Authenticate"] = 'Basic realm="cliproxy-exporter"'
         return answer
 

@@ -30,8 +30,8 @@ def _cost(billing: Billing) -> Measure:
 
 MEASURES = {
     **{billing.label: _cost(billing) for billing in MONEY_FIRST},
-    "requests": Measure(lambda usage: usage.requests, formats.count),
-    "tokens": Measure(lambda usage: usage.tokens, formats.short),
+    "requests": Measure(lambda usage: usage.total.requests, formats.count),
+    "tokens": Measure(lambda usage: usage.total.tokens, formats.short),
 }
 
 

@@ -15,10 +15,10 @@ def _cost(billing: Billing) -> Callable[[Usage], float]:
 
 
 _NUMBERS: Mapping[str, Callable[[Usage], float]] = {
-    "requests": lambda usage: usage.requests,
-    "tokens": lambda usage: usage.tokens,
-    "cache": lambda usage: usage.cache_share or 0.0,
-    "failed": lambda usage: usage.failed_share or 0.0,
+    "requests": lambda usage: usage.total.requests,
+    "tokens": lambda usage: usage.total.tokens,
+    "cache": lambda usage: usage.total.cache_share or 0.0,
+    "failed": lambda usage: usage.total.failed_share or 0.0,
     **{billing.label: _cost(billing) for billing in Billing},
 }
 """What a table can be sorted by besides its first column, ``name``."""

@@ -4,9 +4,11 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from exporter.clock import Clock
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import Interpreted
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Rejected, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases
@@ -17,7 +19,7 @@ _NOON = datetime(2026, 11, 24, 12, 0, tzinfo=_BERLIN)
 _HOUR = 3600
 
 
-class TurnedClock:
+class TurnedClock(Clock):
     """A clock that stands where it is set."""
 
     def __init__(self) -> None:
@@ -83,5 +85,5 @@ class Books:
         )
         assert batch is not None
         why = Rejected(reason="bad_timestamp", detail="planted")
-        self.ledger.book(batch, records=records, rejected=[(b"{}", why)] * rejected)
+        self.ledger.book(batch, Interpreted(records=list(records), rejected=[(0, why)] * rejected))
         self.ledger.periods.refresh()

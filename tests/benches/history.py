@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.history.client import Remote
+from exporter.history.sender import Ends
 from exporter.history.sync import History, Task
 from exporter.history.tasks import prune_task, snapshot_task
 from exporter.ledger.labels import Labels
@@ -44,12 +45,14 @@ class HistoryBench:
         self.labels = Labels(self.ledger.dictionary, aliases or Aliases(), pseudonym)
         self.remote = Remote(url, key, answer_seconds=answer_seconds)
         self.history = History(
-            remote=self.remote,
-            ledger=self.ledger,
-            labels=self.labels,
-            pseudonym=pseudonym,
-            clock=self.clock,
-            zone=UTC,
+            Ends(
+                remote=self.remote,
+                ledger=self.ledger,
+                labels=self.labels,
+                pseudonym=pseudonym,
+                clock=self.clock,
+                zone=UTC,
+            ),
             retention_ms=90 * _DAY_MS,
             polled=polled or self.ledger.dictionary.proxies,
             sign_of=lambda _proxy: sign,

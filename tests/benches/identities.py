@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from exporter.normalize.queue import normalize
-from exporter.normalize.wire import decode_line
+from exporter.normalize.wire import Wire, decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, UsageRecord
 from tests.stack.running import ledger_file
 
@@ -14,8 +14,10 @@ Identity = tuple[int, int]
 
 def identity_of(raw: bytes) -> Identity:
     """The identity of a wire record of the proxy ``default``, if no equal one was booked before it."""
+    wire = decode_line(raw)
+    assert isinstance(wire, Wire)
     record = normalize(
-        decode_line(raw),
+        wire,
         proxy="default",
         received_ms=int(time.time() * 1000),
         facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL,

@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.limits.model import Limit
 from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
@@ -106,7 +107,7 @@ class LimitBench:
             told = [
                 (record, use.reading) for use, (record, _) in zip(own, records, strict=True) if use.reading is not None
             ]
-            self.ledger.book(batch, records=records, rejected=[], readings=told)
+            self.ledger.book(batch, Interpreted(records=records, readings=told))
 
     def _record(self, use: Use) -> tuple[UsageRecord, Cost]:
         record = UsageRecord(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import Interpreted
 from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases
@@ -88,7 +89,7 @@ class UsageBench:
             proxy, read_batch(body, pseudonym=lambda text: text), received_ms=int(self.clock.now() * 1000)
         )
         assert batch is not None
-        self.ledger.book(batch, records=records, rejected=[])
+        self.ledger.book(batch, Interpreted(records=list(records)))
 
     def entries(self) -> list[_Entry]:
         """All entries as they are now, in the order of time."""

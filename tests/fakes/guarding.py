@@ -6,13 +6,14 @@ from collections.abc import Collection
 
 import msgspec
 
-from exporter.sources.auth_guard import KeyGuard, Refusal, RefusedKey
+from exporter.clock import Clock
+from exporter.sources.auth_guard import KeyGuard, RefusedKey
 
 KEY = "mgmt-planted-Q7vXr2"
 """The key of the recorded servers."""
 
 
-class TurnableClock:
+class TurnableClock(Clock):
     """Stands still until it is turned. ``jump`` sets the wall clock alone, as an administrator does."""
 
     def __init__(self, now: float = 1_795_000_000.0, monotonic: float = 5_000.0) -> None:
@@ -40,20 +41,20 @@ class MemoryRefusals:
     """A refusal store that keeps bytes, as a file would. ``fail`` makes its next saves fail."""
 
     def __init__(self) -> None:
-        self._saved = msgspec.json.encode(Refusal(keys=()))
+        self._saved = b"[]"
         self.fail: Exception | None = None
 
     def load(self) -> tuple[RefusedKey, ...]:
-        return msgspec.json.decode(self._saved, type=Refusal).keys
+        return msgspec.json.decode(self._saved, type=tuple[RefusedKey, ...])
 
     def save(self, proxy: str, key: RefusedKey) -> None:  # noqa: ARG002 # one proxy
         if self.fail is not None:
             raise self.fail
         self.clear((key.fingerprint, *key.also))
-        self._saved = msgspec.json.encode(Refusal(keys=(*self.load(), key)))
+        self._saved = msgspec.json.encode((*self.load(), key))
 
     def clear(self, fingerprints: Collection[str]) -> None:
-        self._saved = msgspec.json.encode(Refusal(keys=tuple(k for k in self.load() if not k.is_of(fingerprints))))
+        self._saved = msgspec.json.encode([key for key in self.load() if not key.is_of(fingerprints)])
 
     def turn(self, fingerprint: str) -> threading.Lock:  # noqa: ARG002 # nobody waits
         return threading.Lock()

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from exporter.clock import Clock
 from exporter.simulator.live import LiveTraffic
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
@@ -32,7 +33,7 @@ SWITCH = "/v0/management/usage-statistics-enabled"
 VOLATILE = {"date", "connection", "content-length", "transfer-encoding", "x-cpa-commit"}
 
 
-class _Clock:
+class _Clock(Clock):
     """A clock that only a test turns."""
 
     def __init__(self) -> None:

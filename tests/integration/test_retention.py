@@ -21,7 +21,7 @@ from exporter.simulator.traffic import Traffic
 _DAY = 86_400
 
 
-class TurnedClock:
+class TurnedClock(Clock):
     """A clock that stands where it is set."""
 
     def __init__(self, now: float) -> None:

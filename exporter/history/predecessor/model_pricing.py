@@ -56,7 +56,7 @@ class _ModelPrices:
 
     def _prices(self) -> dict[str, _Price]:
         """The current price of each model, from the provider that is used most for it."""
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = self._clock.now_ms()
         found: dict[str, _Price] = {}
         used = used_lately(self._ledger.periods.current, self._ledger.dictionary)
         for (provider, model), _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):

@@ -15,45 +15,33 @@ _READ_EVERY_SECONDS = 15.0
 
 def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> Task:
     """Reads ``rate_limit_configs``, even if another exporter owns the proxies' names."""
-    return Task(_READ_EVERY_SECONDS, _LimitConfigs(remote, ledger, board, clock).run, needs_claim=False)
 
-
-class _LimitConfigs:
-    def __init__(self, remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock) -> None:
-        self._remote = remote
-        self._ledger = ledger
-        self._board = board
-        self._clock = clock
-
-    def run(self, _owner: str, _proxies: Sequence[str]) -> None:
+    def run(_owner: str, _proxies: Sequence[str]) -> None:
         """Take over the rows, then write the resets that they lack.
 
         Once a row has a reset, the row counts: the ledger keeps its own note of the reset only until then.
         """
-        read = self._remote.rows(TABLE, ",".join(COLUMNS), order=("id",))
+        read = remote.rows(TABLE, ",".join(COLUMNS), order=("id",))
         rows = [{column: row[column] for column in COLUMNS} for row in read]
-        now_ms = int(self._clock.now() * 1000)
+        now_ms = clock.now_ms()
         settled: dict[str, int] = {}
         behind: list[tuple[Row, int]] = []
-        for row, here_ms in self._reset_here(rows):
+        anchors = ledger.windows.anchors()
+        for row in rows:
+            id_ = str(row["id"])
+            here_ms, limit = anchors.get(id_), board.find(id_)
+            if here_ms is None or limit is None or limit.config_id is None:
+                continue  # not reset here, or a limit in the file with the same id was
             there_ms = anchor_of(row)
             if there_ms is None or there_ms < here_ms:
                 behind.append((row, here_ms))
             elif there_ms <= now_ms:  # a future one has not happened, so the ledger's still counts
-                settled[str(row["id"])] = there_ms
-        self._ledger.limit_configs.take(rows, settled=settled)
+                settled[id_] = there_ms
+        ledger.limit_configs.take(rows, settled=settled)
         for row, here_ms in behind:
             column = "reset_anchor_timestamp"
             # Do not overwrite a newer reset that was set after the row was read; the next run reads it.
             where = {"id": row["id"], column: row[column]}
-            self._remote.update(TABLE, {column: anchor_text(here_ms)}, where=where)
+            remote.update(TABLE, {column: anchor_text(here_ms)}, where=where)
 
-    def _reset_here(self, rows: Sequence[Row]) -> list[tuple[Row, int]]:
-        """The rows whose limit was reset here, with the moment. A limit in the file with the same id does not count."""
-        anchors = self._ledger.windows.anchors()
-        reset = [(row, anchors[str(row["id"])]) for row in rows if str(row["id"]) in anchors]
-        return [
-            (row, anchor_ms)
-            for row, anchor_ms in reset
-            if (limit := self._board.find(str(row["id"]))) is not None and limit.config_id is not None
-        ]
+    return Task(_READ_EVERY_SECONDS, run, needs_claim=False)

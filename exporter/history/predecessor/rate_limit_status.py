@@ -13,13 +13,12 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError
 from exporter.history.client import Remote, Row, expect
-from exporter.history.predecessor.remaining import label, percentage, remaining
+from exporter.history.predecessor.remaining import left_of
 from exporter.history.sync import Task
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.limits.board import LimitBoard
 from exporter.limits.evaluate import Measured
-from exporter.limits.model import Unit
 
 _TABLE = "rate_limit_status"
 _EVERY_SECONDS = 25.0
@@ -46,7 +45,7 @@ class _LimitStatus:
         now = self._clock.monotonic()
         rows = []
         for measured in self._with_others(owner):
-            row = _row(measured, now_ms=int(self._clock.now() * 1000))
+            row = _row(measured, now_ms=self._clock.now_ms())
             known, at = self._written.get(row["config_id"], ({}, 0.0))
             if _without_time(row) != known or now - at >= _AT_LEAST_EVERY_SECONDS:
                 rows.append(row)
@@ -86,15 +85,10 @@ class _LimitStatus:
 
 
 def _row(measured: Measured, *, now_ms: int) -> Row:
-    left = remaining(measured)
-    return {
+    return left_of(measured) | {
         "config_id": measured.limit.config_id,
-        "remaining_tokens": left[Unit.TOKENS],
-        "remaining_requests": left[Unit.REQUESTS],
         "used_tokens": measured.tokens,
         "used_requests": measured.requests,
-        "percentage": percentage(measured),
-        "status_label": label(measured),
         "window_start": _moment(
             now_ms if measured.start_ms is None else measured.start_ms
         ),  # the column is not nullable

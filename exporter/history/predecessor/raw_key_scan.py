@@ -17,6 +17,7 @@ class OldKeys:
     table: str
     what: str
     statement: str
+    has_some: Callable[[Remote], bool]
 
 
 def _in_snapshots(remote: Remote) -> bool:
@@ -62,51 +63,39 @@ def _in_summary(remote: Remote) -> bool:
         return False  # only its last versions had this table
 
 
-_PLACES: tuple[tuple[OldKeys, Callable[[Remote], bool]], ...] = (
-    (
-        OldKeys(
-            "usage_snapshots",
-            "raw API keys in raw_data",
-            "update usage_snapshots set raw_data = null where slot is null;",
-        ),
+PLACES = (
+    OldKeys(
+        "usage_snapshots",
+        "raw API keys in raw_data",
+        "update usage_snapshots set raw_data = null where slot is null;",
         _in_snapshots,
     ),
-    (
-        OldKeys(
-            "model_usage",
-            "raw API keys in api_endpoint",
-            "update model_usage set api_endpoint = 'old-' || left(md5(api_endpoint), 10)\n"
-            "    where snapshot_id in (select id from usage_snapshots where slot is null)"
-            " and api_endpoint not like 'old-%';",
-        ),
+    OldKeys(
+        "model_usage",
+        "raw API keys in api_endpoint",
+        "update model_usage set api_endpoint = 'old-' || left(md5(api_endpoint), 10)\n"
+        "    where snapshot_id in (select id from usage_snapshots where slot is null)"
+        " and api_endpoint not like 'old-%';",
         _in_model_usage,
     ),
-    (
-        OldKeys(
-            "daily_stats",
-            "raw API keys in breakdown",
-            "update daily_stats set breakdown = breakdown - 'endpoints'\n"
-            "    where stat_date not in"
-            " (select day from exporter_days where since is null and frozen is distinct from 'before_switch');",
-        ),
+    OldKeys(
+        "daily_stats",
+        "raw API keys in breakdown",
+        "update daily_stats set breakdown = breakdown - 'endpoints'\n"
+        "    where stat_date not in"
+        " (select day from exporter_days where since is null and frozen is distinct from 'before_switch');",
         _in_days,
     ),
-    (
-        OldKeys(
-            "credential_usage_summary",
-            "names of accounts and API keys",
-            "drop table if exists credential_usage_summary;",
-        ),
+    OldKeys(
+        "credential_usage_summary",
+        "names of accounts and API keys",
+        "drop table if exists credential_usage_summary;",
         _in_summary,
     ),
 )
-
-PLACES = tuple(place for place, _ in _PLACES)
 """All places that may hold keys or names."""
 
 
 def find_old_keys(remote: Remote) -> Iterator[OldKeys]:
     """The places that hold some now. Raises HistoryError."""
-    for place, has_some in _PLACES:
-        if has_some(remote):
-            yield place
+    return (place for place in PLACES if place.has_some(remote))

@@ -12,7 +12,7 @@ from exporter.ledger.store.snapshots import MarkKey
 from exporter.ledger.sync.export_state import ExportedSession, ProxyState
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
-from exporter.normalize.text import without_nul
+from exporter.normalize.wire import without_nul
 
 CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
 CLIENTS = "clients/"
@@ -73,11 +73,5 @@ class Checkpoints:
 
 
 def _baseline(key: MarkKey, mark: Mark) -> Row:
-    return {
-        "client": key[0],
-        "model": key[1],
-        "requests": mark.requests,
-        "tokens": mark.tokens,
-        "length": mark.length,
-        "sha256": None if mark.sha256 is None else mark.sha256.hex(),
-    }
+    sha256 = None if mark.sha256 is None else mark.sha256.hex()
+    return {"client": key[0], "model": key[1]} | msgspec.structs.asdict(mark) | {"sha256": sha256}

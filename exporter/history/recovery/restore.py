@@ -1,6 +1,7 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ import structlog
 
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
-from exporter.history.client import PAGE_ROWS, Remote, Row, expect
+from exporter.history.client import PAGE_ROWS, Row, expect
 from exporter.history.recovery.checkpoint import (
     CLIENTS,
     CREDENTIALS,
@@ -19,14 +20,11 @@ from exporter.history.recovery.checkpoint import (
     LimitState,
     sign_of_key,
 )
-from exporter.history.rows import moment_ms, restored_entry, restored_rollup
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
+from exporter.history.rows import moment_ms, restored_entry, restored_reading, restored_rollup
+from exporter.history.sender import Ends
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSnapshots
 from exporter.ledger.sync.import_state import Progress, RestoredSnapshots, RestoredState
-from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
-from exporter.quotas.reading import Reading
 from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
@@ -37,27 +35,15 @@ _T = TypeVar("_T")
 _log = structlog.get_logger("exporter.history")
 
 
+@dataclass
 class Restore:
     """Restores one proxy. Use it once."""
 
-    def __init__(
-        self,
-        remote: Remote,
-        ledger: Ledger,
-        labels: Labels,
-        pseudonym: Pseudonym,
-        proxy: str,
-        *,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._remote = remote
-        self._ledger = ledger
-        self._labels = labels
-        self._pseudonym = pseudonym
-        self._proxy = proxy
-        self._stopping = stopping
-        self._documents: Mapping[str, Any] = {}
-        self._records = 0
+    ends: Ends
+    proxy: str
+    stopping: Callable[[], bool]
+    _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
+    _records: int = field(default=0, init=False)
 
     def run(self, *, since_ms: int, deleted_before: date | None, now_ms: int, tell: Callable[[str], None]) -> bool:
         """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
@@ -65,43 +51,44 @@ class Restore:
         Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` gets
         a sentence on the progress, if there is anything to do. It may be called again after a failure.
         """
-        mine = {"proxy": self._proxy}
-        states = list(self._remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
-        newest = self._remote.first("usage_records", "ts", newest="ts", where=mine)
-        rolled = self._remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
-        quotas = list(self._remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
+        mine = {"proxy": self.proxy}
+        remote = self.ends.remote
+        states = list(remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
+        newest = remote.first("usage_records", "ts", newest="ts", where=mine)
+        rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
+        quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self._ledger.restoring.finish(self._proxy, RestoredState(), now_ms=now_ms)
+            self.ends.ledger.restoring.finish(self.proxy, RestoredState(), now_ms=now_ms)
             return True
 
         tell(self._sentence())
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
-        progress = self._ledger.restoring.progress(self._proxy)
+        progress = self.ends.ledger.restoring.progress(self.proxy)
         if progress is None:
-            progress = self._ledger.restoring.begin(
-                self._proxy,
+            progress = self.ends.ledger.restoring.begin(
+                self.proxy,
                 since_ms=since_ms,
                 newest_ms=None if newest is None else moment_ms(newest["ts"]),
                 deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
                 past=self._snapshots(),
             )
-        while progress.rollups is not None and not self._stopping():
+        while progress.rollups is not None and not self.stopping():
             progress = self._take_rollups(progress, progress.rollups)
         more = True
-        while more and not self._stopping():
+        while more and not self.stopping():
             progress, more = self._take_records(progress)
             tell(self._sentence())
-        if self._stopping():
+        if self.stopping():
             return False
-        self._ledger.restoring.finish(self._proxy, self._state(states, quotas), now_ms=now_ms)
-        _log.info("history_restored", proxy=self._proxy, records=self._records)
+        self.ends.ledger.restoring.finish(self.proxy, self._state(states, quotas), now_ms=now_ms)
+        _log.info("history_restored", proxy=self.proxy, records=self._records)
         return True
 
     def _sentence(self) -> str:
         return say(
             "The ledger is restoring the proxy {proxy} from Supabase, {records} records so far. Polls continue.",
-            proxy=self._proxy,
+            proxy=self.proxy,
             records=self._records,
         )
 
@@ -114,15 +101,15 @@ class Restore:
             if kind.startswith(CLIENTS)
             for client in self._document(kind, tuple[ExportedClient, ...], ())
         ]
-        self._ledger.restoring.take_names(
-            self._proxy,
+        self.ends.ledger.restoring.take_names(
+            self.proxy,
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
             clients=self._renamed(clients),
         )
 
     @property
     def _has_same_key(self) -> bool:
-        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self._pseudonym))
+        return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.ends.pseudonym))
 
     def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
         """Clients with their current pseudonyms.
@@ -131,11 +118,11 @@ class Restore:
         """
         if self._has_same_key:
             return [(client, client.pseudonym) for client in clients]
-        rows = self._remote.rows(
-            "exporter_labels", "label,shown", order=("label",), where={"proxy": self._proxy, "kind": "client"}
+        rows = self.ends.remote.rows(
+            "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
         shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
-        called = {label: self._labels.client_called(alias) for label, alias in shown.items()}
+        called = {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
         return [(client, called.get(client.label) or client.pseudonym) for client in clients]
 
     # --- the rest -----------------------------------------------------------------------------------------------------
@@ -145,17 +132,17 @@ class Restore:
         if not self._has_same_key:
             # The series are under pseudonyms of the lost key, which fit nobody now.
             return RestoredSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
-        rows = self._remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self._proxy})
+        rows = self.ends.remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self.proxy})
         return RestoredSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
         """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
-        page = self._remote.page(
+        page = self.ends.remote.page(
             "usage_rollups",
             "*",
             order=_ROLLUP_ORDER,
-            where={"proxy": self._proxy},
+            where={"proxy": self.proxy},
             since=("bucket", bucket) if bucket else None,
             start=skipped,
         )
@@ -166,15 +153,15 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self._ledger.restoring.add_rollups(self._proxy, [restored_rollup(row) for row in rows], progress)
+        self.ends.ledger.restoring.add_rollups(self.proxy, [restored_rollup(row) for row in rows], progress)
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
         """Read the next page. Returns the progress, and whether more may follow."""
         ts_ms, fingerprint = progress.after
-        answer = self._remote.call(
+        answer = self.ends.remote.call(
             "exporter_records",
-            p_proxy=self._proxy,
+            p_proxy=self.proxy,
             p_ts_ms=ts_ms,
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
@@ -184,19 +171,19 @@ class Restore:
             entries = [restored_entry(row) for row in rows]
             last = entries[-1].entry
             progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
-            self._ledger.restoring.add_records(self._proxy, entries, progress)
+            self.ends.ledger.restoring.add_records(self.proxy, entries, progress)
             self._records += len(rows)
         return progress, bool(rows)
 
     def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> RestoredState:
         limits = self._document(LIMITS, LimitState, LimitState())
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        made_ms = self._ledger.backlog.made_ms()
+        made_ms = self.ends.ledger.backlog.made_ms()
         return RestoredState(
             anchors=limits.anchors,
             sessions=limits.sessions,
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
-            readings=[(row["credential"], _reading(row)) for row in quotas],
+            readings=[(row["credential"], restored_reading(row)) for row in quotas],
         )
 
     def _document(self, kind: str, type_: type[_T], missing: _T) -> _T:
@@ -209,7 +196,7 @@ class Restore:
                 "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, has a shape"
                 " that this version does not know. Use the version that wrote it, or delete the row.",
                 kind=kind,
-                proxy=self._proxy,
+                proxy=self.proxy,
                 reason="bad_data",
             ) from exc
 
@@ -222,19 +209,3 @@ def _every_zones_start_ms(day: date) -> int:
 def _mark(row: Row) -> Mark:
     sha256 = row["sha256"]
     return Mark(row["requests"], row["tokens"], row["length"], None if sha256 is None else bytes.fromhex(sha256))
-
-
-def _reading(row: Row) -> Reading:
-    resets_at = row["resets_at"]
-    return Reading(
-        window=row["quota"],
-        scope=row["scope"],
-        window_seconds=row["window_seconds"],
-        used_ratio=row["used_ratio"],
-        resets_ms=None if resets_at is None else moment_ms(resets_at),
-        status=row["status"],
-        observed_ms=moment_ms(row["observed_at"]),
-        source=row["source"],
-        inferred=row["inferred"],
-        ratio_inferred=row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
-    )

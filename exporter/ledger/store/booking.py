@@ -16,14 +16,17 @@ from exporter.ledger.initial_schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
-from exporter.ledger.views.totals import SeriesKey, Totals, encode_key
-from exporter.records import Cost, UsageRecord
+from exporter.ledger.views.quota_points import QuotaKey
+from exporter.ledger.views.quotas import QuotaWindow
+from exporter.ledger.views.totals import Attempts, SeriesKey, Totals, encode_key
+from exporter.records import Cost, Tokens, UsageRecord
 
-_OF_RECORD = ("ts_ms", "fingerprint", "code", "latency_ms", "ttft_ms")
-_OF_TOKENS = ("uncached", "cache_read", "cache_write", "output", "reasoning", "unclassified")
-_OF_COST = ("unpriced", "nano_usd")
-"""What entries take unchanged from a record, its tokens and its cost."""
 _LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
+_OF_RECORD, _OF_TOKENS, _OF_COST = (
+    tuple(name for name in Entry._fields if name in struct.__struct_fields__ and name not in _LOOKED_UP)
+    for struct in (UsageRecord, Tokens, Cost)
+)
+"""What entries take unchanged from a record, its tokens and its cost."""
 FILLED = (*_LOOKED_UP, *_OF_RECORD, *_OF_TOKENS, *_OF_COST)
 """The columns of an entry that booking fills: all but its id."""
 _of_record, _of_tokens, _of_cost = attrgetter(*_OF_RECORD), attrgetter(*_OF_TOKENS), attrgetter(*_OF_COST)
@@ -98,16 +101,34 @@ class Booked:
     extra: int = 0
 
 
-def book_entries(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    totals: Totals,
-    *,
-    proxy: int,
-    records: Sequence[tuple[UsageRecord, Cost]],
-    live: bool,
-) -> Booked:
-    """Insert ``records`` of a queue and add them to all sums, inside the caller's transaction.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transaction that changes a proxy. After the commit, memory takes over what the last four fields hold."""
+
+    connection: sqlite3.Connection
+    proxy: int
+    dictionary: LabelStore
+    totals: Totals
+    booked: list[Booked] = field(default_factory=list)
+    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
+    attempts: dict[int, Attempts] = field(default_factory=dict)
+    new_series: list[SeriesKey] = field(default_factory=list)
+
+    def count_received(self, records: int) -> None:
+        """Count records that the proxy has handed out.
+
+        This also stores the last success, which is the previous poll's: the current one is not over.
+        """
+        flow = self.totals.flows.get(self.proxy)
+        # Another source has been read, so the last snapshot is no longer the last look.
+        self.connection.execute(
+            "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
+            (records, flow.last_success_ms if flow else None, self.proxy),
+        )
+
+
+def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *, live: bool) -> Booked:
+    """Insert ``records`` of a queue and add them to all sums.
 
     A record popped from a queue is new by definition: if its identity is taken, it gets the next free one. Records that
     are not ``live`` are from the past: they count in the roll-up and in periods, but not in the totals behind the
@@ -115,8 +136,9 @@ def book_entries(
     """
     if not records:
         return Booked()
+    connection, dictionary = change.connection, change.dictionary
     before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
-    series = [dictionary.series_of(connection, proxy, record) for record, _ in records]
+    series = [dictionary.series_of(connection, change.proxy, record) for record, _ in records]
     _insert_entries(
         connection,
         [
@@ -131,7 +153,7 @@ def book_entries(
         ],
     )
     if live:
-        _count_by_credential(connection, dictionary, series, records)
+        _count_by_credential(change, series, records)
     has_failed = any(record.code for record, _ in records)
     has_unpriced = any(cost.unpriced for _, cost in records)
     buckets = [record.ts_ms // BUCKET_MS for record, _ in records]
@@ -147,8 +169,9 @@ def book_entries(
     )
     roll_up(connection, before + 1, _LAST_ID)
     forget_days(connection, min(buckets), max(buckets))
-    booked.new_series = [key for key in _keys(booked) if not totals.known(key)]
+    booked.new_series = [key for key in _keys(booked) if not change.totals.known(key)]
     store_pending_zero(connection, booked.new_series)
+    change.booked.append(booked)
     return booked
 
 
@@ -190,17 +213,13 @@ def add_rollups(connection: sqlite3.Connection, rows: Sequence[Rollup]) -> None:
     forget_all_days(connection)
 
 
-def _count_by_credential(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    series: Sequence[int],
-    records: Sequence[tuple[UsageRecord, Cost]],
-) -> None:
+def _count_by_credential(change: Change, series: Sequence[int], records: Sequence[tuple[UsageRecord, Cost]]) -> None:
     """Count the records that arrived for each credential, to compare with the proxy's own count of attempts."""
+    known = change.dictionary.series
     arrived = Counter(
-        dictionary.series[id_].credential for id_, (record, _) in zip(series, records, strict=True) if not record.extra
+        known[id_].credential for id_, (record, _) in zip(series, records, strict=True) if not record.extra
     )
-    connection.executemany(
+    change.connection.executemany(
         "update credential set records = records + ? where id = ?", [(n, id_) for id_, n in arrived.items()]
     )
 

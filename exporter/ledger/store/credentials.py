@@ -4,110 +4,77 @@ The proxy's counts start at 0 whenever it does (or when an account is removed an
 continues from the last one: a count that fell is all new, any other adds its difference.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, Credential, shared_handle
-from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.booking import store_pending_zero
-from exporter.ledger.views.totals import Attempts, SeriesKey
+from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, LABEL_DIGITS, Credential, shared_handle
+from exporter.ledger.store.booking import Change, store_pending_zero
+from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 
-_LABEL_DIGITS = 10
 _SMALL_COUNT = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Inventoried:
-    """What an inventory changed: each account's credential, the attempts, and the series that are new."""
-
-    credentials: list[tuple[int, Account]]
-    attempts: dict[int, Attempts]
-    new_series: list[SeriesKey]
-    restarted: bool = False
-
-
 def take_inventory(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    accounts: Sequence[Account],
-    *,
-    proxy: int,
-    whole: bool,
-) -> Inventoried:
+    change: Change, accounts: Sequence[Account], *, whole: bool
+) -> tuple[list[tuple[int, Account]], bool]:
     """Bind and describe the credentials of ``accounts``, inside the caller's transaction.
+
+    Returns each account with its credential, and whether the proxy has restarted.
 
     Attempts are counted only from a ``whole`` inventory: in part of one, an account that was missing so far would look
     new. For the same reason only a whole one shows which credentials are the same, or retired.
     """
     shared = _shared_handles(accounts)
     for auth_index in shared:
-        dictionary.unbind(connection, proxy, "auth_index", auth_index)
-    binder = _Binder(connection, dictionary, proxy, shared)
+        change.dictionary.unbind(change.connection, change.proxy, "auth_index", auth_index)
+    binder = _Binder(change, shared)
     # Known accounts first: a new one with the same e-mail address must not take their place.
     order = sorted(range(len(accounts)), key=lambda place: not binder.known(accounts[place]))
     rows = {place: binder.bind(accounts[place]) for place in order}
     if whole:
         for account in accounts:
             binder.join(account)
-    credentials = [(dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
-    _retire(connection, dictionary, credentials, proxy, whole=whole)
-    if not whole:
-        return Inventoried(credentials=credentials, attempts={}, new_series=[])
+    credentials = [(change.dictionary.resolved(rows[place]).id, account) for place, account in enumerate(accounts)]
+    _retire(change, credentials, whole=whole)
     logins = [(rows[place], account) for place, account in enumerate(accounts)]
-    return Inventoried(credentials, *_count_attempts(connection, logins, proxy))
+    return credentials, whole and _count_attempts(change, logins)
 
 
-def _retire(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    credentials: Sequence[tuple[int, Account]],
-    proxy: int,
-    *,
-    whole: bool,
-) -> None:
+def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole: bool) -> None:
     """Note which of the credentials that share a name the proxy lists."""
     listed = {id_ for id_, _ in credentials}
     for name in {name for _, account in credentials for name in account.names}:
-        for credential in dictionary.credentials_with(*name):
-            if credential.proxy == proxy and (whole or credential.id in listed):
-                dictionary.retire_credential(connection, credential.id, credential.id not in listed)
+        for credential in change.dictionary.credentials_with(*name):
+            if credential.proxy == change.proxy and (whole or credential.id in listed):
+                change.dictionary.retire_credential(change.connection, credential.id, credential.id not in listed)
 
 
-def _count_attempts(
-    connection: sqlite3.Connection, logins: list[tuple[int, Account]], proxy: int
-) -> tuple[dict[int, Attempts], list[SeriesKey], bool]:
-    """The attempts by login, the series that are new, and whether the proxy has restarted."""
+def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
+    """Count the attempts by login; return whether the proxy has restarted."""
+    connection = change.connection
     # A proxy met for the first time has been counting for a while: its counts are a baseline, not news.
     (met_before,) = connection.execute(
-        "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (proxy,)
+        "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (change.proxy,)
     ).fetchone()
-    attempts: dict[int, Attempts] = {}
-    new_series: list[SeriesKey] = []
     counts = _seen(logins)
-    rows = {
-        id_: connection.execute(
-            "select success_seen, failed_seen, success, failed from credential where id = ?", (id_,)
-        ).fetchone()
-        for id_ in counts
-    }
+    read = "select success_seen, failed_seen, success, failed from credential where id = ?"
+    rows = {id_: connection.execute(read, (id_,)).fetchone() for id_ in counts}
     proxy_restarted = _proxy_restarted([((row[0] or 0, row[1] or 0), counts[id_]) for id_, row in rows.items()])
     for id_, seen in counts.items():
         row = rows[id_]
         if row[0] is None and met_before:
-            new_series.append(("a", id_))
+            change.new_series.append(("a", id_))
         before = (row[0] or 0, row[1] or 0)
         restarted = proxy_restarted or _fell(before, seen)
         new = seen if restarted else (seen[0] - before[0], seen[1] - before[1])
-        attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
+        counted = change.attempts[id_] = Attempts(success=row[2] + new[0], failed=row[3] + new[1])
         if new != (0, 0) or row[0] is None or restarted:
             connection.execute(
                 "update credential set success_seen = ?, failed_seen = ?, success = ?, failed = ? where id = ?",
-                (*seen, attempts[id_].success, attempts[id_].failed, id_),
+                (*seen, counted.success, counted.failed, id_),
             )
-    store_pending_zero(connection, new_series)
-    return attempts, new_series, proxy_restarted
+    store_pending_zero(connection, change.new_series)
+    return proxy_restarted
 
 
 def _fell(before: tuple[int, int], seen: tuple[int, int]) -> bool:
@@ -155,10 +122,10 @@ class _Binder:
     provider does, unless several accounts share it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, shared: set[str]) -> None:
-        self._connection = connection
-        self._dictionary = dictionary
-        self._proxy = proxy
+    def __init__(self, change: Change, shared: set[str]) -> None:
+        self._connection = change.connection
+        self._dictionary = change.dictionary
+        self._proxy = change.proxy
         self._shared = shared
         self._counted: dict[int, tuple[str, str]] = {}
 
@@ -261,13 +228,8 @@ class _Binder:
     def _new(self, account: Account) -> Credential:
         labels = _labels(account)
         unused = (label for label in labels if self._dictionary.credential_labelled(self._proxy, label) is None)
-        return Credential(
-            id=0,
-            proxy=self._proxy,
-            label=next(unused, labels[0]),
-            facts=account.facts,
-            readable=self._readable(account),
-        )
+        label = next(unused, labels[0])
+        return Credential(0, self._proxy, label, account.facts, readable=self._readable(account))
 
     def _readable(self, account: Account) -> str:
         plan = "key" if account.auth_type == "api_key" else account.plan
@@ -283,4 +245,4 @@ def _hashes(account: Account) -> list[str]:
 
 def _labels(account: Account) -> list[str]:
     """The labels that an account may have in the history, best first."""
-    return [f"{account.facts.provider}-{value[:_LABEL_DIGITS]}" for value in _hashes(account)]
+    return [f"{account.facts.provider}-{value[:LABEL_DIGITS]}" for value in _hashes(account)]

@@ -50,7 +50,7 @@ class DaySums:
 
     def refresh(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Sum what has no sums yet, a transaction for each day. Raises LedgerError."""
-        settled = int(self._clock.now() * 1000) // BUCKET_MS // _HOUR * _HOUR - _HOUR
+        settled = self._clock.now_ms() // BUCKET_MS // _HOUR * _HOUR - _HOUR
         with self._database.reading() as connection:
             wanted = dict(self._used_days(connection, settled))
             summed = dict(connection.execute("select day, until_bucket from summed_day"))

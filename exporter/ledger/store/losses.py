@@ -7,49 +7,58 @@ import sqlite3
 
 import msgspec
 
+from exporter.ledger.changes import Changes
 from exporter.ledger.sync.export_state import roots_of
 from exporter.sources.loss_detection import Counts, LossDetector, compare
 
 
-def compare_counts(
-    connection: sqlite3.Connection, proxy: int, *, may_have_lost: bool, publishing: bool, now_ms: int
-) -> LossDetector | None:
-    """Compare, inside the caller's transaction: see ``exporter.sources.loss_detection.compare``.
+class Losses:
+    """Notes what was lost, or may have been. All methods raise LedgerError."""
 
-    Call it after a whole inventory and a drain that emptied the queue. None if the proxy has never sent any counts.
-    """
-    counts = _counts(connection, proxy)
-    if counts is None:
-        return None
-    (stored,) = connection.execute("select watch from proxy where id = ?", (proxy,)).fetchone()
-    watch, missed = compare(_decoded(stored), counts, may_have_lost=may_have_lost, publishing=publishing)
-    text = msgspec.json.encode(watch).decode()
-    if text != stored:
-        connection.execute(
-            "update proxy set watch = ?, missed = missed + ?, missed_ms = iif(?, ?, missed_ms) where id = ?",
-            (text, missed, missed > 0, now_ms, proxy),
-        )
-    return watch
+    def __init__(self, changes: Changes) -> None:
+        self._changing, self._writing = changes.changing, changes.writing
 
+    def compare(self, proxy: str, *, may_have_lost: bool, publishing: bool, now_ms: int) -> LossDetector | None:
+        """Compare what ``proxy`` counted with what arrived: see ``exporter.sources.loss_detection.compare``.
 
-def note_gap(connection: sqlite3.Connection, proxy: int, *, ended_ms: int, seconds: int | None) -> None:
-    """Note that the proxy went unread for ``seconds``, longer than it keeps a record; None: a pop was cut."""
-    connection.execute(
-        "update proxy set retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ? where id = ?",
-        (ended_ms, seconds, proxy),
-    )
+        Call it after a whole inventory and a drain that emptied the queue. None if the proxy has never sent any counts.
+        """
+        with self._changing(proxy) as change:
+            counts = _counts(change.connection, change.proxy)
+            if counts is None:
+                return None
+            (stored,) = change.connection.execute("select watch from proxy where id = ?", (change.proxy,)).fetchone()
+            watch, missed = compare(_decoded(stored), counts, may_have_lost=may_have_lost, publishing=publishing)
+            text = msgspec.json.encode(watch).decode()
+            if text != stored:
+                change.connection.execute(
+                    "update proxy set watch = ?, missed = missed + ?, missed_ms = iif(?, ?, missed_ms) where id = ?",
+                    (text, missed, missed > 0, now_ms, change.proxy),
+                )
+        return watch
 
+    def note_gap(self, proxy: str, *, ended_ms: int, seconds: int | None) -> None:
+        """Note that ``proxy`` went unread for longer than it keeps a record, or (None) that a pop was cut."""
+        with self._changing(proxy) as change:
+            change.connection.execute(
+                "update proxy set retention_gaps = retention_gaps + 1, gap_ms = ?, gap_seconds = ? where id = ?",
+                (ended_ms, seconds, change.proxy),
+            )
 
-def settle_pop_mark(connection: sqlite3.Connection, proxy: int) -> bool:
-    """Count the marked pop as cut, if there is one; return whether there was."""
-    return (
-        connection.execute(
-            "update proxy set retention_gaps = retention_gaps + 1, gap_ms = pop_marked_ms, gap_seconds = null,"
-            " pop_marked_ms = null where id = ? and pop_marked_ms is not null",
-            (proxy,),
-        ).rowcount
-        > 0
-    )
+    def mark_pop(self, proxy: str, *, at_ms: int | None) -> None:
+        """Mark the pop under way as one that may be cut, or (None) remove the mark."""
+        with self._writing() as connection:
+            connection.execute("update proxy set pop_marked_ms = ? where name = ?", (at_ms, proxy))
+
+    def settle_pop_mark(self, proxy: str) -> bool:
+        """Count as a gap the pop that an earlier process left marked; return whether there was one."""
+        with self._changing(proxy) as change:
+            counted = change.connection.execute(
+                "update proxy set retention_gaps = retention_gaps + 1, gap_ms = pop_marked_ms, gap_seconds = null,"
+                " pop_marked_ms = null where id = ? and pop_marked_ms is not null",
+                (change.proxy,),
+            )
+            return counted.rowcount > 0
 
 
 def _counts(connection: sqlite3.Connection, proxy: int) -> Counts | None:

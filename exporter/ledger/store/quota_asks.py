@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from exporter.ledger.columns import insert, listed
 from exporter.ledger.database import Database
 from exporter.ledger.views.quotas import Quotas
 from exporter.quotas.asking import Report
@@ -19,8 +20,7 @@ QuestionKey = tuple[int, int]
 
 _KEY = ("credential", "question")
 _COLUMNS = (*_KEY, *LastAsked.__struct_fields__)
-_READ = f"select {', '.join(_COLUMNS)} from quota_ask"
-_SAVE = f"insert or replace into quota_ask ({', '.join(_COLUMNS)}) values ({', '.join('?' * len(_COLUMNS))})"
+_SAVE = insert("quota_ask", _COLUMNS, replace=True)
 
 
 class QuotaAsks:
@@ -41,9 +41,8 @@ class QuotaAsks:
     def load(self) -> dict[QuestionKey, LastAsked]:
         """Every question's last time. Raises LedgerError."""
         with self._database.reading() as connection:
-            rows = connection.execute(_READ).fetchall()
-        names = LastAsked.__struct_fields__
-        return {(row[0], row[1]): LastAsked(**dict(zip(names, row[2:], strict=True))) for row in rows}
+            rows = connection.execute(f"select {listed(_COLUMNS)} from quota_ask").fetchall()
+        return {(row[0], row[1]): LastAsked(*row[2:]) for row in rows}
 
     def save(self, asked: Mapping[QuestionKey, LastAsked]) -> None:
         """Store when questions were asked. Raises LedgerError."""

@@ -9,13 +9,8 @@ from exporter.records import Rejected
 
 def reject_unreadable(connection: sqlite3.Connection, proxy: int, received_ms: int, what: Unreadable) -> None:
     """Count what cannot be read; only its length and hash are kept."""
-    keep_rejected(
-        connection,
-        proxy,
-        received_ms,
-        Rejected(reason=what.reason, detail="cannot be read, so it cannot be redacted: only length and hash are kept"),
-        (None, what.length, what.sha256),
-    )
+    why = Rejected(what.reason, "cannot be read, so it cannot be redacted: only length and hash are kept")
+    keep_rejected(connection, proxy, received_ms, why, (None, what.length, what.sha256))
 
 
 def reject_line(connection: sqlite3.Connection, proxy: int, received_ms: int, line: bytes, why: Rejected) -> None:

@@ -5,7 +5,7 @@ roll-up and periods are sums of their own and stay as they are.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from exporter.ledger.database import Database
@@ -65,55 +65,37 @@ class Retention:
         if sent_only:  # this takes nothing from a proxy that is not restored yet
             pruned += f" where history_stage = {RESTORED}"
 
-        def remember(connection: sqlite3.Connection, rows: int) -> None:
-            connection.execute(pruned, (entries_before_ms,))
-            count_unbooked(connection, -rows)
+        def delete_entries(connection: sqlite3.Connection) -> int:
+            gone = _OLD_AND_SENT if sent_only else _OLD
+            statement = f"delete from entry where id in ({gone} order by ts_ms limit ?)"
+            rows = _delete(connection, statement, entries_before_ms)
+            if rows:
+                connection.execute(pruned, (entries_before_ms,))
+                count_unbooked(connection, -rows)
+            return rows
 
-        entries = _delete(
-            self._database,
-            f"delete from entry where id in ({_OLD_AND_SENT if sent_only else _OLD} order by ts_ms limit ?)",
-            entries_before_ms,
-            deleted=self._count_deleted,
-            stopping=stopping,
-            remember=remember,
-        )
-        rejected = _delete(
-            self._database,
-            "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)",
-            rejected_before_ms,
-            deleted=lambda _rows: None,
-            stopping=stopping,
-        )
+        entries = 0
+        for rows in self._steps(delete_entries, stopping):
+            entries += rows
+            with self._totals.lock:
+                self._totals.entries -= rows
+        old = "delete from rejected where id in (select id from rejected where received_ms < ? order by id limit ?)"
+        rejected = sum(self._steps(lambda connection: _delete(connection, old, rejected_before_ms), stopping))
         if entries or rejected:
             _shrink(self._database, stopping)
         return Pruned(entries=entries, rejected=rejected)
 
-    def _count_deleted(self, entries: int) -> None:
-        with self._totals.lock:
-            self._totals.entries -= entries
+    def _steps(self, delete: Callable[[sqlite3.Connection], int], stopping: Callable[[], bool]) -> Iterator[int]:
+        """Delete in a transaction for each step; yields its number of rows."""
+        rows = _ROWS_PER_STEP
+        while rows == _ROWS_PER_STEP and not stopping():
+            with self._database.transaction() as connection:
+                rows = delete(connection)
+            yield rows
 
 
-def _delete(
-    database: Database,
-    statement: str,
-    before_ms: int,
-    *,
-    deleted: Callable[[int], None],
-    stopping: Callable[[], bool],
-    remember: Callable[[sqlite3.Connection, int], None] = lambda _connection, _rows: None,
-) -> int:
-    """Delete in steps; each transaction that deletes something calls ``remember`` with the number of rows."""
-    total = 0
-    while not stopping():
-        with database.transaction() as connection:
-            rows = connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
-            if rows:
-                remember(connection, rows)
-        deleted(rows)
-        total += rows
-        if rows < _ROWS_PER_STEP:
-            break
-    return total
+def _delete(connection: sqlite3.Connection, statement: str, before_ms: int) -> int:
+    return connection.execute(statement, (before_ms, _ROWS_PER_STEP)).rowcount
 
 
 def _shrink(database: Database, stopping: Callable[[], bool]) -> None:

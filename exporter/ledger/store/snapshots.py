@@ -7,15 +7,19 @@ that; the marks only say which details need no look.
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import msgspec
+
+from exporter.clock import Clock
+from exporter.ledger.changes import Changes
+from exporter.ledger.columns import insert, listed
 from exporter.ledger.database import Database
-from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import RESTORED
-from exporter.ledger.store.booking import Booked, book_entries
+from exporter.ledger.store.booking import Change, book_entries
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.rejections import is_rejected, reject_line
 from exporter.ledger.store.restarts import record_observation
-from exporter.ledger.views.totals import Totals
 from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.records import Cost, Rejected, UsageRecord
 
@@ -24,6 +28,9 @@ MarkKey = tuple[str, str]
 
 Identity = tuple[int, int]
 """Time in ms and fingerprint."""
+
+MARKS = ("proxy", "client", "model", *Mark.__struct_fields__)
+"""The columns of a table of marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +53,8 @@ class Checkpoint:
         return bool(self.marks) and all(mark.length is None for mark in self.marks.values())
 
 
-@dataclass(frozen=True, slots=True)
-class FalseStart:
-    """A sudden first value that was not believed. ``nano_usd`` is what it would have cost."""
+class FalseStart(NamedTuple):
+    """A sudden first value that was not believed. ``client`` is a pseudonym, ``nano_usd`` what it would have cost."""
 
     at_ms: int
     client: str
@@ -56,123 +62,6 @@ class FalseStart:
     requests: int
     tokens: int
     nano_usd: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedFalseStart:
-    """A stored false start. ``client`` is an id."""
-
-    proxy: str
-    at_ms: int
-    client: int
-    model: str
-    requests: int
-    tokens: int
-    nano_usd: int
-
-
-class Snapshots:
-    """Reads what is remembered. All methods raise LedgerError."""
-
-    def __init__(self, database: Database, poll_times: PollTimes) -> None:
-        self._database = database
-        self._poll_times = poll_times
-
-    def checkpoint(self, proxy: str) -> Checkpoint:
-        with self._database.transaction() as connection:
-            row = connection.execute(
-                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
-                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where name = ?",
-                (proxy,),
-            ).fetchone()
-            if row is None:
-                return Checkpoint(taken_ms=None)
-            return Checkpoint(
-                taken_ms=row[1] if row[2] else self._poll_times.latest(*row[:2]),
-                marks=read_marks(connection, "snapshot_series", row[0]),
-                continues=bool(row[2]),
-                counted_ms=row[3:],
-            )
-
-    def restored(self, proxy: str) -> "Restored | None":
-        """A proxy's last snapshot, if it was restored since the last look at one."""
-        with self._database.transaction() as connection:
-            row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
-            if row is None:
-                return None
-            marks = read_marks(connection, "restored_series", row[0])
-            if row[1] is None and not marks:
-                return None
-            first = connection.execute(
-                "select key, client, model, requests, tokens, at_ms from first_series where proxy = ?", row[:1]
-            ).fetchall()
-        return Restored(
-            marks=marks,
-            first=[
-                SnapshotSeries(key=key, client=client, model=model, requests=requests, tokens=tokens, details=None)
-                for key, client, model, requests, tokens, _ in first
-            ],
-            first_ms=first[0][-1] if first else 0,
-        )
-
-    def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
-        """The identities of a registered proxy that are booked, or were."""
-        with self._database.transaction() as connection:
-            (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
-            return known_details(connection, id_, identities)
-
-    def false_starts(self) -> list[ListedFalseStart]:
-        """All stored false starts, newest first."""
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                "select p.name, f.at_ms, f.client, f.model, f.requests, f.tokens, f.nano_usd"
-                " from false_start f join proxy p on p.id = f.proxy order by f.id desc"
-            ).fetchall()
-        return [ListedFalseStart(*row) for row in rows]
-
-
-def read_marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:
-    """The marks of a proxy in ``snapshot_series`` or ``restored_series``."""
-    rows = connection.execute(
-        f"select client, model, requests, tokens, length, sha256 from {table} where proxy = ?", (proxy,)
-    )
-    return {(client, model): Mark(*rest) for client, model, *rest in rows}
-
-
-def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
-    """The identities of a proxy that are booked, or were until pruning deleted them."""
-    (pruned_before_ms,) = connection.execute(
-        "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
-    ).fetchone()
-    statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
-    return {
-        each
-        for each in identities
-        if each[0] < pruned_before_ms or connection.execute(statement, each).fetchone() is not None
-    }
-
-
-def _save_checkpoint(connection: sqlite3.Connection, proxy: int, end: "SnapshotEnd") -> None:
-    if end.without_details:
-        connection.execute(
-            "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
-            " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
-            (end.taken_ms, proxy),
-        )
-    connection.execute("update proxy set snapshot_ms = ? where id = ?", (end.taken_ms, proxy))
-    connection.executemany(
-        "delete from snapshot_series where proxy = ? and client = ? and model = ?",
-        [(proxy, *key) for key in end.before.keys() - end.marks.keys()],
-    )
-    connection.executemany(
-        "insert or replace into snapshot_series (proxy, client, model, requests, tokens, length, sha256)"
-        " values (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256)
-            for key, mark in end.marks.items()
-            if end.before.get(key) != mark
-        ],
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,80 +104,196 @@ class SnapshotEnd:
     first: Sequence[SnapshotSeries] = ()
 
 
-def book_details(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    totals: Totals,
-    *,
-    proxy: int,
-    records: Sequence[tuple[UsageRecord, Cost, bool]],
-    rejected: Sequence[tuple[bytes, Rejected]],
-    duplicates: int,
-    now_ms: int,
-) -> tuple[set[Identity], list[Booked]]:
-    """See ``Ledger.book_details``; inside the caller's transaction. Returns the known identities, and what is new."""
-    known = known_details(connection, proxy, [(record.ts_ms, record.fingerprint) for record, _, _ in records])
-    kept = [(line, why) for line, why in rejected if not is_rejected(connection, proxy, line)]
-    booked = []
-    for live in (False, True):
-        new = [
-            (record, cost)
-            for record, cost, is_live in records
-            if is_live is live and (record.ts_ms, record.fingerprint) not in known
-        ]
-        booked.append(book_entries(connection, dictionary, totals, proxy=proxy, records=new, live=live))
-    for line, why in kept:
-        reject_line(connection, proxy, now_ms, line, why)
-    old = len(known) + len(rejected) - len(kept) + duplicates
-    entries = booked[0].entries + booked[1].entries
-    connection.execute(
-        "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
-        " duplicate = duplicate + ? where id = ?",
-        (entries + old + len(kept), entries, booked[0].entries, old, proxy),
-    )
-    return known, booked
+class Snapshots:
+    """Books snapshots, and reads what is remembered of them. All methods raise LedgerError."""
+
+    def __init__(self, database: Database, poll_times: PollTimes, changes: Changes, clock: Clock) -> None:
+        self._database = database
+        self._poll_times = poll_times
+        self._changing = changes.changing
+        self._clock = clock
+
+    def checkpoint(self, proxy: str) -> Checkpoint:
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "select id, coalesce(snapshot_ms, last_success_ms), snapshot_ms is not null,"
+                " coalesce(counted_from_ms, 0), coalesce(counted_until_ms, 0) from proxy where name = ?",
+                (proxy,),
+            ).fetchone()
+            if row is None:
+                return Checkpoint(taken_ms=None)
+            return Checkpoint(
+                taken_ms=row[1] if row[2] else self._poll_times.latest(*row[:2]),
+                marks=read_marks(connection, "snapshot_series", row[0]),
+                continues=bool(row[2]),
+                counted_ms=row[3:],
+            )
+
+    def restored(self, proxy: str) -> Restored | None:
+        """A proxy's last snapshot, if it was restored since the last look at one."""
+        with self._database.transaction() as connection:
+            row = connection.execute("select id, restored_snapshot_ms from proxy where name = ?", (proxy,)).fetchone()
+            if row is None:
+                return None
+            marks = read_marks(connection, "restored_series", row[0])
+            if row[1] is None and not marks:
+                return None
+            first = connection.execute(
+                "select key, client, model, requests, tokens, at_ms from first_series where proxy = ?", row[:1]
+            ).fetchall()
+        return Restored(
+            marks=marks,
+            first=[
+                SnapshotSeries(key, client, model, requests, tokens, None)
+                for key, client, model, requests, tokens, _ in first
+            ],
+            first_ms=first[0][-1] if first else 0,
+        )
+
+    def known(self, proxy: str, identities: Iterable[Identity]) -> set[Identity]:
+        """The identities of a registered proxy that are booked, or were."""
+        with self._database.transaction() as connection:
+            (id_,) = connection.execute("select id from proxy where name = ?", (proxy,)).fetchone()
+            return known_details(connection, id_, identities)
+
+    def false_starts(self) -> list[tuple[str, int, FalseStart]]:
+        """All stored false starts, newest first, each with its proxy and its client's id."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "select p.name, f.client, f.at_ms, c.pseudonym, f.model, f.requests, f.tokens, f.nano_usd"
+                " from false_start f join proxy p on p.id = f.proxy join client c on c.id = f.client order by f.id desc"
+            ).fetchall()
+        return [(proxy, client, FalseStart(*rest)) for proxy, client, *rest in rows]
+
+    def book_details(
+        self,
+        proxy: str,
+        records: Sequence[tuple[UsageRecord, Cost, bool]],
+        *,
+        rejected: Sequence[tuple[bytes, Rejected]] = (),
+        duplicates: int = 0,
+    ) -> set[Identity]:
+        """Book details of a snapshot, each with its cost and whether it is live; those already known are duplicates.
+
+        ``duplicates`` counts further ones, which were not looked up. Returns the identities already known. After an
+        error none of them is booked.
+        """
+        with self._changing(proxy) as change:
+            connection = change.connection
+            identities = [(record.ts_ms, record.fingerprint) for record, _, _ in records]
+            known = known_details(connection, change.proxy, identities)
+            kept = [(line, why) for line, why in rejected if not is_rejected(connection, change.proxy, line)]
+            new = [each for each, identity in zip(records, identities, strict=True) if identity not in known]
+            past, live = (
+                book_entries(
+                    change, [(record, cost) for record, cost, is_live in new if is_live is wanted], live=wanted
+                )
+                for wanted in (False, True)
+            )
+            for line, why in kept:
+                reject_line(connection, change.proxy, self._clock.now_ms(), line, why)
+            old = len(known) + len(rejected) - len(kept) + duplicates
+            entries = past.entries + live.entries
+            connection.execute(
+                "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
+                " duplicate = duplicate + ? where id = ?",
+                (entries + old + len(kept), entries, past.entries, old, change.proxy),
+            )
+        return known
+
+    def close(self, proxy: str, end: SnapshotEnd) -> None:
+        """End the booking of a snapshot, in one transaction."""
+        now_ms = self._clock.now_ms()
+        with self._changing(proxy) as change:
+            _book_deltas(change, end.deltas)
+            _save_checkpoint(change.connection, change.proxy, end)
+            _remember_first(change.connection, change.proxy, end.first, now_ms)
+            change.connection.execute(
+                "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
+                (end.missed, now_ms, change.proxy),
+            )
+
+    def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
+        """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then."""
+        with self._changing(proxy) as change:
+            _book_deltas(change, deltas)
+            connection, of_proxy = change.connection, (change.proxy,)
+            (has_own,) = connection.execute(
+                "select snapshot_ms is not null or exists (select 1 from snapshot_series where proxy = ?1) from proxy"
+                " where id = ?1",
+                of_proxy,
+            ).fetchone()
+            if not has_own:
+                columns = listed(MARKS)
+                connection.execute(
+                    f"insert into snapshot_series ({columns}) select {columns} from restored_series where proxy = ?",
+                    of_proxy,
+                )
+                # If something has already been received, another source was read in between.
+                continued = "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?"
+                connection.execute(continued, of_proxy)
+            connection.execute("delete from restored_series where proxy = ?", of_proxy)
+            connection.execute("delete from first_series where proxy = ?", of_proxy)
+            connection.execute("update proxy set restored_snapshot_ms = null where id = ?", of_proxy)
 
 
-def close_snapshot(
-    connection: sqlite3.Connection,
-    dictionary: LabelStore,
-    totals: Totals,
-    *,
-    proxy: int,
-    end: SnapshotEnd,
-    now_ms: int,
-) -> Booked:
-    """See ``Ledger.close_snapshot``; inside the caller's transaction."""
-    booked = _book_deltas(connection, dictionary, totals, proxy=proxy, deltas=end.deltas)
-    _save_checkpoint(connection, proxy, end)
-    _remember_first(connection, proxy, end.first, now_ms)
-    connection.execute(
-        "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
-        (end.missed, now_ms, proxy),
-    )
-    return booked
+def read_marks(connection: sqlite3.Connection, table: str, proxy: int) -> dict[MarkKey, Mark]:
+    """The marks of a proxy in ``snapshot_series`` or ``restored_series``."""
+    rows = connection.execute(f"select {listed(MARKS[1:])} from {table} where proxy = ?", (proxy,))
+    return {(client, model): Mark(*rest) for client, model, *rest in rows}
 
 
-def _book_deltas(
-    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, deltas: SnapshotDeltas
-) -> Booked:
-    booked = book_entries(connection, dictionary, totals, proxy=proxy, records=deltas.increments, live=True)
+def save_marks(connection: sqlite3.Connection, table: str, proxy: int, marks: Mapping[MarkKey, Mark]) -> None:
+    """Add to the marks that ``read_marks`` reads, or replace them."""
     connection.executemany(
+        insert(table, MARKS, replace=True),
+        [(proxy, *key, *msgspec.structs.astuple(mark)) for key, mark in marks.items()],
+    )
+
+
+def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterable[Identity]) -> set[Identity]:
+    """The identities of a proxy that are booked, or were until pruning deleted them."""
+    (pruned_before_ms,) = connection.execute(
+        "select coalesce(pruned_before_ms, 0) from proxy where id = ?", (proxy,)
+    ).fetchone()
+    statement = "select 1 from entry where ts_ms = ? and fingerprint = ?"
+    return {
+        each
+        for each in identities
+        if each[0] < pruned_before_ms or connection.execute(statement, each).fetchone() is not None
+    }
+
+
+def _save_checkpoint(connection: sqlite3.Connection, proxy: int, end: SnapshotEnd) -> None:
+    if end.without_details:
+        connection.execute(
+            "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
+            " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
+            (end.taken_ms, proxy),
+        )
+    connection.execute("update proxy set snapshot_ms = ? where id = ?", (end.taken_ms, proxy))
+    connection.executemany(
+        "delete from snapshot_series where proxy = ? and client = ? and model = ?",
+        [(proxy, *key) for key in end.before.keys() - end.marks.keys()],
+    )
+    changed = {key: mark for key, mark in end.marks.items() if end.before.get(key) != mark}
+    save_marks(connection, "snapshot_series", proxy, changed)
+
+
+def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
+    booked = book_entries(change, deltas.increments, live=True)
+    change.connection.executemany(
         "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
         " values (?, ?, ?, ?, ?, ?, ?)",
         [
-            (
-                *(proxy, each.at_ms, dictionary.client_id(connection, each.client)),
-                *(each.model, each.requests, each.tokens, each.nano_usd),
-            )
+            (change.proxy, each.at_ms, change.dictionary.client_id(change.connection, each.client), *each[2:])
             for each in deltas.false_starts
         ],
     )
-    connection.execute(
-        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, proxy)
+    change.connection.execute(
+        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, change.proxy)
     )
-    record_observation(connection, proxy, "snapshot", restarted=deltas.restarted)
-    return booked
+    record_observation(change.connection, change.proxy, "snapshot", restarted=deltas.restarted)
 
 
 def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[SnapshotSeries], now_ms: int) -> None:
@@ -300,28 +305,3 @@ def _remember_first(connection: sqlite3.Connection, proxy: int, first: Sequence[
             " values (?, ?, ?, ?, ?, ?, ?)",
             [(proxy, each.key, each.client, each.model, each.requests, each.tokens, now_ms) for each in first],
         )
-
-
-def join_restored(
-    connection: sqlite3.Connection, dictionary: LabelStore, totals: Totals, *, proxy: int, deltas: SnapshotDeltas
-) -> Booked:
-    """See ``Ledger.join_restored``; inside the caller's transaction."""
-    booked = _book_deltas(connection, dictionary, totals, proxy=proxy, deltas=deltas)
-    (has_own,) = connection.execute(
-        "select snapshot_ms is not null or exists (select 1 from snapshot_series where proxy = ?1) from proxy"
-        " where id = ?1",
-        (proxy,),
-    ).fetchone()
-    if not has_own:
-        columns = "proxy, client, model, requests, tokens, length, sha256"
-        connection.execute(
-            f"insert into snapshot_series ({columns}) select {columns} from restored_series where proxy = ?", (proxy,)
-        )
-        # If something has already been received, another source was read in between.
-        connection.execute(
-            "update proxy set snapshot_ms = iif(received = 0, restored_snapshot_ms, null) where id = ?", (proxy,)
-        )
-    connection.execute("delete from restored_series where proxy = ?", (proxy,))
-    connection.execute("delete from first_series where proxy = ?", (proxy,))
-    connection.execute("update proxy set restored_snapshot_ms = null where id = ?", (proxy,))
-    return booked

@@ -97,15 +97,11 @@ class Backlog:
 
     def refused(self) -> int:
         """How many entries of all proxies were refused."""
-        with self._database.reading() as connection:
-            number: int = connection.execute("select count(*) from set_aside").fetchone()[0]
-        return number
+        return int(self._database.value("select count(*) from set_aside"))
 
     def stage(self, proxy: str) -> int:
         """How far the claim of ``proxy`` has come: a stage of ``exporter.ledger.schema``."""
-        with self._database.reading() as connection:
-            stage: int = connection.execute("select history_stage from proxy where name = ?", (proxy,)).fetchone()[0]
-        return stage
+        return int(self._database.value("select history_stage from proxy where name = ?", proxy))
 
     def enter_stage(self, proxy: str, stage: int) -> None:
         with self._database.transaction() as connection:
@@ -132,8 +128,7 @@ class Backlog:
 
     def made_ms(self) -> int | None:
         """When this ledger was made; None if it is older than this note."""
-        with self._database.reading() as connection:
-            made_ms: int | None = connection.execute("select made_ms from installation").fetchone()[0]
+        made_ms: int | None = self._database.value("select made_ms from installation")
         return made_ms
 
     def _cursor(self, connection: sqlite3.Connection, proxy: str) -> int:

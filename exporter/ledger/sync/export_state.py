@@ -53,7 +53,7 @@ class ExportedSession(NamedTuple):
     started_ms: int | None
 
 
-class ExportedSnapshots(msgspec.Struct, frozen=True, kw_only=True):
+class ExportedSnapshots(msgspec.Struct, frozen=True):
     """The last good snapshot of a proxy: see ``exporter.ledger.store.snapshots.Checkpoint``."""
 
     snapshot_ms: int | None = None
@@ -86,9 +86,7 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
     ).fetchone()
     roots = roots_of(connection)
     return ProxyState(
-        snapshots=ExportedSnapshots(
-            snapshot_ms=snapshots[0], counted_from_ms=snapshots[1], counted_until_ms=snapshots[2]
-        ),
+        snapshots=ExportedSnapshots(*snapshots),
         marks=marks,
         credentials=_credentials(connection, proxy, roots),
         clients=_clients(connection, proxy),

@@ -9,25 +9,22 @@ the entries. So nothing is counted twice.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
+from exporter.ledger.changes import Changes
 from exporter.ledger.columns import Entry, Rollup
 from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, OTHER, LabelStore, Route
+from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, LabelStore, Route, SeriesNames
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
-from exporter.ledger.store.snapshots import MarkKey
+from exporter.ledger.store.snapshots import MarkKey, save_marks
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession, ExportedSnapshots
-from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import Quotas
-from exporter.ledger.views.totals import Totals
-from exporter.ledger.views.usage_sums import Session, Windows
+from exporter.ledger.views.usage_sums import Session, save_sessions
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
@@ -47,19 +44,10 @@ class Progress(msgspec.Struct, frozen=True):
     after: tuple[int, int]
 
 
-class RestoredSeries(NamedTuple):
-    """A label set as the history has it: credential and client are their labels."""
-
-    provider: str
-    model: str
-    credential: str
-    client: str
-
-
 class RestoredEntry(NamedTuple):
     """An entry of the past. In ``entry``, series and price do not have this ledger's ids yet."""
 
-    series: RestoredSeries
+    series: SeriesNames
     price: str
     entry: Entry
 
@@ -67,7 +55,7 @@ class RestoredEntry(NamedTuple):
 class RestoredRollup(NamedTuple):
     """A row of the roll-up. In ``sums``, the series does not have this ledger's id yet."""
 
-    series: RestoredSeries
+    series: SeriesNames
     sums: Rollup
 
 
@@ -93,24 +81,12 @@ class RestoredState:
 class LedgerImporter:
     """Writes what is restored. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(
-        self,
-        *,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        dictionary: LabelStore,
-        totals: Totals,
-        periods: Periods,
-        windows: Windows,
-        quotas: Quotas,
-    ) -> None:
+    def __init__(self, changes: Changes) -> None:
         self.steps = 0
         """Rises with each change of the past that no booking made."""
-        self._writing = writing
-        self._dictionary = dictionary
-        self._totals = totals
-        self._periods = periods
-        self._windows = windows
-        self._quotas = quotas
+        self._changes = changes
+        self._writing = changes.writing
+        self._dictionary = changes.dictionary
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
 
@@ -183,8 +159,8 @@ class LedgerImporter:
         forget_all_days(connection)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, proxy_id))
         count_unbooked(connection, -forgotten)
-        with self._totals.lock:
-            self._totals.entries -= forgotten
+        with self._changes.totals.lock:
+            self._changes.totals.entries -= forgotten
 
     def add_rollups(self, proxy: str, rows: Sequence[RestoredRollup], progress: Progress) -> None:
         """Take over rows of the roll-up, and note the new ``progress``."""
@@ -206,13 +182,13 @@ class LedgerImporter:
             ]
             inserted = insert_restored(connection, entries)
             self._note(connection, proxy, progress)
-        with self._totals.lock:
-            self._totals.entries += inserted
+        with self._changes.totals.lock:
+            self._changes.totals.entries += inserted
         self._changed(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
     def finish(self, proxy: str, past: RestoredState, *, now_ms: int) -> None:
         """Take over open windows and quotas; then the proxy is restored."""
-        with self._windows.held(), self._writing() as connection:
+        with self._changes.windows.held(), self._writing() as connection:
             proxy_id = self._dictionary.proxies[proxy]
             connection.executemany(
                 "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
@@ -221,7 +197,7 @@ class LedgerImporter:
             )
             self._take_sessions(connection, proxy_id, past)
             readings = [(self._credential(connection, proxy_id, label), reading) for label, reading in past.readings]
-            quotas = self._quotas.note(connection, readings, now_ms=now_ms)
+            quotas = self._changes.quotas.note(connection, readings, now_ms=now_ms)
             connection.execute(
                 "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, proxy_id)
             )
@@ -230,7 +206,7 @@ class LedgerImporter:
                 " and not exists (select 1 from restored_series where proxy = ?1)",
                 (proxy_id,),
             )
-        self._quotas.take_over(quotas)
+        self._changes.quotas.take_over(quotas)
 
     def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: RestoredState) -> None:
         """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
@@ -245,11 +221,8 @@ class LedgerImporter:
                 (session.limit, scope),
             ).fetchone()
             kept = Session(session.ended_ms, session.started_ms)
-            if replaces or known is None or _age(kept) > _age(Session(*known)):
-                connection.execute(
-                    "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms) values (?, ?, ?, ?)",
-                    (session.limit, scope, kept.ended_ms, kept.started_ms),
-                )
+            if replaces or known is None or (kept.ended_ms, kept.started_ms or 0) > (known[0], known[1] or 0):
+                save_sessions(connection, {(session.limit, scope): kept})
 
     def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: ExportedSession) -> str:
         kind, value = session.scope
@@ -261,8 +234,8 @@ class LedgerImporter:
         return f"{kind}:{value}" if kind else ""
 
     def _series(
-        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[RestoredSeries]
-    ) -> dict[RestoredSeries, int]:
+        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[SeriesNames]
+    ) -> dict[SeriesNames, int]:
         proxy_id = self._dictionary.proxies[proxy]
         return {
             series: self._dictionary.series_with(
@@ -286,12 +259,8 @@ class LedgerImporter:
         if label not in self._clients:
             self._clients |= {known: id_ for id_, known in self._dictionary.clients.items() if known == label}
         if label not in self._clients:
-            special = {OTHER: OTHER, ANONYMOUS: ""}.get(label)
-            self._clients[label] = (
-                self._dictionary.client_labelled(connection, label)
-                if special is None
-                else self._dictionary.client_id(connection, special, label=label)
-            )
+            pseudonym = {OTHER: OTHER, ANONYMOUS: ""}.get(label, BY_LABEL + label)
+            self._clients[label] = self._dictionary.client_id(connection, pseudonym, label=label)
         return self._clients[label]
 
     def _note(self, connection: sqlite3.Connection, proxy: str, progress: Progress) -> None:
@@ -301,13 +270,7 @@ class LedgerImporter:
 
     def _changed(self, bucket: int | None) -> None:
         self.steps += 1
-        if bucket is not None:
-            self._periods.touched(bucket)
-            self._windows.touched(bucket)
-
-
-def _age(session: Session) -> tuple[int, int]:
-    return session.ended_ms, session.started_ms or 0
+        self._changes.touched(bucket)
 
 
 def _take_credential(
@@ -350,8 +313,4 @@ def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: RestoredSn
         (state.snapshot_ms, state.counted_from_ms, state.counted_until_ms, proxy),
     )
     connection.execute("delete from restored_series where proxy = ?", (proxy,))
-    connection.executemany(
-        "insert into restored_series (proxy, client, model, requests, tokens, length, sha256)"
-        " values (?, ?, ?, ?, ?, ?, ?)",
-        [(proxy, *key, mark.requests, mark.tokens, mark.length, mark.sha256) for key, mark in past.marks.items()],
-    )
+    save_marks(connection, "restored_series", proxy, past.marks)

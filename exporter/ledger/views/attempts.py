@@ -15,9 +15,7 @@ def shown_attempts(
     with ledger.totals.lock:
         for id_, count in ledger.totals.attempts.items():
             credential = ledger.dictionary.resolved(id_)
-            key = CredentialLabels(
-                proxy=labels.proxy(credential.proxy), credential=labels.credential(id_), provider=credential.provider
-            )
+            key = CredentialLabels(labels.proxy(credential.proxy), labels.credential(id_), credential.provider)
             sum_ = sums.setdefault(key, Attempts(success=0, failed=0))
             if id_ not in hidden:
                 sum_.success += count.success

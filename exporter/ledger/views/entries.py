@@ -37,12 +37,6 @@ where e.ts_ms = ? and r.proxy = ? and e.id <= ?
 """
 
 
-def last_entry(connection: sqlite3.Connection) -> int:
-    """The id of the newest booking."""
-    last: int = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
-    return last
-
-
 def entries_at(
     connection: sqlite3.Connection, proxy: int, moments: Iterable[int], *, until: int
 ) -> dict[int, list[tuple[int, Likeness]]]:

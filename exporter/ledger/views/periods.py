@@ -96,7 +96,7 @@ class Periods:
 
     def refresh(self) -> None:
         """Bring ``current`` up to date. Raises LedgerError."""
-        day = local_date(int(self._clock.now() * 1000), self._zone)
+        day = local_date(self._clock.now_ms(), self._zone)
         with self._lock:
             touched, self._oldest_touched = self._oldest_touched, None
         if day == self._day and touched is None:
@@ -140,11 +140,8 @@ def _periods(parts: dict[str, list[_Span]]) -> PeriodTotals:
     seen = {key for spans in parts.values() for span in spans for key in span.by_route}
     for period, spans in parts.items():
         for route, billing in seen:  # used in one period but not in another: a known 0
-            cost[(route, billing, period)] += 0
-            requests[(route, period)] += 0
-            tokens[(route, period)] += 0
-        for span in spans:
-            for (route, billing), (some_requests, some_tokens, nano_usd) in span.by_route.items():
+            for span in spans:
+                some_requests, some_tokens, nano_usd = span.by_route.get((route, billing), (0, 0, 0))
                 requests[(route, period)] += some_requests
                 tokens[(route, period)] += some_tokens
                 cost[(route, billing, period)] += nano_usd

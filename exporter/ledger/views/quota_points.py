@@ -60,10 +60,8 @@ class QuotaPoints:
     def changes(self) -> Mapping[QuotaKey, CapacityChanges]:
         """How often each window's capacity changed, where it did. Raises LedgerError."""
         with self._database.reading() as connection:
-            return {
-                (credential, window, scope): CapacityChanges(shrank, grew)
-                for credential, window, scope, shrank, grew in connection.execute("select * from quota_change")
-            }
+            rows = connection.execute("select * from quota_change")
+            return {(credential, window, scope): CapacityChanges(*rest) for credential, window, scope, *rest in rows}
 
     def note_change(self, key: QuotaKey, *, since_ms: int, shrank: bool) -> None:
         """Count a change of a window's capacity once, and forget the points before it. Raises LedgerError."""

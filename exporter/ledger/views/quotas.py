@@ -14,7 +14,7 @@ import msgspec
 
 from exporter.ledger.database import Database
 from exporter.ledger.views.quota_points import QuotaKey, QuotaPoints, forget_points, join_points, note_points
-from exporter.quotas.merge import is_another_answer, is_current, merge, stays_low
+from exporter.quotas.merge import is_another_answer, is_current, merge, reset_early, stays_low
 from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
 
 _KEY = ("credential", "window", "scope")
@@ -109,9 +109,10 @@ class Quotas:
             known = changed.get(key) or self._windows.get(key)
             if known is None and not self._has_room(connection, credential, changed, now_ms):
                 continue
-            merged = merge(known.reading if known else None, reading)
-            if merged.changed and merged.reading is not None:
-                changed[key] = _followed(known, merged.reading, fell=merged.early_reset)
+            before = known.reading if known else None
+            kept = merge(before, reading)
+            if kept is not None and kept != before:
+                changed[key] = _followed(known, kept)
         window, detail = _SAVES
         connection.executemany(window, [_row(key[0], quota) for key, quota in changed.items()])
         # Details are nearly always empty, and were before.
@@ -143,7 +144,7 @@ class Quotas:
         return bool(ended)
 
 
-def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> QuotaWindow:
+def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:
     """The window after another reading. An early reset counts once the lower share has lasted for two answers."""
     if known is None:
         return QuotaWindow(reading, 0)
@@ -151,7 +152,7 @@ def _followed(known: QuotaWindow | None, reading: Reading, *, fell: bool) -> Quo
     if before is not None and is_another_answer(known.reading, reading):
         early_resets += stays_low(*before, known.reading, reading)
         before = None
-    if before is None and fell and known.reading.resets_ms is not None:
+    if before is None and known.reading.resets_ms is not None and reset_early(known.reading, reading):
         before = known.reading.used_ratio, known.reading.resets_ms
     return QuotaWindow(reading, early_resets, before)
 

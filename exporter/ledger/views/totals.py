@@ -109,22 +109,14 @@ class Totals:
             self.unpriced = {row[:2]: row[2] for row in connection.execute("select * from unpriced_total")}
             self.latency = {row[0]: row[1:] for row in connection.execute("select * from latency_histogram")}
             self.ttft = {row[0]: row[1:] for row in connection.execute("select * from ttft_histogram")}
-            self.attempts = {
-                row[0]: Attempts(row[1], row[2])
-                for row in connection.execute(
-                    "select id, success, failed from credential where success_seen is not null"
-                )
-            }
+            counted = connection.execute("select id, success, failed from credential where success_seen is not null")
+            self.attempts = {id_: Attempts(success, failed) for id_, success, failed in counted}
             self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
-            self.flows = {
-                proxy: read_flow(connection, proxy)
-                for (proxy,) in connection.execute("select id from proxy").fetchall()
-            }
-            now = self._clock.monotonic()
-            self.pending_zero = {
-                tuple(json.loads(row[0])): _PendingZero(since=now)
-                for row in connection.execute("select key from birth")
-            }
+            proxies = connection.execute("select id from proxy").fetchall()
+            self.flows = {proxy: read_flow(connection, proxy) for (proxy,) in proxies}
+            keys = [tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")]
+            self.pending_zero = {}
+            self.register(keys)
             self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
     def set_totals(self, rows: list[tuple[int, ...]]) -> None:

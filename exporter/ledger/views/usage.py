@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.ledger.columns import DAY_SUMS
+from exporter.ledger.columns import DAY_SUMS, Amounts
 from exporter.records import Billing
 
 
@@ -18,24 +18,6 @@ class Span(NamedTuple):
 
     first: int
     last: int
-
-
-class Amounts(NamedTuple):
-    """Sums as in the table ``day_rollup``: ``requests`` and ``failed`` are requests, the rest tokens and nano-USD."""
-
-    requests: int = 0
-    failed: int = 0
-    input: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    output: int = 0
-    unclassified: int = 0
-    nano_usd: int = 0
-
-    @classmethod
-    def total(cls, parts: Sequence[Sequence[int]]) -> "Amounts":
-        """The sum of one or more."""
-        return cls._make(parts[0] if len(parts) == 1 else map(sum, zip(*parts, strict=True)))
 
 
 class _Piece(NamedTuple):

@@ -93,11 +93,7 @@ class Windows:
                     yield look
                 if look.moved:
                     with self._database.transaction() as connection:
-                        connection.executemany(
-                            "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms)"
-                            " values (?, ?, ?, ?)",
-                            [(*key, session.ended_ms, session.started_ms) for key, session in look.moved.items()],
-                        )
+                        save_sessions(connection, look.moved)
         except BaseException:
             if touched is not None:
                 self.touched(touched)  # not processed yet
@@ -115,6 +111,14 @@ class Windows:
             connection.execute(
                 "insert or replace into limit_anchor (limit_id, anchor_ms) values (?, ?)", (limit, anchor_ms)
             )
+
+
+def save_sessions(connection: sqlite3.Connection, sessions: Mapping[tuple[str, str], Session]) -> None:
+    """Store sessions by limit and scope, inside the caller's transaction."""
+    connection.executemany(
+        "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms) values (?, ?, ?, ?)",
+        [(*key, session.ended_ms, session.started_ms) for key, session in sessions.items()],
+    )
 
 
 def sums_between(connection: sqlite3.Connection, start: int, end: int) -> WindowSums:

@@ -4,7 +4,6 @@ import threading
 import time
 
 import httpx
-import msgspec
 import pytest
 
 from exporter.errors import (
@@ -116,21 +115,6 @@ def test_the_version_is_remembered_and_its_change_is_seen(connect: Connect) -> N
         replay.answer(PATH, _ok(b"{}"))
         client.get(PATH)
         assert client.version.startswith("v7.2.140")
-
-
-def test_json_is_decoded_or_refused_without_quoting_it(connect: Connect) -> None:
-    class Shape(msgspec.Struct):
-        count: int
-
-    with ReplayProxy([_ok(b'{"count": 3}')]) as replay:
-        client = connect(replay.url)
-        assert client.get_json(PATH, Shape).count == 3
-        for body in (b'{"count": "planted"}', b'{"count": 3', b"planted", b"", b'"\xff"'):
-            replay.answer(PATH, _ok(body))
-            with pytest.raises(BadAnswerError) as refusal:
-                client.get_json(PATH, Shape)
-            assert "planted" not in str(refusal.value)
-            assert refusal.value.__cause__ is None
 
 
 def test_a_redirect_is_not_followed_with_the_key(connect: Connect) -> None:

@@ -20,6 +20,7 @@ from exporter.clock import SystemClock
 from exporter.errors import HistoryAwayError
 from exporter.history.client import Remote
 from exporter.history.recovery.restore import Restore
+from exporter.history.sender import Ends
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -462,9 +463,9 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         ledger = Ledger(site.data_dir / FILE_NAME, clock=clock, zone=UTC)
         ledger.register("default")
         remote.left = 20 + cuts % 3  # more than it takes to look what is there
-        restore = Restore(
-            remote, ledger, Labels(ledger.dictionary, Aliases(), str), str, "default", stopping=lambda: False
-        )
+        labels = Labels(ledger.dictionary, Aliases(), str)
+        ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock, zone=UTC)
+        restore = Restore(ends, "default", lambda: False)
         with suppress(HistoryAwayError):
             is_complete = restore.run(
                 since_ms=now_ms - 24 * 3_600_000, deleted_before=None, now_ms=now_ms, tell=lambda _sentence: None

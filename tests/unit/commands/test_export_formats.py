@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from exporter.clock import Clock
 from exporter.commands.export_formats import COLUMNS, Span, write_csv, write_jsonl, write_openmetrics
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
@@ -24,7 +25,7 @@ _NOW = 1_793_000_000.0
 _ALL = Span(since_ms=0, until_ms=2 * 10**12)
 
 
-class _Clock:
+class _Clock(Clock):
     def now(self) -> float:
         return _NOW
 

@@ -1,7 +1,7 @@
 """What is kept of a row that cannot be read."""
 
 from exporter.imports.items import misfit
-from exporter.normalize.wire import decode_line
+from exporter.normalize.wire import Wire, decode_line
 
 
 def test_a_misfit_is_known_again_and_shows_nothing_of_the_row() -> None:
@@ -9,4 +9,4 @@ def test_a_misfit_is_known_again_and_shows_nothing_of_the_row() -> None:
 
     assert one == again != other
     assert b"a@b.example" not in one.line
-    decode_line(one.line)  # so that a replay can look at it
+    assert isinstance(decode_line(one.line), Wire)  # so that a replay can look at it

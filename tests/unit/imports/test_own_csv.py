@@ -109,7 +109,7 @@ def test_a_client_of_another_ledger_keeps_its_label_and_is_known_when_its_key_co
     label = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
     ((record, cost),), _ = _read(tmp_path, {"client": label}, ledger=ledger)
 
-    ledger.book_details("p", [(record, cost, False)])
+    ledger.snapshots.book_details("p", [(record, cost, False)])
     take(intake_of(ledger), [GOOD])
 
     assert list(ledger.dictionary.clients.values()) == [label]

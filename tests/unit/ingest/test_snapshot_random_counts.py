@@ -84,7 +84,7 @@ class _Life:
             raise LedgerError("no space")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.ledger, "close_snapshot", refuse)
+            patch.setattr(self.ledger.snapshots, "close", refuse)
             with pytest.raises(LedgerError):
                 self.intake.take(body, taken_ms=int(self.clock.now() * 1000))
         self.check()
@@ -122,7 +122,7 @@ class _Life:
         assert totals_add_up(self.ledger)
         assert (flow.restarts, flow.false_starts, flow.missed) == (self.restarts, len(self.false_starts), 0)
         assert flow.backfilled == 0
-        listed = [(each.model, each.requests, each.tokens) for each in self.ledger.snapshots.false_starts()]
+        listed = [(each.model, each.requests, each.tokens) for *_, each in self.ledger.snapshots.false_starts()]
         assert Counter(listed) == Counter(self.false_starts)
 
 

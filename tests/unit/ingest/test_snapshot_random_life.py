@@ -160,8 +160,8 @@ class _Life:
 
         taken_ms, possible = self._taken_ms(), self.shown | self._identities()
         with pytest.MonkeyPatch.context() as patch:
-            for method in ("book_details", "close_snapshot"):
-                patch.setattr(self.ledger, method, refuse(getattr(self.ledger, method)))
+            for method in ("book_details", "close"):
+                patch.setattr(self.ledger.snapshots, method, refuse(getattr(self.ledger.snapshots, method)))
             try:
                 self.intake.take(self.proxy.body(), taken_ms=taken_ms)
             except LedgerError:

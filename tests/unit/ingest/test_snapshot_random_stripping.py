@@ -117,8 +117,8 @@ class _Life:
             return refusing
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.ledger, "book_details", refuse(self.ledger.book_details))
-            patch.setattr(self.ledger, "close_snapshot", refuse(lambda *_args, **_kwargs: self._refuse()))
+            patch.setattr(self.ledger.snapshots, "book_details", refuse(self.ledger.snapshots.book_details))
+            patch.setattr(self.ledger.snapshots, "close", refuse(lambda *_args, **_kwargs: self._refuse()))
             with pytest.raises(LedgerError):
                 self._take()
         self.poll()

@@ -58,7 +58,7 @@ def test_a_sudden_first_value_that_is_too_dear_is_kept_apart_and_what_follows_co
     assert [(event["log_level"], event["models"]) for event in told] == [("warning", ["sudden"])]
     flow = flow_of(stripped.ledger)
     assert (flow.false_starts, stripped.counted) == (1, 1)
-    (kept,) = stripped.ledger.snapshots.false_starts()
+    ((_, _, kept),) = stripped.ledger.snapshots.false_starts()
     assert (kept.model, kept.requests, kept.tokens, kept.nano_usd) == ("sudden", 1, 70_000_000, 10_500_000_000)
     assert stripped.of_period(TODAY) == 1
     stripped.request(model="sudden", tokens=5)

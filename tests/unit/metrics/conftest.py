@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.normalize.batch import Batch
@@ -67,7 +68,7 @@ class Bench:
         stored = self.ledger.store("p", batch, received_ms=int(self.clock.now() * 1000))
         assert stored is not None
         cost = Cost(nano_usd=nano_usd, basis=Basis.EXACT, price="a price", unpriced=unpriced)
-        self.ledger.book(stored, records=[(self._record(**fields), cost) for _ in range(times)], rejected=[])
+        self.ledger.book(stored, Interpreted(records=[(self._record(**fields), cost) for _ in range(times)]))
 
     def _record(self, **fields: Any) -> UsageRecord:
         self._records += 1

@@ -10,7 +10,7 @@ from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.credentials import read_auth_files, read_key_list
 from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import read_details, read_snapshot
-from exporter.normalize.wire import LineError, decode_line
+from exporter.normalize.wire import decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, Rejected, UsageRecord
 from tests.fakes.recordings import recorded, secrets
 
@@ -36,10 +36,9 @@ def _read_one(record: dict[str, Any]) -> UsageRecord | Rejected:
 
 
 def _normalized(line: bytes) -> UsageRecord | Rejected:
-    try:
-        wire = decode_line(line)
-    except LineError as exc:
-        return Rejected(reason="malformed_record", detail=str(exc))
+    wire = decode_line(line)
+    if isinstance(wire, Rejected):
+        return wire
     return normalize(wire, proxy="p", received_ms=_NOW_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL)
 
 

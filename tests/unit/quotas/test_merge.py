@@ -1,14 +1,15 @@
 """Two readings of one window: which one holds, and whether the provider gave quota back early."""
 
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.quotas.merge import is_current, merge
+from exporter.quotas import merge as merging
+from exporter.quotas.merge import is_current
 from exporter.quotas.reading import Reading
 
 _NOW_MS = 1_787_306_405_000
@@ -29,6 +30,19 @@ _KNOWN = Reading(
 def _reading(after_ms: int = 60_000, **changes: Any) -> Reading:
     """The known reading's window, seen ``after_ms`` later."""
     return replace(_KNOWN, observed_ms=_NOW_MS + after_ms, **changes)
+
+
+class _Merged(NamedTuple):
+    reading: Reading | None
+    changed: bool
+    early_reset: bool
+
+
+def merge(known: Reading | None, new: Reading) -> _Merged:
+    """The reading that holds, whether it is another one than before, and whether quota seems to be given back early."""
+    kept = merging.merge(known, new)
+    early = known is not None and kept is not None and merging.reset_early(known, kept)
+    return _Merged(kept, kept != known, early)
 
 
 def test_the_first_reading_is_kept() -> None:

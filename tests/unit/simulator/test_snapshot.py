@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exporter.clock import Clock
 from exporter.records import Tokens
 from exporter.simulator.live import LiveTraffic
 from exporter.simulator.traffic import Attempt, Traffic
@@ -20,7 +21,7 @@ NOW = 1795503600.0
 _FAMILIES: dict[str, Family] = {"anthropic": "claude", "gemini": "gemini", "antigravity": "gemini"}
 
 
-class _Clock:
+class _Clock(Clock):
     """A clock that only a test turns."""
 
     def __init__(self) -> None:

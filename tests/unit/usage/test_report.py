@@ -148,8 +148,8 @@ def test_the_running_month_is_that_of_metrics(tmp_path: Path) -> None:
 
     shown: dict[tuple[str, str, str], int] = {}
     for row in bench.reports.answer({"range": "2026-10", "by": "model"}).rows:
-        shown[row.name, "requests", ""] = row.usage.requests
-        shown[row.name, "tokens", ""] = row.usage.tokens
+        shown[row.name, "requests", ""] = row.usage.total.requests
+        shown[row.name, "tokens", ""] = row.usage.total.tokens
         shown |= {(row.name, "cost_usd", billing.label): row.usage.cost(billing) for billing in Billing}
 
     assert {key: value for key, value in gauges.items() if value} == {k: value for k, value in shown.items() if value}
@@ -207,14 +207,18 @@ def test_shares_and_cost_per_request_are_of_what_they_say(bench: UsageBench) -> 
 
     assert usage.cost_per_request(Billing.METERED) == round(10**9 / of_money.requests)
     assert usage.cost_per_request(Billing.UNKNOWN) is None
-    assert usage.cache_share == usage.cache_read / usage.input
-    assert usage.failed_share == usage.failed / usage.requests
+    assert usage.total.cache_share == usage.total.cache_read / usage.total.input
+    assert usage.total.failed_share == usage.total.failed / usage.total.requests
 
 
 def test_an_empty_ledger_answers_everything_with_nothing(bench: UsageBench) -> None:
     for by in BY:
         report = bench.reports.answer({"by": by, "range": "7d"})
-        assert (report.usage.requests, report.usage.failed_share, report.usage.cache_share) == (0, None, None)
+        assert (report.usage.total.requests, report.usage.total.failed_share, report.usage.total.cache_share) == (
+            0,
+            None,
+            None,
+        )
         assert report.billings == (Billing.METERED,)
         assert report.month_end.expected == {}
 

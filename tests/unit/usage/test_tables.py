@@ -36,7 +36,7 @@ def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
     assert [line["client"].removeprefix("'") for line in lines] == [row.name for row in report.rows]
     for line, row in zip(lines, report.rows, strict=True):
         assert int(line["input_tokens"]) + int(line["output_tokens"]) + int(line["unclassified_tokens"]) == (
-            row.usage.tokens
+            row.usage.total.tokens
         )
         for billing in Billing:
             assert Decimal(line[f"{billing.label}_usd"]).scaleb(9) == row.usage.cost(billing)
@@ -75,7 +75,7 @@ def test_json_says_what_csv_says_and_what_it_is_about(bench: UsageBench) -> None
     }
     as_text = [{key: "" if value is None else str(value) for key, value in row.items()} for row in answer["rows"]]
     assert [line | {"model": line["model"].removeprefix("'")} for line in lines] == as_text
-    assert answer["total"]["requests"] == report.usage.requests
+    assert answer["total"]["requests"] == report.usage.total.requests
     assert answer["before"]["until"] == "2026-10-20T12:15:00+02:00"
     assert answer["month"]["until"] == "2026-11-01T00:00:00+01:00"
     assert Decimal(answer["month"]["expected"]["metered_usd"]) > Decimal(answer["month"]["metered_usd"]) >= 0

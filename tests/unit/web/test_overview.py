@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from exporter.ledger.database import FILE_NAME
+from exporter.ledger.store.batches import Interpreted
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
 from exporter.normalize.batch import read_batch
@@ -188,7 +189,7 @@ def test_totals_are_the_gauges_even_while_something_is_booked(books: Books) -> N
         "p", read_batch(b"[{}]", pseudonym=lambda text: text), received_ms=int(books.clock.at * 1000)
     )
     assert batch is not None
-    books.ledger.book(batch, records=[books.record(code="429")], rejected=[])
+    books.ledger.book(batch, Interpreted(records=[books.record(code="429")]))
     today = books.overview.figures().periods[TODAY]
 
     assert today.requests == sum(

@@ -79,7 +79,11 @@ def test_the_totals_and_rows_are_those_of_the_answer(bench: UsageBench, client: 
     text = " ".join(re.sub(r"<[^>]*>", " ", client.get("/usage?by=client&range=7d").text).split())
 
     for usage in (answer.usage, *(row.usage for row in answer.rows)):
-        for written in (formats.count(usage.requests), formats.short(usage.tokens), formats.share(usage.cache_share)):
+        for written in (
+            formats.count(usage.total.requests),
+            formats.short(usage.total.tokens),
+            formats.share(usage.total.cache_share),
+        ):
             assert f" {written} " in text
         for billing in answer.billings:
             assert formats.usd(usage.cost(billing)) in text

@@ -15,10 +15,10 @@ from tests.benches.usage import UsageBench, usage_bench
 _ZONE = ZoneInfo("Europe/Berlin")
 _NOW = datetime(2026, 10, 27, 12, 0, tzinfo=_ZONE).timestamp()
 _COLUMNS = {
-    "requests": lambda usage: usage.requests,
-    "tokens": lambda usage: usage.tokens,
-    "cache": lambda usage: usage.cache_share,
-    "failed": lambda usage: usage.failed_share,
+    "requests": lambda usage: usage.total.requests,
+    "tokens": lambda usage: usage.total.tokens,
+    "cache": lambda usage: usage.total.cache_share,
+    "failed": lambda usage: usage.total.failed_share,
     "metered": lambda usage: usage.cost(1),
     "subscription": lambda usage: usage.cost(2),
     "unknown": lambda usage: usage.cost(0),

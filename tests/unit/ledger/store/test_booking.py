@@ -8,6 +8,7 @@ import pytest
 from exporter.errors import LedgerFullError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.store.batches import Interpreted
 from exporter.normalize.batch import read_batch
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
 from tests.fakes.guarding import TurnableClock
@@ -88,7 +89,7 @@ def test_a_batch_is_booked_once_however_often_it_is_tried(tmp_path: Path) -> Non
     _store_only(ledger, [GOOD])
     (stored,) = ledger.pending("p")
     intake_of(ledger).work_off()
-    ledger.book(stored, records=[], rejected=[])
+    ledger.book(stored, Interpreted())
     intake_of(ledger).work_off()
     assert (_count(ledger), flow_of(ledger).booked) == (1, 1)
     assert adds_up(flow_of(ledger))

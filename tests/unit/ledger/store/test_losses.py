@@ -62,7 +62,7 @@ class _Proxy:
     ) -> LossDetector | None:
         self.ledger.take_inventory("p", _accounts(*attempts), whole=whole)
         self.records(records)
-        return self.ledger.compare_counts("p", may_have_lost=may_have_lost, publishing=publishing, now_ms=_NOW_MS)
+        return self.ledger.losses.compare("p", may_have_lost=may_have_lost, publishing=publishing, now_ms=_NOW_MS)
 
     @property
     def missed(self) -> int:
@@ -201,8 +201,8 @@ def test_a_replay_brings_nothing_that_was_missing(proxy: _Proxy) -> None:
 
 
 def test_gaps_are_counted_and_the_last_one_is_remembered(proxy: _Proxy) -> None:
-    proxy.ledger.note_gap("p", ended_ms=_NOW_MS, seconds=100)
-    proxy.ledger.note_gap("p", ended_ms=_NOW_MS + 5, seconds=200)
+    proxy.ledger.losses.note_gap("p", ended_ms=_NOW_MS, seconds=100)
+    proxy.ledger.losses.note_gap("p", ended_ms=_NOW_MS + 5, seconds=200)
     proxy.reopen()
     flow = flow_of(proxy.ledger)
     assert (flow.retention_gaps, flow.gap_ms, flow.gap_seconds) == (2, _NOW_MS + 5, 200)
@@ -234,7 +234,7 @@ def test_two_logins_of_one_account_are_compared_as_one(proxy: _Proxy) -> None:
         accounts = read_auth_files(json.dumps({"files": told}).encode(), PSEUDONYMS.of, received_ms=0).accounts
         proxy.ledger.take_inventory("p", accounts)
         proxy.records(records, auth_index="1" * 16)
-        watch = proxy.ledger.compare_counts("p", may_have_lost=False, publishing=True, now_ms=_NOW_MS)
+        watch = proxy.ledger.losses.compare("p", may_have_lost=False, publishing=True, now_ms=_NOW_MS)
         assert watch is not None
         return watch
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from exporter.ledger.columns import Entry
+from exporter.ledger.label_store import SeriesNames
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession
-from exporter.ledger.sync.import_state import Progress, RestoredEntry, RestoredSeries, RestoredSnapshots, RestoredState
+from exporter.ledger.sync.import_state import Progress, RestoredEntry, RestoredSnapshots, RestoredState
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts
@@ -38,7 +39,7 @@ def _take_inventory(ledger: Ledger) -> None:
 
 
 def _past(n: int, label: str) -> RestoredEntry:
-    series = RestoredSeries("claude", "claude-sonnet-4-5", label, _CLIENT.label)
+    series = SeriesNames("claude", "claude-sonnet-4-5", label, _CLIENT.label)
     nothing: dict[str, Any] = dict.fromkeys(Entry._fields, 0) | {"code": "", "unpriced": ""}
     known = {"ts_ms": 1_759_000_000_000 + n, "fingerprint": n, "billing": 2, "counted": 1, "uncached": 1, "nano_usd": 5}
     return RestoredEntry(series, "a price", Entry(**nothing | known))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Amounts, Span, Sums, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Span, Sums, oldest_bucket, read_usage
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
