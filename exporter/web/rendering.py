@@ -55,6 +55,7 @@ class _Compiled(FileSystemBytecodeCache):
 
 def compile_templates() -> None:
     """Compile all templates now, as pip compiles modules: whoever runs the program may be unable to keep them."""
+    _COMPILED.mkdir(exist_ok=True)
     app = Flask("exporter.web.site")
     add_filters(app)
     for name in app.jinja_env.list_templates():

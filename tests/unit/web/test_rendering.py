@@ -47,7 +47,7 @@ def test_compiled_templates_are_not_compiled_again(tmp_path: Path, monkeypatch: 
     def compiles(*_: object) -> None:
         raise AssertionError("a template is compiled again")
 
-    monkeypatch.setattr(rendering, "_COMPILED", tmp_path)
+    monkeypatch.setattr(rendering, "_COMPILED", tmp_path / "compiled")
     compile_templates()
     monkeypatch.setattr(jinja2.Environment, "compile", compiles)
     later = Flask("exporter.web.site")
