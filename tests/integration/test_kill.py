@@ -24,7 +24,7 @@ from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
-from tests.stack.forks import Forks
+from tests.stack.restless import Restless
 from tests.stack.running import exporter_process, flow_in, ledger_file
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -189,7 +189,7 @@ def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
 def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) -> None:
     data_dir, met, chance = tmp_path / "data", _Met(), random.Random(1)
     with _loaded_proxy() as (proxy, url):
-        forks = Forks(url, data_dir)
+        forks = Restless(url, data_dir)
         try:
             for _ in range(_FORKED_KILLS):
                 forks.start()

@@ -17,7 +17,7 @@ from exporter.simulator.queue import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, booked_in, identity_of
 from tests.fakes.demo import in_use
-from tests.stack.forks import Forks
+from tests.stack.restless import Restless
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
 
@@ -63,7 +63,7 @@ def _missing_end(pushes: list[tuple[float, Item]], booked: Set[Identity]) -> lis
 def test_kills_lose_no_more_than_the_end_of_what_was_sent(tmp_path: Path) -> None:
     data_dir, chance, killed_at = tmp_path / "data", random.Random(3), list[float]()
     with _loaded_proxy() as (proxy, url):
-        forks = Forks(url, data_dir, source="subscribe")
+        forks = Restless(url, data_dir, source="subscribe")
         try:
             for _ in range(_KILLS):
                 forks.start()

@@ -16,7 +16,7 @@ import pytest
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
-from tests.stack.forks import Forks
+from tests.stack.restless import Restless
 from tests.stack.running import flow_in
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import assert_equal, waiting
@@ -77,7 +77,7 @@ def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pat
             Gate(lambda: backend.api.url, late_seconds=0.05) as gate,
         ):
             gate.fault = fault
-            forks = Forks(url, tmp_path / "data", supabase_url=gate.url, supabase_secret_key=backend.api.secret_key)
+            forks = Restless(url, tmp_path / "data", supabase_url=gate.url, supabase_secret_key=backend.api.secret_key)
             started = time.monotonic()
             try:
                 while gate.met.total() - gate.met[""] + kills + sum(backend.met.values()) < _FAULTS:
