@@ -1,8 +1,8 @@
 """kill -9 at any moment: what a proxy has forgotten is booked once, or the loss is a call that was under way.
 
 A demo proxy notes the identity of every record that it hands out, pop by pop, so that the ledger is compared record by
-record. Two things are killed: forks of a process that has everything loaded, which are fast enough for hundreds of
-kills; and the program as its users start it. ``-s`` shows what the kills met.
+record. Two things are killed: exporters that poll without a pause, which are fast enough for hundreds of kills; and the
+program as its users run it. ``-s`` shows what the kills met.
 """
 
 import json
