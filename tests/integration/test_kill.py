@@ -189,18 +189,18 @@ def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
 def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) -> None:
     data_dir, met, chance = tmp_path / "data", _Met(), random.Random(1)
     with _loaded_proxy() as (proxy, url):
-        forks = Restless(url, data_dir)
+        restless = Restless(url, data_dir)
         try:
             for _ in range(_FORKED_KILLS):
-                forks.start()
-                _kill_somewhere(forks, proxy, chance, within=0.6)
+                restless.start()
+                _kill_somewhere(restless, proxy, chance, within=0.6)
                 met.look(data_dir)
             proxy.publishing = False
-            forks.start()
+            restless.start()
             _wait_until_drained(proxy, data_dir)
-            forks.kill()
+            restless.kill()
         finally:
-            forks.end()
+            restless.end()
         lost = _check_ledger(data_dir, proxy, kills=met.kills)
         met.tell("forked program", lost=lost, received=flow_in(data_dir).received)
     assert lost, "no kill hit a pop under way: the test is too gentle"

@@ -31,8 +31,8 @@ class Spawner:
         atexit.register(self._end)
 
     def _end(self) -> None:
-        self._socket.close()
-        self._process.communicate()
+        with self._process:  # waits for it
+            self._socket.close()
 
     def ask(self, question: str, files: Sequence[int]) -> None:
         """Send a question, with open files for the process that it asks for."""
@@ -41,8 +41,8 @@ class Spawner:
 
     def failure(self) -> str:
         """Why there is no answer."""
-        _, said = self._process.communicate()
-        return f"the process that forks has ended with {self._process.returncode}: {said}"
+        assert self._process.stderr is not None
+        return f"the process that forks has ended with {self._process.wait()}: {self._process.stderr.read()}"
 
 
 class Fork:

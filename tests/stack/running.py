@@ -26,7 +26,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
 """What Docker gives a container between SIGTERM and SIGKILL."""
-_PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
+PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Process:
 
 @cache
 def _spawner() -> Spawner:
-    return Spawner(_PYTHON, environment({}))
+    return Spawner(PYTHON, environment({}))
 
 
 def _forked(module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Fork:
@@ -164,7 +164,7 @@ def _forked(module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, 
 
 def _started(module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*_PYTHON, "-m", module, *arguments],
+        [*PYTHON, "-m", module, *arguments],
         cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
