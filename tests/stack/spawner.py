@@ -18,11 +18,11 @@ from contextlib import suppress
 from importlib import import_module
 
 import exporter
-from exporter.pricing.genai_prices import load_genai_rows
+from exporter.pricing.catalogue import load_catalogue
 from tests.stack.forks import die_with_parent
 
 _LONGEST_QUESTION = 2**18
-_LATER = ("supabase", "tests.benches.program")
+_LATER = ("httpcore", "supabase", "tests.benches.program")
 """What some starts import when they need it."""
 
 
@@ -32,7 +32,7 @@ def _load() -> None:
     for name in (*names, *_LATER):
         if not name.endswith("__main__"):
             import_module(name)
-    load_genai_rows()
+    load_catalogue()
     gc.freeze()  # else a fork copies what it only looks at
     assert len(os.listdir("/proc/self/task")) == 1, "a fork takes along one thread only"
 
