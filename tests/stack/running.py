@@ -67,8 +67,9 @@ class Process:
         module: str = "exporter",
         forked: bool = True,
     ) -> None:
-        """Not ``forked`` it is loaded anew, as its users start it; a fork takes a tenth of the time."""
-        self._popen = (_forked if forked else _started)(module, arguments, cwd, environment(settings))
+        """If it is not ``forked``, it is loaded anew, as its users start it, which takes ten times longer."""
+        start = _forked if forked and sys.platform == "linux" else _started
+        self._popen = start(module, arguments, cwd, environment(settings))
         assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         self._out, self._err = _Lines(self._popen.stdout), _Lines(self._popen.stderr)
