@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.stack import running
 from tests.stack.forks import Fork, Spawner
 from tests.stack.running import PYTHON, Process, environment
 from tests.stack.waiting import PATIENCE_SECONDS
@@ -35,10 +36,10 @@ sys.exit(3)
 """
 
 
-def _probed(folder: Path, *, forked: bool) -> tuple[float, dict[str, Any]]:
+def _probed(folder: Path) -> tuple[float, dict[str, Any]]:
     """A number that chance gave, and what a program finds."""
     settings = {"TZ": "Asia/Kolkata", "EXPORTER_X": "é\n"}
-    done = Process(["a", "--b c"], cwd=folder, settings=settings, module="probe", forked=forked).finished()
+    done = Process(["a", "--b c"], cwd=folder, settings=settings, module="probe").finished()
     assert (done.returncode, done.stderr) == (3, "an error\n")
     line, *rest = done.stdout.splitlines()
     assert rest == ["a thread", "the end"]
@@ -46,9 +47,11 @@ def _probed(folder: Path, *, forked: bool) -> tuple[float, dict[str, Any]]:
     return chance, found
 
 
-def test_a_fork_finds_what_a_start_finds(tmp_path: Path) -> None:
+def test_a_fork_finds_what_a_start_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "probe.py").write_text(_PROBE, encoding="utf-8")
-    started, one, other = (_probed(tmp_path, forked=forked) for forked in (False, True, True))
+    one, other = _probed(tmp_path), _probed(tmp_path)
+    monkeypatch.setattr(running, "FORKS", False)
+    started = _probed(tmp_path)
     assert one[1] == other[1] == started[1]
     assert one[0] != other[0]
 

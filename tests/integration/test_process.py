@@ -47,8 +47,13 @@ def _publish(server: DemoServer, records: int, *, seed: int = 5) -> None:
     proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
 
 
-def _program(directory: Path, server: DemoServer, *, forked: bool = True, **settings: str) -> Any:
-    return exporter_process(directory, proxy_url=server.url, key=MANAGEMENT_KEY, forked=forked, **settings)
+def _program(directory: Path, server: DemoServer, **settings: str) -> Any:
+    return exporter_process(directory, proxy_url=server.url, key=MANAGEMENT_KEY, **settings)
+
+
+@pytest.fixture
+def as_users_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.stack.running.FORKS", False)
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
@@ -176,8 +181,9 @@ def test_a_stop_keeps_what_a_slow_answer_has_brought(server: DemoServer, tmp_pat
     assert flow.adds_up
 
 
+@pytest.mark.usefixtures("as_users_start_it")
 def test_a_stop_right_after_the_start_is_a_stop(server: DemoServer, tmp_path: Path) -> None:
-    with _program(tmp_path, server, forked=False) as program:
+    with _program(tmp_path, server) as program:
         assert program.url
         assert program.stop() == 0
 
@@ -386,8 +392,9 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
     assert flow_in(data_dir).received == 3100
 
 
+@pytest.mark.usefixtures("as_users_start_it")
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    done = run_command("--version", cwd=tmp_path, forked=False)
+    done = run_command("--version", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("cliproxy-exporter, version ")
     assert os.listdir(tmp_path) == []

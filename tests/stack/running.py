@@ -27,6 +27,8 @@ _OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
 """What Docker gives a container between SIGTERM and SIGKILL."""
 PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
+FORKS = sys.platform == "linux"
+"""Whether starts are forks. A test that sets it to False starts the program as users do: ten times slower."""
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -59,17 +61,9 @@ class Process:
     """A running ``cliproxy-exporter``. ``out`` and ``log`` are its lines on standard output and standard error."""
 
     def __init__(
-        self,
-        arguments: Sequence[str],
-        *,
-        cwd: Path,
-        settings: Mapping[str, str],
-        module: str = "exporter",
-        forked: bool = True,
+        self, arguments: Sequence[str], *, cwd: Path, settings: Mapping[str, str], module: str = "exporter"
     ) -> None:
-        """If it is not ``forked``, it is loaded anew, as its users start it, which takes ten times longer."""
-        start = _forked if forked and sys.platform == "linux" else _started
-        self._popen = start(module, arguments, cwd, environment(settings))
+        self._popen = (_forked if FORKS else _started)(module, arguments, cwd, environment(settings))
         assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         self._out, self._err = _Lines(self._popen.stdout), _Lines(self._popen.stderr)
@@ -178,13 +172,7 @@ def _started(module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str,
 
 @contextmanager
 def exporter_process(
-    directory: Path,
-    *,
-    proxy_url: str = "",
-    key: str = "",
-    arguments: Sequence[str] = (),
-    forked: bool = True,
-    **settings: str,
+    directory: Path, *, proxy_url: str = "", key: str = "", arguments: Sequence[str] = (), **settings: str
 ) -> Iterator[Process]:
     """An exporter whose data is in ``directory``/data, on a free port; ``settings`` are further environment variables.
 
@@ -193,17 +181,17 @@ def exporter_process(
     given = {"EXPORTER_DATA_DIR": str(directory / "data"), "EXPORTER_PORT": "0", "EXPORTER_PRICES_REFRESH": "false"}
     if proxy_url:
         given |= {"CLIPROXY_URL": proxy_url, "CLIPROXY_MANAGEMENT_KEY": key}
-    process = Process(arguments, cwd=directory, settings={**given, **settings}, forked=forked)
+    process = Process(arguments, cwd=directory, settings={**given, **settings})
     try:
         yield process
     finally:
         process.end()
 
 
-def run_command(*arguments: str, cwd: Path, forked: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """One command of the exporter, run to its end, with no settings but these."""
     usual = {"EXPORTER_PORT": "0"}  # whoever has the usual one on this machine
-    return Process(arguments, cwd=cwd, settings={**usual, **settings}, forked=forked).finished()
+    return Process(arguments, cwd=cwd, settings={**usual, **settings}).finished()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
