@@ -154,25 +154,22 @@ class Database:
             with contextlib.ExitStack() as stack:
                 if existed and not self._alone:
                     stack.callback(DataDirectoryLock(self.path.parent).release)
-                while version < len(MIGRATIONS):
-                    version = self._migrate()
+                self._migrate()
         with self.transaction():
             checksums.install(connection)
 
-    def _migrate(self) -> int:
-        """Run the next step, unless another process just has; return the file's version.
+    def _migrate(self) -> None:
+        """Run the missing steps, unless another process just has.
 
-        The version changes in the step's own transaction, so a kill in the middle repeats the whole step.
+        They are one transaction, so after a kill or an error in the middle the file is what it was.
         """
         with self.transaction() as connection:
             version = int(connection.execute("pragma user_version").fetchone()[0])
-            if version < len(MIGRATIONS):
-                for statement in _statements(MIGRATIONS[version]):
+            for step in MIGRATIONS[version:]:
+                for statement in _statements(step):
                     connection.execute(statement)
-                version += 1
-                connection.execute(f"pragma application_id = {APPLICATION_ID}")
-                connection.execute(f"pragma user_version = {version}")
-        return version
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+            connection.execute(f"pragma user_version = {max(version, len(MIGRATIONS))}")
 
     @contextlib.contextmanager
     def transaction(

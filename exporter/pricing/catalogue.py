@@ -6,6 +6,7 @@ service tiers alone extend the package's row; there, too, the package's own tier
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -20,8 +21,9 @@ def load_catalogue() -> PriceList:
     return PriceList(with_overlay(load_genai_rows(), read_overlay()), ways=catalogue_ways)
 
 
+@cache
 def read_overlay() -> PriceFile:
-    """The overlay. Raises ProblemsError for a mistake in it; a test rules that out."""
+    """The overlay, which is read once. Raises ProblemsError for a mistake in it; a test rules that out."""
     with resources.as_file(resources.files("exporter.pricing").joinpath(_OVERLAY)) as path:
         return read_price_file(Path(path), setting=_OVERLAY, overlay=True)
 

@@ -1,8 +1,8 @@
 """kill -9 at any moment: what a proxy has forgotten is booked once, or the loss is a call that was under way.
 
 A demo proxy notes the identity of every record that it hands out, pop by pop, so that the ledger is compared record by
-record. Two things are killed: forks of a process that has everything loaded, which are fast enough for hundreds of
-kills; and the program as its users start it. ``-s`` shows what the kills met.
+record. Two things are killed: exporters that poll without a pause, which are fast enough for hundreds of kills; and the
+program as its users run it. ``-s`` shows what the kills met.
 """
 
 import json
@@ -24,7 +24,7 @@ from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
 from tests.fakes.steered.proxy import KnownItem, SteeredProxy
-from tests.stack.forks import Forks
+from tests.stack.restless import Restless
 from tests.stack.running import exporter_process, flow_in, ledger_file
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -190,18 +190,18 @@ def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
 def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) -> None:
     data_dir, met, chance = tmp_path / "data", _Met(), random.Random(1)
     with _loaded_proxy() as (proxy, url):
-        forks = Forks(url, data_dir)
+        restless = Restless(url, data_dir)
         try:
             for _ in range(_FORKED_KILLS):
-                forks.start()
-                _kill_somewhere(forks, proxy, chance, within=0.6)
+                restless.start()
+                _kill_somewhere(restless, proxy, chance, within=0.6)
                 met.look(data_dir)
             proxy.publishing = False
-            forks.start()
+            restless.start()
             _wait_until_drained(proxy, data_dir)
-            forks.kill()
+            restless.kill()
         finally:
-            forks.end()
+            restless.end()
         lost = _check_ledger(data_dir, proxy, kills=met.kills)
         met.tell("forked program", lost=lost, received=flow_in(data_dir).received)
     assert lost, "no kill hit a pop under way: the test is too gentle"

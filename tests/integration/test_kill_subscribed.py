@@ -17,7 +17,7 @@ from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, booked_in, identity_of
 from tests.fakes.demo import in_use
 from tests.fakes.steered.proxy import SteeredProxy
-from tests.stack.forks import Forks
+from tests.stack.restless import Restless
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until
 
@@ -63,25 +63,25 @@ def _missing_end(pushes: list[tuple[float, Item]], booked: Set[Identity]) -> lis
 def test_kills_lose_no_more_than_the_end_of_what_was_sent(tmp_path: Path) -> None:
     data_dir, chance, killed_at = tmp_path / "data", random.Random(3), list[float]()
     with _loaded_proxy() as (proxy, url):
-        forks = Forks(url, data_dir, source="subscribe")
+        restless = Restless(url, data_dir, source="subscribe")
         try:
             for _ in range(_KILLS):
-                forks.start()
+                restless.start()
                 wait_until(lambda: proxy.counts().subscribers == 1)
                 time.sleep(chance.uniform(0.0, 0.5))
                 killed_at.append(time.monotonic())
-                forks.kill()
+                restless.kill()
                 assert flow_in(data_dir).adds_up
                 wait_until(lambda: proxy.counts().subscribers == 0)
                 proxy.pushes.append([])
-            forks.start()
+            restless.start()
             wait_until(lambda: proxy.counts().subscribers == 1)
             proxy.publishing = False
             wait_until(lambda: _has_sent_all(proxy))
             wait_until(lambda: flow_in(data_dir).pending == 0 and _all_of_the_last(proxy, data_dir))
-            forks.kill()
+            restless.kill()
         finally:
-            forks.end()
+            restless.end()
         counts, flow, booked = proxy.counts(), flow_in(data_dir), booked_in(data_dir)
     assert flow.adds_up
     assert flow.rejected == flow.duplicate == 0

@@ -51,6 +51,11 @@ def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:
     return exporter_process(directory, proxy_url=server.url, key=MANAGEMENT_KEY, **settings)
 
 
+@pytest.fixture
+def as_users_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.stack.running.FORKS", False)
+
+
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +181,7 @@ def test_a_stop_keeps_what_a_slow_answer_has_brought(server: SteeredServer, tmp_
     assert flow.adds_up
 
 
+@pytest.mark.usefixtures("as_users_start_it")
 def test_a_stop_right_after_the_start_is_a_stop(server: SteeredServer, tmp_path: Path) -> None:
     with _program(tmp_path, server) as program:
         assert program.url
@@ -388,6 +394,7 @@ def test_a_full_disk_is_named_and_everything_is_booked_when_there_is_space_again
     assert flow_in(data_dir).received == 3100
 
 
+@pytest.mark.usefixtures("as_users_start_it")
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = run_command("--version", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,102 +1,100 @@
-"""Exporters that can be killed by the hundred: each is forked from a process that has everything loaded.
+"""Starts of the program without what loading it costs: ``tests/stack/spawner.py`` has it loaded, and forks."""
 
-Run as a program, this file is the process that forks: ``forks.py DATA_DIR SETTING=VALUE ...``.
-"""
-
-import itertools
+import atexit
+import ctypes
+import json
 import os
+import signal
+import socket
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from signal import SIGKILL
-from typing import Any
-
-from pydantic import SecretStr
-
-from exporter.app import Exporter
-from exporter.logs import configure_logging
-from exporter.simulator.world import MANAGEMENT_KEY
-from tests.benches.program import settings_for
-from tests.stack.running import environment
-from tests.stack.waiting import PATIENCE_SECONDS
-
-_PAUSE_SECONDS = 0.005
-_ROUNDS_PER_POLL = 20
-_SECRETS = ("supabase_secret_key",)
 
 
-class Forks:
-    """Starts exporters of one data directory quickly, one after the other, and kills them."""
+class Spawner:
+    """The process that forks. It ends with this one, and what it has started ends with it."""
 
-    def __init__(self, proxy_url: str, data_dir: Path, **settings: str) -> None:
-        """``settings`` are further fields of ``Settings`` that hold a text."""
-        given = [f"{name}={value}" for name, value in settings.items()]
-        self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.stack.forks", proxy_url, str(data_dir), *given],
-            env=environment({}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._to, self._from = self._parent.stdin, self._parent.stdout
-        self._pid = 0
+    def __init__(self, python: Sequence[str], env: Mapping[str, str]) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*python, "-m", "tests.stack.spawner", str(theirs.fileno())],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                pass_fds=[theirs.fileno()],
+            )
+        atexit.register(self._end)
 
-    def start(self) -> None:
-        self._pid = int(self._tell("fork"))
+    def _end(self) -> None:
+        with self._process:  # waits for it
+            self._socket.close()
+
+    def ask(self, question: str, files: Sequence[int]) -> None:
+        """Send a question, with open files for the process that it asks for."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # there will be no answer, and ``failure`` tells why
+            socket.send_fds(self._socket, [question.encode()], files)
+
+    def failure(self) -> str:
+        """Why there is no answer."""
+        assert self._process.stderr is not None
+        return f"the process that forks has ended with {self._process.wait()}: {self._process.stderr.read()}"
+
+
+class Fork:
+    """A forked process, as ``subprocess.Popen`` shows one."""
+
+    def __init__(
+        self, spawner: Spawner, module: str, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str]
+    ) -> None:
+        """Run ``module`` as a program with these arguments."""
+        pipes = [os.pipe() for _ in range(3)]
+        self.stdout, self.stderr, self._report = (os.fdopen(ours, "rb") for ours, _ in pipes)
+        spawner.ask(json.dumps([module, arguments, str(cwd), env]), [theirs for _, theirs in pipes])
+        for _, theirs in pipes:
+            os.close(theirs)
+        self._spawner = spawner
+        self.pid = self._reported()
+        self.returncode: int | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._await_end, daemon=True).start()
+
+    def _reported(self) -> int:
+        line = self._report.readline()
+        assert line, self._spawner.failure()
+        return int(line)
+
+    def _await_end(self) -> None:
+        with self._report:
+            line = self._report.readline()
+        self.returncode = int(line) if line else None
+        self._ended.set()
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        return self.wait(0) if self._ended.is_set() else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code: the negative number of the signal that killed it. Raises ``subprocess.TimeoutExpired``."""
+        if not self._ended.wait(timeout):
+            raise subprocess.TimeoutExpired("a forked process", timeout or 0)
+        assert self.returncode is not None, self._spawner.failure()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if not self._ended.is_set():
+            with suppress(ProcessLookupError):  # it has ended this moment
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
-        os.kill(self._pid, SIGKILL)
-        self._pid = 0
-        assert self._tell("reap") == f"ended by {SIGKILL.value}"
-
-    def end(self) -> None:
-        if self._pid:
-            self.kill()
-        self._to.close()
-        self._parent.wait(PATIENCE_SECONDS)
-        self._from.close()
-
-    def _tell(self, word: str) -> str:
-        print(word, file=self._to, flush=True)
-        return self._from.readline().strip()
+        self.send_signal(signal.SIGKILL)
 
 
-def _serve(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) -> None:
-    configure_logging("error", "logfmt", stream=sys.stderr)
-    if settings:
-        import supabase  # noqa: F401, PLC0415 - loaded before the forks, as everything else
-    pid = 0
-    for line in sys.stdin:
-        if line.strip() == "reap":
-            print(f"ended by {-os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}", flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            _poll_for_ever(proxy_url, data_dir, settings)
-        print(pid, flush=True)
-
-
-def _poll_for_ever(proxy_url: str, data_dir: Path, settings: Mapping[str, str]) -> None:
-    """The program without its command line, asked for one poll after the other.
-
-    With a history it is that which is asked without a pause, and polls are rarer.
-    """
-    more: dict[str, Any] = {name: SecretStr(text) if name in _SECRETS else text for name, text in settings.items()}
-    exporter = Exporter(settings_for(data_dir, proxy_url=proxy_url, key=MANAGEMENT_KEY, **more))
-    threading.Thread(target=exporter.run, args=(threading.Event(),)).start()
-    for round_ in itertools.count():
-        if exporter._history is None or round_ % _ROUNDS_PER_POLL == 0:
-            exporter.trigger()
-        else:
-            exporter._history.ask()  # whatever pause it has made for itself
-            exporter._historians[0].ask()
-        time.sleep(_PAUSE_SECONDS)
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1], Path(sys.argv[2]), dict(pair.split("=", 1) for pair in sys.argv[3:]))
+def die_with_parent() -> None:
+    """In a new child on Linux: be killed when the process that started it ends, so that none is left."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

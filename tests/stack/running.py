@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -19,13 +20,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.ledger.database import FILE_NAME
 from tests.stack import loopback
+from tests.stack.forks import Fork, Spawner
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _OPENED = re.compile(r"Open (https?://\S+?)/ ")
 _GRACE_SECONDS = 10.0
 """What Docker gives a container between SIGTERM and SIGKILL."""
-_PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
+PYTHON = (sys.executable, "-W", "error", "-W", "ignore::ResourceWarning")  # the end of the process closes its files
+FORKS = sys.platform == "linux"
+"""Whether starts are forks. A test that sets it to False starts the program as users do: ten times slower."""
 _OURS = ("CLIPROXY_", "EXPORTER_", "COLLECTOR_", "SUPABASE_", "TIMEZONE", "LOG_", "TZ")
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -37,8 +41,7 @@ class _Lines:
     def __init__(self, pipe: IO[bytes]) -> None:
         os.set_blocking(pipe.fileno(), False)
         self._pipe = pipe
-        self._found: list[str] = []
-        self._rest = b""
+        self._read = b""
         self._ended = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -47,7 +50,8 @@ class _Lines:
     @property
     def lines(self) -> list[str]:
         self._take()
-        return [*self._found, self._rest.decode()] if self._ended and self._rest else list(self._found)
+        *lines, rest = self._read.decode().split("\n")
+        return [*lines, rest] if self._ended and rest else lines
 
     def _follow(self) -> None:
         more = select.poll()
@@ -62,26 +66,22 @@ class _Lines:
             while not self._ended:
                 chunk = os.read(self._pipe.fileno(), 65_536)
                 self._ended = not chunk
-                *lines, self._rest = (self._rest + chunk).split(b"\n")
-                self._found += [line.decode() for line in lines]
+                self._read += chunk
         return not self._ended
 
-    def finish(self) -> None:
+    def finish(self) -> str:
+        """The whole text, after its end."""
         self._thread.join(PATIENCE_SECONDS)
+        return self._read.decode()
 
 
 class Process:
     """A running ``cliproxy-exporter``. ``out`` and ``log`` are its lines on standard output and standard error."""
 
-    def __init__(self, arguments: Sequence[str], *, cwd: Path, settings: Mapping[str, str]) -> None:
-        self._popen = subprocess.Popen(
-            [*_PYTHON, "-m", "exporter", *arguments],
-            cwd=cwd,
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def __init__(
+        self, arguments: Sequence[str], *, cwd: Path, settings: Mapping[str, str], module: str = "exporter"
+    ) -> None:
+        self._popen = (_forked if FORKS else _started)(module, arguments, cwd, environment(settings))
         assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         self._out, self._err = _Lines(self._popen.stdout), _Lines(self._popen.stderr)
@@ -155,11 +155,35 @@ class Process:
             self._err.finish()
         return code
 
+    def finished(self) -> subprocess.CompletedProcess[str]:
+        """What it said and its exit code, when it has ended."""
+        return subprocess.CompletedProcess([], self.wait(), self._out.finish(), self._err.finish())
+
     def end(self) -> None:
         """Make sure that it does not outlive the test, and that all its lines are read."""
         if not self.ended:
             self._popen.kill()
         self.wait()
+
+
+@cache
+def _spawner() -> Spawner:
+    return Spawner(PYTHON, environment({}))
+
+
+def _forked(module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Fork:
+    return Fork(_spawner(), module, arguments, cwd=cwd, env=env)
+
+
+def _started(module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*PYTHON, "-m", module, *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 @contextmanager
@@ -182,17 +206,8 @@ def exporter_process(
 
 def run_command(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """One command of the exporter, run to its end, with no settings but these."""
-    return subprocess.run(
-        [*_PYTHON, "-m", "exporter", *arguments],
-        cwd=cwd,
-        env=environment({"EXPORTER_PORT": "0", **settings}),  # whoever has the usual one on this machine
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    usual = {"EXPORTER_PORT": "0"}  # whoever has the usual one on this machine
+    return Process(arguments, cwd=cwd, settings={**usual, **settings}).finished()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,11 @@ def server() -> Iterator[SteeredServer]:
         yield server
 
 
+@pytest.fixture
+def as_users_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.stack.running.FORKS", False)
+
+
 def _settings(directory: Path, url: str, key: str = MANAGEMENT_KEY) -> dict[str, str]:
     return {"CLIPROXY_URL": url, "CLIPROXY_MANAGEMENT_KEY": key, "EXPORTER_DATA_DIR": str(directory / "data")}
 
@@ -42,6 +47,7 @@ def test_help_lists_all_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("as_users_start_it")
 def test_the_help_of_each_command_has_an_example(command: str, tmp_path: Path) -> None:
     done = run_command(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -171,6 +177,7 @@ def test_a_demo_has_a_month_from_its_first_minute_and_the_same_one_after_a_resta
     assert totals[1] - totals[0] < 500, "but for what the demo proxy had to tell"
 
 
+@pytest.mark.usefixtures("as_users_start_it")
 def test_the_demo_plays_an_upgrade(tmp_path: Path) -> None:
     arguments = ["demo", "--proxy-version", "6.9", "--history-hours", "0", "--upgrade-after", "1", "--upgrade-to", "8"]
     with exporter_process(tmp_path, arguments=arguments, COLLECTOR_INTERVAL_SECONDS="1") as program:

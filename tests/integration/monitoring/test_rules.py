@@ -1,5 +1,6 @@
 """Prometheus' own opinion of the shipped configuration and rules, and the rules' tests, on each version."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,7 +21,13 @@ RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.test.yml"))
 def _promtool(binary: Monitoring, *arguments: str | Path) -> str:
     """What promtool says. Fails the test if it is not content."""
     done = subprocess.run(
-        [binary.promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=100, check=False
+        [binary.promtool, *arguments],
+        cwd=PROMETHEUS,
+        env={**os.environ, "GOGC": "400"},  # a fifth less work, for more memory
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -16,7 +16,7 @@ import pytest
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import in_use
 from tests.fakes.steered.proxy import SteeredProxy
-from tests.stack.forks import Forks
+from tests.stack.restless import Restless
 from tests.stack.running import flow_in
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import assert_equal, waiting
@@ -77,26 +77,28 @@ def test_after_hundreds_of_faults_supabase_has_what_the_ledger_has(tmp_path: Pat
             Gate(lambda: backend.api.url, late_seconds=0.05) as gate,
         ):
             gate.fault = fault
-            forks = Forks(url, tmp_path / "data", supabase_url=gate.url, supabase_secret_key=backend.api.secret_key)
+            restless = Restless(
+                url, tmp_path / "data", supabase_url=gate.url, supabase_secret_key=backend.api.secret_key
+            )
             started = time.monotonic()
             try:
                 while gate.met.total() - gate.met[""] + kills + sum(backend.met.values()) < _FAULTS:
-                    forks.start()
+                    restless.start()
                     time.sleep(chance.uniform(0.1, 6.0))
                     if chance.random() < 0.5:
                         backend.mistreat(chance)
                         time.sleep(chance.uniform(0.0, 0.5))
-                    forks.kill()
+                    restless.kill()
                     kills += 1
                 lasted = time.monotonic() - started
                 gate.fault = lambda _path: ""
                 proxy.publishing = False
-                forks.start()
+                restless.start()
                 wait_until(lambda: not proxy.counts().queued and not flow_in(tmp_path / "data").pending)
                 wait_until(lambda: waiting(tmp_path / "data") == 0)
-                forks.kill()
+                restless.kill()
             finally:
-                forks.end()
+                restless.end()
         number = assert_equal(tmp_path / "data", backend.database)
         print(f"\n{number} records, {kills} kills, {backend.met}, {dict(gate.met)} in {lasted:.0f} s")
         assert number > _FAULTS

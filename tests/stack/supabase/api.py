@@ -18,12 +18,12 @@ import pytest
 from supabase import Client, ClientOptions, create_client
 
 from tests.stack import loopback
+from tests.stack.forks import die_with_parent
 from tests.stack.supabase.postgres import (
     CHECKOUT,
     FOLDER,
     Database,
     SqlError,
-    die_with_parent,
     free_port,
     start_anyhow,
     wait_until,

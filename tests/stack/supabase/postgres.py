@@ -5,7 +5,6 @@ environment; the others are fetched by ``scripts/fetch-supabase``. Tests that ne
 would look like a passed one.
 """
 
-import ctypes
 import json
 import os
 import pwd
@@ -24,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from tests.stack.forks import die_with_parent
 from tests.stack.waiting import PATIENCE_SECONDS
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -47,12 +47,6 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def die_with_parent() -> None:
-    """In a new child on Linux: be killed when the tests are, so that no server is left."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def wait_until(works: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -67,13 +68,15 @@ def _imports(path: Path) -> Iterator[tuple[str, ...]]:
             yield from (tuple(each.name.split(".")[1:]) for each in node.names if each.name.startswith("exporter."))
 
 
-IMPORTS: Mapping[Path, set[tuple[str, ...]]] = {path: {each for each in _imports(path) if each} for path in MODULES}
+@cache  # and not when this file is loaded, which each process of the tests does
+def _all_imports() -> Mapping[Path, set[tuple[str, ...]]]:
+    return {path: {each for each in _imports(path) if each} for path in MODULES}
 
 
 def _known_from(part: str) -> dict[str, list[str]]:
     """The other parts that a part imports from, each with the modules that do so."""
     known: dict[str, list[str]] = {}
-    for path, imports in IMPORTS.items():
+    for path, imports in _all_imports().items():
         for other in {each[0] for each in imports if MODULES[path][0] == part} - {part}:
             known.setdefault(other, []).append(_name(path))
     return known
@@ -99,7 +102,7 @@ def test_the_simulator_stands_apart() -> None:
 
 
 def test_modules_import_each_other_in_no_circle() -> None:
-    graph = {MODULES[path]: imports - {MODULES[path]} for path, imports in IMPORTS.items()}
+    graph = {MODULES[path]: imports - {MODULES[path]} for path, imports in _all_imports().items()}
 
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 

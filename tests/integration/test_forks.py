@@ -1,0 +1,70 @@
+"""A fork of the loaded program is to a test what a start of it is."""
+
+import json
+import select
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack import running
+from tests.stack.forks import Fork, Spawner
+from tests.stack.running import PYTHON, Process, environment
+from tests.stack.waiting import PATIENCE_SECONDS
+
+_PROBE = """
+import atexit, os, random, resource, signal, sys, threading, time
+
+found = {
+    "main": (__name__, sys.argv, sys.path, sys.warnoptions, str(sys.flags)),
+    "place": (os.getcwd(), dict(os.environ), time.tzname, os.getpgrp(), os.getsid(0), os.umask(0o77)),
+    "signals": [str(signal.getsignal(number)) for number in signal.valid_signals()],
+    "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    "limits": {name: resource.getrlimit(vars(resource)[name]) for name in dir(resource) if name.startswith("RLIMIT")},
+    "files": [os.path.exists(f"/proc/self/fd/{number}") for number in range(50)],
+    "input": os.readlink("/proc/self/fd/0"),
+    "streams": [(each.encoding, each.errors, each.line_buffering, each.isatty()) for each in (sys.stdout, sys.stderr)],
+    "threads": (threading.active_count(), threading.current_thread() is threading.main_thread()),
+}
+atexit.register(print, "the end")
+threading.Thread(target=lambda: (time.sleep(0.1), print("a thread", flush=True))).start()
+import json
+print(json.dumps([random.random(), found]), flush=True)
+print("an error", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def _probed(folder: Path) -> tuple[float, dict[str, Any]]:
+    """A number that chance gave, and what a program finds."""
+    settings = {"TZ": "Asia/Kolkata", "EXPORTER_X": "é\n"}
+    done = Process(["a", "--b c"], cwd=folder, settings=settings, module="probe").finished()
+    assert (done.returncode, done.stderr) == (3, "an error\n")
+    line, *rest = done.stdout.splitlines()
+    assert rest == ["a thread", "the end"]
+    chance, found = json.loads(line)
+    return chance, found
+
+
+def test_a_fork_finds_what_a_start_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "probe.py").write_text(_PROBE, encoding="utf-8")
+    one, other = _probed(tmp_path), _probed(tmp_path)
+    monkeypatch.setattr(running, "FORKS", False)
+    started = _probed(tmp_path)
+    assert one[1] == other[1] == started[1]
+    assert one[0] != other[0]
+
+
+def test_without_the_process_that_forks_no_fork_is_left_and_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "sleeping.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
+    env = environment({})
+    spawner = Spawner(PYTHON, env)
+    killed, left = (Fork(spawner, "sleeping", [], cwd=tmp_path, env=env) for _ in range(2))
+    with killed.stdout, killed.stderr, left.stdout, left.stderr:
+        killed.kill()
+        assert killed.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+        spawner._process.kill()
+        with pytest.raises(AssertionError, match="the process that forks has ended with -9"):
+            left.wait(PATIENCE_SECONDS)
+        assert select.select([left.stdout], [], [], PATIENCE_SECONDS)[0], "it still runs"

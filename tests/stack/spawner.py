@@ -1,0 +1,100 @@
+"""A process that has the whole program loaded, and forks for each start: ``spawner.py SOCKET``.
+
+A fork differs from ``python -m exporter`` in nothing that a test sees: it has the directory, the environment and the
+pipes that were sent for it, and it ends as every interpreter does. Only the seed for the hashes of texts is the same
+for all forks.
+"""
+
+import gc
+import json
+import os
+import pkgutil
+import runpy
+import select
+import socket
+import sys
+import time
+from contextlib import suppress
+from importlib import import_module
+
+import exporter
+from exporter.pricing.catalogue import load_catalogue
+from tests.stack.forks import die_with_parent
+
+_LONGEST_QUESTION = 2**18
+_LATER = ("httpcore", "supabase", "tests.benches.program")
+"""What some starts import when they need it."""
+
+
+def _load() -> None:
+    """Load all that depends on neither the environment, nor settings, nor the hour."""
+    names = [each.name for each in pkgutil.walk_packages(exporter.__path__, "exporter.")]
+    for name in (*names, *_LATER):
+        if not name.endswith("__main__"):
+            import_module(name)
+    load_catalogue()
+    gc.freeze()  # else a fork copies what it only looks at
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork takes along one thread only"
+
+
+def _serve(asker: socket.socket) -> str:
+    """Fork for each question, and report the process, and later how it ended.
+
+    Returns in the forks: the module that each is to run. The process itself ends when nobody can ask any more.
+    """
+    events, running = select.poll(), dict[int, tuple[int, int]]()
+    events.register(asker, select.POLLIN)
+    while True:
+        for ready, _ in events.poll():
+            if ready in running:
+                pid, report = running.pop(ready)
+                events.unregister(ready)
+                _tell(report, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                _close(ready, report)
+                continue
+            question, files, _, _ = socket.recv_fds(asker, _LONGEST_QUESTION, 3)
+            if not question:
+                sys.exit()
+            if (pid := os.fork()) == 0:
+                asker.close()
+                _connect(*files[:2])
+                return _become(*json.loads(question))
+            out, err, report = files
+            _tell(report, pid)
+            _close(out, err)
+            handle = os.pidfd_open(pid)  # readable when it has ended
+            events.register(handle, select.POLLIN)
+            running[handle] = pid, report
+
+
+def _connect(out: int, err: int) -> None:
+    """In a fork: have these files for output and errors, and no others."""
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
+def _become(module: str, arguments: list[str], cwd: str, env: dict[str, str]) -> str:
+    """Be as a new interpreter that was asked to run this module."""
+    die_with_parent()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    sys.path[0], sys.argv[1:] = cwd, arguments
+    return module
+
+
+def _tell(report: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # whoever asked has ended
+        os.write(report, f"{number}\n".encode())
+
+
+def _close(*files: int) -> None:
+    for file in files:
+        os.close(file)
+
+
+if __name__ == "__main__":
+    _load()
+    runpy.run_module(_serve(socket.socket(fileno=int(sys.argv[1]))), run_name="__main__", alter_sys=True)
