@@ -313,6 +313,7 @@ def test_a_disk_that_refuses_writes_holds_the_records_and_stops_the_popping(
     with _program(tmp_path, server, COLLECTOR_INTERVAL_SECONDS="1") as program:
         _publish(server, 100)
         wait_until(lambda: flow_in(data_dir).booked == 100)
+        wait_until(lambda: program.logged("proxy_state", "state=ok"))  # the first poll is over, and writes no more
         _limit_file_size(program, 1)
         _publish(server, 1200, seed=6)
         wait_until(lambda: program.logged("proxy_state", "state=ledger"))
