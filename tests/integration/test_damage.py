@@ -69,6 +69,7 @@ def _end(folder: Path, seed: int, *, clean: bool) -> Path:
     for name in _FILES:
         if (used / name).exists():
             shutil.copy(used / name, left / name)
+    ledger.close()
     return left
 
 
@@ -136,7 +137,9 @@ def test_damaged_totals_are_made_anew_and_that_is_said(tmp_path: Path) -> None:
     left = _end(tmp_path, 2, clean=False)
     truth = tmp_path / "truth"
     shutil.copytree(left, truth)
-    expected = _shown(_open(truth))
+    sound = _open(truth)
+    expected = _shown(sound)
+    sound.close()
     connection = sqlite3.connect(left / FILE_NAME)
     connection.execute("update total set requests = requests + 7 where series = (select min(series) from total)")
     connection.commit()
@@ -145,6 +148,7 @@ def test_damaged_totals_are_made_anew_and_that_is_said(tmp_path: Path) -> None:
         ledger = _open(left)
     assert [log["event"] for log in logs] == ["ledger_checked", "ledger_rebuilt"]
     assert _shown(ledger) == expected
+    ledger.close()
 
 
 def test_damaged_totals_of_a_large_ledger_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,10 @@ class Life:
 
     def start(self) -> None:
         """A process begins, whatever became of the one before: its files are all that is left of it."""
+        before = getattr(self, "ledger", None)
         self.ledger: Ledger = open_ledger(self.folder, clock=self.clock, max_label_sets=40)
+        if before is not None:
+            before.close()
         self.intake: QueueIngest = intake_of(self.ledger, clock=self.clock)
         self.ledger.register("p")
 
@@ -168,3 +171,4 @@ def test_random_lives(tmp_path: Path, seed: int, known: bool) -> None:
         life.check()
     assert len(happened) >= 5
     assert len(life.on_disk) > 200
+    life.ledger.close()

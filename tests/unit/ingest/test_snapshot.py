@@ -25,8 +25,10 @@ from tests.fakes.legacy import Detail, LegacyProxy
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> SnapshotBench:
-    return SnapshotBench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[SnapshotBench]:
+    made = SnapshotBench(tmp_path)
+    yield made
+    made.ledger.close()
 
 
 # --- the past and the present -----------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def test_periods_equal_a_direct_recomputation(tmp_path: Path, zone: tzinfo, mome
     assert _shown(ledger) == _recomputed(ledger, zone, clock.now()), "a clock set back a day"
     clock.jump(2 * 86_400)
     assert _shown(ledger) == _recomputed(ledger, zone, clock.now()), "a clock set ahead a day"
+    ledger.close()
 
 
 def test_midnight_shows_without_traffic(tmp_path: Path) -> None:
@@ -105,6 +106,7 @@ def test_midnight_shows_without_traffic(tmp_path: Path) -> None:
     assert _shown(ledger) == {"today": (1, 110), "yesterday": (0, 0), "month": (1, 110)}
     clock.advance(20)
     assert _shown(ledger) == {"today": (0, 0), "yesterday": (1, 110), "month": (0, 0)}
+    ledger.close()
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,7 @@ def test_a_record_dated_into_a_later_day_counts_in_its_month(
     with ledger.windows.look() as look:
         used = look.sums(start_ms, end_ms)
     assert sum(requests for requests, _, _ in used.values()) == in_month, "a monthly limit counts the same"
+    ledger.close()
 
 
 @pytest.mark.parametrize(
