@@ -1,9 +1,7 @@
-"""What all tests share: their order, and templates that are compiled once for each process instead of for each page."""
+"""What all tests share: their order."""
 
 from pathlib import Path
 
-import flask
-import jinja2
 import pytest
 
 # Files that take long are begun first, so that none of them is alone at the end.
@@ -54,20 +52,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
-
-
-class _CompiledOnce(jinja2.BytecodeCache):
-    """Compiling takes a tenth of a second for each application, and hundreds of tests have one of their own."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[tuple[str, str], bytes] = {}
-
-    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
-        if compiled := self._compiled.get((bucket.key, bucket.checksum)):
-            bucket.bytecode_from_string(compiled)
-
-    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
-        self._compiled[bucket.key, bucket.checksum] = bucket.bytecode_to_string()
-
-
-flask.Flask.jinja_options = {"bytecode_cache": _CompiledOnce()}

@@ -112,7 +112,7 @@ class UsageSubscription(UsageQueue):
         is_emptied = super().poll(replace(receiver, records=receiver.pushed), now_ms)
         if is_emptied:
             self._emptied_for = number
-        return is_emptied and (not number or self._catch_up())
+        return is_emptied and (not self._number or self._catch_up())  # it may have begun meanwhile
 
     def close(self) -> None:
         super().close()

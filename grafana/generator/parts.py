@@ -155,6 +155,7 @@ def listing(title: str, description: str, *queries: str, unit: str = "short", no
         .show_header(True)
         .cell_height(shapes.TableCellHeight.SM)
         .cell_options(shapes.TableAutoCellOptions())
+        .min_width(65)  # Grafana's own 150 hides the last columns of a narrow table, and these are its figures
         .no_value(none)
         .targets(
             [
