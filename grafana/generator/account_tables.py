@@ -35,7 +35,8 @@ SHARE: dict[str, Any] = {
     "custom_minWidth": 110,
 }
 ACCOUNT_COLUMN = Column("credential", "Account", leads_to(ACCOUNTS, "credential"))
-SCOPE_COLUMNS = (Column("window", "Window"), Column("scope", "Scope"))
+SCOPE_COLUMNS = (Column("window", "Window", {"custom_width": 70}), Column("scope", "Scope"))
+BRIEF: dict[str, Any] = {**DURATION, "decimals": 0, "custom_width": 100}
 
 
 def each(expr: str, *more: str) -> str:
@@ -93,9 +94,9 @@ def windows() -> table.Panel:
         ACCOUNT_COLUMN,
         *SCOPE_COLUMNS,
         Column("Value #A", "Used", SHARE),
-        Column("Value #B", "Resets in", DURATION),
-        Column("Value #C", "Age", DURATION | {"thresholds": steps_of(((None, TEXT), (3600, ORANGE)))} | COLORED_TEXT),
-        Column("source", "Source"),
+        Column("Value #B", "Resets in", {**DURATION, "custom_width": 140}),
+        Column("Value #C", "Age", BRIEF | {"thresholds": steps_of(((None, TEXT), (3600, ORANGE)))} | COLORED_TEXT),
+        Column("source", "Source", {"custom_width": 80}),
         Column("Value #E", "Refused", {"mappings": [words(_1=("yes", ORANGE))], "custom_width": 80}),
         sort="Used",
     )

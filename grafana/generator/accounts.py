@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard, stat, table, timeseries
 
-from grafana.generator.account_tables import ACCOUNT_COLUMN, KEY, OF_PROVIDER, SHARE, each, pools, windows
+from grafana.generator.account_tables import ACCOUNT_COLUMN, BRIEF, KEY, OF_PROVIDER, SHARE, each, pools, windows
 from grafana.generator.parts import (
     ACCOUNTS,
     COLORED_TEXT,
@@ -58,8 +58,8 @@ def build() -> dashboard.Dashboard:
         .with_panel(pools().height(8).span(24))
         .with_panel(_accounts().height(11).span(24))
         .with_row(dashboard.Row("What is left of it?"))
-        .with_panel(windows().height(12).span(16))
-        .with_panel(_told().height(12).span(8))
+        .with_panel(windows().height(12).span(14))
+        .with_panel(_told().height(12).span(10))
         .with_row(dashboard.Row("What was done with it?"))
         .with_panel(_attempts().height(8).span(8))
         .with_panel(_failed().height(8).span(8))
@@ -140,12 +140,12 @@ def _told() -> table.Panel:
             each(f"cliproxy_quota_last_result_info{{{ACCOUNT}}}", "result"),
         ),
         ACCOUNT_COLUMN,
-        Column("Value #A", "Asked in", DURATION),
-        Column("result", "Last time"),
+        Column("Value #A", "Asked in", BRIEF),
+        Column("result", "Last time", {"custom_width": 95}),
         Column("balance", "Balance of"),
         Column("Value #B", "Left", USD),
         Column("Value #C", "Resets"),
-        Column("Value #D", "Elsewhere", {"unit": "percentunit", "decimals": 0}),
+        Column("Value #D", "Elsewhere", {"unit": "percentunit", "decimals": 0, "custom_width": 85}),
         sort="Left",
     )
 

@@ -39,7 +39,7 @@ def table_of(label: str, title: str) -> table.Panel:
     return joined(
         listing(
             title,
-            "In the time range. From cache is the share of the input that came from the provider's cache. Spent is"
+            "In the time range. Cached is the share of the input that came from the provider's cache. Spent is"
             " money, value what the use of accounts with a login would have cost by API key. A click selects a name.",
             f"{increase('cliproxy_requests_total', SERIES, label)} > 0",
             f"{_tokens(label)} > 0",
@@ -47,11 +47,11 @@ def table_of(label: str, title: str) -> table.Panel:
             of("metered"),
             of("subscription"),
         ),
-        Column(label, title[:-1], {"custom_minWidth": 120, **leads_to(_LEADS_TO[label], label)}),
-        Column("Value #A", "Requests", {"decimals": 0}),
-        Column("Value #B", "Tokens", {"decimals": 1}),
-        Column("Value #C", "From cache", {"unit": "percentunit", "decimals": 0}),
-        Column("Value #D", "Spent", USD),
-        Column("Value #E", "Value", USD),
+        Column(label, title[:-1], leads_to(_LEADS_TO[label], label)),
+        Column("Value #A", "Requests", {"decimals": 0, "custom_width": 70}),
+        Column("Value #B", "Tokens", {"decimals": 1, "custom_width": 76}),
+        Column("Value #C", "Cached", {"unit": "percentunit", "decimals": 0, "custom_width": 60}),
+        Column("Value #D", "Spent", USD | {"custom_width": 65}),
+        Column("Value #E", "Value", USD | {"custom_width": 70}),
         sort="Tokens",
     )

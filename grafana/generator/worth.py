@@ -23,8 +23,8 @@ def with_worth(made: dashboard.Dashboard) -> dashboard.Dashboard:
     """The dashboard with that row below what it has."""
     return (
         made.with_row(dashboard.Row("What is it worth?"))
-        .with_panel(_plans().height(8).span(10))
-        .with_panel(_capacities().height(8).span(14))
+        .with_panel(_plans().height(8).span(12))
+        .with_panel(_capacities().height(8).span(12))
         .with_panel(_capacity_over_time().height(8).span(16))
         .with_panel(_capacity_changes().height(8).span(8))
     )
@@ -37,7 +37,13 @@ def _plans() -> table.Panel:
     price = f"cliproxy_plan_price_per_month{{{ACCOUNT}}}"
     value = f"cliproxy_plan_value_usd{{{ACCOUNT}}}"
     in_dollars = f'cliproxy_plan_price_per_month{{{ACCOUNT},currency="USD"}} > 0'
-    times = {"decimals": 2, "thresholds": steps_of(((None, TEXT), (1, GREEN))), **COLORED_TEXT}
+    times = {
+        "decimals": 2,
+        "noValue": "not in USD",
+        "custom_width": 120,
+        "thresholds": steps_of(((None, TEXT), (1, GREEN))),
+        **COLORED_TEXT,
+    }
     return joined(
         listing(
             "Subscriptions: value of this month against their price",
@@ -49,10 +55,10 @@ def _plans() -> table.Panel:
             none="No plan has a price in the limits file",
         ),
         ACCOUNT_COLUMN,
-        Column("provider", "Provider"),
-        Column("Value #A", "Price a month", {"decimals": 2}),
-        Column("currency", "Currency"),
-        Column("Value #B", "Value so far", USD),
+        Column("provider", "Provider", {"custom_width": 85}),
+        Column("Value #A", "Price a month", {"decimals": 2, "custom_width": 105}),
+        Column("currency", "Currency", {"custom_width": 80}),
+        Column("Value #B", "Value so far", USD | {"custom_width": 100}),
         Column("Value #C", "Times its price", times),
         sort="Times its price",
     )
