@@ -20,8 +20,8 @@ from exporter.imports.items import Item, Misfit, misfit
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.entries import Likeness, entries_at
 from exporter.normalize.fingerprint import fingerprint_of_equal
-from exporter.normalize.queue import IMPOSSIBLE_TIME, is_possible, normalize
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
+from exporter.normalize.usage_record import IMPOSSIBLE_TIME, is_possible, normalize
 from exporter.normalize.wire import Wire
 from exporter.pricing.pricer import Pricer
 from exporter.records import Cost, Rejected, UsageRecord

@@ -18,8 +18,8 @@ from exporter.logs import TellOnce
 from exporter.normalize.batch import Batch, read_batch
 from exporter.normalize.fingerprint import queue_fingerprint
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import normalize
 from exporter.normalize.snapshot import attributed, snapshot_fingerprint
+from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
 from exporter.pricing.pricer import Pricer
 from exporter.quotas.reading import Reading

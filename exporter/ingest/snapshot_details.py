@@ -20,7 +20,6 @@ from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, Snaps
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import duration, milliseconds, normalize
 from exporter.normalize.snapshot import (
     OTHER_SHAPE,
     Mark,
@@ -33,6 +32,7 @@ from exporter.normalize.snapshot import (
     rejected_line,
     snapshot_fingerprint,
 )
+from exporter.normalize.usage_record import duration, milliseconds, normalize
 from exporter.normalize.wire import Wire
 from exporter.pricing.pricer import Pricer
 from exporter.records import Rejected, UsageRecord

@@ -16,7 +16,7 @@ import msgspec
 from exporter.errors import BadAnswerError
 from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.queue import milliseconds
+from exporter.normalize.usage_record import milliseconds
 from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireTokens, without_nul
 from exporter.records import CredentialFacts, Rejected
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from exporter.settings import validators
-from exporter.settings.declared import Declared, declared
+from exporter.settings.introspection import Declared, declared
 from exporter.settings.model import DEFAULT_PROXY, DefaultProxy, Settings
 from exporter.settings.problems import Problem, ProblemsError
 from exporter.settings.proxies import ProxySettings

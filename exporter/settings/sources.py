@@ -16,7 +16,7 @@ from typing import TypeVar
 from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 
-from exporter.settings.declared import declared
+from exporter.settings.introspection import declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
 
 ENVIRONMENT = "environment"

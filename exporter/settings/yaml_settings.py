@@ -13,7 +13,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from exporter.settings.declared import Declared, declared
+from exporter.settings.introspection import Declared, declared
 from exporter.settings.problems import Problem, ProblemsError, wrong
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
 from exporter.settings.sources import RawValue, one_secret

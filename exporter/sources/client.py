@@ -35,7 +35,7 @@ from exporter.errors import (
 from exporter.sentences import joined, say
 from exporter.sources.auth_guard import KeyGuard
 from exporter.sources.cancellation import Cancellation
-from exporter.sources.responses import Answer, failure, transport_failure
+from exporter.sources.http_errors import Answer, failure, transport_failure
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 

@@ -7,8 +7,8 @@ import msgspec
 
 from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableError
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
+from exporter.sources.http_errors import Answer
 from exporter.sources.paths import V0, Paths
-from exporter.sources.responses import Answer
 
 MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60

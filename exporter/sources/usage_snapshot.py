@@ -10,8 +10,8 @@ from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.flags import Flags
+from exporter.sources.http_errors import Answer
 from exporter.sources.paths import Paths
-from exporter.sources.responses import Answer
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """Room for two million details of 260 bytes: months without a restart of the proxy."""

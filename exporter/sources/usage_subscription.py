@@ -23,9 +23,9 @@ from exporter.errors import ProxyError, ProxyServerError, ProxyUnreachableError
 from exporter.sentences import joined, say
 from exporter.sources.base import Receiver, Version, Way, parse_version
 from exporter.sources.client import ProxyClient
+from exporter.sources.http_errors import Answer, failure
 from exporter.sources.paths import Paths
 from exporter.sources.resp_connection import Reply, RespConnection
-from exporter.sources.responses import Answer, failure
 from exporter.sources.usage_queue import UsageQueue
 
 STARVES = say(

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from exporter.normalize.queue import normalize
+from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire import Wire, decode_line
 from exporter.records import UNKNOWN_CREDENTIAL, UsageRecord
 from tests.stack.running import ledger_file

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from exporter.settings.declared import declared
+from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY

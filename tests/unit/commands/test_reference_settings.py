@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from exporter.commands.reference import env_example, settings_markdown
-from exporter.settings.declared import declared
+from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ import pytest
 
 from exporter.imports.keeper import keeper
 from exporter.imports.peer_files import read_peer
-from exporter.normalize.queue import milliseconds
 from exporter.normalize.tokens import Family, tokens_of
+from exporter.normalize.usage_record import milliseconds
 from exporter.normalize.wire import Wire
 from tests.benches.booking import GOOD, PSEUDONYMS
 from tests.benches.peers import keeper_file

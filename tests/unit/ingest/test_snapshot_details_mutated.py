@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from exporter.ledger.store.snapshots import Identity
-from exporter.normalize.queue import milliseconds
 from exporter.normalize.snapshot import read_details, read_snapshot, snapshot_fingerprint
+from exporter.normalize.usage_record import milliseconds
 from exporter.normalize.wire import Wire
 from tests.benches.booking import PSEUDONYMS, open_ledger
 from tests.benches.snapshots import snapshot_intake, totals_add_up

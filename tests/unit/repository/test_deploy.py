@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exporter import __version__
-from exporter.settings.declared import declared
+from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,7 +12,7 @@ from exporter.ingest import poller
 from exporter.ledger.schema import MIGRATIONS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
-from exporter.settings.declared import declared
+from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
 from exporter.sources.proxy_status import STATES, ProxyStatus
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from exporter.normalize.batch import read_batch
-from exporter.normalize.queue import normalize
+from exporter.normalize.usage_record import normalize
 from exporter.records import UNKNOWN_CREDENTIAL, Rejected, UsageRecord
 from tests.fakes.recordings import batch_bodies, batches, body_of, recorded
 

@@ -19,7 +19,7 @@ from exporter.errors import (
     ProxyUnreachableError,
     RemoteDisabledError,
 )
-from exporter.sources.responses import Answer, ban_seconds, failure, transport_failure
+from exporter.sources.http_errors import Answer, ban_seconds, failure, transport_failure
 from tests.fakes.replay import FIXTURES, Recording
 
 WHERE = "Proxy 'default' at http://localhost:8317"
