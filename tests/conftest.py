@@ -1,5 +1,6 @@
-"""What all tests share: their order."""
+"""What all tests share: their order, and how signals are taken."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+# After "nohup make test" the programs that tests start would ignore it, too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)

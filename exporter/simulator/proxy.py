@@ -18,7 +18,7 @@ from exporter.simulator.door import Door
 from exporter.simulator.played import as_played
 from exporter.simulator.queue import Item, RecordQueue
 from exporter.simulator.snapshot import UsageSnapshot, detail_of
-from exporter.simulator.traffic import Attempt
+from exporter.simulator.traffic import IMAGE_MODEL, Attempt
 from exporter.simulator.vendors import Vendors
 from exporter.simulator.versions import VersionNumber, has_usage, version_number
 from exporter.simulator.wire import Shape
@@ -127,7 +127,7 @@ class DemoProxy:
     # --- traffic ------------------------------------------------------------------------------------------------------
 
     def publish(self, attempts: Iterable[Attempt]) -> None:
-        """Attempts that ended: the credentials' counts always move; a record stays only where CPA would keep it.
+        """Attempts that ended: the credentials' counts move; a record stays only where CPA would keep it.
 
         This version decides the record's form, whatever the traffic was made for. The traffic has to choose credentials
         that the version can use.
@@ -136,7 +136,8 @@ class DemoProxy:
             for made in attempts:
                 index = self.auth_index(self._accounts[made.credential].credential)
                 attempt = self._played(made, index)
-                self._accounts[attempt.credential].note(attempt)
+                if attempt.model != IMAGE_MODEL:  # the image tool's record is another record of an attempt
+                    self._accounts[attempt.credential].note(attempt)
                 self._record(attempt, index)
 
     def _played(self, made: Attempt, auth_index: str | int) -> Attempt:

@@ -25,6 +25,7 @@ _DAY_SWING = 0.75
 _QUIETEST_HOUR = 3.0
 _FAILURE_SHARE = 0.085
 _LONG_CONTEXT_SHARE = 0.015
+IMAGE_MODEL = "gpt-image-2"
 _IMAGE_SHARE = 0.02
 _PREWARM_SHARE = 0.02
 _PRIORITY_SHARE = 0.06
@@ -292,7 +293,7 @@ class Traffic:
     def _image_extra(self, event: Event) -> Event:
         """The second record of Codex's image tool: same request, start and headers, but the image model's tokens."""
         tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
-        return replace(event, model="gpt-image-2", tokens=tokens, inconsistent=False, effort="", reports_tier=False)
+        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False, effort="", reports_tier=False)
 
 
 def _fails_with(credential: Credential, failure: str) -> bool:

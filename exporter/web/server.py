@@ -184,16 +184,13 @@ class _BusyConnections:
         finally:
             with self._lock:
                 cut = self._busy.pop(connection, None) is None
-            if not keep or cut or not self._put_back(connection):
+            if keep and not cut:
+                try:
+                    self._server.put_conn(connection)
+                except ValueError:  # the server has stopped meanwhile, and closes none any more
+                    connection.close()
+            else:
                 connection.close()
-
-    def _put_back(self, connection: HTTPConnection) -> bool:
-        """Let the server wait for the next request; False if it has stopped meanwhile, and closes none any more."""
-        try:
-            self._server.put_conn(connection)
-        except ValueError:  # it does not wait for anything any more
-            return False
-        return bool(self._server.ready)
 
 
 def _cut(connection: HTTPConnection) -> None:
