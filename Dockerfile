@@ -13,7 +13,7 @@ COPY exporter exporter
 # setuptools is in the lock file because it builds this project; the running program has no use for it.
 RUN pip --python /opt/exporter/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action ignore \
         --no-deps --no-build-isolation . \
-    && /opt/exporter/bin/python -c "from exporter.web.rendering import compile_templates; compile_templates()" \
+    && /opt/exporter/bin/python -P -c "from exporter.web.rendering import compile_templates; compile_templates()" \
     && pip --python /opt/exporter/bin/python uninstall --yes --root-user-action ignore setuptools
 
 FROM python:3.13-slim-trixie

@@ -8,7 +8,6 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -93,8 +92,9 @@ class Database:
         self.path = path
         self._alone = alone
         self._lock = threading.RLock()
-        self._spare_readers: deque[sqlite3.Connection] = deque()
-        self._most_spare_readers = 1
+        self._spare_lock = threading.Lock()
+        self._spare_reader: sqlite3.Connection | None = None
+        self._is_closed = False
         with explained_opening(path):
             path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             path.touch(mode=_PRIVATE_FILE)  # SQLite gives its other files the same mode
@@ -202,10 +202,11 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A separate connection for long queries: it sees one moment of the file, and no writer waits for it.
 
-        It can write only to temporary tables, which are in memory and gone afterwards.
+        It can write only to temporary tables, which are in memory and gone afterwards. No cursor may outlive the block:
+        the connection is kept, and its next user would see the moment of the cursor.
         """
         with _explained(self.path):
-            connection = self._reader()
+            connection = self._take_spare() or self._new_reader()
             try:
                 connection.execute("begin")
                 yield connection
@@ -214,15 +215,23 @@ class Database:
             except BaseException:
                 connection.close()
                 raise
-            if len(self._spare_readers) < self._most_spare_readers:
-                self._spare_readers.append(connection)
-            else:
+            if not self._keep_spare(connection):
                 connection.close()
 
-    def _reader(self) -> sqlite3.Connection:
-        """The spare reader, because a new one takes a millisecond to parse the schema; else a new one."""
-        with contextlib.suppress(IndexError):
-            return self._spare_readers.pop()
+    def _take_spare(self) -> sqlite3.Connection | None:
+        """The reader that was kept, because a new one takes a millisecond to parse the schema."""
+        with self._spare_lock:
+            spare, self._spare_reader = self._spare_reader, None
+        return spare
+
+    def _keep_spare(self, connection: sqlite3.Connection) -> bool:
+        with self._spare_lock:
+            if self._is_closed or self._spare_reader is not None:
+                return False
+            self._spare_reader = connection
+        return True
+
+    def _new_reader(self) -> sqlite3.Connection:
         connection = self._connect("ro")
         connection.execute("pragma temp_store = memory")
         return connection
@@ -239,11 +248,12 @@ class Database:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
-        self._most_spare_readers = 0
+        with self._spare_lock:
+            self._is_closed = True
+        if (spare := self._take_spare()) is not None:
+            spare.close()
         with self._lock:
-            # The writer is the last: a reader could not empty the log.
-            for connection in (*self._spare_readers, self._connection):
-                connection.close()
+            self._connection.close()  # the last one: a reader could not empty the log
 
 
 def damaged(path: Path, what: str = say("is damaged or is not a ledger")) -> str:

@@ -112,7 +112,8 @@ class UsageSubscription(UsageQueue):
         is_emptied = super().poll(replace(receiver, records=receiver.pushed), now_ms)
         if is_emptied:
             self._emptied_for = number
-        return is_emptied and (not self._number or self._catch_up())  # it may have begun meanwhile
+        is_subscribed = number or self._number  # it may have ended or begun meanwhile
+        return is_emptied and (not is_subscribed or self._catch_up())
 
     def close(self) -> None:
         super().close()

@@ -60,6 +60,8 @@ def compile_templates() -> None:
     add_filters(app)
     for name in app.jinja_env.list_templates():
         app.jinja_env.get_template(name)
+    for file in _COMPILED.glob("*.cache"):
+        file.chmod(0o644)  # Jinja lets only their owner read them
 
 
 def add_filters(app: Flask, *, language: str = AUTO) -> None:

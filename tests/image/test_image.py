@@ -94,6 +94,15 @@ def test_nothing_in_it_can_install_or_compile_and_nothing_but_its_data_can_be_wr
     assert set(found.split()) - {"/data", "/tmp", "/var/tmp", "/run/lock", "/var/lock"} == set()  # noqa: S108
 
 
+def test_its_user_finds_all_templates_compiled(engine: Engine, image: str) -> None:
+    script = (
+        "import flask, jinja2; from exporter.web.rendering import add_filters; jinja2.Environment.compile = None;"
+        " app = flask.Flask('exporter.web.site'); add_filters(app);"
+        " print(len([app.jinja_env.get_template(name) for name in app.jinja_env.list_templates()]))"
+    )
+    assert int(engine.podman("run", "--rm", "--network=none", "--entrypoint=python", image, "-c", script)) > 5
+
+
 def test_nothing_of_the_checkout_but_the_program_is_in_it(engine: Engine, image: str) -> None:
     names = "-name '.env*' -o -name '*.sqlite3' -o -path '*/tests/fakes*'"
     script = f"ls -A /app /data; find / -xdev \\( {names} \\) 2>/dev/null; true"

@@ -18,6 +18,7 @@ from exporter.app import Exporter
 from exporter.ledger.database import FILE_NAME
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
+from tests.benches.polling import one_record_each
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
@@ -44,7 +45,8 @@ def server() -> Iterator[SteeredServer]:
 
 def _publish(server: SteeredServer, records: int, *, seed: int = 5) -> None:
     proxy = server.proxy
-    proxy.publish(Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape).batch(records, ending=time.time()))
+    traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
+    proxy.publish(one_record_each(traffic, records, ending=time.time()))
 
 
 def _program(directory: Path, server: SteeredServer, **settings: str) -> Any:

@@ -49,6 +49,9 @@ def test_compiled_templates_are_not_compiled_again(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(rendering, "_COMPILED", tmp_path / "compiled")
     compile_templates()
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "compiled").iterdir()} == {0o644}, (
+        "other users read them"
+    )
     monkeypatch.setattr(jinja2.Environment, "compile", compiles)
     later = Flask("exporter.web.site")
     add_filters(later)
