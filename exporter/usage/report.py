@@ -11,7 +11,7 @@ from datetime import timedelta, tzinfo
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Sums, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Sums, added, oldest_bucket, read_usage
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
@@ -169,10 +169,7 @@ def _by_group(sums: Sums) -> dict[int, Usage]:
 
 
 def _total(sums: Sums) -> Usage:
-    parts: dict[int, list[Amounts]] = {}
-    for (_, billing), amounts in sums.items():
-        parts.setdefault(billing, []).append(amounts)
-    return Usage({billing: Amounts.total(amounts) for billing, amounts in parts.items()})
+    return Usage(added((billing, amounts) for (_, billing), amounts in sums.items()))
 
 
 def _rank(row: Row) -> tuple[int | str, ...]:

@@ -7,10 +7,12 @@ roll-up, whichever way reads fewer rows: the smaller part of a cut day is added 
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from exporter.ledger.columns import DAY_SUMS, Amounts
 from exporter.records import Billing
+
+_Key = TypeVar("_Key")
 
 
 class Span(NamedTuple):
@@ -67,7 +69,15 @@ def read_usage(
     plain = sorted(within(totals) - set(grouped))
     cuts = [Span(edges[place], edges[place + 1]) for place in (*grouped, *plain)]
     sums = dict(zip((*grouped, *plain), _read(connection, cuts, len(grouped)), strict=True))
-    return [_added([sums[place] for place in range(at[span.first], at[span.last])]) for span in (*spans, *totals)]
+    return [_joined([sums[place] for place in range(at[span.first], at[span.last])]) for span in (*spans, *totals)]
+
+
+def added(pairs: Iterable[tuple[_Key, Sequence[int]]]) -> dict[_Key, Amounts]:
+    """The sum of the amounts of each key."""
+    parts: dict[_Key, list[Sequence[int]]] = {}
+    for key, amounts in pairs:
+        parts.setdefault(key, []).append(amounts)
+    return {key: Amounts.total(amounts) for key, amounts in parts.items()}
 
 
 def oldest_bucket(connection: sqlite3.Connection) -> int | None:
@@ -87,7 +97,7 @@ def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -
         for piece, is_whole in _pieces(place, span, near):
             if piece.first < piece.last:
                 (whole if is_whole else part).append(piece)
-    found: list[dict[tuple[int, int], list[Sequence[int]]]] = [{} for _ in spans]
+    found: list[list[tuple[tuple[int, int], Sequence[int]]]] = [[] for _ in spans]
     for table, pieces, parts in (("whole", whole, _DAYS), ("part", part, _BUCKETS)):
         connection.execute(
             f"create temp table if not exists {table} (place integer, sign integer, first integer, last integer)"
@@ -100,10 +110,8 @@ def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -
             else:
                 totals = [(b, connection.execute(_TOTAL.format(*parts), (place, b)).fetchone()) for b in Billing]
                 rows = [(0, billing, *total) for billing, total in totals if total[0] is not None]
-            for group, billing, *amounts in rows:
-                found[place].setdefault((group, billing), []).append(amounts)
-    sums = ({key: Amounts.total(amounts) for key, amounts in some.items()} for some in found)
-    return [{key: amounts for key, amounts in some.items() if any(amounts)} for some in sums]
+            found[place] += [((group, billing), amounts) for group, billing, *amounts in rows]
+    return [{key: amounts for key, amounts in added(pairs).items() if any(amounts)} for pairs in found]
 
 
 def _pieces(place: int, span: Span, days: Iterable[Span]) -> Iterator[tuple[_Piece, bool]]:
@@ -121,11 +129,5 @@ def _pieces(place: int, span: Span, days: Iterable[Span]) -> Iterator[tuple[_Pie
     yield _Piece(place, 1, at, span.last), False
 
 
-def _added(sums: Sequence[Sums]) -> Sums:
-    if len(sums) == 1:
-        return sums[0]
-    parts: dict[tuple[int, int], list[Amounts]] = {}
-    for some in sums:
-        for key, amounts in some.items():
-            parts.setdefault(key, []).append(amounts)
-    return {key: Amounts.total(amounts) for key, amounts in parts.items()}
+def _joined(sums: Sequence[Sums]) -> Sums:
+    return sums[0] if len(sums) == 1 else added(pair for some in sums for pair in some.items())
