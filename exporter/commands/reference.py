@@ -38,7 +38,7 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _proxies_markdown(page: str) -> str:
+def _states_markdown(page: str) -> str:
     rows = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
     return _with_table(page, ("state", "what it means", "what to do"), rows)
 
@@ -94,7 +94,7 @@ def _example(setting: Declared) -> list[str]:
 
 _PAGES = {
     "docs/metrics.md": _metrics_markdown,
-    "docs/proxies.md": _proxies_markdown,
+    "docs/states.md": _states_markdown,
     "docs/settings.md": settings_markdown,
     "docs/supabase.md": _supabase_markdown,
     ".env.example": env_example,

@@ -192,7 +192,7 @@ class Settings(Row):
         kind="passive or active",
         help="How the windows that providers themselves report are known. passive: from their answers to your "
         "requests, which have those of Claude and Codex. active: idle accounts are also asked, seldom, through the "
-        "proxy; docs/limits.md says how.",
+        "proxy; docs/accounts.md says how.",
     )
     exporter_max_label_sets: Annotated[int, BeforeValidator(validators.whole_number(1))] = setting(
         5000,

@@ -14,7 +14,7 @@ from exporter.sentences import say
 class State:
     """What a state means, in words.
 
-    ``headline`` follows the proxy's name on the page. ``meaning`` and ``advice`` are Markdown for ``docs/proxies.md``;
+    ``headline`` follows the proxy's name on the page. ``meaning`` and ``advice`` are Markdown for ``docs/states.md``;
     the sentence of a ``ProxyStatus`` says the same about one proxy. ``is_failure``: the poll failed, and is counted
     under the state's name.
     """
@@ -48,8 +48,8 @@ STATES: Mapping[str, State] = {
         headline=say("gives its records to somebody else, it seems"),
         meaning="It counts attempts, but too few records arrive, or none.",
         advice=(
-            "Stop the other [reader](#one-reader-only): a dashboard that subscribes, a script that polls, a "
-            "second exporter. Or set `source: subscribe` to [read beside it](#beside-another-dashboard)."
+            "Stop the other [reader](proxies.md#one-reader-only): a dashboard that subscribes, a script that polls, a "
+            "second exporter. Or set `source: subscribe` to [read beside it](proxies.md#beside-another-dashboard)."
         ),
         is_failure=False,
     ),
