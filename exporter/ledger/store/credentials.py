@@ -46,7 +46,8 @@ def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole
     for name in {name for _, account in credentials for name in account.names}:
         for credential in change.dictionary.credentials_with(*name):
             if credential.proxy == change.proxy and (whole or credential.id in listed):
-                change.dictionary.retire_credential(change.connection, credential.id, credential.id not in listed)
+                retired = credential.id not in listed
+                change.dictionary.change_credential(change.connection, credential.id, retired=retired)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
@@ -143,9 +144,8 @@ class _Binder:
         if found:
             # The older one's label stays.
             id_ = min(credential.id for credential in found)
-            dictionary.describe_credential(connection, id_, account.facts)
-            if not dictionary.credentials[id_].readable:
-                dictionary.make_readable(connection, id_, self._readable(account))
+            readable = dictionary.credentials[id_].readable or self._readable(account)
+            dictionary.change_credential(connection, id_, facts=account.facts, readable=readable)
         else:
             id_ = dictionary.add_credential(connection, self._new(account))
         for kind, value in self._keys(account):

@@ -293,8 +293,9 @@ def _take_credential(
     else:
         id_ = known.id
         if not known.provider:
-            dictionary.describe_credential(connection, id_, facts)
-        dictionary.relabel_credential(connection, id_, kept.labels[0])
+            dictionary.change_credential(connection, id_, facts=facts)
+        if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
+            dictionary.change_credential(connection, id_, label=kept.labels[0])
     for kind, value in (*keys, *labels):
         if dictionary.find_credential(proxy, kind, value) is None:
             dictionary.bind(connection, proxy, kind, value, id_)
