@@ -8,7 +8,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -61,20 +61,24 @@ class ExportedSnapshots(msgspec.Struct, frozen=True):
     counted_until_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedLimits(msgspec.Struct, frozen=True):
+    """Manual resets by limit in ms, and sessions: those of the whole exporter, without other proxies' credentials."""
+
+    anchors: Mapping[str, int] = {}
+    sessions: tuple[ExportedSession, ...] = ()
+
+
+CREDENTIALS, SNAPSHOTS, LIMITS = "credentials", "snapshots", "limits"
+CLIENTS = "clients/"
+"""Kinds of documents. ``CLIENTS`` is followed by the number of a part; only the last part grows."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyState:
-    """State of one proxy. Equal states need not be sent twice.
+    """State of one proxy: documents by kind, and its last snapshot. Equal states need not be sent twice."""
 
-    ``clients`` come in parts; only the last one grows. ``anchors`` and ``sessions`` belong to the limits of the whole
-    exporter, without the sessions of other proxies' credentials.
-    """
-
-    snapshots: ExportedSnapshots
+    documents: dict[str, Any]
     marks: Mapping[MarkKey, Mark]
-    credentials: tuple[ExportedCredential, ...]
-    clients: Mapping[int, tuple[ExportedClient, ...]]
-    anchors: Mapping[str, int]
-    sessions: tuple[ExportedSession, ...]
 
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
@@ -85,14 +89,13 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
         (proxy,),
     ).fetchone()
     roots = roots_of(connection)
-    return ProxyState(
-        snapshots=ExportedSnapshots(*snapshots),
-        marks=marks,
-        credentials=_credentials(connection, proxy, roots),
-        clients=_clients(connection, proxy),
-        anchors=dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1")),
-        sessions=tuple(_sessions(connection, proxy, roots)),
-    )
+    anchors = dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1"))
+    documents: dict[str, Any] = {
+        SNAPSHOTS: ExportedSnapshots(*snapshots),
+        CREDENTIALS: _credentials(connection, proxy, roots),
+        LIMITS: ExportedLimits(anchors, tuple(_sessions(connection, proxy, roots))),
+    }
+    return ProxyState(documents | _clients(connection, proxy), marks)
 
 
 def roots_of(connection: sqlite3.Connection) -> dict[int, int]:
@@ -132,7 +135,7 @@ def _credentials(
     )
 
 
-def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[ExportedClient, ...]]:
+def _clients(connection: sqlite3.Connection, proxy: int) -> dict[str, tuple[ExportedClient, ...]]:
     parts: defaultdict[int, list[ExportedClient]] = defaultdict(list)
     for id_, pseudonym, label in connection.execute(
         "select id, pseudonym, label from client where id in"
@@ -140,7 +143,7 @@ def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[Expo
         (proxy,),
     ):
         parts[id_ // _CLIENTS_PER_PART].append(ExportedClient(pseudonym, label))
-    return {part: tuple(clients) for part, clients in parts.items()}
+    return {f"{CLIENTS}{part}": tuple(clients) for part, clients in parts.items()}
 
 
 def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> list[ExportedSession]:
