@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
-from exporter.history.claims import claim, lease_owner_of
+from exporter.history.claims import claim, owner_of
 from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.recovery.restore import Restore
@@ -86,8 +86,7 @@ class History:
         self._sign_of = sign_of
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._lease_owner = lease_owner_of(ends.ledger)
-        self._owner = self._lease_owner.owner
+        self._owner = owner_of(ends.ledger)
         self._stopping = threading.Event()
         self._knows_schema = False
         self._problem: HistoryError | None = None
@@ -144,9 +143,8 @@ class History:
                 self._enter("catching_up", waiting)
         if self._stopping.is_set():
             return
-        if self._problem is not None:
-            raise self._problem
-        self._run_tasks(self._tasks)
+        if self._problem is None:
+            self._run_tasks(self._tasks)
         if self._problem is not None:
             raise self._problem
         self._failures = 0
@@ -206,7 +204,7 @@ class History:
             if exc.reason != "name_taken":
                 raise
             name = f"{proxy}-{self._owner[:8]}"
-            claim(self._remote, name, self._lease_owner, sign=None, is_first=False)
+            claim(self._remote, self._ledger, name, sign=None)
             self._senders[proxy] = Sender(self._ends, proxy, name, self._owner)
             _log.warning(
                 "history_name_changed",
@@ -222,26 +220,16 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        deleted_before = claim(
-            self._remote,
-            proxy,
-            self._lease_owner,
-            sign=self._sign_of(proxy) if proxy in self._polled else None,
-            is_first=backlog.stage(proxy) == NEVER_CLAIMED,
-        )
+        sign = self._sign_of(proxy) if proxy in self._polled else None
+        deleted_before = claim(self._remote, self._ledger, proxy, sign=sign)
         self._recognize_project()
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            now_ms = self._clock.now_ms()
             restore = Restore(self._ends, proxy, self._stopping.is_set)
-            is_complete = restore.run(
-                since_ms=now_ms - self._retention_ms,
-                deleted_before=deleted_before,
-                now_ms=now_ms,
-                tell=self._tell_restoring,
-            )
-            if not is_complete:
+            if not restore.run(
+                retention_ms=self._retention_ms, deleted_before=deleted_before, tell=self._tell_restoring
+            ):
                 return
         take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)

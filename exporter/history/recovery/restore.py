@@ -47,12 +47,13 @@ class Restore:
     _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
     _records: int = field(default=0, init=False)
 
-    def run(self, *, since_ms: int, deleted_before: date | None, now_ms: int, tell: Callable[[str], None]) -> bool:
+    def run(self, *, retention_ms: int, deleted_before: date | None, tell: Callable[[str], None]) -> bool:
         """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
 
-        Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` gets
-        a sentence on the progress, if there is anything to do. It may be called again after a failure.
+        Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone.
+        ``tell`` gets a sentence on the progress, if there is anything to do. It may be called again after a failure.
         """
+        now_ms = self.ends.clock.now_ms()
         mine = {"proxy": self.proxy}
         remote = self.ends.remote
         states = list(remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
@@ -71,7 +72,7 @@ class Restore:
             snapshots, marks = self._snapshots()
             progress = self.ends.ledger.restoring.begin(
                 self.proxy,
-                since_ms=since_ms,
+                since_ms=now_ms - retention_ms,
                 newest_ms=None if newest is None else moment_ms(newest["ts"]),
                 deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
                 snapshots=snapshots,
