@@ -19,6 +19,14 @@ LABEL = "label"
 
 _COLUMNS = ("proxy", "label", *CredentialFacts.__struct_fields__, "merged_into", "retired", "readable")
 _UPDATE = f"update credential set ({listed(_COLUMNS)}) = ({listed('?' * len(_COLUMNS))}) where id = ?"
+ROOTS = """
+with recursive root (id, root) as (
+    select id, id from credential where merged_into is null
+    union all select c.id, root from root join credential c on c.merged_into = root.id
+)
+"""
+"""Begins a statement with the table ``root``: the credential that each one stands for, itself or the one it was merged
+into."""
 LABEL_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
