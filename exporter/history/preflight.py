@@ -111,7 +111,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
     missing: list[str] = []
     closed: list[str] = []
     asked: list[tuple[str, Callable[[], object]]] = [
-        (table, partial(remote.some, table, column)) for table, column in TABLES.items()
+        (table, partial(remote.some, table, column, limit=1)) for table, column in TABLES.items()
     ]
     asked += [(function, partial(remote.call, function, **given)) for function, given in FUNCTIONS.items()]
     for name, ask in asked:
@@ -132,7 +132,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
 def _can_be_read(remote: Remote, name: str) -> bool:
     """Whether a table of this name exists."""
     try:
-        remote.some(name, "*")
+        remote.some(name, "*", limit=1)
     except HistoryError as exc:
         if exc.reason != "not_migrated":
             raise
@@ -161,7 +161,7 @@ def _check_name(remote: Remote, ledger: Ledger, proxy: str, sign: str, clock: Cl
 def _check_old_rows(remote: Remote) -> Iterator[Finding]:
     try:
         places = list(find_old_keys(remote))
-        is_claimed = bool(remote.some("exporter_project", "id"))
+        is_claimed = bool(remote.some("exporter_project", "id", limit=1))
     except HistoryError as exc:
         yield Finding("warning", f"It is unknown whether rows of the predecessor hold keys. {exc}")
         return

@@ -152,12 +152,12 @@ class Restore:
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
         """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
-        page = self.ends.remote.page(
+        page = self.ends.remote.some(
             "usage_rollups",
             "*",
             order=_ROLLUP_ORDER,
             where={"proxy": self.proxy},
-            since=("bucket", bucket) if bucket else None,
+            filters=[("bucket", "gte", bucket)] if bucket else [],
             start=skipped,
         )
         rows = [row for row in page if moment_ms(row["bucket"]) < progress.from_ms]

@@ -68,8 +68,6 @@ class LedgerImporter:
     """Writes what is restored. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
     def __init__(self, changes: Changes) -> None:
-        self.steps = 0
-        """Rises with each change of the past that no booking made."""
         self._changes = changes
         self._writing = changes.writing
         self._dictionary = changes.dictionary
@@ -142,7 +140,7 @@ class LedgerImporter:
             connection.execute("delete from restored_series where proxy = ?", (proxy_id,))
             save_marks(connection, "restored_series", proxy_id, marks)
             self._note(connection, proxy, progress)
-        self._changed(0)
+        self._changes.touched(0)
         return progress
 
     def _forget(self, connection: sqlite3.Connection, proxy_id: int, before_ms: int) -> None:
@@ -163,7 +161,7 @@ class LedgerImporter:
             series = self._series(connection, proxy, {row.series for row in rows})
             add_rollups(connection, [row.sums._replace(series=series[row.series]) for row in rows])
             self._note(connection, proxy, progress)
-        self._changed(min((row.sums.bucket for row in rows), default=None))
+        self._changes.touched(min((row.sums.bucket for row in rows), default=None))
 
     def add_records(self, proxy: str, rows: Sequence[RestoredEntry], progress: Progress) -> None:
         """Take over records unless they are here already, and note the new ``progress``."""
@@ -179,7 +177,7 @@ class LedgerImporter:
             self._note(connection, proxy, progress)
         with self._changes.totals.lock:
             self._changes.totals.entries += inserted
-        self._changed(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
+        self._changes.touched(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
     def finish(
         self,
@@ -275,10 +273,6 @@ class LedgerImporter:
         connection.execute(
             "update proxy set history_restore = ? where name = ?", (msgspec.json.encode(progress).decode(), proxy)
         )
-
-    def _changed(self, bucket: int | None) -> None:
-        self.steps += 1
-        self._changes.touched(bucket)
 
 
 def _take_credential(
