@@ -6,7 +6,7 @@ the work is repeated from the ledger, after a pause that grows with the number o
 
 import random
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -69,21 +69,19 @@ class History:
         ends: Ends,
         *,
         retention_ms: int,
-        polled: Collection[str],
-        sign_of: Callable[[str], str],
+        signs: Mapping[str, str],
         tasks: Sequence[Task] = (),
     ) -> None:
         """``retention_ms`` is how far back a new ledger takes over records.
 
-        ``polled`` are the proxies in the settings, and ``sign_of`` gives the fingerprint of one. For other proxies in
-        the ledger only the backlog is sent, and their names are given back.
+        ``signs`` are the fingerprints of the proxies in the settings. For other proxies in the ledger only the backlog
+        is sent, and their names are given back.
         """
         self.status = HistoryStatus(since_ms=ends.clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
         self._ends = ends
         self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
         self._retention_ms = retention_ms
-        self._polled = polled
-        self._sign_of = sign_of
+        self._signs = signs
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
         self._owner = owner_of(ends.ledger)
@@ -160,7 +158,7 @@ class History:
             if exc.reason != "name_taken":
                 raise
             del self._senders[proxy]
-            if proxy in self._polled:
+            if proxy in self._signs:
                 self._put_off(exc)  # the next pass claims it again, or reports why not
                 return False
             self._settle(proxy)
@@ -169,7 +167,7 @@ class History:
             self._put_off(exc)
             return False
         self._failures = 0  # a slow server gets small batches, but no long pauses as well
-        if not more and proxy not in self._polled:
+        if not more and proxy not in self._signs:
             self._give_back(sender.name)
             del self._senders[proxy]
         return more
@@ -180,7 +178,7 @@ class History:
             if proxy in self._senders or self._stopping.is_set():
                 continue
             try:
-                if proxy in self._polled:
+                if proxy in self._signs:
                     self._claim(proxy)
                 else:
                     self._settle(proxy)
@@ -220,8 +218,7 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        sign = self._sign_of(proxy) if proxy in self._polled else None
-        deleted_before = claim(self._remote, self._ledger, proxy, sign=sign)
+        deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
