@@ -108,8 +108,7 @@ def open_history(
     return History(
         Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=pseudonym, clock=clock, zone=settings.zone),
         retention_ms=settings.exporter_retention_days * _DAY_MS,
-        polled={proxy.name for proxy in settings.proxies},
-        sign_of=proxy_signs(settings).__getitem__,
+        signs=proxy_signs(settings),
         tasks=[
             config_task(remote, ledger, limits, clock),
             status_task(remote, ledger, limits, clock),

@@ -1,6 +1,6 @@
 """``cliproxy-exporter import``: a past from another program."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,11 +11,11 @@ from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import check_exists
 from exporter.errors import LedgerError, LedgerLockedError
 from exporter.imports.booking import Findings, PastImport
-from exporter.imports.cpa_export import CpaExport
+from exporter.imports.cpa_export import read_cpa_export
 from exporter.imports.cpamp import cpamp
 from exporter.imports.items import Item
 from exporter.imports.keeper import keeper
-from exporter.imports.own_csv import OwnCsv, known_labels
+from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
@@ -83,7 +83,7 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
     clock = SystemClock()
     try:
         _check_proxy(settings, ledger, proxy)
-        items, left_out = _source(settings, ledger, kind, proxy, file)
+        items = _source(settings, ledger, kind, proxy, file)
         past = PastImport(
             proxy,
             ledger=ledger,
@@ -95,7 +95,7 @@ def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
         findings = past.take(items)
     finally:
         ledger.close()
-    for line in [*_told(findings, dry_run=dry_run), *filter(None, [left_out()])]:
+    for line in _told(findings, dry_run=dry_run):
         click.echo(line)
     if dry_run:
         click.echo("Nothing was written.")
@@ -114,24 +114,18 @@ def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
         )
 
 
-def _source(
-    settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path
-) -> tuple[Iterator[Item], Callable[[], str]]:
-    """What the file holds, and afterwards a sentence on what was left out of it, empty for nothing."""
+def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path) -> Iterator[Item]:
+    """What the file holds."""
     pseudonym = open_pseudonyms(settings).of
     if kind == "keeper":
-        return read_peer(file, keeper(pseudonym)), str
+        return read_peer(file, keeper(pseudonym))
     if kind == "cpamp":
         keys = [alias.key.get_secret_value() for alias in settings.aliases.clients if alias.key is not None]
-        return read_peer(file, cpamp(pseudonym, keys)), str
+        return read_peer(file, cpamp(pseudonym, keys))
     if kind == "cpa-export":
-        export = CpaExport(file, pseudonym)
-        return export.read(), export.left_out
+        return read_cpa_export(file, pseudonym)
     labels = Labels(ledger.dictionary, settings.aliases, pseudonym)
-    with ledger.reading() as connection:
-        known = known_labels(connection, ledger.dictionary, labels, ledger.dictionary.proxies[proxy])
-    own = OwnCsv(file, proxy, known=known, labels=labels, pseudonym=pseudonym)
-    return own.read(), own.left_out
+    return read_own_csv(file, proxy, Names(ledger, labels, proxy, pseudonym))
 
 
 def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
@@ -149,3 +143,5 @@ def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         )
     for reason, records in sorted(findings.rejected.items()):
         yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."
+    for why, requests in findings.left_out.items():
+        yield f"Left out, because {why}: {formats.count(requests)}."

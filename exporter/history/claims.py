@@ -6,12 +6,12 @@ the same proxy takes over the name.
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from exporter.errors import HistoryMisconfiguredError
-from exporter.history.client import Remote, Row, expect
+from exporter.history.client import Remote, expect
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.sentences import say
 from exporter.settings.model import Settings
 
@@ -19,22 +19,9 @@ STALE_SECONDS = 900
 """After this time without a heartbeat from the owner, its successor may claim the name."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseOwner:
-    """Who claims: the ledger's id, and when it was created, in ms (None: long ago)."""
-
-    owner: str
-    made_ms: int | None
-
-
 def owner_of(ledger: Ledger) -> str:
     """The id under which the exporter with this ledger claims proxies: random, and it lasts as long as the ledger."""
     return hashlib.blake2b(b"history", key=ledger.salt, digest_size=16).hexdigest()
-
-
-def lease_owner_of(ledger: Ledger) -> LeaseOwner:
-    """The exporter with this ledger. Raises LedgerError."""
-    return LeaseOwner(owner_of(ledger), ledger.backlog.made_ms())
 
 
 def proxy_fingerprint(management_key: str, *, project_key: str) -> str:
@@ -47,35 +34,37 @@ def proxy_fingerprint(management_key: str, *, project_key: str) -> str:
     return hashlib.blake2b(management_key.encode(), key=secret, digest_size=16).hexdigest()
 
 
-def claim(remote: Remote, proxy: str, lease_owner: LeaseOwner, *, sign: str | None, is_first: bool) -> date | None:
+def claim(remote: Remote, ledger: Ledger, proxy: str, *, sign: str | None) -> date | None:
     """Claim the name ``proxy``. Returns the day before which its records have been deleted, None if none have been.
 
     Raises HistoryError, with the reason ``name_taken`` if another exporter has it.
 
     ``sign`` is the proxy's, empty if it has no management key, None if the proxy is not in the settings; then the name
     is only claimed if nobody else has had it.
-    ``is_first``: this ledger has never had the claim, so it may succeed one that was lost.
     """
-    asked = {"p_proxy": proxy, "p_owner": lease_owner.owner, "p_own_only": sign is None, "p_sign": sign or None}
+    asked = {"p_proxy": proxy, "p_owner": owner_of(ledger), "p_own_only": sign is None, "p_sign": sign or None}
     answer = expect(dict, remote.call("exporter_claim", **asked))
-    if answer["claimed"]:
-        return _deleted_before(answer)
-    seen_at = datetime.fromisoformat(str(answer["seen_at"]))
-    is_successor = is_first and may_succeed(lease_owner, sign, seen_at=seen_at, seen_sign=answer["sign"])
-    if is_successor:
-        answer = expect(dict, remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
-        if answer["claimed"]:
-            return _deleted_before(answer)
-    raise name_taken(proxy, seen_at, is_successor=is_successor)
+    if not answer["claimed"]:
+        seen_at = datetime.fromisoformat(str(answer["seen_at"]))
+        is_successor = may_succeed(ledger, proxy, sign, seen_at=seen_at, seen_sign=answer["sign"])
+        if is_successor:
+            answer = expect(dict, remote.call("exporter_claim", **asked, p_stale_seconds=STALE_SECONDS))
+        if not answer["claimed"]:
+            raise name_taken(proxy, seen_at, is_successor=is_successor)
+    day = answer["pruned_before"]
+    return None if day is None else date.fromisoformat(str(day))
 
 
-def may_succeed(lease_owner: LeaseOwner, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
-    """Whether ``lease_owner``, whose proxy has ``sign``, may succeed the ledger that was last seen with ``seen_sign``.
+def may_succeed(ledger: Ledger, proxy: str, sign: str | None, *, seen_at: datetime, seen_sign: object) -> bool:
+    """Whether ``ledger``, whose proxy has ``sign``, may succeed the one that was last seen with ``seen_sign``.
 
-    Our clock and the database's may differ by as much as the time for which the owner must be silent.
+    It must never have had the claim, and be younger. Our clock and the database's may differ by as much as the time for
+    which the owner must be silent.
     """
-    is_younger = lease_owner.made_ms is not None and lease_owner.made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
-    return is_younger and bool(sign) and sign == seen_sign
+    if not sign or sign != seen_sign or ledger.backlog.stage(proxy) != NEVER_CLAIMED:
+        return False
+    made_ms = ledger.backlog.made_ms()
+    return made_ms is not None and made_ms / 1000 > seen_at.timestamp() - STALE_SECONDS
 
 
 def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryMisconfiguredError:
@@ -99,11 +88,6 @@ def name_taken(proxy: str, seen_at: datetime, *, is_successor: bool) -> HistoryM
 def in_utc(moment: datetime) -> str:
     """A moment for people."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _deleted_before(answer: Row) -> date | None:
-    day = answer["pruned_before"]
-    return None if day is None else date.fromisoformat(str(day))
 
 
 def proxy_signs(settings: Settings) -> dict[str, str]:

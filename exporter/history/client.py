@@ -83,7 +83,7 @@ class Remote:
             # A key that looks as if it came from a browser is refused by the hosted service.
             headers={"User-Agent": f"cliproxy-exporter/{__version__}"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            event_hooks={"request": [self._prepare]},
+            event_hooks={"request": [lambda request: request.extensions.update(trace=self._cancellation.trace)]},
         )
         self._cancellation = Cancellation()
         self._made: Client | None = None
@@ -95,9 +95,6 @@ class Remote:
     def close(self) -> None:
         """Close the connection. No call may be in progress."""
         self._http.close()
-
-    def _prepare(self, request: httpx.Request) -> None:
-        request.extensions["trace"] = self._cancellation.trace
 
     def call(self, function: str, **parameters: object) -> Any:
         """The answer of a database function. Raises HistoryError."""
@@ -111,56 +108,37 @@ class Remote:
         The columns in ``order`` must be unique together, so that no row is read twice or missed. Raises HistoryError.
         """
         start = 0
-        while True:
-            page = self.page(table, columns, order=order, where=where or {}, start=start)
+        while page := self.some(table, columns, order=order, where=where or {}, start=start):
             yield from page
-            start += len(page)
-            if not page:  # a short page is not the end: a project may have a lower limit
-                return
+            start += len(page)  # a short page is not the end: a project may have a lower limit
 
-    def page(
+    def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
+        """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
+        return next(iter(self.some(table, columns, order=(f"-{newest}",), where=where, limit=1)), None)
+
+    def some(
         self,
         table: str,
         columns: str,
         *,
-        order: Sequence[str],
-        where: Mapping[str, object],
-        since: tuple[str, str] | None = None,
-        start: int,
+        where: Mapping[str, object] | None = None,
+        filters: Sequence[tuple[str, str, str]] = (),
+        order: Sequence[str] = (),
+        start: int = 0,
+        limit: int | None = None,
     ) -> list[Row]:
-        """At most ``PAGE_ROWS`` of the rows, after the first ``start``. Raises HistoryError.
+        """At most ``limit`` or ``PAGE_ROWS`` of the rows, after the first ``start``. Raises HistoryError.
 
-        ``since`` is a column and the least value in it.
+        ``filters`` are the API's: column, operator, value. A minus before a column of ``order`` reverses it.
         """
 
         def query(client: "Client") -> Any:
-            found = _where(client.table(table).select(columns), where)
-            if since is not None:
-                found = found.gte(*since)
-            for column in order:
-                found = found.order(column)
-            return found.range(start, start + PAGE_ROWS - 1)
-
-        return expect(list, self._run(query))
-
-    def first(self, table: str, columns: str, *, newest: str, where: Mapping[str, object]) -> Row | None:
-        """The row with the greatest value in the column ``newest``, None if there is none. Raises HistoryError."""
-
-        def query(client: "Client") -> Any:
-            return _where(client.table(table).select(columns), where).order(newest, desc=True).limit(1)
-
-        return next(iter(expect(list, self._run(query))), None)
-
-    def some(
-        self, table: str, columns: str, *, filters: Sequence[tuple[str, str, str]] = (), limit: int = 1
-    ) -> list[Row]:
-        """A few rows, in any order. ``filters`` are the API's: column, operator, value. Raises HistoryError."""
-
-        def query(client: "Client") -> Any:
-            found = client.table(table).select(columns)
+            found = _where(client.table(table).select(columns), where or {})
             for column, operator, value in filters:
                 found = found.filter(column, operator, value)
-            return found.limit(limit)
+            for column in order:
+                found = found.order(column.removeprefix("-"), desc=column.startswith("-"))
+            return found.range(start, start + (limit or PAGE_ROWS) - 1)
 
         return expect(list, self._run(query))
 

@@ -7,12 +7,11 @@ from functools import partial
 
 from exporter.clock import Clock
 from exporter.errors import HistoryDataError, HistoryError
-from exporter.history.claims import STALE_SECONDS, LeaseOwner, in_utc, lease_owner_of, may_succeed, name_taken
+from exporter.history.claims import STALE_SECONDS, in_utc, may_succeed, name_taken, owner_of
 from exporter.history.client import MIGRATE, Remote
 from exporter.history.predecessor.raw_key_scan import find_old_keys
 from exporter.history.sync import check_schema
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.schema import NEVER_CLAIMED
 
 TABLES: Mapping[str, str] = {
     "usage_snapshots": "slot",
@@ -77,10 +76,8 @@ def check_project(remote: Remote, ledger: Ledger, clock: Clock, *, signs: Mappin
         access = _check_access(remote)
         yield access
         if access.severity == "fine":
-            lease_owner = lease_owner_of(ledger)
             for proxy, sign in signs.items():
-                is_first = ledger.backlog.stage(proxy) == NEVER_CLAIMED
-                yield _check_name(remote, lease_owner, proxy, sign, clock, is_first=is_first)
+                yield _check_name(remote, ledger, proxy, sign, clock)
             yield from _check_old_rows(remote)
     except HistoryError as exc:
         yield Finding("problem", f"{exc}{_ADVICE.get(exc.reason, '')}")
@@ -114,7 +111,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
     missing: list[str] = []
     closed: list[str] = []
     asked: list[tuple[str, Callable[[], object]]] = [
-        (table, partial(remote.some, table, column)) for table, column in TABLES.items()
+        (table, partial(remote.some, table, column, limit=1)) for table, column in TABLES.items()
     ]
     asked += [(function, partial(remote.call, function, **given)) for function, given in FUNCTIONS.items()]
     for name, ask in asked:
@@ -135,7 +132,7 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
 def _can_be_read(remote: Remote, name: str) -> bool:
     """Whether a table of this name exists."""
     try:
-        remote.some(name, "*")
+        remote.some(name, "*", limit=1)
     except HistoryError as exc:
         if exc.reason != "not_migrated":
             raise
@@ -143,17 +140,15 @@ def _can_be_read(remote: Remote, name: str) -> bool:
     return True
 
 
-def _check_name(
-    remote: Remote, lease_owner: LeaseOwner, proxy: str, sign: str, clock: Clock, *, is_first: bool
-) -> Finding:
+def _check_name(remote: Remote, ledger: Ledger, proxy: str, sign: str, clock: Clock) -> Finding:
     """Whether the name is free, ours, or another exporter's."""
     found = remote.first("exporter_proxies", "owner,given_back,seen_at,sign", newest="seen_at", where={"name": proxy})
     if found is None or found["given_back"]:
         return Finding("fine", f"the proxy name {proxy} is free")
     seen_at = datetime.fromisoformat(str(found["seen_at"]))
-    if found["owner"] == lease_owner.owner:
+    if found["owner"] == owner_of(ledger):
         return Finding("fine", f"the proxy name {proxy} is this exporter's, last used at {in_utc(seen_at)}")
-    is_successor = is_first and may_succeed(lease_owner, sign, seen_at=seen_at, seen_sign=found["sign"])
+    is_successor = may_succeed(ledger, proxy, sign, seen_at=seen_at, seen_sign=found["sign"])
     if is_successor and clock.now() - seen_at.timestamp() > STALE_SECONDS:
         return Finding(
             "warning",
@@ -166,7 +161,7 @@ def _check_name(
 def _check_old_rows(remote: Remote) -> Iterator[Finding]:
     try:
         places = list(find_old_keys(remote))
-        is_claimed = bool(remote.some("exporter_project", "id"))
+        is_claimed = bool(remote.some("exporter_project", "id", limit=1))
     except HistoryError as exc:
         yield Finding("warning", f"It is unknown whether rows of the predecessor hold keys. {exc}")
         return

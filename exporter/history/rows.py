@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -29,7 +30,6 @@ _NOT_YET = {"id": 0, "series": 0, "price": 0, "live": 0}
 """What the ledger decides when it takes over an entry from the history."""
 _SAME_IN_READING = ("scope", "window_seconds", "used_ratio", "status", "source", "inferred")
 """The fields of a reading that the history holds unchanged."""
-_MOST_DAYS = 10_000
 
 
 class Rows:
@@ -40,7 +40,6 @@ class Rows:
         self._zone = zone
         self._version = -1
         self._label_sets: dict[int, dict[str, str]] = {}
-        self._days: dict[int, str] = {}
 
     def of(self, entries: Iterable[Entry]) -> str:
         """One row for each entry, as a JSON text."""
@@ -57,7 +56,7 @@ class Rows:
         return dict(
             zip(_SAME, _same(entry), strict=True),
             fingerprint=str(entry.fingerprint),  # has more digits than a number in JSON may have
-            day=self.day(entry.ts_ms),
+            day=_day(entry.ts_ms // BUCKET_MS, self._zone),
             price=self._dictionary.prices[entry.price],
             basis=_BASIS[entry.basis],
             billing=_BILLING[entry.billing],
@@ -66,15 +65,11 @@ class Rows:
             **labels,
         )
 
-    def day(self, ts_ms: int) -> str:
-        """The local day of a moment, as ISO text. Days begin at a quarter of an hour in every zone."""
-        bucket = ts_ms // BUCKET_MS
-        day = self._days.get(bucket)
-        if day is None:
-            if len(self._days) >= _MOST_DAYS:
-                self._days.clear()
-            day = self._days[bucket] = local_date(bucket * BUCKET_MS, self._zone).isoformat()
-        return day
+
+@lru_cache(maxsize=10_000)
+def _day(bucket: int, zone: tzinfo) -> str:
+    """The local day of a quarter of an hour, as ISO text. Days begin at one in every zone."""
+    return local_date(bucket * BUCKET_MS, zone).isoformat()
 
 
 def restored_entry(row: Row) -> RestoredEntry:

@@ -78,7 +78,9 @@ class Sender:
         if outgoing.entries:
             self._book(outgoing, labels, checkpoint)
         else:
-            if labels or checkpoint is not None or self._is_quiet():
+            # Without a heartbeat, another exporter could take over the claim.
+            quiet = self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
+            if labels or checkpoint is not None or quiet:
                 self._send_apart(labels, checkpoint)
             self._ledger.backlog.passed(self._proxy, outgoing.until)
         self._labels.sent(labels)
@@ -209,10 +211,6 @@ class Sender:
                 meaning="they are written, but the rows of their days in daily_stats no longer change",
             )
         self._too_late = self._frozen = 0
-
-    def _is_quiet(self) -> bool:
-        """Whether a heartbeat is due; without it, another exporter could take over the claim."""
-        return self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
 
     def _call(self, function: str, **parameters: object) -> object:
         answer = self._remote.call(function, p_proxy=self.name, p_owner=self._owner, **parameters)

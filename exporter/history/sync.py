@@ -6,13 +6,13 @@ the work is repeated from the ledger, after a pause that grows with the number o
 
 import random
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, HistoryMisconfiguredError, LedgerError
-from exporter.history.claims import claim, lease_owner_of
+from exporter.history.claims import claim, owner_of
 from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
 from exporter.history.recovery.restore import Restore
@@ -69,25 +69,22 @@ class History:
         ends: Ends,
         *,
         retention_ms: int,
-        polled: Collection[str],
-        sign_of: Callable[[str], str],
+        signs: Mapping[str, str],
         tasks: Sequence[Task] = (),
     ) -> None:
         """``retention_ms`` is how far back a new ledger takes over records.
 
-        ``polled`` are the proxies in the settings, and ``sign_of`` gives the fingerprint of one. For other proxies in
-        the ledger only the backlog is sent, and their names are given back.
+        ``signs`` are the fingerprints of the proxies in the settings. For other proxies in the ledger only the backlog
+        is sent, and their names are given back.
         """
         self.status = HistoryStatus(since_ms=ends.clock.now_ms(), errors=dict.fromkeys(REASONS, 0))
         self._ends = ends
         self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
         self._retention_ms = retention_ms
-        self._polled = polled
-        self._sign_of = sign_of
+        self._signs = signs
         self._tasks = tasks
         self._task_due: dict[Task, float] = {}
-        self._lease_owner = lease_owner_of(ends.ledger)
-        self._owner = self._lease_owner.owner
+        self._owner = owner_of(ends.ledger)
         self._stopping = threading.Event()
         self._knows_schema = False
         self._problem: HistoryError | None = None
@@ -144,9 +141,8 @@ class History:
                 self._enter("catching_up", waiting)
         if self._stopping.is_set():
             return
-        if self._problem is not None:
-            raise self._problem
-        self._run_tasks(self._tasks)
+        if self._problem is None:
+            self._run_tasks(self._tasks)
         if self._problem is not None:
             raise self._problem
         self._failures = 0
@@ -162,7 +158,7 @@ class History:
             if exc.reason != "name_taken":
                 raise
             del self._senders[proxy]
-            if proxy in self._polled:
+            if proxy in self._signs:
                 self._put_off(exc)  # the next pass claims it again, or reports why not
                 return False
             self._settle(proxy)
@@ -171,7 +167,7 @@ class History:
             self._put_off(exc)
             return False
         self._failures = 0  # a slow server gets small batches, but no long pauses as well
-        if not more and proxy not in self._polled:
+        if not more and proxy not in self._signs:
             self._give_back(sender.name)
             del self._senders[proxy]
         return more
@@ -182,7 +178,7 @@ class History:
             if proxy in self._senders or self._stopping.is_set():
                 continue
             try:
-                if proxy in self._polled:
+                if proxy in self._signs:
                     self._claim(proxy)
                 else:
                     self._settle(proxy)
@@ -206,7 +202,7 @@ class History:
             if exc.reason != "name_taken":
                 raise
             name = f"{proxy}-{self._owner[:8]}"
-            claim(self._remote, name, self._lease_owner, sign=None, is_first=False)
+            claim(self._remote, self._ledger, name, sign=None)
             self._senders[proxy] = Sender(self._ends, proxy, name, self._owner)
             _log.warning(
                 "history_name_changed",
@@ -222,26 +218,15 @@ class History:
 
     def _claim(self, proxy: str) -> None:
         backlog = self._ledger.backlog
-        deleted_before = claim(
-            self._remote,
-            proxy,
-            self._lease_owner,
-            sign=self._sign_of(proxy) if proxy in self._polled else None,
-            is_first=backlog.stage(proxy) == NEVER_CLAIMED,
-        )
+        deleted_before = claim(self._remote, self._ledger, proxy, sign=self._signs.get(proxy))
         self._recognize_project()
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            now_ms = self._clock.now_ms()
             restore = Restore(self._ends, proxy, self._stopping.is_set)
-            is_complete = restore.run(
-                since_ms=now_ms - self._retention_ms,
-                deleted_before=deleted_before,
-                now_ms=now_ms,
-                tell=self._tell_restoring,
-            )
-            if not is_complete:
+            if not restore.run(
+                retention_ms=self._retention_ms, deleted_before=deleted_before, tell=self._tell_restoring
+            ):
                 return
         take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)

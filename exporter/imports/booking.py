@@ -16,7 +16,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.imports.items import Item, Misfit, misfit
+from exporter.imports.items import Item, LeftOut, Misfit, misfit
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.entries import Likeness, entries_at
 from exporter.normalize.fingerprint import fingerprint_of_equal
@@ -43,11 +43,13 @@ class Findings:
     """What happened, or in a dry run would happen, to the records of a file.
 
     ``deleted`` ones are older than the ledger's oldest records, so it is unknown whether they are new.
+    ``left_out`` is by ``LeftOut.why``.
     """
 
     days: defaultdict[date, Day] = field(default_factory=lambda: defaultdict(Day))
     deleted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def new(self) -> int:
@@ -105,6 +107,9 @@ class PastImport:
         candidates: list[_Candidate] = []
         rejected: list[tuple[bytes, Rejected]] = []
         for item in chunk:
+            if isinstance(item, LeftOut):
+                self.findings.left_out[item.why] += item.requests
+                continue
             outcome = self._read(item)
             if isinstance(outcome, Misfit):
                 rejected.append((outcome.line, outcome.why))
@@ -135,7 +140,7 @@ class PastImport:
             day.new += 1
             day.tokens += record.tokens.prompt + record.tokens.output + record.tokens.unclassified
 
-    def _read(self, item: Item) -> _Candidate | Misfit:
+    def _read(self, item: Wire | Misfit | tuple[UsageRecord, Cost]) -> _Candidate | Misfit:
         now_ms = self._clock.now_ms()
         cost: Cost | None = None
         if isinstance(item, Misfit):

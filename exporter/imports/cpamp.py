@@ -8,38 +8,45 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.imports.peer_files import SAME, Peer, Row, text, texts, whole
+import msgspec
+
+from exporter.imports.peer_files import Peer, same
 from exporter.normalize.pseudonyms import Pseudonym
 
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
-_COLUMNS = (
-    "event_hash",
-    "timestamp_ms",
-    "timestamp",
-    "provider",
-    "model",
-    "endpoint",
-    "auth_type",
-    "auth_index",
-    "source_hash",
-    "api_key_hash",
-    "latency_ms",
-    "failed",
-    "request_id",
-    *_TOKENS,
-)
-_NEWER = (
-    "resolved_model",
-    "requested_model",
-    "executor_type",
-    "service_tier",
-    "request_service_tier",
-    "response_service_tier",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-    "ttft_ms",
-    "fail_status_code",
-)
+
+
+class _Row(msgspec.Struct):
+    """A row of ``usage_events``. Newer versions have the columns with a default."""
+
+    event_hash: str | None
+    timestamp_ms: Any
+    timestamp: str | None
+    provider: str | None
+    model: str | None
+    endpoint: str | None
+    auth_type: str | None
+    auth_index: str | None
+    source_hash: str | None
+    api_key_hash: str | None
+    latency_ms: Any
+    failed: int | None
+    request_id: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cached_tokens: int | None
+    total_tokens: int | None
+    resolved_model: str | None = None
+    requested_model: str | None = None
+    executor_type: str | None = None
+    service_tier: str | None = None
+    request_service_tier: str | None = None
+    response_service_tier: str | None = None
+    cache_read_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    ttft_ms: Any = None
+    fail_status_code: int | None = None
 
 
 def cpamp(pseudonym: Pseudonym, keys: Iterable[str]) -> Peer:
@@ -49,32 +56,25 @@ def cpamp(pseudonym: Pseudonym, keys: Iterable[str]) -> Peer:
     def of_hash(digest: str | None) -> str | None:
         return digest and pseudonym(known.get(digest, digest))
 
-    def wire(row: Row) -> dict[str, Any]:
-        read, write = whole(row["cache_read_tokens"]), whole(row["cache_creation_tokens"])
-        tokens = {name: whole(row[name]) for name in _TOKENS}
-        if read or write:
-            tokens |= {"cache_read_tokens": read, "cache_creation_tokens": write}
-        status = whole(row["fail_status_code"])
-        return {
-            "timestamp": text(row["timestamp"]),
-            "latency_ms": row["latency_ms"],
-            "ttft_ms": row["ttft_ms"],
-            "source": of_hash(text(row["source_hash"])),
-            "failed": bool(whole(row["failed"])),
-            "fail": {"status_code": status} if status else None,
+    def wire(row: _Row) -> dict[str, Any]:
+        tokens = {name: getattr(row, name) or 0 for name in _TOKENS}
+        if row.cache_read_tokens or row.cache_creation_tokens:
+            tokens["cache_read_tokens"] = row.cache_read_tokens or 0
+            tokens["cache_creation_tokens"] = row.cache_creation_tokens or 0
+        return same(row, "timestamp") | {
+            "source": of_hash(row.source_hash),
+            "fail": {"status_code": row.fail_status_code} if row.fail_status_code else None,
             "tokens": tokens,
-            "model": text(row["resolved_model"]) or text(row["model"]),
-            "alias": text(row["requested_model"]),
-            "api_key": of_hash(text(row["api_key_hash"])),
-            "service_tier": text(row["request_service_tier"]) or text(row["service_tier"]),
-            **texts(row, *SAME),
+            "model": row.resolved_model or row.model,
+            "alias": row.requested_model,
+            "api_key": of_hash(row.api_key_hash),
+            "service_tier": row.request_service_tier or row.service_tier,
         }
 
     return Peer(
         name="CPA-Manager-Plus",
         tables=("usage_events",),
-        columns=_COLUMNS,
-        newer=_NEWER,
+        row=_Row,
         order="timestamp_ms",
         wire=wire,
     )

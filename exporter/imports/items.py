@@ -16,8 +16,15 @@ class Misfit(NamedTuple):
     why: Rejected
 
 
-Item = Wire | Misfit | tuple[UsageRecord, Cost]
-"""A redacted wire record, a record with the cost that was booked before, or something unreadable."""
+class LeftOut(NamedTuple):
+    """Requests that cannot be imported: why, as the end of a sentence, and their number."""
+
+    why: str
+    requests: int
+
+
+Item = Wire | Misfit | LeftOut | tuple[UsageRecord, Cost]
+"""A redacted wire record, a record with the cost that was booked before, or what is neither."""
 
 
 def misfit(source: str, content: Any) -> Misfit:

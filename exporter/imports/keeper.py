@@ -7,7 +7,9 @@ account as the proxy names it.
 
 from typing import Any
 
-from exporter.imports.peer_files import SAME, Peer, Row, text, texts, whole
+import msgspec
+
+from exporter.imports.peer_files import Peer, same
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
 
@@ -20,72 +22,75 @@ _TOKENS = (
     "cache_creation_tokens",
     "total_tokens",
 )
-_COLUMNS = (
-    "event_key",
-    "api_group_key",
-    "model",
-    "timestamp",
-    "source",
-    "auth_index",
-    "failed",
-    "latency_ms",
-    "provider",
-    "endpoint",
-    "auth_type",
-    "request_id",
-    "executor_type",
-    *_TOKENS,
-)
-_NEWER = ("model_alias", "ttft_ms", "service_tier", "response_service_tier", "generate", "status_code")
+
+
+class _Row(msgspec.Struct):
+    """A row of ``usage_events``. Newer versions have the columns with a default."""
+
+    event_key: str | None
+    api_group_key: str | None
+    model: str | None
+    timestamp: str | None
+    source: str | None
+    auth_index: str | None
+    failed: int | None
+    latency_ms: Any
+    provider: str | None
+    endpoint: str | None
+    auth_type: str | None
+    request_id: str | None
+    executor_type: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cached_tokens: int | None
+    cache_read_tokens: int | None
+    cache_creation_tokens: int | None
+    total_tokens: int | None
+    model_alias: str | None = None
+    ttft_ms: Any = None
+    service_tier: str | None = None
+    response_service_tier: str | None = None
+    generate: int | None = None
+    status_code: int | None = None
 
 
 def keeper(pseudonym: Pseudonym) -> Peer:
     """How the file of a Keeper is read."""
 
-    def wire(row: Row) -> dict[str, Any]:
-        source, key = text(row["source"]), text(row["api_group_key"]) or ""
-        no_key = key in (text(row["provider"]), text(row["endpoint"]))
-        status = whole(row["status_code"])
-        return {
-            "timestamp": _zoned(text(row["timestamp"])),
-            "latency_ms": row["latency_ms"],
-            "ttft_ms": row["ttft_ms"],
-            "source": source and pseudonym(source),
-            "failed": bool(whole(row["failed"])),
-            "fail": {"status_code": status} if status else None,
-            "generate": None if row["generate"] is None else bool(whole(row["generate"])),
-            "tokens": {name: whole(row[name]) for name in _TOKENS},
+    def wire(row: _Row) -> dict[str, Any]:
+        key = row.api_group_key or ""
+        return same(row, "model", "service_tier") | {
+            # Older Keepers wrote a blank before the zone, which no RFC 3339 parser accepts.
+            "timestamp": row.timestamp and row.timestamp.replace(" +", "+").replace(" -", "-"),
+            "source": row.source and pseudonym(row.source),
+            "fail": {"status_code": row.status_code} if row.status_code else None,
+            "generate": None if row.generate is None else bool(row.generate),
+            "tokens": {name: getattr(row, name) or 0 for name in _TOKENS},
             "token_breakdown": _breakdown(row),
-            "alias": text(row["model_alias"]),
-            "api_key": None if no_key else client_of(key, pseudonym) or None,
-            **texts(row, *SAME, "model", "service_tier"),
+            "alias": row.model_alias,
+            "api_key": None if key in (row.provider, row.endpoint) else client_of(key, pseudonym) or None,
         }
 
     return Peer(
         name="cpa-usage-keeper",
         tables=("usage_events", "usage_events_archive"),
-        columns=_COLUMNS,
-        newer=_NEWER,
+        row=_Row,
         order="timestamp",
         wire=wire,
         steps=("20260601_backfill_claude_usage_tokens", "20260605_backfill_gemini_codex_token_format"),
     )
 
 
-def _zoned(timestamp: str | None) -> str | None:
-    """Older Keepers wrote a blank before the zone, which no RFC 3339 parser accepts."""
-    return timestamp and timestamp.replace(" +", "+").replace(" -", "-")
-
-
-def _breakdown(row: Row) -> dict[str, Any]:
-    prompt, answer, reasoning = whole(row["input_tokens"]), whole(row["output_tokens"]), whole(row["reasoning_tokens"])
-    write = whole(row["cache_creation_tokens"])
+def _breakdown(row: _Row) -> dict[str, Any]:
+    prompt, answer, reasoning = row.input_tokens or 0, row.output_tokens or 0, row.reasoning_tokens or 0
+    write = row.cache_creation_tokens or 0
     # Before the schema 20260710, rows have a single number for the cache.
-    read = whole(row["cache_read_tokens"]) or (0 if write else whole(row["cached_tokens"]))
+    read = row.cache_read_tokens or (0 if write else row.cached_tokens or 0)
     # For Claude with a single number, Keeper leaves the cache beside the input. The same holds wherever the input is
     # too small to include the cache.
     # It has one if it came from ``/usage``, which has no endpoint, or was not completed with a second number.
-    has_one = not write and (not text(row["endpoint"]) or not whole(row["cache_read_tokens"]))
+    has_one = not write and (not row.endpoint or not row.cache_read_tokens)
     beside = read + write > prompt or (_is_claude(row) and has_one)
     return {
         "quality": "complete",
@@ -98,8 +103,7 @@ def _breakdown(row: Row) -> dict[str, Any]:
     }
 
 
-def _is_claude(row: Row) -> bool:
-    executor, provider = text(row["executor_type"]), text(row["provider"])
-    if executor or provider:
-        return executor == "ClaudeExecutor" or (not executor and provider == "claude")
-    return model_family(text(row["model"]) or "")[0] == "claude"
+def _is_claude(row: _Row) -> bool:
+    if row.executor_type or row.provider:
+        return row.executor_type == "ClaudeExecutor" or (not row.executor_type and row.provider == "claude")
+    return model_family(row.model or "")[0] == "claude"

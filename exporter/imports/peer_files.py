@@ -5,7 +5,7 @@ become wrong money.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,27 +20,27 @@ from exporter.normalize.wire import Wire
 
 _MOST_TABLES_TOLD = 20
 
-Row = Mapping[str, Any]
-
-SAME = ("auth_index", "provider", "executor_type", "endpoint", "auth_type", "request_id", "response_service_tier")
-"""Texts of a wire record that all peers keep under their names."""
+_SAME = (
+    *("auth_index", "provider", "executor_type", "endpoint", "auth_type", "request_id", "response_service_tier"),
+    *("latency_ms", "ttft_ms"),
+)
+"""Fields of a wire record that all peers keep under their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A program, and how its file is read.
 
-    Each row of ``tables`` is a record; the first table must exist. ``columns`` must exist in it; ``newer`` columns are
-    None if an older version lacks them. ``steps`` are the schema changes that give rows their present meaning. ``wire``
-    turns a row into the fields of a redacted ``Wire``.
+    Each row of ``tables`` is a record; the first table must exist, with the fields of ``row`` that have no default.
+    ``steps`` are the schema changes that give rows their present meaning. ``wire`` turns a row, with texts stripped and
+    None for empty ones, into the fields of a redacted ``Wire``.
     """
 
     name: str
     tables: Sequence[str]
-    columns: Sequence[str]
-    newer: Sequence[str]
+    row: type[msgspec.Struct]
     order: str
-    wire: Callable[[Row], dict[str, Any]]
+    wire: Callable[[Any], dict[str, Any]]
     steps: Sequence[str] = ()
 
 
@@ -75,7 +75,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:
     found = {table: _columns(connection, table) for table in peer.tables}
-    missing = sorted(set(peer.columns) - found[peer.tables[0]])
+    fields = msgspec.structs.fields(peer.row)
+    needed = {field.name for field in fields if field.required}
+    missing = sorted(needed - found[peer.tables[0]])
     if missing:
         named = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
         tables = ", ".join(sorted(named)[:_MOST_TABLES_TOLD]) or "none"
@@ -94,10 +96,10 @@ def _statement(connection: sqlite3.Connection, path: Path, peer: Peer) -> str:
         )
     selects = []
     for table, columns in found.items():
-        if columns >= set(peer.columns):
-            newer = [name if name in columns else f"null as {name}" for name in peer.newer]
+        if columns >= needed:
+            names = [field.name if field.name in columns else f"null as {field.name}" for field in fields]
             # All names in the statement are declared in this program.
-            selects.append(f"select {', '.join([*peer.columns, *newer])} from {table}")  # noqa: S608
+            selects.append(f"select {', '.join(names)} from {table}")  # noqa: S608
     return f"{' union all '.join(selects)} order by {peer.order}"
 
 
@@ -114,29 +116,18 @@ def _steps(connection: sqlite3.Connection) -> set[str]:
 def _item(peer: Peer, row: sqlite3.Row) -> Item:
     values = dict(row)
     try:
-        return msgspec.convert(peer.wire(values), Wire, strict=False)
+        known = msgspec.convert({name: _clean(value) for name, value in values.items()}, peer.row)
+        return msgspec.convert(peer.wire(known), Wire, strict=False)
     except (msgspec.ValidationError, TypeError, ValueError):
         return misfit(peer.name, sorted(values.items()))
 
 
-def text(value: object) -> str | None:
-    """A stripped text from a row, None if empty. Raises TypeError for anything else."""
-    if value is None:
-        return None
+def _clean(value: object) -> object:
     if not isinstance(value, str):
-        raise TypeError
+        return value
     return value.strip().replace("\0", "\N{REPLACEMENT CHARACTER}") or None
 
 
-def texts(row: Row, *columns: str) -> dict[str, Any]:
-    """The texts in these columns, by column."""
-    return {column: text(row[column]) for column in columns}
-
-
-def whole(value: object) -> int:
-    """A count from a row, 0 if missing. Raises TypeError for anything else."""
-    if value is None:
-        return 0
-    if not isinstance(value, int):
-        raise TypeError
-    return value
+def same(row: Any, *more: str) -> dict[str, Any]:
+    """The fields of a row that all peers have in common, and ``more`` that mean the same in a wire record."""
+    return {name: getattr(row, name) for name in (*_SAME, *more)} | {"failed": bool(row.failed)}

@@ -5,6 +5,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,15 @@ LABEL = "label"
 """Kind of the keys that find a credential by one of its labels in the history."""
 
 _COLUMNS = ("proxy", "label", *CredentialFacts.__struct_fields__, "merged_into", "retired", "readable")
+_UPDATE = f"update credential set ({listed(_COLUMNS)}) = ({listed('?' * len(_COLUMNS))}) where id = ?"
+ROOTS = """
+with recursive root (id, root) as (
+    select id, id from credential where merged_into is null
+    union all select c.id, root from root join credential c on c.merged_into = root.id
+)
+"""
+"""Begins a statement with the table ``root``: the credential that each one stands for, itself or the one it was merged
+into."""
 LABEL_DIGITS = 10
 _FEWEST_DIGITS = 4
 _LONGEST_PLAN = 20
@@ -175,12 +185,6 @@ class CredentialStore:
         labels = (f"{stem}-{value[:digits]}" for digits in range(_FEWEST_DIGITS, max(_FEWEST_DIGITS, len(value)) + 1))
         return next((label for label in labels if label not in taken), "")
 
-    def make_readable(self, connection: sqlite3.Connection, id_: int, readable: str) -> None:
-        """Show a credential under this label from now on."""
-        connection.execute("update credential set readable = ? where id = ?", (readable, id_))
-        self.credentials[id_] = replace(self.credentials[id_], readable=readable)
-        self.labels_version += 1
-
     def _keyed_credential(
         self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, *, label: str, readable: str = ""
     ) -> int:
@@ -197,40 +201,19 @@ class CredentialStore:
 
     def add_credential(self, connection: sqlite3.Connection, credential: Credential) -> int:
         """Store a new credential and return its id (``credential.id`` is ignored)."""
-        named = (credential.proxy, credential.label, *msgspec.structs.astuple(credential.facts))
-        state = (credential.merged_into, credential.retired, credential.readable)
-        id_ = insert_row(connection, insert("credential", _COLUMNS), (*named, *state))
+        id_ = insert_row(connection, insert("credential", _COLUMNS), _row(credential))
         self.credentials[id_] = replace(credential, id=id_)
         self.labels_version += 1
         return id_
 
-    def describe_credential(self, connection: sqlite3.Connection, id_: int, facts: CredentialFacts) -> None:
-        """Store what the inventory says about a credential."""
+    def change_credential(self, connection: sqlite3.Connection, id_: int, **fields: Any) -> None:
+        """Store new values of some fields of a ``Credential``."""
         known = self.credentials[id_]
-        if known.facts == facts:
-            return
-        connection.execute(
-            "update credential set provider = ?, billing = ?, openai_compatible = ? where id = ?",
-            (*msgspec.structs.astuple(facts), id_),
-        )
-        self.credentials[id_] = replace(known, facts=facts)
-
-    def retire_credential(self, connection: sqlite3.Connection, id_: int, retired: bool) -> None:
-        """Store whether the proxy still lists a credential: see ``Credential.retired``."""
-        known = self.credentials[id_]
-        if known.retired != retired:
-            connection.execute("update credential set retired = ? where id = ?", (retired, id_))
-            self.credentials[id_] = replace(known, retired=retired)
+        changed = replace(known, **fields)
+        if changed != known:
+            connection.execute(_UPDATE, (*_row(changed), id_))
+            self.credentials[id_] = changed
             self.labels_version += 1
-
-    def relabel_credential(self, connection: sqlite3.Connection, id_: int, label: str) -> None:
-        """Give a credential its label from the history, unless another one of its proxy has it."""
-        known = self.credentials[id_]
-        if known.label == label or self.credential_labelled(known.proxy, label) is not None:
-            return
-        connection.execute("update credential set label = ? where id = ?", (label, id_))
-        self.credentials[id_] = replace(known, label=label)
-        self.labels_version += 1
 
     def bind(self, connection: sqlite3.Connection, proxy: int, kind: str, value: str, credential: int) -> None:
         """Let ``value`` find ``credential`` from now on. If it found another one before, the two are merged."""
@@ -279,10 +262,8 @@ class CredentialStore:
         one, into = self.resolved(one).id, self.resolved(into).id
         if one == into:
             return
-        connection.execute("update credential set merged_into = ? where id = ?", (into, one))
         self._known_as[into] |= self._known_as.pop(one, set())
-        self.credentials[one] = replace(self.credentials[one], merged_into=into)
-        self.labels_version += 1
+        self.change_credential(connection, one, merged_into=into)
 
 
 def shared_handle(auth_index: str, provider: str) -> str:
@@ -292,6 +273,12 @@ def shared_handle(auth_index: str, provider: str) -> str:
     """
     name = provider.lower().removeprefix("openai-compatible-")
     return f"{auth_index}/{name}" if auth_index else ""
+
+
+def _row(credential: Credential) -> tuple[object, ...]:
+    """The values of ``_COLUMNS``."""
+    named = (credential.proxy, credential.label, *msgspec.structs.astuple(credential.facts))
+    return (*named, credential.merged_into, credential.retired, credential.readable)
 
 
 def insert_row(connection: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> int:

@@ -54,8 +54,7 @@ class HistoryBench:
                 zone=UTC,
             ),
             retention_ms=90 * _DAY_MS,
-            polled=polled or self.ledger.dictionary.proxies,
-            sign_of=lambda _proxy: sign,
+            signs=dict.fromkeys(polled or (proxy, "home", "mine", "office", "laptop", "other"), sign),
             tasks=[snapshot_task(self.remote, self.clock), *tasks, *self._prune_tasks(history_days)],
         )
         self._number = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from exporter.errors import HistoryError
-from exporter.history.client import PAGE_ROWS, Remote
+from exporter.history.client import Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class OldKeys:
 
 def _in_snapshots(remote: Remote) -> bool:
     old = [("slot", "is", "null"), ("raw_data", "not.is", "null")]
-    return bool(remote.some("usage_snapshots", "id", filters=old))
+    return bool(remote.some("usage_snapshots", "id", filters=old, limit=1))
 
 
 def _in_model_usage(remote: Remote) -> bool:
@@ -30,14 +30,12 @@ def _in_model_usage(remote: Remote) -> bool:
         ("usage_snapshots.slot", "is", "null"),
         ("api_endpoint", "not.match", "^(old-|unknown$)"),  # "unknown": the predecessor knew no key
     ]
-    return bool(remote.some("model_usage", "id,usage_snapshots!inner(id,slot)", filters=old))
+    return bool(remote.some("model_usage", "id,usage_snapshots!inner(id,slot)", filters=old, limit=1))
 
 
 def _in_days(remote: Remote) -> bool:
     with_clients = [("breakdown->>endpoints", "neq", "{}")]
-    days = {
-        str(row["stat_date"]) for row in remote.some("daily_stats", "stat_date", filters=with_clients, limit=PAGE_ROWS)
-    }
+    days = {str(row["stat_date"]) for row in remote.some("daily_stats", "stat_date", filters=with_clients)}
     for ours in remote.rows("exporter_days", "day,since,frozen", order=("day",)):
         day = str(ours["day"])
         if day not in days or ours["frozen"] == "before_switch":
@@ -56,7 +54,7 @@ def _has_other_clients(remote: Remote, day: str) -> bool:
 
 def _in_summary(remote: Remote) -> bool:
     try:
-        return bool(remote.some("credential_usage_summary", "id"))
+        return bool(remote.some("credential_usage_summary", "id", limit=1))
     except HistoryError as exc:
         if exc.reason != "not_migrated":
             raise

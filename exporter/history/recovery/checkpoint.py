@@ -3,27 +3,17 @@
 The documents name nobody: they hold pseudonyms of clients, credentials and accounts.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
 from exporter.history.client import Row
 from exporter.ledger.store.snapshots import MarkKey
-from exporter.ledger.sync.export_state import ExportedSession, ProxyState
+from exporter.ledger.sync.export_state import ProxyState
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import Mark
 from exporter.normalize.wire import without_nul
 
-CREDENTIALS, SNAPSHOTS, LIMITS, HASH_KEY = "credentials", "snapshots", "limits", "hash_key"
-CLIENTS = "clients/"
-"""Kinds of documents. ``CLIENTS`` is followed by the number of a part."""
-
-
-class LimitState(msgspec.Struct, frozen=True):
-    """Manual resets by limit in ms, and sessions."""
-
-    anchors: dict[str, int] = {}
-    sessions: tuple[ExportedSession, ...] = ()
+HASH_KEY = "hash_key"
+"""Kind of the document with the sign of the hash key."""
 
 
 def sign_of_key(pseudonym: Pseudonym) -> str:
@@ -43,33 +33,20 @@ class Checkpoints:
         """What must be sent so that Supabase has ``state``; None if it has."""
         if state == self._sent:
             return None
-        known = {} if self._sent is None else self._documents(self._sent)
-        documents = {kind: value for kind, value in self._documents(state).items() if known.get(kind) != value}
-        marks: Mapping[MarkKey, Mark] = {} if self._sent is None else self._sent.marks
+        known = self._sent or ProxyState({}, {})
+        documents = {HASH_KEY: self._key_sign} | state.documents if self._sent is None else state.documents
         changes = {
-            "state": documents,
-            "baselines": [_baseline(key, mark) for key, mark in state.marks.items() if marks.get(key) != mark],
-            "gone": [{"client": client, "model": model} for client, model in marks.keys() - state.marks.keys()],
+            "state": {kind: value for kind, value in documents.items() if known.documents.get(kind) != value},
+            "baselines": [_baseline(key, mark) for key, mark in state.marks.items() if known.marks.get(key) != mark],
+            "gone": [{"client": client, "model": model} for client, model in known.marks.keys() - state.marks.keys()],
             "whole": self._sent is None,
         }
         # A ledger of an older version may hold a NUL, which the database refuses.
-        encoded = msgspec.json.encode(changes)
-        cleaned = without_nul(encoded)
-        return changes if cleaned is encoded else msgspec.json.decode(cleaned, type=Row)
+        return msgspec.json.decode(without_nul(msgspec.json.encode(changes)), type=Row)
 
     def sent(self, state: ProxyState) -> None:
         """Remember that Supabase has ``state``."""
         self._sent = state
-
-    def _documents(self, state: ProxyState) -> dict[str, object]:
-        documents: dict[str, object] = {
-            HASH_KEY: self._key_sign,
-            SNAPSHOTS: state.snapshots,
-            CREDENTIALS: state.credentials,
-            LIMITS: LimitState(dict(state.anchors), state.sessions),
-        }
-        documents |= {f"{CLIENTS}{part}": clients for part, clients in state.clients.items()}
-        return {kind: msgspec.to_builtins(document) for kind, document in documents.items()}
 
 
 def _baseline(key: MarkKey, mark: Mark) -> Row:

@@ -1,6 +1,6 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -11,19 +11,21 @@ import structlog
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.client import PAGE_ROWS, Row, expect
-from exporter.history.recovery.checkpoint import (
-    CLIENTS,
-    CREDENTIALS,
-    HASH_KEY,
-    LIMITS,
-    SNAPSHOTS,
-    LimitState,
-    sign_of_key,
-)
+from exporter.history.recovery.checkpoint import HASH_KEY, sign_of_key
 from exporter.history.rows import moment_ms, restored_entry, restored_reading, restored_rollup
 from exporter.history.sender import Ends
-from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSnapshots
-from exporter.ledger.sync.import_state import Progress, RestoredSnapshots, RestoredState
+from exporter.ledger.store.snapshots import MarkKey
+from exporter.ledger.sync.export_state import (
+    CLIENTS,
+    CREDENTIALS,
+    LIMITS,
+    SNAPSHOTS,
+    ExportedClient,
+    ExportedCredential,
+    ExportedLimits,
+    ExportedSnapshots,
+)
+from exporter.ledger.sync.import_state import Progress
 from exporter.normalize.snapshot import Mark
 from exporter.sentences import say
 
@@ -45,12 +47,13 @@ class Restore:
     _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
     _records: int = field(default=0, init=False)
 
-    def run(self, *, since_ms: int, deleted_before: date | None, now_ms: int, tell: Callable[[str], None]) -> bool:
+    def run(self, *, retention_ms: int, deleted_before: date | None, tell: Callable[[str], None]) -> bool:
         """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
 
-        Records from ``since_ms`` on become entries; those of days before ``deleted_before`` may be gone. ``tell`` gets
-        a sentence on the progress, if there is anything to do. It may be called again after a failure.
+        Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone.
+        ``tell`` gets a sentence on the progress, if there is anything to do. It may be called again after a failure.
         """
+        now_ms = self.ends.clock.now_ms()
         mine = {"proxy": self.proxy}
         remote = self.ends.remote
         states = list(remote.rows("exporter_checkpoints", "kind,value,updated_at", order=("kind",), where=mine))
@@ -58,7 +61,7 @@ class Restore:
         rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
         quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self.ends.ledger.restoring.finish(self.proxy, RestoredState(), now_ms=now_ms)
+            self.ends.ledger.restoring.finish(self.proxy, ExportedLimits(), now_ms=now_ms)
             return True
 
         tell(self._sentence())
@@ -66,12 +69,14 @@ class Restore:
         self._take_names()
         progress = self.ends.ledger.restoring.progress(self.proxy)
         if progress is None:
+            snapshots, marks = self._snapshots()
             progress = self.ends.ledger.restoring.begin(
                 self.proxy,
-                since_ms=since_ms,
+                since_ms=now_ms - retention_ms,
                 newest_ms=None if newest is None else moment_ms(newest["ts"]),
                 deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
-                past=self._snapshots(),
+                snapshots=snapshots,
+                marks=marks,
             )
         while progress.rollups is not None and not self.stopping():
             progress = self._take_rollups(progress, progress.rollups)
@@ -81,7 +86,15 @@ class Restore:
             tell(self._sentence())
         if self.stopping():
             return False
-        self.ends.ledger.restoring.finish(self.proxy, self._state(states, quotas), now_ms=now_ms)
+        made_ms = self.ends.ledger.backlog.made_ms()
+        written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
+        self.ends.ledger.restoring.finish(
+            self.proxy,
+            self._document(LIMITS, ExportedLimits, ExportedLimits()),
+            precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
+            readings=[(row["credential"], restored_reading(row)) for row in quotas],
+            now_ms=now_ms,
+        )
         _log.info("history_restored", proxy=self.proxy, records=self._records)
         return True
 
@@ -127,23 +140,24 @@ class Restore:
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    def _snapshots(self) -> RestoredSnapshots:
+    def _snapshots(self) -> tuple[ExportedSnapshots, dict[MarkKey, Mark]]:
+        """The proxy's last snapshot, with its marks."""
         state = self._document(SNAPSHOTS, ExportedSnapshots, ExportedSnapshots())
         if not self._has_same_key:
             # The series are under pseudonyms of the lost key, which fit nobody now.
-            return RestoredSnapshots(state=msgspec.structs.replace(state, snapshot_ms=None))
+            return msgspec.structs.replace(state, snapshot_ms=None), {}
         rows = self.ends.remote.rows("exporter_baselines", order=("client", "model"), where={"proxy": self.proxy})
-        return RestoredSnapshots(state=state, marks={(row["client"], row["model"]): _mark(row) for row in rows})
+        return state, {(row["client"], row["model"]): _mark(row) for row in rows}
 
     def _take_rollups(self, progress: Progress, place: tuple[str, int]) -> Progress:
         """The next page. A bucket can span pages, so the place counts how many of its rows have been read."""
         bucket, skipped = place
-        page = self.ends.remote.page(
+        page = self.ends.remote.some(
             "usage_rollups",
             "*",
             order=_ROLLUP_ORDER,
             where={"proxy": self.proxy},
-            since=("bucket", bucket) if bucket else None,
+            filters=[("bucket", "gte", bucket)] if bucket else [],
             start=skipped,
         )
         rows = [row for row in page if moment_ms(row["bucket"]) < progress.from_ms]
@@ -174,17 +188,6 @@ class Restore:
             self.ends.ledger.restoring.add_records(self.proxy, entries, progress)
             self._records += len(rows)
         return progress, bool(rows)
-
-    def _state(self, states: Sequence[Row], quotas: Sequence[Row]) -> RestoredState:
-        limits = self._document(LIMITS, LimitState, LimitState())
-        written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        made_ms = self.ends.ledger.backlog.made_ms()
-        return RestoredState(
-            anchors=limits.anchors,
-            sessions=limits.sessions,
-            precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
-            readings=[(row["credential"], restored_reading(row)) for row in quotas],
-        )
 
     def _document(self, kind: str, type_: type[_T], missing: _T) -> _T:
         if kind not in self._documents:

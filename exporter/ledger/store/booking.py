@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, listed
-from exporter.ledger.initial_schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.schema import BUCKET_MS
+from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
 from exporter.ledger.views.quota_points import QuotaKey
 from exporter.ledger.views.quotas import QuotaWindow

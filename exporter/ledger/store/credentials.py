@@ -46,7 +46,8 @@ def _retire(change: Change, credentials: Sequence[tuple[int, Account]], *, whole
     for name in {name for _, account in credentials for name in account.names}:
         for credential in change.dictionary.credentials_with(*name):
             if credential.proxy == change.proxy and (whole or credential.id in listed):
-                change.dictionary.retire_credential(change.connection, credential.id, credential.id not in listed)
+                retired = credential.id not in listed
+                change.dictionary.change_credential(change.connection, credential.id, retired=retired)
 
 
 def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
@@ -56,7 +57,12 @@ def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
     (met_before,) = connection.execute(
         "select exists (select 1 from credential where proxy = ? and success_seen is not null)", (change.proxy,)
     ).fetchone()
-    counts = _seen(logins)
+    # A key listed twice has one count, which both entries show.
+    counts = {
+        id_: (max(0, account.success or 0), max(0, account.failed or 0))
+        for id_, account in logins
+        if account.success is not None or account.failed is not None
+    }
     read = "select success_seen, failed_seen, success, failed from credential where id = ?"
     rows = {id_: connection.execute(read, (id_,)).fetchone() for id_ in counts}
     proxy_restarted = _proxy_restarted([((row[0] or 0, row[1] or 0), counts[id_]) for id_, row in rows.items()])
@@ -92,15 +98,6 @@ def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -
     return any(fallen) and all(
         fell or sum(before) <= _SMALL_COUNT for fell, (before, _) in zip(fallen, used, strict=True)
     )
-
-
-def _seen(credentials: Iterable[tuple[int, Account]]) -> dict[int, tuple[int, int]]:
-    """The proxy's counts by credential. A key listed twice has one count, which both entries show."""
-    return {
-        id_: (max(0, account.success or 0), max(0, account.failed or 0))
-        for id_, account in credentials
-        if account.success is not None or account.failed is not None
-    }
 
 
 def _shared_handles(accounts: Iterable[Account]) -> set[str]:
@@ -143,14 +140,20 @@ class _Binder:
         if found:
             # The older one's label stays.
             id_ = min(credential.id for credential in found)
-            dictionary.describe_credential(connection, id_, account.facts)
-            if not dictionary.credentials[id_].readable:
-                dictionary.make_readable(connection, id_, self._readable(account))
+            readable = dictionary.credentials[id_].readable or self._readable(account)
+            dictionary.change_credential(connection, id_, facts=account.facts, readable=readable)
         else:
-            id_ = dictionary.add_credential(connection, self._new(account))
+            labels = _labels(account)
+            unused = (label for label in labels if dictionary.credential_labelled(self._proxy, label) is None)
+            label = next(unused, labels[0])
+            new = Credential(0, self._proxy, label, account.facts, readable=self._readable(account))
+            id_ = dictionary.add_credential(connection, new)
         for kind, value in self._keys(account):
             if kind != "file":
-                self._lead(kind, value, id_, account)
+                before = dictionary.find_credential(self._proxy, kind, value)
+                if before is not None and self._is_anothers(before, account):
+                    dictionary.unbind(connection, self._proxy, kind, value)
+                dictionary.bind(connection, self._proxy, kind, value, id_)
         row = self._row(account, id_)
         for kind, value in account.names:
             dictionary.name(connection, kind, value, id_)
@@ -187,13 +190,6 @@ class _Binder:
         ids.update(*(dictionary.known_as(id_, ACCOUNT_ID) for id_ in found))
         return [found[id_] for id_ in sorted(found)] if len(ids) <= 1 else []
 
-    def _lead(self, kind: str, value: str, id_: int, account: Account) -> None:
-        """Let ``value`` find this credential from now on, and no longer another account that had it."""
-        before = self._dictionary.find_credential(self._proxy, kind, value)
-        if before is not None and self._is_anothers(before, account):
-            self._dictionary.unbind(self._connection, self._proxy, kind, value)
-        self._dictionary.bind(self._connection, self._proxy, kind, value, id_)
-
     def _row(self, account: Account, id_: int) -> int:
         """The id for a file's counts, merged into its account's credential: the proxy counts each file from 0."""
         if account.identity is None or account.identity[0] != "file":
@@ -224,12 +220,6 @@ class _Binder:
         self._dictionary.merge(self._connection, one, into)
         # Until now each was compared with the proxy's counts separately.
         self._connection.execute("update proxy set watch = null where id = ?", (self._proxy,))
-
-    def _new(self, account: Account) -> Credential:
-        labels = _labels(account)
-        unused = (label for label in labels if self._dictionary.credential_labelled(self._proxy, label) is None)
-        label = next(unused, labels[0])
-        return Credential(0, self._proxy, label, account.facts, readable=self._readable(account))
 
     def _readable(self, account: Account) -> str:
         plan = "key" if account.auth_type == "api_key" else account.plan

@@ -8,8 +8,13 @@ import sqlite3
 import msgspec
 
 from exporter.ledger.changes import Changes
-from exporter.ledger.sync.export_state import roots_of
+from exporter.ledger.credential_store import ROOTS
 from exporter.sources.loss_detection import Counts, LossDetector, compare
+
+_BY_CREDENTIAL = f"""{ROOTS}
+select root, sum(success + failed), sum(records), max(success_seen is not null)
+from root join credential using (id) where proxy = ? group by root
+"""
 
 
 class Losses:
@@ -62,20 +67,13 @@ class Losses:
 
 
 def _counts(connection: sqlite3.Connection, proxy: int) -> Counts | None:
-    rows = connection.execute(
-        "select id, success + failed, records, success_seen is not null from credential where proxy = ?", (proxy,)
-    ).fetchall()
+    rows = connection.execute(_BY_CREDENTIAL, (proxy,)).fetchall()
     if not any(row[3] for row in rows):
         return None
     received, restarts = connection.execute(
         "select received - extra, restarts from proxy where id = ?", (proxy,)
     ).fetchone()
-    roots = roots_of(connection)
-    credentials: dict[int, tuple[int, int]] = {}
-    for id_, attempts, records, _ in rows:
-        known = credentials.get(roots[id_], (0, 0))
-        credentials[roots[id_]] = (known[0] + attempts, known[1] + records)
-    return Counts(received=received, restarts=restarts, credentials=credentials)
+    return Counts(received=received, restarts=restarts, credentials={row[0]: row[1:3] for row in rows})
 
 
 def _decoded(stored: str | None) -> LossDetector | None:

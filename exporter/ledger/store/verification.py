@@ -32,6 +32,14 @@ _FLOW = (
     " + (select coalesce(sum(records), 0) from rejected_total where proxy = p.id)"
     " + (select coalesce(sum(records), 0) from batch where proxy = p.id)"
 )
+# Whether live entries are missing while their sums stayed.
+_PRUNED = "select count(*) <> (select coalesce(sum(booked - backfilled), 0) from proxy) from entry where live"
+# Whether the roll-up sums entries that are not in the totals.
+_HAS_PAST = (
+    "select exists (select 1 from entry where not live)"
+    " or exists (select 1 from installation where history_project is not null)"
+    f" or exists (select 1 from proxy where backfilled or history_stage in ({CLAIMED}, {RESTORED}))"
+)
 _SHOWN = "rollup r join series i on i.id = r.series join series s on s.id = coalesce(i.shown, i.id)"
 _COMPARED = {
     "total": (
@@ -84,16 +92,18 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    if not _new_series_are_known(connection):
+    totals = Totals(SystemClock())
+    totals.load(connection)
+    if not all(totals.known(key) for key in totals.pending_zero):
         changed.add("birth")
+    (past,) = connection.execute(_HAS_PAST).fetchone()
     if not small:
-        past = _has_past(connection)
         changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
     if changed or not small:
         _refuse(path, changed)
         return False
     before = {table: _rows(connection, table) for table in (*_TOTALS, "rollup")}
-    pruned, past = _pruned(connection), _has_past(connection)
+    (pruned,) = connection.execute(_PRUNED).fetchone()
     connection.execute("savepoint sums")
     for table in before:
         connection.execute(f"delete from {table}")
@@ -124,31 +134,8 @@ def _refuse(path: Path, changed: set[str]) -> None:
         )
 
 
-def _new_series_are_known(connection: sqlite3.Connection) -> bool:
-    totals = Totals(SystemClock())
-    totals.load(connection)
-    return all(totals.known(key) for key in totals.pending_zero)
-
-
 def _rows(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
     return set(connection.execute(f"select * from {table}"))
-
-
-def _pruned(connection: sqlite3.Connection) -> bool:
-    """Whether live entries are missing while their sums stayed."""
-    (live,) = connection.execute("select count(*) from entry where live").fetchone()
-    (booked,) = connection.execute("select coalesce(sum(booked - backfilled), 0) from proxy").fetchone()
-    return bool(live != booked)
-
-
-def _has_past(connection: sqlite3.Connection) -> bool:
-    """Whether the roll-up sums entries that are not in the totals."""
-    (past,) = connection.execute(
-        "select exists (select 1 from entry where not live)"
-        " or exists (select 1 from installation where history_project is not null)"
-        f" or exists (select 1 from proxy where backfilled or history_stage in ({CLAIMED}, {RESTORED}))"
-    ).fetchone()
-    return bool(past)
 
 
 def _agrees(connection: sqlite3.Connection, table: str, *, past: bool) -> bool:

@@ -14,7 +14,6 @@ from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import NEVER_CLAIMED
 from exporter.ledger.sync.export_state import ProxyState, read_state
 
-_STORED_EVERY = 10_000
 _ENTRIES = f"select {listed(Entry._fields, 'e.')} from entry e"
 _OF_PROXY = (
     "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
@@ -41,7 +40,6 @@ class Backlog:
         self._database = database
         self._dictionary = dictionary
         self._cursors: dict[str, int] = {}
-        self._stored: dict[str, int] = {}
 
     def read(self, proxy: str, *, limit: int) -> Outgoing:
         """At most ``limit`` entries of ``proxy`` that have not been sent, oldest first."""
@@ -65,12 +63,10 @@ class Backlog:
                 "insert or replace into set_aside (entry, proxy, reason, at_ms) values (?, ?, ?, ?)",
                 [(entry, self._dictionary.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
             )
-        self._cursors[proxy] = self._stored[proxy] = until
+        self._cursors[proxy] = until
 
     def passed(self, proxy: str, until: int) -> None:
-        """Note that ``proxy`` has no entry left up to ``until``. Stored only now and then: looking again is cheap."""
-        if until - self._stored.get(proxy, 0) >= _STORED_EVERY:
-            self.sent(proxy, until)
+        """Note that ``proxy`` has no entry left up to ``until``. It is not stored: looking again is cheap."""
         self._cursors[proxy] = until
 
     def set_aside(self, proxy: str, *, after: int, limit: int) -> list[Entry]:
@@ -123,7 +119,6 @@ class Backlog:
             )
             connection.execute("delete from set_aside")
         self._cursors.clear()
-        self._stored.clear()
         return True
 
     def made_ms(self) -> int | None:
@@ -134,5 +129,5 @@ class Backlog:
     def _cursor(self, connection: sqlite3.Connection, proxy: str) -> int:
         if proxy not in self._cursors:
             (sent,) = connection.execute("select history_sent from proxy where name = ?", (proxy,)).fetchone()
-            self._cursors[proxy] = self._stored[proxy] = sent
+            self._cursors[proxy] = sent
         return self._cursors[proxy]

@@ -8,11 +8,11 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.ledger.credential_store import LABEL
+from exporter.ledger.credential_store import LABEL, ROOTS
 from exporter.ledger.store.snapshots import MarkKey, read_marks
 from exporter.normalize.snapshot import Mark
 
@@ -61,20 +61,39 @@ class ExportedSnapshots(msgspec.Struct, frozen=True):
     counted_until_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedLimits(msgspec.Struct, frozen=True):
+    """Manual resets by limit in ms, and sessions: those of the whole exporter, without other proxies' credentials."""
+
+    anchors: Mapping[str, int] = {}
+    sessions: tuple[ExportedSession, ...] = ()
+
+
+CREDENTIALS, SNAPSHOTS, LIMITS = "credentials", "snapshots", "limits"
+CLIENTS = "clients/"
+"""Kinds of documents. ``CLIENTS`` is followed by the number of a part; only the last part grows."""
+
+
+# Without those of other proxies' credentials, and of credentials that were merged into another one.
+_SESSIONS = """
+with parted as (
+    select *, substr(scope, 1, instr(scope, ':') - 1) as kind, substr(scope, instr(scope, ':') + 1) as value
+    from limit_session
+)
+select limit_id, kind, case kind when 'credential' then c.label when 'client' then k.pseudonym else value end,
+    ended_ms, started_ms
+from parted
+left join credential c on kind = 'credential' and c.id = cast(value as integer) and c.proxy = ? and merged_into is null
+left join client k on kind = 'client' and k.id = cast(value as integer)
+where kind <> 'credential' or c.id is not null order by limit_id, scope
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyState:
-    """State of one proxy. Equal states need not be sent twice.
+    """State of one proxy: documents by kind, and its last snapshot. Equal states need not be sent twice."""
 
-    ``clients`` come in parts; only the last one grows. ``anchors`` and ``sessions`` belong to the limits of the whole
-    exporter, without the sessions of other proxies' credentials.
-    """
-
-    snapshots: ExportedSnapshots
+    documents: dict[str, Any]
     marks: Mapping[MarkKey, Mark]
-    credentials: tuple[ExportedCredential, ...]
-    clients: Mapping[int, tuple[ExportedClient, ...]]
-    anchors: Mapping[str, int]
-    sessions: tuple[ExportedSession, ...]
 
 
 def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
@@ -84,25 +103,17 @@ def read_state(connection: sqlite3.Connection, proxy: int) -> ProxyState:
         "select coalesce(snapshot_ms, restored_snapshot_ms), counted_from_ms, counted_until_ms from proxy where id = ?",
         (proxy,),
     ).fetchone()
-    roots = roots_of(connection)
-    return ProxyState(
-        snapshots=ExportedSnapshots(*snapshots),
-        marks=marks,
-        credentials=_credentials(connection, proxy, roots),
-        clients=_clients(connection, proxy),
-        anchors=dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1")),
-        sessions=tuple(_sessions(connection, proxy, roots)),
-    )
-
-
-def roots_of(connection: sqlite3.Connection) -> dict[int, int]:
-    """Every credential → the one that stands for it: itself, or the one it was merged into."""
-    into = dict(connection.execute("select id, coalesce(merged_into, id) from credential"))
-
-    def root(id_: int) -> int:
-        return id_ if into[id_] == id_ else root(into[id_])
-
-    return {id_: root(id_) for id_ in into}
+    roots = dict(connection.execute(f"{ROOTS} select id, root from root"))
+    anchors = dict(connection.execute("select limit_id, anchor_ms from limit_anchor order by 1"))
+    sessions = connection.execute(_SESSIONS, (proxy,))
+    documents: dict[str, Any] = {
+        SNAPSHOTS: ExportedSnapshots(*snapshots),
+        CREDENTIALS: _credentials(connection, proxy, roots),
+        LIMITS: ExportedLimits(
+            anchors, tuple(ExportedSession(limit, (kind, value), *span) for limit, kind, value, *span in sessions)
+        ),
+    }
+    return ProxyState(documents | _clients(connection, proxy), marks)
 
 
 def _credentials(
@@ -132,7 +143,7 @@ def _credentials(
     )
 
 
-def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[ExportedClient, ...]]:
+def _clients(connection: sqlite3.Connection, proxy: int) -> dict[str, tuple[ExportedClient, ...]]:
     parts: defaultdict[int, list[ExportedClient]] = defaultdict(list)
     for id_, pseudonym, label in connection.execute(
         "select id, pseudonym, label from client where id in"
@@ -140,25 +151,4 @@ def _clients(connection: sqlite3.Connection, proxy: int) -> dict[int, tuple[Expo
         (proxy,),
     ):
         parts[id_ // _CLIENTS_PER_PART].append(ExportedClient(pseudonym, label))
-    return {part: tuple(clients) for part, clients in parts.items()}
-
-
-def _sessions(connection: sqlite3.Connection, proxy: int, roots: Mapping[int, int]) -> list[ExportedSession]:
-    own = dict(connection.execute("select id, label from credential where proxy = ?", (proxy,)))
-    pseudonyms: dict[int, str] | None = None
-    sessions: list[ExportedSession] = []
-    for limit, key, ended_ms, started_ms in connection.execute(
-        "select limit_id, scope, ended_ms, started_ms from limit_session order by limit_id, scope"
-    ):
-        kind, _, value = key.partition(":")
-        if kind == "credential":
-            label = own.get(int(value))
-            if label is None or roots[int(value)] != int(value):
-                continue  # another proxy's, or merged into another one
-            value = label
-        elif kind == "client":
-            if pseudonyms is None:
-                pseudonyms = dict(connection.execute("select id, pseudonym from client"))
-            value = pseudonyms[int(value)]
-        sessions.append(ExportedSession(limit, (kind, value), ended_ms, started_ms))
-    return sessions
+    return {f"{CLIENTS}{part}": tuple(clients) for part, clients in parts.items()}

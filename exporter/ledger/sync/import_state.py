@@ -10,7 +10,6 @@ the entries. So nothing is counted twice.
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -23,7 +22,13 @@ from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
 from exporter.ledger.store.snapshots import MarkKey, save_marks
-from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession, ExportedSnapshots
+from exporter.ledger.sync.export_state import (
+    ExportedClient,
+    ExportedCredential,
+    ExportedLimits,
+    ExportedSession,
+    ExportedSnapshots,
+)
 from exporter.ledger.views.usage_sums import Session, save_sessions
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
@@ -59,31 +64,10 @@ class RestoredRollup(NamedTuple):
     sums: Rollup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoredSnapshots:
-    """A proxy's last snapshot, as the history knows it."""
-
-    state: ExportedSnapshots = field(default_factory=ExportedSnapshots)
-    marks: Mapping[MarkKey, Mark] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoredState:
-    """What else the history has of a proxy. ``precedes``: it was written before this ledger was made."""
-
-    anchors: Mapping[str, int] = field(default_factory=dict)
-    sessions: Sequence[ExportedSession] = ()
-    precedes: bool = False
-    readings: Sequence[tuple[str, Reading]] = ()
-    """Readings of providers' windows, by label of the credential."""
-
-
 class LedgerImporter:
     """Writes what is restored. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
     def __init__(self, changes: Changes) -> None:
-        self.steps = 0
-        """Rises with each change of the past that no booking made."""
         self._changes = changes
         self._writing = changes.writing
         self._dictionary = changes.dictionary
@@ -123,7 +107,8 @@ class LedgerImporter:
         since_ms: int,
         newest_ms: int | None,
         deleted_before_ms: int | None,
-        past: RestoredSnapshots,
+        snapshots: ExportedSnapshots,
+        marks: Mapping[MarkKey, Mark],
     ) -> Progress:
         """Decide what to take over as records and what as roll-ups, and take over the last snapshot.
 
@@ -145,9 +130,17 @@ class LedgerImporter:
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
                 self._forget(connection, proxy_id, from_ms)
                 progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
-            _take_snapshots(connection, proxy_id, past)
+            # For the next look at a snapshot: see ``exporter.ledger.store.snapshots``.
+            connection.execute(
+                "update proxy set restored_snapshot_ms = ?1,"
+                " counted_from_ms = min(coalesce(counted_from_ms, ?2), coalesce(?2, counted_from_ms)),"
+                " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms)) where id = ?4",
+                (*msgspec.structs.astuple(snapshots), proxy_id),
+            )
+            connection.execute("delete from restored_series where proxy = ?", (proxy_id,))
+            save_marks(connection, "restored_series", proxy_id, marks)
             self._note(connection, proxy, progress)
-        self._changed(0)
+        self._changes.touched(0)
         return progress
 
     def _forget(self, connection: sqlite3.Connection, proxy_id: int, before_ms: int) -> None:
@@ -168,7 +161,7 @@ class LedgerImporter:
             series = self._series(connection, proxy, {row.series for row in rows})
             add_rollups(connection, [row.sums._replace(series=series[row.series]) for row in rows])
             self._note(connection, proxy, progress)
-        self._changed(min((row.sums.bucket for row in rows), default=None))
+        self._changes.touched(min((row.sums.bucket for row in rows), default=None))
 
     def add_records(self, proxy: str, rows: Sequence[RestoredEntry], progress: Progress) -> None:
         """Take over records unless they are here already, and note the new ``progress``."""
@@ -184,20 +177,31 @@ class LedgerImporter:
             self._note(connection, proxy, progress)
         with self._changes.totals.lock:
             self._changes.totals.entries += inserted
-        self._changed(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
+        self._changes.touched(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
-    def finish(self, proxy: str, past: RestoredState, *, now_ms: int) -> None:
-        """Take over open windows and quotas; then the proxy is restored."""
+    def finish(
+        self,
+        proxy: str,
+        limits: ExportedLimits,
+        *,
+        precedes: bool = False,
+        readings: Iterable[tuple[str, Reading]] = (),
+        now_ms: int,
+    ) -> None:
+        """Take over open windows and quotas; then the proxy is restored.
+
+        ``precedes``: they were written before this ledger was made. ``readings`` are by label of the credential.
+        """
         with self._changes.windows.held(), self._writing() as connection:
             proxy_id = self._dictionary.proxies[proxy]
             connection.executemany(
                 "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
                 " on conflict (limit_id) do update set anchor_ms = max(anchor_ms, excluded.anchor_ms)",
-                list(past.anchors.items()),
+                list(limits.anchors.items()),
             )
-            self._take_sessions(connection, proxy_id, past)
-            readings = [(self._credential(connection, proxy_id, label), reading) for label, reading in past.readings]
-            quotas = self._changes.quotas.note(connection, readings, now_ms=now_ms)
+            self._take_sessions(connection, proxy_id, limits.sessions, precedes=precedes)
+            told = [(self._credential(connection, proxy_id, label), reading) for label, reading in readings]
+            quotas = self._changes.quotas.note(connection, told, now_ms=now_ms)
             connection.execute(
                 "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, proxy_id)
             )
@@ -208,13 +212,15 @@ class LedgerImporter:
             )
         self._changes.quotas.take_over(quotas)
 
-    def _take_sessions(self, connection: sqlite3.Connection, proxy_id: int, past: RestoredState) -> None:
+    def _take_sessions(
+        self, connection: sqlite3.Connection, proxy_id: int, sessions: Iterable[ExportedSession], *, precedes: bool
+    ) -> None:
         """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
         (others,) = connection.execute(
             "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, proxy_id)
         ).fetchone()
-        replaces = past.precedes and not others
-        for session in past.sessions:
+        replaces = precedes and not others
+        for session in sessions:
             scope = self._scope(connection, proxy_id, session)
             known = connection.execute(
                 "select ended_ms, started_ms from limit_session where limit_id = ? and scope = ?",
@@ -268,10 +274,6 @@ class LedgerImporter:
             "update proxy set history_restore = ? where name = ?", (msgspec.json.encode(progress).decode(), proxy)
         )
 
-    def _changed(self, bucket: int | None) -> None:
-        self.steps += 1
-        self._changes.touched(bucket)
-
 
 def _take_credential(
     connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, kept: ExportedCredential
@@ -293,24 +295,12 @@ def _take_credential(
     else:
         id_ = known.id
         if not known.provider:
-            dictionary.describe_credential(connection, id_, facts)
-        dictionary.relabel_credential(connection, id_, kept.labels[0])
+            dictionary.change_credential(connection, id_, facts=facts)
+        if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
+            dictionary.change_credential(connection, id_, label=kept.labels[0])
     for kind, value in (*keys, *labels):
         if dictionary.find_credential(proxy, kind, value) is None:
             dictionary.bind(connection, proxy, kind, value, id_)
     for kind, value in kept.names:
         dictionary.name(connection, kind, value, id_)
     return id_
-
-
-def _take_snapshots(connection: sqlite3.Connection, proxy: int, past: RestoredSnapshots) -> None:
-    """Keep them for the next look at a snapshot: see ``exporter.ledger.store.snapshots``."""
-    state = past.state
-    connection.execute(
-        "update proxy set restored_snapshot_ms = ?1,"
-        " counted_from_ms = min(coalesce(counted_from_ms, ?2), coalesce(?2, counted_from_ms)),"
-        " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms)) where id = ?4",
-        (state.snapshot_ms, state.counted_from_ms, state.counted_until_ms, proxy),
-    )
-    connection.execute("delete from restored_series where proxy = ?", (proxy,))
-    save_marks(connection, "restored_series", proxy, past.marks)

@@ -9,7 +9,6 @@ same rows, so they cannot differ.
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from typing import NamedTuple
@@ -48,22 +47,6 @@ class PeriodRow(NamedTuple):
     unpriced: int
 
 
-class _Span:
-    """The sums over some buckets."""
-
-    def __init__(self, rows: Iterable[tuple[int, ...]] = ()) -> None:
-        self.rows = [PeriodRow._make(row) for row in rows]
-        self.by_route: dict[tuple[int, int], tuple[int, int, int]] = {}
-        """(route, billing) → requests, tokens, nano-USD"""
-        for row in self.rows:
-            requests, tokens, nano_usd = self.by_route.get((row.route, row.billing), (0, 0, 0))
-            self.by_route[row.route, row.billing] = (
-                requests + row.requests,
-                tokens + row.tokens,
-                nano_usd + row.nano_usd,
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class PeriodTotals:
     """Sums by (route, period), the cost by (route, billing, period) in nano-USD; ``rows`` are their parts."""
@@ -84,8 +67,8 @@ class Periods:
         self._lock = threading.Lock()
         self._oldest_touched: int | None = None
         self._day: date | None = None
-        self._yesterday = _Span()
-        self._month_before_today = _Span()
+        self._yesterday: list[PeriodRow] = []
+        self._month_before_today: list[PeriodRow] = []
         self.current = PeriodTotals()
 
     def touched(self, bucket: int) -> None:
@@ -113,11 +96,12 @@ class Periods:
             self._day = None  # start over at the next tick
             raise
         self._day = day
-        month = [self._month_before_today, now, later]
-        self.current = _periods({TODAY: [now], YESTERDAY: [self._yesterday], MONTH: month})
+        month = [*self._month_before_today, *now, *later]
+        self.current = _totals({TODAY: now, YESTERDAY: self._yesterday, MONTH: month})
 
-    def _sum(self, connection: sqlite3.Connection, start: date, end: date) -> _Span:
-        return _Span(connection.execute(_SUM, (self._bucket(start), self._bucket(end))))
+    def _sum(self, connection: sqlite3.Connection, start: date, end: date) -> list[PeriodRow]:
+        span = (self._bucket(start), self._bucket(end))
+        return [PeriodRow._make(row) for row in connection.execute(_SUM, span)]
 
     def _bucket(self, day: date) -> int:
         return day_start_ms(day, self._zone) // BUCKET_MS
@@ -133,17 +117,14 @@ def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str
     return dict(found)
 
 
-def _periods(parts: dict[str, list[_Span]]) -> PeriodTotals:
-    requests: defaultdict[tuple[int, str], int] = defaultdict(int)
-    tokens: defaultdict[tuple[int, str], int] = defaultdict(int)
-    cost: defaultdict[tuple[int, int, str], int] = defaultdict(int)
-    seen = {key for spans in parts.values() for span in spans for key in span.by_route}
-    for period, spans in parts.items():
-        for route, billing in seen:  # used in one period but not in another: a known 0
-            for span in spans:
-                some_requests, some_tokens, nano_usd = span.by_route.get((route, billing), (0, 0, 0))
-                requests[(route, period)] += some_requests
-                tokens[(route, period)] += some_tokens
-                cost[(route, billing, period)] += nano_usd
-    rows = {period: [row for span in spans for row in span.rows] for period, spans in parts.items()}
-    return PeriodTotals(requests=dict(requests), tokens=dict(tokens), cost=dict(cost), rows=rows)
+def _totals(rows: dict[str, list[PeriodRow]]) -> PeriodTotals:
+    found = PeriodTotals(rows=rows)
+    for route, billing in {(row.route, row.billing) for each in rows.values() for row in each}:
+        for period in rows:  # used in one period but not in another: a known 0
+            found.requests[route, period] = found.tokens[route, period] = found.cost[route, billing, period] = 0
+    for period, each in rows.items():
+        for row in each:
+            found.requests[row.route, period] += row.requests
+            found.tokens[row.route, period] += row.tokens
+            found.cost[row.route, row.billing, period] += row.nano_usd
+    return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from exporter.ledger.columns import listed
 from exporter.ledger.database import Database
 from exporter.ledger.views.quota_points import QuotaKey, QuotaPoints, forget_points, join_points, note_points
 from exporter.quotas.merge import is_another_answer, is_current, merge, reset_early, stays_low
@@ -22,10 +23,15 @@ _MONEY = ("used_nano_usd", "limit_nano_usd")
 _DETAIL = ("ratio_inferred", *_MONEY, "fell_from", "fell_reset_ms")
 _READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
 _TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
-_SAVES = [
-    f"insert or replace into {table} ({', '.join(names)}) values ({', '.join(f':{name}' for name in names)})"
-    for table, names in _TABLES.items()
-]
+_WINDOW, _DETAILS = (
+    f"insert or replace into {table} ({listed(names)}) select {listed(names, ':')}" for table, names in _TABLES.items()
+)
+# Details are nearly always empty, and were before.
+_SAVES = (
+    _WINDOW,
+    f"{_DETAILS} where :ratio_inferred or coalesce(:used_nano_usd, :limit_nano_usd, :fell_from) is not null or exists"
+    " (select 1 from quota_detail where credential = :credential and window = :window and scope = :scope)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Quotas:
         """Reload everything."""
         names = ("credential", *_READ, "early_resets", *_DETAIL)
         rows = connection.execute(
-            f"select {', '.join(names)} from quota_window left join quota_detail using ({', '.join(_KEY)})"
+            f"select {listed(names)} from quota_window left join quota_detail using ({listed(_KEY)})"
         ).fetchall()
         told = [dict(zip(names, row, strict=True)) for row in rows]
         with self._lock:
@@ -113,12 +119,9 @@ class Quotas:
             kept = merge(before, reading)
             if kept is not None and kept != before:
                 changed[key] = _followed(known, kept)
-        window, detail = _SAVES
-        connection.executemany(window, [_row(key[0], quota) for key, quota in changed.items()])
-        # Details are nearly always empty, and were before.
-        told = [key for key, quota in changed.items() if _detail(quota) != _detail(self._windows.get(key))]
-        if told:
-            connection.executemany(detail, [_row(key[0], changed[key]) for key in told])
+        rows = [_row(key[0], quota) for key, quota in changed.items()]
+        for save in _SAVES:
+            connection.executemany(save, rows)
         note_points(connection, [(key, quota.reading) for key, quota in changed.items()])
         return changed
 
@@ -161,14 +164,6 @@ def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
     fell_from, fell_reset_ms = quota.fell or (None, None)
     told = {"credential": credential, "early_resets": quota.early_resets}
     return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
-
-
-def _detail(quota: QuotaWindow | None) -> tuple[object, ...]:
-    """A window's values in the table ``quota_detail``; empty ones if it has no row there."""
-    if quota is None:
-        return (False, None, None, None)
-    reading = quota.reading
-    return (reading.ratio_inferred, reading.used_nano_usd, reading.limit_nano_usd, quota.fell)
 
 
 def _window(row: Mapping[str, Any]) -> QuotaWindow:

@@ -455,7 +455,6 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
     clock = SystemClock()
-    now_ms = int(clock.now() * 1000)
     cuts = 0
     is_complete = False
     while not is_complete:
@@ -467,9 +466,7 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock, zone=UTC)
         restore = Restore(ends, "default", lambda: False)
         with suppress(HistoryAwayError):
-            is_complete = restore.run(
-                since_ms=now_ms - 24 * 3_600_000, deleted_before=None, now_ms=now_ms, tell=lambda _sentence: None
-            )
+            is_complete = restore.run(retention_ms=24 * 3_600_000, deleted_before=None, tell=lambda _sentence: None)
         assert ledger.totals.entries == site.entries().total()
         ledger.close()
         cuts += 1

@@ -14,11 +14,11 @@ import pytest
 from exporter.commands.export_formats import Span, write_csv
 from exporter.errors import ImportFileError
 from exporter.imports.booking import Findings, PastImport
-from exporter.imports.cpa_export import CpaExport
+from exporter.imports.cpa_export import read_cpa_export
 from exporter.imports.cpamp import cpamp
 from exporter.imports.items import Item, misfit
 from exporter.imports.keeper import keeper
-from exporter.imports.own_csv import OwnCsv, known_labels
+from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -83,9 +83,7 @@ def _csv(folder: Path, ledger: Ledger, target: Ledger, *, proxy: str = "p") -> I
     path = folder / "export.csv"
     path.write_text(written.getvalue(), "utf-8")
     labels = Labels(target.dictionary, Aliases(), PSEUDONYMS.of)
-    with target.reading() as connection:
-        known = known_labels(connection, target.dictionary, labels, target.dictionary.proxies[proxy])
-    return OwnCsv(path, proxy, known=known, labels=labels, pseudonym=PSEUDONYMS.of).read()
+    return read_own_csv(path, proxy, Names(target, labels, proxy, PSEUDONYMS.of))
 
 
 PEERS = {"keeper": _keeper, "cpamp": _cpamp}
@@ -340,7 +338,7 @@ def test_an_export_and_the_statistics_that_the_proxy_still_shows_count_once(read
         snapshot_intake(ledger).take(_body(_usage(30)), taken_ms=int(NOW * 1000), before_booking=lambda _: None)
 
     def import_() -> Findings:
-        return _import(ledger, CpaExport(export, PSEUDONYMS.of).read())
+        return _import(ledger, read_cpa_export(export, PSEUDONYMS.of))
 
     if read_first:
         read()
@@ -376,7 +374,7 @@ def test_what_a_proxy_without_details_has_counted_is_not_added_again(tmp_path: P
         intake.take(_body(stripped), taken_ms=int(taken * 1000), before_booking=lambda _: None)
     assert sum(row[-1] for row in requests_in(ledger)) == 20
 
-    findings = _import(ledger, CpaExport(cpa_export_file(tmp_path / "u.json", usage), PSEUDONYMS.of).read())
+    findings = _import(ledger, read_cpa_export(cpa_export_file(tmp_path / "u.json", usage), PSEUDONYMS.of))
 
     assert (findings.new, findings.known) == (0, 20)
 

@@ -1,7 +1,7 @@
 """The CSV of our own export: its labels become clients and credentials again, and no name stays."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from exporter.commands.export_formats import COLUMNS
 from exporter.errors import ImportFileError
-from exporter.imports.items import Misfit
-from exporter.imports.own_csv import OwnCsv, known_labels
+from exporter.imports.items import Item, LeftOut, Misfit
+from exporter.imports.own_csv import Names, read_own_csv
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.records import Basis, Billing, Cost, UsageRecord
@@ -47,23 +47,24 @@ ALIASES = Aliases(
 )
 
 
-def _read(folder: Path, *lines: Mapping[str, Any], ledger: Ledger | None = None) -> tuple[list[Any], OwnCsv]:
+def _read(folder: Path, *lines: Mapping[str, Any], ledger: Ledger | None = None) -> list[Any]:
     path = folder / "export.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(LINE | dict(line) for line in lines)
+    return list(_again(folder, ledger=ledger))
+
+
+def _again(folder: Path, *, ledger: Ledger | None = None) -> Iterator[Item]:
     ledger = ledger or open_ledger(folder)
+    ledger.register("p")
     labels = Labels(ledger.dictionary, ALIASES, PSEUDONYMS.of)
-    proxy = ledger.register("p")
-    with ledger.reading() as connection:
-        known = known_labels(connection, ledger.dictionary, labels, proxy)
-    own = OwnCsv(path, "p", known=known, labels=labels, pseudonym=PSEUDONYMS.of)
-    return list(own.read()), own
+    return read_own_csv(folder / "export.csv", "p", Names(ledger, labels, "p", PSEUDONYMS.of))
 
 
 def _record(folder: Path, *, ledger: Ledger | None = None, **line: Any) -> UsageRecord:
-    ((record, _),), _ = _read(folder, line, ledger=ledger)
+    ((record, _),) = _read(folder, line, ledger=ledger)
     assert isinstance(record, UsageRecord)
     return record
 
@@ -77,7 +78,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_the_line_is_the_record_with_the_cost_that_was_booked(tmp_path: Path) -> None:
-    ((record, cost),), _ = _read(tmp_path, {})
+    ((record, cost),) = _read(tmp_path, {})
     assert cost == Cost(1_234_567_891, Basis.EXACT, "a price", "")
     tokens = record.tokens
     assert (tokens.uncached, tokens.cache_read, tokens.cache_write, tokens.output, tokens.reasoning) == (
@@ -107,7 +108,7 @@ def test_labels_that_the_ledger_shows_are_its_clients_and_credentials(ledger: Le
 def test_a_client_of_another_ledger_keeps_its_label_and_is_known_when_its_key_comes(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     label = f"client-{PSEUDONYMS.of('sk-client')[:10]}"
-    ((record, cost),), _ = _read(tmp_path, {"client": label}, ledger=ledger)
+    ((record, cost),) = _read(tmp_path, {"client": label}, ledger=ledger)
 
     ledger.snapshots.book_details("p", [(record, cost, False)])
     take(intake_of(ledger), [GOOD])
@@ -129,8 +130,9 @@ def test_what_has_no_name_has_none(tmp_path: Path) -> None:
 
 
 def test_lines_of_other_proxies_are_counted(tmp_path: Path) -> None:
-    found, own = _read(tmp_path, {}, {"proxy": "q"}, {"proxy": "r"})
-    assert (len(found), own.of_others) == (1, 2)
+    found = _read(tmp_path, {}, {"proxy": "q"}, {"proxy": "r"})
+    assert [each.requests for each in found if isinstance(each, LeftOut)] == [1, 1]
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -152,19 +154,19 @@ def test_lines_of_other_proxies_are_counted(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_line_that_no_export_wrote_is_a_misfit(line: Mapping[str, Any], tmp_path: Path) -> None:
-    found, _ = _read(tmp_path, line, {})
+    found = _read(tmp_path, line, {})
     assert [isinstance(each, Misfit) for each in found] == [True, False]
 
 
 def test_a_cut_line_is_a_misfit(tmp_path: Path) -> None:
-    _, own = _read(tmp_path, {})
+    _read(tmp_path, {})
     with (tmp_path / "export.csv").open("a", encoding="utf-8") as file:
         file.write("2026-10-01T12:00:00.250Z,p,claude")
-    assert [isinstance(each, Misfit) for each in own.read()] == [False, True]
+    assert [isinstance(each, Misfit) for each in _again(tmp_path)] == [False, True]
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    _, own = _read(tmp_path)
+    _read(tmp_path)
     (tmp_path / "export.csv").write_text("time,proxy\n", encoding="utf-8")
     with pytest.raises(ImportFileError, match="its header lacks provider, model"):
-        list(own.read())
+        list(_again(tmp_path))

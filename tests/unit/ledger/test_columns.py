@@ -21,7 +21,7 @@ import json, sys
 from datetime import UTC
 from pathlib import Path
 from exporter.history.rows import Rows, restored_entry
-from exporter.ledger.sync.import_state import RestoredSnapshots
+from exporter.ledger.sync.export_state import ExportedSnapshots
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 
 first, second = (open_ledger(Path(sys.argv[1]) / name) for name in ("first", "second"))
@@ -30,7 +30,7 @@ entries = first.backlog.read("p", limit=10).entries
 (row,) = json.loads(Rows(first.dictionary, UTC).of(entries))
 second.register("p")
 progress = second.restoring.begin(
-    "p", since_ms=0, newest_ms=None, deleted_before_ms=None, past=RestoredSnapshots()
+    "p", since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
 )
 second.restoring.add_records("p", [restored_entry(row)], progress)
 columns = "auth_index, latency_ms, nano_usd"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from exporter.ledger.initial_schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
+from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
 from exporter.metrics.usage import LATENCY_BOUNDS, TTFT_BOUNDS

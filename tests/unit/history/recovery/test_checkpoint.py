@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from exporter.history.recovery.checkpoint import Checkpoints
-from exporter.ledger.sync.export_state import ProxyState
+from exporter.ledger.sync.export_state import ExportedLimits, ProxyState
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.normalize.snapshot import Mark
@@ -41,9 +41,12 @@ def test_the_first_one_is_whole_and_then_only_changes_are_sent(tmp_path: Path) -
     assert checkpoints.changes(state) is None
 
     ((key, mark),) = state.marks.items()
-    moved = replace(state, anchors={"day": 6}, marks={key: Mark(mark.requests + 1, 9), ("c", "b"): mark})
+    moved = ProxyState(
+        state.documents | {"limits": ExportedLimits({"day": 6})},
+        marks={key: Mark(mark.requests + 1, 9), ("c", "b"): mark},
+    )
     assert checkpoints.changes(moved) == {
-        "state": {"limits": {"anchors": {"day": 6}, "sessions": ()}},
+        "state": {"limits": {"anchors": {"day": 6}, "sessions": []}},
         "baselines": [
             {"client": key[0], "model": "a", "requests": 4, "tokens": 9, "length": None, "sha256": None},
             {"client": "c", "model": "b", "requests": 3, "tokens": 5, "length": None, "sha256": None},
@@ -73,7 +76,7 @@ def test_a_credential_is_kept_with_all_that_turned_out_to_be_it(tmp_path: Path) 
     state = ledger.backlog.read("p", limit=10).state
     ledger.close()
     assert state is not None
-    (kept,) = state.credentials
+    (kept,) = state.documents["credentials"]
     assert kept.labels == ("claude-0123456789", "claude-fedcba9876")
     assert set(kept.keys) == {
         ("file", PSEUDONYMS.of("a.json")),
@@ -101,7 +104,8 @@ def test_of_a_credential_that_turned_out_to_be_another_no_session_is_kept(tmp_pa
     state = ledger.backlog.read("p", limit=10).state
     ledger.close()
     assert state is not None
-    (kept,) = state.credentials
+    (kept,) = state.documents["credentials"]
     assert ("account_id", "acc/codex") in kept.keys
-    assert [session.scope for session in state.sessions] == [("credential", kept.labels[0])]
-    assert state.sessions[0].started_ms == 1
+    sessions = state.documents["limits"].sessions
+    assert [session.scope for session in sessions] == [("credential", kept.labels[0])]
+    assert sessions[0].started_ms == 1

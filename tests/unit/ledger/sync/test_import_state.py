@@ -9,8 +9,14 @@ import pytest
 from exporter.ledger.columns import Entry
 from exporter.ledger.label_store import SeriesNames
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sync.export_state import ExportedClient, ExportedCredential, ExportedSession
-from exporter.ledger.sync.import_state import Progress, RestoredEntry, RestoredSnapshots, RestoredState
+from exporter.ledger.sync.export_state import (
+    ExportedClient,
+    ExportedCredential,
+    ExportedLimits,
+    ExportedSession,
+    ExportedSnapshots,
+)
+from exporter.ledger.sync.import_state import Progress, RestoredEntry
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts
@@ -46,7 +52,9 @@ def _past(n: int, label: str) -> RestoredEntry:
 
 
 def _begin(ledger: Ledger) -> Progress:
-    return ledger.restoring.begin("p", since_ms=0, newest_ms=None, deleted_before_ms=None, past=RestoredSnapshots())
+    return ledger.restoring.begin(
+        "p", since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
+    )
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
@@ -114,7 +122,7 @@ def test_what_is_restored_is_in_no_flow_no_counter_and_is_never_sent(tmp_path: P
     progress = _begin(ledger)
     for _ in range(2):  # the second time it is here
         ledger.restoring.add_records("p", [_past(n, "claude-old") for n in range(5)], progress)
-    ledger.restoring.finish("p", RestoredState(), now_ms=0)
+    ledger.restoring.finish("p", ExportedLimits(), now_ms=0)
 
     assert ledger.totals.entries == 6
     assert (flow_of(ledger).booked, flow_of(ledger).received, adds_up(flow_of(ledger))) == (1, 1, True)
@@ -169,18 +177,17 @@ def test_sessions_of_before_the_loss_replace_what_followed(
     _begin(ledger)
     with ledger.windows.look() as look:
         look.moved["s", scope] = Session(*here)
-    past = RestoredState(
-        sessions=[
+    past = ExportedLimits(
+        sessions=(
             ExportedSession("s", ("credential", "claude-older"), *there),
             ExportedSession("t", ("client", _PSEUDONYM), 1, 2),
             ExportedSession("u", ("model", "m"), 1, 2),
             ExportedSession("v", ("", ""), 1, None),
-        ],
+        ),
         anchors={"a": 5},
-        precedes=precedes,
     )
     ledger.windows.set_anchor("a", 9)
-    ledger.restoring.finish("p", past, now_ms=0)
+    ledger.restoring.finish("p", past, precedes=precedes, now_ms=0)
 
     client = ledger.dictionary.client_with(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
@@ -188,7 +195,7 @@ def test_sessions_of_before_the_loss_replace_what_followed(
     assert ledger.windows.anchors() == {"a": 9}, "the newer reset"
     state = ledger.backlog.read("p", limit=10).state
     assert state is not None
-    assert {session.scope for session in state.sessions} == {
+    assert {session.scope for session in state.documents["limits"].sessions} == {
         ("credential", "claude-old"),
         ("client", _PSEUDONYM),
         ("model", "m"),
@@ -202,7 +209,7 @@ def test_of_two_proxies_the_newer_session_of_the_past_holds(tmp_path: Path) -> N
     for proxy, ended_ms in (("p", 500), ("q", 100)):
         ledger.register(proxy)
         ledger.restoring.take_names(proxy, credentials=[], clients=[])
-        past = RestoredState(sessions=[ExportedSession("s", ("", ""), ended_ms, None)], precedes=True)
-        ledger.restoring.finish(proxy, past, now_ms=0)
+        past = ExportedLimits(sessions=(ExportedSession("s", ("", ""), ended_ms, None),))
+        ledger.restoring.finish(proxy, past, precedes=True, now_ms=0)
     assert _sessions(ledger) == {("s", "", 500, None)}
     ledger.close()

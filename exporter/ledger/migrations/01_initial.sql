@@ -1,14 +1,3 @@
-"""The first step of the ledger's schema: its tables as they were in the first version. It never changes."""
-
-LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000)
-TTFT_BOUNDS_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
-
-
-def _bucket_columns(bounds: tuple[int, ...]) -> str:
-    return ", ".join(f"le_{bound} integer not null" for bound in bounds)
-
-
-INITIAL = f"""
 create table proxy (
     id integer primary key,
     name text not null unique,
@@ -158,13 +147,13 @@ create table latency_histogram (
     route integer primary key references route,
     observations integer not null,
     sum_ms integer not null,
-    {_bucket_columns(LATENCY_BOUNDS_MS)}
+    le_500 integer not null, le_1000 integer not null, le_2500 integer not null, le_5000 integer not null, le_10000 integer not null, le_20000 integer not null, le_30000 integer not null, le_60000 integer not null, le_120000 integer not null, le_300000 integer not null, le_600000 integer not null
 );
 create table ttft_histogram (
     route integer primary key references route,
     observations integer not null,
     sum_ms integer not null,
-    {_bucket_columns(TTFT_BOUNDS_MS)}
+    le_100 integer not null, le_250 integer not null, le_500 integer not null, le_1000 integer not null, le_2000 integer not null, le_4000 integer not null, le_8000 integer not null, le_15000 integer not null, le_30000 integer not null, le_60000 integer not null
 );
 
 -- Sums over all entries in quarters of an hour (UTC): any local day, of any zone and any length, is a sum of them.
@@ -189,4 +178,3 @@ create table rollup (
 
 -- Exported series that Prometheus has not been shown yet at 0 for long enough.
 create table birth (key text primary key) without rowid;
-"""

@@ -1,0 +1,2 @@
+-- The scrapers that were answered lately, as hashes: see scrapers.py.
+create table scraper (id text primary key) without rowid;
