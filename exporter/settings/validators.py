@@ -6,16 +6,15 @@ and a secret may have been put where a URL belongs.
 """
 
 import base64
-import binascii
 import ipaddress
-import json
 import re
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from exporter.settings.problems import did_you_mean, shown, wrong
@@ -73,26 +72,10 @@ def amount(value: object) -> float:
     return float(_matching(_AMOUNT, value, "an amount of money", "Give a number, for example 10 or 2.50."))
 
 
-def choice(*allowed: str, synonyms: dict[str, str] | None = None) -> Callable[[object], str]:
-    """A check for one of a few words; capitals do not matter."""
-
-    def check(value: object) -> str:
-        text = _text(value)
-        word = (synonyms or {}).get(text.lower(), text.lower())
-        if word not in allowed:
-            raise wrong(f"{shown(text)} is not one of its values.", f"Use one of: {', '.join(allowed)}.")
-        return word
-
-    return check
-
-
-def switch(value: object) -> bool:
-    """On or off."""
-    if isinstance(value, bool):
-        return value
-    return (
-        choice("true", "false", synonyms={"yes": "true", "on": "true", "no": "false", "off": "false"})(value) == "true"
-    )
+def log_level(value: object) -> str:
+    """A level in lower case, with the synonyms of other programs."""
+    word = _text(value).lower()
+    return {"warn": "warning", "critical": "error"}.get(word, word)
 
 
 def zone_name(value: object) -> str:
@@ -128,8 +111,8 @@ def offset_hours(value: object) -> float:
     return hours
 
 
-def path(value: object) -> Path:
-    """A path; relative ones stay relative."""
+def path(value: object, info: ValidationInfo) -> Path:
+    """A path. A relative one is below the directory of the place that gave it (``info.context``, by the setting)."""
     if isinstance(value, Path):
         return value
     text = _text(value)
@@ -137,29 +120,25 @@ def path(value: object) -> Path:
         raise wrong("The path starts with ~, which only a shell expands.", "Write the whole path.")
     if not text.isprintable():
         raise wrong("The path contains a control character.", "Write the path on one line.")
-    return Path(text)
+    return Path(cast("Any", info.context)[info.field_name].base / text)
 
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address, or the name ``localhost``, is this machine alone."""
-    if address.lower() == "localhost":
-        return True
+    ip = _ip(address)
+    mapped = getattr(ip, "ipv4_mapped", None) or ip
+    return address.lower() == "localhost" or (mapped is not None and mapped.is_loopback)
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ip = ipaddress.ip_address(address)
+        return ipaddress.ip_address(text)
     except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback
+        return None
 
 
 def _looks_like_host(text: str) -> bool:
-    if _HOST_NAME.fullmatch(text):
-        return True
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return _HOST_NAME.fullmatch(text) is not None or _ip(text) is not None
 
 
 def listen_host(value: object) -> str:
@@ -174,20 +153,14 @@ def listen_host(value: object) -> str:
 
 
 def host_list(value: object) -> tuple[str, ...]:
-    """Host names, from a comma list or a sequence; lower case, without port, each once."""
-    parts: Sequence[object] = value.split(",") if isinstance(value, str) else value  # type: ignore[assignment]  # _text below refuses anything else
-    hosts: list[str] = []
-    for part in parts:
-        host = _text(part).lower().removeprefix("[").removesuffix("]")
-        if not host:
-            continue
-        if not _looks_like_host(host):
-            raise wrong(
-                "One of the names is not a plain host name.",
-                "List host names separated by commas, without http://, port, path or *.",
-            )
-        if host not in hosts:
-            hosts.append(host)
+    """Host names from a comma list; lower case, without port, each once."""
+    parts = (part.strip().lower().removeprefix("[").removesuffix("]") for part in _text(value).split(","))
+    hosts = dict.fromkeys(filter(None, parts))
+    if not all(map(_looks_like_host, hosts)):
+        raise wrong(
+            "One of the names is not a plain host name.",
+            "List host names separated by commas, without http://, port, path or *.",
+        )
     return tuple(hosts)
 
 
@@ -311,7 +284,7 @@ def supabase_key(value: object) -> SecretStr:
     """A key that may write: not the publishable one, and not the old token of the role ``anon``."""
     key = secret(value)
     text = key.get_secret_value()
-    if text.startswith("sb_publishable_") or _token_role(text) == "anon":
+    if text.startswith("sb_publishable_") or _is_anonymous(text):
         raise wrong("It is the project's public key, which may not write.", _COPY_IT)
     if not _SUPABASE_KEY.fullmatch(text):
         raise wrong(
@@ -322,15 +295,12 @@ def supabase_key(value: object) -> SecretStr:
     return key
 
 
-def _token_role(text: str) -> object:
-    parts = text.split(".")
-    if len(parts) != 3:
-        return None
+def _is_anonymous(token: str) -> bool:
     try:
-        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
-    except (binascii.Error, ValueError):
-        return None
-    return payload.get("role") if isinstance(payload, dict) else None
+        claims = base64.urlsafe_b64decode(token.split(".")[1] + "==")
+    except (IndexError, ValueError):
+        return False
+    return b'"role":"anon"' in claims.replace(b" ", b"")
 
 
 def alias(value: object) -> str:

@@ -48,7 +48,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
         if isinstance(root, yaml.MappingNode):
             return _mapping(root, ())
         line, why, fix = 1, "The file is not a mapping.", "Write one setting a line, as name: value."
-    except _Mistake as error:
+    except _RefusedError as error:
         line, why, fix = error.line, error.why, error.fix
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -60,7 +60,7 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
     raise ProblemsError(Problem(setting=setting, place=f"{path.name}:{line}", why=why, fix=fix))
 
 
-class _Mistake(Exception):
+class _RefusedError(Exception):
     """What YAML allows and we do not: why, what to do, and in which line."""
 
     def __init__(self, why: str, fix: str, node: yaml.Node) -> None:
@@ -88,9 +88,9 @@ def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise _Mistake("A name is not a plain text.", "Write name: value.", key)
+            raise _RefusedError("A name is not a plain text.", "Write name: value.", key)
         if key.value in lines:
-            raise _Mistake(f"The same name is already in line {lines[key.value]}.", "Keep one of the two.", key)
+            raise _RefusedError(f"The same name is already in line {lines[key.value]}.", "Keep one of the two.", key)
         lines[key.value] = _line(key)
     yaml.SafeLoader("").flatten_mapping(node)
     return Mapping((key.value, _convert(value, _line(key), (*above, node))) for key, value in node.value)
@@ -99,7 +99,7 @@ def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
 def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:
     found: Node
     if any(node is parent for parent in above):
-        raise _Mistake("A value contains itself.", "Remove the alias.", node)
+        raise _RefusedError("A value contains itself.", "Remove the alias.", node)
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
         found = _mapping(node, above)
     elif isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
@@ -108,6 +108,6 @@ def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:
         found = Text("" if node.tag == _PLAIN + "null" else node.value.strip())
     else:
         why = "The value has a tag (a word after !), which is not supported."
-        raise _Mistake(why, "Write the value plainly, in quotes.", node)
+        raise _RefusedError(why, "Write the value plainly, in quotes.", node)
     found.line = line
     return found
