@@ -81,6 +81,30 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int | None = None
 
 
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider has reported about an account besides its windows: the last value of each field of ``Report``.
+
+    ``elsewhere_ms`` dates the share, in ms since the epoch.
+    """
+
+    plan: str = ""
+    balances: tuple[Balance, ...] = ()
+    reset_credits: int | None = None
+    elsewhere_ratio: float | None = None
+    elsewhere_ms: int = 0
+
+    def after(self, report: Report, *, now_ms: int) -> "AccountState":
+        """The values after one more answer: what it leaves out stays as it was."""
+        says_share = report.elsewhere_ratio is not None
+        return AccountState(
+            plan=report.plan or self.plan,
+            balances=report.balances or self.balances,
+            reset_credits=self.reset_credits if report.reset_credits is None else report.reset_credits,
+            elsewhere_ratio=report.elsewhere_ratio if says_share else self.elsewhere_ratio,
+            elsewhere_ms=now_ms if says_share else self.elsewhere_ms,
+        )
+
+
 Reader = Callable[[Mapping[str, Any], Answer], Report | None]
 """Gets a decoded answer; returns None for an unknown shape."""
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest, header, plausible
+from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest
+from exporter.quotas.values import plausible, text
 
 _MAX_MODELS = 256
 
@@ -26,7 +27,7 @@ def read_headers(
     The fuller of two windows with the same name and scope wins. A window that is not mentioned is "not said". Never
     raises.
     """
-    observed_ms = plausible(header(headers, "date"), received_ms)
+    observed_ms = plausible(text(headers.get("date")), received_ms)
     if observed_ms is None:
         # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
         # readings until then.

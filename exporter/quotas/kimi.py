@@ -9,21 +9,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.quotas.asking import Asked, Call, Report, question
-from exporter.quotas.fields import (
+from exporter.quotas.reading import DAY, HOUR, Answer, Reading
+from exporter.quotas.values import (
     OTHER,
     amount,
     entries,
     field,
     mapping,
     mappings,
-    moment,
-    moment_after,
+    near_length,
     quotient,
+    reset,
     share,
     text,
-    window,
 )
-from exporter.quotas.reading import DAY, HOUR, Answer, Reading, near_length
 
 _NAMED = {
     "limit_5h": (5 * HOUR, "", ""),
@@ -89,14 +88,9 @@ def _window(
     name: str = "",
     scope: str = "",
 ) -> Reading:
-    told = (moment(field(entry, key), answer) for key in ("reset_time", "reset_at"))
-    resets_ms = next((each for each in told if each is not None), None)
-    relative = resets_ms is None
-    if relative:
-        after = (moment_after(field(entry, key), answer) for key in ("reset_in", "ttl"))
-        resets_ms = next((each for each in after if each is not None), None)
-    inferred = relative and resets_ms is not None
-    return window(answer, seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
+    at, after = (field(entry, "reset_time"), field(entry, "reset_at")), (field(entry, "reset_in"), field(entry, "ttl"))
+    resets_ms, inferred = reset(answer, at=at, after=after)
+    return answer.reading(seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
 
 
 def _asked(host: str) -> Asked:
