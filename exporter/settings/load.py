@@ -147,7 +147,8 @@ def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], load
         )
     except ValidationError as error:
         for each in error.errors(include_url=False):
-            loaded.problems.append(given[str(each["loc"][0])].problem(*sentences(each)))
+            name = str(each["loc"][0])
+            loaded.problems.append(given[name].problem(*sentences(each, field=Settings.model_fields[name].metadata)))
         return None
 
 

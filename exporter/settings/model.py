@@ -21,9 +21,9 @@ from exporter.settings.yaml_rows import Row
 File = Annotated[Path, BeforeValidator(validators.path)]
 
 
-def setting(default: object = None, **said: str | bool) -> Any:
-    """A field with what ``Declared`` says of it."""
-    return Field(default, json_schema_extra={**said})
+def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: str | bool) -> Any:
+    """A field with what ``Declared`` says of it. A number may be from ``ge`` to ``le``."""
+    return Field(default, ge=ge, le=le, json_schema_extra={**said})
 
 
 class Settings(Row):
@@ -59,15 +59,17 @@ class Settings(Row):
         help="How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: "
         "each one that subscribes gets every record, and those that poll get none. docs/proxies.md says more.",
     )
-    collector_interval_seconds: Annotated[int, BeforeValidator(validators.whole_number(1))] | None = setting(
+    collector_interval_seconds: int | None = setting(
+        ge=1,
         section="Polling",
         kind="seconds, 1 or more",
         unset="automatic",
         help="Upper bound of the time between two polls of a proxy; more than 15 changes nothing. "
         "The exporter polls more often where the proxy keeps its records for a shorter time.",
     )
-    false_start_cost_usd: Annotated[float, BeforeValidator(validators.amount)] = setting(
+    false_start_cost_usd: float = setting(
         10.0,
+        ge=0.0,
         kind="US dollars, 0 or more",
         help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
         " appears at once with a value above this is a false start. It is listed, and not counted.",
@@ -91,8 +93,10 @@ class Settings(Row):
         help="Address to listen on. The default is reachable from this machine only; "
         "0.0.0.0 is every interface (the container image sets that).",
     )
-    exporter_port: Annotated[int, BeforeValidator(validators.whole_number(0, 65535))] = setting(
+    exporter_port: int = setting(
         9317,
+        ge=0,
+        le=65535,
         kind="port number",
         also="COLLECTOR_TRIGGER_PORT",
         help="Port of the status page, /metrics and the API. 0 takes any free port.",
@@ -134,8 +138,10 @@ class Settings(Row):
         help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. "
         "Without it commands use that of the running exporter.",
     )
-    exporter_retention_days: Annotated[int, BeforeValidator(validators.whole_number(1, 36_500))] = setting(
+    exporter_retention_days: int = setting(
         90,
+        ge=1,
+        le=36_500,
         kind="days, 1 to 36500",
         help="How long single usage records stay in the ledger. "
         "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
@@ -186,15 +192,17 @@ class Settings(Row):
         "requests, which have those of Claude and Codex. active: idle accounts are also asked, seldom, through the "
         "proxy; docs/limits.md says how.",
     )
-    exporter_max_label_sets: Annotated[int, BeforeValidator(validators.whole_number(1))] = setting(
+    exporter_max_label_sets: int = setting(
         5000,
+        ge=1,
         section="Metrics",
         kind="number, 1 or more",
         help="How many combinations of labels are exported at most. "
         "What comes later is counted under the label value other.",
     )
-    exporter_series_birth_seconds: Annotated[int, BeforeValidator(validators.whole_number(0))] = setting(
+    exporter_series_birth_seconds: int = setting(
         60,
+        ge=0,
         kind="seconds, 0 or more",
         help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
         "so that increase() sees the first request. "
@@ -213,8 +221,10 @@ class Settings(Row):
         unset="no history outside the data directory",
         help="Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one.",
     )
-    exporter_history_days: Annotated[int, BeforeValidator(validators.whole_number(1, 36_500))] = setting(
+    exporter_history_days: int = setting(
         365,
+        ge=1,
+        le=36_500,
         kind="days, 1 to 36500",
         help="How long single usage records stay in Supabase. "
         "Days, quarters of an hour and totals are kept for ever there.",

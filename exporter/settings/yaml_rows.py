@@ -19,6 +19,10 @@ from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 _Model = TypeVar("_Model", bound=BaseModel)
 _Loc = tuple[str | int, ...]
 
+_OF_VALUES = {"literal_error", "bool_parsing", "int_parsing", "int_parsing_size", "float_parsing", "finite_number"}
+_OF_VALUES |= {"greater_than_equal", "less_than_equal"}
+"""The errors of pydantic about a word or a number."""
+
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
 """Beside the type of a list: an empty list counts as missing."""
 
@@ -38,7 +42,7 @@ class Missing:
 class Row(BaseModel):
     """A mapping in a file. Its ``title`` names one in sentences."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "", context: object = None) -> _Model:
@@ -104,9 +108,8 @@ def sentences(
     missing = next((each for each in field if isinstance(each, Missing)), None)
     if kind == "setting":
         return error["ctx"]["why"], error["ctx"]["fix"]
-    if kind in {"literal_error", "bool_parsing"}:
-        words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
-        return f"{shown(str(error['input']))} is not one of its values.", f"Use one of: {', '.join(words)}."
+    if kind in _OF_VALUES:
+        return _of_value(error, field)
     if kind == "extra_forbidden":
         return f"{shown(name)} is unknown here.", did_you_mean(name, _names(row)) or _known(row)
     if missing is not None or kind == "missing":
@@ -119,6 +122,18 @@ def sentences(
     if kind == "dict_type":
         what, fix = "a mapping", "Write one a line, as name: value."
     return f"{subject} is not {what}.", fix
+
+
+def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
+    """The same for a word or number; ``field`` bounds the latter."""
+    written, kind = shown(str(error["input"])), error["type"]
+    if kind in {"literal_error", "bool_parsing"}:
+        words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
+        return f"{written} is not one of its values.", f"Use one of: {', '.join(words)}."
+    low, high = (next((getattr(each, end) for each in field if hasattr(each, end)), None) for end in ("ge", "le"))
+    what = "a whole number" if isinstance(low, int) else "a number"
+    why = f"{error['input']} is out of range." if kind.endswith("than_equal") else f"{written} is not {what}."
+    return why, f"Give {what} of {low:g} or more." if high is None else f"Give {what} from {low} to {high}."
 
 
 def _known(row: type[BaseModel]) -> str:
