@@ -19,7 +19,7 @@ from exporter.settings.model import Declared, Settings, declared
 from exporter.settings.problems import Problem, ProblemsError
 from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Findings, RawValue, read_dotenv, read_environment, secret_in_file
-from exporter.settings.yaml_rows import sentences
+from exporter.settings.yaml_rows import why_and_fix
 from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_settings
 
 DEFAULT_PROXY = "default"
@@ -148,7 +148,7 @@ def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], load
     except ValidationError as error:
         for each in error.errors(include_url=False):
             name = str(each["loc"][0])
-            loaded.problems.append(given[name].problem(*sentences(each, field=Settings.model_fields[name].metadata)))
+            loaded.problems.append(given[name].problem(*why_and_fix(each, field=Settings.model_fields[name].metadata)))
         return None
 
 

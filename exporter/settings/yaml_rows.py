@@ -79,7 +79,7 @@ def problems_of(
         label, subject = setting, str(next((part for part in reversed(loc) if isinstance(part, str)), ""))
         if not setting:
             label, subject = label_of(loc), "It"
-        why, fix = sentences(each, row, field, subject)
+        why, fix = why_and_fix(each, row, field, subject)
         if each["type"] == "extra_forbidden" and not setting:
             label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
         found.append((line, Problem(setting=label, place=f"{file}:{line}", why=why, fix=fix)))
@@ -100,7 +100,7 @@ def label_of(loc: _Loc) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def sentences(
+def why_and_fix(
     error: Any, row: type[BaseModel] = Row, field: Sequence[object] = (), subject: str = "It"
 ) -> tuple[str, str]:
     """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
@@ -132,7 +132,9 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
         return f"{written} is not one of its values.", f"Use one of: {', '.join(words)}."
     low, high = (next((getattr(each, end) for each in field if hasattr(each, end)), None) for end in ("ge", "le"))
     what = "a whole number" if isinstance(low, int) else "a number"
-    why = f"{error['input']} is out of range." if kind.endswith("than_equal") else f"{written} is not {what}."
+    why = f"{written} is not {what}."
+    if kind.endswith("than_equal"):
+        why = written.strip("'") + " is out of range."
     return why, f"Give {what} of {low:g} or more." if high is None else f"Give {what} from {low} to {high}."
 
 
