@@ -137,11 +137,11 @@ class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fullest(readings: Iterable[Reading]) -> dict[tuple[str, str], Reading]:
-    """The readings by window and scope; the fuller of two wins."""
+    """The readings by window and scope; the newer of two wins, of one moment the fuller."""
     found: dict[tuple[str, str], Reading] = {}
     for reading in readings:
         before = found.setdefault((reading.window, reading.scope), reading)
-        if before.used_ratio < reading.used_ratio:
+        if (before.observed_ms, before.used_ratio) < (reading.observed_ms, reading.used_ratio):
             found[reading.window, reading.scope] = reading
     return found
 

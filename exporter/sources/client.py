@@ -45,6 +45,7 @@ _JUDGED = frozenset({200, 400})
 """Statuses that prove that CPA accepted the key; its 404 may come without a login (CPA <= 7.1.46)."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""After these the request did not leave this machine, so no login was tried."""
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._+-]")
 
 T = TypeVar("T")
@@ -139,11 +140,8 @@ class ProxyClient:
             self.guard.check()
             try:
                 answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
-            except _NotSentError as exc:
-                self.guard.not_judged()
-                raise exc.error from exc.__cause__
-            except ProxyError:
-                self.guard.unknown()
+            except ProxyError as exc:
+                (self.guard.unknown if exc.answer_lost else self.guard.not_judged)()
                 raise
             error = failure(answer, where=self.where, path=path, accept=accept)
             self._tell_guard(answer, error)
@@ -157,10 +155,7 @@ class ProxyClient:
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
         """The answer to GET ``path`` without the key, whatever its status. For pages that need none."""
         with self._lock:
-            try:
-                return self._fetch(path, None, headers={}, max_bytes=max_bytes)
-            except _NotSentError as exc:
-                raise exc.error from exc.__cause__
+            return self._fetch(path, None, headers={}, max_bytes=max_bytes)
 
     def log_in(self, attempt: Callable[[httpx.URL, str], T]) -> T:
         """The result of ``attempt`` with the proxy's URL and the key: a login by another protocol, guarded like a call.
@@ -199,7 +194,7 @@ class ProxyClient:
 
     def _fetch(self, path: str, content: bytes | None, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
         if self._cancellation.cancelled:
-            raise _NotSentError(self._stopped())
+            raise self._stopped()
         body = bytearray()
         response: httpx.Response | None = None
         error: ProxyError | None = None
@@ -228,9 +223,7 @@ class ProxyClient:
         except (httpx.HTTPError, httpx.StreamError) as exc:
             error = self._explain(exc)
             if response is None:
-                if isinstance(exc, _NOT_SENT):
-                    raise _NotSentError(error) from exc
-                error.answer_lost = True
+                error.answer_lost = not isinstance(exc, _NOT_SENT)
                 raise error from exc
         return Answer(status=response.status_code, headers=dict(response.headers), body=body, error=error)
 
@@ -269,14 +262,6 @@ class ProxyClient:
         if answer.from_cpa:
             self.version = _clean(answer.headers["x-cpa-version"])
             self.commit = _clean(answer.headers.get("x-cpa-commit", ""))
-
-
-class _NotSentError(Exception):
-    """The request did not leave this machine, so no login was tried."""
-
-    def __init__(self, error: ProxyError) -> None:
-        super().__init__()
-        self.error = error
 
 
 def _is_local(host: str) -> bool:
