@@ -141,22 +141,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One thing to ask about an account, every ``every_seconds``. ``ways`` are tried in order: see ``NEXT_WAY``."""
+    """One thing to ask about an account, every ``every_seconds``.
 
-    every_seconds: int
-    ways: tuple[Call, ...]
-
-
-def question(every_seconds: int, *ways: Call) -> Question:
-    return Question(every_seconds, ways)
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """How to ask a provider about its accounts.
-
-    ``gap_seconds`` is the shortest time between two calls to it from one outgoing address, whatever the account,
-    question or way.
+    ``gap_seconds`` is the shortest time between two calls to the provider from one outgoing address, whatever the
+    account, question or way. ``by_quota_api``: the proxy's own quota API is asked first.
     """
 
-    questions: tuple[Question, ...] = ()
+    every_seconds: int
+    calls: tuple[Call, ...]
     gap_seconds: int = 60
+    by_quota_api: bool = False
+
+    @property
+    def ways(self) -> tuple[Call | None, ...]:
+        """The ways to ask, tried in order: see ``NEXT_WAY``. None is the quota API."""
+        return (None, *self.calls) if self.by_quota_api else self.calls

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
+from exporter.quotas.asking import Call, Question, Report
 from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, scope_named
 from exporter.quotas.values import (
     amount,
@@ -250,12 +250,9 @@ _HEADERS = {
     "User-Agent": "claude-code/2.1.0",
 }
 
-CLAUDE_ASKED = Asked(
-    questions=(
-        question(600, Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage)),
-        question(
-            12 * HOUR, Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile)
-        ),
-    ),
-    gap_seconds=180,
+_URL = "https://api.anthropic.com/api/oauth"
+
+CLAUDE_ASKED = (
+    Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
+    Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
 )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
+from exporter.quotas.asking import Call, Question, Report
 from exporter.quotas.reading import ACCOUNT, HOUR, Answer, QuotaProvider, Reading, fullest, scope_named
 from exporter.quotas.values import (
     OTHER,
@@ -200,12 +200,9 @@ _HEADERS = {
 _BACKEND = "https://chatgpt.com/backend-api/wham"
 _DESKTOP_HEADERS = _HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"}
 
-CODEX_ASKED = Asked(
-    questions=(
-        question(600, Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage)),
-        question(
-            12 * HOUR,
-            Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits),
-        ),
-    ),
+_RESETS = Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits)
+
+CODEX_ASKED = (
+    Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
+    Question(12 * HOUR, (_RESETS,)),
 )

@@ -8,7 +8,7 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
+from exporter.quotas.asking import Call, Question, Report
 from exporter.quotas.reading import DAY, HOUR, Answer, Reading
 from exporter.quotas.values import (
     OTHER,
@@ -93,8 +93,8 @@ def _window(
     return answer.reading(seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
 
 
-def _asked(host: str) -> Asked:
-    return Asked(questions=(question(900, Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)),))
+def _asked(host: str) -> tuple[Question, ...]:
+    return (Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),)
 
 
 KIMI_ASKED = _asked("api.kimi.com")

@@ -7,7 +7,7 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
+from exporter.quotas.asking import Call, Question, Report
 from exporter.quotas.reading import DAY, HOUR, Answer, Reading
 from exporter.quotas.values import OTHER, amount, field, mapping, moment, nano_usd, quotient, share_of_percent, text
 
@@ -86,10 +86,8 @@ _HEADERS = {
 }
 _URL = "https://cli-chat-proxy.grok.com/v1"
 
-XAI_ASKED = Asked(
-    questions=(
-        question(900, Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week)),
-        question(900, Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month)),
-        question(12 * HOUR, Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan)),
-    ),
+XAI_ASKED = (
+    Question(900, (Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),)),
+    Question(900, (Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),)),
+    Question(12 * HOUR, (Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),)),
 )
