@@ -11,7 +11,7 @@ from pathlib import Path
 from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
-from exporter.settings.introspection import Declared, declared
+from exporter.settings.model import Declared, declared
 from exporter.sources.proxy_status import STATES
 
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"

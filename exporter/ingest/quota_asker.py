@@ -22,9 +22,9 @@ from exporter.ledger.store.quota_asks import QuestionKey
 from exporter.ledger.views.quota_points import QuotaKey
 from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.credentials import Account
-from exporter.quotas.asking import Asked, Call, Refusal, Report
+from exporter.quotas.asking import Call, Question, Refusal, Report
 from exporter.quotas.merge import is_current
-from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Outlook, Pace, lane_free_ms
+from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Outlook, lane_free_ms
 from exporter.quotas.providers import ASKED
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
@@ -34,7 +34,7 @@ from exporter.sources.quota_calls import ask, find_facts, find_quota_api
 ASK_SECONDS = 5.0
 """How often to check whose turn it is."""
 
-_API_SECONDS, _API_GAP_SECONDS = 900, 60
+_API_SECONDS = 900
 """The pace for providers that only the proxy's quota API knows."""
 _LOOK_AGAIN_MS = 24 * 3_600_000
 _WINDOWS = 0
@@ -55,14 +55,6 @@ class AskObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Topic:
-    """A question about an account, its pace, and the ways to ask it; None is the proxy's quota API."""
-
-    pace: Pace
-    ways: tuple[Call | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Turn:
     """A question about an account that may be asked from ``due_ms`` on."""
 
@@ -70,13 +62,13 @@ class _Turn:
     status: ProxyStatus
     credential: int
     account: Account
-    question: int
-    topics: Sequence[_Topic]
+    number: int
+    questions: Sequence[Question]
     due_ms: int
 
     @property
     def key(self) -> QuestionKey:
-        return self.credential, self.question
+        return self.credential, self.number
 
     @property
     def lane(self) -> _Lane:
@@ -140,11 +132,11 @@ class QuotaAsker:
         self.outlook = {
             turn.credential: Outlook(max(turn.due_ms, lanes.get(turn.lane, 0)), self._last(turn.key).result)
             for turn in turns
-            if turn.question == _WINDOWS
+            if turn.number == _WINDOWS
         }
         due = [turn for turn in turns if max(turn.due_ms, lanes.get(turn.lane, 0)) <= now_ms]
         if due and not self._stopping:
-            self._ask(min(due, key=lambda turn: (turn.due_ms, turn.question, turn.credential)))
+            self._ask(min(due, key=lambda turn: (turn.due_ms, turn.number, turn.credential)))
 
     def stop(self) -> None:
         """End the call under way, and make no other. For any thread."""
@@ -163,14 +155,14 @@ class QuotaAsker:
         known = self._look_at(client, status, now_ms)
         for credential, account in _askable(status):
             provider = account.facts.provider
-            topics = _topics(provider, known)
-            if topics:
+            questions = _questions(provider, known)
+            if questions:
                 self._observer.expected(status.name, provider)
-            for question, topic in enumerate(topics):
-                due_ms = self._last((credential, question)).next_ms
-                if question == _WINDOWS and credential in last_told:
-                    due_ms = max(due_ms, last_told[credential] + topic.pace.interval * 1000)
-                yield _Turn(client, status, credential, account, question, topics, due_ms)
+            for number, question in enumerate(questions):
+                due_ms = self._last((credential, number)).next_ms
+                if number == _WINDOWS and credential in last_told:
+                    due_ms = max(due_ms, last_told[credential] + question.every_seconds * 1000)
+                yield _Turn(client, status, credential, account, number, questions, due_ms)
 
     def _look_at(self, client: ProxyClient, status: ProxyStatus, now_ms: int) -> _Known:
         known = self._known.get(status.name)
@@ -194,11 +186,11 @@ class QuotaAsker:
         return {lane: lane_free_ms(questions) for lane, questions in used.items()}
 
     def _ask(self, turn: _Turn) -> None:
-        topic = turn.topics[turn.question]
+        question = turn.questions[turn.number]
         before = self._last(turn.key)
-        begun = before.begun(topic.pace, now_ms=self._clock.now_ms())
+        begun = before.begun(question, now_ms=self._clock.now_ms())
         self._save(turn.key, begun)
-        way = topic.ways[begun.way % len(topic.ways)]
+        way = question.ways[begun.way % len(question.ways)]
         try:
             report = self._report(turn, way)
         except ProxyError as exc:
@@ -211,10 +203,10 @@ class QuotaAsker:
         if report.refusal is Refusal.UNSUPPORTED:
             report = self._unsupported(turn, way, report)
         now_ms = self._clock.now_ms()
-        ended = begun.ended(topic.pace, report, now_ms=now_ms, seed=turn.credential)
+        ended = begun.ended(question, report, now_ms=now_ms, seed=turn.credential)
         asked = {turn.key: ended}
-        if report.refusal in RESTS_ACCOUNT or (report.refusal is Refusal.FORBIDDEN and turn.question == _WINDOWS):
-            for key in [(turn.credential, question) for question in range(len(turn.topics))]:
+        if report.refusal in RESTS_ACCOUNT or (report.refusal is Refusal.FORBIDDEN and turn.number == _WINDOWS):
+            for key in [(turn.credential, number) for number in range(len(turn.questions))]:
                 other = self._last(key)
                 asked.setdefault(key, msgspec.structs.replace(other, next_ms=max(other.next_ms, ended.next_ms)))
         self._ledger.quota_asks.take(turn.credential, asked, report, now_ms=now_ms)
@@ -296,15 +288,13 @@ def _askable(status: ProxyStatus) -> Iterator[tuple[int, Account]]:
             yield credential, account
 
 
-def _topics(provider: str, known: _Known) -> list[_Topic]:
+def _questions(provider: str, known: _Known) -> list[Question]:
     """The questions about an account of ``provider``, the one about its windows first."""
-    asked = ASKED.get(provider, Asked()) if known.can_call else Asked()
-    topics = [_Topic(Pace(one.every_seconds, asked.gap_seconds, len(one.ways)), one.ways) for one in asked.questions]
+    questions = list(ASKED.get(provider, ())) if known.can_call else []
     if provider in known.quota_api:
-        first = topics[0] if topics else _Topic(Pace(_API_SECONDS, _API_GAP_SECONDS), ())
-        ways = (None, *first.ways)
-        topics[:1] = [_Topic(msgspec.structs.replace(first.pace, ways=len(ways)), ways)]
-    return topics
+        first = questions[0] if questions else Question(_API_SECONDS, ())
+        questions[:1] = [msgspec.structs.replace(first, by_quota_api=True)]
+    return questions
 
 
 def _paths(status: ProxyStatus) -> Paths:

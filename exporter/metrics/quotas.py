@@ -8,9 +8,9 @@ from exporter.clock import Clock
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import counter, gauge, samples_of
+from exporter.quotas.asking import AccountState
 from exporter.quotas.pacing import RESULTS, Outlook
 from exporter.quotas.reading import DAY, Reading, window_name
-from exporter.quotas.told import Told
 from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields
@@ -85,7 +85,7 @@ def quota_families(
             if key in known:
                 continue
             known.add(key)
-            told = ledger.quota_asks.told.get(id_, Told())
+            told = ledger.quota_asks.told.get(id_, AccountState())
             if (outlook := outlooks.get(id_)) is not None:
                 next_fetch.add(outlook.next_ms / 1000, **key._asdict())
                 last_result.add(1 if outlook.result else None, **key._asdict(), result=outlook.result)

@@ -8,10 +8,10 @@ windows.
 from collections.abc import Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Reader, Report, question
+from exporter.quotas.asking import Call, Question, Reader, Report
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
-from exporter.quotas.fields import entries, field, mapping, scope_of
 from exporter.quotas.reading import HOUR, Answer
+from exporter.quotas.values import entries, field, mapping, scope_of
 
 
 def _read_summary(content: Mapping[str, Any], answer: Answer) -> Report | None:
@@ -43,13 +43,10 @@ def _call(name: str, read: Reader, *, host: str = _MAIN, data: str = _PROJECT) -
     return Call(method="POST", url=f"{host}/v1internal:{name}", headers=_HEADERS, data=data, read=read)
 
 
-ANTIGRAVITY_ASKED = Asked(
-    questions=(
-        question(
-            900,
-            *(_call("retrieveUserQuotaSummary", _read_summary, host=host) for host in (_DAILY, _SANDBOX, _MAIN)),
-            _call("fetchAvailableModels", _read_models),
-        ),
-        question(12 * HOUR, _call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}')),
-    ),
+_HOSTS = (_DAILY, _SANDBOX, _MAIN)
+_SUMMARIES = tuple(_call("retrieveUserQuotaSummary", _read_summary, host=host) for host in _HOSTS)
+
+ANTIGRAVITY_ASKED = (
+    Question(900, (*_SUMMARIES, _call("fetchAvailableModels", _read_models))),
+    Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}'),)),
 )

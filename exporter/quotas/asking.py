@@ -81,6 +81,30 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int | None = None
 
 
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider has reported about an account besides its windows: the last value of each field of ``Report``.
+
+    ``elsewhere_ms`` dates the share, in ms since the epoch.
+    """
+
+    plan: str = ""
+    balances: tuple[Balance, ...] = ()
+    reset_credits: int | None = None
+    elsewhere_ratio: float | None = None
+    elsewhere_ms: int = 0
+
+    def after(self, report: Report, *, now_ms: int) -> "AccountState":
+        """The values after one more answer: what it leaves out stays as it was."""
+        says_share = report.elsewhere_ratio is not None
+        return AccountState(
+            plan=report.plan or self.plan,
+            balances=report.balances or self.balances,
+            reset_credits=self.reset_credits if report.reset_credits is None else report.reset_credits,
+            elsewhere_ratio=report.elsewhere_ratio if says_share else self.elsewhere_ratio,
+            elsewhere_ms=now_ms if says_share else self.elsewhere_ms,
+        )
+
+
 Reader = Callable[[Mapping[str, Any], Answer], Report | None]
 """Gets a decoded answer; returns None for an unknown shape."""
 
@@ -117,22 +141,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One thing to ask about an account, every ``every_seconds``. ``ways`` are tried in order: see ``NEXT_WAY``."""
+    """One thing to ask about an account, every ``every_seconds``.
 
-    every_seconds: int
-    ways: tuple[Call, ...]
-
-
-def question(every_seconds: int, *ways: Call) -> Question:
-    return Question(every_seconds, ways)
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """How to ask a provider about its accounts.
-
-    ``gap_seconds`` is the shortest time between two calls to it from one outgoing address, whatever the account,
-    question or way.
+    ``gap_seconds`` is the shortest time between two calls to the provider from one outgoing address, whatever the
+    account, question or way. ``by_quota_api``: the proxy's own quota API is asked first.
     """
 
-    questions: tuple[Question, ...] = ()
+    every_seconds: int
+    calls: tuple[Call, ...]
     gap_seconds: int = 60
+    by_quota_api: bool = False
+
+    @property
+    def ways(self) -> tuple[Call | None, ...]:
+        """The ways to ask, tried in order: see ``NEXT_WAY``. None is the quota API."""
+        return (None, *self.calls) if self.by_quota_api else self.calls

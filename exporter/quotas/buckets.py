@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.quotas.asking import Report
-from exporter.quotas.fields import (
+from exporter.quotas.reading import Answer, Reading
+from exporter.quotas.values import (
     OTHER,
     field,
     mapping,
@@ -16,10 +17,8 @@ from exporter.quotas.fields import (
     scope_of,
     text,
     used_of_remaining,
-    window,
     window_called,
 )
-from exporter.quotas.reading import Answer, Reading
 
 TIERS = {
     "free-tier": "free",
@@ -52,7 +51,7 @@ def one_bucket(
     resets_ms = moment(field(bucket, "reset_time"), answer)
     if used_ratio is None or (used_ratio == 1 and not text(field(bucket, "reset_time"))):
         return
-    yield window(answer, seconds, scope, used_ratio, resets_ms, name=name)
+    yield answer.reading(seconds, scope, used_ratio, resets_ms, name=name)
 
 
 def read_tier(content: Mapping[str, Any], _: Answer) -> Report | None:

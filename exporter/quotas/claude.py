@@ -9,10 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
-from exporter.quotas.fields import (
+from exporter.quotas.asking import Call, Question, Report
+from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, scope_named
+from exporter.quotas.values import (
     amount,
     entries,
+    is_instant,
+    is_number,
+    is_word,
     mapping,
     mappings,
     moment,
@@ -22,10 +26,7 @@ from exporter.quotas.fields import (
     share,
     share_of_percent,
     text,
-    window,
 )
-from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, header, scope_named
-from exporter.quotas.values import is_instant, is_number, is_word
 
 _PREFIX = "anthropic-ratelimit-unified-"
 _NAMED_SLUG = "iguana_necktie"
@@ -34,29 +35,35 @@ _SLUG = rf"(?:[0-9]{{1,4}}[hd](?:_[a-z_]{{1,26}})?|{_NAMED_SLUG})"
 _WINDOW = re.compile(
     rf"{_PREFIX}(([0-9]{{1,4}})([hd])(_[a-z_]{{1,26}})?|{_NAMED_SLUG})-(?:utilization|status)"
 ).fullmatch
+
 _STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
 _CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day": "7d"}
 
 
 def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
-    claimed = _claimed_slug(header(headers, f"{_PREFIX}representative-claim"))
+    claimed = _claimed_slug(text(headers.get(f"{_PREFIX}representative-claim")))
     for slug, match in {match[1]: match for name in headers if (match := _WINDOW(name))}.items():
         tail = slug if slug == _NAMED_SLUG else match[4] or ""
         scope = scope_named(tail)
         seconds = int(match[2] or 7) * (HOUR if match[3] == "h" else DAY)
         if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW:
             continue
-        status = _STATUS.get(header(headers, f"{_PREFIX}{slug}-status"), "")
-        used_ratio = share(header(headers, f"{_PREFIX}{slug}-utilization"))
+        status = _STATUS.get(text(headers.get(f"{_PREFIX}{slug}-status")), "")
+        used_ratio = share(headers.get(f"{_PREFIX}{slug}-utilization"))
         if used_ratio is None and status != "rejected":
             continue
-        resets_ms = moment(header(headers, f"{_PREFIX}{slug}-reset"), answer)
+        resets_ms = moment(headers.get(f"{_PREFIX}{slug}-reset"), answer)
         overall = resets_ms is None and slug == claimed
         if overall:
             # The reset without a slug belongs to the window that decides.
-            resets_ms = moment(header(headers, f"{_PREFIX}reset"), answer)
+            resets_ms = moment(headers.get(f"{_PREFIX}reset"), answer)
         yield answer.reading(
-            seconds, scope, used_ratio, resets_ms, status=status, inferred=overall and resets_ms is not None
+            seconds,
+            scope,
+            used_ratio,
+            resets_ms,
+            status=status,
+            inferred=overall and resets_ms is not None,
         )
 
 
@@ -131,7 +138,7 @@ def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator
         seconds, is_scoped = known
         scope = _scope(mapping(entry.get("scope"))) if is_scoped else ""
         status = _SEVERITY.get(text(entry.get("severity")), "")
-        yield window(answer, seconds, scope, used_ratio, moment(entry.get("resets_at"), answer), status=status)
+        yield answer.reading(seconds, scope, used_ratio, moment(entry.get("resets_at"), answer), status=status)
 
 
 def _scope(scope: Mapping[str, Any]) -> str:
@@ -161,8 +168,13 @@ def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Readi
             if resets_ms is None:
                 continue
         spent, cap = (used, limit) if limit else (None, None)
-        yield window(
-            answer, seconds, scope_named(scope), used_ratio, resets_ms, used_nano_usd=spent, limit_nano_usd=cap
+        yield answer.reading(
+            seconds,
+            scope_named(scope),
+            used_ratio,
+            resets_ms,
+            used_nano_usd=spent,
+            limit_nano_usd=cap,
         )
 
 
@@ -187,8 +199,7 @@ def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading
     spent_nano, cap_nano = (nano_usd(each, scale=scale) for each in amounts)
     used_ratio = quotient(spent_nano, cap_nano)
     if used_ratio is not None:
-        yield window(
-            answer,
+        yield answer.reading(
             None,
             "extra-usage",
             used_ratio,
@@ -239,12 +250,9 @@ _HEADERS = {
     "User-Agent": "claude-code/2.1.0",
 }
 
-CLAUDE_ASKED = Asked(
-    questions=(
-        question(600, Call(url="https://api.anthropic.com/api/oauth/usage", headers=_HEADERS, read=_read_usage)),
-        question(
-            12 * HOUR, Call(url="https://api.anthropic.com/api/oauth/profile", headers=_HEADERS, read=_read_profile)
-        ),
-    ),
-    gap_seconds=180,
+_URL = "https://api.anthropic.com/api/oauth"
+
+CLAUDE_ASKED = (
+    Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
+    Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
 )

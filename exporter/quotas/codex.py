@@ -7,35 +7,29 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
-from exporter.quotas.fields import (
+from exporter.quotas.asking import Call, Question, Report
+from exporter.quotas.reading import ACCOUNT, HOUR, Answer, QuotaProvider, Reading, fullest, scope_named
+from exporter.quotas.values import (
     OTHER,
     amount,
     entries,
     field,
+    is_flag,
+    is_instant,
+    is_number,
+    is_title,
+    is_word,
     mapping,
     mappings,
     moment,
-    moment_after,
     nano_usd,
+    near_length,
+    reset,
     scope_of,
     share_of_percent,
     text,
-    window,
-)
-from exporter.quotas.reading import (
-    HOUR,
-    LATEST_RESET_MS,
-    Answer,
-    QuotaProvider,
-    Reading,
-    fullest,
-    header,
-    near_length,
-    scope_named,
     window_seconds,
 )
-from exporter.quotas.values import is_flag, is_instant, is_number, is_title, is_word, number
 
 _PREFIX = "x-codex-"
 _RESERVE = "x-base-model-inference-"
@@ -54,26 +48,22 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
         if group is None:
             scope = own_scope
         else:
-            scope = scope_named(header(headers, f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
-        used_ratio = share_of_percent(header(headers, f"{stem}-used-percent"))
-        seconds = window_seconds(header(headers, match[0]))
+            scope = scope_named(text(headers.get(f"{_PREFIX}{group}-limit-name"))) or scope_named(group) or None
+        used_ratio = share_of_percent(headers.get(f"{stem}-used-percent"))
+        seconds = window_seconds(text(headers.get(match[0])))
         # A refusal concerns the account's own windows; those that state a share keep it.
         concluded = used_ratio is None and refused and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
-        resets_ms = moment(header(headers, f"{stem}-reset-at"), answer)
-        relative = resets_ms is None
-        if resets_ms is None:
-            after = number(header(headers, f"{stem}-reset-after-seconds"))
-            if after is None or after * 1000 > LATEST_RESET_MS:
-                continue
-            resets_ms = answer.observed_ms + round(after * 1000)
-        status = "rejected" if concluded else ""
-        (own if group is None else grouped).append(
-            answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=relative)
-        )
+        at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
+        resets_ms, inferred = reset(answer, at=[at], after=[after])
+        if resets_ms is not None:
+            status = "rejected" if concluded else ""
+            (own if group is None else grouped).append(
+                answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred),
+            )
     if refused and not own and own_scope is not None:
-        own.append(answer.reading(None, own_scope, None, answer.observed_ms, status="rejected"))
+        own.append(answer.reading(None, own_scope, None, answer.observed_ms, name=ACCOUNT, status="rejected"))
     # A group names its own scope; the scope of the others is a conclusion from the model.
     return (fullest(own) | fullest(grouped)).values()
 
@@ -93,8 +83,8 @@ def _scope_of_model(model: str) -> str | None:
 def _refuses(headers: Mapping[str, str]) -> bool:
     """Whether the backend reports that the account has reached its limit."""
     return (
-        header(headers, f"{_PREFIX}allowed").lower() == "false"
-        or header(headers, f"{_PREFIX}limit-reached").lower() == "true"
+        text(headers.get(f"{_PREFIX}allowed")).lower() == "false"
+        or text(headers.get(f"{_PREFIX}limit-reached")).lower() == "true"
     )
 
 
@@ -136,7 +126,7 @@ def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
     own = mapping(field(content, "rate_limit"))
     readings = [*_windows(own, "", answer)]
     if not readings and _is_refused(own):
-        readings.append(answer.reading(None, "", None, answer.observed_ms, status="rejected"))
+        readings.append(answer.reading(None, "", None, answer.observed_ms, name=ACCOUNT, status="rejected"))
     readings += _windows(mapping(field(content, "code_review_rate_limit")), "code-review", answer)
     for limit in mappings(field(content, "additional_rate_limits")):
         readings += _windows(mapping(field(limit, "rate_limit")), _limit_scope(limit), answer)
@@ -160,15 +150,11 @@ def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[R
         used_ratio = share_of_percent(field(entry, "used_percent"))
         if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not refused):
             continue
-        resets_ms = moment(field(entry, "reset_at"), answer)
-        relative = resets_ms is None
-        if relative:
-            resets_ms = moment_after(field(entry, "reset_after_seconds"), answer)
-        if used_ratio is None and resets_ms is not None:
-            yield answer.reading(seconds, scope, None, resets_ms, status="rejected", inferred=relative)
-        elif used_ratio is not None:
-            inferred = relative and resets_ms is not None
-            yield window(answer, seconds, scope, used_ratio, resets_ms, inferred=inferred)
+        at, after = field(entry, "reset_at"), field(entry, "reset_after_seconds")
+        resets_ms, inferred = reset(answer, at=[at], after=[after])
+        if used_ratio is not None or resets_ms is not None:
+            status = "rejected" if used_ratio is None else ""
+            yield answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred)
 
 
 def _is_refused(limit: Mapping[str, Any]) -> bool:
@@ -190,8 +176,14 @@ def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
         in_usd = text(cap.get("unit")).lower() == "usd"
         used, limit = (nano_usd(cap.get(name)) if in_usd else None for name in ("used", "limit"))
         resets_ms = moment(field(cap, "reset_at"), answer)
-        yield window(
-            answer, None, "spend-cap", used_ratio, resets_ms, name="month", used_nano_usd=used, limit_nano_usd=limit
+        yield answer.reading(
+            None,
+            "spend-cap",
+            used_ratio,
+            resets_ms,
+            name="month",
+            used_nano_usd=used,
+            limit_nano_usd=limit,
         )
 
 
@@ -208,12 +200,9 @@ _HEADERS = {
 _BACKEND = "https://chatgpt.com/backend-api/wham"
 _DESKTOP_HEADERS = _HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex Desktop"}
 
-CODEX_ASKED = Asked(
-    questions=(
-        question(600, Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage)),
-        question(
-            12 * HOUR,
-            Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits),
-        ),
-    ),
+_RESETS = Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits)
+
+CODEX_ASKED = (
+    Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
+    Question(12 * HOUR, (_RESETS,)),
 )

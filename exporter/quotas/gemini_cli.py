@@ -7,10 +7,10 @@ public clients read (August 2026). Google documents neither page.
 from collections.abc import Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Reader, Report, question
+from exporter.quotas.asking import Call, Question, Reader, Report
 from exporter.quotas.buckets import one_bucket, read_tier
-from exporter.quotas.fields import field, mappings, scope_of
 from exporter.quotas.reading import HOUR, Answer
+from exporter.quotas.values import field, mappings, scope_of
 
 
 def _read_quota(content: Mapping[str, Any], answer: Answer) -> Report | None:
@@ -33,14 +33,9 @@ def _call(name: str, read: Reader, *, data: str) -> Call:
     return Call(method="POST", url=f"{_URL}{name}", headers=_HEADERS, data=data, read=read)
 
 
-GEMINI_CLI_ASKED = Asked(
-    questions=(
-        question(900, _call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}')),
-        question(
-            12 * HOUR,
-            _call(
-                "loadCodeAssist", read_tier, data=f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}'
-            ),
-        ),
-    ),
+_TIER = f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}'
+
+GEMINI_CLI_ASKED = (
+    Question(900, (_call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}'),)),
+    Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data=_TIER),)),
 )

@@ -1,12 +1,13 @@
 """The readings in a usage record's headers, and in the signals that newer proxies list for a credential. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest, header, plausible
+from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest
+from exporter.quotas.values import plausible, text
 
 _MAX_MODELS = 256
 
@@ -26,12 +27,12 @@ def read_headers(
     The fuller of two windows with the same name and scope wins. A window that is not mentioned is "not said". Never
     raises.
     """
-    observed_ms = plausible(header(headers, "date"), received_ms)
+    observed_ms = plausible(text(headers.get("date")), received_ms)
     if observed_ms is None:
         # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
         # readings until then.
         observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
-    return _readings(headers, provider, Answer(model, observed_ms, "header"))
+    return bounded(fullest(_readings(headers, provider, Answer(model, observed_ms, "header"))))
 
 
 def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
@@ -43,7 +44,7 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
     provider = entry.get("provider") or entry.get("type")
     if not isinstance(provider, str):
         return []
-    found: dict[tuple[str, str], Reading] = {}
+    readings: list[Reading] = []
     for model, block in _blocks(entry):
         signals = block.get("signals")
         if not isinstance(signals, Mapping):
@@ -54,16 +55,13 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
             observed_ms = plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is None:
             continue
-        for reading in _readings(allowed, provider, Answer(model, observed_ms, "auth_files")):
-            before = found.get((reading.window, reading.scope))
-            if before is None or (before.observed_ms, before.used_ratio) < (observed_ms, reading.used_ratio):
-                found[reading.window, reading.scope] = reading
-    return bounded(found)
+        readings += _readings(allowed, provider, Answer(model, observed_ms, "auth_files"))
+    return bounded(fullest(readings))
 
 
-def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> list[Reading]:
+def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> Iterable[Reading]:
     reads = PROVIDERS.get(provider)
-    return bounded(fullest(reads.read_headers(headers, answer))) if reads else []
+    return reads.read_headers(headers, answer) if reads else ()
 
 
 def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

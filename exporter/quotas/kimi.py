@@ -8,22 +8,21 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
-from exporter.quotas.fields import (
+from exporter.quotas.asking import Call, Question, Report
+from exporter.quotas.reading import DAY, HOUR, Answer, Reading
+from exporter.quotas.values import (
     OTHER,
     amount,
     entries,
     field,
     mapping,
     mappings,
-    moment,
-    moment_after,
+    near_length,
     quotient,
+    reset,
     share,
     text,
-    window,
 )
-from exporter.quotas.reading import DAY, HOUR, Answer, Reading, near_length
 
 _NAMED = {
     "limit_5h": (5 * HOUR, "", ""),
@@ -89,18 +88,13 @@ def _window(
     name: str = "",
     scope: str = "",
 ) -> Reading:
-    told = (moment(field(entry, key), answer) for key in ("reset_time", "reset_at"))
-    resets_ms = next((each for each in told if each is not None), None)
-    relative = resets_ms is None
-    if relative:
-        after = (moment_after(field(entry, key), answer) for key in ("reset_in", "ttl"))
-        resets_ms = next((each for each in after if each is not None), None)
-    inferred = relative and resets_ms is not None
-    return window(answer, seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
+    at, after = (field(entry, "reset_time"), field(entry, "reset_at")), (field(entry, "reset_in"), field(entry, "ttl"))
+    resets_ms, inferred = reset(answer, at=at, after=after)
+    return answer.reading(seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
 
 
-def _asked(host: str) -> Asked:
-    return Asked(questions=(question(900, Call(url=f"https://{host}/coding/v1/usages", read=_read_usages)),))
+def _asked(host: str) -> tuple[Question, ...]:
+    return (Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),)
 
 
 KIMI_ASKED = _asked("api.kimi.com")

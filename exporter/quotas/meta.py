@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 
-from exporter.quotas.fields import moment, share_of_percent
-from exporter.quotas.reading import Answer, QuotaProvider, Reading, header, window_seconds
-from exporter.quotas.values import is_instant, is_number
+from exporter.quotas.reading import Answer, QuotaProvider, Reading
+from exporter.quotas.values import is_instant, is_number, moment, share_of_percent, text, window_seconds
 
 _PREFIX = "x-meta-"
 
 
 def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
-    for stem, minutes in (("window", header(headers, f"{_PREFIX}window-minutes")), ("weekly", "10080")):
+    for stem, minutes in (("window", text(headers.get(f"{_PREFIX}window-minutes"))), ("weekly", "10080")):
         seconds = window_seconds(minutes)
-        used_ratio = share_of_percent(header(headers, f"{_PREFIX}{stem}-used-percent"))
+        used_ratio = share_of_percent(headers.get(f"{_PREFIX}{stem}-used-percent"))
         if seconds is not None and used_ratio is not None:
-            resets_ms = moment(header(headers, f"{_PREFIX}{stem}-reset-at"), answer)
+            resets_ms = moment(headers.get(f"{_PREFIX}{stem}-reset-at"), answer)
             yield answer.reading(seconds, "", used_ratio, resets_ms)
 
 

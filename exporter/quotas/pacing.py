@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.quotas.asking import NEXT_WAY, Refusal, Report
+from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
 
 OK = "ok"
 RESULTS = (OK, *Refusal)
@@ -31,14 +31,6 @@ _LONGEST_AFTER_FAULT = _HOUR
 _LONGEST_LANE_PAUSE = _HOUR
 _SET_BACK_MS = 60_000
 _MOST_DOUBLINGS = 10
-
-
-class Pace(msgspec.Struct, frozen=True):
-    """Seconds between two attempts at a question and between two calls of its lane, and the number of ways to ask."""
-
-    interval: int
-    gap: int
-    ways: int = 1
 
 
 class Outlook(NamedTuple):
@@ -72,13 +64,16 @@ class LastAsked(msgspec.Struct, frozen=True):
             self, asked_ms=now_ms, next_ms=self.next_ms - ahead_ms, lane_ms=self.lane_ms - ahead_ms
         )
 
-    def begun(self, pace: Pace, *, now_ms: int) -> "LastAsked":
+    def begun(self, question: Question, *, now_ms: int) -> "LastAsked":
         """The state to store before a call: a crash during it counts as a call, and must not cause another at once."""
         return msgspec.structs.replace(
-            self, asked_ms=now_ms, next_ms=now_ms + pace.interval * 1000, lane_ms=now_ms + pace.gap * 1000
+            self,
+            asked_ms=now_ms,
+            next_ms=now_ms + question.every_seconds * 1000,
+            lane_ms=now_ms + question.gap_seconds * 1000,
         )
 
-    def ended(self, pace: Pace, report: Report, *, now_ms: int, seed: object) -> "LastAsked":
+    def ended(self, question: Question, report: Report, *, now_ms: int, seed: object) -> "LastAsked":
         """The state after the answer to the call that was ``begun``.
 
         ``seed`` decides how much later than necessary the next call is, so that accounts do not stay in step.
@@ -86,10 +81,10 @@ class LastAsked(msgspec.Struct, frozen=True):
         refusal = report.refusal
         failures = 0 if refusal is None else self.failures + 1
         way = self.way
-        wait, lane = float(pace.interval), float(pace.gap)
+        wait, lane = float(question.every_seconds), float(question.gap_seconds)
         doubled = 2 ** min(max(failures - 1, 0), _MOST_DOUBLINGS)
         stated = min(report.retry_after_s or 0, _LONGEST_RETRY_AFTER)
-        if refusal in NEXT_WAY and way + 1 < pace.ways:
+        if refusal in NEXT_WAY and way + 1 < len(question.ways):
             way, failures, wait = way + 1, self.failures, lane
         elif refusal is Refusal.RATE_LIMITED:
             stated = stated or min(_HOUR * doubled, _LONGEST_DOUBLED)

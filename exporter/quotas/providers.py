@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from exporter.quotas.antigravity import ANTIGRAVITY_ASKED
-from exporter.quotas.asking import Asked
+from exporter.quotas.asking import Question
 from exporter.quotas.claude import CLAUDE, CLAUDE_ASKED
 from exporter.quotas.codex import CODEX, CODEX_ASKED
 from exporter.quotas.gemini_cli import GEMINI_CLI_ASKED
@@ -19,7 +19,7 @@ PROVIDERS: Mapping[str, QuotaProvider] = {
 }
 """Providers that report their windows in headers."""
 
-ASKED: Mapping[str, Asked] = {
+ASKED: Mapping[str, tuple[Question, ...]] = {
     "antigravity": ANTIGRAVITY_ASKED,
     "claude": CLAUDE_ASKED,
     "codex": CODEX_ASKED,
@@ -28,4 +28,4 @@ ASKED: Mapping[str, Asked] = {
     "kimi-ai": KIMI_AI_ASKED,
     "xai": XAI_ASKED,
 }
-"""Providers that report an account's windows on request."""
+"""What providers are asked about an account, the question about its windows first."""

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from exporter.quotas.values import MAX_VALUE, instant, number
-
 MAX_WINDOWS = 32
 MAX_SLUG = 32
 HOUR, DAY = 3_600, 86_400
@@ -25,9 +23,6 @@ UNTOLD = "unknown"
 
 HIGHEST_RATIO = 1000.0
 
-_NEARLY_WHOLE = 180
-_MOST_AHEAD_MS = 300_000
-"""How far a clock may be ahead of ours. A reading from the future shuts out all others until then."""
 _NOT_SLUG = re.compile(r"[^a-z0-9.]+")
 _ONE_SCOPE = {
     "oi": "fable",
@@ -92,15 +87,21 @@ class Answer(msgspec.Struct, frozen=True):
         used_ratio: float | None,
         resets_ms: int | None,
         *,
+        name: str = "",
         status: str = "",
         inferred: bool = False,
+        used_nano_usd: int | None = None,
+        limit_nano_usd: int | None = None,
     ) -> Reading:
-        """The reading of a window that is ``seconds`` long; None means the window ``ACCOUNT``.
+        """The reading of a window that is ``seconds`` long; ``name`` is for a window without a length, else ``UNTOLD``.
 
-        No share means that the provider refused without stating one: the window is full.
+        No share means that the provider refused without stating one: the window is full. An answer to a question lists
+        all windows, so an unused one without a reset has not started: its reset moves with the clock.
         """
+        if used_ratio == 0 and resets_ms is None and seconds is not None and self.source == "active":
+            resets_ms, inferred = self.observed_ms + seconds * 1000, True
         return Reading(
-            window=ACCOUNT if seconds is None else window_name(seconds),
+            window=(name or UNTOLD) if seconds is None else window_name(seconds),
             scope=scope,
             window_seconds=seconds,
             used_ratio=1.0 if used_ratio is None else used_ratio,
@@ -110,6 +111,8 @@ class Answer(msgspec.Struct, frozen=True):
             inferred=inferred or used_ratio is None,
             source=self.source,
             ratio_inferred=used_ratio is None,
+            used_nano_usd=used_nano_usd,
+            limit_nano_usd=limit_nano_usd,
         )
 
 
@@ -134,11 +137,11 @@ class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fullest(readings: Iterable[Reading]) -> dict[tuple[str, str], Reading]:
-    """The readings by window and scope; the fuller of two wins."""
+    """The readings by window and scope; the newer of two wins, of one moment the fuller."""
     found: dict[tuple[str, str], Reading] = {}
     for reading in readings:
         before = found.setdefault((reading.window, reading.scope), reading)
-        if before.used_ratio < reading.used_ratio:
+        if (before.observed_ms, before.used_ratio) < (reading.observed_ms, reading.used_ratio):
             found[reading.window, reading.scope] = reading
     return found
 
@@ -174,34 +177,3 @@ def scope_named(text: str) -> str:
     """The scope of a provider's name ``text``; several names may mean one scope."""
     slug = slugged(text)
     return _ONE_SCOPE.get(slug, slug)
-
-
-# --- values -----------------------------------------------------------------------------------------------------------
-
-
-def header(headers: Mapping[str, str], name: str) -> str:
-    """The value of a header; empty if it is missing, too long or not text."""
-    value: object = headers.get(name, "")
-    return value if isinstance(value, str) and len(value) <= MAX_VALUE else ""
-
-
-def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
-    """A believable moment of observation: hardly ahead of us, and not older than ``oldest_ms``."""
-    moment = instant(value) if isinstance(value, str) and len(value) <= MAX_VALUE else None
-    return moment if moment is not None and -oldest_ms <= moment - received_ms <= _MOST_AHEAD_MS else None
-
-
-def window_seconds(minutes: str) -> int | None:
-    """The length of a window that is stated in whole minutes."""
-    value = number(minutes)
-    return None if value is None or value != round(value) else near_length(value * 60)
-
-
-def near_length(seconds: float) -> int | None:
-    """The length of a window, rounded to whole hours if it is close.
-
-    Codex also states 299 and 10079 minutes for its windows of 5 hours and 7 days.
-    """
-    hours = round(seconds / HOUR) * HOUR
-    whole = hours if hours and abs(seconds - hours) <= _NEARLY_WHOLE else round(seconds)
-    return whole if 0 < whole <= LONGEST_WINDOW else None

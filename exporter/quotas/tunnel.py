@@ -13,9 +13,20 @@ import msgspec
 
 from exporter.quotas.asking import Balance, Call, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped
-from exporter.quotas.fields import OTHER, field, mapping, mappings, nano_usd, text
-from exporter.quotas.reading import LATEST_RESET_MS, Answer, bounded, fullest, plausible
-from exporter.quotas.values import MAX_VALUE, first, instant, number
+from exporter.quotas.reading import LATEST_RESET_MS, Answer, bounded, fullest
+from exporter.quotas.values import (
+    MAX_VALUE,
+    OTHER,
+    field,
+    first,
+    instant,
+    mapping,
+    mappings,
+    nano_usd,
+    number,
+    plausible,
+    text,
+)
 
 MAX_ANSWER = 2 << 20
 """The most bytes to read of the proxy's answer. Real ones have fewer than 100,000."""

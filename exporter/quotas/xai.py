@@ -7,20 +7,9 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from exporter.quotas.asking import Asked, Call, Report, question
-from exporter.quotas.fields import (
-    OTHER,
-    amount,
-    field,
-    mapping,
-    moment,
-    nano_usd,
-    quotient,
-    share_of_percent,
-    text,
-    window,
-)
+from exporter.quotas.asking import Call, Question, Report
 from exporter.quotas.reading import DAY, HOUR, Answer, Reading
+from exporter.quotas.values import OTHER, amount, field, mapping, moment, nano_usd, quotient, share_of_percent, text
 
 _CENTS = 100
 _PLANS = {
@@ -45,7 +34,7 @@ def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
     if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
         return Report()
     resets_ms = moment(period.get("end"), answer)
-    return Report(readings=(window(answer, 7 * DAY, "", used_ratio, resets_ms),))
+    return Report(readings=(answer.reading(7 * DAY, "", used_ratio, resets_ms),))
 
 
 def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
@@ -68,8 +57,14 @@ def _caps(config: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
         used_ratio = quotient(used, limit)
         if used_ratio is not None:
             spent, cap = (nano_usd(each, scale=_CENTS) for each in (used, limit))
-            yield window(
-                answer, None, scope, used_ratio, resets_ms, name="month", used_nano_usd=spent, limit_nano_usd=cap
+            yield answer.reading(
+                None,
+                scope,
+                used_ratio,
+                resets_ms,
+                name="month",
+                used_nano_usd=spent,
+                limit_nano_usd=cap,
             )
 
 
@@ -91,10 +86,8 @@ _HEADERS = {
 }
 _URL = "https://cli-chat-proxy.grok.com/v1"
 
-XAI_ASKED = Asked(
-    questions=(
-        question(900, Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week)),
-        question(900, Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month)),
-        question(12 * HOUR, Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan)),
-    ),
+XAI_ASKED = (
+    Question(900, (Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),)),
+    Question(900, (Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),)),
+    Question(12 * HOUR, (Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),)),
 )

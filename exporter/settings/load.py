@@ -6,18 +6,31 @@ and what to do. Only the named files are opened, and nothing is written.
 
 import datetime
 import zoneinfo
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import ValidationError
+
 from exporter.settings import validators
-from exporter.settings.introspection import Declared, declared
-from exporter.settings.model import DEFAULT_PROXY, DefaultProxy, Settings
+from exporter.settings.model import Declared, Settings, declared
 from exporter.settings.problems import Problem, ProblemsError
 from exporter.settings.proxies import ProxySettings
-from exporter.settings.sources import Findings, RawValue, checked, one_secret, read_dotenv, read_environment
+from exporter.settings.sources import Findings, RawValue, read_dotenv, read_environment, secret_in_file
+from exporter.settings.yaml_rows import why_and_fix
 from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_settings
+
+DEFAULT_PROXY = "default"
+"""The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
+
+_NEEDS = {
+    "cliproxy_url": "cliproxy_management_key",
+    "supabase_url": "supabase_secret_key",
+    "supabase_secret_key": "supabase_url",
+}
+"""Settings that are useless without another one."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +49,10 @@ class Loaded(Findings):
         if self.settings is None:
             raise ProblemsError(*self.problems)
         return self.settings
+
+    def blames(self, given: RawValue) -> bool:
+        """Whether one of the problems is with this value."""
+        return any((problem.setting, problem.place) == (given.name, given.place) for problem in self.problems)
 
 
 FileReader = Callable[[Path, datetime.tzinfo], object]
@@ -75,175 +92,141 @@ def load_settings(
     flagged = {
         name: RawValue(name=name, text=text, place="command line", base=cwd) for name, text in (flags or {}).items()
     }
-    layers = [flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded)]
-    yaml = _read_config(layers)
-    loaded.problems += yaml.problems
-    layers.append(yaml.given)
-    if for_demo:
-        layers = [{name: given for name, given in layer.items() if not _is_of_the_user(name)} for layer in layers]
-        yaml = replace(yaml, proxies=[])
-    _Loader(layers, cwd, loaded, data_dir or cwd / "data", machine_zone).load(yaml, file_readers or {})
+    layers = ChainMap(flagged, read_environment(environ, loaded, cwd=cwd), read_dotenv(cwd, loaded))
+    config = layers.get("EXPORTER_CONFIG")
+    yaml = YamlSettings(path=cwd)
+    if config is not None and not config.text.startswith("~"):  # which is reported below
+        yaml = read_settings(config.base / config.text)
+        loaded.problems += yaml.problems
+        layers.maps.append(yaml.given)
+    given: dict[str, RawValue] = {}
+    for setting in declared():
+        ignored = for_demo and setting.env_name.startswith(("CLIPROXY_", "SUPABASE_"))
+        value = None if ignored else _resolve(setting, layers, loaded)
+        loaded.sources[setting.env_name] = value.place if value else "default"
+        if value is not None:
+            given[setting.yaml_name] = value
+    zone_is_set = "timezone" in given or "timezone_offset_hours" in given
+    defaults = {
+        "exporter_data_dir": data_dir or cwd / "data",
+        "timezone": None if zone_is_set else machine_zone,
+        "aliases": yaml.aliases,
+    }
+    settings = _checked(defaults, given, loaded)
+    proxies = _proxies(settings, given, () if for_demo else yaml.proxies, loaded)
+    _check_pairs(given, layers, loaded, lists_proxies=bool(yaml.proxies))
+    if settings is not None:
+        settings = settings.model_copy(update={"proxies": proxies})
+        _compare_zones(settings, given, loaded)
+        _warn_of_open_door(settings, given.get("exporter_host"), loaded)
+    for name, reader in (file_readers or {}).items():
+        _check_file(given.get(name), reader, settings.zone if settings else datetime.UTC, loaded)
+    if not loaded.problems:
+        loaded.settings = settings
     return loaded
 
 
-def _is_of_the_user(name: str) -> bool:
-    return any(
-        name in setting.names for setting in declared() if setting.env_name.startswith(("CLIPROXY_", "SUPABASE_"))
-    )
+def _resolve(setting: Declared, layers: Mapping[str, RawValue], loaded: Loaded) -> RawValue | None:
+    value, older = layers.get(setting.env_name), layers.get(setting.also)
+    if value is not None and older is not None and value.text != older.text:
+        why = f"It is the older name of {value.name} ({value.place}), which has another value."
+        loaded.problems.append(older.problem(why, "Set only one of the two."))
+    value, file = value or older, layers.get(setting.file_name)
+    try:
+        return value if file is None else secret_in_file(file, plain=value)
+    except ProblemsError as error:
+        loaded.problems.extend(error.problems)
+        return None
 
 
-def _read_config(layers: list[dict[str, RawValue]]) -> YamlSettings:
-    named = _first(layers, "EXPORTER_CONFIG")
-    if named is None or named.text.startswith("~"):  # the latter is reported when the setting itself is checked
-        return YamlSettings()
-    return read_settings(named.base / named.text)
+def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], loaded: Loaded) -> Settings | None:
+    """The settings without the proxies; None if any of them is wrong."""
+    try:
+        return Settings.model_validate(
+            {**defaults, **{name: value.text for name, value in given.items()}}, context=given
+        )
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            name = str(each["loc"][0])
+            loaded.problems.append(given[name].problem(*why_and_fix(each, field=Settings.model_fields[name].metadata)))
+        return None
 
 
-def _first(layers: list[dict[str, RawValue]], name: str) -> RawValue | None:
-    return next((layer[name] for layer in layers if name in layer), None)
+def _proxies(
+    settings: Settings | None, given: Mapping[str, RawValue], listed: Iterable[PlacedProxy], loaded: Loaded
+) -> tuple[ProxySettings, ...]:
+    found = list(listed)
+    if settings is not None and settings.cliproxy_management_key is not None:
+        default = ProxySettings(
+            name=DEFAULT_PROXY,
+            url=settings.cliproxy_url,
+            management_key=settings.cliproxy_management_key,
+            source=settings.cliproxy_source,
+        )
+        found.insert(0, (default, given["cliproxy_management_key"].place))
+    names: dict[str, str] = {}
+    servers: dict[tuple[str, str, int, str], str] = {}
+    for proxy, place in found:
+        first = names.setdefault(proxy.name, place)
+        if first is not place:
+            why = f"The name {proxy.name} is already used by another proxy ({first})."
+            fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
+            loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
+        first = servers.setdefault(validators.same_server(proxy.url), place)
+        if first is not place:
+            why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
+            fix = "Configure each server once."
+            loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
+    localhost = settings.cliproxy_localhost if settings is not None else None
+    return tuple(proxy if localhost is None else _elsewhere(proxy, localhost) for proxy, _ in found)
 
 
 def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
     """The proxy, with ``localhost`` for the name of this machine."""
     url = urlsplit(proxy.url)
-    if not localhost or not validators.is_loopback(url.hostname or ""):
+    if not validators.is_loopback(url.hostname or ""):
         return proxy
     moved = url._replace(netloc=localhost if url.port is None else f"{localhost}:{url.port}")
     return proxy.model_copy(update={"url": urlunsplit(moved)})
 
 
-@dataclass(frozen=True)
-class _Loader:
-    """Resolves each setting from its sources (first one wins) and collects what is wrong."""
-
-    layers: list[dict[str, RawValue]]
-    cwd: Path
-    loaded: Loaded
-    data_dir: Path
-    machine_zone: str | None
-
-    def load(self, yaml: YamlSettings, file_readers: Mapping[str, FileReader]) -> None:
-        given: dict[str, RawValue] = {}
-        for setting in declared():
-            value = self._resolve(setting)
-            self.loaded.sources[setting.env_name] = value.place if value else "default"
-            if value is not None:
-                given[setting.yaml_name] = value
-        proxies = self._proxies(given, yaml.proxies)
-        settings = checked(Settings, given, proxies=proxies, aliases=yaml.aliases)
-        zone: datetime.tzinfo = datetime.UTC
-        if isinstance(settings, list):
-            self.loaded.problems.extend(settings)
+def _check_pairs(
+    given: Mapping[str, RawValue], layers: Mapping[str, RawValue], loaded: Loaded, *, lists_proxies: bool
+) -> None:
+    for name, needs in _NEEDS.items():
+        lone = given.get(name)
+        if lone is None or needs in given or f"{needs}_file".upper() in layers or loaded.blames(lone):
+            continue
+        why = f"It is set without {needs.upper()}."
+        if name == "cliproxy_url" and lists_proxies:  # docker-compose.yml always sets it
+            loaded.notes.append(lone.problem(f"{why} Only the proxies in the file are used."))
         else:
-            if settings.timezone is None and settings.timezone_offset_hours is None:
-                settings = settings.model_copy(update={"timezone": self.machine_zone})
-            zone = settings.zone
-            self._compare_zones(settings)
-            self._warn_of_open_door(settings, given.get("exporter_host"))
-        self._check_supabase(given)
-        for name, reader in file_readers.items():
-            self._check_file(given.get(name), reader, zone)
-        if isinstance(settings, Settings) and not self.loaded.problems:
-            self.loaded.settings = self._with_whole_paths(settings, given)
+            loaded.problems.append(lone.problem(why, "Set both or none of them."))
 
-    def _first(self, name: str) -> RawValue | None:
-        return _first(self.layers, name)
 
-    def _resolve(self, setting: Declared) -> RawValue | None:
-        value = self._first(setting.env_name)
-        older = self._first(setting.also)
-        if value is not None and older is not None and value.text != older.text:
-            why = f"It is the older name of {value.name} ({value.place}), which has another value."
-            self.loaded.problems.append(older.problem(why, "Set only one of the two."))
+def _check_file(given: RawValue | None, reader: FileReader, zone: datetime.tzinfo, loaded: Loaded) -> None:
+    """Check a file even beside other problems, so that all are seen at once."""
+    if given is not None and not loaded.blames(given):
         try:
-            return one_secret(value or older, self._first(setting.file_name))
+            reader(given.base / given.text, zone)
         except ProblemsError as error:
-            self.loaded.problems.extend(error.problems)
-            return None
+            loaded.problems.extend(error.problems)
 
-    def _proxies(self, given: dict[str, RawValue], listed: list[PlacedProxy]) -> tuple[ProxySettings, ...]:
-        found = [*self._default_proxy(given, others=bool(listed)), *listed]
-        names: dict[str, str] = {}
-        servers: dict[tuple[str, str, int, str], str] = {}
-        for proxy, place in found:
-            first = names.setdefault(proxy.name, place)
-            if first is not place:
-                why = f"The name {proxy.name} is already used by another proxy ({first})."
-                fix = "Give each proxy its own name; default is the one of CLIPROXY_MANAGEMENT_KEY."
-                self.loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-            first = servers.setdefault(validators.same_server(proxy.url), place)
-            if first is not place:
-                why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
-                fix = "Configure each server once."
-                self.loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-        localhost = given.get("cliproxy_localhost")
-        return tuple(_elsewhere(proxy, localhost.text if localhost else "") for proxy, _ in found)
 
-    def _default_proxy(self, given: dict[str, RawValue], *, others: bool) -> list[PlacedProxy]:
-        url, key = given.get("cliproxy_url"), given.get("cliproxy_management_key")
-        proxy = checked(DefaultProxy, given)
-        if isinstance(proxy, list):
-            self.loaded.problems.extend(proxy)
-            return []
-        if key is None or proxy.cliproxy_management_key is None:
-            if url is not None and self._first("CLIPROXY_MANAGEMENT_KEY_FILE") is None:
-                why = "It is set without CLIPROXY_MANAGEMENT_KEY."
-                if others:  # docker-compose.yml always sets it, even if the proxies are listed in a file
-                    self.loaded.notes.append(url.problem(f"{why} Only the proxies in the file are used."))
-                else:
-                    self.loaded.problems.append(url.problem(why, "Set CLIPROXY_MANAGEMENT_KEY too."))
-            return []
-        settings = ProxySettings(
-            name=DEFAULT_PROXY,
-            url=proxy.cliproxy_url,
-            management_key=proxy.cliproxy_management_key,
-            source=proxy.cliproxy_source,
-        )
-        return [(settings, key.place)]
+def _warn_of_open_door(settings: Settings, host: RawValue | None, loaded: Loaded) -> None:
+    is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
+    if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
+        why = f"Anyone who reaches port {settings.exporter_port} can read usage, costs and labels without a password."
+        fix = "Set EXPORTER_TOKEN, or make sure that only trusted machines can reach it."
+        loaded.warnings.append(host.problem(why, fix))
 
-    def _check_supabase(self, given: dict[str, RawValue]) -> None:
-        url, key = given.get("supabase_url"), given.get("supabase_secret_key")
-        file = self._first("SUPABASE_SECRET_KEY_FILE")
-        lone, lacks = (key, "SUPABASE_URL") if url is None else (None if key or file else url, "SUPABASE_SECRET_KEY")
-        if lone is not None:
-            self.loaded.problems.append(lone.problem(f"It is set without {lacks}.", "Set both or none of them."))
 
-    def _check_file(self, given: RawValue | None, reader: FileReader, zone: datetime.tzinfo) -> None:
-        """Check a file even beside other problems, so that all are seen at once. A bad path is already reported."""
-        path = given.text.strip() if given is not None else ""
-        if given is not None and path.isprintable() and not path.startswith("~"):
-            try:
-                reader(given.base / path, zone)
-            except ProblemsError as error:
-                self.loaded.problems.extend(error.problems)
-
-    def _warn_of_open_door(self, settings: Settings, host: RawValue | None) -> None:
-        is_guarded = settings.exporter_token is not None or settings.exporter_web_config is not None
-        if host is not None and not is_guarded and not validators.is_loopback(settings.exporter_host):
-            why = (
-                f"Anyone who reaches port {settings.exporter_port} can read usage, costs and labels without a password."
-            )
-            fix = "Set EXPORTER_TOKEN, or make sure that only trusted machines can reach it."
-            self.loaded.warnings.append(host.problem(why, fix))
-
-    def _compare_zones(self, settings: Settings) -> None:
-        offset = self._first("TIMEZONE_OFFSET_HOURS")
-        if offset is None or settings.timezone is None or settings.timezone_offset_hours is None:
-            return
-        zone = zoneinfo.ZoneInfo(settings.timezone)
-        fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
-        # One year is enough: the question is whether daylight saving changes the offset in any month.
-        if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
-            self.loaded.warnings.append(
-                offset.problem(f"It differs from TIMEZONE, {settings.timezone}, which is used.", "Remove it."),
-            )
-
-    def _with_whole_paths(self, settings: Settings, given: dict[str, RawValue]) -> Settings:
-        whole = {
-            name: (given[name].base if name in given else self.cwd) / value
-            for name, value in settings
-            if isinstance(value, Path)
-        }
-        if "exporter_data_dir" not in given:
-            whole["exporter_data_dir"] = self.data_dir
-        return settings.model_copy(update=whole)
+def _compare_zones(settings: Settings, given: Mapping[str, RawValue], loaded: Loaded) -> None:
+    if settings.timezone is None or settings.timezone_offset_hours is None:
+        return
+    zone = zoneinfo.ZoneInfo(settings.timezone)
+    fixed = datetime.timedelta(hours=settings.timezone_offset_hours)
+    # One year is enough: the question is whether daylight saving changes the offset in any month.
+    if any(datetime.datetime(2026, month, 15, tzinfo=zone).utcoffset() != fixed for month in range(1, 13)):
+        why = f"It differs from TIMEZONE, {settings.timezone}, which is used."
+        loaded.warnings.append(given["timezone_offset_hours"].problem(why, "Remove it."))

@@ -7,30 +7,30 @@ is valid and never changes. Its text never shows a secret: keys, e-mail addresse
 
 import datetime
 import zoneinfo
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, SecretStr
 
 from exporter.settings import validators
-from exporter.settings.proxies import Aliases, ManagementKey, ProxySettings, Quotas, QuotasCheck, Secret, Source
+from exporter.settings.proxies import IN_LOWER_CASE, Aliases, ManagementKey, ProxySettings, Quotas, Secret, Source
 from exporter.settings.yaml_rows import Row
 
-DEFAULT_PROXY = "default"
-"""The name of the proxy that ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY`` describe."""
-
-
-Language = Literal["auto", "en", "zh"]
 File = Annotated[Path, BeforeValidator(validators.path)]
 
 
-def setting(default: object = None, **said: str | bool) -> Any:
-    """A field with what ``Declared`` says of it."""
-    return Field(default, json_schema_extra={**said})
+def setting(default: object = None, *, ge: float | None = None, le: float | None = None, **said: str | bool) -> Any:
+    """A field with what ``Declared`` says of it. A number may be from ``ge`` to ``le``."""
+    return Field(default, ge=ge, le=le, json_schema_extra={**said})
 
 
-class DefaultProxy(Row):
-    """The proxy of ``CLIPROXY_URL`` and ``CLIPROXY_MANAGEMENT_KEY``, as in the predecessor."""
+class Settings(Row):
+    """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
+
+    proxies: tuple[ProxySettings, ...] = ()
+    aliases: Aliases = Aliases()
 
     cliproxy_url: Annotated[str, BeforeValidator(validators.proxy_url)] = setting(
         "http://localhost:8317",
@@ -59,23 +59,17 @@ class DefaultProxy(Row):
         help="How the usage of this proxy is read. subscribe (CPA 7.0.7 or newer) is for several programs at once: "
         "each one that subscribes gets every record, and those that poll get none. docs/proxies.md says more.",
     )
-
-
-class Settings(Row):
-    """All settings of an exporter. Fields that are None were not set, and have no fixed default."""
-
-    proxies: tuple[ProxySettings, ...] = ()
-    aliases: Aliases = Aliases()
-
-    collector_interval_seconds: Annotated[int, BeforeValidator(validators.whole_number(1))] | None = setting(
+    collector_interval_seconds: int | None = setting(
+        ge=1,
         section="Polling",
         kind="seconds, 1 or more",
         unset="automatic",
         help="Upper bound of the time between two polls of a proxy; more than 15 changes nothing. "
         "The exporter polls more often where the proxy keeps its records for a shorter time.",
     )
-    false_start_cost_usd: Annotated[float, BeforeValidator(validators.amount)] = setting(
+    false_start_cost_usd: float = setting(
         10.0,
+        ge=0.0,
         kind="US dollars, 0 or more",
         help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
         " appears at once with a value above this is a false start. It is listed, and not counted.",
@@ -99,8 +93,10 @@ class Settings(Row):
         help="Address to listen on. The default is reachable from this machine only; "
         "0.0.0.0 is every interface (the container image sets that).",
     )
-    exporter_port: Annotated[int, BeforeValidator(validators.whole_number(0, 65535))] = setting(
+    exporter_port: int = setting(
         9317,
+        ge=0,
+        le=65535,
         kind="port number",
         also="COLLECTOR_TRIGGER_PORT",
         help="Port of the status page, /metrics and the API. 0 takes any free port.",
@@ -127,7 +123,7 @@ class Settings(Row):
         help="YAML file with TLS and with users and their passwords, in the form of Prometheus' exporter-toolkit: "
         "docs/operations.md#access-from-elsewhere-and-tls.",
     )
-    exporter_language: Annotated[Language, BeforeValidator(validators.choice(*get_args(Language)))] = setting(
+    exporter_language: Annotated[Literal["auto", "en", "zh"], IN_LOWER_CASE] = setting(
         "auto",
         kind="auto, en or zh",
         help="Language of the pages: English, Chinese (simplified), or with auto what the browser asks for. "
@@ -142,8 +138,10 @@ class Settings(Row):
         help="Where the ledger and the hash key are kept. Back it up; deleting it starts all totals at 0. "
         "Without it commands use that of the running exporter.",
     )
-    exporter_retention_days: Annotated[int, BeforeValidator(validators.whole_number(1, 36_500))] = setting(
+    exporter_retention_days: int = setting(
         90,
+        ge=1,
+        le=36_500,
         kind="days, 1 to 36500",
         help="How long single usage records stay in the ledger. "
         "Totals, periods and quarters of an hour are kept for ever; rejected records stay 30 days.",
@@ -162,7 +160,7 @@ class Settings(Row):
         help="YAML file with your own prices. They go before all others; docs/prices.md shows the format. "
         "An edit takes effect within seconds; one with a mistake is not used.",
     )
-    exporter_prices_refresh: Annotated[bool, BeforeValidator(validators.switch)] = setting(
+    exporter_prices_refresh: bool = setting(
         True,
         kind="true or false",
         help="Whether a list of prices is fetched once a day. It prices models that came out after this version, "
@@ -187,22 +185,24 @@ class Settings(Row):
         help="Where the exporter itself sends its warnings about limits: "
         "docs/alerting.md#without-prometheus. With Alertmanager, leave it out.",
     )
-    exporter_quotas: Annotated[Quotas, QuotasCheck] = setting(
+    exporter_quotas: Quotas = setting(
         "passive",
         kind="passive or active",
         help="How the windows that providers themselves report are known. passive: from their answers to your "
         "requests, which have those of Claude and Codex. active: idle accounts are also asked, seldom, through the "
         "proxy; docs/accounts.md says how.",
     )
-    exporter_max_label_sets: Annotated[int, BeforeValidator(validators.whole_number(1))] = setting(
+    exporter_max_label_sets: int = setting(
         5000,
+        ge=1,
         section="Metrics",
         kind="number, 1 or more",
         help="How many combinations of labels are exported at most. "
         "What comes later is counted under the label value other.",
     )
-    exporter_series_birth_seconds: Annotated[int, BeforeValidator(validators.whole_number(0))] = setting(
+    exporter_series_birth_seconds: int = setting(
         60,
+        ge=0,
         kind="seconds, 0 or more",
         help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
         "so that increase() sees the first request. "
@@ -221,8 +221,10 @@ class Settings(Row):
         unset="no history outside the data directory",
         help="Secret key (sb_secret_...) or service role key of the Supabase project; not the publishable one.",
     )
-    exporter_history_days: Annotated[int, BeforeValidator(validators.whole_number(1, 36_500))] = setting(
+    exporter_history_days: int = setting(
         365,
+        ge=1,
+        le=36_500,
         kind="days, 1 to 36500",
         help="How long single usage records stay in Supabase. "
         "Days, quarters of an hour and totals are kept for ever there.",
@@ -235,18 +237,13 @@ class Settings(Row):
         help="YAML file with any of these settings in lower case, several proxies, and aliases. "
         "An edit of the aliases takes effect within seconds.",
     )
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        BeforeValidator(
-            validators.choice("debug", "info", "warning", "error", synonyms={"warn": "warning", "critical": "error"}),
-        ),
-    ] = setting(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(validators.log_level)] = setting(
         "info",
         section="Log",
         kind="debug, info, warning or error",
         help="The least important events that are logged.",
     )
-    log_format: Annotated[Literal["logfmt", "json"], BeforeValidator(validators.choice("logfmt", "json"))] = setting(
+    log_format: Annotated[Literal["logfmt", "json"], IN_LOWER_CASE] = setting(
         "logfmt",
         kind="logfmt or json",
         help="One event is one line, in this format, on standard error.",
@@ -277,3 +274,52 @@ class Settings(Row):
     def notify_urls(self) -> list[str]:
         """Where notices go. Handle with care: the URLs hold tokens."""
         return [] if self.exporter_notify_urls is None else self.exporter_notify_urls.get_secret_value().split()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """One setting. ``yaml_name`` is its name in YAML; ``default`` is a text, empty if it has none.
+
+    ``section`` is its part of the reference page; the settings below the first of a section belong to it too. ``kind``
+    says in words what a value looks like, ``unset`` what holds without one, ``also`` is an older name of the same
+    setting. A secret may also be given as ``<NAME>_FILE``, a list (``is_list``) also as a list in YAML.
+    """
+
+    yaml_name: str
+    default: str
+    section: str
+    kind: str
+    help: str
+    unset: str = ""
+    also: str = ""
+    secret: bool = False
+    is_list: bool = False
+    in_yaml: bool = True
+
+    @property
+    def env_name(self) -> str:
+        return self.yaml_name.upper()
+
+    @property
+    def file_name(self) -> str:
+        """Name of the setting that names a file with the secret; empty if this one is not a secret."""
+        return f"{self.env_name}_FILE" if self.secret else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names in the environment."""
+        return tuple(name for name in (self.env_name, self.also, self.file_name) if name)
+
+
+def declared() -> Iterator[Declared]:
+    """All settings that have a name in the environment, in the order of the reference page."""
+    section = ""
+    for name, field in Settings.model_fields.items():
+        if field.json_schema_extra is None:
+            continue  # proxies and aliases, which only YAML can hold
+        said = cast("dict[str, Any]", field.json_schema_extra)
+        section = said.get("section", section)
+        default = "" if field.default in (None, (), Path()) else str(field.default)
+        if isinstance(field.default, bool):
+            default = default.lower()
+        yield Declared(**said | {"yaml_name": name, "default": default, "section": section})

@@ -11,18 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ValidationError
 
-from exporter.settings.introspection import declared
+from exporter.settings.model import declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
 
 ENVIRONMENT = "environment"
 DOTENV = ".env"
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 _OURS = re.compile(r"(CLIPROXY_|EXPORTER_|COLLECTOR_|SUPABASE_|TIMEZONE|LOG_)")
 _INJECTED_NAME = re.compile(r".+_(PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|SERVICE_HOST|SERVICE_PORT(_.+)?)")
@@ -50,33 +46,17 @@ class RawValue:
         return Problem(setting=self.name, place=self.place, why=why, fix=fix)
 
 
-def one_secret(plain: RawValue | None, file: RawValue | None) -> RawValue | None:
-    """The secret, given in plain text or as the name of its file; None if neither is given. Raises ProblemsError.
+def secret_in_file(file: RawValue, *, plain: RawValue | None) -> RawValue:
+    """The secret in the file that is named, which must not be given in plain text too. Raises ProblemsError.
 
     Line breaks at the end of the file do not belong to it.
     """
-    if file is None:
-        return plain
     if plain is not None:
         raise ProblemsError(file.problem(f"{plain.name} ({plain.place}) is set too.", "Set only one of the two."))
     text = read_text(file.base / file.text, setting=file.name, place=file.place).rstrip("\r\n")
     if not text.strip():
         raise ProblemsError(file.problem("The file is empty.", "Put the secret into it."))
     return replace(file, text=text)
-
-
-def checked(
-    model: type[_Model], given: Mapping[str, RawValue], **ready: BaseModel | tuple[BaseModel, ...]
-) -> _Model | list[Problem]:
-    """An object of ``model`` from its settings in ``given`` and fields that are ready, or all that is wrong."""
-    texts = {name: value.text for name, value in given.items() if name in model.model_fields}
-    try:
-        return model.model_validate(texts | ready)
-    except ValidationError as error:
-        return [
-            given[str(each["loc"][0])].problem(each["ctx"]["why"], each["ctx"]["fix"])
-            for each in error.errors(include_url=False, include_input=False)
-        ]
 
 
 @dataclass(kw_only=True)

@@ -6,16 +6,14 @@ and a secret may have been put where a URL belongs.
 """
 
 import base64
-import binascii
 import ipaddress
-import json
 import re
 import zoneinfo
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from exporter.settings.problems import did_you_mean, shown, wrong
@@ -24,8 +22,6 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
 _PROXY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
-_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?", re.ASCII)
 _OFFSET = re.compile(r"[+-]?[0-9]{1,2}(\.[0-9]{1,6})?", re.ASCII)
 _LOWEST_OFFSET, _HIGHEST_OFFSET = -12.0, 14.0
 _MANAGEMENT_PATH = re.compile(r"/(v[0-9]+/management(/.*)?|management\.html)\Z")
@@ -48,51 +44,10 @@ def _text(value: object) -> str:
     return value.strip()
 
 
-def _matching(pattern: re.Pattern[str], value: object, what: str, fix: str) -> str:
-    text = str(value).strip()
-    if not pattern.fullmatch(text):
-        raise wrong(f"{shown(text)} is not {what}.", fix)
-    return text
-
-
-def whole_number(low: int, high: int | None = None) -> Callable[[object], int]:
-    """A check for whole numbers from ``low`` to ``high``, unbounded if None."""
-    limits = f"from {low} to {high}" if high is not None else f"of {low} or more"
-
-    def check(value: object) -> int:
-        number = int(_matching(_WHOLE_NUMBER, value, "a whole number", f"Give a whole number {limits}."))
-        if number < low or (high is not None and number > high):
-            raise wrong(f"{number} is out of range.", f"Give a whole number {limits}.")
-        return number
-
-    return check
-
-
-def amount(value: object) -> float:
-    """Money: a decimal number, 0 or more."""
-    return float(_matching(_AMOUNT, value, "an amount of money", "Give a number, for example 10 or 2.50."))
-
-
-def choice(*allowed: str, synonyms: dict[str, str] | None = None) -> Callable[[object], str]:
-    """A check for one of a few words; capitals do not matter."""
-
-    def check(value: object) -> str:
-        text = _text(value)
-        word = (synonyms or {}).get(text.lower(), text.lower())
-        if word not in allowed:
-            raise wrong(f"{shown(text)} is not one of its values.", f"Use one of: {', '.join(allowed)}.")
-        return word
-
-    return check
-
-
-def switch(value: object) -> bool:
-    """On or off."""
-    if isinstance(value, bool):
-        return value
-    return (
-        choice("true", "false", synonyms={"yes": "true", "on": "true", "no": "false", "off": "false"})(value) == "true"
-    )
+def log_level(value: object) -> str:
+    """A level in lower case, with the synonyms of other programs."""
+    word = _text(value).lower()
+    return {"warn": "warning", "critical": "error"}.get(word, word)
 
 
 def zone_name(value: object) -> str:
@@ -118,7 +73,9 @@ def is_zone(name: str) -> bool:
 
 def offset_hours(value: object) -> float:
     """Hours east of UTC in steps of a quarter of an hour, from -12 to 14."""
-    text = _matching(_OFFSET, value, "a number of hours", "Give hours east of UTC, for example 7, -3.5 or 5.75.")
+    text = _text(value)
+    if not _OFFSET.fullmatch(text):
+        raise wrong(f"{shown(text)} is not a number of hours.", "Give hours east of UTC, for example 7, -3.5 or 5.75.")
     hours = float(text)
     if not _LOWEST_OFFSET <= hours <= _HIGHEST_OFFSET or not (hours * 4).is_integer():
         raise wrong(
@@ -128,8 +85,8 @@ def offset_hours(value: object) -> float:
     return hours
 
 
-def path(value: object) -> Path:
-    """A path; relative ones stay relative."""
+def path(value: object, info: ValidationInfo) -> Path:
+    """A path. A relative one is below the directory of the place that gave it (``info.context``, by the setting)."""
     if isinstance(value, Path):
         return value
     text = _text(value)
@@ -137,29 +94,25 @@ def path(value: object) -> Path:
         raise wrong("The path starts with ~, which only a shell expands.", "Write the whole path.")
     if not text.isprintable():
         raise wrong("The path contains a control character.", "Write the path on one line.")
-    return Path(text)
+    return Path(cast("Any", info.context)[info.field_name].base / text)
 
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address, or the name ``localhost``, is this machine alone."""
-    if address.lower() == "localhost":
-        return True
+    ip = _ip(address)
+    mapped = getattr(ip, "ipv4_mapped", None) or ip
+    return address.lower() == "localhost" or (mapped is not None and mapped.is_loopback)
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ip = ipaddress.ip_address(address)
+        return ipaddress.ip_address(text)
     except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback
+        return None
 
 
 def _looks_like_host(text: str) -> bool:
-    if _HOST_NAME.fullmatch(text):
-        return True
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return _HOST_NAME.fullmatch(text) is not None or _ip(text) is not None
 
 
 def listen_host(value: object) -> str:
@@ -174,20 +127,14 @@ def listen_host(value: object) -> str:
 
 
 def host_list(value: object) -> tuple[str, ...]:
-    """Host names, from a comma list or a sequence; lower case, without port, each once."""
-    parts: Sequence[object] = value.split(",") if isinstance(value, str) else value  # type: ignore[assignment]  # _text below refuses anything else
-    hosts: list[str] = []
-    for part in parts:
-        host = _text(part).lower().removeprefix("[").removesuffix("]")
-        if not host:
-            continue
-        if not _looks_like_host(host):
-            raise wrong(
-                "One of the names is not a plain host name.",
-                "List host names separated by commas, without http://, port, path or *.",
-            )
-        if host not in hosts:
-            hosts.append(host)
+    """Host names from a comma list; lower case, without port, each once."""
+    parts = (part.strip().lower().removeprefix("[").removesuffix("]") for part in _text(value).split(","))
+    hosts = dict.fromkeys(filter(None, parts))
+    if not all(map(_looks_like_host, hosts)):
+        raise wrong(
+            "One of the names is not a plain host name.",
+            "List host names separated by commas, without http://, port, path or *.",
+        )
     return tuple(hosts)
 
 
@@ -199,8 +146,12 @@ def proxy_name(value: object) -> str:
     return text
 
 
-def _split_url(value: object, *, login: tuple[str, str]) -> SplitResult:
-    """The parts of a URL; ``login`` is why it must not hold one, and what to do about that."""
+def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None = None, names: str = "") -> str:
+    """A URL without trailing slash.
+
+    ``login`` is why it must not hold user and password, and what to do about that; ``names`` is what a URL with a path
+    ``below`` the right one names.
+    """
     text = _text(value)
     bad = wrong("It is not a URL with a host.", "Write it like http://localhost:8317.")
     if any(character.isspace() or not character.isprintable() for character in text):
@@ -220,47 +171,32 @@ def _split_url(value: object, *, login: tuple[str, str]) -> SplitResult:
         raise wrong("It has a query or a fragment.", "Remove everything from the ? or # on.")
     if "@" in parts.netloc:
         raise wrong(*login)
-    return parts
-
-
-def _joined(parts: SplitResult, url_path: str) -> str:
-    return f"{parts.scheme}://{parts.netloc.lower().rstrip(':')}{url_path}"
+    url_path = parts.path.rstrip("/")
+    base = f"{parts.scheme}://{parts.netloc.lower().rstrip(':')}"
+    if below is not None and below.search(url_path):
+        raise wrong(f"It names {names}.", f"Write {base}{below.sub('', url_path)}.")
+    return base + url_path
 
 
 def proxy_url(value: object) -> str:
-    """The base URL of a proxy, without trailing slash."""
-    parts = _split_url(
-        value,
-        login=(
-            "It holds user:password@. CPA would take that as the management key: both come in the same header.",
-            "Remove it, and let the exporter reach CPA without basic authentication.",
-        ),
+    """The base URL of a proxy."""
+    why = "It holds user:password@. CPA would take that as the management key: both come in the same header."
+    login = (why, "Remove it, and let the exporter reach CPA without basic authentication.")
+    return _url(
+        value, login=login, below=_MANAGEMENT_PATH, names="the Management API or its page, not the proxy itself"
     )
-    url_path = parts.path.rstrip("/")
-    if _MANAGEMENT_PATH.search(url_path):
-        base = _joined(parts, _MANAGEMENT_PATH.sub("", url_path))
-        raise wrong("It names the Management API or its page, not the proxy itself.", f"Write {base}.")
-    return _joined(parts, url_path)
 
 
 def list_url(value: object) -> str:
-    """The address of a file on the web, without user and password."""
+    """The address of a file on the web."""
     why = "It holds user:password@, which is not supported here."
-    parts = _split_url(value, login=(why, "Use an address that needs no password."))
-    return _joined(parts, parts.path)
+    return _url(value, login=(why, "Use an address that needs no password."))
 
 
 def supabase_url(value: object) -> str:
-    """The URL of a Supabase project, without trailing slash."""
-    why = "It holds user:password@."
-    parts = _split_url(value, login=(why, "Remove it; the key goes into SUPABASE_SECRET_KEY."))
-    url_path = parts.path.rstrip("/")
-    if _DATA_API_PATH.search(url_path):
-        raise wrong(
-            "It names one of the project's APIs, not the project.",
-            f"Write {_joined(parts, _DATA_API_PATH.sub('', url_path))}.",
-        )
-    return _joined(parts, url_path)
+    """The URL of a Supabase project."""
+    login = ("It holds user:password@.", "Remove it; the key goes into SUPABASE_SECRET_KEY.")
+    return _url(value, login=login, below=_DATA_API_PATH, names="one of the project's APIs, not the project")
 
 
 def same_server(url: str) -> tuple[str, str, int, str]:
@@ -311,7 +247,7 @@ def supabase_key(value: object) -> SecretStr:
     """A key that may write: not the publishable one, and not the old token of the role ``anon``."""
     key = secret(value)
     text = key.get_secret_value()
-    if text.startswith("sb_publishable_") or _token_role(text) == "anon":
+    if text.startswith("sb_publishable_") or _is_anonymous(text):
         raise wrong("It is the project's public key, which may not write.", _COPY_IT)
     if not _SUPABASE_KEY.fullmatch(text):
         raise wrong(
@@ -322,15 +258,12 @@ def supabase_key(value: object) -> SecretStr:
     return key
 
 
-def _token_role(text: str) -> object:
-    parts = text.split(".")
-    if len(parts) != 3:
-        return None
+def _is_anonymous(token: str) -> bool:
     try:
-        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
-    except (binascii.Error, ValueError):
-        return None
-    return payload.get("role") if isinstance(payload, dict) else None
+        claims = base64.urlsafe_b64decode(token.split(".")[1] + "==")
+    except (IndexError, ValueError):
+        return False
+    return b'"role":"anon"' in claims.replace(b" ", b"")
 
 
 def alias(value: object) -> str:

@@ -29,52 +29,46 @@ class Items(list["Node"]):
 
 
 class Mapping(dict[str, "Node"]):
-    """Names and their values. ``line`` is where it begins; ``key_lines`` is where each name stands."""
+    """Names and their values."""
 
     line: int
-    key_lines: dict[str, int]
 
 
 Node = Text | Items | Mapping
-
-
-class _YamlError(Exception):
-    """What is wrong with the text, what to do, and in which line."""
-
-    def __init__(self, why: str, fix: str, line: int) -> None:
-        self.why, self.fix, self.line = why, fix, line
+"""What a file holds. ``line`` is where its name stands or, in a list, where it begins."""
 
 
 def read_yaml(path: Path, *, setting: str) -> Mapping:
     """The file's mapping, empty for an empty file. Raises ProblemsError. ``setting`` gave its path."""
     text = read_text(path, setting=setting)
     try:
-        return _compose(text)
-    except _YamlError as error:
-        place = f"{path.name}:{error.line}"
-        raise ProblemsError(Problem(setting=setting, place=place, why=error.why, fix=error.fix)) from None
-
-
-def _compose(text: str) -> Mapping:
-    try:
-        loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-            if root is None or root.tag == _PLAIN + "null":
-                root = yaml.compose("{}", Loader=yaml.SafeLoader)
-            if not isinstance(root, yaml.MappingNode):
-                raise _YamlError("The file is not a mapping.", "Write one setting a line, as name: value.", 1)
-            return _mapping(loader, root, ())
-        finally:
-            loader.dispose()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None or root.tag == _PLAIN + "null":
+            return Mapping()
+        if isinstance(root, yaml.MappingNode):
+            return _mapping(root, ())
+        line, why, fix = 1, "The file is not a mapping.", "Write one setting a line, as name: value."
+    except _RefusedError as error:
+        line, why, fix = error.line, error.why, error.fix
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _YamlError(f"This is not YAML: {_cause(error)}.", _hint(error), mark.line + 1 if mark else 1) from None
+        line, why, fix = mark.line + 1 if mark else 1, f"This is not YAML: {_cause(error)}.", _hint(error)
     except RecursionError:
-        raise _YamlError("Lists or mappings are nested too deeply.", "Write it flat.", 1) from None
+        line, why, fix = 1, "Lists or mappings are nested too deeply.", "Write it flat."
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _YamlError("There is a control character.", "Remove it.", line) from None
+        line, why, fix = text.count("\n", 0, error.position) + 1, "There is a control character.", "Remove it."
+    raise ProblemsError(Problem(setting=setting, place=f"{path.name}:{line}", why=why, fix=fix))
+
+
+class _RefusedError(Exception):
+    """What YAML allows and we do not: why, what to do, and in which line."""
+
+    def __init__(self, why: str, fix: str, node: yaml.Node) -> None:
+        self.why, self.fix, self.line = why, fix, _line(node)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
 
 
 def _cause(error: yaml.MarkedYAMLError) -> str:
@@ -90,39 +84,30 @@ def _hint(error: yaml.MarkedYAMLError) -> str:
     return "Check the indentation and quotes, also of the line before."
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
-    _refuse_duplicates(node)
-    loader.flatten_mapping(node)
-    found = Mapping((key.value, _convert(loader, value, (*above, node))) for key, value in node.value)
-    found.line = node.start_mark.line + 1
-    found.key_lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}
-    return found
-
-
-def _refuse_duplicates(node: yaml.MappingNode) -> None:
-    seen: dict[str, int] = {}
+def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
+    lines: dict[str, int] = {}
     for key, _ in node.value:
-        line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise _YamlError("A name is not a plain text.", "Write name: value.", line)
-        if key.value in seen:
-            raise _YamlError(f"The same name is already in line {seen[key.value]}.", "Keep one of the two.", line)
-        seen[key.value] = line
+            raise _RefusedError("A name is not a plain text.", "Write name: value.", key)
+        if key.value in lines:
+            raise _RefusedError(f"The same name is already in line {lines[key.value]}.", "Keep one of the two.", key)
+        lines[key.value] = _line(key)
+    yaml.SafeLoader("").flatten_mapping(node)
+    return Mapping((key.value, _convert(value, _line(key), (*above, node))) for key, value in node.value)
 
 
-def _convert(loader: yaml.SafeLoader, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Node:
-    line = node.start_mark.line + 1
+def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:
     found: Node
     if any(node is parent for parent in above):
-        raise _YamlError("A value contains itself.", "Remove the alias.", line)
+        raise _RefusedError("A value contains itself.", "Remove the alias.", node)
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
-        found = _mapping(loader, node, above)
+        found = _mapping(node, above)
     elif isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
-        found = Items(_convert(loader, item, (*above, node)) for item in node.value)
+        found = Items(_convert(item, _line(item), (*above, node)) for item in node.value)
     elif isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
         found = Text("" if node.tag == _PLAIN + "null" else node.value.strip())
     else:
         why = "The value has a tag (a word after !), which is not supported."
-        raise _YamlError(why, "Write the value plainly, in quotes.", line)
+        raise _RefusedError(why, "Write the value plainly, in quotes.", node)
     found.line = line
     return found

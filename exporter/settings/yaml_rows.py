@@ -5,6 +5,7 @@ turns them into sentences and finds their lines. Validators get the text as writ
 gets in between.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Loc = tuple[str | int, ...]
+
+_OF_VALUES = {"literal_error", "bool_parsing", "int_parsing", "int_parsing_size", "float_parsing", "finite_number"}
+_OF_VALUES |= {"greater_than_equal", "less_than_equal"}
+"""The errors of pydantic about a word or a number."""
 
 NOT_EMPTY = BeforeValidator(lambda value: value or None)
 """Beside the type of a list: an empty list counts as missing."""
@@ -37,7 +42,7 @@ class Missing:
 class Row(BaseModel):
     """A mapping in a file. Its ``title`` names one in sentences."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 def read_rows(path: Path, model: type[_Model], *, setting: str, needs: str = "", context: object = None) -> _Model:
@@ -68,13 +73,13 @@ def problems_of(
     Without ``setting``, each problem names its own place, such as ``proxies[0].url``, as the setting.
     """
     found = []
-    for each in error.errors(include_url=False, include_input=False):
+    for each in error.errors(include_url=False):
         row, field = _declaration(model, each["loc"])
         loc, line = _place(tree, (*each["loc"], *each.get("ctx", {}).get("at", ())))
         label, subject = setting, str(next((part for part in reversed(loc) if isinstance(part, str)), ""))
         if not setting:
             label, subject = label_of(loc), "It"
-        why, fix = _sentences(each, row, field, subject)
+        why, fix = why_and_fix(each, row, field, subject)
         if each["type"] == "extra_forbidden" and not setting:
             label, why, fix = unknown_setting(str(loc[-1]), _names(row), prefix=label_of((*loc[:-1], "")))
         found.append((line, Problem(setting=label, place=f"{file}:{line}", why=why, fix=fix)))
@@ -95,23 +100,42 @@ def label_of(loc: _Loc) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-def _sentences(error: Any, row: type[BaseModel], field: Sequence[object], subject: str) -> tuple[str, str]:
+def why_and_fix(
+    error: Any, row: type[BaseModel] = Row, field: Sequence[object] = (), subject: str = "It"
+) -> tuple[str, str]:
+    """Why a value is wrong, and what to do, for an error of pydantic at ``subject``, a ``field`` of ``row``."""
     kind, name = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     missing = next((each for each in field if isinstance(each, Missing)), None)
     if kind == "setting":
         return error["ctx"]["why"], error["ctx"]["fix"]
+    if kind in _OF_VALUES:
+        return _of_value(error, field)
     if kind == "extra_forbidden":
         return f"{shown(name)} is unknown here.", did_you_mean(name, _names(row)) or _known(row)
     if missing is not None or kind == "missing":
         said = missing or Missing("It is missing.", f"Add {name}.")
         return said.why, said.fix
     if kind == "model_type":
-        in_list = isinstance(error["loc"][-1], int)
-        title = row.model_config.get("title") if in_list else None
+        title = row.model_config.get("title") if isinstance(error["loc"][-1], int) else None
         return f"{title or subject} is not a mapping.", "Write its fields as name: value." if title else _known(row)
+    what, fix = "a list", "Begin each entry with a dash."
     if kind == "dict_type":
-        return f"{subject} is not a mapping.", "Write one a line, as name: value."
-    return f"{subject} is not a list.", "Begin each entry with a dash."
+        what, fix = "a mapping", "Write one a line, as name: value."
+    return f"{subject} is not {what}.", fix
+
+
+def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
+    """The same for a word or number; ``field`` bounds the latter."""
+    written, kind = shown(str(error["input"])), error["type"]
+    if kind in {"literal_error", "bool_parsing"}:
+        words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
+        return f"{written} is not one of its values.", f"Use one of: {', '.join(words)}."
+    low, high = (next((getattr(each, end) for each in field if hasattr(each, end)), None) for end in ("ge", "le"))
+    what = "a whole number" if isinstance(low, int) else "a number"
+    why = f"{written} is not {what}."
+    if kind.endswith("than_equal"):
+        why = written.strip("'") + " is out of range."
+    return why, f"Give {what} of {low:g} or more." if high is None else f"Give {what} from {low} to {high}."
 
 
 def _known(row: type[BaseModel]) -> str:
@@ -145,19 +169,20 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
-def _place(tree: object, loc: _Loc) -> tuple[_Loc, int]:
+def _place(tree: Mapping, loc: _Loc) -> tuple[_Loc, int]:
     """The place as written in the file, and the line of its innermost part that exists.
 
     A secret may be in a file of its own, named by ``<name>_file``.
     """
+    node: object = tree
     line, found = 1, list(loc)
     for index, part in enumerate(loc):
-        if isinstance(tree, Mapping):
-            name = f"{part}_file" if f"{part}_file" in tree else str(part)
-            if name not in tree:
-                break
-            found[index], line, tree = name, tree.key_lines[name], tree[name]
-        elif isinstance(tree, Items) and isinstance(part, int):
-            tree = tree[part]
-            line = tree.line if isinstance(tree, Mapping | Items | Text) else line
+        if isinstance(node, Mapping):
+            found[index] = name = f"{part}_file" if f"{part}_file" in node else str(part)
+            node = node.get(name)
+        elif isinstance(node, Items) and isinstance(part, int):
+            node = node[part]
+        if not isinstance(node, Mapping | Items | Text):
+            break
+        line = node.line
     return tuple(found), line

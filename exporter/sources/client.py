@@ -45,6 +45,7 @@ _JUDGED = frozenset({200, 400})
 """Statuses that prove that CPA accepted the key; its 404 may come without a login (CPA <= 7.1.46)."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""After these the request did not leave this machine, so no login was tried."""
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._+-]")
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class ProxyClient:
     """The connection to one proxy, for its lifetime. Any thread may call; calls wait for one another.
 
     ``guard`` decides about each call and belongs to this client alone. ``subscribes``: the user wants a subscription to
-    the proxy's usage. Raises SettingsError for a URL or a key that HTTP cannot carry.
+    the proxy's usage. Raises SettingsError for a URL that httpx cannot read, such as one of ``256.1.1.1``.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class ProxyClient:
         timeouts: Timeouts | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        parsed = _parse(url, name)
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as exc:
+            raise SettingsError(f"The URL of proxy {name!r} cannot be read.") from exc
         self.name = name
         self.subscribes = subscribes
         self._url = parsed
@@ -89,7 +93,7 @@ class ProxyClient:
         """The proxy's name and URL, as the beginning of a sentence."""
         self.guard = guard
         self._timeouts = timeouts or Timeouts()
-        self._authorization = {b"Authorization": _bearer(key, name)}
+        self._authorization = {b"Authorization": b"Bearer " + key.encode()}
         self._lock = threading.Lock()
         self._cancellation = Cancellation()
         self.version = ""
@@ -136,11 +140,8 @@ class ProxyClient:
             self.guard.check()
             try:
                 answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
-            except _NotSentError as exc:
-                self.guard.not_judged()
-                raise exc.error from exc.__cause__
-            except ProxyError:
-                self.guard.unknown()
+            except ProxyError as exc:
+                (self.guard.unknown if exc.answer_lost else self.guard.not_judged)()
                 raise
             error = failure(answer, where=self.where, path=path, accept=accept)
             self._tell_guard(answer, error)
@@ -154,10 +155,7 @@ class ProxyClient:
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
         """The answer to GET ``path`` without the key, whatever its status. For pages that need none."""
         with self._lock:
-            try:
-                return self._fetch(path, None, headers={}, max_bytes=max_bytes)
-            except _NotSentError as exc:
-                raise exc.error from exc.__cause__
+            return self._fetch(path, None, headers={}, max_bytes=max_bytes)
 
     def log_in(self, attempt: Callable[[httpx.URL, str], T]) -> T:
         """The result of ``attempt`` with the proxy's URL and the key: a login by another protocol, guarded like a call.
@@ -196,7 +194,7 @@ class ProxyClient:
 
     def _fetch(self, path: str, content: bytes | None, *, headers: Mapping[bytes, bytes], max_bytes: int) -> Answer:
         if self._cancellation.cancelled:
-            raise _NotSentError(self._stopped())
+            raise self._stopped()
         body = bytearray()
         response: httpx.Response | None = None
         error: ProxyError | None = None
@@ -225,9 +223,7 @@ class ProxyClient:
         except (httpx.HTTPError, httpx.StreamError) as exc:
             error = self._explain(exc)
             if response is None:
-                if isinstance(exc, _NOT_SENT):
-                    raise _NotSentError(error) from exc
-                error.answer_lost = True
+                error.answer_lost = not isinstance(exc, _NOT_SENT)
                 raise error from exc
         return Answer(status=response.status_code, headers=dict(response.headers), body=body, error=error)
 
@@ -266,37 +262,6 @@ class ProxyClient:
         if answer.from_cpa:
             self.version = _clean(answer.headers["x-cpa-version"])
             self.commit = _clean(answer.headers.get("x-cpa-commit", ""))
-
-
-class _NotSentError(Exception):
-    """The request did not leave this machine, so no login was tried."""
-
-    def __init__(self, error: ProxyError) -> None:
-        super().__init__()
-        self.error = error
-
-
-def _parse(url: str, name: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as exc:
-        raise SettingsError(f"The URL of proxy {name!r} cannot be read.") from exc
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise SettingsError(f"The URL of proxy {name!r} must begin with http:// or https:// and name a host.")
-    if parsed.userinfo:
-        raise SettingsError(
-            f"The URL of proxy {name!r} holds a user name or password. CPA would take it for the management key."
-        )
-    return parsed
-
-
-def _bearer(key: str, name: str) -> bytes:
-    if not key or key != key.strip() or any(ord(char) < 32 or ord(char) == 127 for char in key):
-        raise SettingsError(
-            f"The management key of proxy {name!r} is empty, or holds a line break, a control character or a space at "
-            "an end, and cannot be sent."
-        )
-    return b"Bearer " + key.encode()
 
 
 def _is_local(host: str) -> bool:

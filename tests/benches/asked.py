@@ -14,7 +14,7 @@ NOW_MS = 1_795_536_000_000 - 1_947_000
 """2026-11-24 15:27:33 UTC, when the answers of CPA 7.2.140 were recorded."""
 HOUR_MS = 3_600_000
 
-_CALLS = {call.url: call for asked in ASKED.values() for question in asked.questions for call in question.ways}
+_CALLS = {call.url: call for questions in ASKED.values() for question in questions for call in question.calls}
 
 
 def iso(at_ms: int) -> str:
@@ -22,7 +22,7 @@ def iso(at_ms: int) -> str:
 
 
 def call_of(provider: str, question: int = 0, way: int = 0) -> Call:
-    return ASKED[provider].questions[question].ways[way]
+    return ASKED[provider][question].calls[way]
 
 
 def wrapped(body: Any, *, status: Any = 200, **headers: str) -> bytes:

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
+from exporter.settings.model import declared
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy

@@ -420,7 +420,7 @@ def test_no_secret_in_an_answer_gets_out(tmp_path: Path, name: str) -> None:
     configure_logging("debug", "logfmt", stream=log)
     texts: dict[str, str] = {}
     with _bench(tmp_path, name) as bench:
-        page = ASKED[BY_NAME[name].provider].questions[0].ways[0].url
+        page = ASKED[BY_NAME[name].provider][0].calls[0].url
         answer = vendor_answer(BY_NAME[name], page, bench.clock.now())
         assert answer is not None
         for body in _full_of_secrets(answer[1]):

@@ -10,10 +10,9 @@ import msgspec
 from exporter.ledger.columns import insert, listed
 from exporter.ledger.database import Database
 from exporter.ledger.views.quotas import Quotas
-from exporter.quotas.asking import Report
-from exporter.quotas.fields import OTHER
+from exporter.quotas.asking import AccountState, Report
 from exporter.quotas.pacing import LastAsked
-from exporter.quotas.told import Told
+from exporter.quotas.values import OTHER
 
 QuestionKey = tuple[int, int]
 """credential, and which of its provider's questions"""
@@ -31,11 +30,13 @@ class QuotaAsks:
         self._quotas = quotas
         with database.transaction() as connection:
             rows = connection.execute("select credential, told from quota_account").fetchall()
-        self.told: Mapping[int, Told] = {id_: msgspec.json.decode(text, type=Told) for id_, text in rows}
+        self.told: Mapping[int, AccountState] = {
+            id_: msgspec.json.decode(text, type=AccountState) for id_, text in rows
+        }
 
     def plan_of(self, credential: int, listed: str) -> str:
         """An account's plan: as its provider says, else as the proxy lists it; empty if nobody knows."""
-        told = self.told.get(credential, Told()).plan
+        told = self.told.get(credential, AccountState()).plan
         return told if told not in ("", OTHER) else listed or told
 
     def load(self) -> dict[QuestionKey, LastAsked]:
@@ -54,7 +55,7 @@ class QuotaAsks:
 
         A refusal says nothing, so it changes no window.
         """
-        before = self.told.get(credential, Told())
+        before = self.told.get(credential, AccountState())
         told = before.after(report, now_ms=now_ms)
         with self._database.transaction() as connection:
             connection.executemany(_SAVE, _rows(asked))

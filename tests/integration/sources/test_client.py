@@ -65,14 +65,7 @@ def test_a_key_beyond_ascii_is_sent_as_utf_8(connect: Connect) -> None:
         assert replay.received[0][2]["Authorization"].encode("latin-1") == "Bearer schlüssel".encode()
 
 
-@pytest.mark.parametrize("key", ["", " key", "key\n", "k\x00ey"])
-def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(connect: Connect, key: str) -> None:
-    with pytest.raises(SettingsError) as refusal:
-        connect("http://127.0.0.1:1", key=key)
-    assert "key " not in str(refusal.value).replace("management key ", "")
-
-
-@pytest.mark.parametrize("url", ["localhost:8317", "ftp://localhost", "http://", "http://a:b@localhost", "http://[::1"])
+@pytest.mark.parametrize("url", ["http://256.1.1.1:8317", "http://[::1"])
 def test_a_url_that_cannot_be_used(connect: Connect, url: str) -> None:
     with pytest.raises(SettingsError):
         connect(url)

@@ -18,8 +18,8 @@ from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect
 
 NOW_MS = 1_795_534_060_000
-CLAUDE = ASKED["claude"].questions[0].ways[0]
-ANTIGRAVITY = ASKED["antigravity"].questions[0].ways[0]
+CLAUDE = ASKED["claude"][0].calls[0]
+ANTIGRAVITY = ASKED["antigravity"][0].calls[0]
 RECORDED = Recording.read("v7.2.140/api-call/claude-usage.json")
 
 

@@ -109,7 +109,7 @@ def test_the_plan_is_what_is_paid_for(body: Any, plan: str) -> None:
 
 
 def test_three_hosts_are_asked_in_their_order_and_the_models_last() -> None:
-    ways = ASKED["antigravity"].questions[0].ways
+    ways = ASKED["antigravity"][0].calls
 
     assert [way.url.removeprefix("https://").partition("/v1internal:")[::2] for way in ways] == [
         ("daily-cloudcode-pa.googleapis.com", "retrieveUserQuotaSummary"),
@@ -120,5 +120,5 @@ def test_three_hosts_are_asked_in_their_order_and_the_models_last() -> None:
 
 
 def test_an_account_without_a_project_is_asked_only_for_its_plan() -> None:
-    assert [way.request("a", Facts()) for way in ASKED["antigravity"].questions[0].ways] == [None] * 4
+    assert [way.request("a", Facts()) for way in ASKED["antigravity"][0].calls] == [None] * 4
     assert _PLAN.request("a", Facts()) is not None

@@ -1,13 +1,14 @@
-"""What the proxy is asked to call: the account's facts in their places, the token never."""
+"""What the proxy is asked to call, with the account's facts and no token; and what answers say besides windows."""
 
 import json
 
 import pytest
 
-from exporter.quotas.asking import Facts
+from exporter.quotas.asking import AccountState, Balance, Facts, Report
 from tests.benches.asked import call_of
 
 _CODEX, _ANTIGRAVITY = call_of("codex"), call_of("antigravity")
+_MONEY = (Balance("credits", 5),)
 _FACTS = Facts(account_id="acct-carol-planted-77", project_id="planted-project-417")
 
 
@@ -59,3 +60,18 @@ def test_what_is_no_account_is_not_sent(account: str) -> None:
 
 def test_the_facts_of_an_account_are_not_written_anywhere() -> None:
     assert "planted" not in f"{_FACTS} {_FACTS!r} {[_FACTS]}"
+
+
+def test_what_an_answer_does_not_say_stays() -> None:
+    full = AccountState().after(Report(plan="max", balances=_MONEY, reset_credits=0, elsewhere_ratio=0.0), now_ms=5)
+
+    assert full == AccountState(plan="max", balances=_MONEY, reset_credits=0, elsewhere_ratio=0.0, elsewhere_ms=5)
+    assert full.after(Report(), now_ms=9) == full
+
+
+def test_what_it_says_counts_from_then_on() -> None:
+    told = AccountState(plan="pro", reset_credits=3, elsewhere_ratio=0.5, elsewhere_ms=1)
+
+    changed = told.after(Report(plan="max", reset_credits=2, elsewhere_ratio=0.25), now_ms=9)
+
+    assert changed == AccountState(plan="max", reset_credits=2, elsewhere_ratio=0.25, elsewhere_ms=9)

@@ -2,19 +2,25 @@
 
 import pytest
 
-from exporter.quotas.asking import NEXT_WAY, Refusal, Report
-from exporter.quotas.pacing import LastAsked, Pace, lane_free_ms
+from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
+from exporter.quotas.pacing import LastAsked, lane_free_ms
+from tests.benches.asked import call_of
 
+_CALLS = (call_of("claude"), call_of("codex"))
 NOW = 1_795_000_000_000
 MINUTE, HOUR = 60_000, 3_600_000
-PACE = Pace(interval=600, gap=180)
+QUESTION = Question(600, _CALLS[:1], gap_seconds=180)
 
 
 def _asked(
-    refusal: Refusal | None, *, retry_after: int | None = None, before: LastAsked | None = None, pace: Pace = PACE
+    refusal: Refusal | None,
+    *,
+    retry_after: int | None = None,
+    before: LastAsked | None = None,
+    question: Question = QUESTION,
 ) -> LastAsked:
     report = Report(refusal=refusal, retry_after_s=retry_after)
-    return (before or LastAsked()).begun(pace, now_ms=NOW).ended(pace, report, now_ms=NOW, seed="a")
+    return (before or LastAsked()).begun(question, now_ms=NOW).ended(question, report, now_ms=NOW, seed="a")
 
 
 def _waits(refusal: Refusal | None, *, times: int) -> list[float]:
@@ -22,7 +28,7 @@ def _waits(refusal: Refusal | None, *, times: int) -> list[float]:
     waits: list[float] = []
     last, now_ms = LastAsked(), NOW
     for _ in range(times):
-        last = last.begun(PACE, now_ms=now_ms).ended(PACE, Report(refusal=refusal), now_ms=now_ms, seed="a")
+        last = last.begun(QUESTION, now_ms=now_ms).ended(QUESTION, Report(refusal=refusal), now_ms=now_ms, seed="a")
         waits.append(last.next_ms - now_ms)
         now_ms = last.next_ms
     return waits
@@ -37,9 +43,9 @@ def test_an_account_that_answers_is_asked_at_its_interval_and_never_sooner() -> 
 
 
 def test_the_jitter_is_the_same_for_the_same_seed_and_moment() -> None:
-    begun = LastAsked().begun(PACE, now_ms=NOW)
+    begun = LastAsked().begun(QUESTION, now_ms=NOW)
 
-    first, again, other = (begun.ended(PACE, Report(), now_ms=NOW, seed=seed) for seed in (7, 7, 8))
+    first, again, other = (begun.ended(QUESTION, Report(), now_ms=NOW, seed=seed) for seed in (7, 7, 8))
 
     assert first == again
     assert first.next_ms != other.next_ms
@@ -49,8 +55,8 @@ def test_the_jitter_is_the_same_for_the_same_seed_and_moment() -> None:
 @pytest.mark.parametrize("seconds", [1, 90, 1_600, 7_200, 6 * 24 * 3_600])
 def test_a_stated_wait_is_obeyed_by_the_account(seconds: int, refusal: Refusal) -> None:
     assert _asked(refusal, retry_after=seconds).next_ms - NOW > max(seconds * 1000, 10 * MINUTE)
-    two = Pace(interval=600, gap=180, ways=2)
-    assert _asked(refusal, retry_after=seconds, pace=two).next_ms - NOW > max(seconds * 1000, 3 * MINUTE)
+    two = Question(600, _CALLS, gap_seconds=180)
+    assert _asked(refusal, retry_after=seconds, question=two).next_ms - NOW > max(seconds * 1000, 3 * MINUTE)
 
 
 def test_a_stated_wait_without_sense_does_not_silence_an_account_for_ever() -> None:
@@ -92,9 +98,9 @@ def test_after_faults_the_pause_doubles_up_to_an_hour(refusal: Refusal) -> None:
 
 
 def test_a_rare_question_is_not_asked_more_often_after_a_fault() -> None:
-    rare = Pace(interval=12 * 3_600, gap=180)
+    rare = Question(12 * 3_600, _CALLS[:1], gap_seconds=180)
 
-    assert _asked(Refusal.UNAVAILABLE, pace=rare).next_ms - NOW >= 12 * HOUR
+    assert _asked(Refusal.UNAVAILABLE, question=rare).next_ms - NOW >= 12 * HOUR
 
 
 @pytest.mark.parametrize("refusal", [None, *Refusal])
@@ -119,10 +125,10 @@ def test_a_lane_that_nobody_used_is_free() -> None:
 
 @pytest.mark.parametrize("refusal", sorted(NEXT_WAY))
 def test_the_next_way_is_tried_after_the_gap_and_the_last_one_ends_the_round(refusal: Refusal) -> None:
-    two = Pace(interval=600, gap=180, ways=2)
+    two = Question(600, _CALLS, gap_seconds=180)
 
-    first = _asked(refusal, pace=two)
-    last = _asked(refusal, pace=two, before=first)
+    first = _asked(refusal, question=two)
+    last = _asked(refusal, question=two, before=first)
 
     assert (first.way, first.failures) == (1, 0)
     assert 3 * MINUTE <= first.next_ms - NOW <= 4 * MINUTE
@@ -131,13 +137,13 @@ def test_the_next_way_is_tried_after_the_gap_and_the_last_one_ends_the_round(ref
 
 
 def test_the_way_that_answered_is_remembered() -> None:
-    two = Pace(interval=600, gap=180, ways=2)
+    two = Question(600, _CALLS, gap_seconds=180)
 
-    assert _asked(None, pace=two, before=LastAsked(way=1)).way == 1
+    assert _asked(None, question=two, before=LastAsked(way=1)).way == 1
 
 
 def test_a_call_that_never_ended_counts_as_one() -> None:
-    begun = LastAsked().begun(PACE, now_ms=NOW)
+    begun = LastAsked().begun(QUESTION, now_ms=NOW)
 
     assert begun.next_ms == NOW + 10 * MINUTE
     assert lane_free_ms([begun]) == NOW + 3 * MINUTE

@@ -17,7 +17,7 @@ from tests.fakes.recordings import ROOT, body_of, recorded, secrets
 _USAGE = call_of("claude")
 _RESET = iso(NOW_MS + HOUR_MS)
 _GOOD = {"five_hour": {"utilization": 21.0, "resets_at": _RESET}}
-_CALLS = [call for asked in ASKED.values() for question in asked.questions for call in question.ways]
+_CALLS = [call for questions in ASKED.values() for question in questions for call in question.calls]
 _EVERY_CALL = pytest.mark.parametrize("call", _CALLS, ids=lambda call: call.url.removeprefix("https://"))
 
 

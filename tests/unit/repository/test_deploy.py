@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from exporter import __version__
-from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
+from exporter.settings.model import declared
 
 ROOT = Path(__file__).resolve().parents[3]
 KUBERNETES = ROOT / "deploy" / "kubernetes"

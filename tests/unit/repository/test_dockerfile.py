@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from exporter import __version__
-from exporter.settings.introspection import declared
+from exporter.settings.model import declared
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -12,8 +12,8 @@ from exporter.ingest import poller
 from exporter.ledger.schema import MIGRATIONS
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
-from exporter.settings.introspection import declared
 from exporter.settings.load import load_settings
+from exporter.settings.model import declared
 from exporter.sources.proxy_status import STATES, ProxyStatus
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,10 +7,9 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
-from exporter.quotas.asking import Balance, Refusal, Report
+from exporter.quotas.asking import AccountState, Balance, Refusal, Report
 from exporter.quotas.pacing import LastAsked
 from exporter.quotas.reading import Answer
-from exporter.quotas.told import Told
 from tests.benches.booking import open_ledger
 
 NOW = 1_795_000_000_000
@@ -38,7 +37,7 @@ def test_a_restart_knows_what_was_asked_and_told(tmp_path: Path) -> None:
 
     assert again.quota_asks.load() == {(CREDENTIAL, 0): LAST, (CREDENTIAL, 1): LastAsked(asked_ms=NOW)}
     assert again.quota_asks.told == {
-        CREDENTIAL: Told(
+        CREDENTIAL: AccountState(
             plan="max", balances=(Balance("credits", 12_000_000_000),), elsewhere_ratio=0.3, elsewhere_ms=NOW
         )
     }

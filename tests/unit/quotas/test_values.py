@@ -1,4 +1,4 @@
-"""Values in the JSON of providers: whatever stands there, it is read for certain or not at all."""
+"""Values in the answers of providers: whatever stands there, it is read for certain or not at all."""
 
 import math
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.quotas.fields import (
+from exporter.quotas.reading import Answer
+from exporter.quotas.values import (
     MAX_ENTRIES,
     amount,
     entries,
@@ -21,10 +22,8 @@ from exporter.quotas.fields import (
     share,
     share_of_percent,
     used_of_remaining,
-    window,
     window_called,
 )
-from exporter.quotas.reading import Answer
 
 _ANSWER = Answer("", 1_787_306_405_000, "active")
 _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
@@ -99,8 +98,8 @@ def test_a_window_has_a_length_where_its_name_tells_it(called: Any, found: tuple
 
 
 def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
-    named = window(_ANSWER, seconds=None, name="month", scope="", used_ratio=0.5, resets_ms=None)
-    unnamed = window(_ANSWER, seconds=None, scope="", used_ratio=0, resets_ms=None)
+    named = _ANSWER.reading(seconds=None, name="month", scope="", used_ratio=0.5, resets_ms=None)
+    unnamed = _ANSWER.reading(seconds=None, scope="", used_ratio=0, resets_ms=None)
 
     assert (named.window, named.window_seconds) == ("month", None)
     assert (unnamed.window, unnamed.resets_ms) == ("unknown", None)
