@@ -12,11 +12,11 @@ from exporter.commands.common import FAILED, exit_codes, moment_option, ready_se
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
+from exporter.pricing.catalogue import models_without_price
 from exporter.pricing.cost import MatchedBy, Price, Tariff, cost, usd_per_million
 from exporter.pricing.feed_format import StoredFeed
 from exporter.pricing.layers import open_prices
 from exporter.pricing.pricer import Pricer
-from exporter.pricing.without_price import models_without_price
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings
 

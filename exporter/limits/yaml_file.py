@@ -18,7 +18,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.pricing.schedule import read_day, read_zone
+from exporter.pricing.price_file import read_day, read_zone
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile

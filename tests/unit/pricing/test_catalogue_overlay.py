@@ -8,11 +8,11 @@ import pytest
 from exporter.pricing.catalogue import read_overlay
 from exporter.pricing.cost import Price, pico_per_token
 from exporter.pricing.lookup import PriceList
+from exporter.pricing.price_file import OverlayRow
 from exporter.pricing.pricer import Pricer
-from exporter.pricing.user_file import FileRow
 from exporter.records import Basis, Billing, Tokens, UsageRecord
 
-ROWS = read_overlay().rows
+ROWS = read_overlay()
 REVIEWED = date(2026, 11, 29)
 AT_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 1000
 DAY_MS = 86_400_000
@@ -43,12 +43,12 @@ def found(catalogue: PriceList, provider: str, model: str, at_ms: int = AT_MS) -
     return price
 
 
-def row_id(row: FileRow) -> str:
+def row_id(row: OverlayRow) -> str:
     return f"{row.provider}/{row.names[0]}{'' if row.tariff or row.same_as else ' (service tiers)'}"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=row_id)
-def test_a_row_can_be_checked_by_a_reader(row: FileRow) -> None:
+def test_a_row_can_be_checked_by_a_reader(row: OverlayRow) -> None:
     assert row.source
     assert row.checked is not None
     assert row.checked <= REVIEWED
@@ -57,7 +57,7 @@ def test_a_row_can_be_checked_by_a_reader(row: FileRow) -> None:
 
 
 @pytest.mark.parametrize("row", [*NEW, *CORRECTIONS, *TIERS], ids=row_id)
-def test_output_costs_more_than_input_and_cache_reads_cost_less(row: FileRow) -> None:
+def test_output_costs_more_than_input_and_cache_reads_cost_less(row: OverlayRow) -> None:
     tariffs = [*([row.tariff] if row.tariff else []), *row.service_tiers.values()]
     assert tariffs
     for rates in [each for tariff in tariffs for each in (tariff, *tariff.tiers)]:
@@ -73,12 +73,12 @@ def test_no_two_rows_say_the_same_name_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
-def test_the_package_still_lacks_what_the_overlay_has(genai: PriceList, row: FileRow) -> None:
+def test_the_package_still_lacks_what_the_overlay_has(genai: PriceList, row: OverlayRow) -> None:
     assert [name for name in row.names if genai.find(CPA_NAMES[row.provider], name, at_ms=AT_MS)] == []
 
 
 @pytest.mark.parametrize("row", TIERS, ids=row_id)
-def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: PriceList, row: FileRow) -> None:
+def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: PriceList, row: OverlayRow) -> None:
     for name in row.names:
         price = found(genai, CPA_NAMES[row.provider], name)
         assert set(price.service_tiers) & set(row.service_tiers) == set()
@@ -86,7 +86,7 @@ def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: 
 
 @pytest.mark.parametrize("row", NAMES, ids=row_id)
 def test_a_name_that_stands_for_another_one_has_its_prices_and_service_tiers(
-    catalogue: PriceList, row: FileRow
+    catalogue: PriceList, row: OverlayRow
 ) -> None:
     section, _, model = row.same_as.partition("/")
     other = found(catalogue, CPA_NAMES[section], model)
@@ -96,13 +96,13 @@ def test_a_name_that_stands_for_another_one_has_its_prices_and_service_tiers(
 
 
 @pytest.mark.parametrize("row", CORRECTIONS, ids=row_id)
-def test_the_package_still_has_what_the_overlay_corrects(genai: PriceList, row: FileRow) -> None:
+def test_the_package_still_has_what_the_overlay_corrects(genai: PriceList, row: OverlayRow) -> None:
     for name in row.names:
         found(genai, CPA_NAMES[row.provider], name)
 
 
 @pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
-def test_a_row_holds_from_its_day_on(catalogue: PriceList, row: FileRow) -> None:
+def test_a_row_holds_from_its_day_on(catalogue: PriceList, row: OverlayRow) -> None:
     assert row.from_ms is not None
     provider = CPA_NAMES[row.provider]
     for name in row.names:
