@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, cast
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
 from exporter.pricing.cost import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
 from exporter.records import BASE_TIERS
-from exporter.settings import validators
 from exporter.settings.problems import shown, wrong
+from exporter.settings.yaml_fields import Day, Zone, read_by
 from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
 
 DEFAULT_MODEL = "_default"
@@ -32,7 +32,6 @@ _BUCKETS = ("input", "cache_read", "cache_write", "output")
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
 _SIZE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
-_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00)):([0-5][0-9])", re.ASCII)
 
@@ -45,23 +44,22 @@ def read_price_file(path: Path, *, setting: str) -> "PriceFile":
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _price(value: object, info: ValidationInfo) -> int:
-    price = text(value, info)
-    if not _PRICE.fullmatch(price):
-        raise wrong(
-            f"{shown(price)} is no price.",
-            "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
-        )
-    return pico_per_token(Decimal(price))
+def _price(written: str) -> int | None:
+    return pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None
 
 
-def _name(value: object, info: ValidationInfo) -> str:
-    if info.field_name == "aliases" and not (isinstance(value, str) and value):
+def _hours(written: str) -> tuple[int, int] | None:
+    """Two minutes of the day, from the first until before the second."""
+    match = _HOURS.fullmatch(written)
+    parts = [int(part) for part in match.groups()] if match else [0, 0, 0, 0]
+    start, end = parts[0] * 60 + parts[1], parts[2] * 60 + parts[3]
+    return (start, end) if start < end else None
+
+
+def _alias(value: object) -> object:
+    if not isinstance(value, str) or not value:
         raise wrong("An alias is not a name.", "Write one name a line, each after a dash.")
-    name = clean(text(value, info))
-    if not name:
-        raise wrong(f"{shown(str(value))} can be no model's name.", "Write the name that the metrics show.")
-    return name
+    return value
 
 
 def _size(value: object) -> int:
@@ -84,51 +82,30 @@ def _lifetime(value: object) -> str:
     return str(value)
 
 
-def read_zone(value: object, info: ValidationInfo) -> ZoneInfo:
-    """A validator: the zone of a row."""
-    return ZoneInfo(validators.zone_name(text(value, info)))
-
-
-def read_day(value: object, info: ValidationInfo) -> date:
-    """A validator: a day."""
-    day = text(value, info)
-    try:
-        if not _DATE.fullmatch(day):
-            raise ValueError  # noqa: TRY301 - what date.fromisoformat raises for other wrong dates
-        return date.fromisoformat(day)
-    except ValueError:
-        raise wrong(f"{shown(day)} is no day.", "Write it as 2026-11-24.") from None
-
-
-def _weekday(value: object, info: ValidationInfo) -> int:
-    day = text(value, info)
-    if day.lower() not in _DAYS:
-        raise wrong(f"{shown(day)} is no weekday.", f"Use {', '.join(_DAYS)}.")
-    return _DAYS.index(day.lower())
-
-
-def _hours(value: object, info: ValidationInfo) -> tuple[int, int]:
-    """Two minutes of the day, from the first until before the second."""
-    hours = text(value, info)
-    match = _HOURS.fullmatch(hours)
-    parts = [int(part) for part in match.groups()] if match else [0, 0, 0, 0]
-    start, end = parts[0] * 60 + parts[1], parts[2] * 60 + parts[3]
-    if start >= end:
-        fix = "Write them as 09:00-12:00; what goes over midnight is two, as 22:00-24:00 and 00:00-06:00."
-        raise wrong(f"{shown(hours)} are no hours.", fix)
-    return start, end
-
-
 _NO_SIZE = Missing("The tier does not say above how many tokens.", "Add above: 200000, for example.")
 _NO_INPUT = Missing("There is no price for input.", "Add input: and USD per million tokens.")
 _NO_LIST = Missing("The file has no list of prices.", "Write prices: and below it one row a model.")
 
 _Text = Annotated[str, PlainValidator(text)]
-_Name = Annotated[str, PlainValidator(_name)]
-_Price = Annotated[int, PlainValidator(_price)]
-_Day = Annotated[date, PlainValidator(read_day)]
-_Weekday = Annotated[int, PlainValidator(_weekday)]
-_Hours = Annotated[tuple[int, int], PlainValidator(_hours)]
+_Name = Annotated[
+    str,
+    read_by(lambda written: clean(written) or None, "can be no model's name", "Write the name that the metrics show."),
+]
+_Price = Annotated[
+    int,
+    read_by(_price, "is no price", "Give USD per million tokens, for example 3 or 0.075, with six decimals at most."),
+]
+_Weekday = Annotated[
+    int, read_by(lambda written: _DAYS.index(written.lower()), "is no weekday", f"Use {', '.join(_DAYS)}.")
+]
+_Hours = Annotated[
+    tuple[int, int],
+    read_by(
+        _hours,
+        "are no hours",
+        "Write them as 09:00-12:00; what goes over midnight is two, as 22:00-24:00 and 00:00-06:00.",
+    ),
+]
 _ServiceTier = Annotated[str, PlainValidator(_service_tier)]
 _Lifetime = Annotated[str, PlainValidator(_lifetime)]
 
@@ -176,15 +153,15 @@ class PriceRow(_Prices, title="A row of prices"):
 
     model: Annotated[_Name, Missing("The row names no model.", "Add model: and the name that the metrics show.")]
     provider: Annotated[str, PlainValidator(lambda value, info: text(value, info).lower())] = ANY_PROVIDER
-    aliases: tuple[_Name, ...] = ()
-    from_: Annotated[_Day | None, Field(alias="from")] = None
-    to: _Day | None = None
+    aliases: tuple[Annotated[_Name, BeforeValidator(_alias)], ...] = ()
+    from_: Annotated[Day | None, Field(alias="from")] = None
+    to: Day | None = None
     source: _Text = ""
-    checked: _Day | None = None
-    zone: Annotated[ZoneInfo, PlainValidator(read_zone)] = ZoneInfo("UTC")
+    checked: Day | None = None
+    zone: Zone = ZoneInfo("UTC")
     days: Annotated[tuple[_Weekday, ...], NOT_EMPTY] = tuple(range(7))
     hours: Annotated[tuple[_Hours, ...], NOT_EMPTY] = ((0, 24 * 60),)
-    holidays: Annotated[tuple[_Day, ...], NOT_EMPTY] = ()
+    holidays: Annotated[tuple[Day, ...], NOT_EMPTY] = ()
     service_tiers_: Annotated[dict[_ServiceTier, _Prices], Field(alias="service_tiers", default_factory=dict)]
 
     @model_validator(mode="wrap")
