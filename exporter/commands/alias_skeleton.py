@@ -58,16 +58,18 @@ def _cannot_add(file: Path) -> ExporterError:
 
 
 def _distinct(some: Iterable[Suggestion], taken: set[str]) -> list[Suggestion]:
-    found = []
+    found: dict[tuple[str, str], Suggestion] = {}
     for each in some:
+        if (each.kind, each.value) in found:
+            continue  # one alias names an account at all proxies
         alias = wanted = formats.printable(each.alias)[:60]
         number = 1
         while alias in taken:
             number += 1
             alias = f"{wanted.removesuffix('-1')}-{number}"
         taken.add(alias)
-        found.append(each._replace(alias=alias))
-    return found
+        found[each.kind, each.value] = each._replace(alias=alias)
+    return [*found.values()]
 
 
 def _with(text: str, name: str, some: Sequence[Suggestion]) -> str:

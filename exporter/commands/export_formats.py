@@ -38,8 +38,9 @@ class Span:
 COLUMNS = Line.__struct_encode_fields__
 
 _ENTRIES = """
-select e.ts_ms, e.series, e.billing, e.counted, e.code, e.latency_ms, e.ttft_ms, e.uncached, e.cache_read,
-       e.cache_write, e.output, e.reasoning, e.unclassified, e.nano_usd, e.basis, e.unpriced, p.price
+select e.ts_ms, e.series, e.billing, e.counted, e.code, e.latency_ms / 1000.0, e.ttft_ms / 1000.0,
+       e.uncached + e.cache_read + e.cache_write, e.cache_read, e.cache_write, e.output, e.reasoning, e.unclassified,
+       e.nano_usd, e.basis, e.unpriced, p.price
 from entry e join price p on p.id = e.price
 where e.ts_ms >= ? and e.ts_ms < ? order by e.ts_ms, e.id
 """
@@ -63,22 +64,14 @@ def _entries(
     connection: sqlite3.Connection, labels: Labels, span: Span
 ) -> Iterator[tuple[str | int | float | bool, ...]]:
     for row in connection.execute(_ENTRIES, (span.since_ms, span.until_ms)):
-        (ts_ms, series, billing, counted, code, latency_ms, ttft_ms, uncached, read, write, *rest) = row
-        output, reasoning, unclassified, nano_usd, basis, unpriced, price = rest
+        ts_ms, series, billing, counted, code, *numbers, nano_usd, basis, unpriced, price = row
         yield (
             datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             *labels.series(series),
             Billing(billing).label,
             bool(counted),
             code,
-            latency_ms / 1000,
-            ttft_ms / 1000,
-            uncached + read + write,
-            read,
-            write,
-            output,
-            reasoning,
-            unclassified,
+            *numbers,
             formats.plain_usd(nano_usd),
             Basis(basis).label,
             unpriced,

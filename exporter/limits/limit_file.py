@@ -15,7 +15,8 @@ from typing import Annotated, Self, cast
 import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
+from exporter.days import moment_ms
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.sentences import say
