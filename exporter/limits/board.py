@@ -22,9 +22,6 @@ from exporter.quotas.merge import is_current
 from exporter.sentences import say
 from exporter.sources.proxy_status import Statuses
 
-_SIGNAL = {"auth_files": "signal"}
-"""The shown name of a reading's source, where that differs."""
-
 _log = structlog.get_logger("exporter.limits")
 
 
@@ -78,8 +75,7 @@ class LimitBoard:
         self.current = Board()
         self._capacities = CapacityWatch(self.ledger, self.labels)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
-        self._lock = threading.Lock()
-        self._limits: tuple[Limit, ...] = ()
+        self._lock = threading.RLock()
         self._doubled: tuple[str, ...] = ()
         self._told: set[str] = set()
 
@@ -109,38 +105,31 @@ class LimitBoard:
     def find(self, limit: str) -> Limit | None:
         """The configured limit in force with this id."""
         with self._lock:
-            return self._find(limit)
-
-    def _find(self, limit: str) -> Limit | None:
-        return next((known for known in self._current_limits() if known.id == limit), None)
+            return next((known for known in self._current_limits() if known.id == limit), None)
 
     def reset(self, limit: str) -> Limit | None:
         """Start the windows of a configured limit now. Returns it, None for an unknown id. Raises LedgerError."""
         with self._lock:
-            found = self._find(limit)
+            found = self.find(limit)
             if found is not None:
-                self.ledger.windows.set_anchor(limit, int(self.clock.now() * 1000))
+                self.ledger.windows.set_anchor(limit, self.clock.now_ms())
                 self._look()
                 _log.info("limit_reset", limit=limit)
             return found
 
     def _current_limits(self) -> tuple[Limit, ...]:
-        """The limits, the first of several with one id. The same object while nothing changes."""
+        """The limits, the first of several with one id."""
         limits: dict[str, Limit] = {}
         doubled: list[str] = []
         for limit in (limit for source in self.sources for limit in source.content.limits):
             if limits.setdefault(limit.id, limit) is not limit:
                 doubled.append(limit.id)
         self._doubled = tuple(doubled)
-        found = tuple(limits.values())
-        if found != self._limits:
-            self._limits = found
-        return self._limits
+        return tuple(limits.values())
 
     def _look(self) -> None:
-        now_ms = int(self.clock.now() * 1000)
-        limits = self._current_limits()
-        anchors = self.ledger.windows.anchors()
+        now_ms = self.clock.now_ms()
+        limits, anchors = self._current_limits(), self.ledger.windows.anchors()
         with self.ledger.windows.look() as look:
             found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
         self._capacities.look(now_ms)
@@ -216,7 +205,7 @@ class LimitBoard:
                 reset_ms=reading.ends_ms,
                 observed_ms=reading.observed_ms,
                 inferred=reading.ratio_inferred,
-                source=_SIGNAL.get(reading.source, reading.source),
+                source="signal" if reading.source == "auth_files" else reading.source,
             )
             windows.append(window)
         return windows, early_resets, worth
