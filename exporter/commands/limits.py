@@ -31,7 +31,7 @@ def limits(context: click.Context) -> None:
         board.refresh()
         windows = board.current.nearest_first()
         if windows:
-            now_ms = int(at.clock.now() * 1000)
+            now_ms = at.clock.now_ms()
             several = len(at.ledger.dictionary.proxies) > 1
             rows = [_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows]
             print_table(_HEAD, rows, right=_RIGHT)

@@ -81,7 +81,7 @@ def names(file: Path | None) -> None:
 def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
     try:
         with closing(connect(proxy, at.ledger, at.clock)) as client:
-            found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=int(at.clock.now() * 1000))
+            found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=at.clock.now_ms())
     except ProxyError as exc:
         return Names(), [str(exc)]
     return found, found.problems

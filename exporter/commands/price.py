@@ -69,7 +69,7 @@ def price(
     tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
-        at_ms = moment_option("--at", at, settings.zone) if at else int(SystemClock().now() * 1000)
+        at_ms = moment_option("--at", at, settings.zone) if at else SystemClock().now_ms()
         found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier
