@@ -35,12 +35,12 @@ _SHOWN_OF_A_KEY = 4
 class _Named:
     """A credential or client. ``suggestion`` is None if there is an alias already, or nothing identifies the owner."""
 
-    proxy: str
     label: str
     name: str
-    provider: str
     last_ms: int | None
-    suggestion: Suggestion | None
+    suggestion: Suggestion | None = None
+    proxy: str = ""
+    provider: str = ""
 
 
 @click.command(epilog="Example: cliproxy-exporter names --write exporter.yaml")
@@ -145,7 +145,6 @@ class _Book:
                 name="not listed by the proxy",
                 provider=credential.provider,
                 last_ms=last_ms,
-                suggestion=None,
             )
             for id_, last_ms in self._credentials.items()
             if id_ not in met
@@ -159,27 +158,22 @@ class _Book:
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
         """All clients: those whose keys the proxies list, then the others in the ledger."""
-        dictionary, found = self._dictionary, list[_Named]()
-        raw = {pseudonym: names.raw[pseudonym] for names in asked for pseudonym in names.clients}
-        listed = {pseudonym: dictionary.client_with(pseudonym) for pseudonym in raw}
-        for pseudonym, id_ in listed.items():
-            found.append(self._client(pseudonym, id_, _end_of(raw[pseudonym])))
-        for pseudonym, label in dictionary.clients_by_pseudonym().items():
-            if pseudonym not in listed and label != OTHER:
-                found.append(self._client(pseudonym, dictionary.client_with(pseudonym), "not listed by a proxy"))
-        return found
+        names = {pseudonym: _end_of(each.raw[pseudonym]) for each in asked for pseudonym in each.clients}
+        for pseudonym, label in self._dictionary.clients_by_pseudonym().items():
+            if label != OTHER:
+                names.setdefault(pseudonym, "not listed by a proxy" if pseudonym else "no key")
+        return [self._client(*each) for each in names.items()]
 
-    def _client(self, pseudonym: str, id_: int | None, name: str) -> _Named:
+    def _client(self, pseudonym: str, name: str) -> _Named:
+        id_ = self._dictionary.client_with(pseudonym)
         masked = self._dictionary.client_label(pseudonym)
-        alias = self._client_aliases.get(pseudonym, "")
-        label, name = alias or masked, name if pseudonym else "no key"
+        label = self._client_aliases.get(pseudonym) or masked
+        is_open = pseudonym and pseudonym not in self._client_aliases
         return _Named(
-            proxy="",
             label=label,
             name=name,
-            provider="",
             last_ms=self._clients.get(id_) if id_ is not None else None,
-            suggestion=Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if pseudonym and not alias else None,
+            suggestion=Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if is_open else None,
         )
 
 
