@@ -13,10 +13,6 @@ _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})
 
 
-class UnknownLimitError(ExporterError):
-    """No limit has this id."""
-
-
 @click.group(invoke_without_command=True, epilog="Example: cliproxy-exporter limits")
 @click.pass_context
 def limits(context: click.Context) -> None:
@@ -50,7 +46,7 @@ def reset(id_: str) -> None:
     """Start the window of the limit ID now. A running exporter follows within seconds."""
     with opened() as at:
         if open_limits(at.settings, at.ledger, at.labels, at.clock).reset(id_) is None:
-            raise UnknownLimitError(
+            raise ExporterError(
                 f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
                 " in Supabase."
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
-from exporter.ledger.views.usage_sums import WindowLook, WindowSums
+from exporter.ledger.views.usage_sums import WindowLook
 from exporter.limits.model import Limit, Per, Unit, Usage
 from exporter.limits.strategies import open_window
 from exporter.limits.windows import CONFIGURED, LimitWindow
@@ -154,7 +154,9 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
     )
     if start_ms is not None and anchor_ms is not None and anchor_ms > start_ms:
         start_ms = anchor_ms
-    requests, tokens, nano_usd = (0, 0, 0) if start_ms is None else _add_up(look.sums(start_ms, reset_ms), group.series)
+    sums = {} if start_ms is None else look.sums(start_ms, reset_ms)
+    used = [sums[id_] for id_ in group.series & sums.keys()]
+    requests, tokens, nano_usd = map(sum, zip((0, 0, 0), *used, strict=True))
     return Measured(
         limit=limit, start_ms=start_ms, reset_ms=reset_ms, requests=requests, tokens=tokens, nano_usd=nano_usd
     )
@@ -183,13 +185,3 @@ def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterable[Limi
             reset_ms=measured.reset_ms,
             observed_ms=now_ms,
         )
-
-
-def _add_up(sums: WindowSums, series: set[int]) -> tuple[int, int, int]:
-    requests = tokens = nano_usd = 0
-    for id_ in series & sums.keys():
-        some = sums[id_]
-        requests += some[0]
-        tokens += some[1]
-        nano_usd += some[2]
-    return requests, tokens, nano_usd

@@ -30,7 +30,6 @@ DEFAULT_MODEL = "_default"
 
 _BUCKETS = ("input", "cache_read", "cache_write", "output")
 _PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
-_SIZE = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00)):([0-5][0-9])", re.ASCII)
@@ -60,12 +59,6 @@ def _alias(value: object) -> object:
     if not isinstance(value, str) or not value:
         raise wrong("An alias is not a name.", "Write one name a line, each after a dash.")
     return value
-
-
-def _size(value: object) -> int:
-    if not isinstance(value, str) or not _SIZE.fullmatch(value):
-        raise wrong(_NO_SIZE.why, _NO_SIZE.fix)
-    return int(value)
 
 
 def _service_tier(name: str) -> str:
@@ -125,7 +118,7 @@ class _Rates(Row):
 
 
 class _Tier(_Rates, title="A tier"):
-    above: Annotated[int, PlainValidator(_size), _NO_SIZE]
+    above: Annotated[int, Field(gt=0, lt=10**9), _NO_SIZE]
 
 
 class _Prices(_Rates):
