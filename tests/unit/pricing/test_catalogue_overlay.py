@@ -30,10 +30,6 @@ NAMES = [row for row in ROWS if row.same_as]
 TIERS = [row for row in ROWS if row.tariff is None and not row.same_as]
 
 
-def ms(day: str) -> int:
-    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
-
-
 def found(catalogue: PriceList, provider: str, model: str, at_ms: int = AT_MS) -> Price:
     price = catalogue.find(provider, model, at_ms=at_ms)
     assert price is not None, (provider, model)
