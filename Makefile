@@ -38,7 +38,7 @@ bench: venv ## Measure speed and memory
 	if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
 
 docs: venv ## Write the generated reference pages in docs/ anew
-	$(BIN)/python -m exporter.commands.reference docs/
+	$(BIN)/python -m tests.stack.pages.reference docs/
 
 languages: venv ## Take what pages say into their catalogues of translations, and compile these
 	$(BIN)/python -m tests.stack.pages.translations

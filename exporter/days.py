@@ -24,15 +24,17 @@ def day_start_ms(day: date, zone: tzinfo) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1000
 
 
-def moment_ms(text: str, zone: tzinfo) -> int:
+def moment_ms(text: str, zone: tzinfo | None = None) -> int:
     """A day (``2026-10-01``: its first moment) or a moment (``2026-10-01T12:00``) in ms since the epoch.
 
-    Without an offset it is in ``zone``. Raises ValueError.
+    Without an offset it is in ``zone``; without that, too, it is no moment. Raises ValueError.
     """
-    if len(text) == len("2026-10-01"):
-        return day_start_ms(date.fromisoformat(text), zone)
     moment = datetime.fromisoformat(text)
-    return epoch_ms(moment if moment.tzinfo else moment.replace(tzinfo=zone))
+    if moment.tzinfo is None:
+        if zone is None:
+            raise ValueError("The moment has no offset from UTC.")
+        moment = moment.replace(tzinfo=zone)
+    return epoch_ms(moment)
 
 
 def next_day(day: date) -> date:

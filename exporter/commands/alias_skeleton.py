@@ -58,39 +58,41 @@ def _cannot_add(file: Path) -> ExporterError:
 
 
 def _distinct(some: Iterable[Suggestion], taken: set[str]) -> list[Suggestion]:
-    found = []
+    found: dict[tuple[str, str], Suggestion] = {}
     for each in some:
+        if (each.kind, each.value) in found:
+            continue  # one alias names an account at all proxies
         alias = wanted = formats.printable(each.alias)[:60]
         number = 1
         while alias in taken:
             number += 1
             alias = f"{wanted.removesuffix('-1')}-{number}"
         taken.add(alias)
-        found.append(each._replace(alias=alias))
-    return found
+        found[each.kind, each.value] = each._replace(alias=alias)
+    return [*found.values()]
 
 
 def _with(text: str, name: str, some: Sequence[Suggestion]) -> str:
     """The text with entries at the end of ``aliases.<name>``."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    aliases = _child(root, "aliases")
-    if aliases is None:
-        return f"{_ended(text)}aliases:\n{_list(name, some, _INDENT)}"
-    key, node = aliases
-    if not isinstance(node, yaml.MappingNode):
-        return _inserted(text, key.end_mark.line + 1, _list(name, some, _INDENT))
-    found = _child(node, name)
-    if found is None:
-        return _inserted(text, _last_line(node) + 1, _list(name, some, node.value[0][0].start_mark.column))
-    key, node = found
-    if isinstance(node, yaml.SequenceNode) and node.value:
-        return _inserted(text, _last_line(node) + 1, _entries(some, node.start_mark.column))
-    return _inserted(text, key.end_mark.line + 1, _entries(some, key.start_mark.column + _INDENT))
-
-
-def _child(node: yaml.Node | None, name: str) -> tuple[yaml.Node, yaml.Node] | None:
-    pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return next(((key, value) for key, value in pairs if key.value == name), None)
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    line, indent, missing = len(lines), 0, ["aliases", name]
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    while missing:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == missing[0]), None)
+        if found is None:
+            break
+        key, node = found
+        del missing[0]
+        if isinstance(node, yaml.CollectionNode) and node.value:
+            line, indent = _last_line(node) + 1, node.start_mark.column
+        else:
+            line, indent = key.end_mark.line + 1, key.start_mark.column + _INDENT
+    added = [f"{' ' * (indent + _INDENT * depth)}{key}:\n" for depth, key in enumerate(missing)]
+    added.append(_entries(some, indent + _INDENT * len(missing)))
+    return "".join([*lines[:line], *added, *lines[line:]])
 
 
 def _last_line(node: yaml.Node) -> int:
@@ -101,10 +103,6 @@ def _last_line(node: yaml.Node) -> int:
     return max(map(_last_line, last)) if isinstance(last, tuple) else _last_line(last)
 
 
-def _list(name: str, some: Sequence[Suggestion], indent: int) -> str:
-    return f"{' ' * indent}{name}:\n{_entries(some, indent + _INDENT)}"
-
-
 def _entries(some: Sequence[Suggestion], indent: int) -> str:
     lines = []
     for each in some:
@@ -113,15 +111,6 @@ def _entries(some: Sequence[Suggestion], indent: int) -> str:
         )
         lines += [f"# {formats.printable(each.about)}", *entry.splitlines()]
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
-
-
-def _inserted(text: str, line: int, more: str) -> str:
-    lines = _ended(text).splitlines(keepends=True)
-    return "".join([*lines[:line], more, *lines[line:]])
-
-
-def _ended(text: str) -> str:
-    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def _replace(file: Path, text: str, known: Aliases, number: int) -> None:

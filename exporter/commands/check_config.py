@@ -134,7 +134,7 @@ def _check_proxy(
     try:
         source = detect(client)
         flags = source.read_flags()
-        names = fetch_names(client, source.paths, pseudonyms.of, now_ms=int(clock.now() * 1000))
+        names = fetch_names(client, source.paths, pseudonyms.of, now_ms=clock.now_ms())
         plugin = other_exporter(client, source.paths)
     except ProxyError as exc:
         click.echo(f"problem: {exc}")

@@ -9,8 +9,8 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels, Misfit
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sync.export_state import ExportedClient
+from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import is_like
-from exporter.limits.yaml_file import read_limit_file
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.problems import did_you_mean

@@ -13,9 +13,9 @@ from exporter import formats
 from exporter.commands.machine import find_data_dir, machine_zone
 from exporter.days import moment_ms
 from exporter.errors import ExporterError, SettingsError
-from exporter.limits.yaml_file import read_limit_file
+from exporter.limits.limit_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
-from exporter.pricing.user_file import read_price_file
+from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
 from exporter.settings.load import FileReader, Loaded, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings

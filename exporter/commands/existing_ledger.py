@@ -38,14 +38,9 @@ def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
     """The existing ledger while a command lasts, whose errors become exit codes."""
     with exit_codes():
         settings, clock = ready_settings(needs_proxy=needs_proxy), SystemClock()
-        with closing(existing_ledger(settings, clock)) as ledger:
+        check_exists(settings)
+        with closing(open_ledger(settings, clock)) as ledger:
             yield Opened(settings, ledger, clock)
-
-
-def existing_ledger(settings: Settings, clock: Clock) -> Ledger:
-    """The ledger, which must already exist. Raises LedgerError."""
-    check_exists(settings)
-    return open_ledger(settings, clock)
 
 
 def check_exists(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TextIO
 
 from exporter import formats
 from exporter.imports.own_csv import Line
@@ -19,12 +19,6 @@ from exporter.ledger.schema import BUCKET_MS
 from exporter.metrics.family import Family
 from exporter.metrics.usage import COST, INPUT_TOKENS, OUTPUT_TOKENS, REQUESTS
 from exporter.records import Basis, Billing
-
-
-class Writer(Protocol):
-    """Where lines go."""
-
-    def write(self, text: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +32,21 @@ class Span:
 COLUMNS = Line.__struct_encode_fields__
 
 _ENTRIES = """
-select e.ts_ms, e.series, e.billing, e.counted, e.code, e.latency_ms, e.ttft_ms, e.uncached, e.cache_read,
-       e.cache_write, e.output, e.reasoning, e.unclassified, e.nano_usd, e.basis, e.unpriced, p.price
+select e.ts_ms, e.series, e.billing, e.counted, e.code, e.latency_ms / 1000.0, e.ttft_ms / 1000.0,
+       e.uncached + e.cache_read + e.cache_write, e.cache_read, e.cache_write, e.output, e.reasoning, e.unclassified,
+       e.nano_usd, e.basis, e.unpriced, p.price
 from entry e join price p on p.id = e.price
 where e.ts_ms >= ? and e.ts_ms < ? order by e.ts_ms, e.id
 """
 
 
-def write_jsonl(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
+def write_jsonl(connection: sqlite3.Connection, labels: Labels, span: Span, out: TextIO) -> None:
     """One JSON object a line for each entry, oldest first. Money is text: no float holds it exactly."""
     for row in _entries(connection, labels, span):
         out.write(json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) + "\n")
 
 
-def write_csv(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
+def write_csv(connection: sqlite3.Connection, labels: Labels, span: Span, out: TextIO) -> None:
     """A header and a line for each entry, oldest first. A text that a spreadsheet would execute is made harmless."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -63,22 +58,14 @@ def _entries(
     connection: sqlite3.Connection, labels: Labels, span: Span
 ) -> Iterator[tuple[str | int | float | bool, ...]]:
     for row in connection.execute(_ENTRIES, (span.since_ms, span.until_ms)):
-        (ts_ms, series, billing, counted, code, latency_ms, ttft_ms, uncached, read, write, *rest) = row
-        output, reasoning, unclassified, nano_usd, basis, unpriced, price = rest
+        ts_ms, series, billing, counted, code, *numbers, nano_usd, basis, unpriced, price = row
         yield (
             datetime.fromtimestamp(ts_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             *labels.series(series),
             Billing(billing).label,
             bool(counted),
             code,
-            latency_ms / 1000,
-            ttft_ms / 1000,
-            uncached + read + write,
-            read,
-            write,
-            output,
-            reasoning,
-            unclassified,
+            *numbers,
             formats.plain_usd(nano_usd),
             Basis(basis).label,
             unpriced,
@@ -106,7 +93,7 @@ _EXPORTED: tuple[tuple[Family, str, str], ...] = (
 )
 
 
-def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span, out: Writer) -> None:
+def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span, out: TextIO) -> None:
     """The roll-up as counters over time, for ``promtool tsdb create-blocks-from openmetrics``.
 
     A sample at the end of each quarter of an hour with use; before its first use a series is 0. Counters start where

@@ -13,10 +13,6 @@ _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})
 
 
-class UnknownLimitError(ExporterError):
-    """No limit has this id."""
-
-
 @click.group(invoke_without_command=True, epilog="Example: cliproxy-exporter limits")
 @click.pass_context
 def limits(context: click.Context) -> None:
@@ -31,7 +27,7 @@ def limits(context: click.Context) -> None:
         board.refresh()
         windows = board.current.nearest_first()
         if windows:
-            now_ms = int(at.clock.now() * 1000)
+            now_ms = at.clock.now_ms()
             several = len(at.ledger.dictionary.proxies) > 1
             rows = [_cells(LimitRow(window, now_ms=now_ms, names_proxy=several)) for window in windows]
             print_table(_HEAD, rows, right=_RIGHT)
@@ -50,7 +46,7 @@ def reset(id_: str) -> None:
     """Start the window of the limit ID now. A running exporter follows within seconds."""
     with opened() as at:
         if open_limits(at.settings, at.ledger, at.labels, at.clock).reset(id_) is None:
-            raise UnknownLimitError(
+            raise ExporterError(
                 f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
                 " in Supabase."
             )

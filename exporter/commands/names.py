@@ -1,7 +1,7 @@
 """``cliproxy-exporter names``: prints whose each label is, on the terminal only, and suggests aliases."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -33,18 +33,14 @@ _SHOWN_OF_A_KEY = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Named:
-    """A credential or client. ``handle`` is the field and value by which an alias would identify it.
+    """A credential or client. ``suggestion`` is None if there is an alias already, or nothing identifies the owner."""
 
-    It is None if there is an alias already, or nothing identifies the owner.
-    """
-
-    proxy: str
     label: str
     name: str
-    provider: str
     last_ms: int | None
-    handle: tuple[str, str] | None
-    suggested: str
+    suggestion: Suggestion | None = None
+    proxy: str = ""
+    provider: str = ""
 
 
 @click.command(epilog="Example: cliproxy-exporter names --write exporter.yaml")
@@ -85,7 +81,7 @@ def names(file: Path | None) -> None:
 def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
     try:
         with closing(connect(proxy, at.ledger, at.clock)) as client:
-            found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=int(at.clock.now() * 1000))
+            found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=at.clock.now_ms())
     except ProxyError as exc:
         return Names(), [str(exc)]
     return found, found.problems
@@ -125,16 +121,18 @@ class _Book:
             provider = account.facts.provider
             masked = {known.label, known.readable} if known is not None else set()
             called = {*account.names, ("auth_index", account.auth_index), *((LABEL, each) for each in masked)}
+            alias = own if own.startswith(provider) else f"{provider.removeprefix(OPENAI_COMPATIBLE)}-{own}"
+            label = self._labels.credential(known.id) if known is not None else "not met yet"
+            name = email or file or _end_of(key)
             open_ = handle[1] and not self._labels.credential_has_alias(called)
             found.append(
                 _Named(
                     proxy=proxy,
-                    label=self._labels.credential(known.id) if known is not None else "not met yet",
-                    name=email or file or _end_of(key),
+                    label=label,
+                    name=name,
                     provider=provider,
                     last_ms=self._credentials.get(known.id) if known is not None else None,
-                    handle=handle if open_ else None,
-                    suggested=own if own.startswith(provider) else f"{provider.removeprefix(OPENAI_COMPATIBLE)}-{own}",
+                    suggestion=Suggestion(*handle, alias, about=f"{label}, {name}") if open_ else None,
                 )
             )
         return found + self._unlisted(proxy, proxy_id, met)
@@ -147,8 +145,6 @@ class _Book:
                 name="not listed by the proxy",
                 provider=credential.provider,
                 last_ms=last_ms,
-                handle=None,
-                suggested="",
             )
             for id_, last_ms in self._credentials.items()
             if id_ not in met
@@ -162,27 +158,22 @@ class _Book:
 
     def clients(self, asked: Sequence[Names]) -> list[_Named]:
         """All clients: those whose keys the proxies list, then the others in the ledger."""
-        dictionary, found = self._dictionary, list[_Named]()
-        raw = {pseudonym: names.raw[pseudonym] for names in asked for pseudonym in names.clients}
-        listed = {pseudonym: dictionary.client_with(pseudonym) for pseudonym in raw}
-        for pseudonym, id_ in listed.items():
-            found.append(self._client(pseudonym, id_, _end_of(raw[pseudonym])))
-        for pseudonym, label in dictionary.clients_by_pseudonym().items():
-            if pseudonym not in listed and label != OTHER:
-                found.append(self._client(pseudonym, dictionary.client_with(pseudonym), "not listed by a proxy"))
-        return found
+        names = {pseudonym: _end_of(each.raw[pseudonym]) for each in asked for pseudonym in each.clients}
+        for pseudonym, label in self._dictionary.clients_by_pseudonym().items():
+            if label != OTHER:
+                names.setdefault(pseudonym, "not listed by a proxy" if pseudonym else "no key")
+        return [self._client(*each) for each in names.items()]
 
-    def _client(self, pseudonym: str, id_: int | None, name: str) -> _Named:
+    def _client(self, pseudonym: str, name: str) -> _Named:
+        id_ = self._dictionary.client_with(pseudonym)
         masked = self._dictionary.client_label(pseudonym)
-        alias = self._client_aliases.get(pseudonym, "")
+        label = self._client_aliases.get(pseudonym) or masked
+        is_open = pseudonym and pseudonym not in self._client_aliases
         return _Named(
-            proxy="",
-            label=alias or masked,
-            name=name if pseudonym else "no key",
-            provider="",
+            label=label,
+            name=name,
             last_ms=self._clients.get(id_) if id_ is not None else None,
-            handle=(LABEL, masked) if pseudonym and not alias else None,
-            suggested="client-1",
+            suggestion=Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if is_open else None,
         )
 
 
@@ -207,15 +198,11 @@ def _print(credentials: Sequence[_Named], clients: Sequence[_Named], *, zone: tz
 
 
 def _write(file: Path, settings: Settings, credentials: Sequence[_Named], clients: Sequence[_Named]) -> None:
-    def suggestions(some: Iterable[_Named]) -> Collection[Suggestion]:
-        found: dict[tuple[str, str], Suggestion] = {}
-        for each in some:
-            if each.handle is not None:  # one alias names an account at all proxies
-                suggestion = Suggestion(*each.handle, each.suggested, about=f"{each.label}, {each.name}")
-                found.setdefault(each.handle, suggestion)
-        return found.values()
-
-    written = write_suggestions(file, clients=suggestions(clients), credentials=suggestions(credentials))
+    written = write_suggestions(
+        file,
+        clients=[each.suggestion for each in clients if each.suggestion],
+        credentials=[each.suggestion for each in credentials if each.suggestion],
+    )
     click.echo()
     if not written:
         click.echo(f"All of them have an alias, so {file} is unchanged.")

@@ -12,11 +12,11 @@ from exporter.commands.common import FAILED, exit_codes, moment_option, ready_se
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.store.price_feed import read_price_feed
+from exporter.pricing.catalogue import models_without_price
 from exporter.pricing.cost import MatchedBy, Price, Tariff, cost, usd_per_million
 from exporter.pricing.feed_format import StoredFeed
 from exporter.pricing.layers import open_prices
 from exporter.pricing.pricer import Pricer
-from exporter.pricing.without_price import models_without_price
 from exporter.records import BASE_TIERS, Tokens
 from exporter.settings.model import Settings
 
@@ -69,7 +69,7 @@ def price(
     tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
-        at_ms = moment_option("--at", at, settings.zone) if at else int(SystemClock().now() * 1000)
+        at_ms = moment_option("--at", at, settings.zone) if at else SystemClock().now_ms()
         found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier

@@ -4,9 +4,9 @@ import click
 
 from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, exit_codes, ready_settings
-from exporter.commands.existing_ledger import existing_ledger
+from exporter.commands.existing_ledger import check_exists
 from exporter.errors import ProxyError, SettingsError
-from exporter.opening import connect
+from exporter.opening import connect, open_ledger
 from exporter.settings.problems import did_you_mean
 from exporter.sources.detect import detect
 
@@ -25,7 +25,8 @@ def try_key(proxy: str | None) -> None:
         names = [each.name for each in settings.proxies]
         if proxy is not None and proxy not in names:
             raise SettingsError(f"No proxy is named {proxy!r}. {did_you_mean(proxy, names)}".rstrip())
-        ledger = existing_ledger(settings, clock)
+        check_exists(settings)
+        ledger = open_ledger(settings, clock)
         failed = False
         for each in settings.proxies:
             if proxy not in (None, each.name):

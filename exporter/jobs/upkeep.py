@@ -91,7 +91,7 @@ class Upkeep:
         newest_ms = self.ledger.newest_entry_ms()
         if newest_ms is None:
             return
-        now_ms = believable_now_ms(int(self.clock.now() * 1000), newest_ms)
+        now_ms = believable_now_ms(self.clock.now_ms(), newest_ms)
         pruned = self.ledger.retention.prune(
             entries_before_ms=now_ms - self.retention_days * DAY_MS,
             rejected_before_ms=now_ms - _REJECTED_RETENTION_MS,

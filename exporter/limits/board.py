@@ -4,13 +4,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, tzinfo
+from datetime import UTC, tzinfo
 
 import structlog
 
 from exporter.clock import Clock
 from exporter.days import local_date
-from exporter.ledger.labels import Labels
+from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
@@ -19,13 +19,19 @@ from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
 from exporter.quotas.merge import is_current
+from exporter.records import Billing
 from exporter.sentences import say
 from exporter.sources.proxy_status import Statuses
 
-_SIGNAL = {"auth_files": "signal"}
-"""The shown name of a reading's source, where that differs."""
-
 _log = structlog.get_logger("exporter.limits")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanValue:
+    """An account's plan, and the value of its use in this calendar month at API prices."""
+
+    plan: Plan
+    nano_usd: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +40,7 @@ class Board:
 
     ``measured`` is the use of the configured limits, ``unmatched`` the ids of limits that no usage counts against.
     ``early_resets`` is how often a provider emptied each window before its end, ``worth`` what the window is worth.
-    ``pools`` are the accounts of each provider together. ``plans`` are the prices of subscriptions; while there are
-    any, ``month_nano_usd`` is each credential's use this month at API prices, and ``day`` is today.
+    ``pools`` are the accounts of each provider together. ``plans`` are the listed accounts that have a plan today.
     """
 
     at_ms: int | None = None
@@ -45,17 +50,11 @@ class Board:
     early_resets: Mapping[ProviderWindow, int] = field(default_factory=dict)
     worth: Mapping[ProviderWindow, WindowWorth] = field(default_factory=dict)
     pools: Mapping[PoolKey, Pool] = field(default_factory=dict)
-    plans: tuple[Plan, ...] = ()
-    month_nano_usd: Mapping[int, int] = field(default_factory=dict)
-    day: date = date.min
+    plans: Mapping[CredentialLabels, PlanValue] = field(default_factory=dict)
 
     def nearest_first(self) -> list[LimitWindow]:
         """The windows, nearest to exhaustion first."""
         return sorted(self.windows, key=lambda window: (-window.used_ratio, window.labels))
-
-    def plan_of(self, credential: str) -> Plan | None:
-        """Today's plan of the account with this label: the first that matches, None without one."""
-        return next((plan for plan in self.plans if plan.holds(credential, self.day)), None)
 
 
 @dataclass(kw_only=True)
@@ -63,7 +62,7 @@ class LimitBoard:
     """Keeps ``current`` up to date. Safe to use from several threads.
 
     ``provider_thresholds`` gives the thresholds for the windows of providers; days begin in ``zone``. ``statuses`` list
-    the accounts that are in pools.
+    the accounts that are in pools or have plans.
     """
 
     ledger: Ledger
@@ -78,8 +77,7 @@ class LimitBoard:
         self.current = Board()
         self._capacities = CapacityWatch(self.ledger, self.labels)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
-        self._lock = threading.Lock()
-        self._limits: tuple[Limit, ...] = ()
+        self._lock = threading.RLock()
         self._doubled: tuple[str, ...] = ()
         self._told: set[str] = set()
 
@@ -109,38 +107,31 @@ class LimitBoard:
     def find(self, limit: str) -> Limit | None:
         """The configured limit in force with this id."""
         with self._lock:
-            return self._find(limit)
-
-    def _find(self, limit: str) -> Limit | None:
-        return next((known for known in self._current_limits() if known.id == limit), None)
+            return next((known for known in self._current_limits() if known.id == limit), None)
 
     def reset(self, limit: str) -> Limit | None:
         """Start the windows of a configured limit now. Returns it, None for an unknown id. Raises LedgerError."""
         with self._lock:
-            found = self._find(limit)
+            found = self.find(limit)
             if found is not None:
-                self.ledger.windows.set_anchor(limit, int(self.clock.now() * 1000))
+                self.ledger.windows.set_anchor(limit, self.clock.now_ms())
                 self._look()
                 _log.info("limit_reset", limit=limit)
             return found
 
     def _current_limits(self) -> tuple[Limit, ...]:
-        """The limits, the first of several with one id. The same object while nothing changes."""
+        """The limits, the first of several with one id."""
         limits: dict[str, Limit] = {}
         doubled: list[str] = []
         for limit in (limit for source in self.sources for limit in source.content.limits):
             if limits.setdefault(limit.id, limit) is not limit:
                 doubled.append(limit.id)
         self._doubled = tuple(doubled)
-        found = tuple(limits.values())
-        if found != self._limits:
-            self._limits = found
-        return self._limits
+        return tuple(limits.values())
 
     def _look(self) -> None:
-        now_ms = int(self.clock.now() * 1000)
-        limits = self._current_limits()
-        anchors = self.ledger.windows.anchors()
+        now_ms = self.clock.now_ms()
+        limits, anchors = self._current_limits(), self.ledger.windows.anchors()
         with self.ledger.windows.look() as look:
             found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
         self._capacities.look(now_ms)
@@ -151,7 +142,6 @@ class LimitBoard:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
         windows = _distinct([*found.windows, *reported])
-        plans = tuple(plan for source in self.sources for plan in source.content.plans)
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
@@ -160,18 +150,28 @@ class LimitBoard:
             early_resets=early_resets,
             worth=worth,
             pools=pools(windows, self.labels, self.statuses(), now_ms=now_ms),
-            plans=plans,
-            month_nano_usd=self._month_nano_usd() if plans else {},
-            day=local_date(now_ms, self.zone),
+            plans=self._plans(now_ms),
         )
 
-    def _month_nano_usd(self) -> dict[int, int]:
-        """Each credential's use this month at API prices, without what is folded into ``other``."""
+    def _plans(self, now_ms: int) -> dict[CredentialLabels, PlanValue]:
+        """The listed accounts that have a plan: the first that matches. An API key has none.
+
+        Their value is without what is folded into ``other``.
+        """
+        day = local_date(now_ms, self.zone)
+        plans = [plan for source in self.sources for plan in source.content.plans]
         dictionary = self.ledger.dictionary
-        found: Counter[int] = Counter()
-        for row in self.ledger.periods.current.rows[MONTH]:
-            found[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
-        return {id_: found[dictionary.resolved(id_).id] for id_ in list(dictionary.credentials)}
+        used: Counter[int] = Counter()
+        for row in self.ledger.periods.current.rows[MONTH] if plans else ():
+            used[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
+        found = {}
+        for status in self.statuses():
+            for id_, account in status.accounts:
+                key = CredentialLabels(status.name, self.labels.credential(id_), account.facts.provider)
+                plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)
+                if plan is not None and account.facts.billing != Billing.METERED:
+                    found[key] = PlanValue(plan, used[dictionary.resolved(id_).id])
+        return found
 
     def _provider_windows(
         self, now_ms: int
@@ -216,7 +216,7 @@ class LimitBoard:
                 reset_ms=reading.ends_ms,
                 observed_ms=reading.observed_ms,
                 inferred=reading.ratio_inferred,
-                source=_SIGNAL.get(reading.source, reading.source),
+                source="signal" if reading.source == "auth_files" else reading.source,
             )
             windows.append(window)
         return windows, early_resets, worth

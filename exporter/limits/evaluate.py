@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels
-from exporter.ledger.views.usage_sums import WindowLook, WindowSums
+from exporter.ledger.views.usage_sums import WindowLook
 from exporter.limits.model import Limit, Per, Unit, Usage
 from exporter.limits.strategies import open_window
 from exporter.limits.windows import CONFIGURED, LimitWindow
@@ -96,7 +96,7 @@ class Evaluator:
 
     def _assign(self, limits: tuple[Limit, ...]) -> None:
         version = (self._labels.version, len(self._dictionary.series))
-        if version == self._version and limits is self._limits:
+        if version == self._version and limits == self._limits:
             return
         usages = list(self._usages())
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
@@ -125,26 +125,21 @@ class Evaluator:
             groups[""] = _Group("", limit.proxy, limit.provider or limit.shown_provider, limit.credential, "")
         for id_, usage in usages:
             if limit.matches(usage):
-                key = self._key(limit, id_, usage)
-                if key not in groups:
-                    groups[key] = self._group(limit, key, id_, usage)
-                groups[key].series.add(id_)
+                group = self._group(limit, id_, usage)
+                groups.setdefault(group.key, group).series.add(id_)
         return list(groups.values())
 
-    def _key(self, limit: Limit, series: int, usage: Usage) -> str:
-        """A key of ids, which never change, so that a new alias keeps the sessions."""
+    def _group(self, limit: Limit, series: int, usage: Usage) -> _Group:
+        """An empty group. Its key has ids, which never change, so that a new alias keeps the sessions."""
+        known = self._dictionary.series[series]
         if limit.per is Per.CREDENTIAL:
-            return f"credential:{self._dictionary.resolved(self._dictionary.series[series].credential).id}"
+            account = self._dictionary.resolved(known.credential)
+            provider = account.provider or usage.provider
+            return _Group(f"credential:{account.id}", usage.proxy, provider, usage.credential, "")
         if limit.per is Per.CLIENT:
-            return f"client:{self._dictionary.series[series].client}"
-        return f"model:{usage.model}" if limit.per is Per.MODEL else ""
-
-    def _group(self, limit: Limit, key: str, series: int, usage: Usage) -> _Group:
-        if limit.per is Per.CREDENTIAL:
-            credential = self._dictionary.resolved(self._dictionary.series[series].credential)
-            return _Group(key, usage.proxy, credential.provider or usage.provider, usage.credential, "")
-        scope = usage.client if limit.per is Per.CLIENT else usage.model
-        return _Group(key, limit.proxy, limit.provider, limit.credential, scope)
+            return _Group(f"client:{known.client}", limit.proxy, limit.provider, limit.credential, usage.client)
+        key = f"model:{usage.model}" if limit.per is Per.MODEL else ""
+        return _Group(key, limit.proxy, limit.provider, limit.credential, usage.model)
 
 
 def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | None, now_ms: int) -> Measured:
@@ -159,7 +154,9 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
     )
     if start_ms is not None and anchor_ms is not None and anchor_ms > start_ms:
         start_ms = anchor_ms
-    requests, tokens, nano_usd = (0, 0, 0) if start_ms is None else _add_up(look.sums(start_ms, reset_ms), group.series)
+    sums = {} if start_ms is None else look.sums(start_ms, reset_ms)
+    used = [sums[id_] for id_ in group.series & sums.keys()]
+    requests, tokens, nano_usd = map(sum, zip((0, 0, 0), *used, strict=True))
     return Measured(
         limit=limit, start_ms=start_ms, reset_ms=reset_ms, requests=requests, tokens=tokens, nano_usd=nano_usd
     )
@@ -188,13 +185,3 @@ def _windows_of(measured: Measured, group: _Group, now_ms: int) -> Iterable[Limi
             reset_ms=measured.reset_ms,
             observed_ms=now_ms,
         )
-
-
-def _add_up(sums: WindowSums, series: set[int]) -> tuple[int, int, int]:
-    requests = tokens = nano_usd = 0
-    for id_ in series & sums.keys():
-        some = sums[id_]
-        requests += some[0]
-        tokens += some[1]
-        nano_usd += some[2]
-    return requests, tokens, nano_usd

@@ -1,15 +1,14 @@
 """A configured limit: a budget over a time span, and which usage counts against it. Also the price of a plan."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import date, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Protocol
 
-from exporter.days import epoch_ms
 from exporter.limits.strategies import Strategy, window_name
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 
@@ -84,17 +83,15 @@ class Limit:
             and (is_like(self.credential, usage.credential) or self.credential == usage.credential_in_history)
             and is_like(self.client, usage.client)
             and (not self.models or any(is_like(model.lower(), usage.model.lower()) for model in self.models))
-            and (not self.model_pattern or self._finds(usage.model))
+            and (not self.model_pattern or self._found_by.search(usage.model) is not None)
         )
 
     @cached_property
-    def _finds(self) -> Callable[[str], bool]:
-        parts = (
-            re.escape(text) if text else ".*" if wildcard == "%" else "."
-            for text, wildcard in _parts(self.model_pattern)
-        )
-        pattern = re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
-        return lambda model: pattern.search(model) is not None
+    def _found_by(self) -> re.Pattern[str]:
+        wildcards = {"%": ".*", "_": "."}
+        parts = re.findall(r"\\(.)|([^\\])", self.model_pattern, re.DOTALL)  # a backslash escapes the next character
+        text = "".join(wildcards.get(other) or re.escape(escaped or other) for escaped, other in parts)
+        return re.compile(text, re.IGNORECASE | re.DOTALL)
 
     @cached_property
     def window(self) -> str:
@@ -149,28 +146,7 @@ class LimitSource(Protocol):
         ...
 
 
-def moment_ms(text: str, *, default_zone: tzinfo | None = None) -> int | None:
-    """An ISO 8601 moment in ms since the epoch, without an offset in ``default_zone``. None if it is not a moment."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    zone = moment.tzinfo or default_zone
-    return None if zone is None else epoch_ms(moment.replace(tzinfo=zone))
-
-
 def is_like(wanted: str, name: str) -> bool:
     """Whether a name matches the wanted name or glob; an empty one matches all."""
     # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
     return not wanted or wanted == name or fnmatchcase(name, wanted)
-
-
-def _parts(pattern: str) -> list[tuple[str, str]]:
-    """The pattern as (text, wildcard) pairs, one of the two empty; a backslash escapes the next character."""
-    found: list[tuple[str, str]] = []
-    for escaped, other in re.findall(r"\\(.)|([^\\])", pattern, re.DOTALL):
-        if other in ("%", "_"):
-            found.append(("", other))
-        else:
-            found.append((escaped or other, ""))
-    return found

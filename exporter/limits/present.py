@@ -1,13 +1,11 @@
 """A limit in words, for the status page and the command line."""
 
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 
 from exporter import formats
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import Board
 from exporter.limits.model import Plan
-from exporter.limits.plans import PlanValue
 from exporter.limits.pools import STATES
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 from exporter.sentences import listed, pattern, say
@@ -127,7 +125,7 @@ class WorthRow:
     windows: list[str] = field(default_factory=list)
 
 
-def worth_rows(board: Board, plans: Mapping[CredentialLabels, PlanValue], *, names_proxy: bool) -> list[WorthRow]:
+def worth_rows(board: Board, *, names_proxy: bool) -> list[WorthRow]:
     """The accounts that have a plan, or a window of known worth."""
     rows: dict[CredentialLabels, WorthRow] = {}
 
@@ -135,7 +133,7 @@ def worth_rows(board: Board, plans: Mapping[CredentialLabels, PlanValue], *, nam
         note = f"{provider}, {proxy}" if names_proxy else provider
         return rows.setdefault(CredentialLabels(proxy, credential, provider), WorthRow(credential, note))
 
-    for key, found in plans.items():
+    for key, found in board.plans.items():
         price = _price(found.plan)
         row(*key).plan = say(
             "used for {worth} this month, at {price} a month", worth=formats.usd(found.nano_usd), price=price

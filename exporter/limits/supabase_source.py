@@ -13,9 +13,9 @@ from datetime import UTC, timedelta, tzinfo
 
 import structlog
 
-from exporter.days import EPOCH
+from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.limits.model import Limit, LimitSet, Unit, moment_ms
+from exporter.limits.model import Limit, LimitSet, Unit
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import Thresholds
 from exporter.sentences import counted, say
@@ -187,7 +187,8 @@ def _anchor(row: Mapping[str, object]) -> int | None:
     text = _text(row, "reset_anchor_timestamp")
     if not text:
         return None
-    anchor_ms = moment_ms(text, default_zone=UTC)  # a column created by hand has no zone; it holds UTC
-    if anchor_ms is None:
-        raise _WrongError(f"{shown(text)} is not a reset_anchor_timestamp. Write a moment, or leave it empty for none.")
-    return anchor_ms
+    try:
+        return moment_ms(text, UTC)  # a column created by hand has no zone; it holds UTC
+    except ValueError:
+        why = f"{shown(text)} is not a reset_anchor_timestamp. Write a moment, or leave it empty for none."
+        raise _WrongError(why) from None

@@ -112,7 +112,7 @@ class Exposition:
             ],
             "reload": lambda: exporter.reload_families(prices, self.limits, self.labels),
             "limits": lambda: limits.limit_families(self.limits),
-            "plans": lambda: limits.plan_families(self.limits, labels, statuses),
+            "plans": lambda: limits.plan_families(self.limits),
             "pools": lambda: pools.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),

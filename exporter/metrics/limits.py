@@ -2,12 +2,10 @@
 
 from prometheus_client import Metric
 
-from exporter.ledger.labels import CredentialLabels, Labels
+from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import LimitBoard
-from exporter.limits.plans import plan_values
 from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.metrics.family import counter, gauge, samples_of
-from exporter.sources.proxy_status import Statuses
 
 _BOUNDS = ("estimate", "low", "high")
 
@@ -126,10 +124,10 @@ def limit_families(board: LimitBoard) -> list[Metric]:
     return [*made, *_worth_families(board)]
 
 
-def plan_families(board: LimitBoard, labels: Labels, statuses: Statuses) -> list[Metric]:
+def plan_families(board: LimitBoard) -> list[Metric]:
     """Price and value of the subscriptions among the accounts that the proxies list."""
     price, value = made = samples_of(PLAN_PRICE, PLAN_VALUE)
-    for key, found in plan_values(board.current, labels, statuses).items():
+    for key, found in board.current.plans.items():
         price.add(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
         value.add(found.nano_usd / 1e9, **key._asdict())
     return [*made]

@@ -76,7 +76,7 @@ class Notifier:
 
     def work(self) -> None:
         """Send and remember the notices that are due. One that no service took is due again, after growing pauses."""
-        board, now_ms = self._board.current, int(self._clock.now() * 1000)
+        board, now_ms = self._board.current, self._clock.now_ms()
         if board.at_ms is None or now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
             return
         for notice in self._watch.due(board.windows, now_ms):

@@ -8,9 +8,10 @@ holds from the moment when the feed first showed it.
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -88,8 +89,7 @@ class PriceFeed:
         try:
             feed = read_feed(self._fetch())
             new = self._changes(feed)
-            fetched_ms = self._now_ms()
-            self._store.save(new, fetched_ms=fetched_ms)
+            self._store.save(new, fetched_ms=self._clock.now_ms())
             self._keep(self._store.load())
         except PriceFeedError as exc:
             self._enter("failed", joined(str(exc), say("Prices that were fetched before stay in use.")))
@@ -117,12 +117,12 @@ class PriceFeed:
         self._models = len(versions)
 
     def _changes(self, feed: Feed) -> list[FeedPrice]:
-        last = {(price.section, price.model): price.tariff for price in self._stored.prices}
-        now_ms = self._now_ms()
+        last = {(price.section, price.model): read_tariff(price.tariff) for price in self._stored.prices}
+        now_ms = self._clock.now_ms()
         return [
-            FeedPrice(section=key[0], model=key[1], since_ms=now_ms if key in last else 0, tariff=text)
+            FeedPrice(section=key[0], model=key[1], since_ms=now_ms if key in last else 0, tariff=tariff_text(tariff))
             for key, tariff in feed.items()
-            if last.get(key) != (text := tariff_text(tariff))
+            if last.get(key) != tariff
         ]
 
     def _enter(self, state: str, sentence: str) -> None:
@@ -134,36 +134,38 @@ class PriceFeed:
             log = _log.warning if state == "failed" else _log.info
             log("price_feed_state", state=state, message=sentence)
 
-    def _now_ms(self) -> int:
-        return int(self._clock.now() * 1000)
-
     # --- the fetch ---------------------------------------------------------------------------------------------------
 
     def _fetch(self) -> bytes:
         deadline = self._clock.monotonic() + _WHOLE_SECONDS
-        url = self._url
         try:
             with httpx.Client(timeout=_WAIT_SECONDS) as client:
+                request = client.build_request("GET", self._url, headers={"Accept": "application/json"})
                 for _ in range(_MOST_REDIRECTS + 1):
-                    with client.stream("GET", url, headers={"Accept": "application/json"}) as response:
-                        if response.has_redirect_location:
-                            url = _redirected(url, response.headers["location"])
-                            continue
-                        if response.status_code != httpx.codes.OK:
+                    with closing(client.send(request, stream=True)) as response:
+                        if response.next_request is None:
+                            return self._body(response, deadline)
+                        request = response.next_request
+                        if request.url.scheme != "https":
                             raise PriceFeedError(
-                                "The price feed {host} answered with status {status}.",
-                                host=_host(url),
-                                status=response.status_code,
+                                "The price feed {host} redirects to an address without https.", host=response.url.host
                             )
-                        return self._body(response, deadline)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             # These errors' texts may hold the URL, and the URL a password.
             raise PriceFeedError(
-                "The price feed {host} gave no whole answer ({kind}).", host=_host(url), kind=type(exc).__name__
+                "The price feed {host} gave no whole answer ({kind}).",
+                host=_host(self._url),
+                kind=type(exc).__name__,
             ) from exc
         raise PriceFeedError("The price feed {host} redirects too often.", host=_host(self._url))
 
     def _body(self, response: httpx.Response, deadline: float) -> bytes:
+        if response.status_code != httpx.codes.OK:
+            raise PriceFeedError(
+                "The price feed {host} answered with status {status}.",
+                host=response.url.host,
+                status=response.status_code,
+            )
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
@@ -176,17 +178,6 @@ class PriceFeed:
                     "The price feed took more than {seconds:.0f} seconds to answer.", seconds=_WHOLE_SECONDS
                 )
         return bytes(body)
-
-
-def _redirected(url: str, location: str) -> str:
-    try:
-        target = urljoin(url, location)
-        secure = urlsplit(target).scheme == "https"
-    except ValueError as exc:
-        raise PriceFeedError("The price feed {host} redirects to no address.", host=_host(url)) from exc
-    if not secure:
-        raise PriceFeedError("The price feed {host} redirects to an address without https.", host=_host(url))
-    return target
 
 
 def _host(url: str) -> str:

@@ -7,7 +7,6 @@ out: a model at the default price is visible, a wrong price is not.
 One damaged row discredits the whole list: nobody reviews it before use.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -99,14 +98,19 @@ def read_feed(body: bytes) -> Feed:
     for row in rows:
         _refuse_damaged(row)
     by_id = _unambiguous(rows)
+    tiers: dict[_Key, list[Tier]] = {}
+    priced: dict[_Key, _Row] = {}
+    for key, row in by_id.items():
+        base, above = _of_long_prompts(key, row)
+        if base in by_id:
+            tiers.setdefault(base, []).append(Tier(above_tokens=above, **_rates(row)))
+        elif _is_price(row) and key[0] in _SECTIONS and not key[1].endswith(_MOVING):
+            priced[key] = row
     feed: Feed = {}
-    long_prompts = _long_prompts(by_id)
-    is_tier = {id(row) for tiers in long_prompts.values() for _, row in tiers}
-    for (vendor, id_), row in by_id.items():
-        if _is_price(row) and id(row) not in is_tier and not id_.endswith(_MOVING) and vendor in _SECTIONS:
-            tariff = _tariff(row, long_prompts.get((vendor, id_), []))
-            for name in _API_NAMES.get(id_, (id_,)):
-                feed[_SECTIONS[vendor], name] = tariff
+    for (vendor, id_), row in priced.items():
+        above_sizes = sorted(tiers.get((vendor, id_), ()), key=lambda tier: tier.above_tokens)
+        tariff = Tariff(**_rates(row), tiers=tuple(above_sizes))
+        feed |= {(_SECTIONS[vendor], name): tariff for name in _API_NAMES.get(id_, (id_,))}
     if not feed:
         raise PriceFeedError("The price list that came has no price of a model that CPA could serve.")
     return feed
@@ -114,15 +118,12 @@ def read_feed(body: bytes) -> Feed:
 
 def tariff_text(tariff: Tariff) -> str:
     """A tariff as text to store."""
-    tiers = [{"above_tokens": tier.above_tokens, **tier.by_bucket()} for tier in tariff.tiers]
-    return json.dumps({**tariff.by_bucket(), "tiers": tiers}, sort_keys=True, separators=(",", ":"))
+    return msgspec.json.encode(tariff).decode()
 
 
 def read_tariff(text: str) -> Tariff:
     """The tariff in a text of ``tariff_text``."""
-    fields: dict[str, Any] = json.loads(text)
-    tiers = tuple(Tier(**tier) for tier in fields.pop("tiers"))
-    return Tariff(**fields, tiers=tiers)
+    return msgspec.json.decode(text, type=Tariff)
 
 
 def _is_price(row: _Row) -> bool:
@@ -151,25 +152,16 @@ def _unambiguous(rows: list[_Row]) -> dict[_Key, _Row]:
     return {key: row for key, row in by_id.items() if key not in ambiguous}
 
 
-def _long_prompts(by_id: Mapping[_Key, _Row]) -> dict[_Key, list[tuple[int, _Row]]]:
-    """The rows for another row's long prompts, by that row, with the size above which they hold.
+def _of_long_prompts(key: _Key, row: _Row) -> tuple[_Key | None, int]:
+    """If a row may be for another row's long prompts: that row's key, and the size above which it holds.
 
-    A row's name has to say so, too: glm-4-32b-0414-128k is a model.
+    Its name has to say so, too: glm-4-32b-0414-128k is a model.
     """
-    found: dict[_Key, list[tuple[int, _Row]]] = {}
-    for (vendor, id_), row in by_id.items():
-        suffix = _LONG_PROMPT.search(id_)
-        if suffix is None or f">{suffix['thousands']}k" not in row.name.lower().replace(" ", ""):
-            continue
-        base = vendor, id_[: suffix.start()]
-        if base in by_id:
-            found.setdefault(base, []).append((int(suffix["thousands"]) * 1000, row))
-    return found
-
-
-def _tariff(row: _Row, long_prompts: list[tuple[int, _Row]]) -> Tariff:
-    tiers = [Tier(above_tokens=size, **_rates(other)) for size, other in long_prompts]
-    return Tariff(**_rates(row), tiers=tuple(sorted(tiers, key=lambda tier: tier.above_tokens)))
+    vendor, id_ = key
+    suffix = _LONG_PROMPT.search(id_)
+    if suffix is None or f">{suffix['thousands']}k" not in row.name.lower().replace(" ", ""):
+        return None, 0
+    return (vendor, id_[: suffix.start()]), int(suffix["thousands"]) * 1000
 
 
 def _rates(row: _Row) -> dict[str, Any]:

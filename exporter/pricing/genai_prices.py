@@ -18,22 +18,20 @@ and a long-context tier holds only for a variant that states it.
 
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from exporter.days import EPOCH, epoch_ms
 from exporter.pricing.cost import Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import DAY_MS, Listed, Row, Rows
 from exporter.pricing.vendors import SECTIONS
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 
 _FREE = ":free"
 
@@ -61,7 +59,7 @@ def load_genai_rows() -> Rows:
     return genai_rows(searched, version=genai_prices.__version__)
 
 
-def genai_rows(providers: "Sequence[Provider]", *, version: str) -> Rows:
+def genai_rows(providers: "Iterable[Provider]", *, version: str) -> Rows:
     """Rows by provider and name. The package's ``version`` becomes part of each row's origin."""
     return {provider.id: _rows_by_name(provider, version) for provider in providers}
 
@@ -74,30 +72,19 @@ def _rows_by_name(provider: "Provider", version: str) -> dict[str, Row]:
         for model in provider.models
         if _has_price(model)
     ]
-    for names_of in (_id, _equal_names, _starts, _bedrock_names):
+    for kind in ("id", "equals", "starts_with", "contains", "ends_with"):
         for model, row in priced:
-            for name in names_of(model):
+            for name in _names(model, kind):
                 rows.setdefault(name.lower(), row)
     return rows
 
 
-def _id(model: "ModelInfo") -> Iterator[str]:
-    yield model.id
-
-
-def _equal_names(model: "ModelInfo") -> Iterator[str]:
-    return _clause_texts(model.match, "equals")
-
-
-def _starts(model: "ModelInfo") -> Iterator[str]:
-    return _clause_texts(model.match, "starts_with")
-
-
-def _bedrock_names(model: "ModelInfo") -> Iterator[str]:
-    """Ids of Claude's models on Bedrock. The package spells them out without their versions."""
-    if "anthropic.claude-" in model.id:
-        yield from _clause_texts(model.match, "contains")
-        yield from _clause_texts(model.match, "ends_with")
+def _names(model: "ModelInfo", kind: str) -> Iterator[str]:
+    """The names of one kind. Only ids of Claude's models on Bedrock are spelled out except for their versions."""
+    if kind == "id":
+        yield model.id
+    elif kind in ("equals", "starts_with") or "anthropic.claude-" in model.id:
+        yield from _clause_texts(model.match, kind)
 
 
 def _clause_texts(clause: Any, kind: str) -> Iterator[str]:
@@ -116,33 +103,18 @@ class _GenaiRow:
     def __init__(self, model: "ModelInfo", *, origin: str) -> None:
         self._packed = pickle.dumps(replace(model, **_NOT_NEEDED))
         self.origin = origin
-
-    @property
-    def _model(self) -> "ModelInfo":
-        model: ModelInfo = pickle.loads(self._packed)  # noqa: S301 - as it was packed above
-        return model
-
-    @property
-    def dates(self) -> Sequence[int]:
-        return self._changes[0]
-
-    @property
-    def times(self) -> Sequence[int]:
-        return self._changes[1]
-
-    @cached_property
-    def _changes(self) -> tuple[list[int], list[int]]:
-        return _changes(self._model)
+        self.dates, self.times = _changes(model)
 
     def at(self, at_ms: int) -> Listed | None:
-        moment = _EPOCH + at_ms * _MS
-        free = _is_free(self._model)
-        tariff = _tariff(self._model.get_prices(moment), free=free)
+        model: ModelInfo = pickle.loads(self._packed)  # noqa: S301 - as it was packed above
+        moment = EPOCH + timedelta(milliseconds=at_ms)
+        free = _is_free(model)
+        tariff = _tariff(model.get_prices(moment), free=free)
         if tariff is None:
             return None
         service_tiers = {}
-        for name, when in _service_tiers(self._model, moment):
-            at_tier = _tariff(self._model.get_prices(moment, when), free=free)
+        for name, when in _service_tiers(model, moment):
+            at_tier = _tariff(model.get_prices(moment, when), free=free)
             if at_tier is not None:
                 service_tiers[name] = at_tier
         return Listed(tariff=tariff, service_tiers=service_tiers)
@@ -159,7 +131,7 @@ def _service_tiers(model: "ModelInfo", moment: datetime) -> Iterator[tuple[str, 
                 yield "priority", variant.when
 
 
-def _changes(model: "ModelInfo") -> tuple[list[int], list[int]]:
+def _changes(model: "ModelInfo") -> tuple[tuple[int, ...], tuple[int, ...]]:
     """When a row's price may change: moments in ms since the epoch and times of day in ms since midnight UTC."""
     dates: set[int] = set()
     times: set[int] = set()
@@ -168,18 +140,16 @@ def _changes(model: "ModelInfo") -> tuple[list[int], list[int]]:
         # A date from which the price holds, or a daily interval; the package has a class for each.
         constraint: Any = price.constraint
         if hasattr(constraint, "start_date"):
-            midnight = datetime.combine(constraint.start_date, time(), tzinfo=UTC)
-            dates.add((midnight - _EPOCH) // _MS)
+            dates.add(epoch_ms(datetime.combine(constraint.start_date, time(), tzinfo=UTC)))
         elif constraint is not None:
-            times.add(_ms_of_day(constraint.start_time))
-            times.add(_ms_of_day(constraint.end_time))
-    return sorted(dates), sorted(times)
+            times |= {_ms_of_day(constraint.start_time), _ms_of_day(constraint.end_time)}
+    return tuple(sorted(dates)), tuple(sorted(times))
 
 
 def _ms_of_day(moment: time) -> int:
     """A time of day in ms since midnight UTC; a time without a zone is UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (datetime.combine(_EPOCH, aware) - _EPOCH) // _MS % DAY_MS
+    return epoch_ms(datetime.combine(EPOCH, aware)) % DAY_MS
 
 
 def _has_price(model: "ModelInfo") -> bool:

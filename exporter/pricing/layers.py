@@ -7,8 +7,8 @@ from exporter.clock import Clock
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.feed import FeedStore, PriceFeed
 from exporter.pricing.lookup import Catalogue
+from exporter.pricing.overrides import UserPrices
 from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
-from exporter.pricing.user_prices import UserPrices
 
 
 @dataclass(frozen=True, kw_only=True)

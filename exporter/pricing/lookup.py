@@ -14,10 +14,10 @@ from typing import Protocol
 
 from exporter.pricing.cost import NO_SERVICE_TIERS, MatchedBy, Price, Tariff
 from exporter.pricing.model_names import LONGEST_NAME, clean, spellings, without_vendor
-from exporter.pricing.schedule import MINUTE_MS
 from exporter.pricing.vendors import OPENAI_COMPATIBLE, sections
 
 DAY_MS = 24 * 3600 * 1000
+MINUTE_MS = 60_000
 
 _REMEMBERED_NAMES = 10_000
 

@@ -9,7 +9,7 @@ The ids on the right are those of the package ``genai-prices``, except for ``ant
 ``qwen``: the package lacks them, so their rows are in ``overlay.yaml``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from exporter.pricing.model_names import is_bedrock
 
@@ -96,19 +96,12 @@ SECTIONS = frozenset({*_BY_PROVIDER.values(), *_BY_VENDOR_PREFIX.values(), *(sec
 
 def sections(provider: str, name: str, bare_name: str) -> tuple[str, ...]:
     """The sections to search for a clean model name, in this order. ``bare_name`` is the name without its vendor."""
-    return tuple(dict.fromkeys(_sections(provider.strip().lower().removeprefix(OPENAI_COMPATIBLE), name, bare_name)))
-
-
-def _sections(provider: str, name: str, bare_name: str) -> Iterator[str]:
     if is_bedrock(bare_name):
-        yield "aws"
-        return
-    if section := _BY_PROVIDER.get(provider):
-        yield section
+        return ("aws",)
     vendor, slash, _ = name.partition("/")
-    if slash and (section := _BY_VENDOR_PREFIX.get(vendor)):
-        yield section
-    for start, section in _BY_MODEL:
-        if bare_name.startswith(start):
-            yield section
-            break
+    found = (
+        _BY_PROVIDER.get(provider.strip().lower().removeprefix(OPENAI_COMPATIBLE)),
+        _BY_VENDOR_PREFIX.get(vendor) if slash else None,
+        next((section for start, section in _BY_MODEL if bare_name.startswith(start)), None),
+    )
+    return tuple(dict.fromkeys(filter(None, found)))

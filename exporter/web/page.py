@@ -19,7 +19,6 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
 from exporter.limits.board import LimitBoard
-from exporter.limits.plans import plan_values
 from exporter.limits.present import LimitRow, WorthRow, pool_rows, worth_rows
 from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
@@ -76,11 +75,7 @@ class Page:
             flows = {names[id_]: flow for id_, flow in self.ledger.totals.flows.items()}
         history = self.history()
         credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
-        worth = worth_rows(
-            self.limits.current,
-            plan_values(self.limits.current, self.labels, self.statuses),
-            names_proxy=len(statuses) > 1,
-        )
+        worth = worth_rows(self.limits.current, names_proxy=len(statuses) > 1)
         cards = _cards(
             [
                 LimitRow(window, now_ms=int(now_ms), names_proxy=len(statuses) > 1)

@@ -1,6 +1,5 @@
 """The command line as its users meet it: what it says, on which stream, and with which exit code."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +10,10 @@ import pytest
 
 from exporter import __version__, cli
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
+from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
-from tests.stack.running import environment, exporter_process, flow_in, ledger_file, run_command
+from tests.stack.running import environment, exporter_process, flow_in, run_command
 from tests.stack.waiting import wait_until
 
 COMMANDS = sorted(cli.COMMANDS)
@@ -214,184 +213,6 @@ def test_a_demo_port_that_is_taken_is_said(server: SteeredServer, tmp_path: Path
     (sentence,) = done.stderr.splitlines()
     assert f"Port {server.port} cannot be listened on" in sentence
     assert "--proxy-port" in sentence
-
-
-# --- check-config -----------------------------------------------------------------------------------------------------
-
-
-def test_check_config_prints_all_problems_at_once(tmp_path: Path) -> None:
-    done = run_command(
-        "check-config",
-        cwd=tmp_path,
-        CLIPROXY_MANAGEMENT_KEY=MANAGEMENT_KEY,
-        EXPORTER_PORT="many",
-        TIMEZONE="Mars/Base",
-        LOG_LEVEL="loud",
-        EXPORTER_DATADIR="data",
-    )
-    assert done.returncode == 2
-    problems = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
-    assert len(problems) == 3
-    (warning,) = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
-    assert "EXPORTER_DATADIR" in warning
-    assert "EXPORTER_DATA_DIR" in warning
-    assert "The settings are valid" not in done.stdout
-
-
-def test_check_config_without_a_proxy(tmp_path: Path) -> None:
-    done = run_command("check-config", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "problem: No proxy is configured. Set CLIPROXY_MANAGEMENT_KEY" in done.stdout
-
-
-def test_check_config_asks_nobody_and_writes_nothing(server: SteeredServer, tmp_path: Path) -> None:
-    done = run_command("check-config", cwd=tmp_path, **_settings(tmp_path, server.url))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        f"proxy default: {server.url}",
-        "The settings are valid.",
-        f"data directory: {tmp_path / 'data'} can be written",
-        "port: any port is free",
-        "days: begin at midnight in UTC, the machine's zone",
-    ]
-    assert server.proxy.requests.total() == 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_check_config_tests_what_a_run_needs(server: SteeredServer, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "limits.yaml").write_text("limits:\n- {id: l, strategy: daily, tokens: 5}\n")
-    settings = _settings(tmp_path, server.url) | {"EXPORTER_DATA_DIR": "file/data"}
-    port = server.url.rpartition(":")[2]
-    more = {"EXPORTER_PORT": port, "EXPORTER_LIMITS_FILE": "limits.yaml", "TIMEZONE": "Asia/Tokyo"}
-    done = run_command("check-config", cwd=tmp_path, **settings, **more)
-    assert (done.returncode, done.stderr) == (1, "")
-    directory, taken = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
-    assert f"The data directory {tmp_path / 'file' / 'data'} cannot be used (Not a directory: " in directory
-    assert f"127.0.0.1:{port} cannot be listened on" in taken
-    assert "days: begin at midnight in Asia/Tokyo\n" in done.stdout
-    assert f"file: {tmp_path / 'limits.yaml'} is valid" in done.stdout
-    assert run_command("run", cwd=tmp_path, **settings, **more).returncode == 1, "and so does the run"
-
-
-def test_check_config_leaves_the_port_to_the_exporter_that_runs(server: SteeredServer, tmp_path: Path) -> None:
-    settings = _settings(tmp_path, server.url)
-    with exporter_process(tmp_path, **settings) as program:
-        port = program.url.rpartition(":")[2]
-        done = run_command("check-config", cwd=tmp_path, **settings, EXPORTER_PORT=port)
-        assert done.returncode == 0
-        assert f"port: 127.0.0.1:{port} is not tried, because an exporter runs" in done.stdout
-        assert program.stop() == 0
-
-
-def test_check_config_compares_aliases_and_limits_with_what_the_proxy_has(
-    server: SteeredServer, tmp_path: Path
-) -> None:
-    alice, bob = (each for each in CREDENTIALS if each.provider == "claude" and each.email)
-    (tmp_path / "exporter.yaml").write_text(f"""\
-aliases:
-  clients:
-  - {{key: {CLIENTS[0].key}, alias: laptop}}
-  - {{key: {CLIENTS[1].key}x, alias: phone}}
-  credentials:
-  - {{email: {alice.email}, alias: Alice}}
-  - {{email: {bob.email}x, alias: Bob}}
-""")
-    (tmp_path / "limits.yaml").write_text("""\
-limits:
-- {id: fine, strategy: daily, tokens: 5, credential: Alice, client: laptop, provider: Claude, proxy: default}
-- {id: glob, strategy: daily, tokens: 5, credential: "claude-*"}
-- {id: odd, strategy: daily, tokens: 5, credential: Alise, provider: claud}
-- {id: gone, strategy: daily, tokens: 5, client: telephone, proxy: office}
-""")
-    settings = _settings(tmp_path, server.url)
-    files = {"EXPORTER_CONFIG": "exporter.yaml", "EXPORTER_LIMITS_FILE": "limits.yaml"}
-    done = run_command("check-config", "--connect", cwd=tmp_path, **settings, **files)
-    assert (done.returncode, done.stderr) == (0, "")
-    warnings = [line.removeprefix("warning: ") for line in done.stdout.splitlines() if line.startswith("warning: ")]
-    masked = [re.sub(r"-[0-9a-f]{4,}", "-…", line) for line in warnings]
-    assert masked == [
-        "the alias 'Bob' matches nothing that the proxies have. Did you mean the one shown as claude-…?"
-        " cliproxy-exporter names lists all.",
-        "the alias 'phone' matches nothing that the proxies have. Did you mean the one shown as client-…?"
-        " cliproxy-exporter names lists all.",
-        "the limit 'odd' counts nothing: no provider is called 'claud'. Did you mean claude?",
-        "the limit 'odd' counts nothing: no credential is called 'Alise'. Did you mean Alice?",
-        "the limit 'gone' counts nothing: no proxy is called 'office'.",
-        "the limit 'gone' counts nothing: no client is called 'telephone'.",
-    ]
-    with ledger_file(tmp_path / "data") as ledger:
-        assert ledger.execute("select count(*) from credential").fetchone() == (0,), "a check met them"
-
-
-def test_check_config_connects(server: SteeredServer, tmp_path: Path) -> None:
-    server.proxy.publish(Traffic(seed=1, zone=server.proxy.zone).batch(10, ending=server.proxy.clock.now()))
-    server.proxy.plugins = {"cpa-prometheus": True}
-    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "proxy default: version v7.2.140, usage queue (v0)" in done.stdout
-    assert "warning: Proxy 'default' at" in done.stdout
-    assert "runs the plugin cpa-prometheus, whose metrics begin with cliproxy_, too" in done.stdout
-    assert "keeps unread records for 60 s" in done.stdout
-    assert server.proxy.counts().popped == 0, "a check took records away"
-
-
-def test_check_config_tells_what_a_subscription_does_to_others_before_it_begins(
-    server: SteeredServer, tmp_path: Path
-) -> None:
-    settings = {**_settings(tmp_path, server.url), "CLIPROXY_SOURCE": "subscribe"}
-    done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "programs that poll its usage queue get nothing" in done.stdout
-    server.proxy.upgrade("v7.1.17")
-    done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
-    assert "A subscription needs CPA 7.0.7 or newer, and not 7.1.17." in done.stdout
-    server.proxy.upgrade("v6.9.49")
-    done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
-    assert "note: proxy default: It cannot be subscribed to, and need not be" in done.stdout
-    assert "Set source: queue" in done.stdout
-    assert server.proxy.counts().refused_logins == 0
-
-
-def test_check_config_tells_that_publishing_is_off(server: SteeredServer, tmp_path: Path) -> None:
-    server.proxy.publishing = False
-    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
-    assert done.returncode == 1
-    assert "problem: proxy default does not record usage: set usage-statistics-enabled: true" in done.stdout
-
-
-def test_check_config_tells_that_nobody_listens(tmp_path: Path) -> None:
-    server = SteeredServer(SteeredProxy(key=MANAGEMENT_KEY))
-    server.stop()
-    done = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
-    assert done.returncode == 1
-    assert "refused the connection. Is CPA running" in done.stdout
-
-
-def test_check_config_and_the_exporter_try_a_wrong_key_once_in_all(server: SteeredServer, tmp_path: Path) -> None:
-    settings = _settings(tmp_path, server.url, key="sk-planted-wrong-key")
-    for _ in range(3):
-        done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
-        assert done.returncode == 1
-        assert "was refused once" in done.stdout
-    with exporter_process(tmp_path, **settings) as program:
-        wait_until(lambda: program.logged("proxy_state", "state=key_refused"))
-        done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
-        assert (done.returncode, done.stderr) == (1, "")
-        assert program.stop() == 0
-    assert server.proxy.counts().refused_logins == 1
-
-    right = run_command("check-config", "--connect", cwd=tmp_path, **_settings(tmp_path, server.url))
-    assert right.returncode == 0, "the right key has to wait for the wrong one"
-
-
-def test_check_config_connects_beside_a_running_exporter(server: SteeredServer, tmp_path: Path) -> None:
-    settings = _settings(tmp_path, server.url)
-    with exporter_process(tmp_path, **settings) as program:
-        wait_until(lambda: program.metric("cliproxy_up") == 1)
-        done = run_command("check-config", "--connect", cwd=tmp_path, **settings)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert program.stop() == 0
 
 
 # --- commands that read the ledger ------------------------------------------------------------------------------------

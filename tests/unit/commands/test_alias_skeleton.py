@@ -79,7 +79,9 @@ def test_what_was_there_stays(tmp_path: Path, before: str) -> None:
     assert {each.alias for each in read.credentials} == {"claude-alice", *(each.alias for each in known.credentials)}
 
 
-@pytest.mark.parametrize("before", ["aliases: {clients: [{key: k, alias: kim}]}\n", "{exporter_port: 9400}\n"])
+@pytest.mark.parametrize(
+    "before", ["aliases: {clients: [{key: k, alias: kim}]}\n", "{exporter_port: 9400}\n", "aliases: {}\n"]
+)
 def test_a_file_that_cannot_be_added_to_is_left_as_it_is(tmp_path: Path, before: str) -> None:
     file = tmp_path / "exporter.yaml"
     file.write_text(before)

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client import Metric
 
-from exporter.ledger.labels import Labels
 from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth
@@ -34,7 +33,6 @@ class _Bench(LimitBench):
     def families(self, *accounts: str, billing: Billing = Billing.SUBSCRIPTION) -> dict[str, dict[str, float]]:
         """Each sample of the plans by its name, and by account with currency."""
         self.ledger.periods.refresh()
-        self.board.refresh()
         listed = [
             Account(
                 facts=CredentialFacts(provider="claude", billing=billing),
@@ -46,8 +44,9 @@ class _Bench(LimitBench):
         ]
         taken = self.ledger.take_inventory("p", listed)
         status = ProxyStatus(name="p", accounts=(*taken, *taken[:1]))
-        labels = Labels(self.ledger.dictionary, self.aliases, str)
-        return _samples(plan_families(self.board, labels, lambda: [status]))
+        self.board.statuses = lambda: [status]
+        self.board.refresh()
+        return _samples(plan_families(self.board))
 
 
 def _samples(families: list[Metric]) -> dict[str, dict[str, float]]:

@@ -1,18 +1,15 @@
 """The overlay: what is added to the package, and that every row of it can be checked by a reader."""
 
 from datetime import UTC, date, datetime
-from decimal import Decimal
 
 import pytest
 
 from exporter.pricing.catalogue import read_overlay
 from exporter.pricing.cost import Price, pico_per_token
 from exporter.pricing.lookup import PriceList
-from exporter.pricing.pricer import Pricer
-from exporter.pricing.user_file import FileRow
-from exporter.records import Basis, Billing, Tokens, UsageRecord
+from exporter.pricing.price_file import OverlayRow
 
-ROWS = read_overlay().rows
+ROWS = read_overlay()
 REVIEWED = date(2026, 11, 29)
 AT_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 1000
 DAY_MS = 86_400_000
@@ -33,22 +30,18 @@ NAMES = [row for row in ROWS if row.same_as]
 TIERS = [row for row in ROWS if row.tariff is None and not row.same_as]
 
 
-def ms(day: str) -> int:
-    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
-
-
 def found(catalogue: PriceList, provider: str, model: str, at_ms: int = AT_MS) -> Price:
     price = catalogue.find(provider, model, at_ms=at_ms)
     assert price is not None, (provider, model)
     return price
 
 
-def row_id(row: FileRow) -> str:
+def row_id(row: OverlayRow) -> str:
     return f"{row.provider}/{row.names[0]}{'' if row.tariff or row.same_as else ' (service tiers)'}"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=row_id)
-def test_a_row_can_be_checked_by_a_reader(row: FileRow) -> None:
+def test_a_row_can_be_checked_by_a_reader(row: OverlayRow) -> None:
     assert row.source
     assert row.checked is not None
     assert row.checked <= REVIEWED
@@ -57,7 +50,7 @@ def test_a_row_can_be_checked_by_a_reader(row: FileRow) -> None:
 
 
 @pytest.mark.parametrize("row", [*NEW, *CORRECTIONS, *TIERS], ids=row_id)
-def test_output_costs_more_than_input_and_cache_reads_cost_less(row: FileRow) -> None:
+def test_output_costs_more_than_input_and_cache_reads_cost_less(row: OverlayRow) -> None:
     tariffs = [*([row.tariff] if row.tariff else []), *row.service_tiers.values()]
     assert tariffs
     for rates in [each for tariff in tariffs for each in (tariff, *tariff.tiers)]:
@@ -73,12 +66,12 @@ def test_no_two_rows_say_the_same_name_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
-def test_the_package_still_lacks_what_the_overlay_has(genai: PriceList, row: FileRow) -> None:
+def test_the_package_still_lacks_what_the_overlay_has(genai: PriceList, row: OverlayRow) -> None:
     assert [name for name in row.names if genai.find(CPA_NAMES[row.provider], name, at_ms=AT_MS)] == []
 
 
 @pytest.mark.parametrize("row", TIERS, ids=row_id)
-def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: PriceList, row: FileRow) -> None:
+def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: PriceList, row: OverlayRow) -> None:
     for name in row.names:
         price = found(genai, CPA_NAMES[row.provider], name)
         assert set(price.service_tiers) & set(row.service_tiers) == set()
@@ -86,7 +79,7 @@ def test_the_package_still_lacks_the_service_tiers_that_the_overlay_adds(genai: 
 
 @pytest.mark.parametrize("row", NAMES, ids=row_id)
 def test_a_name_that_stands_for_another_one_has_its_prices_and_service_tiers(
-    catalogue: PriceList, row: FileRow
+    catalogue: PriceList, row: OverlayRow
 ) -> None:
     section, _, model = row.same_as.partition("/")
     other = found(catalogue, CPA_NAMES[section], model)
@@ -96,13 +89,13 @@ def test_a_name_that_stands_for_another_one_has_its_prices_and_service_tiers(
 
 
 @pytest.mark.parametrize("row", CORRECTIONS, ids=row_id)
-def test_the_package_still_has_what_the_overlay_corrects(genai: PriceList, row: FileRow) -> None:
+def test_the_package_still_has_what_the_overlay_corrects(genai: PriceList, row: OverlayRow) -> None:
     for name in row.names:
         found(genai, CPA_NAMES[row.provider], name)
 
 
 @pytest.mark.parametrize("row", [*NEW, *NAMES], ids=row_id)
-def test_a_row_holds_from_its_day_on(catalogue: PriceList, row: FileRow) -> None:
+def test_a_row_holds_from_its_day_on(catalogue: PriceList, row: OverlayRow) -> None:
     assert row.from_ms is not None
     provider = CPA_NAMES[row.provider]
     for name in row.names:
@@ -154,50 +147,6 @@ def test_spark_and_codex_do_not_share_a_row(catalogue: PriceList) -> None:
     assert found(catalogue, "codex", "gpt-5.3-codex").origin != found(catalogue, "codex", "gpt-5.3-codex-spark").origin
 
 
-# --- DeepSeek, whose prices change by the hour, the weekday and the holiday ------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("model", "moment", "usd"),
-    [
-        ("deepseek-v4-pro", "2026-07-28T02:00:00", "1.305"),  # no peak price before 2026-08-17
-        ("deepseek-v4-pro", "2026-08-16T15:59:59", "1.305"),
-        ("deepseek-v4-pro", "2026-08-16T16:00:00", "2.64"),  # midnight in Beijing
-        ("deepseek-v4-pro", "2026-08-22T02:00:00", "5.28"),  # the last Saturday with a peak price
-        ("deepseek-v4-pro", "2026-08-23T02:00:00", "2.64"),
-        ("deepseek-v4-pro", "2026-11-27T00:59:59", "2.64"),
-        ("deepseek-v4-pro", "2026-11-27T01:00:00", "5.28"),
-        ("deepseek-v4-pro", "2026-11-27T03:59:59", "5.28"),
-        ("deepseek-v4-pro", "2026-11-27T04:00:00", "2.64"),
-        ("deepseek-v4-pro", "2026-11-27T09:59:59", "5.28"),
-        ("deepseek-v4-pro", "2026-11-27T12:00:00", "2.64"),
-        ("deepseek-v4-pro", "2026-11-28T02:00:00", "2.64"),  # Saturday
-        ("deepseek-v4-pro", "2026-11-29T07:00:00", "2.64"),  # Sunday
-        ("deepseek-v4-pro", "2026-10-01T02:00:00", "2.64"),  # National Day, a Thursday
-        ("deepseek-v4-pro", "2026-10-08T02:00:00", "5.28"),
-        ("deepseek-chat", "2026-03-01T02:00:00", "0.70"),
-        ("deepseek-chat", "2026-06-01T12:00:00", "0.42"),
-        ("deepseek-chat", "2026-06-01T20:00:00", "0.42"),
-        ("deepseek-reasoner", "2026-06-01T20:00:00", "0.42"),
-        ("deepseek-v4-flash", "2026-09-01T02:00:00", "1.76"),
-        ("deepseek-flash", "2026-11-28T02:00:00", "0.75"),
-        ("deepseek-flash", "2026-11-27T02:00:00", "1.50"),
-    ],
-)
-def test_deepseek_costs_what_it_published_for_the_moment(
-    catalogue: PriceList, model: str, moment: str, usd: str
-) -> None:
-    tokens = Tokens(uncached=1_000_000, output=1_000_000)
-    cost = priced(catalogue, "openai-compatible-deepseek", model, tokens, at_ms=ms(moment))
-    assert cost == (int(Decimal(usd) * 10**9), "")
-
-
-def test_the_same_hours_of_two_days_have_the_same_price_object(catalogue: PriceList) -> None:
-    peaks = [catalogue.find("deepseek", "deepseek-v4-pro", at_ms=ms(f"2026-11-{day}T02:00:00")) for day in (26, 27)]
-    assert peaks[0] is not None
-    assert peaks[0] is peaks[1]
-
-
 # --- names that had no price, or the wrong one ------------------------------------------------------------------------
 
 
@@ -247,174 +196,3 @@ def test_a_service_tier_has_its_published_price(
     tariff = found(catalogue, provider, model).at(tier)
     assert tariff is not None
     assert [tariff.input, tariff.output] == [pico_per_token(usd) for usd in prices]
-
-
-# --- sums -------------------------------------------------------------------------------------------------------------
-
-
-def priced(
-    catalogue: PriceList, provider: str, model: str, tokens: Tokens, *, tier: str = "", at_ms: int = AT_MS
-) -> tuple[int, str]:
-    """Nano-USD of one request, and why some of it has no price."""
-    record = UsageRecord(
-        ts_ms=at_ms,
-        fingerprint=1,
-        provider=provider,
-        model=model,
-        alias="",
-        auth_index="",
-        source="",
-        client="",
-        billing=Billing.METERED,
-        tokens=tokens,
-        service_tier=tier,
-    )
-    cost = Pricer([catalogue]).price(record)
-    assert cost.basis is Basis.EXACT
-    return cost.nano_usd, cost.unpriced
-
-
-# Prices are USD per million tokens, so tokens x price x 1,000 are nano-USD.
-@pytest.mark.parametrize(
-    ("provider", "model", "tier", "tokens", "nano_usd"),
-    [
-        pytest.param(
-            "codex",
-            "gpt-5.4",
-            "",
-            Tokens(uncached=1_000, cache_read=2_000, output=300),
-            1_000 * 2_500 + 2_000 * 250 + 300 * 15_000,
-            id="no tier",
-        ),
-        pytest.param(
-            "codex",
-            "gpt-5.4",
-            "priority",
-            Tokens(uncached=1_000, cache_read=2_000, output=300),
-            1_000 * 5_000 + 2_000 * 500 + 300 * 30_000,
-            id="priority is twice that",
-        ),
-        pytest.param(
-            "codex",
-            "gpt-5.4",
-            "flex",
-            Tokens(uncached=1_000, cache_read=2_000, output=300),
-            1_000 * 1_250 + 2_000 * 130 + 300 * 7_500,
-            id="flex is half of it, cache reads rounded up by the vendor",
-        ),
-        pytest.param(
-            "codex",
-            "gpt-5.4",
-            "flex",
-            Tokens(uncached=252_000, cache_read=20_000, output=300),
-            252_000 * 1_250 + 20_000 * 130 + 300 * 7_500,
-            id="flex, as large as the long-context tier",
-        ),
-        pytest.param(
-            "codex",
-            "gpt-5.4",
-            "flex",
-            Tokens(uncached=252_001, cache_read=20_000, output=300),
-            252_001 * 2_500 + 20_000 * 250 + 300 * 11_250,
-            id="flex and long context together",
-        ),
-        pytest.param(
-            "claude",
-            "claude-opus-4-8",
-            "fast",
-            Tokens(uncached=10, cache_read=1_000, cache_write=100, output=50),
-            10 * 10_000 + 1_000 * 1_000 + 100 * 12_500 + 50 * 50_000,
-            id="Claude's fast mode",
-        ),
-        pytest.param(
-            "claude",
-            "claude-opus-4-8",
-            "priority",
-            Tokens(uncached=10, output=50),
-            10 * 10_000 + 50 * 50_000,
-            id="Claude's fast mode by the word priority",
-        ),
-        pytest.param(
-            "gemini-interactions",
-            "gemini-3.1-pro-preview",
-            "priority",
-            Tokens(uncached=150_000, cache_read=50_000, output=100),
-            150_000 * 3_600 + 50_000 * 360 + 100 * 21_600,
-            id="a tier from the overlay, as large as the long-context tier",
-        ),
-        pytest.param(
-            "gemini-interactions",
-            "gemini-3.1-pro-preview",
-            "priority",
-            Tokens(uncached=150_001, cache_read=50_000, output=100),
-            150_001 * 7_200 + 50_000 * 720 + 100 * 32_400,
-            id="and above it",
-        ),
-        pytest.param(
-            "qwen",
-            "qwen3-coder-plus",
-            "",
-            Tokens(uncached=32_000, output=10),
-            32_000 * 1_000 + 10 * 5_000,
-            id="the first of several sizes",
-        ),
-        pytest.param(
-            "qwen",
-            "qwen3-coder-plus",
-            "",
-            Tokens(uncached=256_001, output=10),
-            256_001 * 6_000 + 10 * 60_000,
-            id="the last of several sizes",
-        ),
-    ],
-)
-def test_a_request_costs_the_sum_of_its_buckets(
-    catalogue: PriceList, *, provider: str, model: str, tier: str, tokens: Tokens, nano_usd: int
-) -> None:
-    assert priced(catalogue, provider, model, tokens, tier=tier) == (nano_usd, "")
-
-
-@pytest.mark.parametrize(
-    ("provider", "model", "tier"),
-    [
-        ("claude", "claude-opus-4-6", "fast"),
-        ("codex", "gpt-5.4-nano", "priority"),
-        ("codex", "gpt-5.4", "scale"),
-        ("xai", "grok-4.5", "priority"),
-    ],
-)
-def test_a_tier_without_a_price_is_unpriced_and_not_charged_at_the_base_price(
-    catalogue: PriceList, provider: str, model: str, tier: str
-) -> None:
-    assert priced(catalogue, provider, model, Tokens(uncached=1_000, output=10), tier=tier) == (0, "no_tier_price")
-
-
-@pytest.mark.parametrize(
-    ("day", "nano_usd", "unpriced"),
-    [
-        ("2026-09-24T23:59:59.999", 0, "no_tier_price"),
-        ("2026-09-25T00:00:00", 1_000 * 1_350, ""),
-        ("2026-12-31T23:59:59.999", 1_000 * 1_350, ""),
-        ("2027-01-01T00:00:00", 0, "no_tier_price"),
-    ],
-)
-def test_a_service_tier_holds_from_its_day_until_its_end(
-    catalogue: PriceList, day: str, nano_usd: int, unpriced: str
-) -> None:
-    at_ms = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
-    cost = priced(catalogue, "gemini", "gemini-3.6-flash", Tokens(uncached=1_000), tier="priority", at_ms=at_ms)
-    assert cost == (nano_usd, unpriced)
-
-
-def test_the_packages_own_tiers_begin_on_their_day(catalogue: PriceList) -> None:
-    tokens = Tokens(uncached=1_000)
-    before, since = (
-        priced(catalogue, "codex", "gpt-5.4", tokens, tier="priority", at_ms=at_ms)
-        for at_ms in (ms("2026-10-12") - 1, ms("2026-10-12"))
-    )
-    assert (before, since) == ((0, "no_tier_price"), (1_000 * 5_000, ""))
-
-
-def test_reasoning_is_inside_output_and_charged_once(catalogue: PriceList) -> None:
-    cost = priced(catalogue, "codex", "gpt-5.3-codex-spark", Tokens(uncached=100, output=50, reasoning=40))
-    assert cost == (100 * 1_750 + 50 * 14_000, "")

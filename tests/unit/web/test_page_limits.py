@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from exporter.errors import LedgerError
+from exporter.ledger.labels import CredentialLabels
 from exporter.ledger.views.quota_points import CapacityChanges
-from exporter.limits.board import Board
+from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth
 from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
@@ -176,19 +177,22 @@ def _listed(web: WebBench, *names: str, proxy: str = "p") -> None:
     web.statuses.append(ProxyStatus(name=proxy, accounts=tuple(web.ledger.take_inventory(proxy, accounts))))
 
 
+_PLAN = Plan(credential="*", nano_price=200 * 10**9, currency="USD")
+
+
 def _worth_of(estimate: float, low: float, high: float) -> WindowWorth:
     return WindowWorth(usd=Capacity(estimate, low, high), tokens=None, changes=CapacityChanges())
 
 
 def test_an_account_has_a_line_with_its_plan_and_its_windows(web: WebBench) -> None:
     _listed(web, "anna", "bob")
-    (anna, _), _ = web.statuses[0].accounts
     board = Board(
-        plans=(
-            Plan(credential="claude-anna", nano_price=200 * 10**9, currency="USD"),
-            Plan(credential="claude-bob", nano_price=22_990_000_000, currency="EUR"),
-        ),
-        month_nano_usd={anna: 412_300_000_000},
+        plans={
+            CredentialLabels("p", "claude-anna", "claude"): PlanValue(_PLAN, 412_300_000_000),
+            CredentialLabels("p", "claude-bob", "claude"): PlanValue(
+                Plan(credential="claude-bob", nano_price=22_990_000_000, currency="EUR"), 0
+            ),
+        },
         worth={
             ProviderWindow("p", "claude", "claude-anna", "opus", "7d"): _worth_of(90, 80, 100.5),
             ProviderWindow("p", "claude", "claude-anna", "", "7d"): _worth_of(240, 235.5, 246),
@@ -212,8 +216,9 @@ def test_nothing_known_is_no_section(web: WebBench) -> None:
 def test_of_several_proxies_the_line_names_its_own(web: WebBench) -> None:
     _listed(web, "anna")
     _listed(web, "bob", proxy="q")
-    plan = Plan(credential="claude-*", nano_price=10**9, currency="USD")
-    assert [line.split(" used")[0] for line in _worth(web, Board(plans=(plan,)))] == [
+    keys = [CredentialLabels("p", "claude-anna", "claude"), CredentialLabels("q", "claude-bob", "claude")]
+    board = Board(plans=dict.fromkeys(keys, PlanValue(_PLAN, 0)))
+    assert [line.split(" used")[0] for line in _worth(web, board)] == [
         "claude-anna claude, p",
         "claude-bob claude, q",
     ]
@@ -253,8 +258,10 @@ def test_a_card_has_state_plan_and_worth_of_its_account_beside_its_windows(web: 
             reported,
             replace(reported, window="7d", used_ratio=0.9),
         ),
-        plans=(Plan(credential="*", nano_price=200 * 10**9, currency="USD"),),
-        month_nano_usd={anna: 412_300_000_000},
+        plans={
+            CredentialLabels("p", "claude-anna", "claude"): PlanValue(_PLAN, 412_300_000_000),
+            CredentialLabels("p", "claude-carl", "claude"): PlanValue(_PLAN, 0),
+        },
         worth={ProviderWindow("p", "claude", "claude-anna", "", "7d"): _worth_of(240, 235.5, 246)},
     )
     first, second = _cards(web, board)

@@ -6,14 +6,13 @@ from pathlib import Path
 import structlog
 
 from exporter.pricing.cost import MatchedBy, Price
+from exporter.pricing.dated_rows import by_name
 from exporter.pricing.lookup import PriceList, override_ways
+from exporter.pricing.price_file import DEFAULT_MODEL, PriceFile, read_price_file
 from exporter.pricing.pricer import DEFAULT_PRICE
-from exporter.pricing.user_file import DEFAULT_MODEL, PriceFile, by_name, read_price_file
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.sentences import say
 from exporter.settings.watched import WatchedFile
-
-SETTING = "EXPORTER_PRICES_FILE"
 
 _log = structlog.get_logger("exporter.pricing")
 
@@ -25,7 +24,7 @@ class UserPrices:
         """Read the file. Raises ProblemsError."""
         self._file: WatchedFile[PriceFile] = WatchedFile(
             path,
-            partial(read_price_file, setting=SETTING),
+            partial(read_price_file, setting="EXPORTER_PRICES_FILE"),
             kind=say("price file"),
             name=say("prices"),
             log=_log,

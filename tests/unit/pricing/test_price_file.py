@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.pricing.cost import Tariff, Tier, pico_per_token
+from exporter.pricing.dated_rows import by_name
 from exporter.pricing.lookup import PriceList, override_ways
-from exporter.pricing.user_file import PriceFile, by_name, read_price_file
+from exporter.pricing.price_file import PriceFile, read_price_file
 from exporter.settings.problems import ProblemsError
 
 
@@ -188,7 +189,7 @@ def test_a_price_is_read_as_it_was_written(path: Path) -> None:
 def test_the_default_price_covers_cached_input_at_the_price_of_input(path: Path) -> None:
     file = read(path, "prices:\n  - {model: _default, input: 3, output: 15, cache_read: 0.3}\n")
     assert file.default == Tariff(input=3_000_000, cache_read=300_000, cache_write=3_000_000, output=15_000_000)
-    assert file.rows == ()
+    assert file.rows == []
 
 
 def test_rows_of_one_model_may_follow_each_other(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``python -m exporter.commands.reference DIR``: writes the tables of the pages that are made from the code."""
+"""``make docs``: writes the tables of the pages that are made from the code."""
 
 import re
 import sys

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from exporter.commands.reference import env_example, settings_markdown
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
+from tests.stack.pages.reference import env_example, settings_markdown
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.reference import main, pages
 from exporter.metrics import history, quotas
 from exporter.metrics.credentials import CREDENTIAL_ROOM
 from exporter.metrics.exporter import PRICE_FEED
@@ -13,6 +12,7 @@ from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY
 from exporter.metrics.pools import POOL_EMPTY
+from tests.stack.pages.reference import main, pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "metrics.txt"

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
 from exporter.pricing.cost import MatchedBy
+from exporter.pricing.overrides import UserPrices
 from exporter.pricing.pricer import DEFAULT_PRICE
-from exporter.pricing.user_prices import UserPrices
 
 AT_MS = int(datetime(2026, 11, 24, tzinfo=UTC).timestamp()) * 1000
 GOOD = "prices:\n  - {model: house, input: 1, output: 2}\n"

@@ -5,7 +5,7 @@ All mistakes are reported at once, with their lines; a file with a mistake is no
 
 import re
 from collections.abc import Callable
-from datetime import date, tzinfo
+from datetime import tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Annotated, Self, cast
 
 import structlog
-from pydantic import Field, PlainValidator, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit, moment_ms
+from exporter.days import moment_ms
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
-from exporter.pricing.schedule import read_day, read_zone
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
+from exporter.settings.yaml_fields import Day, Zone, read_by
 from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
@@ -84,7 +85,7 @@ def _short(value: object, info: ValidationInfo) -> str:
     return found
 
 
-def _choice(of: type[StrEnum]) -> Callable[[object, ValidationInfo], StrEnum]:
+def _choice(of: type[StrEnum]) -> PlainValidator:
     def check(value: object, info: ValidationInfo) -> StrEnum:
         word = text(value, info)
         try:
@@ -93,44 +94,40 @@ def _choice(of: type[StrEnum]) -> Callable[[object, ValidationInfo], StrEnum]:
             fix = did_you_mean(word.lower(), of) or f"Use one of: {', '.join(of)}."
             raise wrong(f"{shown(word)} is not a valid {info.field_name}.", fix) from None
 
-    return check
+    return PlainValidator(check)
 
 
-def _count(number: str) -> int | None:
-    count = int(number) if _COUNT.fullmatch(number) and not number.endswith("_") and "__" not in number else 0
+def _count(written: str) -> int | None:
+    count = int(written) if _COUNT.fullmatch(written) and not written.endswith("_") and "__" not in written else 0
     return count if 0 < count <= _MOST else None
 
 
-def _nano_usd(number: str) -> int | None:
-    return int(Decimal(number).scaleb(9)) or None if _USD.fullmatch(number) else None
+def _nano_usd(written: str) -> int | None:
+    return int(Decimal(written).scaleb(9)) or None if _USD.fullmatch(written) else None
 
 
-def _budget(value: object, info: ValidationInfo) -> int | None:
-    unit = info.field_name
-    if value is None:
-        if unit == Unit.USD and all(info.data.get(other, 0) is None for other in (Unit.TOKENS, Unit.REQUESTS)):
-            raise wrong("The limit has no budget.", f"Add one or more of {', '.join(Unit)}.")
-        return None
-    number = text(value, info)
-    budget = _nano_usd(number) if unit == Unit.USD else _count(number)
-    if budget is None:
-        example = "12.50" if unit == Unit.USD else "5_000_000"
-        raise wrong(f"{shown(number)} is not a budget in {unit}.", f"Give a number above 0, for example {example}.")
-    return budget
+def _budget(unit: Unit, read: Callable[[str], int | None], example: str) -> PlainValidator:
+    return read_by(read, f"is not a budget in {unit}", f"Give a number above 0, for example {example}.")
+
+
+def _has_a_budget(value: object, info: ValidationInfo) -> object:
+    if value is None and all(info.data.get(other, 0) is None for other in (Unit.TOKENS, Unit.REQUESTS)):
+        raise wrong("The limit has no budget.", f"Add one or more of {', '.join(Unit)}.")
+    return value
 
 
 def _window_ms(value: object, info: ValidationInfo) -> int | None:
     strategy = info.data.get("strategy")
     if strategy is None:
         return None  # it is wrong, and already reported
-    if value is None or not strategy.has_length:
-        if strategy.has_length:
-            why = f"A {strategy} limit needs window_minutes."
-            raise wrong(why, "Add it, for example window_minutes: 300 for 5 h.")
-        if value is not None:
-            fix = "Remove window_minutes, or use the strategy rolling or session."
-            raise wrong(f"A {strategy} limit follows the calendar.", fix)
+    if strategy.has_length and value is None:
+        why = f"A {strategy} limit needs window_minutes."
+        raise wrong(why, "Add it, for example window_minutes: 300 for 5 h.")
+    if value is None:
         return None
+    if not strategy.has_length:
+        fix = "Remove window_minutes, or use the strategy rolling or session."
+        raise wrong(f"A {strategy} limit follows the calendar.", fix)
     number = text(value, info)
     length_ms = window_length_ms(_count(number) or 0)
     if length_ms is None:
@@ -149,60 +146,51 @@ def _models(value: object) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def _share(value: object, info: ValidationInfo) -> float:
-    number = text(value, info)
-    try:
-        share = float(number)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise wrong(
-            f"{shown(number)} is not a threshold.",
-            "Give a share of the budget above 0 and not above 1, for example 0.8 for 80 %.",
-        )
-    if info.field_name == "warning" and share > (info.data.get("critical") or 1):
+def _not_above_critical(share: float, info: ValidationInfo) -> float:
+    if share > (info.data.get("critical") or 1):
         raise wrong("The threshold warning is above critical.", "Give warning the smaller share.")
     return share
 
 
-def _anchor_ms(value: object, info: ValidationInfo) -> int:
-    moment = text(value, info)
-    anchor_ms = moment_ms(moment)
-    if anchor_ms is None:
-        raise wrong(
-            f"{shown(moment)} is not a moment.",
-            "Write it with its offset from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
-        )
-    return anchor_ms
-
-
-def _monthly_price(value: object, info: ValidationInfo) -> int:
-    number = text(value, info)
-    price = _nano_usd(number)
-    if price is None:
-        raise wrong(f"{shown(number)} is not a monthly price.", "Give a number above 0, for example 100 or 22.99.")
-    return price
-
-
-def _currency(value: object, info: ValidationInfo) -> str:
-    word = text(value, info)
-    if not _CURRENCY.fullmatch(word):
-        raise wrong(f"{shown(word)} is not a currency.", "Use its three letters, such as USD or EUR.")
-    return word.upper()
-
+_Text = Annotated[str, PlainValidator(_short)]
+_Tokens = Annotated[int, _budget(Unit.TOKENS, _count, "5_000_000")]
+_Requests = Annotated[int, _budget(Unit.REQUESTS, _count, "5_000_000")]
+_Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
+_Share = Annotated[
+    float,
+    read_by(
+        lambda written: share if 0 < (share := float(written)) <= 1 else None,
+        "is not a threshold",
+        "Give a share of the budget above 0 and not above 1, for example 0.8 for 80 %.",
+    ),
+]
+_Warning = Annotated[_Share, AfterValidator(_not_above_critical)]
+_Moment = Annotated[
+    int,
+    read_by(
+        moment_ms,
+        "is not a moment",
+        "Write it with its offset from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
+    ),
+]
+_MonthlyPrice = Annotated[
+    int, read_by(_nano_usd, "is not a monthly price", "Give a number above 0, for example 100 or 22.99.")
+]
+_Currency = Annotated[
+    str,
+    read_by(
+        lambda written: written.upper() if _CURRENCY.fullmatch(written) else None,
+        "is not a currency",
+        "Use its three letters, such as USD or EUR.",
+    ),
+]
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
-_Text = Annotated[str, PlainValidator(_short)]
-_Day = Annotated[date, PlainValidator(read_day)]
-_Share = Annotated[float | None, PlainValidator(_share)]
-_Budget = Annotated[int | None, PlainValidator(_budget), Field(validate_default=True)]
-_WindowMs = Annotated[int | None, PlainValidator(_window_ms), Field(validate_default=True)]
-
 
 class _Defaults(Row):
-    critical: _Share = None
-    warning: _Share = None
+    critical: _Share | None = None
+    warning: _Warning | None = None
 
 
 class _Limit(Row, title="A limit"):
@@ -218,20 +206,20 @@ class _Limit(Row, title="A limit"):
     credential: _Text = ""
     client: _Text = ""
     models: Annotated[tuple[str, ...], PlainValidator(_models)] = ()
-    tokens: _Budget = None
-    requests: _Budget = None
-    usd: _Budget = None
+    tokens: _Tokens | None = None
+    requests: _Requests | None = None
+    usd: Annotated[_Usd | None, BeforeValidator(_has_a_budget), Field(validate_default=True)] = None
     strategy: Annotated[
         Strategy,
-        PlainValidator(_choice(Strategy)),
+        _choice(Strategy),
         Missing("The limit has no strategy.", f"Add strategy: one of {', '.join(Strategy)}."),
     ]
-    window_minutes: _WindowMs = None
-    per: Annotated[Per | None, PlainValidator(_choice(Per))] = None
-    critical: _Share = None
-    warning: _Share = None
-    timezone: Annotated[tzinfo | None, PlainValidator(read_zone)] = None
-    reset_anchor_timestamp: Annotated[int | None, PlainValidator(_anchor_ms)] = None
+    window_minutes: Annotated[int | None, PlainValidator(_window_ms), Field(validate_default=True)] = None
+    per: Annotated[Per, _choice(Per)] | None = None
+    critical: _Share | None = None
+    warning: _Warning | None = None
+    timezone: Zone | None = None
+    reset_anchor_timestamp: _Moment | None = None
 
     def limit(self, thresholds: Thresholds, zone: tzinfo) -> Limit:
         """The limit; ``thresholds`` and ``zone`` are its defaults."""
@@ -261,12 +249,10 @@ class _Plan(Row, title="A plan"):
         PlainValidator(_short),
         Missing("The plan names no account.", "Add credential: an account's label, or a glob such as claude-*."),
     ]
-    price_per_month: Annotated[
-        int, PlainValidator(_monthly_price), Missing("The plan has no price.", "Add price_per_month: such as 100.")
-    ]
-    currency: Annotated[str, PlainValidator(_currency)] = "USD"
-    from_: Annotated[_Day | None, Field(alias="from")] = None
-    to: _Day | None = None
+    price_per_month: Annotated[_MonthlyPrice, Missing("The plan has no price.", "Add price_per_month: such as 100.")]
+    currency: _Currency = "USD"
+    from_: Annotated[Day | None, Field(alias="from")] = None
+    to: Day | None = None
 
     @model_validator(mode="after")
     def _lasts(self) -> Self:

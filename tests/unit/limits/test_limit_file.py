@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.limits.limit_file import read_limit_file
 from exporter.limits.model import LimitSet, Per, Plan, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.windows import Thresholds
-from exporter.limits.yaml_file import read_limit_file
 from exporter.settings.problems import ProblemsError
 from tests.benches.limits import limits_of
 

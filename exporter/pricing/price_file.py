@@ -1,0 +1,322 @@
+"""The format of our own price lists: the overlay that ships with the program, and the user's price file.
+
+A file is a list ``prices`` of rows. Prices are USD per million tokens, written as decimals and read as text, so that no
+binary float touches them. The reader reports all problems at once, with their lines; it rejects a file with a problem
+as a whole, because half a price list is a wrong one.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, cast
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
+
+from exporter.pricing.cost import Rates, Tariff, Tier, pico_per_token
+from exporter.pricing.lookup import ANY_PROVIDER
+from exporter.pricing.model_names import clean
+from exporter.records import BASE_TIERS
+from exporter.settings.problems import shown, wrong
+from exporter.settings.yaml_fields import Day, Zone, read_by
+from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
+
+DEFAULT_MODEL = "_default"
+"""The name of the row that prices every model without a row anywhere."""
+
+_BUCKETS = ("input", "cache_read", "cache_write", "output")
+_PRICE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
+_WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00)):([0-5][0-9])", re.ASCII)
+
+
+def read_price_file(path: Path, *, setting: str) -> "PriceFile":
+    """Read a user's file. Raises ProblemsError. ``setting`` is the setting that names its path."""
+    return read_rows(path, PriceFile, setting=setting, needs="prices", context={})
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+def _price(written: str) -> int | None:
+    return pico_per_token(Decimal(written)) if _PRICE.fullmatch(written) else None
+
+
+def _hours(written: str) -> tuple[int, int] | None:
+    """Two minutes of the day, from the first until before the second."""
+    match = _HOURS.fullmatch(written)
+    parts = [int(part) for part in match.groups()] if match else [0, 0, 0, 0]
+    start, end = parts[0] * 60 + parts[1], parts[2] * 60 + parts[3]
+    return (start, end) if start < end else None
+
+
+def _alias(value: object) -> object:
+    if not isinstance(value, str) or not value:
+        raise wrong("An alias is not a name.", "Write one name a line, each after a dash.")
+    return value
+
+
+def _service_tier(name: str) -> str:
+    if name in BASE_TIERS:
+        raise wrong(f"{name} is the base tier.", "Its prices stand in the row itself.")
+    if not _WORD.fullmatch(name):
+        raise wrong(f"{shown(name)} is no service tier.", "Write it in lower case, for example priority.")
+    return name
+
+
+def _lifetime(value: object) -> str:
+    if value not in ("5m", "1h"):
+        raise wrong("This lifetime of cache writes is not known.", "Write 5m or 1h.")
+    return str(value)
+
+
+_NO_SIZE = Missing("The tier does not say above how many tokens.", "Add above: 200000, for example.")
+_NO_INPUT = Missing("There is no price for input.", "Add input: and USD per million tokens.")
+_NO_LIST = Missing("The file has no list of prices.", "Write prices: and below it one row a model.")
+
+_Text = Annotated[str, PlainValidator(text)]
+_Name = Annotated[
+    str,
+    read_by(lambda written: clean(written) or None, "can be no model's name", "Write the name that the metrics show."),
+]
+_Price = Annotated[
+    int,
+    read_by(_price, "is no price", "Give USD per million tokens, for example 3 or 0.075, with six decimals at most."),
+]
+_Weekday = Annotated[
+    int, read_by(lambda written: _DAYS.index(written.lower()), "is no weekday", f"Use {', '.join(_DAYS)}.")
+]
+_Hours = Annotated[
+    tuple[int, int],
+    read_by(
+        _hours,
+        "are no hours",
+        "Write them as 09:00-12:00; what goes over midnight is two, as 22:00-24:00 and 00:00-06:00.",
+    ),
+]
+_ServiceTier = Annotated[str, PlainValidator(_service_tier)]
+_Lifetime = Annotated[str, PlainValidator(_lifetime)]
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+class _Rates(Row):
+    input: Annotated[_Price, _NO_INPUT]
+    cache_read: _Price | None = None
+    cache_write: _Price | None = None
+    output: _Price | None = None
+
+    def rates(self) -> dict[str, Any]:
+        """By bucket. An unpriced cache write costs as much as input, as in the package's rows."""
+        rates = {bucket: getattr(self, bucket) for bucket in _BUCKETS}
+        return {**rates, "cache_write": self.input if self.cache_write is None else self.cache_write}
+
+
+class _Tier(_Rates, title="A tier"):
+    above: Annotated[int, Field(gt=0, lt=10**9), _NO_SIZE]
+
+
+class _Prices(_Rates):
+    tiers: tuple[_Tier, ...] = ()
+
+    def to_tariff(self) -> Tariff:
+        """Raises the error of tiers that do not fit together."""
+        base = Tariff(**self.rates())
+        tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
+        for index, tier in enumerate(tiers):
+            _refuse_other_buckets(tier, base, "The tier", "tiers", index)
+        sizes = [tier.above_tokens for tier in tiers]
+        if sizes != sorted(set(sizes)):
+            raise wrong("The tiers do not rise.", "List each size once, the smallest first.", "tiers")
+        return replace(base, tiers=tiers)
+
+
+class PriceRow(_Prices, title="A row of prices"):
+    """What a model costs during some time. Names are in lower case, prices in pico-USD per token.
+
+    It holds from the day ``from_`` until before the day ``to``, of its ``zone``; None is open-ended. With ``days`` (0
+    is Monday) or ``hours`` (minutes of the day: from the first until before the second) it holds only then, not on
+    ``holidays``, and outranks a row without them.
+    """
+
+    model: Annotated[_Name, Missing("The row names no model.", "Add model: and the name that the metrics show.")]
+    provider: Annotated[str, PlainValidator(lambda value, info: text(value, info).lower())] = ANY_PROVIDER
+    aliases: tuple[Annotated[_Name, BeforeValidator(_alias)], ...] = ()
+    from_: Annotated[Day | None, Field(alias="from")] = None
+    to: Day | None = None
+    source: _Text = ""
+    checked: Day | None = None
+    zone: Zone = ZoneInfo("UTC")
+    days: Annotated[tuple[_Weekday, ...], NOT_EMPTY] = tuple(range(7))
+    hours: Annotated[tuple[_Hours, ...], NOT_EMPTY] = ((0, 24 * 60),)
+    holidays: Annotated[tuple[Day, ...], NOT_EMPTY] = ()
+    service_tiers_: Annotated[dict[_ServiceTier, _Prices], Field(alias="service_tiers", default_factory=dict)]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Refuse fields that do not fit together, and rows that contradict an earlier one."""
+        row = handler(data)
+        tariff = row.tariff
+        for name, special in row.service_tiers.items():
+            if tariff is not None:
+                _refuse_other_buckets(special, tariff, f"The service tier {name}", "service_tiers")
+        if row.from_ms is not None and row.until_ms is not None and row.until_ms <= row.from_ms:
+            raise wrong("The row ends before it begins.", "Give a day after from.", "to")
+        if row.holidays and not row.has_hours:
+            raise wrong("The row has holidays, and no days or hours.", "Add days or hours.", "holidays")
+        earlier = cast("dict[int, PriceRow]", info.context)  # by line
+        if row.model == DEFAULT_MODEL:
+            if any(other.model == DEFAULT_MODEL for other in earlier.values()):
+                raise wrong(f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
+            _default(row)
+        for line, other in earlier.items():
+            same = [name for name in row.names if name in other.names]
+            if same and row.provider == other.provider and row.overlaps(other):
+                raise wrong(
+                    f"{same[0]} has a price for the same time in line {line} already.",
+                    "Separate the two with from and to, or keep one of them.",
+                )
+        earlier[data.line] = row
+        return row
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.model, *self.aliases)))
+
+    @cached_property
+    def tariff(self) -> Tariff | None:
+        """The prices, None in a row that has none of its own."""
+        return self.to_tariff()
+
+    @cached_property
+    def service_tiers(self) -> Mapping[str, Tariff]:
+        return {name: prices.to_tariff() for name, prices in self.service_tiers_.items()}
+
+    @cached_property
+    def from_ms(self) -> int | None:
+        """In ms since the epoch, as ``until_ms``."""
+        return self._midnight_ms(self.from_)
+
+    @cached_property
+    def until_ms(self) -> int | None:
+        return self._midnight_ms(self.to)
+
+    def _midnight_ms(self, day: date | None) -> int | None:
+        return None if day is None else int(datetime.combine(day, time(), tzinfo=self.zone).timestamp()) * 1000
+
+    @property
+    def has_hours(self) -> bool:
+        """Whether it holds on some weekdays or at some hours only."""
+        return not self.model_fields_set.isdisjoint({"days", "hours"})
+
+    def holds_at(self, at_ms: int) -> bool:
+        """Whether it holds at a moment (ms since the epoch). Nothing changes within a minute."""
+        if (self.from_ms is not None and at_ms < self.from_ms) or (
+            self.until_ms is not None and at_ms >= self.until_ms
+        ):
+            return False
+        if not self.has_hours:
+            return True
+        local = datetime.fromtimestamp(at_ms // 1000, self.zone)
+        minute = local.hour * 60 + local.minute
+        return (
+            local.weekday() in self.days
+            and local.date() not in self.holidays
+            and any(start <= minute < end for start, end in self.hours)
+        )
+
+    def overlaps(self, other: "PriceRow") -> bool:
+        """Whether both may hold at the same moment, as hours in different zones may, and neither outranks the other."""
+        week_meets = self.zone != other.zone or (
+            not {*self.days}.isdisjoint(other.days)
+            and any(a < other_end and b > start for a, b in self.hours for start, other_end in other.hours)
+        )
+        return (
+            self.has_hours == other.has_hours
+            and week_meets
+            and (self.from_ms is None or other.until_ms is None or self.from_ms < other.until_ms)
+            and (other.from_ms is None or self.until_ms is None or other.from_ms < self.until_ms)
+        )
+
+
+class OverlayRow(PriceRow, title="A row of prices"):
+    """A row of a list on top of another one.
+
+    A row that ``corrects`` outranks the other list's. One without prices only adds service tiers to the other list's
+    row, or has the prices of the row ``same_as``, written ``provider/model``.
+    """
+
+    input: _Price | None = None  # type: ignore[assignment]  # a row may have no prices
+    corrects: _Text = ""
+    same_as: _Text = ""
+
+    @cached_property
+    def tariff(self) -> Tariff | None:
+        given = self.model_fields_set
+        if "input" in given:
+            return self.to_tariff()
+        if given & {*_BUCKETS, "tiers"} or ("same_as" in given) == ("service_tiers_" in given):
+            raise wrong(_NO_INPUT.why, _NO_INPUT.fix)
+        return None
+
+
+class PriceFile(Row):
+    """The content of a file."""
+
+    cache_write_ttl: dict[str, _Lifetime] = Field(default_factory=dict)
+    prices: Annotated[tuple[PriceRow, ...], _NO_LIST] = ()
+
+    @property
+    def rows(self) -> list[PriceRow]:
+        """The rows without the default."""
+        return [row for row in self.prices if row.model != DEFAULT_MODEL]
+
+    @property
+    def default(self) -> Tariff | None:
+        return next((_default(row) for row in self.prices if row.model == DEFAULT_MODEL), None)
+
+    @cached_property
+    def one_hour_writes(self) -> frozenset[str]:
+        """Providers, in lower case, whose cache writes live for an hour."""
+        return frozenset(name.lower() for name, ttl in self.cache_write_ttl.items() if ttl == "1h")
+
+
+class Overlay(PriceFile):
+    """The content of the overlay."""
+
+    prices: Annotated[tuple[OverlayRow, ...], _NO_LIST] = ()
+
+
+def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) -> None:
+    """A tier may leave a bucket out by mistake, or because it costs the same. We do not guess which."""
+    for bucket in _BUCKETS:
+        price = rates.by_bucket()[bucket]
+        if (price is None) != (base.by_bucket()[bucket] is None):
+            lacks, has = ("it", "the row") if price is None else ("the row", "it")
+            raise wrong(f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.", *at)
+
+
+def _default(row: PriceRow) -> Tariff:
+    """The default price: for every model and time, so that there always is one."""
+    tariff = row.tariff
+    limited = row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.has_hours or row.service_tiers
+    if limited or tariff is None:
+        why = f"{DEFAULT_MODEL} is for every provider, time and service tier."
+        raise wrong(why, "Give it prices and tiers only.")
+    if tariff.output is None:
+        raise wrong(f"{DEFAULT_MODEL} has no price for output.", "Add output.")
+    return replace(_with_cache(tariff), tiers=tuple(map(_with_cache, tariff.tiers)))
+
+
+_R = TypeVar("_R", bound=Rates)
+
+
+def _with_cache(rates: _R) -> _R:
+    """The prices; cached input without its own price has the price of other input."""
+    return rates if rates.cache_read is not None else replace(rates, cache_read=rates.input)
