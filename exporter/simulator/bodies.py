@@ -8,11 +8,6 @@ from typing import Any
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.world import OUTGOING_PROXY_URL, Credential
 
-ROOT = {
-    "endpoints": ["POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"],
-    "message": "CLI Proxy API Server",
-}
-
 # The route of each key list, and the provider whose keys it shows.
 KEY_LISTS = {
     "gemini-api-key": "gemini",
@@ -29,38 +24,30 @@ def api_keys(proxy: DemoProxy) -> list[str]:
 
 def key_list(proxy: DemoProxy, provider: str, *, with_auth_index: bool) -> list[dict[str, Any]]:
     """The configured keys of a provider; ``/config`` shows them without ``auth-index``."""
-    indexed = with_auth_index and proxy.version_number >= (6, 9, 29)
     make = _compat_entry if provider == "openrouter" else _entry
     return [
-        make(credential, proxy, indexed)
+        make(credential, {"auth-index": proxy.auth_index(credential)} if with_auth_index else {})
         for credential in proxy.accounts
         if credential.kind == "apikey" and credential.provider == provider
     ]
 
 
-def _entry(credential: Credential, proxy: DemoProxy, with_auth_index: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {
+def _entry(credential: Credential, auth_index: dict[str, Any]) -> dict[str, Any]:
+    return {
         "api-key": credential.key,
         "base-url": credential.base_url,
         "proxy-url": "direct",
         "models": _models(credential),
+        **auth_index,
     }
-    if with_auth_index:
-        entry["auth-index"] = proxy.auth_index(credential)
-    return entry
 
 
-def _compat_entry(credential: Credential, proxy: DemoProxy, with_auth_index: bool) -> dict[str, Any]:
-    key: dict[str, Any] = {"api-key": credential.key, "proxy-url": "direct"}
-    if with_auth_index:
-        key["auth-index"] = proxy.auth_index(credential)
-    entry: dict[str, Any] = {"name": credential.provider}
-    # Absent in v6.6.96, present in v6.9.49.
-    if proxy.version_number >= (6, 9, 0):
-        entry["disabled"] = False
-    return entry | {
+def _compat_entry(credential: Credential, auth_index: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": credential.provider,
+        "disabled": False,
         "base-url": credential.base_url,
-        "api-key-entries": [key],
+        "api-key-entries": [{"api-key": credential.key, "proxy-url": "direct", **auth_index}],
         "models": _models(credential),
     }
 
@@ -71,7 +58,7 @@ def _models(credential: Credential) -> list[dict[str, str]]:
 
 def config(proxy: DemoProxy) -> dict[str, Any]:
     """The effective configuration under its v0 names."""
-    body: dict[str, Any] = {
+    return {
         "proxy-url": OUTGOING_PROXY_URL,
         "request-log": False,
         "api-keys": api_keys(proxy),
@@ -79,10 +66,7 @@ def config(proxy: DemoProxy) -> dict[str, Any]:
         "debug": False,
         "logging-to-file": False,
         "usage-statistics-enabled": proxy.publishing,
-    }
-    if proxy.version_number >= (6, 10, 1):
-        body["redis-usage-queue-retention-seconds"] = proxy.effective_retention_seconds
-    body |= {
+        "redis-usage-queue-retention-seconds": proxy.waiting.retention_seconds,
         "disable-cooling": False,
         "request-retry": 2,
         "max-retry-credentials": 0,
@@ -90,8 +74,8 @@ def config(proxy: DemoProxy) -> dict[str, Any]:
         "quota-exceeded": {"switch-project": False, "switch-preview-model": False},
         "routing": {},
         "ws-auth": True,
+        **_key_lists(proxy),
     }
-    return body | {route: key_list(proxy, name, with_auth_index=False) or None for route, name in KEY_LISTS.items()}
 
 
 def config_v8(proxy: DemoProxy) -> dict[str, Any]:
@@ -101,9 +85,13 @@ def config_v8(proxy: DemoProxy) -> dict[str, Any]:
         "observability": {
             "usage": {
                 "usage-statistics-enabled": proxy.publishing,
-                "redis-usage-queue-retention-seconds": proxy.effective_retention_seconds,
+                "redis-usage-queue-retention-seconds": proxy.waiting.retention_seconds,
             }
         },
         "requests": {"proxy-url": OUTGOING_PROXY_URL, "request-retry": 2},
-        "providers": {route: key_list(proxy, name, with_auth_index=False) or None for route, name in KEY_LISTS.items()},
+        "providers": _key_lists(proxy),
     }
+
+
+def _key_lists(proxy: DemoProxy) -> dict[str, Any]:
+    return {route: key_list(proxy, name, with_auth_index=False) or None for route, name in KEY_LISTS.items()}
