@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator import bodies
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.waiting_records import Item
@@ -66,14 +65,14 @@ class Routes:
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
         self._handlers: dict[tuple[str, str], Handler] = {}
-        switch = "usage-statistics-enabled"
-        self._add(switch, lambda _: (200, {switch: proxy.publishing}))
-        self._add("config", lambda _: (200, bodies.config(proxy)))
+        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
+        self._add("config", self._config)
         self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
         self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()))
-        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
-        for route, provider in bodies.KEY_LISTS.items():
-            self._add(route, self._key_list(route, provider))
+        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in proxy.clients]}))
+        for provider in ("gemini", "claude", "codex", "vertex"):
+            self._add(f"{provider}-api-key", self._key_list(f"{provider}-api-key", provider))
+        self._add("openai-compatibility", self._key_list("openai-compatibility", "openrouter"))
         self._add(USAGE_QUEUE, self._pop)
         self._add(USAGE, lambda _: (200, proxy.usage_snapshot()))
         self._add("api-call", self._api_call, method="POST")
@@ -102,11 +101,8 @@ class Routes:
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
         """The handler of a call, or ``None`` if this version has no such route."""
-        if version == 8:
-            if method == "GET" and (name == "config" or name.startswith("config/")):
-                return self._config_node(name.split("/")[1:])
-            if name not in _V8_NAMES.values():
-                return None
+        if version == 8 and name not in _V8_NAMES.values():
+            return None
         if name == USAGE_QUEUE and not self._proxy.has_http_queue:
             return None
         if name == USAGE and not (version == 0 and self._proxy.has_usage_snapshot):
@@ -116,13 +112,11 @@ class Routes:
     def _add(self, name: str, handler: Handler, *, method: str = "GET") -> None:
         self._handlers[method, name] = handler
 
-    def _config_node(self, keys: list[str]) -> Handler | None:
-        node: Any = bodies.config_v8(self._proxy)
-        for key in keys:
-            if not isinstance(node, dict) or key not in node:
-                return None
-            node = node[key]
-        return lambda _: (200, node)
+    def _config(self, _: Request) -> Answer:
+        return 200, {
+            "usage-statistics-enabled": self._proxy.publishing,
+            "redis-usage-queue-retention-seconds": self._proxy.waiting.retention_seconds,
+        }
 
     def _pop(self, call: Request) -> Answer:
         asked = call.args.get("count", "1")
@@ -132,7 +126,14 @@ class Routes:
         return 200, array_of(self._proxy.pop(count))
 
     def _key_list(self, route: str, provider: str) -> Handler:
-        return lambda _: (200, {route: bodies.key_list(self._proxy, provider, with_auth_index=True)})
+        """The list of a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""
+        keys = [
+            {"api-key": each.key, "base-url": each.base_url, "auth-index": self._proxy.auth_index(each)}
+            for each in self._proxy.accounts
+            if each.kind == "apikey" and each.provider == provider
+        ]
+        listed = [{"name": provider, "api-key-entries": keys}] if route == "openai-compatibility" else keys
+        return lambda _: (200, {route: listed})
 
     def _credential(self, body: dict[str, Any]) -> Credential | None:
         handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}

@@ -14,7 +14,6 @@ Trouble = Literal["", "exhausted", "cools too long", "shrinks"]
 MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
 ORGANIZATION_ID = "0demo000-0000-4000-8000-0000000c1a0d"
 SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
-OUTGOING_PROXY_URL = "socks5://demo-user:sk-demo-proxy-password@127.0.0.1:1080"
 AUTH_DIR = "/root/.cli-proxy-api"
 
 # How each provider counts tokens on the wire.

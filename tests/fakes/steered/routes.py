@@ -11,6 +11,7 @@ from werkzeug import Request, Response
 
 from exporter.simulator.routes import USAGE, V8, Answer, Handler, Routes, VendorAnswer, route_name
 from exporter.simulator.world import Credential
+from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.versions import VersionNumber, key_list_at
 
@@ -157,6 +158,8 @@ class SteeredRoutes(Routes):
     def find(self, method: str, name: str, version: int) -> Handler | None:
         if name.startswith(f"{USAGE}/") and not self._proxy.has_usage_snapshot:
             return None
+        if version == 8 and method == "GET" and (name == "config" or name.startswith("config/")):
+            return self._config_node(name.split("/")[1:])
         known = self._proxy.version_number >= _SINCE.get(name, (0, 0, 0))
         return super().find(method, name, version) if known else None
 
@@ -165,9 +168,23 @@ class SteeredRoutes(Routes):
             return 400, {"error": "count must be a positive integer"}
         return super()._pop(call)
 
+    def _config(self, _: Request) -> Answer:
+        return 200, bodies.config(self._proxy)
+
+    def _config_node(self, keys: list[str]) -> Handler | None:
+        node: Any = bodies.config_v8(self._proxy)
+        for key in keys:
+            if not isinstance(node, dict) or key not in node:
+                return None
+            node = node[key]
+        return lambda _: (200, node)
+
     def _key_list(self, route: str, provider: str) -> Handler:
-        newest = super()._key_list(route, provider)
-        return lambda call: (200, {route: key_list_at(self._proxy.version_number, newest(call)[1][route])})
+        def listed(_: Request) -> Answer:
+            newest = bodies.key_list(self._proxy, provider, with_auth_index=True)
+            return 200, {route: key_list_at(self._proxy.version_number, newest)}
+
+        return listed
 
     def _api_call(self, call: Request) -> Answer:
         problem = _api_call_problem(call.get_json(force=True, silent=True))

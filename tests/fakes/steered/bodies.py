@@ -1,12 +1,14 @@
-"""Answers of the Management API that do not depend on traffic: configuration and key lists.
+"""Whole answers of the Management API that do not depend on traffic: configuration and key lists.
 
 They are full of planted secrets, as real ones are full of real secrets.
 """
 
 from typing import Any
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.world import OUTGOING_PROXY_URL, Credential
+from exporter.simulator.world import Credential
+from tests.fakes.steered.proxy import SteeredProxy
+
+_OUTGOING_PROXY_URL = "socks5://demo-user:sk-demo-proxy-password@127.0.0.1:1080"
 
 # The route of each key list, and the provider whose keys it shows.
 KEY_LISTS = {
@@ -18,11 +20,11 @@ KEY_LISTS = {
 }
 
 
-def api_keys(proxy: DemoProxy) -> list[str]:
+def api_keys(proxy: SteeredProxy) -> list[str]:
     return [client.key for client in proxy.clients]
 
 
-def key_list(proxy: DemoProxy, provider: str, *, with_auth_index: bool) -> list[dict[str, Any]]:
+def key_list(proxy: SteeredProxy, provider: str, *, with_auth_index: bool) -> list[dict[str, Any]]:
     """The configured keys of a provider; ``/config`` shows them without ``auth-index``."""
     make = _compat_entry if provider == "openrouter" else _entry
     return [
@@ -56,10 +58,10 @@ def _models(credential: Credential) -> list[dict[str, str]]:
     return [{"name": model.name, "alias": model.alias} for model in credential.models]
 
 
-def config(proxy: DemoProxy) -> dict[str, Any]:
+def config(proxy: SteeredProxy) -> dict[str, Any]:
     """The effective configuration under its v0 names."""
     return {
-        "proxy-url": OUTGOING_PROXY_URL,
+        "proxy-url": _OUTGOING_PROXY_URL,
         "request-log": False,
         "api-keys": api_keys(proxy),
         "tls": {"enable": False, "cert": "", "key": ""},
@@ -78,7 +80,7 @@ def config(proxy: DemoProxy) -> dict[str, Any]:
     }
 
 
-def config_v8(proxy: DemoProxy) -> dict[str, Any]:
+def config_v8(proxy: SteeredProxy) -> dict[str, Any]:
     """The effective configuration under the section names of v8; a path of keys leads to a node."""
     return {
         "access": {"api-keys": api_keys(proxy)},
@@ -88,10 +90,10 @@ def config_v8(proxy: DemoProxy) -> dict[str, Any]:
                 "redis-usage-queue-retention-seconds": proxy.waiting.retention_seconds,
             }
         },
-        "requests": {"proxy-url": OUTGOING_PROXY_URL, "request-retry": 2},
+        "requests": {"proxy-url": _OUTGOING_PROXY_URL, "request-retry": 2},
         "providers": _key_lists(proxy),
     }
 
 
-def _key_lists(proxy: DemoProxy) -> dict[str, Any]:
+def _key_lists(proxy: SteeredProxy) -> dict[str, Any]:
     return {route: key_list(proxy, name, with_auth_index=False) or None for route, name in KEY_LISTS.items()}
