@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import count, cycle, islice
 
-from exporter.simulator.traffic import Attempt, Traffic
 from exporter.simulator.world import CREDENTIALS
+from tests.fakes.steered.traffic import Attempt, Traffic
 
 SECONDS_BETWEEN_RECORDS = 0.7
 """10 million records in 81 days. The busier a proxy, the smaller the roll-up's share of the ledger."""

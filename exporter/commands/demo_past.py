@@ -29,6 +29,7 @@ from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.quotas import FIVE_HOURS, codex_headers
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic
+from exporter.simulator.wire import wire_record
 from exporter.simulator.world import MANAGEMENT_KEY, SHOWN, TROUBLED
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import V0
@@ -62,14 +63,15 @@ def _book(settings: Settings, ledger: Ledger, clock: Clock) -> int:
     pseudonym = open_pseudonyms(settings).of
     demo = DemoProxy(key=MANAGEMENT_KEY, accounts=SHOWN)
     accounts = _list_accounts(name, demo, ledger, pseudonym, clock)
-    traffic = Traffic(seed=_SEED, zone=settings.zone, shape=demo.shape)
-    traffic.credentials = SHOWN
+    traffic = Traffic(seed=_SEED, zone=settings.zone, credentials=SHOWN)
     until = now - _UNTIL_SECONDS
-    attempts = [
+    events = [
         *traffic.batch(RECORDS, ending=until, span_seconds=DAYS * 86_400 - _UNTIL_SECONDS),
         *traffic.steady(since=now - _STEADY_SECONDS, until=until),
     ]
-    batch = read_batch(msgspec.json.encode([attempt.record for attempt in attempts]), pseudonym=pseudonym)
+    batch = read_batch(
+        msgspec.json.encode([wire_record(event, settings.zone) for event in events]), pseudonym=pseudonym
+    )
     past = PastImport(
         name,
         ledger=ledger,

@@ -20,7 +20,7 @@ from exporter.pricing.genai_prices import load_genai_rows
 from exporter.settings.flags import setting_flags
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
-from exporter.simulator import versions
+from exporter.simulator.options import DEFAULT_VERSION, play_options
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _STANDARD = (0, 1, 2)
@@ -43,62 +43,18 @@ def run(or_demo: bool = False) -> None:
             _run_demo(settings)
 
 
-def _version(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    try:
-        return versions.parse_version(text)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc)) from exc
-
-
 @click.command(epilog="Example: cliproxy-exporter demo --rate 5 --proxy-version 6.9 --upgrade-after 120")
 @setting_flags
-@click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day.")
-@click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests.")
 @click.option("--proxy-port", default=0, show_default=True, help="Port of the demo proxy; 0 takes a free one.")
-@click.option(
-    "--proxy-version",
-    default=versions.DEFAULT,
-    show_default=True,
-    callback=_version,
-    help=f"CPA version that the demo proxy plays: {versions.EXAMPLES}.",
-)
-@click.option(
-    "--history-hours",
-    type=click.FloatRange(min=0),
-    help="Hours that a proxy without a queue (up to 6.9) has already been running.  [default: 6]",
-)
-@click.option(
-    "--upgrade-after",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="Become another version after this many seconds.",
-)
-@click.option(
-    "--upgrade-to",
-    default=versions.DEFAULT,
-    show_default=True,
-    callback=_version,
-    help="The version that it becomes, newer or older.",
-)
+@play_options("--proxy-version")
 @click.option("--proxy-url", help="Read a simulated proxy that is already running (`python -m exporter.simulator`).")
 @click.pass_context
-def demo(
-    context: click.Context,
-    /,
-    *,
-    proxy_version: str,
-    history_hours: float | None,
-    proxy_url: str | None,
-    **play: Any,
-) -> None:
+def demo(context: click.Context, /, *, proxy_url: str | None, **play: Any) -> None:
     """Run the exporter beside a simulated proxy with invented traffic.
 
     Its ledger is in the folder `demo` of the data directory, and it writes nothing to Supabase, so real figures and
     invented ones never mix. A new ledger begins with thirty days of invented requests.
     """
-    if history_hours and not versions.has_usage(proxy_version):
-        text = f"{proxy_version} has a queue, which remembers no history."
-        raise click.BadOptionUsage("--history-hours", f"--history-hours: {text}")
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if proxy_url and given != ["proxy_url"]:
         text = "takes no other options: that proxy has its own."
@@ -110,17 +66,10 @@ def demo(
         if proxy_url:
             _run_demo_exporter(settings, proxy_url)
         else:
-            _run_demo(settings, version=proxy_version, history_hours=history_hours, **play)
+            _run_demo(settings, **play)
 
 
-def _run_demo(
-    settings: Settings,
-    *,
-    seed: int | None = None,
-    proxy_port: int = 0,
-    upgrade_to: str = versions.DEFAULT,
-    **play: Any,
-) -> None:
+def _run_demo(settings: Settings, *, proxy_port: int = 0, upgrade_to: str = DEFAULT_VERSION, **play: Any) -> None:
     # Imported here: the demo has a web server of its own, which the exporter does not need.
     from exporter.simulator.live import live_demo  # noqa: PLC0415
 
@@ -129,8 +78,6 @@ def _run_demo(
             server = stack.enter_context(
                 live_demo(
                     port=proxy_port,
-                    # A new seed at each start: no proxy sends the same records again.
-                    seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
                     upgrade_to=upgrade_to,
                     upgraded=lambda: click.echo(f"The demo proxy is now {upgrade_to}."),
                     **play,

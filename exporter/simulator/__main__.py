@@ -1,83 +1,51 @@
 """``python -m exporter.simulator``: the demo proxy with live traffic in its own process."""
 
-import argparse
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from typing import Any
 
-from exporter.simulator import versions
-from exporter.simulator.live import DEFAULT_HISTORY_HOURS, live_demo
+import click
+
+from exporter.simulator.live import live_demo
+from exporter.simulator.options import play_options
 from exporter.simulator.world import MANAGEMENT_KEY
 
 
-def _version(text: str) -> str:
-    try:
-        return versions.parse_version(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exporter.simulator",
-        description="A simulated CLIProxyAPI server with invented traffic.",
-        epilog="example: python -m exporter.simulator --port 8317 --rate 2 --version 6.9 --upgrade-after 120",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8317, help="port, 0 for a free one (default: %(default)s)")
-    parser.add_argument("--print-port", action="store_true", help="print only the port, as the first line")
-    parser.add_argument("--key", default=MANAGEMENT_KEY, help="management key (default: %(default)s)")
-    parser.add_argument(
-        "--version",
-        type=_version,
-        default=versions.DEFAULT,
-        help=f"CPA version to play: {versions.EXAMPLES} (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--history-hours",
-        type=float,
-        metavar="HOURS",
-        help=f"hours that a version with /usage has already run (default: {DEFAULT_HISTORY_HOURS:g})",
-    )
-    parser.add_argument(
-        "--upgrade-after", type=float, metavar="SECONDS", help="become another version after this many seconds"
-    )
-    parser.add_argument(
-        "--upgrade-to", type=_version, default=versions.DEFAULT, help="version after the upgrade (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rate", type=float, default=1.0, help="average requests per second over a day (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="seed of the traffic (default: %(default)s)")
-    parser.add_argument(
-        "--allow-remote", action="store_true", help="let other machines manage it, like CPA's allow-remote"
-    )
-    options = parser.parse_args(arguments)
-    if options.history_hours and not versions.has_usage(options.version):
-        parser.error(f"--history-hours: {options.version} has a queue, which remembers no history")
+@click.command(epilog="example: python -m exporter.simulator --port 8317 --rate 2 --version 6.9 --upgrade-after 120")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8317, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--print-port", is_flag=True, help="Print only the port, as the first line.")
+@click.option("--key", default=MANAGEMENT_KEY, show_default=True, help="Management key.")
+@click.option("--allow-remote", is_flag=True, help="Let other machines manage it, like CPA's allow-remote.")
+@play_options("--version")
+def main(*, host: str, port: int, print_port: bool, version: str, upgrade_to: str, **play: Any) -> None:
+    """A simulated CLIProxyAPI server with invented traffic."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    settings = vars(options)
-    only_port = settings.pop("print_port")
 
     def say(text: str) -> None:
-        if not only_port:
-            print(text, flush=True)
+        if not print_port:
+            click.echo(text)
 
     try:
-        with live_demo(**settings, upgraded=lambda: say(f"Now it is {options.upgrade_to}.")) as server:
-            if only_port:
-                print(server.port, flush=True)
-            say(f"Demo proxy {options.version} at {server.url}, management key: {options.key}")
+        with live_demo(
+            host=host,
+            port=port,
+            version=version,
+            upgrade_to=upgrade_to,
+            upgraded=lambda: say(f"Now it is {upgrade_to}."),
+            **play,
+        ) as server:
+            if print_port:
+                click.echo(server.port)
+            say(f"Demo proxy {version} at {server.url}, management key: {play['key']}")
             ended.wait()
     except OSError as error:
-        print(f"Cannot listen on {options.host}:{options.port}: {error.strerror}.", file=sys.stderr)
-        return 1
-    return 0
+        click.echo(f"Cannot listen on {host}:{port}: {error.strerror}.", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,12 +5,14 @@ The right key does not lift a ban, and further tries do not extend it.
 """
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from werkzeug.datastructures import Headers
 
 from exporter.clock import Clock
 
-BAN_SECONDS = 1800.0
+LOCAL = {"127.0.0.1", "::1"}
+_BAN_SECONDS = 1800.0
 _MAX_FAILURES = 5
 _FORGET_SECONDS = 7200.0
 
@@ -22,12 +24,8 @@ class _Address:
     banned_until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FailedCall:
-    """A refused call: its status and CPA's own words."""
-
-    status: int
-    error: str
+Refusal = tuple[int, str]
+"""The status of a refused call, and CPA's own words."""
 
 
 class Door:
@@ -36,14 +34,11 @@ class Door:
     def __init__(self, *, key: str, clock: Clock) -> None:
         self.key = key
         self.allow_remote = False
-        # Up to v6.9.37 CPA banned only other machines.
-        self.bans_local = True
-        self.refused_logins = 0
         self._clock = clock
         self._addresses: dict[str, _Address] = {}
         self._lock = threading.Lock()
 
-    def check(self, headers: Mapping[str, str], peer: str) -> FailedCall | None:
+    def check(self, headers: Headers, peer: str) -> Refusal | None:
         """The refusal for a call with these headers from this TCP peer, or ``None`` if it may pass."""
         address = client_address(headers, peer)
         with self._lock:
@@ -53,25 +48,23 @@ class Door:
                 left = state.banned_until - now
                 if left > 0:
                     wait = _go_duration(left)
-                    return FailedCall(403, f"IP banned due to too many failed attempts. Try again in {wait}")
+                    return 403, f"IP banned due to too many failed attempts. Try again in {wait}"
                 self._addresses[address] = state = _Address()
             if now - state.last_failure > _FORGET_SECONDS:
                 state.failures = 0
-            local = address in {"127.0.0.1", "::1"}
-            if not local and not self.allow_remote:
-                return FailedCall(403, "remote management disabled")
+            if address not in LOCAL and not self.allow_remote:
+                return 403, "remote management disabled"
             if not self.key:
-                return FailedCall(403, "remote management key not set")
+                return 403, "remote management key not set"
             offered = _offered_key(headers)
             if offered == self.key:
                 del self._addresses[address]
                 return None
-            self.refused_logins += 1
             state.failures += 1
             state.last_failure = now
-            if state.failures >= _MAX_FAILURES and (self.bans_local or not local):
-                state.banned_until = now + BAN_SECONDS
-            return FailedCall(401, "invalid management key" if offered else "missing management key")
+            if state.failures >= _MAX_FAILURES:
+                state.banned_until = now + _BAN_SECONDS
+            return 401, "invalid management key" if offered else "missing management key"
 
     def forget(self) -> None:
         """Lift all bans, as a restart of the proxy does."""
@@ -79,13 +72,13 @@ class Door:
             self._addresses.clear()
 
 
-def client_address(headers: Mapping[str, str], peer: str) -> str:
+def client_address(headers: Headers, peer: str) -> str:
     """The address that CPA attributes a call to; it believes forwarding headers from anyone."""
     forwarded = headers.get("X-Forwarded-For", "").split(",")[0].strip()
     return forwarded or headers.get("X-Real-IP", "").strip() or peer
 
 
-def _offered_key(headers: Mapping[str, str]) -> str:
+def _offered_key(headers: Headers) -> str:
     authorization = headers.get("Authorization", "").strip()
     if not authorization:
         return headers.get("X-Management-Key", "").strip()

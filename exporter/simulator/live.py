@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from exporter.clock import Clock, SystemClock
-from exporter.simulator import versions
+from exporter.simulator.options import DEFAULT_VERSION
 from exporter.simulator.proxy import DemoProxy
 from exporter.simulator.server import DemoServer
 from exporter.simulator.traffic import Traffic, load
@@ -26,19 +25,20 @@ def live_demo(
     host: str = "127.0.0.1",
     port: int = 0,
     key: str = MANAGEMENT_KEY,
-    version: str = versions.DEFAULT,
+    version: str = DEFAULT_VERSION,
     allow_remote: bool = False,
     rate: float = 1.0,
-    seed: int = 1,
+    seed: int | None = None,
     history_hours: float | None = None,
     upgrade_after: float | None = None,
-    upgrade_to: str = versions.DEFAULT,
+    upgrade_to: str = DEFAULT_VERSION,
     upgraded: Callable[[], None],
 ) -> Iterator[DemoServer]:
     """Serve a demo proxy with live traffic while the context lasts. Raises ``OSError`` if the port is not available.
 
-    ``history_hours`` is how long it has already run, by default 6 for a version with ``/usage``; others forget. After
-    ``upgrade_after`` seconds it becomes ``upgrade_to``, and ``upgraded`` is called.
+    Without a ``seed`` each start has a new one: no proxy sends the same records again. ``history_hours`` is how long it
+    has already run, by default 6 for a version with ``/usage``; others forget. After ``upgrade_after`` seconds it
+    becomes ``upgrade_to``, and ``upgraded`` is called.
     """
     proxy = DemoProxy(key=key, version=version, accounts=SHOWN)
     proxy.door.allow_remote = allow_remote
@@ -50,18 +50,18 @@ def live_demo(
         upgraded()
 
     upgrading = threading.Timer(upgrade_after or 0, upgrade)
+    seed = random.randrange(2**32) if seed is None else seed  # noqa: S311 - invented traffic
     server = DemoServer(proxy, host=host, port=port)
     traffic = LiveTraffic(proxy, rate=rate, seed=seed, history_hours=history_hours)
     traffic.start()
-    server.start()
     if upgrade_after is not None:
         upgrading.start()
     try:
-        yield server
+        with server:
+            yield server
     finally:
         upgrading.cancel()
         traffic.stop()
-        server.stop()
 
 
 class LiveTraffic:
@@ -72,34 +72,26 @@ class LiveTraffic:
     """
 
     def __init__(
-        self,
-        proxy: DemoProxy,
-        *,
-        rate: float,
-        seed: int,
-        clock: Clock | None = None,
-        burst: int = 150,
-        history_hours: float = 0.0,
+        self, proxy: DemoProxy, *, rate: float, seed: int, burst: int = 150, history_hours: float = 0.0
     ) -> None:
         self._proxy = proxy
         self._rate = rate
         self._burst = burst
         self._history_hours = history_hours
-        self._clock = clock or SystemClock()
-        self._traffic = Traffic(seed=seed, zone=proxy.zone, shape=proxy.shape)
+        self._traffic = Traffic(seed=seed, zone=proxy.zone, credentials=proxy.accounts)
         self._random = random.Random(seed)  # noqa: S311 waiting times of invented traffic
-        self._steady_until = self._clock.now() - _BURST_SPAN_SECONDS
+        self._steady_until = proxy.clock.now() - _BURST_SPAN_SECONDS
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
 
     def start(self) -> None:
         """Publish history and burst, then go on from a thread."""
-        now = self._clock.now()
-        self._suit_version()
+        now = self._proxy.clock.now()
         if self._history_hours > 0:
-            self._publish_history(ending=now - _BURST_SPAN_SECONDS)
-        if self._burst:
-            self._proxy.publish(self._traffic.batch(self._burst, ending=now, span_seconds=_BURST_SPAN_SECONDS))
+            span = self._history_hours * 3600
+            events = max(min(round((self._rate or 1.0) * span), _MOST_HISTORY), 1)
+            self._proxy.publish(self._traffic.batch(events, ending=now - _BURST_SPAN_SECONDS, span_seconds=span))
+        self._proxy.publish(self._traffic.batch(self._burst, ending=now, span_seconds=_BURST_SPAN_SECONDS))
         if self._rate > 0:
             self._thread.start()
 
@@ -109,24 +101,10 @@ class LiveTraffic:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _publish_history(self, *, ending: float) -> None:
-        span = self._history_hours * 3600
-        attempts = max(min(round((self._rate or 1.0) * span), _MOST_HISTORY), 1)
-        self._proxy.publish(self._traffic.batch(attempts, ending=ending, span_seconds=span))
-
-    def _suit_version(self) -> None:
-        """Adapt to the proxy's version, which may have changed, with its credentials and records."""
-        self._traffic.credentials = self._proxy.credentials
-        self._traffic.shape = self._proxy.shape
-
     def _run(self) -> None:
-        while True:
-            now = self._clock.now()
-            pause = self._random.expovariate(self._rate * load(now, self._proxy.zone))
-            if self._stopping.wait(pause):
-                return
-            self._suit_version()
-            now = self._clock.now()
-            self._proxy.publish(self._traffic.request(ending=now))
-            self._proxy.publish(self._traffic.steady(since=self._steady_until, until=now))
+        clock, proxy = self._proxy.clock, self._proxy
+        while not self._stopping.wait(self._random.expovariate(self._rate * load(clock.now(), proxy.zone))):
+            now = clock.now()
+            proxy.publish(self._traffic.request(ending=now))
+            proxy.publish(self._traffic.steady(since=self._steady_until, until=now))
             self._steady_until = now

@@ -1,18 +1,17 @@
-"""The routes of each version, and their answers: the part of the server without sockets.
+"""The routes of the Management API and their answers: the part of the server without sockets.
 
 A route has its v0 name, even under v8: one name for one thing.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Request
+import msgspec
+from werkzeug import Request, Response
 
-from exporter.simulator import bodies
 from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.queue import Item
-from exporter.simulator.versions import VersionNumber
+from exporter.simulator.quotas import vendor_answer
+from exporter.simulator.waiting_records import Item
 from exporter.simulator.world import Credential
 
 V0 = "/v0/management/"
@@ -26,6 +25,11 @@ Answer = tuple[int, Any]
 
 Handler = Callable[[Request], Answer]
 
+VendorAnswer = tuple[int, dict[str, list[str]], str]
+"""A vendor's status, headers and body."""
+
+VENDOR_HEADERS = {"Content-Type": ["application/json"]}
+
 # v8 path -> the name of the same route under v0.
 _V8_NAMES = {
     "observability/usage/queue": USAGE_QUEUE,
@@ -38,7 +42,6 @@ _V8_NAMES = {
     "credentials/quota/fetch": "quota/fetch",
     "plugins": "plugins",
 }
-_MAX_INT64 = 2**63 - 1
 
 
 def route_name(path: str) -> tuple[str, int | None]:
@@ -51,98 +54,99 @@ def route_name(path: str) -> tuple[str, int | None]:
     return path, None
 
 
-def asked_count(text: str) -> int | None:
-    """The requested number of records: 1 by default, ``None`` for what CPA refuses."""
-    text = text.strip()
-    if not text:
-        return 1
-    if not re.fullmatch(r"\+?[0-9]+", text):
-        return None
-    count = int(text)
-    return count if 0 < count <= _MAX_INT64 else None
-
-
 def array_of(items: Iterable[Item]) -> bytes:
-    """The body of an answer with these elements."""
+    """The body of an answer with these records."""
     return b"[" + b",".join(item.raw for item in items) + b"]"
 
 
 class Routes:
-    """The routes of one proxy, whose version may change at any time."""
+    """Answers the calls to one proxy, whose version may change at any time."""
 
     def __init__(self, proxy: DemoProxy) -> None:
         self._proxy = proxy
-        self._v0: dict[tuple[str, str], tuple[Handler, VersionNumber]] = {}
-        switch = "usage-statistics-enabled"
-        self._add(switch, lambda _: (200, {switch: proxy.publishing}), since=(6, 0, 5))
-        self._add("config", lambda _: (200, bodies.config(proxy)))
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
+        self._add("config", self._config)
         self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
-        self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()), since=(6, 9, 47))
-        self._add("api-keys", lambda _: (200, {"api-keys": bodies.api_keys(proxy)}))
-        for route, provider in bodies.KEY_LISTS.items():
-            since = (6, 6, 82) if route == "vertex-api-key" else (6, 3, 2)
-            self._add(route, self._key_list(route, provider), since=since)
-        self._add("api-call", self._api_call, method="POST", since=(6, 6, 63))
-        plugins = {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": []}
-        self._add("plugins", lambda _: (200, plugins), since=(7, 1, 47))
-        self._add("quota/providers", lambda _: (200, {"providers": []}), since=(7, 2, 141))
-        no_plugin = {"error": "no quota provider available"}
-        self._add("quota/fetch", lambda _: (501, no_plugin), method="POST", since=(7, 2, 141))
+        self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()))
+        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in proxy.clients]}))
+        for provider in ("gemini", "claude", "codex", "vertex"):
+            self._add(f"{provider}-api-key", self._key_list(f"{provider}-api-key", provider))
+        self._add("openai-compatibility", self._key_list("openai-compatibility", "openrouter"))
+        self._add(USAGE_QUEUE, self._pop)
+        self._add(USAGE, lambda _: (200, proxy.usage_snapshot()))
+        self._add("api-call", self._api_call, method="POST")
+        self._add("plugins", lambda _: (200, {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": []}))
+
+    def answer(self, call: Request) -> Response:
+        """The response to a call, with CPA's refusals."""
+        name, version = route_name(call.path)
+        if version is None or (version == 8 and not self._proxy.has_v8_paths):
+            return Response(status=404)
+        refusal = self._refusal(call)
+        if refusal is not None:
+            return refusal
+        handler = self.find(call.method, name, version)
+        return Response(status=404) if handler is None else self.respond(*handler(call))
+
+    def _refusal(self, call: Request) -> Response | None:
+        """What the door says to this call, unless it may pass."""
+        refusal = self._proxy.door.check(call.headers, call.remote_addr or "")
+        return None if refusal is None else self.respond(refusal[0], {"error": refusal[1]})
+
+    def respond(self, status: int, body: Any) -> Response:
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        headers = {"X-Cpa-Version": self._proxy.version, "X-Cpa-Commit": "demo"}
+        return Response(raw, status=status, headers=headers, content_type="application/json; charset=utf-8")
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
         """The handler of a call, or ``None`` if this version has no such route."""
-        if version == 8:
-            if method == "GET" and (name == "config" or name.startswith("config/")):
-                return self._config_node(name.split("/")[1:])
-            if name not in _V8_NAMES.values():
-                return None
-        if method == "GET" and name == USAGE_QUEUE and self._proxy.has_http_queue:
-            return self._pop
-        if method == "GET" and name == USAGE and version == 0 and self._proxy.has_usage_snapshot:
-            return lambda _: (200, self._proxy.usage_snapshot())
-        handler, since = self._v0.get((method, name), (None, (0, 0, 0)))
-        return handler if self._proxy.version_number >= since else None
+        if version == 8 and name not in _V8_NAMES.values():
+            return None
+        if name == USAGE_QUEUE and not self._proxy.has_http_queue:
+            return None
+        if name == USAGE and not (version == 0 and self._proxy.has_usage_snapshot):
+            return None
+        return self._handlers.get((method, name))
 
-    def _add(self, name: str, handler: Handler, *, method: str = "GET", since: VersionNumber = (0, 0, 0)) -> None:
-        self._v0[method, name] = (handler, since)
+    def _add(self, name: str, handler: Handler, *, method: str = "GET") -> None:
+        self._handlers[method, name] = handler
 
-    def _config_node(self, keys: list[str]) -> Handler | None:
-        node: Any = bodies.config_v8(self._proxy)
-        for key in keys:
-            if not isinstance(node, dict) or key not in node:
-                return None
-            node = node[key]
-        return lambda _: (200, node)
+    def _config(self, _: Request) -> Answer:
+        return 200, {
+            "usage-statistics-enabled": self._proxy.publishing,
+            "redis-usage-queue-retention-seconds": self._proxy.waiting.retention_seconds,
+        }
 
     def _pop(self, call: Request) -> Answer:
-        count = asked_count(call.args.get("count", ""))
-        if count is None:
+        asked = call.args.get("count", "1")
+        count = int(asked) if asked.isdecimal() else 0
+        if count < 1:
             return 400, {"error": "count must be a positive integer"}
         return 200, array_of(self._proxy.pop(count))
 
     def _key_list(self, route: str, provider: str) -> Handler:
-        return lambda _: (200, {route: bodies.key_list(self._proxy, provider, with_auth_index=True)})
+        """The list of a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""
+        keys = [
+            {"api-key": each.key, "base-url": each.base_url, "auth-index": self._proxy.auth_index(each)}
+            for each in self._proxy.accounts
+            if each.kind == "apikey" and each.provider == provider
+        ]
+        listed = [{"name": provider, "api-key-entries": keys}] if route == "openai-compatibility" else keys
+        return lambda _: (200, {route: listed})
 
     def _credential(self, body: dict[str, Any]) -> Credential | None:
         handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
         return handles.get(body.get("auth_index", ""))
 
     def _api_call(self, call: Request) -> Answer:
-        body: Any = call.get_json(force=True, silent=True)
-        problem = _api_call_problem(body)
-        if problem:
-            return 400, {"error": problem}
-        vendor = self._proxy.vendors.answer(self._credential(body), body)
-        if vendor is None:
+        body = call.get_json()
+        told = self._ask_vendor(self._credential(body), body)
+        if told is None:
             return 502, {"error": "request failed"}
-        status, header, text = vendor
+        status, header, text = told
         return 200, {"status_code": status, "header": header, "body": text}
 
-
-def _api_call_problem(body: Any) -> str:
-    if not isinstance(body, dict) or not isinstance(body.get("data", ""), str):
-        return "invalid body"
-    for field in ("method", "url"):
-        if not body.get(field):
-            return f"missing {field}"
-    return "" if re.match(r"https?://[^/]+", str(body["url"])) else "invalid url"
+    def _ask_vendor(self, credential: Credential | None, call: dict[str, Any]) -> VendorAnswer | None:
+        page = vendor_answer(credential, call["url"], self._proxy.clock.now())
+        return None if page is None else (page[0], VENDOR_HEADERS, page[1])

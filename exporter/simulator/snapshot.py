@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from exporter.simulator.versions import VersionNumber
-
-TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
-
 
 @dataclass(slots=True)
 class _Model:
@@ -24,59 +20,36 @@ class UsageSnapshot:
     def __init__(self) -> None:
         self._apis: dict[str, dict[str, _Model]] = {}
         self.failures = 0
-        self._requests = self._tokens = 0
-        self._days: Counter[str] = Counter()
-        self._hours: Counter[str] = Counter()
-        self._day_tokens: Counter[str] = Counter()
-        self._hour_tokens: Counter[str] = Counter()
+        self._requests_by: dict[str, Counter[str]] = {"day": Counter(), "hour": Counter()}
+        self._tokens_by: dict[str, Counter[str]] = {"day": Counter(), "hour": Counter()}
 
-    def add(self, key: str, model: str, detail: dict[str, Any], *, cap: int | None) -> None:
+    def add(self, key: str, model: str, detail: dict[str, Any], *, cap: int | None = None) -> None:
         """Count one attempt; a ``cap`` keeps only the newest details of the key and model."""
         of_model = self._apis.setdefault(key, {}).setdefault(model, _Model())
         of_model.details.append(detail)
         if cap is not None:
             del of_model.details[: max(len(of_model.details) - cap, 0)]
         tokens = detail["tokens"]["total_tokens"]
-        moment = datetime.fromisoformat(detail["timestamp"])
-        day, hour = moment.strftime("%Y-%m-%d"), moment.strftime("%H")
         of_model.requests += 1
         of_model.tokens += tokens
-        self._requests += 1
         self.failures += bool(detail.get("failed"))
-        self._tokens += tokens
-        self._days[day] += 1
-        self._hours[hour] += 1
-        self._day_tokens[day] += tokens
-        self._hour_tokens[hour] += tokens
+        moment = datetime.fromisoformat(detail["timestamp"])
+        for name, period in (("day", moment.strftime("%Y-%m-%d")), ("hour", moment.strftime("%H"))):
+            self._requests_by[name][period] += 1
+            self._tokens_by[name][period] += tokens
 
     def usage(self) -> dict[str, Any]:
         """The object ``usage`` of an answer, with maps sorted by key, as Go writes them."""
+        requests = self._requests_by["day"].total()
         return {
-            "total_requests": self._requests,
-            "success_count": self._requests - self.failures,
+            "total_requests": requests,
+            "success_count": requests - self.failures,
             "failure_count": self.failures,
-            "total_tokens": self._tokens,
+            "total_tokens": self._tokens_by["day"].total(),
             "apis": {key: _api(models) for key, models in sorted(self._apis.items())},
-            "requests_by_day": dict(sorted(self._days.items())),
-            "requests_by_hour": dict(sorted(self._hours.items())),
-            "tokens_by_day": dict(sorted(self._day_tokens.items())),
-            "tokens_by_hour": dict(sorted(self._hour_tokens.items())),
+            **{f"requests_by_{name}": dict(sorted(sums.items())) for name, sums in self._requests_by.items()},
+            **{f"tokens_by_{name}": dict(sorted(sums.items())) for name, sums in self._tokens_by.items()},
         }
-
-
-def detail_of(record: Mapping[str, Any], version: VersionNumber, auth_index: str | int) -> dict[str, Any]:
-    """A version's detail of a record, without the fields that it does not know yet."""
-    detail: dict[str, Any] = {"timestamp": record["timestamp"]}
-    if version >= (6, 9, 1):
-        detail["latency_ms"] = record["latency_ms"]
-    if version >= (6, 2, 7):
-        detail["source"] = record["source"]
-    if version >= (6, 3, 56):
-        detail["auth_index"] = auth_index
-    detail["tokens"] = {name: record["tokens"][name] for name in TOKEN_FIELDS}
-    if version >= (6, 2, 26):
-        detail["failed"] = record["failed"]
-    return detail
 
 
 def _api(models: Mapping[str, _Model]) -> dict[str, Any]:

@@ -1,25 +1,21 @@
 """Seeded traffic: a small team's working day at the demo proxy.
 
-The same seed and times give the same records. Each attempt also carries the truth about its tokens, so that a test can
-compare the exporter's books with what really happened.
+The same seed and times give the same requests.
 """
 
 import json
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Any, TypeVar
 
 from exporter.records import Tokens
 from exporter.simulator import quotas
-from exporter.simulator.wire import Event, Shape, in_shape, visible, wire_record
+from exporter.simulator.wire import Event
 from exporter.simulator.world import CLIENTS, CREDENTIALS, Client, Credential, Model
 
 _Shared = TypeVar("_Shared", Client, Credential, Model)
-
-TruthKey = tuple[str, str, str]
-"""Client name, credential name, model."""
 
 _DAY_SWING = 0.75
 _QUIETEST_HOUR = 3.0
@@ -38,52 +34,6 @@ _STEADY_SECONDS = 180
 _STEADY_TOKENS = Tokens(uncached=3_000, cache_read=20_000, output=600)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One upstream attempt: its wire record, its series, and its exclusive token buckets.
-
-    ``event`` is ``None`` for a detail imported from elsewhere.
-    """
-
-    record: dict[str, Any]
-    client: str
-    credential: str
-    auth_index: str
-    model: str
-    tokens: Tokens
-    failed: bool
-    status: int
-    error_body: str
-    ended: float
-    event: Event | None = None
-    shape: Shape = "7.2"
-    zone: tzinfo | None = None
-
-    @property
-    def key(self) -> TruthKey:
-        return (self.client, self.credential, self.model)
-
-
-def attempt_of(event: Event, *, shape: Shape, zone: tzinfo) -> Attempt:
-    """An event with the record that a server of that shape and zone writes about it."""
-    event = in_shape(event, shape)
-    return Attempt(
-        record=wire_record(event, shape=shape, zone=zone),
-        client=event.client.name,
-        credential=event.credential.name,
-        auth_index=event.credential.auth_index,
-        model=event.model,
-        tokens=visible(event, shape),
-        failed=event.failed,
-        status=event.status,
-        error_body=event.error_body,
-        ended=event.ended,
-        event=event,
-        shape=shape,
-        zone=zone,
-    )
-
-
 def load(at: float, zone: tzinfo) -> float:
     """Relative load at a time: 0.25 in the small hours, 1.75 in the afternoon, 1 on average over a day."""
     moment = datetime.fromtimestamp(at, zone)
@@ -92,32 +42,26 @@ def load(at: float, zone: tzinfo) -> float:
 
 
 class Traffic:
-    """A seeded source of requests. Not thread-safe.
+    """A seeded source of requests to ``credentials``, which may change at any time. Not thread-safe."""
 
-    ``credentials`` are those that get requests; they and ``shape`` may change at any time.
-    """
-
-    def __init__(self, *, seed: int, zone: tzinfo, shape: Shape = "7.2") -> None:
+    def __init__(self, *, seed: int, zone: tzinfo, credentials: tuple[Credential, ...] = CREDENTIALS) -> None:
         self._random = random.Random(seed)  # noqa: S311 repeatable invented traffic, nothing secret
         self._zone = zone
-        self.shape: Shape = shape
         self._serial = 0
-        self.credentials: tuple[Credential, ...] = CREDENTIALS
+        self.credentials = credentials
 
-    def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Attempt]:
+    def batch(self, count: int, *, ending: float, span_seconds: float = 600.0) -> list[Event]:
         """Exactly ``count`` attempts that ended in the span before ``ending``, in order of their ends.
 
         That is the queue's order, so start times are often out of order, as with a real proxy.
         """
-        attempts: list[Attempt] = []
-        while len(attempts) < count:
+        events: list[Event] = []
+        while len(events) < count:
             end = ending - self._spread(span_seconds, ending)
-            attempts += self.request(ending=end)
-        attempts = attempts[:count]
-        attempts.sort(key=lambda attempt: attempt.ended)
-        return attempts
+            events += self.request(ending=end)
+        return sorted(events[:count], key=lambda event: event.ended)
 
-    def request(self, *, ending: float) -> list[Attempt]:
+    def request(self, *, ending: float) -> list[Event]:
         """All attempts of one client request, failover and retries included; the last one ends at ``ending``."""
         client = self._choose(CLIENTS)
         credential = self._choose(self.credentials)
@@ -137,9 +81,9 @@ class Traffic:
         with_image = last.credential.provider == "codex" and not last.failed and last.generate
         if with_image and self._random.random() < _IMAGE_SHARE:
             events.append(self._image_extra(last))
-        return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
+        return events
 
-    def steady(self, *, since: float, until: float) -> list[Attempt]:
+    def steady(self, *, since: float, until: float) -> list[Event]:
         """A job's requests that ended in this span: equal ones, every 3 minutes, through the same account.
 
         So that account's readings reveal what its windows are worth.
@@ -162,7 +106,7 @@ class Traffic:
                     serial=self._serial,
                 )
                 events.append(event)
-        return [attempt_of(event, shape=self.shape, zone=self._zone) for event in events]
+        return events
 
     def _spread(self, span_seconds: float, ending: float) -> float:
         """Random seconds to go back from ``ending``, chosen so that busy hours get more traffic."""
@@ -209,8 +153,7 @@ class Traffic:
             body = "stream error: stream closed before response.completed" if codex else "unexpected EOF"
             latency = ttft + self._random.randint(500, 9000)
         elif failure == "canceled":
-            # From v7.2.124 on.
-            status, body = (499 if self.shape == "7.2" else 500), "context canceled"
+            status, body = 499, "context canceled"
             latency = ttft + self._random.randint(200, 12000)
         else:
             status = int(failure)

@@ -1,22 +1,20 @@
 """Wire records in the exact shape of CPA, built from what really happened.
 
-``Tokens`` are exclusive buckets. Each provider family reports them differently, and so does each shape: ``"7.2"`` is
-v7.2.140 (breakdown, headers), ``"7.1"`` is v7.1.0 (neither), ``"6.10"`` is anything before v7 (no error text, one field
-for the cache), including the details of the legacy statistics. ``visible`` returns what an exact reader can still learn
-about the tokens from such a record: tests compare with that truth.
+``Tokens`` are exclusive buckets; each provider family reports them differently.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from email.utils import formatdate
-from typing import Any, Literal
+from typing import Any
 
 from exporter.records import Tokens
 from exporter.simulator import quotas
-from exporter.simulator.world import ORGANIZATION_ID, SESSION_COOKIE, Client, Credential, Family
+from exporter.simulator.world import ORGANIZATION_ID, SESSION_COOKIE, Client, Credential
 
-Shape = Literal["7.2", "7.1", "6.10"]
+TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
+"""What a detail of ``/usage`` names."""
 
 EXECUTORS = {
     "claude": "ClaudeExecutor",
@@ -72,91 +70,59 @@ class Event:
         return self.started + self.latency_ms / 1000
 
 
-def in_shape(event: Event, shape: Shape) -> Event:
-    """The event in a version of that shape: 499 for a client that hung up exists from v7.2.124 on."""
-    return replace(event, status=500) if event.status == 499 and shape != "7.2" else event
-
-
-def visible(event: Event, shape: Shape) -> Tokens:
-    """What the event's record in ``shape`` reveals about its tokens."""
-    tokens = event.tokens
-    if shape == "7.2":
-        if event.inconsistent:
-            return Tokens(unclassified=tokens.prompt + tokens.output)
-        return tokens
-    if event.credential.family == "claude" and shape == "6.10":
-        # One field for both: reads, or writes if there were no reads.
-        read = tokens.cache_read or tokens.cache_write
-        return Tokens(uncached=tokens.uncached, cache_read=read, output=tokens.output)
-    if event.credential.family == "claude":
-        # CPA reports the Claude family's reasoning from v7.2.117 on; before that, it is inside the output.
-        return Tokens(
-            uncached=tokens.uncached,
-            cache_read=tokens.cache_read,
-            cache_write=tokens.cache_write,
-            output=tokens.output,
-        )
-    if event.credential.family == "openai":
-        # CPA reports the OpenAI family's cache writes from v7.2.56 on; before that, they look like plain input.
-        output = tokens.output - tokens.reasoning if event.inconsistent else tokens.output
-        return Tokens(
-            uncached=tokens.uncached + tokens.cache_write,
-            cache_read=tokens.cache_read,
-            output=output,
-            reasoning=tokens.reasoning,
-        )
-    return tokens
-
-
-def wire_record(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
-    """The event's record with all fields of that version, in CPA's order."""
+def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
+    """The record that CPA 7.2.140 queues, with all fields in CPA's order."""
     credential, client = event.credential, event.client
-    new = shape == "7.2"
-    record: dict[str, Any] = {"timestamp": timestamp(event, shape, zone), "latency_ms": event.latency_ms}
-    if new:
-        record["ttft_ms"] = event.ttft_ms
-    record |= {"source": credential.source_for(client), "auth_index": credential.auth_index}
-    if new:
-        if credential.token:
-            record["access_token_sha256"] = credential.token_sha256
-        record |= {
-            "client_ip": client.address,
-            "x_forwarded_for": client.forwarded,
-            "user_agent": client.user_agent,
-        }
-    record |= {"tokens": _raw_tokens(event, shape), "failed": event.failed}
-    if new:
-        record["generate"] = event.generate
-    if shape != "6.10":
-        record["fail"] = {"status_code": event.status, "body": event.error_body}
-    if new:
-        headers = response_headers(event)
-        if headers:
-            record["response_headers"] = {name: [value] for name, value in sorted(headers.items())}
-        record |= {"accounting_version": 2, "token_breakdown": _breakdown(event)}
-    record["provider"] = _provider_name(credential, shape)
-    if new:
-        record["executor_type"] = EXECUTORS[credential.provider]
+    record: dict[str, Any] = {
+        "timestamp": go_timestamp(event.started, zone),
+        "latency_ms": event.latency_ms,
+        "ttft_ms": event.ttft_ms,
+        "source": credential.source_for(client),
+        "auth_index": credential.auth_index,
+    }
+    if credential.token:
+        record["access_token_sha256"] = credential.token_sha256
     record |= {
+        "client_ip": client.address,
+        "x_forwarded_for": client.forwarded,
+        "user_agent": client.user_agent,
+        "tokens": _raw_tokens(event),
+        "failed": event.failed,
+        "generate": event.generate,
+        "fail": {"status_code": event.status, "body": event.error_body},
+        "response_headers": {name: [value] for name, value in sorted(response_headers(event).items())},
+        "accounting_version": 2,
+        "token_breakdown": _breakdown(event),
+        "provider": "openai-compatible-openrouter" if credential.provider == "openrouter" else credential.provider,
+        "executor_type": EXECUTORS[credential.provider],
         "model": event.model,
         "alias": event.alias,
         "endpoint": _ENDPOINTS.get(credential.provider, "POST /v1/chat/completions"),
-        "auth_type": _auth_type(credential, shape),
+        "auth_type": credential.kind,
         "api_key": client.key,
         "request_id": event.request_id,
+        "reasoning_effort": event.effort,
+        "service_tier": event.service_tier,
     }
-    if new:
-        record |= {"reasoning_effort": event.effort, "service_tier": event.service_tier}
-        if credential.provider in _TIER_REPORTERS and event.reports_tier and not event.failed:
-            record["response_service_tier"] = event.response_tier
+    if credential.provider in _TIER_REPORTERS and event.reports_tier and not event.failed:
+        record["response_service_tier"] = event.response_tier
     return record
 
 
-def timestamp(event: Event, shape: Shape, zone: tzinfo) -> str:
-    """The record's ``timestamp``."""
-    # Nanoseconds tell details apart.
-    nanoseconds = (event.serial * 37 + 11) % 1000 if shape == "6.10" else 0
-    return go_timestamp(event.started, zone, nanoseconds=nanoseconds)
+def usage_detail(event: Event, zone: tzinfo) -> dict[str, Any]:
+    """The detail that CPA 6.9.49 shows in ``/usage``."""
+    tokens = _raw_tokens(event)
+    if event.credential.family == "claude":
+        tokens |= {"reasoning_tokens": 0, "total_tokens": event.tokens.uncached + event.tokens.output}
+    return {
+        # Nanoseconds tell details apart.
+        "timestamp": go_timestamp(event.started, zone, nanoseconds=(event.serial * 37 + 11) % 1000),
+        "latency_ms": event.latency_ms,
+        "source": event.credential.source_for(event.client),
+        "auth_index": event.credential.auth_index,
+        "tokens": {name: tokens[name] for name in TOKEN_FIELDS},
+        "failed": event.failed,
+    }
 
 
 def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
@@ -215,68 +181,38 @@ def _anthropic_key_headers(at: float) -> dict[str, str]:
     }
 
 
-def _provider_name(credential: Credential, shape: Shape) -> str:
-    if credential.provider == "openrouter" and shape == "7.2":
-        return "openai-compatible-openrouter"
-    return credential.provider
-
-
-def _auth_type(credential: Credential, shape: Shape) -> str:
-    # v7.1.0 says "unknown" for an account without an e-mail.
-    if shape != "7.2" and credential.kind == "oauth" and not credential.email:
-        return "unknown"
-    return credential.kind
-
-
-def _raw_tokens(event: Event, shape: Shape) -> dict[str, int | bool]:
-    tokens = event.tokens
-    new = shape == "7.2"
-    family: Family = event.credential.family
-    total = tokens.prompt + tokens.output
-    output, reasoning, read, write = tokens.output, tokens.reasoning, tokens.cache_read, tokens.cache_write
-    cached, uncached = read, tokens.prompt
-    if family == "claude":
-        uncached, cached = tokens.uncached, read or write
-        if not new:
-            reasoning, total = 0, tokens.uncached + output
-    elif family == "gemini":
-        output -= reasoning
-    elif event.inconsistent:
-        output -= reasoning  # this upstream counts reasoning outside, but inside its total
-    if family != "claude" and not new:
-        read = write = 0
-    raw: dict[str, int | bool] = {
-        "input_tokens": uncached,
-        "output_tokens": output,
-        "reasoning_tokens": reasoning,
-        "cached_tokens": cached,
+def _raw_tokens(event: Event) -> dict[str, int | bool]:
+    tokens, family = event.tokens, event.credential.family
+    return {
+        "input_tokens": tokens.uncached if family == "claude" else tokens.prompt,
+        # The inconsistent upstream counts reasoning outside, but inside its total.
+        "output_tokens": tokens.output - (tokens.reasoning if family == "gemini" or event.inconsistent else 0),
+        "reasoning_tokens": tokens.reasoning,
+        "cached_tokens": tokens.cache_read or (tokens.cache_write if family == "claude" else 0),
+        "cache_read_tokens": tokens.cache_read,
+        "cache_read_tokens_present": True,
+        "cache_creation_tokens": tokens.cache_write,
+        "total_tokens": tokens.prompt + tokens.output,
     }
-    if shape != "6.10":
-        raw["cache_read_tokens"] = read
-    if new:
-        raw["cache_read_tokens_present"] = True
-    if shape != "6.10":
-        raw["cache_creation_tokens"] = write
-    raw["total_tokens"] = total
-    return raw
 
 
 def _breakdown(event: Event) -> dict[str, Any]:
-    tokens = visible(event, "7.2")
+    known = Tokens() if event.inconsistent else event.tokens
+    total = event.tokens.prompt + event.tokens.output
     return {
         "schema_version": 2,
         "quality": "inconsistent" if event.inconsistent else "complete",
-        "total_tokens": tokens.prompt + tokens.output + tokens.unclassified,
+        "total_tokens": total,
         "input": {
-            "total_tokens": tokens.prompt,
-            "uncached_tokens": tokens.uncached,
-            "cache_read_tokens": tokens.cache_read,
-            "cache_write_tokens": tokens.cache_write,
+            "total_tokens": known.prompt,
+            "uncached_tokens": known.uncached,
+            "cache_read_tokens": known.cache_read,
+            "cache_write_tokens": known.cache_write,
         },
         "output": {
-            "total_tokens": tokens.output,
-            "non_reasoning_tokens": tokens.output - tokens.reasoning,
-            "reasoning_tokens": tokens.reasoning,
+            "total_tokens": known.output,
+            "non_reasoning_tokens": known.output - known.reasoning,
+            "reasoning_tokens": known.reasoning,
         },
-        "unclassified_tokens": tokens.unclassified,
+        "unclassified_tokens": total if event.inconsistent else 0,
     }

@@ -8,15 +8,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.simulator.versions import VersionNumber
-
 Family = Literal["claude", "openai", "gemini"]
 Trouble = Literal["", "exhausted", "cools too long", "shrinks"]
 
 MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
 ORGANIZATION_ID = "0demo000-0000-4000-8000-0000000c1a0d"
 SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
-OUTGOING_PROXY_URL = "socks5://demo-user:sk-demo-proxy-password@127.0.0.1:1080"
 AUTH_DIR = "/root/.cli-proxy-api"
 
 # How each provider counts tokens on the wire.
@@ -97,18 +94,6 @@ class Credential:
         """CPA's stable handle: 16 hex digits over the credential's place."""
         place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
         return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
-
-    @property
-    def first_version(self) -> VersionNumber:
-        """The first version that can send requests to the provider; an older one only lists the file."""
-        return (7, 1, 0) if self.provider == "xai" else (0, 0, 0)
-
-    def auth_index_at(self, version: VersionNumber) -> str:
-        """A version's handle: v7.0.0 changed it for all, v6.8.54 for configured keys."""
-        if version >= (7, 0, 0):
-            return self.auth_index
-        seed = "old" if self.kind == "oauth" or version >= (6, 8, 54) else "oldest"
-        return hashlib.sha256(f"{seed}:{self.auth_index}".encode()).hexdigest()[:16]
 
     @property
     def token(self) -> str:

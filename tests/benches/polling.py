@@ -9,12 +9,13 @@ from typing import Literal
 from exporter.app import Exporter
 from exporter.clock import Clock
 from exporter.logs import configure_logging
-from exporter.simulator.traffic import IMAGE_MODEL, Attempt, Traffic
+from exporter.simulator.traffic import IMAGE_MODEL
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Attempt, Traffic
 from tests.stack import loopback
 from tests.stack.running import flow_in, metric_in, secrets_found
 from tests.stack.waiting import wait_until

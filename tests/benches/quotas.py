@@ -20,7 +20,6 @@ from exporter.metrics.quotas import QuotaMetrics
 from exporter.opening import connect, open_ledger
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from exporter.sources.client import Timeouts
 from tests.benches.booking import PSEUDONYMS, intake_of
@@ -28,6 +27,7 @@ from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import metric_in
 
 NAME = "default"

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from exporter.clock import Clock
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 
 KEY = {"Authorization": f"Bearer {MANAGEMENT_KEY}"}

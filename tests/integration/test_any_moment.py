@@ -27,9 +27,9 @@ from exporter.ledger.views.totals import Flow, read_flow
 from exporter.metrics.usage import LedgerText
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.proxies import Aliases
-from exporter.simulator.traffic import Attempt, Traffic
 from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.traffic import Attempt, Traffic
 
 _REVEAL_SECONDS = 60
 _LABEL_SETS = 30

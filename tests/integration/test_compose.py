@@ -17,10 +17,10 @@ import yaml
 
 from exporter.settings.load import load_settings
 from exporter.settings.model import declared
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.compose import CHECKOUT, DEMO_ENV, FILE, compose, passed_on, resolved
 from tests.stack.monitoring import Monitoring, binaries_of

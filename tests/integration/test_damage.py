@@ -22,10 +22,10 @@ from exporter.limits.board import LimitBoard
 from exporter.metrics.exposition import Exposition
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases
-from exporter.simulator.traffic import Traffic
 from exporter.sources.proxy_status import ProxyStatus
 from tests.benches.booking import intake_of
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.traffic import Traffic
 
 _PROMETHEUS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 _LEDGERS = 40

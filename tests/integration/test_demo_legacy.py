@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.simulator.traffic import Attempt, Traffic
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.recordings import recorded
 from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.traffic import Attempt, Traffic
 from tests.stack import loopback
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
@@ -427,8 +427,8 @@ def test_a_process_is_upgraded_while_it_runs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--version", "5"], "It knows 6.6, 6.9"),
-        (["--upgrade-to", "9"], "It knows 6.6, 6.9"),
+        (["--version", "5"], "not one of '6.9', '7.2', '8'"),
+        (["--upgrade-to", "9"], "not one of '6.9', '7.2', '8'"),
         (["--history-hours", "3"], "v7.2.140 has a queue"),
     ],
 )

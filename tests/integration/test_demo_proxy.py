@@ -15,12 +15,12 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.simulator.live import LiveTraffic
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.waiting import wait_until
 
@@ -644,9 +644,9 @@ def test_a_fault_can_last_and_meet_every_route(start: Start) -> None:
 # --- live traffic -----------------------------------------------------------------------------------------------------
 
 
-def test_live_traffic_begins_with_a_burst_and_goes_on(start: Start, clock: _Clock) -> None:
+def test_live_traffic_begins_with_a_burst_and_goes_on(start: Start) -> None:
     proxy, client = start()
-    traffic = LiveTraffic(proxy, rate=200, seed=1, clock=clock, burst=40)
+    traffic = LiveTraffic(proxy, rate=200, seed=1, burst=40)
     traffic.start()
     try:
         assert len(client.get(f"{QUEUE}?count=40").json()) == 40
@@ -665,7 +665,7 @@ def test_a_taken_port_is_an_error_of_the_caller() -> None:
     ("arguments", "code", "text"),
     [
         (["--help"], 0, "example: python -m exporter.simulator"),
-        (["--version", "newest"], 2, "knows 6.6, 6.9"),
+        (["--version", "newest"], 2, "not one of '6.9', '7.2', '8'"),
         (["--port", "taken"], 1, "Cannot listen on 127.0.0.1"),
     ],
 )

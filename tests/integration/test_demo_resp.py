@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.demo import KEY, Start, demo_starter
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.subscribers import BUFFER
+from tests.fakes.steered.traffic import Traffic
 from tests.fakes.subscribing import OtherSubscriber, RespClient
 from tests.stack import loopback
 from tests.stack.waiting import wait_until

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from exporter.normalize.pseudonyms import Pseudonyms, load_hash_key
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.benches.peers import cpa_export_file, cpamp_file, keeper_file
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import exporter_process, flow_in, run_command, secrets_found
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.comparison import waiting

@@ -19,11 +19,12 @@ import httpx
 import pytest
 
 from exporter.records import Tokens
-from exporter.simulator.queue import Item
+from exporter.simulator.waiting_records import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
-from tests.fakes.steered.proxy import KnownItem, SteeredProxy
+from tests.fakes.steered.counts import KnownItem
+from tests.fakes.steered.proxy import SteeredProxy
 from tests.stack.restless import Restless
 from tests.stack.running import exporter_process, flow_in, ledger_file
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until

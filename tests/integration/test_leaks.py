@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.guarding import KEY
 from tests.fakes.planted import secrets
@@ -24,6 +23,7 @@ from tests.fakes.replay import FIXTURES, Recording, ReplayProxy
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.resp import RespSession
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.running import Process, exporter_process, flow_in, run_command, secrets_found
 from tests.stack.supabase.api import SupabaseApi

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from exporter.ingest.poller import Poller
 from exporter.metrics.polls import PollMetrics
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.client import ProxyClient
 from tests.benches.booking import PSEUDONYMS, intake_of, open_ledger
@@ -21,6 +20,7 @@ from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 

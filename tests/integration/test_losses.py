@@ -11,12 +11,12 @@ import pytest
 
 from exporter.app import Exporter
 from exporter.logs import configure_logging
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.running import metric_in
 from tests.stack.waiting import wait_until

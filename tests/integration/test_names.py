@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.planted import secrets
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import Process, exporter_process, run_command, secrets_found
 from tests.stack.waiting import wait_until
 

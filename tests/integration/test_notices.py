@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.receivers import web_receiver
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import exporter_process, run_command
 from tests.stack.waiting import wait_until
 

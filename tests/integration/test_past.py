@@ -15,7 +15,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
-from exporter.simulator.traffic import Traffic
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.monitoring import prometheus_binaries
 
 

@@ -16,12 +16,12 @@ import pytest
 
 from exporter.app import Exporter
 from exporter.ledger.database import FILE_NAME
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.polling import one_record_each
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import (
     Process,
     environment,

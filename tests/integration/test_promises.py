@@ -20,9 +20,9 @@ from exporter.metrics.usage import LedgerText
 from exporter.normalize.batch import read_batch
 from exporter.records import Tokens
 from exporter.settings.proxies import Aliases
-from exporter.simulator.traffic import Attempt, Traffic
 from tests.benches.booking import PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.traffic import Attempt, Traffic
 from tests.fakes.steered.truth import Truth
 
 _RUBBISH = (b'"text"', b"5", b"null", b'{"timestamp": 5}', b'{"timestamp": "never"}', b'{"tokens": [1]}', b"{}")

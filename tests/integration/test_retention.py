@@ -16,7 +16,7 @@ from exporter.ledger.store.retention import Pruned
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
-from exporter.simulator.traffic import Traffic
+from tests.fakes.steered.traffic import Traffic
 
 _DAY = 86_400
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from exporter.app import Exporter
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, Prometheus, binaries_of, run_prometheus_with
 from tests.stack.waiting import wait_until

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.fakes.raw import RawServer, hang
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import Process, exporter_process, flow_in, ledger_file, run_command
 from tests.stack.waiting import wait_until
 

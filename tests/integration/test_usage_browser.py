@@ -15,11 +15,11 @@ from playwright.sync_api import Browser, Page, expect
 from exporter.app import Exporter
 from exporter.settings.proxies import Aliases
 from exporter.simulator.exporting import LIMITS_FILE, demo_aliases
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
 from tests.stack.waiting import wait_until

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from flask import Response, request
+from werkzeug import Request, Response
 
-from exporter.simulator.queue import Item
+from exporter.simulator.waiting_records import Item
+from tests.fakes.steered.counts import Happening
 from tests.fakes.steered.faults import HTML_PAGE, Fault, FaultKind
-from tests.fakes.steered.proxy import Happening, SteeredProxy
+from tests.fakes.steered.proxy import SteeredProxy
 
 Load = Sequence[Item | Happening]
 """The content of an answer: queue elements, or attempts that no answer has shown before."""
@@ -32,16 +33,17 @@ class Delivery:
         self._proxy = proxy
         self._released = released
 
-    def send(self, answer: Response, items: Load, fault: Fault | None) -> Response:
-        """The web framework's response for this answer under this fault."""
+    def send(self, call: Request, answer: Response, items: Load, fault: Fault | None) -> Response:
+        """The response to a call for this answer under this fault."""
+        sock: socket.socket = call.environ["werkzeug.socket"]
         proxy = self._proxy
         kind = fault.kind if fault is not None else None
         if kind in {FaultKind.TRUNCATED, FaultKind.HALF_CLOSED, FaultKind.CUT}:
             proxy.lose(items)
-            return _broken(answer, kind)
-        if fault is not None and kind is FaultKind.HANG and not self._outlasted(fault.seconds):
+            return _broken(answer, kind, sock)
+        if fault is not None and kind is FaultKind.HANG and not self._outlasted(sock, fault.seconds):
             proxy.lose(items)
-            return _hang_up(request.environ["werkzeug.socket"])
+            return _hang_up(sock)
         if fault is not None and kind is FaultKind.DRIP:
             body = answer.get_data()
             answer.response = self._drip(body, items, fault.seconds)
@@ -50,9 +52,8 @@ class Delivery:
         proxy.delivered(items)
         return answer
 
-    def _outlasted(self, seconds: float) -> bool:
+    def _outlasted(self, sock: socket.socket, seconds: float) -> bool:
         """Wait, but only while the client stays; whether it is still there at the end."""
-        sock: socket.socket = request.environ["werkzeug.socket"]
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._released.wait(min(left, _LOOK_SECONDS)):
             if _has_left(sock):
@@ -89,13 +90,12 @@ def huge_record(size: int) -> bytes:
     return msgspec.json.encode({"failed": True, "fail": {"status_code": 500, "body": "x" * size}})
 
 
-def _broken(answer: Response, kind: FaultKind | None) -> Response:
+def _broken(answer: Response, kind: FaultKind | None, sock: socket.socket) -> Response:
     body = answer.get_data()
     part = body[: max(len(body) // 2, 1)]
     if kind is FaultKind.TRUNCATED:
         answer.set_data(part)
         return answer
-    sock: socket.socket = request.environ["werkzeug.socket"]
     if kind is FaultKind.HALF_CLOSED:
         announced = len(body) + _MISSING_BYTES
         head = f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\nContent-Length: {announced}\r\n"

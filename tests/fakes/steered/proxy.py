@@ -3,118 +3,63 @@
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, tzinfo
 from typing import Any
 
 import msgspec
 
-from exporter.clock import Clock
 from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.queue import Item, RecordQueue
-from exporter.simulator.traffic import Attempt
-from exporter.simulator.wire import go_timestamp, timestamp
-from exporter.simulator.world import Client
+from exporter.simulator.waiting_records import Item
+from exporter.simulator.wire import Event, go_timestamp
+from exporter.simulator.world import MANAGEMENT_KEY, Client, Credential
+from tests.fakes.steered.counts import CountedRecords, Counts, Happening, KnownItem
+from tests.fakes.steered.door import SteeredDoor
 from tests.fakes.steered.faults import Fault, FaultKind
+from tests.fakes.steered.records import Shape, detail_of, in_shape
 from tests.fakes.steered.snapshot import Details, Fingerprint, details_of, fingerprint, merge, reshaped, usage_of_export
 from tests.fakes.steered.subscribers import Subscribers
+from tests.fakes.steered.traffic import Attempt, attempt_of
 from tests.fakes.steered.truth import Truth, imported_attempt
 from tests.fakes.steered.vendors import SteeredVendors
+from tests.fakes.steered.versions import VersionNumber, auth_file_at, auth_index_at, can_call, version_number
 
-
-@dataclass(slots=True, eq=False)
-class Happening:
-    """An attempt that the proxy recorded once, and whether a client has got it."""
-
-    attempt: Attempt
-    delivered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KnownItem(Item):
-    """An element of the queue with its happening, if traffic made it."""
-
-    happening: Happening | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What has happened since the proxy was created; its restarts do not reset it.
-
-    For the queue, ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` (by a restart) + ``queued``, and ``popped`` =
-    ``delivered`` + ``lost`` + the elements in unfinished answers. ``counted`` attempts went into the legacy statistics,
-    and complete answers have ``shown`` that many of them. ``pushed`` counts records per subscriber that got them;
-    ``unsent`` were for a subscriber that left, or that the proxy dropped because it did not read.
-    """
-
-    enqueued: int
-    popped: int
-    delivered: int
-    lost: int
-    expired: int
-    dropped: int
-    queued: int
-    discarded: int
-    refused_logins: int
-    mutating_calls: int
-    counted: int
-    shown: int
-    restarts: int
-    subscribers: int
-    pushed: int
-    unsent: int
-
-
-class CountedQueue(RecordQueue):
-    """``enqueued`` = ``popped`` + ``expired`` + ``dropped`` + the length."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self.enqueued = self.popped = self.expired = self.dropped = 0
-
-    def append(self, item: Item, *, retention: float) -> None:
-        super().append(item, retention=retention)
-        self.enqueued += 1
-
-    def pop(self, count: int, *, retention: float) -> list[Item]:
-        items = super().pop(count, retention=retention)
-        self.popped += len(items)
-        return items
-
-    def expire(self, retention: float) -> None:
-        before = len(self)
-        super().expire(retention)
-        self.expired += before - len(self)
-
-    def drop(self) -> None:
-        self.dropped += len(self)
-        super().drop()
+_DEFAULT_RETENTION_SECONDS = 60
+_MAX_RETENTION_SECONDS = 3600
+_BANS_LOCAL: VersionNumber = (6, 9, 38)
+"""Up to v6.9.37 CPA banned only other machines."""
 
 
 class SteeredProxy(DemoProxy):
-    """A ``DemoProxy`` with faults on order, subscribers, and ``counts`` and ``truth`` to compare with.
+    """A ``DemoProxy`` of any version, with faults on order, subscribers, and ``counts`` and ``truth`` to compare with.
 
     ``shown_version`` overrides the version in ``X-Cpa-Version`` (own builds say ``dev``; empty: no such header). A fork
     may have kept or lost a source: ``with_usage`` and ``with_queue`` override whether it has ``/usage`` and
     ``/usage-queue``.
 
-    Further settings that may change at any time: ``subscribed`` (an unseen subscriber takes all records),
-    ``open_proxy`` (no client keys), ``plugins`` (whether each runs); for ``/usage``: ``details``, ``shuffle_details``
-    and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
+    Further settings that may change at any time: ``publishing``, ``management``, ``retention_seconds``, ``door.key``,
+    ``door.allow_remote``, ``without_v0`` (only v8 paths are left), ``subscribed`` (an unseen subscriber takes all
+    records), ``open_proxy`` (no client keys), ``plugins`` (whether each runs); for ``/usage``: ``details``,
+    ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
 
-    vendors: SteeredVendors
-    _queue: CountedQueue
+    waiting: CountedRecords
+    door: SteeredDoor
 
     def __init__(
         self,
         *,
+        key: str = MANAGEMENT_KEY,
+        retention_seconds: int = _DEFAULT_RETENTION_SECONDS,
+        zone: tzinfo | None = None,
         shown_version: str | None = None,
         with_usage: bool | None = None,
         with_queue: bool | None = None,
         **settings: Any,
     ) -> None:
         self._fork = (shown_version, with_usage, with_queue)
+        self.management = True
+        self.without_v0 = False
         self.subscribed = False
         self.open_proxy = False
         self.plugins: dict[str, bool] = {}
@@ -131,26 +76,67 @@ class SteeredProxy(DemoProxy):
         self._always: list[Fault] = []
         self._random = random.Random(0)  # the order of details
         self._clock_shift = 0.0
+        self._restarts = 0
         self._happenings: dict[Fingerprint, Happening] = {}
-        self._recorded: Happening | None = None
         self._undelivered: list[tuple[dict[str, Any], Happening]] = []
         super().__init__(**settings)
+        self.zone = zone or self.zone
         self.vendors = SteeredVendors(self.clock)
-        self._queue = CountedQueue(self.clock)
+        self.door = SteeredDoor(key=key, clock=self.clock)
+        self.door.bans_local = self.version_number >= _BANS_LOCAL
+        self.waiting = CountedRecords(self.clock)
+        self.retention_seconds = retention_seconds
 
-    # --- forks --------------------------------------------------------------------------------------------------------
+    # --- versions and forks -------------------------------------------------------------------------------------------
+
+    @property
+    def version_number(self) -> VersionNumber:
+        return version_number(self.version)
 
     @property
     def shown_version(self) -> str:
-        return super().shown_version if self._fork[0] is None else self._fork[0]
+        """The version that its answers name in ``X-Cpa-Version``; empty: they have no such header."""
+        return self.version if self._fork[0] is None else self._fork[0]
 
     @property
     def has_usage_snapshot(self) -> bool:
-        return super().has_usage_snapshot if self._fork[1] is None else self._fork[1]
+        return self.version_number < (6, 10, 0) if self._fork[1] is None else self._fork[1]
 
     @property
     def has_http_queue(self) -> bool:
-        return super().has_http_queue if self._fork[2] is None else self._fork[2]
+        return self.version_number >= (6, 10, 8) if self._fork[2] is None else self._fork[2]
+
+    @property
+    def has_v8_paths(self) -> bool:
+        return self.version_number >= (8, 0, 0)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of this version's wire records, or of its details if it has nothing else."""
+        if self.version_number < (7, 0, 0) or (self.has_usage_snapshot and not self.has_http_queue):
+            return "6.10"
+        return "7.2" if self.version_number >= (7, 2, 97) else "7.1"
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials that this version can use for requests."""
+        return tuple(each for each in self.accounts if can_call(self.version_number, each))
+
+    def auth_index(self, credential: Credential) -> str | int:
+        """The credential's handle in this version: before v6.6.56 a number, new at each start."""
+        if self.version_number < (6, 6, 56):
+            return (self.accounts.index(credential) + self._restarts) % len(self.accounts) + 1
+        return auth_index_at(self.version_number, credential)
+
+    @property
+    def retention_seconds(self) -> int:
+        """The retention in force: 60 unless a positive one is set, and an hour at most."""
+        return self.waiting.retention_seconds
+
+    @retention_seconds.setter
+    def retention_seconds(self, wanted: int) -> None:
+        kept = min(wanted, _MAX_RETENTION_SECONDS) if wanted > 0 else _DEFAULT_RETENTION_SECONDS
+        self.waiting.retention_seconds = kept
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -168,53 +154,70 @@ class SteeredProxy(DemoProxy):
         with self._lock:
             self._fork = (shown_version, with_usage, with_queue)
             super().upgrade(version)
+            self.door.bans_local = self.version_number >= _BANS_LOCAL
 
     # --- traffic ------------------------------------------------------------------------------------------------------
 
-    def _played(self, made: Attempt, auth_index: str | int) -> Attempt:
-        attempt, event = super()._played(made, auth_index), made.event
-        record = dict(attempt.record)
-        if self._clock_shift and event is not None:
-            late = replace(event, started=event.started + self._clock_shift)
-            record["timestamp"] = timestamp(late, self.shape, self.zone)
-        if self.open_proxy:
-            record["source"] = "" if record["source"] == record["api_key"] else record["source"]
-            record["api_key"] = ""
-        return replace(attempt, record=record, client="" if self.open_proxy else attempt.client)
+    def publish(self, events: Iterable[Event | Attempt]) -> None:
+        """Attempts that ended, recorded in this version's form, whatever the traffic was made for."""
+        happened = (each.event if isinstance(each, Attempt) else each for each in events)
+        super().publish(in_shape(event, self.shape) for event in happened if event is not None)
 
-    def _record(self, attempt: Attempt, auth_index: str | int) -> bool:
-        self._recorded = Happening(attempt)
-        kept = super()._record(attempt, auth_index)
-        self._recorded = None
-        if kept:
+    def _keep(self, event: Event) -> None:
+        attempt, index = self._played(event)
+        happening = Happening(attempt)
+        queues = self.publishing and self.management and (self.has_http_queue or not self.has_usage_snapshot)
+        queues = queues and not self.subscribed
+        counts = self.publishing and self.has_usage_snapshot and self._counts(attempt)
+        if queues:
+            self._append(msgspec.json.encode(attempt.record), happening)
+        if counts:
+            record = attempt.record
+            key = record["api_key"] or record["endpoint"] or record["provider"] or "unknown"
+            detail = detail_of(record, self.version_number, index)
+            self._happenings.setdefault(fingerprint(key, record["model"], detail), happening)
+            self._add(key, record["model"], detail, happening)
+            self._numbers["counted"] += 1
+        if queues or counts:
             self.truth.add(attempt)
         else:
             self._numbers["discarded"] += 1
-        return kept
 
-    @property
-    def _queues(self) -> bool:
-        return super()._queues and not self.subscribed
+    def _played(self, event: Event) -> tuple[Attempt, str | int]:
+        """The attempt as this version records it, and its credential's handle."""
+        attempt, index = attempt_of(event, shape=self.shape, zone=self.zone), self.auth_index(event.credential)
+        changes: dict[str, Any] = {"auth_index": index}
+        if self._clock_shift:
+            late = replace(event, started=event.started + self._clock_shift)
+            changes["timestamp"] = attempt_of(late, shape=self.shape, zone=self.zone).record["timestamp"]
+        # Up to v6.6 the statistics list a configured key's model under the name that the client sent.
+        if self.has_usage_snapshot and self.version_number < (6, 7, 0) and event.credential.kind == "apikey":
+            changes["model"] = event.alias
+        if self.open_proxy:
+            source = attempt.record["source"]
+            changes |= {"source": "" if source == event.client.key else source, "api_key": ""}
+        return replace(
+            attempt,
+            record=attempt.record | changes,
+            auth_index=str(index),
+            model=changes.get("model", attempt.model),
+            client="" if self.open_proxy else attempt.client,
+        ), index
 
-    def _append(self, raw: bytes) -> None:
-        """Put a record into the queue, or hand it to all subscribers alone if there are any."""
-        item = KnownItem(raw, self.clock.monotonic(), self._recorded)
+    def _append(self, raw: bytes, happening: Happening | None = None) -> None:
+        """Let a record wait, or hand it to all subscribers alone if there are any."""
+        item = KnownItem(raw, self.clock.monotonic(), happening)
         if not self.subscribers.publish(item):
-            self._queue.append(item, retention=self.effective_retention_seconds)
+            self.waiting.append(item)
 
-    def _count(self, key: str, model: str, detail: dict[str, Any]) -> None:
-        assert self._recorded is not None
-        self._happenings.setdefault(fingerprint(key, model, detail), self._recorded)
-        self._add(key, model, detail, self._recorded)
-        self._numbers["counted"] += 1
+    def _counts(self, attempt: Attempt) -> bool:
+        """Up to v6.2.25 CPA counted only attempts with token counts."""
+        return self.version_number >= (6, 2, 26) or bool(attempt.record["tokens"]["total_tokens"])
 
     def _add(self, key: str, model: str, detail: dict[str, Any], happening: Happening) -> None:
-        super()._count(key, model, detail)
+        cap = 1000 if self.version_number == (6, 6, 96) else None
+        self._snapshot.add(key, model, detail, cap=cap if self.details_cap is None else self.details_cap)
         self._undelivered.append((detail, happening))
-
-    @property
-    def _cap(self) -> int | None:
-        return super()._cap if self.details_cap is None else self.details_cap
 
     def enqueue(self, records: Iterable[Mapping[str, Any] | bytes]) -> None:
         """Put ready wire records, or raw JSON values, into the queue; no credential's count moves."""
@@ -226,8 +229,8 @@ class SteeredProxy(DemoProxy):
         """Elements that a fault adds to an answer: they count as enqueued and popped."""
         with self._lock:
             items: list[Item] = [KnownItem(raw, self.clock.monotonic()) for raw in raws]
-            self._queue.enqueued += len(items)
-            self._queue.popped += len(items)
+            self.waiting.enqueued += len(items)
+            self.waiting.popped += len(items)
             return items
 
     def delivered(self, items: Iterable[Item | Happening]) -> None:
@@ -262,7 +265,23 @@ class SteeredProxy(DemoProxy):
         with self._lock:
             self.subscribers.drop()
             self._undelivered.clear()
+            self._restarts += 1
             super().restart()
+
+    # --- lists --------------------------------------------------------------------------------------------------------
+
+    def auth_files(self) -> list[dict[str, Any]]:
+        return [auth_file_at(self.version_number, entry) for entry in super().auth_files()]
+
+    def api_key_usage(self) -> dict[str, dict[str, Any]]:
+        """Before v6.9.49 it has only the buckets."""
+        usage = super().api_key_usage()
+        if self.version_number >= (6, 9, 49):
+            return usage
+        return {
+            provider: {name.split("|")[1]: of_key["recent_requests"] for name, of_key in keys.items()}
+            for provider, keys in usage.items()
+        }
 
     # --- cumulative statistics ----------------------------------------------------------------------------------------
 
@@ -277,8 +296,15 @@ class SteeredProxy(DemoProxy):
             shown = [each for detail, each in self._undelivered if id(detail) in kept or self.details != "full"]
             return self.usage_snapshot(), shown
 
+    def usage_snapshot(self) -> bytes:
+        with self._lock:
+            body: dict[str, Any] = {"usage": self._usage()}
+            if self.version_number >= (6, 2, 26):
+                body = {"failed_requests": self._snapshot.failures} | body
+            return msgspec.json.encode(body)
+
     def _usage(self) -> dict[str, Any]:
-        return reshaped(super()._usage(), self.details, self._random if self.shuffle_details else None)
+        return reshaped(self._snapshot.usage(), self.details, self._random if self.shuffle_details else None)
 
     def export_usage(self) -> dict[str, Any]:
         """The body of ``/usage/export``, which ``import_usage`` takes."""
@@ -310,8 +336,8 @@ class SteeredProxy(DemoProxy):
     def counts(self) -> Counts:
         """All counts at one moment."""
         with self._lock:
-            queue, numbers = self._queue, self._numbers
-            queue.expire(self.effective_retention_seconds)
+            queue, numbers = self.waiting, self._numbers
+            queue.expire()
             return Counts(
                 enqueued=queue.enqueued,
                 popped=queue.popped,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import hiredis
+from werkzeug.datastructures import Headers
 
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.subscribers import Subscriber
@@ -51,13 +52,12 @@ class RespSession:
         for command in commands:
             name = command[0].upper().decode("latin-1")
             if name == "AUTH" and len(command) in {2, 3}:
-                refusal = self._proxy.door.check({"Authorization": f"Bearer {command[-1].decode()}"}, self._peer)
-                self._is_in = refusal is None
-                self._send(f"-ERR {refusal.error}\r\n".encode() if refusal else b"+OK\r\n")
+                refusal = self._refusal(f"Bearer {command[-1].decode()}")
+                self._is_in = not refusal
+                self._send(f"-ERR {refusal}\r\n".encode() if refusal else b"+OK\r\n")
             elif not self._is_in:
-                refusal = self._proxy.door.check({}, self._peer)
-                banned = refusal is not None and refusal.error.startswith("IP banned")
-                self._send(f"-ERR {refusal.error}\r\n".encode() if banned and refusal else _NO_AUTH)
+                refusal = self._refusal("")
+                self._send(f"-ERR {refusal}\r\n".encode() if refusal.startswith("IP banned") else _NO_AUTH)
             elif name == "SUBSCRIBE" and self._proxy.version_number >= (7, 0, 7):
                 if command[1].lower() == b"usage":
                     self._follow(commands)
@@ -67,6 +67,11 @@ class RespSession:
                 self._pop(command)
             else:
                 self._send(f"-ERR unknown command '{name.lower()}'\r\n".encode())
+
+    def _refusal(self, authorization: str) -> str:
+        """What the door says, empty if it opens."""
+        refusal = self._proxy.door.check(Headers({"Authorization": authorization}), self._peer)
+        return refusal[1] if refusal else ""
 
     def _pop(self, command: list[bytes]) -> None:
         many = len(command) > 2

@@ -1,21 +1,68 @@
-"""Routes of CPA that the exporter does not need, or must not call, and those whose answer a test may order."""
+"""The routes of any version: also those that the exporter does not need, or must not call, with CPA's headers and 404s.
 
-from flask import Request
+Byte for byte where it matters.
+"""
 
-from exporter.simulator.routes import V8, Answer, Handler, Routes
+import re
+from typing import Any
+
+import msgspec
+from werkzeug import Request, Response
+
+from exporter.simulator.routes import USAGE, V8, Answer, Handler, Routes, VendorAnswer, route_name
+from exporter.simulator.world import Credential
+from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.versions import VersionNumber, key_list_at
 
 LATEST_VERSION_ERROR = {
     "error": "request_failed",
     "message": 'Get "https://api.github.com/repos/router-for-me/CLIProxyAPI/releases/latest": dial tcp: no such host',
 }
+_ROOT = {
+    "endpoints": ["POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"],
+    "message": "CLI Proxy API Server",
+}
 # POST routes that change nothing.
 _READING_POSTS = {"api-call", "quota/fetch"}
+_SINCE: dict[str, VersionNumber] = {
+    "usage-statistics-enabled": (6, 0, 5),
+    "claude-api-key": (6, 3, 2),
+    "codex-api-key": (6, 3, 2),
+    "gemini-api-key": (6, 3, 2),
+    "openai-compatibility": (6, 3, 2),
+    "latest-version": (6, 5, 42),
+    "usage/export": (6, 6, 56),
+    "usage/import": (6, 6, 56),
+    "api-call": (6, 6, 63),
+    "vertex-api-key": (6, 6, 82),
+    "api-key-usage": (6, 9, 47),
+    "plugins": (7, 1, 47),
+    "quota/providers": (7, 2, 141),
+    "quota/fetch": (7, 2, 141),
+}
+_MAX_INT64 = 2**63 - 1
+_EXPOSED = (
+    "X-CPA-TRACE-ID, X-CPA-VERSION, X-CPA-COMMIT, X-CPA-BUILD-DATE, X-CPA-SUPPORT-PLUGIN, X-CPA-HOME-VERSION, "
+    "X-CPA-HOME-BUILD-DATE, X-SERVER-VERSION, X-SERVER-BUILD-DATE, Location, Retry-After, X-Request-Id, "
+    "OpenAI-Request-Id"
+)
 
 
 def is_mutating(method: str, name: str) -> bool:
     """Whether the call would change the proxy or one of its credentials."""
     return method not in {"GET", "HEAD", "OPTIONS"} and name not in _READING_POSTS
+
+
+def asked_count(text: str) -> int | None:
+    """The requested number of records: 1 by default, ``None`` for what CPA refuses."""
+    text = text.strip()
+    if not text:
+        return 1
+    if not re.fullmatch(r"\+?[0-9]+", text):
+        return None
+    count = int(text)
+    return count if 0 < count <= _MAX_INT64 else None
 
 
 class SteeredRoutes(Routes):
@@ -24,19 +71,127 @@ class SteeredRoutes(Routes):
     def __init__(self, proxy: SteeredProxy) -> None:
         super().__init__(proxy)
         for method in ("PUT", "PATCH"):
-            self._add("usage-statistics-enabled", self._set_switch, method=method, since=(6, 0, 5))
+            self._add("usage-statistics-enabled", self._set_switch, method=method)
         self._add("auth-files", self._auth_files)
-        self._add("latest-version", lambda _: (502, LATEST_VERSION_ERROR), since=(6, 5, 42))
-        self._add("usage/export", self._export_usage, since=(6, 6, 56))
-        self._add("usage/import", self._import_usage, method="POST", since=(6, 6, 56))
-        self._add("plugins", self._plugins, since=(7, 1, 47))
-        self._add("quota/providers", lambda _: (200, {"providers": proxy.vendors.quota_plugins()}), since=(7, 2, 141))
-        self._add("quota/fetch", self._quota_fetch, method="POST", since=(7, 2, 141))
+        self._add("latest-version", lambda _: (502, LATEST_VERSION_ERROR))
+        self._add("usage/export", self._export_usage)
+        self._add("usage/import", self._import_usage, method="POST")
+        self._add("plugins", self._plugins)
+        self._add("quota/providers", lambda _: (200, {"providers": proxy.vendors.quota_plugins()}))
+        self._add("quota/fetch", self._quota_fetch, method="POST")
+
+    # --- one call -----------------------------------------------------------------------------------------------------
+
+    def answer(self, call: Request) -> Response:
+        proxy = self._proxy
+        name, version = route_name(call.path)
+        if call.method == "OPTIONS":
+            return self._finish(_empty(204), versioned=False)
+        if version is None:
+            return self._public(call)
+        if not proxy.management:
+            # Before v7.1.47 CPA does not even register the routes without a key.
+            return self._no_route() if not self._checks_first else self._finish(_empty(404), versioned=False)
+        if (version == 8 and not proxy.has_v8_paths) or (version == 0 and proxy.without_v0):
+            return self._no_route()
+        return self._management(call, name, version)
+
+    def _management(self, call: Request, name: str, version: int) -> Response:
+        handler = self.find(call.method, name, version)
+        if handler is None and not self._checks_first:
+            return self._no_route()
+        refusal = self._refusal(call)
+        if refusal is not None:
+            return refusal
+        if handler is None:
+            in_config = version == 8 and name.startswith("config/")
+            return self.respond(404, {"error": "not_found"}) if in_config else self._finish(_empty(404))
+        return self._called(call, name, handler)
+
+    @property
+    def _checks_first(self) -> bool:
+        """From v7.1.47 on, an unknown management path needs the key, too."""
+        return self._proxy.version_number >= (7, 1, 47)
+
+    def _public(self, call: Request) -> Response:
+        number = self._proxy.version_number
+        asked = call.method == "GET" or (call.method == "HEAD" and number >= (6, 9, 31))
+        if call.path == "/healthz" and asked and number >= (6, 9, 10):
+            return self.respond(200, {"status": "ok"}, versioned=False)
+        if call.path == "/" and call.method == "GET":
+            return self.respond(200, _ROOT, versioned=False)
+        return self._no_route()
+
+    def _called(self, call: Request, _name: str, handler: Handler) -> Response:
+        return self.respond(*handler(call))
+
+    def respond(self, status: int, body: Any, *, versioned: bool = True) -> Response:
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        response = Response(raw, status=status, content_type="application/json; charset=utf-8")
+        return self._finish(response, versioned=versioned)
+
+    def _no_route(self) -> Response:
+        """The web framework's own page, without a check or a version."""
+        response = Response(b"404 page not found", status=404)
+        response.headers["Content-Type"] = "text/plain"
+        return self._finish(response, versioned=False)
+
+    def _finish(self, response: Response, *, versioned: bool = True) -> Response:
+        headers, number = response.headers, self._proxy.version_number
+        headers["Access-Control-Allow-Headers"] = "*"
+        headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+        headers["Access-Control-Allow-Origin"] = "*"
+        # v7.1.0 exposes nothing, v7.2.140 does; the plugin header came with v7.1.69.
+        if number >= (7, 1, 69):
+            headers["Access-Control-Expose-Headers"] = _EXPOSED
+        if versioned and number >= (6, 3, 36):
+            headers["X-Cpa-Build-Date"] = "unknown"
+            headers["X-Cpa-Commit"] = "demo"
+            if self._proxy.shown_version:
+                headers["X-Cpa-Version"] = self._proxy.shown_version
+            if number >= (7, 1, 69):
+                headers["X-Cpa-Support-Plugin"] = "1"
+        return response
+
+    # --- routes -------------------------------------------------------------------------------------------------------
 
     def find(self, method: str, name: str, version: int) -> Handler | None:
-        if name.startswith("usage/") and not self._proxy.has_usage_snapshot:
+        if name.startswith(f"{USAGE}/") and not self._proxy.has_usage_snapshot:
             return None
-        return super().find(method, name, version)
+        if version == 8 and method == "GET" and (name == "config" or name.startswith("config/")):
+            return self._config_node(name.split("/")[1:])
+        known = self._proxy.version_number >= _SINCE.get(name, (0, 0, 0))
+        return super().find(method, name, version) if known else None
+
+    def _pop(self, call: Request) -> Answer:
+        if asked_count(call.args.get("count", "")) is None:
+            return 400, {"error": "count must be a positive integer"}
+        return super()._pop(call)
+
+    def _config(self, _: Request) -> Answer:
+        return 200, bodies.config(self._proxy)
+
+    def _config_node(self, keys: list[str]) -> Handler | None:
+        node: Any = bodies.config_v8(self._proxy)
+        for key in keys:
+            if not isinstance(node, dict) or key not in node:
+                return None
+            node = node[key]
+        return lambda _: (200, node)
+
+    def _key_list(self, route: str, provider: str) -> Handler:
+        def listed(_: Request) -> Answer:
+            newest = bodies.key_list(self._proxy, provider, with_auth_index=True)
+            return 200, {route: key_list_at(self._proxy.version_number, newest)}
+
+        return listed
+
+    def _api_call(self, call: Request) -> Answer:
+        problem = _api_call_problem(call.get_json(force=True, silent=True))
+        return (400, {"error": problem}) if problem else super()._api_call(call)
+
+    def _ask_vendor(self, credential: Credential | None, call: dict[str, Any]) -> VendorAnswer | None:
+        return self._proxy.vendors.answer(credential, call)
 
     def _set_switch(self, call: Request) -> Answer:
         body = call.get_json(force=True, silent=True)
@@ -80,3 +235,18 @@ class SteeredRoutes(Routes):
             return 404, {"error": "auth_index not found"}
         told = vendors.fetched_by_plugin(credential) if credential is not None else None
         return (501, {"error": "no quota provider available"}) if told is None else (200, told)
+
+
+def _api_call_problem(body: Any) -> str:
+    if not isinstance(body, dict) or not isinstance(body.get("data", ""), str):
+        return "invalid body"
+    for field in ("method", "url"):
+        if not body.get(field):
+            return f"missing {field}"
+    return "" if re.match(r"https?://[^/]+", str(body["url"])) else "invalid url"
+
+
+def _empty(status: int) -> Response:
+    response = Response(status=status)
+    response.headers.pop("Content-Type", None)
+    return response

@@ -3,44 +3,42 @@
 import threading
 from typing import Any
 
-from flask import Response, request
+from werkzeug import Request, Response
 
-from exporter.simulator.routes import USAGE, USAGE_QUEUE, Handler, array_of, asked_count, route_name
-from exporter.simulator.server import DemoServer, HttpHandler, View
+from exporter.simulator.routes import USAGE, USAGE_QUEUE, Handler, array_of, route_name
+from exporter.simulator.server import DemoServer, HttpHandler
 from tests.fakes.steered.delivery import Delivery, front_answer, huge_record
 from tests.fakes.steered.faults import Fault, FaultKind
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.resp import RespSession, speaks_resp
-from tests.fakes.steered.routes import SteeredRoutes, is_mutating
+from tests.fakes.steered.routes import SteeredRoutes, asked_count, is_mutating
 
 
-class _SteeredView(View):
-    _proxy: SteeredProxy
-
+class _FaultyRoutes(SteeredRoutes):
     def __init__(self, proxy: SteeredProxy, released: threading.Event) -> None:
-        super().__init__(proxy, SteeredRoutes(proxy))
+        super().__init__(proxy)
         self._delivery = Delivery(proxy, released)
 
-    def answer(self) -> Response:
-        name, version = route_name(request.path)
-        self._proxy.note_request(name, mutating=version is not None and is_mutating(request.method, name))
+    def answer(self, call: Request) -> Response:
+        name, version = route_name(call.path)
+        self._proxy.note_request(name, mutating=version is not None and is_mutating(call.method, name))
         fault = self._proxy.take_fault(name, in_front=True)
-        return super().answer() if fault is None else front_answer(fault)
+        return super().answer(call) if fault is None else front_answer(fault)
 
-    def _called(self, name: str, handler: Handler) -> Response:
-        proxy, count = self._proxy, asked_count(request.args.get("count", ""))
+    def _called(self, call: Request, name: str, handler: Handler) -> Response:
+        proxy, count = self._proxy, asked_count(call.args.get("count", ""))
         if name == USAGE_QUEUE and count is None:
-            return super()._called(name, handler)
+            return super()._called(call, name, handler)
         fault = proxy.take_fault(name, in_front=False)
         if name == USAGE_QUEUE and count is not None:
             items = [*proxy.inserted(_extra_elements(fault)), *proxy.pop(count)]
-            return self._delivery.send(self._json(200, array_of(items)), items, fault)
+            return self._delivery.send(call, self.respond(200, array_of(items)), items, fault)
         if name == USAGE:
             body, shown = proxy.shown_usage()
             if fault is not None and fault.kind is FaultKind.HUGE:
                 body = body[:-1] + b',"padding":"' + b"x" * fault.size + b'"}'
-            return self._delivery.send(self._json(200, body), shown, fault)
-        return self._delivery.send(super()._called(name, handler), [], fault)
+            return self._delivery.send(call, self.respond(200, body), shown, fault)
+        return self._delivery.send(call, super()._called(call, name, handler), [], fault)
 
 
 def _extra_elements(fault: Fault | None) -> tuple[bytes, ...]:
@@ -72,7 +70,7 @@ class SteeredServer(DemoServer):
         self.proxy = proxy
         self._released = threading.Event()
         self.handler = type("_HandlerOfOne", (_SteeredHandler,), {"proxy": proxy})
-        super().__init__(proxy, view=_SteeredView(proxy, self._released), **address)
+        super().__init__(proxy, routes=_FaultyRoutes(proxy, self._released), **address)
 
     def stop(self) -> None:
         """Release hanging answers and close the port. May be called twice."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from exporter.simulator.snapshot import TOKEN_FIELDS, UsageSnapshot
+from exporter.simulator.snapshot import UsageSnapshot
+from exporter.simulator.wire import TOKEN_FIELDS
 
 Details = Literal["full", "absent", "empty"]
 """The details in an answer: all, as in CPA; no field at all, as in some forks; or empty lists."""

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from exporter.simulator.queue import Item
+from exporter.simulator.waiting_records import Item
 
 BUFFER = 256
 

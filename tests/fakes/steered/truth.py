@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from exporter.records import Tokens
-from exporter.simulator.traffic import Attempt, TruthKey
 from exporter.simulator.world import CLIENTS, Credential
+from tests.fakes.steered.traffic import Attempt, TruthKey
 
 _CLIENT_NAMES = {client.key: client.name for client in CLIENTS}
 

@@ -11,7 +11,6 @@ import pytest
 import trustme
 
 from exporter.errors import KeyRefusedError, ProxyError, ProxyUnreachableError
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources import usage_subscription
 from exporter.sources.client import ProxyClient
@@ -23,6 +22,7 @@ from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, head, send
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.fakes.subscribing import Line, OtherSubscriber, behind_tls
 from tests.stack.running import flow_in
 from tests.stack.waiting import wait_until

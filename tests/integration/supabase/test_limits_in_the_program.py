@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
 from tests.stack.running import metric_in, run_command
 from tests.stack.supabase.api import SupabaseApi

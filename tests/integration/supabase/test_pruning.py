@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from exporter.history.client import Remote
 from exporter.history.tasks import prune_task
 from exporter.ledger.ledger import Ledger
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.booking import GOOD, intake_of, open_ledger, take
 from tests.benches.program import running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.supabase.postgres import Database
 from tests.stack.supabase.records import OWNER, Row, record

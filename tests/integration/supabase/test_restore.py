@@ -28,12 +28,12 @@ from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.opening import open_pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.snapshot import Details
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import flow_in, ledger_file, metric_in
 from tests.stack.supabase.api import SupabaseApi
 from tests.stack.waiting import wait_until

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.running import exporter_process, ledger_file, run_command
 from tests.stack.waiting import wait_until
 

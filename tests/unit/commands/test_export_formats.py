@@ -19,7 +19,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
-from exporter.simulator.traffic import Traffic
+from tests.fakes.steered.traffic import Traffic
 
 _NOW = 1_793_000_000.0
 _ALL = Span(since_ms=0, until_ms=2 * 10**12)

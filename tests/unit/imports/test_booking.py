@@ -26,11 +26,11 @@ from exporter.normalize.wire import Wire, WireTokens
 from exporter.pricing.catalogue import load_catalogue
 from exporter.pricing.pricer import Pricer
 from exporter.settings.proxies import Aliases
-from exporter.simulator.traffic import Traffic
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
 from tests.benches.peers import cpa_export_file, cpamp_file, keeper_file, requests_in
 from tests.benches.snapshots import snapshot_intake
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.traffic import Traffic
 
 PRICER = Pricer([load_catalogue()])
 NOW = TurnableClock().now()

@@ -13,10 +13,10 @@ import pytest
 from exporter.errors import LedgerFullError
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.ledger import Ledger
-from exporter.simulator.traffic import Traffic
 from tests.benches.booking import adds_up, check_sums, flow_of, intake_of, know_credentials, open_ledger
 from tests.fakes.full_disk import FullDisk
 from tests.fakes.guarding import TurnableClock
+from tests.fakes.steered.traffic import Traffic
 
 _RECORDS = 2000
 _RUBBISH = (

@@ -20,11 +20,11 @@ from exporter.simulator.quotas import (
     reading,
     vendor_answer,
 )
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.wire import Event, wire_record
 from exporter.simulator.world import CLIENTS, CREDENTIALS, SHOWN, TROUBLED, Credential
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.traffic import Traffic
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa" / "v7.2.140" / "api-call"
 START = float(int(1795503600 // FIVE_HOURS) * FIVE_HOURS)
@@ -167,7 +167,7 @@ def _read(name: str, model: str) -> list[Reading]:
         request_id="r1",
         ttft_ms=500,
     )
-    record = wire_record(event, shape="7.2", zone=UTC)
+    record = wire_record(event, UTC)
     found = read_headers(
         allowed_headers(record["response_headers"]),
         provider=record["provider"],

@@ -10,11 +10,12 @@ import pytest
 from exporter.clock import Clock
 from exporter.records import Tokens
 from exporter.simulator.live import LiveTraffic
-from exporter.simulator.traffic import Attempt, Traffic
-from exporter.simulator.wire import Event, Shape, visible, wire_record
+from exporter.simulator.wire import Event
 from exporter.simulator.world import CLIENTS, CREDENTIALS, Credential, Family
 from tests.fakes.recordings import recorded
 from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.records import Shape, record_of, visible
+from tests.fakes.steered.traffic import Attempt, Traffic
 from tests.fakes.steered.truth import Truth, imported_attempt
 
 NOW = 1795503600.0
@@ -100,7 +101,7 @@ def _made_tokens(served: Iterable[dict[str, Any]]) -> Counter[str]:
                 reasoning=real["reasoning"],
             ),
         )
-        made[json.dumps(wire_record(event, shape="6.10", zone=SteeredProxy().zone)["tokens"])] += 1
+        made[json.dumps(record_of(event, shape="6.10", zone=SteeredProxy().zone)["tokens"])] += 1
     return made
 
 
@@ -452,7 +453,7 @@ def test_without_statistics_counting_stops_and_the_figures_stay() -> None:
 
 def test_a_legacy_server_has_run_for_hours_when_it_is_met() -> None:
     proxy = _proxy()
-    traffic = LiveTraffic(proxy, rate=0, seed=3, clock=_Clock(), burst=0, history_hours=96)
+    traffic = LiveTraffic(proxy, rate=0, seed=3, burst=0, history_hours=96)
     traffic.start()
     usage = _usage(proxy)
 

@@ -11,10 +11,12 @@ import pytest
 
 from exporter.records import Tokens
 from exporter.simulator.quotas import FIVE_HOURS
-from exporter.simulator.traffic import Attempt, Traffic, load
-from exporter.simulator.wire import Event, Shape, go_timestamp, visible, wire_record
+from exporter.simulator.traffic import load
+from exporter.simulator.wire import Event, go_timestamp, wire_record
 from exporter.simulator.world import CLIENTS, CREDENTIALS
 from tests.fakes.planted import secrets
+from tests.fakes.steered.records import Shape, record_of, visible
+from tests.fakes.steered.traffic import Attempt, Traffic
 from tests.fakes.steered.truth import Truth
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "cpa"
@@ -83,7 +85,7 @@ def _batch(shape: Shape = "7.2", count: int = 8000) -> list[Attempt]:
 )
 def test_a_record_looks_like_the_recorded_one(version: str, credential: str, recording: str) -> None:
     recorded = _recorded(version, recording)
-    made = wire_record(_event(credential), shape=VERSIONS[version], zone=SHANGHAI)
+    made = record_of(_event(credential), shape=VERSIONS[version], zone=SHANGHAI)
 
     assert list(made) == list(recorded), "fields and their order"
     assert _types(made) == _types(recorded)
@@ -118,7 +120,7 @@ def test_contradicting_numbers_of_an_upstream_look_like_the_recorded_ones() -> N
     answer = json.loads((RECORDINGS / "v7.2.140" / "usage-queue" / "oddities.json").read_text())
     recorded = next(each for each in answer["body"] if each["token_breakdown"]["quality"] == "inconsistent")
     event = _event("openrouter-key", inconsistent=True)
-    made = wire_record(event, shape="7.2", zone=SHANGHAI)
+    made = wire_record(event, SHANGHAI)
 
     assert made["tokens"] == recorded["tokens"]
     assert made["token_breakdown"] == recorded["token_breakdown"]
@@ -126,9 +128,7 @@ def test_contradicting_numbers_of_an_upstream_look_like_the_recorded_ones() -> N
 
 
 def test_cache_writes_alone_fill_the_cached_field_of_claude() -> None:
-    made = wire_record(
-        _event("claude-key", tokens=Tokens(uncached=5, cache_write=9000, output=10)), shape="7.2", zone=SHANGHAI
-    )
+    made = wire_record(_event("claude-key", tokens=Tokens(uncached=5, cache_write=9000, output=10)), SHANGHAI)
 
     assert made["tokens"]["cached_tokens"] == made["tokens"]["cache_creation_tokens"] == 9000
     assert made["tokens"]["cache_read_tokens"] == 0

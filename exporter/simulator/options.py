@@ -1,0 +1,74 @@
+"""What the demo proxy plays, as options of the commands that start it."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+VERSIONS = {"6.9": "v6.9.49", "7.2": "v7.2.140", "8": "v8.0.3"}
+"""What a person types, and the version of CPA that the demo proxy then plays."""
+DEFAULT_VERSION = VERSIONS["7.2"]
+
+
+def has_usage(version: str) -> bool:
+    """Whether the version has the cumulative ``/usage`` instead of a queue."""
+    return version == VERSIONS["6.9"]
+
+
+def _full(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    return VERSIONS[text]
+
+
+def _history(context: click.Context, _parameter: click.Parameter, hours: float | None) -> float | None:
+    version = context.params["version"]
+    if hours and not has_usage(version):
+        raise click.BadParameter(f"{version} has a queue, which remembers no history.")
+    return hours
+
+
+def play_options(version_flag: str) -> Callable[[_Command], _Command]:
+    """The options that ``live_demo`` takes, beside its address and key."""
+    versions = click.Choice(list(VERSIONS))
+    options = (
+        click.option("--rate", default=1.0, show_default=True, help="Requests per second, on average over a day."),
+        click.option("--seed", type=int, help="Seed of the invented traffic: the same seed gives the same requests."),
+        click.option(
+            version_flag,
+            "version",
+            type=versions,
+            default="7.2",
+            show_default=True,
+            is_eager=True,
+            callback=_full,
+            help="Version of CPA: 6.9 has a snapshot, 7.2 a queue, 8 a queue at other paths.",
+        ),
+        click.option(
+            "--history-hours",
+            type=click.FloatRange(min=0),
+            callback=_history,
+            help="Hours that a proxy of 6.9 has already been running.  [default: 6]",
+        ),
+        click.option(
+            "--upgrade-after",
+            type=click.FloatRange(min=0),
+            metavar="SECONDS",
+            help="Become another version after this many seconds.",
+        ),
+        click.option(
+            "--upgrade-to",
+            type=versions,
+            default="7.2",
+            show_default=True,
+            callback=_full,
+            help="The version that it becomes, newer or older.",
+        ),
+    )
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
