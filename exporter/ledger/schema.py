@@ -301,6 +301,11 @@ from (select ts_ms / 900000 as bucket, series, basis, billing, max(iif(counted, 
 where rollup.bucket = e.bucket and rollup.series = e.series and rollup.basis = e.basis and rollup.billing = e.billing;
 """
 
+_DAY_TOTALS = """
+-- Days summed from now on also have the sums over all series, as those of series 0.
+delete from summed_day;
+"""
+
 MIGRATIONS = (
     INITIAL,
     _PRICE_FEED,
@@ -322,5 +327,6 @@ MIGRATIONS = (
     _DAYS,
     _QUOTA_ASKS,
     _DEAREST,
+    _DAY_TOTALS,
 )
 """``MIGRATIONS[n]`` leads from schema version n to n + 1."""
