@@ -101,6 +101,8 @@ class Amounts(NamedTuple):
 
 DAY_SUMS = {name: name for name in Amounts._fields} | {"input": "uncached + cache_read + cache_write"}
 """The sums in ``day_rollup``, each as an expression over ``rollup``."""
+ALL_SERIES = 0
+"""In place of a series in ``day_rollup``: the sums over all of them."""
 
 
 def listed(columns: Iterable[str], prefix: str = "") -> str:

@@ -126,7 +126,7 @@ def title_of(kind: Kind, window: LimitWindow) -> str:
 
 def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
     """The description of the alert rule."""
-    budget = f" of {formats.short(round(window.budget))} {_unit(window)}" if window.budget else ""
+    budget = f" of {_amount(window.budget, window.unit)} {_unit(window)}" if window.budget else ""
     threshold = ""
     if kind in (Kind.WARNING, Kind.CRITICAL):
         threshold = f" ({kind} from {getattr(window.thresholds, kind):.0%} on)"
@@ -141,7 +141,11 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
         said.append("The provider refuses requests without telling a share.")
     pace, exhausted_ms = window.pace(now_ms), window.exhausted_ms(now_ms)
     if pace is not None and kind is not Kind.BACK:
-        used_up = f": as it goes, used up in {formats.until((exhausted_ms - now_ms) / 1000)}" if exhausted_ms else ""
+        used_up = (
+            f": as it goes, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
+            if exhausted_ms and window.used_ratio < 1
+            else ""
+        )
         said.append(f"Pace {pace:.2f}{used_up}.")
     for name, value in (
         ("Proxy", window.proxy),
@@ -156,6 +160,10 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
 
 def _used(window: LimitWindow) -> str:
     return f"{window.used_ratio:.1%}".replace(".0%", "%")
+
+
+def _amount(budget: float, unit: str) -> str:
+    return f"{budget:,.2f}".removesuffix(".00") if unit == "usd" else formats.short(round(budget))
 
 
 def _unit(window: LimitWindow) -> str:

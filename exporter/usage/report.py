@@ -4,19 +4,23 @@ Page, command and API all show this one answer, so their figures cannot differ. 
 as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a subscription's use have no sum.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
+from heapq import nlargest
 
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Sums, added, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Sums, UsageSums, oldest_bucket
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
 
 DEFAULT_RANGE = "30d"
+
+MOST_PARTS = 5
+"""Names with parts of their own in a bar; the use of all others is its last part."""
 
 _PACE_DAYS = 7
 _LEAST_PACE_MS = 86_400_000
@@ -43,6 +47,18 @@ class Usage:
         return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
 
 
+def _cost(billing: Billing) -> Callable[[Usage], int]:
+    return lambda usage: usage.cost(billing)
+
+
+VALUES: Mapping[str, Callable[[Usage], int]] = {
+    **{billing.label: _cost(billing) for billing in MONEY_FIRST},
+    "requests": lambda usage: usage.total.requests,
+    "tokens": lambda usage: usage.total.tokens,
+}
+"""What bars can show."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A line of an answer: about a name, or about the step ``range``."""
@@ -54,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A bar of the chart, with its parts by name."""
+    """A bar of the chart, with its parts by name: of the names that lead the range by any of ``VALUES``."""
 
     range: Range
     usage: Usage
@@ -115,30 +131,41 @@ class Reports:
             before = range_before(question.range, now_ms=question.now_ms, zone=self._zone)
             month, pace = self._month(question)
             names, groups = self._questions.groups(question)
-            spans = [each.span for each in (question.range, *parts)]
-            totals = [each.span for each in (before, month, pace)]
-            whole, *sums_of_parts = read_usage(connection, spans, groups, totals=totals)
-        *of_parts, earlier, of_month, of_pace = sums_of_parts
-        drawn = [
-            Step(part, _total(sums), {names[group]: usage for group, usage in _by_group(sums).items()})
-            for part, sums in zip(parts, of_parts, strict=True)
-        ]
+            spans = [each.span for each in (before, month, pace, *parts)]
+            sums = UsageSums(connection, groups, [question.range.span], totals=spans)
+            by_group = _by_group(sums.by_group(question.range.span))
+            ranked = sorted(by_group, key=lambda group: _rank(names[group], by_group[group]))
+            leading = {
+                group
+                for value in VALUES.values()
+                for group in nlargest(MOST_PARTS, ranked, key=lambda group: value(by_group[group]))
+            }
+            drawn = [
+                Step(
+                    part,
+                    Usage(sums.total(part.span)),
+                    {names[group]: usage for group, usage in _by_group(sums.by_group(part.span, leading)).items()},
+                )
+                for part in parts
+            ]
+            whole, earlier, so_far, lately = (
+                Usage(sums.total(each.span)) for each in (question.range, before, month, pace)
+            )
         if question.by in STEPS:
             rows = [Row("", step.usage, step.range) for step in drawn]
         else:
-            rows = sorted((Row(names[group], usage) for group, usage in _by_group(whole).items()), key=_rank)
+            rows = [Row(names[group], by_group[group]) for group in ranked]
         is_known = before.since_ms >= question.oldest_ms
-        so_far = _total(of_month)
         return Report(
             question=question,
-            usage=_total(whole),
+            usage=whole,
             before=before if is_known else None,
-            usage_before=_total(earlier) if is_known else None,
+            usage_before=earlier if is_known else None,
             rows=rows,
             unit=unit,
             steps=drawn,
             names=names,
-            month_end=MonthEnd(month, so_far, _expected(month, pace, so_far, _total(of_pace))),
+            month_end=MonthEnd(month, so_far, _expected(month, pace, so_far, lately)),
             zone=self._zone,
         )
 
@@ -168,11 +195,6 @@ def _by_group(sums: Sums) -> dict[int, Usage]:
     return {group: Usage(by_billing) for group, by_billing in found.items()}
 
 
-def _total(sums: Sums) -> Usage:
-    return Usage(added((billing, amounts) for (_, billing), amounts in sums.items()))
-
-
-def _rank(row: Row) -> tuple[int | str, ...]:
+def _rank(name: str, usage: Usage) -> tuple[int | str, ...]:
     """Dearest first: money decides before the value of subscriptions, which is no money."""
-    costs = [-row.usage.cost(billing) for billing in MONEY_FIRST]
-    return (*costs, -row.usage.total.requests, row.name)
+    return (*(-usage.cost(billing) for billing in MONEY_FIRST), -usage.total.requests, name)

@@ -6,11 +6,9 @@ from zlib import crc32
 
 from exporter import formats
 from exporter.records import MONEY_FIRST, Billing
-from exporter.usage.report import Report, Usage
+from exporter.usage.report import MOST_PARTS, VALUES, Report, Usage
 
 _WIDTH, _HEIGHT = 960.0, 160.0
-_MOST_PARTS = 5
-"""Names with a colour of their own; the use of all others is the last part of a bar."""
 _COLOURS = 12
 """Colours of ``page.css``, by number."""
 
@@ -24,14 +22,10 @@ class Measure:
     billing: Billing | None = None
 
 
-def _cost(billing: Billing) -> Measure:
-    return Measure(lambda usage: usage.cost(billing), formats.usd, billing)
-
-
 MEASURES = {
-    **{billing.label: _cost(billing) for billing in MONEY_FIRST},
-    "requests": Measure(lambda usage: usage.total.requests, formats.count),
-    "tokens": Measure(lambda usage: usage.total.tokens, formats.short),
+    **{billing.label: Measure(VALUES[billing.label], formats.usd, billing) for billing in MONEY_FIRST},
+    "requests": Measure(VALUES["requests"], formats.count),
+    "tokens": Measure(VALUES["tokens"], formats.short),
 }
 
 
@@ -72,7 +66,7 @@ class Chart:
 def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     """The bars of a report, with a name for each step."""
     ranked = sorted(report.rows, key=lambda row: -measure.value(row.usage))
-    names = [row.name for row in ranked[:_MOST_PARTS] if row.range is None and measure.value(row.usage)]
+    names = [row.name for row in ranked[:MOST_PARTS] if row.range is None and measure.value(row.usage)]
     has_rest = any(measure.value(row.usage) for row in ranked[len(names) :] if row.range is None)
     fixed = _spread((name, crc32(name.encode()) % _COLOURS) for name in report.names)
     colours = _spread((name, fixed[name]) for name in report.names if name in names)

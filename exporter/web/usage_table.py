@@ -3,23 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from exporter.records import Billing
 from exporter.usage.question import NAMES
 from exporter.usage.ranges import QuestionError
-from exporter.usage.report import Report, Row, Usage
+from exporter.usage.report import VALUES, Report, Row, Usage
 from exporter.web.addresses import Address, step_name, written
 
-
-def _cost(billing: Billing) -> Callable[[Usage], float]:
-    return lambda usage: usage.cost(billing)
-
-
 _NUMBERS: Mapping[str, Callable[[Usage], float]] = {
-    "requests": lambda usage: usage.total.requests,
-    "tokens": lambda usage: usage.total.tokens,
+    **VALUES,
     "cache": lambda usage: usage.total.cache_share or 0.0,
     "failed": lambda usage: usage.total.failed_share or 0.0,
-    **{billing.label: _cost(billing) for billing in Billing},
 }
 """What a table can be sorted by besides its first column, ``name``."""
 _ASCENDING, _DESCENDING = "ascending", "descending"

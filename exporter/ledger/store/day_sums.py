@@ -12,7 +12,7 @@ from datetime import tzinfo
 
 from exporter.clock import Clock
 from exporter.days import day_start_ms, local_date, next_day
-from exporter.ledger.columns import DAY_SUMS
+from exporter.ledger.columns import ALL_SERIES, DAY_SUMS
 from exporter.ledger.database import Database
 from exporter.ledger.schema import BUCKET_MS
 
@@ -20,8 +20,8 @@ _LONGEST_DAY = 25 * 4
 _HOUR = 4
 _SUM = (
     f"insert into day_rollup (day, series, billing, {', '.join(DAY_SUMS)})"
-    f" select ?, series, billing, {', '.join(f'sum({column})' for column in DAY_SUMS.values())}"
-    " from rollup where bucket >= ? and bucket < ? group by series, billing"
+    f" select :day, {{series}}, billing, {', '.join(f'sum({column})' for column in DAY_SUMS.values())}"
+    " from rollup where bucket >= :since and bucket < :until group by 2, 3"
     f" on conflict do update set {', '.join(f'{column} = {column} + excluded.{column}' for column in DAY_SUMS)}"
 )
 
@@ -84,5 +84,7 @@ class DaySums:
             row = connection.execute("select until_bucket from summed_day where day = ?", (day,)).fetchone()
             if row is None:
                 connection.execute("delete from day_rollup where day = ?", (day,))
-            connection.execute(_SUM, (day, day if row is None else row[0], until))
+            part = {"day": day, "since": day if row is None else row[0], "until": until}
+            for series in ("series", str(ALL_SERIES)):
+                connection.execute(_SUM.format(series=series), part)
             connection.execute("insert or replace into summed_day values (?, ?)", (day, until))

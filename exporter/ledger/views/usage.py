@@ -6,13 +6,16 @@ roll-up, whichever way reads fewer rows: the smaller part of a cut day is added 
 
 import sqlite3
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from exporter.ledger.columns import DAY_SUMS, Amounts
+from exporter.ledger.columns import ALL_SERIES, DAY_SUMS, Amounts
 from exporter.records import Billing
 
 _Key = TypeVar("_Key")
+_first = attrgetter("first")
 
 
 class Span(NamedTuple):
@@ -22,62 +25,63 @@ class Span(NamedTuple):
     last: int
 
 
-class _Piece(NamedTuple):
-    place: int
-    sign: int
-    first: int
-    last: int
-
-
 Sums = dict[tuple[int, int], Amounts]
 """Sums by (group, billing), without those that are 0 throughout."""
 
-_DAYS = (
+_DAY = (
     ", ".join(f"sum(r.{column})" for column in DAY_SUMS),
-    "temp.whole p cross join day_rollup r on r.day = p.first",
+    "day_rollup r cross join temp.grouped g on g.series = r.series where r.day = :first",
 )
-_BUCKETS = (
-    ", ".join(f"sum(p.sign * ({column}))" for column in DAY_SUMS.values()),
-    "temp.part p cross join rollup r on r.bucket >= p.first and r.bucket < p.last",
+_PART = (
+    ", ".join(f"sum(:sign * ({column}))" for column in DAY_SUMS.values()),
+    "rollup r cross join temp.grouped g on g.series = r.series where r.bucket >= :first and r.bucket < :last",
 )
-# One place at a time, because sorting all of them for their groups would take more memory than a connection has.
-_GROUPED = (
-    "select g.number, r.billing, {} from {} join temp.grouped g on g.series = r.series where p.place = ? group by 1, 2"
-)
+_DAY_OF_ALL = (_DAY[0], f"day_rollup r where r.day = :first and r.series = {ALL_SERIES}")
+# One piece at a time, because sorting all of them for their groups would take more memory than a connection has.
+_GROUPED = "select g.number, r.billing, {} from {} group by 1, 2"
 # Without groups nothing is sorted, which would take most of the time.
-_TOTAL = "select {} from {} join temp.grouped g on g.series = r.series where p.place = ? and r.billing = ?"
+_TOTAL = "select 0, :billing, {} from {} and r.billing = :billing"
 
 
-def read_usage(
-    connection: sqlite3.Connection, spans: Sequence[Span], groups: Mapping[int, int], *, totals: Sequence[Span] = ()
-) -> list[Sums]:
-    """The sums of each of ``spans`` and ``totals``, which may overlap.
+class UsageSums:
+    """The sums of ``spans`` by group, and of ``totals`` over all groups; spans may overlap.
 
-    ``groups`` maps each series that counts to its group. Of ``totals``, only the sum over all groups has a meaning.
-    ``connection`` comes from ``Ledger.reading``.
+    ``groups`` maps each series that counts to its group. ``connection`` comes from ``Ledger.reading``.
     """
-    connection.execute("create temp table if not exists grouped (series integer primary key, number integer not null)")
-    connection.execute("delete from temp.grouped")
-    connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
-    edges = sorted({edge for span in (*spans, *totals) for edge in span})
-    at = {edge: place for place, edge in enumerate(edges)}
 
-    def within(some: Sequence[Span]) -> set[int]:
-        return {place for span in some for place in range(at[span.first], at[span.last])}
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        groups: Mapping[int, int],
+        spans: Iterable[Span],
+        *,
+        totals: Iterable[Span] = (),
+    ) -> None:
+        spans, totals = list(spans), list(totals)
+        connection.execute(
+            "create temp table if not exists grouped (series integer primary key, number integer not null)"
+        )
+        connection.execute("delete from temp.grouped")
+        connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
+        edges = sorted({edge for span in (*spans, *totals) for edge in span})
+        self._at = {edge: place for place, edge in enumerate(edges)}
+        by_group = {place for span in spans for place in self._places(span)}
+        wanted = sorted(by_group.union(*map(self._places, totals)))
+        cuts = {place: Span(edges[place], edges[place + 1]) for place in wanted}
+        self._rows = _read(connection, cuts, by_group)
+        self._totals = {place: _added((row[1], row[2:]) for row in rows) for place, rows in self._rows.items()}
 
-    grouped = sorted(within(spans))
-    plain = sorted(within(totals) - set(grouped))
-    cuts = [Span(edges[place], edges[place + 1]) for place in (*grouped, *plain)]
-    sums = dict(zip((*grouped, *plain), _read(connection, cuts, len(grouped)), strict=True))
-    return [_joined([sums[place] for place in range(at[span.first], at[span.last])]) for span in (*spans, *totals)]
+    def by_group(self, span: Span, only: Collection[int] | None = None) -> Sums:
+        """The sums of a span within ``spans``, ``only`` of these groups if they are given."""
+        rows = chain.from_iterable(self._rows[place] for place in self._places(span))
+        return _added(((row[0], row[1]), row[2:]) for row in rows if only is None or row[0] in only)
 
+    def total(self, span: Span) -> dict[int, Amounts]:
+        """The sums of a span over all groups, by billing."""
+        return _added(pair for place in self._places(span) for pair in self._totals[place].items())
 
-def added(pairs: Iterable[tuple[_Key, Sequence[int]]]) -> dict[_Key, Amounts]:
-    """The sum of the amounts of each key."""
-    parts: dict[_Key, list[Sequence[int]]] = {}
-    for key, amounts in pairs:
-        parts.setdefault(key, []).append(amounts)
-    return {key: Amounts.total(amounts) for key, amounts in parts.items()}
+    def _places(self, span: Span) -> range:
+        return range(self._at[span.first], self._at[span.last])
 
 
 def oldest_bucket(connection: sqlite3.Connection) -> int | None:
@@ -86,48 +90,52 @@ def oldest_bucket(connection: sqlite3.Connection) -> int | None:
     return bucket
 
 
-def _read(connection: sqlite3.Connection, spans: Sequence[Span], grouped: int) -> list[Sums]:
-    """The sums of spans that do not overlap, the first ``grouped`` of them by group."""
-    whole: list[_Piece] = []
-    part: list[_Piece] = []
+def _read(
+    connection: sqlite3.Connection, spans: Mapping[int, Span], by_group: Collection[int]
+) -> dict[int, list[tuple[int, ...]]]:
+    """Rows of group, billing and amounts for each of the spans, which do not overlap; some by group."""
     days = [Span(*row) for row in connection.execute("select day, until_bucket from summed_day order by day")]
-    starts = [day.first for day in days]
-    for place, span in enumerate(spans):
-        near = days[max(0, bisect_right(starts, span.first) - 1) : bisect_left(starts, span.last)]
-        for piece, is_whole in _pieces(place, span, near):
-            if piece.first < piece.last:
-                (whole if is_whole else part).append(piece)
-    found: list[list[tuple[tuple[int, int], Sequence[int]]]] = [[] for _ in spans]
-    for table, pieces, parts in (("whole", whole, _DAYS), ("part", part, _BUCKETS)):
-        connection.execute(
-            f"create temp table if not exists {table} (place integer, sign integer, first integer, last integer)"
-        )
-        connection.execute(f"delete from temp.{table}")
-        connection.executemany(f"insert into temp.{table} values (?, ?, ?, ?)", pieces)
-        for place in {piece.place for piece in pieces}:
-            if place < grouped:
-                rows = connection.execute(_GROUPED.format(*parts), (place,)).fetchall()
+    found: dict[int, list[tuple[int, ...]]] = {place: [] for place in spans}
+    (are_all,) = connection.execute(
+        "select not exists (select 1 from series where id not in (select series from temp.grouped))"
+    ).fetchone()
+    for place, span in spans.items():
+        for piece, form in _pieces(span, days):
+            if piece["first"] == piece["last"]:
+                continue
+            if place in by_group:
+                found[place] += connection.execute(_GROUPED.format(*form), piece)
             else:
-                totals = [(b, connection.execute(_TOTAL.format(*parts), (place, b)).fetchone()) for b in Billing]
-                rows = [(0, billing, *total) for billing, total in totals if total[0] is not None]
-            found[place] += [((group, billing), amounts) for group, billing, *amounts in rows]
-    return [{key: amounts for key, amounts in added(pairs).items() if any(amounts)} for pairs in found]
+                total = _TOTAL.format(*(_DAY_OF_ALL if form is _DAY and are_all else form))
+                rows = [connection.execute(total, piece | {"billing": each}).fetchone() for each in Billing]
+                found[place] += [row for row in rows if row[2] is not None]
+    return found
 
 
-def _pieces(place: int, span: Span, days: Iterable[Span]) -> Iterator[tuple[_Piece, bool]]:
-    """What to read for a span: pieces, and whether each is the sum of a day. ``days`` do not overlap."""
+def _pieces(span: Span, days: Sequence[Span]) -> Iterator[tuple[dict[str, int], tuple[str, str]]]:
+    """What to read for a span, and how. ``days`` do not overlap."""
     at = span.first
-    for day in days:
+    nearest = bisect_right(days, span.first, key=_first) - 1
+    for day in days[max(0, nearest) : bisect_left(days, span.last, key=_first)]:
         first, last = max(at, day.first), min(span.last, day.last)
         if 2 * (last - first) <= day.last - day.first:
-            continue  # outside, or the smaller part of a day
-        yield _Piece(place, 1, at, first), False
-        yield _Piece(place, 1, *day), True
-        yield _Piece(place, -1, day.first, first), False
-        yield _Piece(place, -1, last, day.last), False
+            continue  # the smaller part of a day
+        yield _piece(at, first), _PART
+        yield _piece(*day), _DAY
+        yield _piece(day.first, first, sign=-1), _PART
+        yield _piece(last, day.last, sign=-1), _PART
         at = last
-    yield _Piece(place, 1, at, span.last), False
+    yield _piece(at, span.last), _PART
 
 
-def _joined(sums: Sequence[Sums]) -> Sums:
-    return sums[0] if len(sums) == 1 else added(pair for some in sums for pair in some.items())
+def _piece(first: int, last: int, *, sign: int = 1) -> dict[str, int]:
+    return {"first": first, "last": last, "sign": sign}
+
+
+def _added(pairs: Iterable[tuple[_Key, tuple[int, ...]]]) -> dict[_Key, Amounts]:
+    """The sum of the amounts of each key, without those that are 0 throughout."""
+    parts: dict[_Key, list[tuple[int, ...]]] = {}
+    for key, amounts in pairs:
+        parts.setdefault(key, []).append(amounts)
+    sums = {key: Amounts.total(amounts) for key, amounts in parts.items()}
+    return {key: amounts for key, amounts in sums.items() if any(amounts)}

@@ -111,6 +111,12 @@ def test_the_message_says_what_the_alert_says() -> None:
     )
 
 
+def test_what_is_used_up_gets_no_forecast() -> None:
+    (notice,) = LimitWatch({}).due([_window(1.2)], START + 240 * MINUTE)
+
+    assert " Pace 1.50. Proxy home." in notice.text
+
+
 def test_a_budget_of_your_own_is_named_with_its_unit() -> None:
     window = _window(
         0.805, kind=CONFIGURED, limit="people-day", window="24h", unit="usd", used=8.05, budget=10.0, scope="maria",
@@ -118,6 +124,9 @@ def test_a_budget_of_your_own_is_named_with_its_unit() -> None:
     )  # fmt: skip
     (notice,) = LimitWatch({}).due([window], START)
 
+    (small,) = LimitWatch({}).due([dataclasses.replace(window, budget=0.25)], START)
+
+    assert small.text.startswith("80.5% used of 0.25 USD ")
     assert notice.title == "people-day for maria: 80.5% of its USD used"
     assert notice.text == (
         "80.5% used of 10 USD (warning from 80% on). No reset: use that is older than 24h no longer counts. Only maria."

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Span, Sums, oldest_bucket, read_usage
+from exporter.ledger.views.usage import Span, Sums, UsageSums, oldest_bucket
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
@@ -27,14 +27,15 @@ def bench(tmp_path: Path) -> UsageBench:
 def _requests(bench: UsageBench, spans: list[Span]) -> list[int]:
     groups = dict.fromkeys(bench.ledger.dictionary.series, 0)
     with bench.ledger.reading() as connection:
-        return [sum(amounts.requests for amounts in sums.values()) for sums in read_usage(connection, spans, groups)]
+        sums = UsageSums(connection, groups, spans)
+        return [sum(amounts.requests for amounts in sums.by_group(span).values()) for span in spans]
 
 
-def _plain(bench: UsageBench, spans: list[Span]) -> list[int]:
+def _plain(bench: UsageBench, spans: list[Span], condition: str = "") -> list[int]:
     with bench.ledger.reading() as connection:
         return [
             connection.execute(
-                "select coalesce(sum(requests), 0) from rollup where bucket >= ? and bucket < ?", span
+                f"select coalesce(sum(requests), 0) from rollup where bucket >= ? and bucket < ? {condition}", span
             ).fetchone()[0]
             for span in spans
         ]
@@ -62,15 +63,23 @@ def test_totals_are_those_of_all_groups(bench: UsageBench) -> None:
         if summed:
             bench.ledger.days.refresh()
         with bench.ledger.reading() as connection:
-            read = read_usage(connection, spans, groups, totals=totals)
-        numbers = [sum(amounts.requests for amounts in sums.values()) for sums in read]
+            read = UsageSums(connection, groups, spans, totals=totals)
+            some = UsageSums(connection, {id_: id_ for id_ in groups if id_ % 2}, spans, totals=totals)
+        numbers = [sum(amounts.requests for amounts in read.total(span).values()) for span in (*spans, *totals)]
         assert numbers == _plain(bench, [*spans, *totals])
-        assert read[:2] == _read_apart(bench, spans, groups)
+        numbers = [sum(amounts.requests for amounts in some.total(span).values()) for span in (*spans, *totals)]
+        assert numbers == _plain(bench, [*spans, *totals], "and series % 2")
+        assert [read.by_group(span) for span in spans] == _read_apart(bench, spans, groups)
+        assert read.by_group(spans[0], {1, 2}) == {
+            (group, billing): amounts
+            for (group, billing), amounts in read.by_group(spans[0]).items()
+            if group in {1, 2}
+        }
 
 
 def _read_apart(bench: UsageBench, spans: list[Span], groups: dict[int, int]) -> list[Sums]:
     with bench.ledger.reading() as connection:
-        return [read_usage(connection, [span], groups)[0] for span in spans]
+        return [UsageSums(connection, groups, [span]).by_group(span) for span in spans]
 
 
 def test_what_has_no_group_does_not_count(bench: UsageBench) -> None:
@@ -78,8 +87,8 @@ def test_what_has_no_group_does_not_count(bench: UsageBench) -> None:
     bench.ledger.days.refresh()
     everything = Span(0, 10**7)
     with bench.ledger.reading() as connection:
-        (sums,) = read_usage(connection, [everything], some)
-        (none,) = read_usage(connection, [everything], {})
+        sums = UsageSums(connection, some, [everything]).by_group(everything)
+        none = UsageSums(connection, {}, [everything]).by_group(everything)
         (number,) = connection.execute("select sum(requests) from rollup where series % 2").fetchone()
 
     assert {group for group, _ in sums} == {5}
