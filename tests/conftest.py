@@ -1,9 +1,15 @@
-"""What all tests share: their order, and how signals are taken."""
+"""What all tests share: their order, where their files are, their ledgers, and how signals are taken."""
 
+import gc
+import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.benches.copied_ledgers import copied_ledgers
 
 # Files that take long are begun first, so that none of them is alone at the end.
 LONGEST_FIRST = (
@@ -48,11 +54,36 @@ LONGEST_FIRST = (
     "integration/test_kill_subscribed.py",
 )
 
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 * 2**30
+
+
+def _may_use_memory() -> bool:
+    """Whether the machine has a file system in memory that is large enough, and nobody has chosen another place."""
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return False
+    about = os.statvfs(_MEMORY)
+    return about.f_bavail * about.f_frsize >= _ENOUGH_BYTES and not about.f_flag & os.ST_NOEXEC
+
+
+if _may_use_memory():  # A disk needs longer to sync thousands of ledgers than the tests need for all the rest.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # Twelve thousand tests stay to the end: without them each search for garbage is ten times quicker.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ledgers_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with copied_ledgers(tmp_path_factory.mktemp("ledger")):
+        yield
 
 
 # After "nohup make test" the programs that tests start would ignore it, too.

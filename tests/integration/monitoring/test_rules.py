@@ -1,8 +1,10 @@
 """Prometheus' own opinion of the shipped configuration and rules, and the rules' tests, on each version."""
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,27 +60,34 @@ def test_promtool_finds_nothing_to_say_about_the_rules(binary: Monitoring) -> No
     _promtool(binary, "check", "rules", "--lint=all", "--lint-fatal", *RULES, *OPTIONAL_RULES)
 
 
-def _groups_for(test: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of the rules that a test loads, the groups that it mentions, and those whose series these use."""
-    files = [PROMETHEUS / "tests" / name for name in test["rule_files"]]
+def _groups_for(files: Sequence[Path], test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The groups of rule files with those rules that a test mentions, and the rules whose series these use."""
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    text = repr(test["tests"])
-    named = [group for group in groups if any((rule.get("alert") or rule["record"]) in text for rule in group["rules"])]
-    exprs = " ".join(rule["expr"] for group in named for rule in group["rules"])
-    return [
-        group
+    rules = {rule.get("alert") or rule["record"]: repr(rule) for group in groups for rule in group["rules"]}
+    used, texts = set[str](), [repr(test)]
+    while texts:
+        text = texts.pop()
+        new = {name for name in rules.keys() - used if re.search(rf"(?<![\w:]){name}(?![\w:])", text)}
+        used |= new
+        texts += [rules[name] for name in new]
+    kept = [
+        group | {"rules": [rule for rule in group["rules"] if (rule.get("alert") or rule["record"]) in used]}
         for group in groups
-        if group in named or any("record" in rule and rule["record"] in exprs for rule in group["rules"])
     ]
+    return [group for group in kept if group["rules"]]
 
 
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name)
 def test_the_rules_pass_their_tests(binary: Monitoring, tmp_path: Path, file: Path) -> None:
     # promtool works out every rule it is given at every step: with all of them, a test of two days takes 40 s.
-    test = yaml.safe_load(file.read_text())
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": _groups_for(test)}))
-    (tmp_path / file.name).write_text(yaml.safe_dump(test | {"rule_files": ["rules.yml"]}))
-    _promtool(binary, "test", "rules", tmp_path / file.name)
+    shipped = yaml.safe_load(file.read_text())
+    files = [file.parent / name for name in shipped["rule_files"]]
+    for number, test in enumerate(shipped["tests"]):
+        rules = f"rules-{number}.yml"
+        (tmp_path / rules).write_text(yaml.safe_dump({"groups": _groups_for(files, test)}))
+        alone = shipped | {"rule_files": [rules], "tests": [test]}
+        (tmp_path / f"{number}.test.yml").write_text(yaml.safe_dump(alone))
+    _promtool(binary, "test", "rules", *sorted(tmp_path.glob("*.test.yml")))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""New ledgers that are copies of one: the steps that make it take longer than most of what a test does to it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger import database, schema
+from exporter.ledger.database import FILE_NAME, Database
+
+
+@contextmanager
+def copied_ledgers(folder: Path) -> Iterator[None]:
+    """Within it, each file that a ``Database`` creates in this process gets the pages of one that was made in ``folder``.
+
+    A file that has tables is migrated as ever, and so is every file for a test that changes the steps.
+    """
+    Database(folder / FILE_NAME).close()
+    migrate = Database._migrate
+
+    def copy_or_migrate(new: Database) -> None:
+        if new.value("select 1 from sqlite_master") or database.MIGRATIONS is not schema.MIGRATIONS:
+            migrate(new)
+            return
+        with closing(sqlite3.connect(folder / FILE_NAME)) as made:
+            made.backup(new._connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "_migrate", copy_or_migrate)
+        yield
