@@ -246,14 +246,13 @@ def take_over(booked: Booked, totals: Totals) -> None:
 
 def _new_series(booked: Booked, known: Totals) -> list[SeriesKey]:
     """The exported series that have not been exported before."""
-    return [
-        *{("s", row[0]): None for row in booked.totals if row[0] not in known.series},
-        *(("c", *row[:3]) for row in booked.totals if row[:3] not in known.costs),
-        *(("f", *row[:3]) for row in booked.failed if row[:3] not in known.failed),
-        *(("u", *row[:2]) for row in booked.unpriced if row[:2] not in known.unpriced),
-        *(("l", row[0]) for row in booked.latency if row[0] not in known.latency),
-        *(("t", row[0]) for row in booked.ttft if row[0] not in known.ttft),
-    ]
+    new: list[SeriesKey] = [("s", series) for series in {row[0] for row in booked.totals} - known.series.keys()]
+    new += [("c", *row[:3]) for row in booked.totals if row[:3] not in known.costs]
+    new += [("f", *row[:3]) for row in booked.failed if row[:3] not in known.failed]
+    new += [("u", *row[:2]) for row in booked.unpriced if row[:2] not in known.unpriced]
+    new += [("l", row[0]) for row in booked.latency if row[0] not in known.latency]
+    new += [("t", row[0]) for row in booked.ttft if row[0] not in known.ttft]
+    return new
 
 
 def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]], *, before: int) -> None:
