@@ -180,12 +180,11 @@ class LimitBoard:
         early_resets: dict[ProviderWindow, int] = {}
         worth: dict[ProviderWindow, WindowWorth] = {}
         dictionary = self.ledger.dictionary
-        proxies = {id_: name for name, id_ in dictionary.proxies.items()}
         thresholds = self.sources[0].content.thresholds if self.sources else DEFAULT_THRESHOLDS
         for key, quota in self.ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
             id_ = key[0]
             reading, credential = quota.reading, dictionary.credentials[id_]
-            proxy, label = proxies[credential.proxy], self.labels.credential(id_)
+            proxy, label = self.labels.proxy(credential.proxy), self.labels.credential(id_)
             provider = credential.provider or self._recorded_provider(id_)
             counted = ProviderWindow(
                 proxy=proxy, provider=provider, credential=label, scope=reading.scope, window=reading.window
