@@ -71,7 +71,6 @@ def open_limits(
         ledger=ledger,
         labels=labels,
         sources=sources,
-        provider_thresholds=thresholds,
         zone=settings.zone,
         clock=clock,
         statuses=statuses,

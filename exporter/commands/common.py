@@ -86,12 +86,9 @@ def exit_codes() -> Iterator[None]:
     except BrokenPipeError as exc:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from exc
-    except SettingsError as exc:
-        click.echo(str(exc), err=True)
-        raise SystemExit(WRONG_SETTINGS) from exc
     except ExporterError as exc:
         click.echo(str(exc), err=True)
-        raise SystemExit(FAILED) from exc
+        raise SystemExit(WRONG_SETTINGS if isinstance(exc, SettingsError) else FAILED) from exc
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:

@@ -31,7 +31,7 @@ _LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join ser
 _SHOWN_OF_A_KEY = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Named:
     """A credential or client. ``suggestion`` is None if there is an alias already, or nothing identifies the owner."""
 
@@ -109,42 +109,39 @@ class _Book:
         met: set[int] = set()
         emails = [names.of(account, "email") for account in names.accounts]
         for account in names.accounts:
-            known = self._known(proxy_id, account)
-            if known is not None and known.id in met:
-                continue  # another login of the account, or a key listed twice
-            met |= {known.id} if known is not None else set()
+            label, last_ms, masked = "not met yet", None, ""
+            called = {*account.names, ("auth_index", account.auth_index)}
+            if (known := self._known(proxy_id, account)) is not None:
+                if known.id in met:
+                    continue  # another login of the account, or a key listed twice
+                met.add(known.id)
+                label, last_ms, masked = (
+                    self._labels.credential(known.id),
+                    self._credentials.get(known.id),
+                    known.masked,
+                )
+                called |= {(LABEL, known.label), (LABEL, known.readable)}
             email, file, key = (names.of(account, kind) for kind in ("email", "file", "key"))
+            name = email or file or _end_of(key)
             handle = ("email", email) if email and emails.count(email) == 1 else ("file", file)
             if not handle[1] or not handle[1].isprintable():  # no setting could hold it
-                handle = (LABEL, known.masked if known is not None else "")
+                handle = (LABEL, masked)
             own = email.partition("@")[0] if email else "key" if key else Path(file).stem
             provider = account.facts.provider
-            masked = {known.label, known.readable} if known is not None else set()
-            called = {*account.names, ("auth_index", account.auth_index), *((LABEL, each) for each in masked)}
             alias = own if own.startswith(provider) else f"{provider.removeprefix(OPENAI_COMPATIBLE)}-{own}"
-            label = self._labels.credential(known.id) if known is not None else "not met yet"
-            name = email or file or _end_of(key)
-            open_ = handle[1] and not self._labels.credential_has_alias(called)
-            found.append(
-                _Named(
-                    proxy=proxy,
-                    label=label,
-                    name=name,
-                    provider=provider,
-                    last_ms=self._credentials.get(known.id) if known is not None else None,
-                    suggestion=Suggestion(*handle, alias, about=f"{label}, {name}") if open_ else None,
-                )
-            )
+            is_open = handle[1] and not self._labels.credential_has_alias(called)
+            suggestion = Suggestion(*handle, alias, about=f"{label}, {name}") if is_open else None
+            found.append(_Named(label, name, last_ms, suggestion, proxy=proxy, provider=provider))
         return found + self._unlisted(proxy, proxy_id, met)
 
     def _unlisted(self, proxy: str, proxy_id: int, met: set[int]) -> list[_Named]:
         return [
             _Named(
+                self._labels.credential(id_),
+                "not listed by the proxy",
+                last_ms,
                 proxy=proxy,
-                label=self._labels.credential(id_),
-                name="not listed by the proxy",
                 provider=credential.provider,
-                last_ms=last_ms,
             )
             for id_, last_ms in self._credentials.items()
             if id_ not in met
@@ -169,12 +166,8 @@ class _Book:
         masked = self._dictionary.client_label(pseudonym)
         label = self._client_aliases.get(pseudonym) or masked
         is_open = pseudonym and pseudonym not in self._client_aliases
-        return _Named(
-            label=label,
-            name=name,
-            last_ms=self._clients.get(id_) if id_ is not None else None,
-            suggestion=Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if is_open else None,
-        )
+        suggestion = Suggestion(LABEL, masked, "client-1", f"{label}, {name}") if is_open else None
+        return _Named(label, name, self._clients.get(id_) if id_ is not None else None, suggestion)
 
 
 def _end_of(key: str) -> str:

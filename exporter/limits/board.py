@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
@@ -17,7 +17,7 @@ from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.pools import Pool, PoolKey, pools
-from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow, Thresholds
+from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow
 from exporter.quotas.merge import is_current
 from exporter.records import Billing
 from exporter.sentences import say
@@ -61,7 +61,7 @@ class Board:
 class LimitBoard:
     """Keeps ``current`` up to date. Safe to use from several threads.
 
-    ``provider_thresholds`` gives the thresholds for the windows of providers; days begin in ``zone``. ``statuses`` list
+    The thresholds of the first source also apply to the windows of providers. Days begin in ``zone``. ``statuses`` list
     the accounts that are in pools or have plans.
     """
 
@@ -69,7 +69,6 @@ class LimitBoard:
     labels: Labels
     clock: Clock
     sources: Sequence[LimitSource] = ()
-    provider_thresholds: Callable[[], Thresholds] = lambda: DEFAULT_THRESHOLDS
     zone: tzinfo = UTC
     statuses: Statuses = tuple
 
@@ -181,12 +180,11 @@ class LimitBoard:
         early_resets: dict[ProviderWindow, int] = {}
         worth: dict[ProviderWindow, WindowWorth] = {}
         dictionary = self.ledger.dictionary
-        proxies = {id_: name for name, id_ in dictionary.proxies.items()}
-        thresholds = self.provider_thresholds()
+        thresholds = self.sources[0].content.thresholds if self.sources else DEFAULT_THRESHOLDS
         for key, quota in self.ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
             id_ = key[0]
             reading, credential = quota.reading, dictionary.credentials[id_]
-            proxy, label = proxies[credential.proxy], self.labels.credential(id_)
+            proxy, label = self.labels.proxy(credential.proxy), self.labels.credential(id_)
             provider = credential.provider or self._recorded_provider(id_)
             counted = ProviderWindow(
                 proxy=proxy, provider=provider, credential=label, scope=reading.scope, window=reading.window

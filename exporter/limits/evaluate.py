@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.labels import Labels
+from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.views.usage_sums import WindowLook
-from exporter.limits.model import Limit, Per, Unit, Usage
+from exporter.limits.model import Limit, Per, Unit
 from exporter.limits.strategies import open_window
 from exporter.limits.windows import CONFIGURED, LimitWindow
 
@@ -98,38 +98,26 @@ class Evaluator:
         version = (self._labels.version, len(self._dictionary.series))
         if version == self._version and limits == self._limits:
             return
-        usages = list(self._usages())
+        dictionary = self._dictionary
+        usages = [
+            (id_, self._labels.series(id_), dictionary.resolved(series.credential).label)
+            for id_, series in list(dictionary.series.items())
+        ]
         self._groups = {limit.id: self._groups_of(limit, usages) for limit in limits}
         self._limits = limits
         self._version = version
 
-    def _usages(self) -> Iterable[tuple[int, Usage]]:
-        proxies = {id_: name for name, id_ in self._dictionary.proxies.items()}
-        for id_, series in list(self._dictionary.series.items()):
-            route = self._dictionary.routes[series.route]
-            yield (
-                id_,
-                Usage(
-                    proxy=proxies[route.proxy],
-                    provider=route.provider,
-                    model=route.model,
-                    credential=self._labels.credential(series.credential),
-                    credential_in_history=self._dictionary.resolved(series.credential).label,
-                    client=self._labels.client(series.client),
-                ),
-            )
-
-    def _groups_of(self, limit: Limit, usages: Sequence[tuple[int, Usage]]) -> list[_Group]:
+    def _groups_of(self, limit: Limit, usages: Sequence[tuple[int, SeriesLabels, str]]) -> list[_Group]:
         groups: dict[str, _Group] = {}
         if limit.per is None:
             groups[""] = _Group("", limit.proxy, limit.provider or limit.shown_provider, limit.credential, "")
-        for id_, usage in usages:
-            if limit.matches(usage):
+        for id_, usage, credential_in_history in usages:
+            if limit.matches(usage, credential_in_history):
                 group = self._group(limit, id_, usage)
                 groups.setdefault(group.key, group).series.add(id_)
         return list(groups.values())
 
-    def _group(self, limit: Limit, series: int, usage: Usage) -> _Group:
+    def _group(self, limit: Limit, series: int, usage: SeriesLabels) -> _Group:
         """An empty group. Its key has ids, which never change, so that a new alias keeps the sessions."""
         known = self._dictionary.series[series]
         if limit.per is Per.CREDENTIAL:

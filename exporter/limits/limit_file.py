@@ -27,7 +27,6 @@ from exporter.settings.yaml_file import Text
 from exporter.settings.yaml_rows import Missing, Row, read_rows, text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_COUNT = re.compile(r"[0-9][0-9_]{0,23}", re.ASCII)
 _MOST = 10**18
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
@@ -98,8 +97,7 @@ def _choice(of: type[StrEnum]) -> PlainValidator:
 
 
 def _count(written: str) -> int | None:
-    count = int(written) if _COUNT.fullmatch(written) and not written.endswith("_") and "__" not in written else 0
-    return count if 0 < count <= _MOST else None
+    return count if 0 < (count := int(written)) <= _MOST else None
 
 
 def _nano_usd(written: str) -> int | None:
@@ -116,24 +114,17 @@ def _has_a_budget(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _window_ms(value: object, info: ValidationInfo) -> int | None:
+def _fits_the_strategy(value: object, info: ValidationInfo) -> object:
     strategy = info.data.get("strategy")
     if strategy is None:
         return None  # it is wrong, and already reported
-    if strategy.has_length and value is None:
+    if value is None and strategy.has_length:
         why = f"A {strategy} limit needs window_minutes."
         raise wrong(why, "Add it, for example window_minutes: 300 for 5 h.")
-    if value is None:
-        return None
-    if not strategy.has_length:
+    if value is not None and not strategy.has_length:
         fix = "Remove window_minutes, or use the strategy rolling or session."
         raise wrong(f"A {strategy} limit follows the calendar.", fix)
-    number = text(value, info)
-    length_ms = window_length_ms(_count(number) or 0)
-    if length_ms is None:
-        fix = f"Give minutes, from 1 to {LONGEST_WINDOW_MINUTES} (366 days)."
-        raise wrong(f"{shown(number)} is not a valid window length.", fix)
-    return length_ms
+    return value
 
 
 def _models(value: object) -> tuple[str, ...]:
@@ -156,6 +147,14 @@ _Text = Annotated[str, PlainValidator(_short)]
 _Tokens = Annotated[int, _budget(Unit.TOKENS, _count, "5_000_000")]
 _Requests = Annotated[int, _budget(Unit.REQUESTS, _count, "5_000_000")]
 _Usd = Annotated[int, _budget(Unit.USD, _nano_usd, "12.50")]
+_WindowMs = Annotated[
+    int,
+    read_by(
+        lambda written: window_length_ms(int(written)),
+        "is not a valid window length",
+        f"Give minutes, from 1 to {LONGEST_WINDOW_MINUTES} (366 days).",
+    ),
+]
 _Share = Annotated[
     float,
     read_by(
@@ -214,7 +213,9 @@ class _Limit(Row, title="A limit"):
         _choice(Strategy),
         Missing("The limit has no strategy.", f"Add strategy: one of {', '.join(Strategy)}."),
     ]
-    window_minutes: Annotated[int | None, PlainValidator(_window_ms), Field(validate_default=True)] = None
+    window_minutes: Annotated[_WindowMs | None, BeforeValidator(_fits_the_strategy), Field(validate_default=True)] = (
+        None
+    )
     per: Annotated[Per, _choice(Per)] | None = None
     critical: _Share | None = None
     warning: _Warning | None = None

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Protocol
 
+from exporter.ledger.labels import SeriesLabels
 from exporter.limits.strategies import Strategy, window_name
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 
@@ -27,21 +28,6 @@ class Unit(StrEnum):
     TOKENS = "tokens"
     REQUESTS = "requests"
     USD = "usd"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Whose usage it is, by shown labels.
-
-    ``credential_in_history`` is the history's label of the credential, which older limits may use.
-    """
-
-    proxy: str
-    provider: str
-    model: str
-    credential: str
-    client: str
-    credential_in_history: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +61,15 @@ class Limit:
     config_id: int | None = None
     shown_provider: str = ""
 
-    def matches(self, usage: Usage) -> bool:
-        """Whether this usage counts against the limit."""
+    def matches(self, usage: SeriesLabels, credential_in_history: str = "") -> bool:
+        """Whether usage with these labels counts against the limit.
+
+        ``credential_in_history`` is the history's label of the credential, which older limits may use.
+        """
         return (
             (not self.provider or self.provider.lower() == usage.provider.lower())
             and is_like(self.proxy, usage.proxy)
-            and (is_like(self.credential, usage.credential) or self.credential == usage.credential_in_history)
+            and (is_like(self.credential, usage.credential) or self.credential == credential_in_history)
             and is_like(self.client, usage.client)
             and (not self.models or any(is_like(model.lower(), usage.model.lower()) for model in self.models))
             and (not self.model_pattern or self._found_by.search(usage.model) is not None)

@@ -75,7 +75,7 @@ class StoredLimits:
             return
         rows, thresholds = read
         found = [limit_of(json.loads(row), zone=self._zone, thresholds=thresholds) for row in rows]
-        self.content = LimitSet(limits=tuple(each for each in found if isinstance(each, Limit)))
+        self.content = LimitSet(limits=tuple(each for each in found if isinstance(each, Limit)), thresholds=thresholds)
         problems = tuple(each for each in found if isinstance(each, str))
         for problem in problems:
             if problem not in self._problems:

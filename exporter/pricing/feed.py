@@ -9,7 +9,6 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -42,22 +41,11 @@ class FeedStore(Protocol):
     def save(self, new: Iterable[FeedPrice], *, fetched_ms: int) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeedStatus:
-    """The result of the last attempt. ``state``: ``waiting`` before the first one, ``ok`` or ``failed``.
-
-    ``sentence`` is for the operator, ``fetched_ms`` when the list was last read (``None`` if never), ``models`` the
-    number of models with a price in it.
-    """
-
-    state: str
-    sentence: str
-    fetched_ms: int | None
-    models: int
-
-
 class PriceFeed:
-    """The feed's prices: a ``Catalogue``. Thread-safe; one thread calls ``refresh``."""
+    """The feed's prices: a ``Catalogue``. Thread-safe; one thread calls ``refresh``.
+
+    ``problem`` is a sentence for the operator if the last attempt failed, else empty.
+    """
 
     def __init__(self, *, url: str, store: FeedStore, known: Callable[[str, str], bool], clock: Clock) -> None:
         """Load the stored prices. ``known`` says whether a model needs no price from here. Raises LedgerError."""
@@ -66,18 +54,18 @@ class PriceFeed:
         self._known = known
         self._clock = clock
         self._stopped = threading.Event()
+        self.problem = ""
         self._keep(store.load())
-        self.status = FeedStatus(
-            state="waiting",
-            sentence="The price feed has not been asked since the start.",
-            fetched_ms=self._stored.fetched_ms,
-            models=self._models,
-        )
+
+    @property
+    def fetched_ms(self) -> int | None:
+        """When the list was last read, None if never."""
+        return self._stored.fetched_ms
 
     @property
     def interval_seconds(self) -> float:
         """Time until the next attempt: a day, or an hour after a failure."""
-        return _RETRY_SECONDS if self.status.state == "failed" else _DAY_SECONDS
+        return _RETRY_SECONDS if self.problem else _DAY_SECONDS
 
     def find(self, provider: str, model: str, *, at_ms: int) -> Price | None:
         """See ``Catalogue.find``."""
@@ -85,20 +73,26 @@ class PriceFeed:
         return None if price is None or self._known(provider, model) else price
 
     def refresh(self) -> None:
-        """Fetch the list and adopt new prices. Never raises PriceFeedError or LedgerError: see ``status``."""
+        """Fetch the list and adopt new prices. Never raises PriceFeedError or LedgerError: see ``problem``."""
+        had_failed = bool(self.problem)
         try:
             feed = read_feed(self._fetch())
             new = self._changes(feed)
             self._store.save(new, fetched_ms=self._clock.now_ms())
             self._keep(self._store.load())
         except PriceFeedError as exc:
-            self._enter("failed", joined(str(exc), say("Prices that were fetched before stay in use.")))
+            self.problem = joined(str(exc), say("Prices that were fetched before stay in use."))
         except LedgerError as exc:
-            self._enter("failed", joined(say("The price feed was read, but its prices could not be kept:"), str(exc)))
+            self.problem = joined(say("The price feed was read, but its prices could not be kept:"), str(exc))
         else:
             if new:
                 _log.info("prices_fetched", models=self._models, new=len(new))
-            self._enter("ok", f"The price feed has prices of {self._models} models.")
+            self.problem = ""
+        if self.problem and not had_failed:
+            _log.warning("price_feed_state", state="failed", message=self.problem)
+        elif had_failed and not self.problem:
+            message = f"The price feed has prices of {self._models} models."
+            _log.info("price_feed_state", state="ok", message=message)
 
     def stop(self) -> None:
         """Give up a fetch in progress."""
@@ -124,15 +118,6 @@ class PriceFeed:
             for key, tariff in feed.items()
             if last.get(key) != tariff
         ]
-
-    def _enter(self, state: str, sentence: str) -> None:
-        before = self.status.state
-        self.status = FeedStatus(
-            state=state, sentence=sentence, fetched_ms=self._stored.fetched_ms, models=self._models
-        )
-        if before != state and "failed" in (before, state):
-            log = _log.warning if state == "failed" else _log.info
-            log("price_feed_state", state=state, message=sentence)
 
     # --- the fetch ---------------------------------------------------------------------------------------------------
 

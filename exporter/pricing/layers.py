@@ -22,12 +22,7 @@ class PriceLayers:
     @property
     def problems(self) -> list[str]:
         """What is wrong with the lists, a sentence each. The last good lists stay in use."""
-        wrong = []
-        if self.user is not None and self.user.problem:
-            wrong.append(self.user.problem)
-        if self.feed is not None and self.feed.status.state == "failed":
-            wrong.append(self.feed.status.sentence)
-        return wrong
+        return [each.problem for each in (self.user, self.feed) if each is not None and each.problem]
 
 
 def open_prices(*, file: Path | None, feed_url: str | None, store: FeedStore, clock: Clock) -> PriceLayers:

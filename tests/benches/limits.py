@@ -13,7 +13,7 @@ from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import read_limit_file, watch_limit_file
 from exporter.limits.model import Limit
-from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
+from exporter.limits.windows import LimitWindow
 from exporter.normalize.batch import read_batch
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
@@ -72,7 +72,6 @@ class LimitBench:
             clock=self.clock,
             sources=[user] if user else [],
             zone=self._zone,
-            provider_thresholds=lambda: user.content.thresholds if user else DEFAULT_THRESHOLDS,
         )
 
     @property

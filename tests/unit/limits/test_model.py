@@ -6,28 +6,29 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.model import Limit, Unit, Usage
+from exporter.ledger.labels import SeriesLabels
+from exporter.limits.model import Limit, Unit
 from exporter.limits.strategies import Strategy
 
-_USAGE = Usage(
+_USAGE = SeriesLabels(
     proxy="office",
     provider="claude",
     model="claude-opus-4-6[1m]",
     credential="claude-max-ab12",
     client="alice",
-    credential_in_history="claude-ab12cd34ef",
 )
+_IN_HISTORY = "claude-ab12cd34ef"
 
 
 _LIMIT = Limit(id="a", name="a", strategy=Strategy.DAILY, zone=UTC, budgets=((Unit.TOKENS, 1),))
 
 
-def _matches(usage: Usage = _USAGE, **match: Any) -> bool:
-    return replace(_LIMIT, **match).matches(usage)
+def _matches(usage: SeriesLabels = _USAGE, **match: Any) -> bool:
+    return replace(_LIMIT, **match).matches(usage, _IN_HISTORY)
 
 
-def _with_model(model: str) -> Usage:
-    return Usage(proxy="office", provider="claude", model=model, credential="c", client="alice")
+def _with_model(model: str) -> SeriesLabels:
+    return SeriesLabels(proxy="office", provider="claude", model=model, credential="c", client="alice")
 
 
 def test_a_limit_that_names_nothing_counts_everything() -> None:

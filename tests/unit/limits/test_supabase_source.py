@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from exporter.limits.model import Limit, Unit, Usage
+from exporter.ledger.labels import SeriesLabels
+from exporter.limits.model import Limit, Unit
 from exporter.limits.strategies import Strategy
 from exporter.limits.supabase_source import COLUMNS, anchor_of, anchor_text, limit_of
 from exporter.limits.windows import Thresholds
@@ -47,7 +48,7 @@ def test_a_row_is_a_limit_under_its_id() -> None:
     [("gpt-5", "openai", True), ("GPT-5", "codex", True), ("x/gpt-5", "gemini", True), ("o3", "openai", False)],
 )
 def test_the_pattern_alone_says_what_counts_whatever_the_provider(model: str, provider: str, counts: bool) -> None:
-    usage = Usage(proxy="p", provider=provider, model=model, credential="", client="")
+    usage = SeriesLabels(proxy="p", provider=provider, model=model, credential="", client="")
     assert _limit().matches(usage) is counts
 
 
