@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ValidationError, ValidationInfo, Validator
 from exporter.settings.model import declared
 from exporter.settings.problems import Problem, ProblemsError, wrong
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
-from exporter.settings.sources import RawValue, secret_in_file
+from exporter.settings.sources import Loaded, RawValue, secret_in_file
 from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
 from exporter.settings.yaml_rows import Row, problems_of, unknown_setting
 
@@ -28,7 +28,6 @@ class YamlSettings:
     given: dict[str, RawValue] = field(default_factory=dict)
     proxies: list[PlacedProxy] = field(default_factory=list)
     aliases: Aliases = field(default_factory=Aliases)
-    problems: list[Problem] = field(default_factory=list)
     seen: dict[object, str] = field(default_factory=dict)
 
     def place(self, node: Node) -> str:
@@ -43,13 +42,13 @@ class YamlSettings:
         return value
 
 
-def read_settings(path: Path) -> YamlSettings:
-    """The settings in the file ``path``, and all that is wrong with it."""
+def read_settings(path: Path, loaded: Loaded) -> YamlSettings:
+    """The settings in the file ``path``."""
     read = YamlSettings(path=path)
     try:
         tree = read_yaml(path, setting="EXPORTER_CONFIG")
     except ProblemsError as error:
-        read.problems += error.problems
+        loaded.problems += error.problems
         return read
     settings = {name.lower(): setting for setting in declared() for name in setting.names}
     for name, node in tree.items():
@@ -59,18 +58,18 @@ def read_settings(path: Path) -> YamlSettings:
         if name not in settings:
             label, why, fix = unknown_setting(name, (*settings, *_Rows.model_fields))
         elif settings[name].in_yaml:
-            _read_setting(read, name, node, is_list=settings[name].is_list)
+            _read_setting(read, loaded, name, node, is_list=settings[name].is_list)
             continue
-        read.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
+        loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
     try:
         rows = _Rows.model_validate({name: tree[name] for name in tree if name in _Rows.model_fields}, context=read)
         read.aliases = rows.aliases
     except ValidationError as error:
-        read.problems += problems_of(error, tree, _Rows, file=path.name)
+        loaded.problems += problems_of(error, tree, _Rows, file=path.name)
     return read
 
 
-def _read_setting(read: YamlSettings, name: str, node: Node, *, is_list: bool) -> None:
+def _read_setting(read: YamlSettings, loaded: Loaded, name: str, node: Node, *, is_list: bool) -> None:
     if is_list and isinstance(node, Items):  # as the environment would have it
         line = node.line
         node = Text(",".join(map(str, node)))
@@ -78,7 +77,7 @@ def _read_setting(read: YamlSettings, name: str, node: Node, *, is_list: bool) -
     try:
         value = read.raw_value(name, node)
     except ProblemsError as error:
-        read.problems += error.problems
+        loaded.problems += error.problems
     else:
         if value.text:
             read.given[name.upper()] = value
@@ -86,9 +85,10 @@ def _read_setting(read: YamlSettings, name: str, node: Node, *, is_list: bool) -
 
 def read_aliases(path: Path) -> Aliases:
     """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
-    read = read_settings(path)
-    if read.problems:
-        raise ProblemsError(*read.problems)
+    loaded = Loaded()
+    read = read_settings(path, loaded)
+    if loaded.problems:
+        raise ProblemsError(*loaded.problems)
     return read.aliases
 
 
