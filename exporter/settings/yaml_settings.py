@@ -34,10 +34,12 @@ class YamlSettings:
         """Where something stands, for people."""
         return f"{self.path.name}:{node.line}"
 
-    def raw_value(self, name: str, node: Node) -> RawValue:
-        """The value of ``name``. Raises ProblemsError if it is not a single one."""
-        value = RawValue(name=name, text=str(node), place=self.place(node), base=self.path.parent)
-        if not isinstance(node, Text):
+    def raw_value(self, name: str, node: Node, *, is_list: bool = False) -> RawValue:
+        """The value of ``name``, a list as the environment would have it. Raises ProblemsError if it is not a value."""
+        joined = is_list and isinstance(node, Items)
+        text = ",".join(map(str, node)) if joined else str(node)
+        value = RawValue(name=name, text=text, place=self.place(node), base=self.path.parent)
+        if not joined and not isinstance(node, Text):
             raise ProblemsError(value.problem("It is not a single value.", f"Write it as {name}: value."))
         return value
 
@@ -57,30 +59,22 @@ def read_settings(path: Path, loaded: Loaded) -> YamlSettings:
         label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
         if name not in settings:
             label, why, fix = unknown_setting(name, (*settings, *_Rows.model_fields))
-        elif settings[name].in_yaml:
-            _read_setting(read, loaded, name, node, is_list=settings[name].is_list)
+        if name not in settings or not settings[name].in_yaml:
+            loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
             continue
-        loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
+        try:
+            value = read.raw_value(name, node, is_list=settings[name].is_list)
+        except ProblemsError as error:
+            loaded.problems += error.problems
+        else:
+            if value.text:
+                read.given[name.upper()] = value
     try:
         rows = _Rows.model_validate({name: tree[name] for name in tree if name in _Rows.model_fields}, context=read)
         read.aliases = rows.aliases
     except ValidationError as error:
         loaded.problems += problems_of(error, tree, _Rows, file=path.name)
     return read
-
-
-def _read_setting(read: YamlSettings, loaded: Loaded, name: str, node: Node, *, is_list: bool) -> None:
-    if is_list and isinstance(node, Items):  # as the environment would have it
-        line = node.line
-        node = Text(",".join(map(str, node)))
-        node.line = line
-    try:
-        value = read.raw_value(name, node)
-    except ProblemsError as error:
-        loaded.problems += error.problems
-    else:
-        if value.text:
-            read.given[name.upper()] = value
 
 
 def read_aliases(path: Path) -> Aliases:
