@@ -16,9 +16,10 @@ from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
 from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote
-from exporter.settings.load import Loaded, no_proxy_sentence
+from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
+from exporter.settings.sources import Loaded
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
 from exporter.sources.plugins import other_exporter

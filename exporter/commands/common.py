@@ -17,8 +17,9 @@ from exporter.limits.limit_file import read_limit_file
 from exporter.logs import add_secrets, configure_logging
 from exporter.pricing.price_file import read_price_file
 from exporter.settings import flags
-from exporter.settings.load import FileReader, Loaded, load_settings, no_proxy_sentence
+from exporter.settings.load import FileReader, load_settings, no_proxy_sentence
 from exporter.settings.model import Settings
+from exporter.settings.sources import Loaded
 from exporter.web.config_file import read_web_config
 
 FAILED, WRONG_SETTINGS = 1, 2

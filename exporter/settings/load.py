@@ -8,7 +8,6 @@ import datetime
 import zoneinfo
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,7 +17,7 @@ from exporter.settings import validators
 from exporter.settings.model import Declared, Settings, declared
 from exporter.settings.problems import Problem, ProblemsError
 from exporter.settings.proxies import ProxySettings
-from exporter.settings.sources import Findings, RawValue, read_dotenv, read_environment, secret_in_file
+from exporter.settings.sources import Loaded, RawValue, read_dotenv, read_environment, secret_in_file
 from exporter.settings.yaml_rows import why_and_fix
 from exporter.settings.yaml_settings import PlacedProxy, YamlSettings, read_settings
 
@@ -31,28 +30,6 @@ _NEEDS = {
     "supabase_secret_key": "supabase_url",
 }
 """Settings that are useless without another one."""
-
-
-@dataclass(kw_only=True)
-class Loaded(Findings):
-    """The outcome of loading.
-
-    ``settings`` is None if there are problems. ``sources`` says where each setting's value came from, by its name in
-    the environment.
-    """
-
-    settings: Settings | None = None
-    sources: dict[str, str] = field(default_factory=dict)
-
-    def require(self) -> Settings:
-        """The settings. Raises ProblemsError if there are any problems."""
-        if self.settings is None:
-            raise ProblemsError(*self.problems)
-        return self.settings
-
-    def blames(self, given: RawValue) -> bool:
-        """Whether one of the problems is with this value."""
-        return any((problem.setting, problem.place) == (given.name, given.place) for problem in self.problems)
 
 
 FileReader = Callable[[Path, datetime.tzinfo], object]
@@ -96,8 +73,7 @@ def load_settings(
     config = layers.get("EXPORTER_CONFIG")
     yaml = YamlSettings(path=cwd)
     if config is not None and not config.text.startswith("~"):  # which is reported below
-        yaml = read_settings(config.base / config.text)
-        loaded.problems += yaml.problems
+        yaml = read_settings(config.base / config.text, loaded)
         layers.maps.append(yaml.given)
     given: dict[str, RawValue] = {}
     for setting in declared():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-from exporter.settings.model import declared
+from exporter.settings.model import Settings, declared
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, read_text
 
 ENVIRONMENT = "environment"
@@ -60,28 +60,44 @@ def secret_in_file(file: RawValue, *, plain: RawValue | None) -> RawValue:
 
 
 @dataclass(kw_only=True)
-class Findings:
-    """What is wrong (``problems``), deserves a look (``warnings``), or was ignored on purpose (``notes``)."""
+class Loaded:
+    """The outcome of loading. ``settings`` is None if there are problems.
 
+    ``sources`` says where each setting's value came from, by its name in the environment. Besides what is wrong
+    (``problems``) there is what deserves a look (``warnings``), and what was ignored on purpose (``notes``).
+    """
+
+    settings: Settings | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
 
+    def require(self) -> Settings:
+        """The settings. Raises ProblemsError if there are any problems."""
+        if self.settings is None:
+            raise ProblemsError(*self.problems)
+        return self.settings
 
-def read_environment(environ: Mapping[str, str], findings: Findings, *, cwd: Path) -> dict[str, RawValue]:
+    def blames(self, given: RawValue) -> bool:
+        """Whether one of the problems is with this value."""
+        return any((problem.setting, problem.place) == (given.name, given.place) for problem in self.problems)
+
+
+def read_environment(environ: Mapping[str, str], loaded: Loaded, *, cwd: Path) -> dict[str, RawValue]:
     """The settings in ``environ``. Values that Kubernetes put there are left out, with a warning where that matters."""
     known = _known_names()
     values: dict[str, RawValue] = {}
     for name, text in environ.items():
         injected = bool(_INJECTED_VALUE.match(text)) and name.endswith("_PORT")
         if injected and name in known:
-            findings.warnings.append(_injected(name))
+            loaded.warnings.append(_injected(name))
         if not injected and not _INJECTED_NAME.fullmatch(name):
             values[name] = RawValue(name=name, text=text.strip(), place=ENVIRONMENT, base=cwd)
-    return _settings_in(values.values(), findings)
+    return _settings_in(values.values(), loaded)
 
 
-def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
+def read_dotenv(cwd: Path, loaded: Loaded) -> dict[str, RawValue]:
     """The settings in the file ``.env`` of the directory ``cwd``. Values are literal: ``${NAME}`` is not replaced."""
     path = cwd / DOTENV
     # A directory of that name is a Python environment, or what Docker makes of a mount without a source.
@@ -90,7 +106,7 @@ def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
     try:
         text = read_text(path, setting=DOTENV, place=str(path))
     except ProblemsError as error:
-        findings.problems += error.problems
+        loaded.problems += error.problems
         return {}
     values: dict[str, RawValue] = {}
     for binding in parse_stream(io.StringIO(text)):
@@ -100,17 +116,17 @@ def read_dotenv(cwd: Path, findings: Findings) -> dict[str, RawValue]:
         if binding.error:
             why = "The line is not NAME=value and was skipped."
             fix = "Correct it; a value with quotes needs a closing quote."
-            findings.warnings.append(Problem(setting=DOTENV, place=place, why=why, fix=fix))
+            loaded.warnings.append(Problem(setting=DOTENV, place=place, why=why, fix=fix))
         elif binding.key and binding.value is not None:
             values[binding.key] = RawValue(name=binding.key, text=binding.value.strip(), place=place, base=cwd)
-    return _settings_in(values.values(), findings)
+    return _settings_in(values.values(), loaded)
 
 
 def _known_names() -> frozenset[str]:
     return frozenset(name for setting in declared() for name in setting.names)
 
 
-def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, RawValue]:
+def _settings_in(values: Iterable[RawValue], loaded: Loaded) -> dict[str, RawValue]:
     """The values that are settings and not empty, by name."""
     found: dict[str, RawValue] = {}
     known = _known_names()
@@ -121,10 +137,10 @@ def _settings_in(values: Iterable[RawValue], findings: Findings) -> dict[str, Ra
                 found[name] = given
         elif name in _EARLIER_NAMES or name.startswith(_EARLIER_FRONT_END):
             why = "It is a setting of the predecessor and is ignored."
-            findings.notes.append(given.problem(why))
+            loaded.notes.append(given.problem(why))
         elif _OURS.match(name):
             fix = did_you_mean(name, known) or "If it belongs to another program, ignore this."
-            findings.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
+            loaded.warnings.append(given.problem("It is not a setting of this version and is ignored.", fix))
     return found
 
 

@@ -131,11 +131,13 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
         words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
         return f"{written} is not one of its values.", f"Use one of: {', '.join(words)}."
     low, high = (next((getattr(each, end) for each in field if hasattr(each, end)), None) for end in ("ge", "le"))
-    what = "a whole number" if isinstance(low, int) else "a number"
+    what = "a whole number" if kind.startswith("int") or isinstance(low, int) else "a number"
     why = f"{written} is not {what}."
     if kind.endswith("than_equal"):
         why = written.strip("'") + " is out of range."
-    return why, f"Give {what} of {low:g} or more." if high is None else f"Give {what} from {low} to {high}."
+    if low is not None:
+        what += f" of {low:g} or more" if high is None else f" from {low} to {high}"
+    return why, f"Give {what}."
 
 
 def _known(row: type[BaseModel]) -> str:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ValidationError, ValidationInfo, Validator
 from exporter.settings.model import declared
 from exporter.settings.problems import Problem, ProblemsError, wrong
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias, ProxySettings
-from exporter.settings.sources import RawValue, secret_in_file
+from exporter.settings.sources import Loaded, RawValue, secret_in_file
 from exporter.settings.yaml_file import Items, Mapping, Node, Text, read_yaml
 from exporter.settings.yaml_rows import Row, problems_of, unknown_setting
 
@@ -28,28 +28,29 @@ class YamlSettings:
     given: dict[str, RawValue] = field(default_factory=dict)
     proxies: list[PlacedProxy] = field(default_factory=list)
     aliases: Aliases = field(default_factory=Aliases)
-    problems: list[Problem] = field(default_factory=list)
     seen: dict[object, str] = field(default_factory=dict)
 
     def place(self, node: Node) -> str:
         """Where something stands, for people."""
         return f"{self.path.name}:{node.line}"
 
-    def raw_value(self, name: str, node: Node) -> RawValue:
-        """The value of ``name``. Raises ProblemsError if it is not a single one."""
-        value = RawValue(name=name, text=str(node), place=self.place(node), base=self.path.parent)
-        if not isinstance(node, Text):
+    def raw_value(self, name: str, node: Node, *, is_list: bool = False) -> RawValue:
+        """The value of ``name``, a list as the environment would have it. Raises ProblemsError if it is not a value."""
+        joined = is_list and isinstance(node, Items)
+        text = ",".join(map(str, node)) if joined else str(node)
+        value = RawValue(name=name, text=text, place=self.place(node), base=self.path.parent)
+        if not joined and not isinstance(node, Text):
             raise ProblemsError(value.problem("It is not a single value.", f"Write it as {name}: value."))
         return value
 
 
-def read_settings(path: Path) -> YamlSettings:
-    """The settings in the file ``path``, and all that is wrong with it."""
+def read_settings(path: Path, loaded: Loaded) -> YamlSettings:
+    """The settings in the file ``path``."""
     read = YamlSettings(path=path)
     try:
         tree = read_yaml(path, setting="EXPORTER_CONFIG")
     except ProblemsError as error:
-        read.problems += error.problems
+        loaded.problems += error.problems
         return read
     settings = {name.lower(): setting for setting in declared() for name in setting.names}
     for name, node in tree.items():
@@ -58,37 +59,30 @@ def read_settings(path: Path) -> YamlSettings:
         label, why, fix = name, "It cannot be set in this file.", f"Set {name.upper()} in the environment."
         if name not in settings:
             label, why, fix = unknown_setting(name, (*settings, *_Rows.model_fields))
-        elif settings[name].in_yaml:
-            _read_setting(read, name, node, is_list=settings[name].is_list)
+        if name not in settings or not settings[name].in_yaml:
+            loaded.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
             continue
-        read.problems.append(Problem(setting=label, place=read.place(node), why=why, fix=fix))
+        try:
+            value = read.raw_value(name, node, is_list=settings[name].is_list)
+        except ProblemsError as error:
+            loaded.problems += error.problems
+        else:
+            if value.text:
+                read.given[name.upper()] = value
     try:
         rows = _Rows.model_validate({name: tree[name] for name in tree if name in _Rows.model_fields}, context=read)
         read.aliases = rows.aliases
     except ValidationError as error:
-        read.problems += problems_of(error, tree, _Rows, file=path.name)
+        loaded.problems += problems_of(error, tree, _Rows, file=path.name)
     return read
-
-
-def _read_setting(read: YamlSettings, name: str, node: Node, *, is_list: bool) -> None:
-    if is_list and isinstance(node, Items):  # as the environment would have it
-        line = node.line
-        node = Text(",".join(map(str, node)))
-        node.line = line
-    try:
-        value = read.raw_value(name, node)
-    except ProblemsError as error:
-        read.problems += error.problems
-    else:
-        if value.text:
-            read.given[name.upper()] = value
 
 
 def read_aliases(path: Path) -> Aliases:
     """The aliases in a file of settings. Raises ProblemsError with all that is wrong with the file."""
-    read = read_settings(path)
-    if read.problems:
-        raise ProblemsError(*read.problems)
+    loaded = Loaded()
+    read = read_settings(path, loaded)
+    if loaded.problems:
+        raise ProblemsError(*loaded.problems)
     return read.aliases
 
 

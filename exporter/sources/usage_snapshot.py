@@ -1,16 +1,15 @@
 """Fetches the cumulative ``/usage`` of CPA up to 6.9 and of forks. Reading changes nothing on the proxy."""
 
 import re
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
 from exporter.errors import SourceGoneError
+from exporter.quotas.values import instant
 from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.flags import Flags
-from exporter.sources.http_errors import Answer
 from exporter.sources.paths import Paths
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
@@ -55,7 +54,7 @@ class UsageSnapshot(Source):
             raise SourceGoneError(
                 "{where} has changed its version; its source is looked for anew.", where=self.client.where
             )
-        receiver.snapshot(answer.body, _date_ms(answer) or now_ms)
+        receiver.snapshot(answer.body, instant(answer.headers.get("date", "")) or now_ms)
         return True
 
     @property
@@ -66,11 +65,3 @@ class UsageSnapshot(Source):
     def read_flags(self) -> Flags:
         """Without a retention: nothing here expires."""
         return msgspec.structs.replace(super().read_flags(), retention_seconds=None)
-
-
-def _date_ms(answer: Answer) -> int | None:
-    """When the proxy sent an answer, by its own clock; None if it does not say."""
-    try:
-        return int(parsedate_to_datetime(answer.headers.get("date", "")).timestamp() * 1000)
-    except ValueError:
-        return None

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.settings.load import Loaded, load_settings
+from exporter.settings.load import load_settings
+from exporter.settings.sources import Loaded
 
 
 def _load(directory: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:
