@@ -29,12 +29,17 @@ from exporter.ledger.sync.export_state import (
     ExportedSession,
     ExportedSnapshots,
 )
-from exporter.ledger.views.usage_sums import Session, save_sessions
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
 
 _OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?)"
+
+_SAVE_SESSION = """
+insert into limit_session (limit_id, scope, ended_ms, started_ms) values (?1, ?2, ?3, ?4)
+on conflict do update set ended_ms = ?3, started_ms = ?4
+where ?5 or (?3, coalesce(?4, 0)) > (ended_ms, coalesce(started_ms, 0))
+"""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -94,10 +99,9 @@ class LedgerImporter:
             for credential in credentials:
                 _take_credential(connection, self._dictionary, proxy_id, credential)
             for client, pseudonym in clients:
-                known = self._dictionary.client_with(pseudonym)
                 # A client that is new here keeps its label, unless its pseudonym has changed.
                 label = client.label if pseudonym == client.pseudonym else ""
-                id_ = self._dictionary.client_id(connection, pseudonym, label=label) if known is None else known
+                id_ = self._dictionary.client_id(connection, pseudonym, label=label)
                 self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
 
     def begin(
@@ -220,15 +224,13 @@ class LedgerImporter:
             "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, proxy_id)
         ).fetchone()
         replaces = precedes and not others
-        for session in sessions:
-            scope = self._scope(connection, proxy_id, session)
-            known = connection.execute(
-                "select ended_ms, started_ms from limit_session where limit_id = ? and scope = ?",
-                (session.limit, scope),
-            ).fetchone()
-            kept = Session(session.ended_ms, session.started_ms)
-            if replaces or known is None or (kept.ended_ms, kept.started_ms or 0) > (known[0], known[1] or 0):
-                save_sessions(connection, {(session.limit, scope): kept})
+        connection.executemany(
+            _SAVE_SESSION,
+            [
+                (each.limit, self._scope(connection, proxy_id, each), each.ended_ms, each.started_ms, replaces)
+                for each in sessions
+            ],
+        )
 
     def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: ExportedSession) -> str:
         kind, value = session.scope
