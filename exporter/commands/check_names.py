@@ -31,7 +31,7 @@ def compare_names(
             present.register(proxy)
             present.take_inventory(proxy, names.accounts)
             clients = [(ExportedClient(each, present.dictionary.client_label(each)), each) for each in names.clients]
-            present.restoring.take_names(proxy, credentials=(), clients=clients)
+            present.restoring(proxy).take_names(credentials=(), clients=clients)
         labels = Labels(present.dictionary, settings.aliases, pseudonyms.of, nearest_pseudonym=pseudonyms.nearest)
         yield from map(_of_alias, labels.look_for_misfits())
         both = [labels, Labels(ledger.dictionary, settings.aliases, pseudonyms.of)]

@@ -33,6 +33,8 @@ _WHOLE_SECONDS = 60.0
 
 MIGRATE = say("Apply the files in supabase/migrations/ to the project: docs/supabase.md.")
 """What to do if a project lacks something."""
+_MINIMAL: Any = "minimal"
+"""``postgrest.types.ReturnMethod.minimal``, without its import."""
 _NO_API = say("The server at SUPABASE_URL is not a Supabase project. Use the URL that the project's page shows.")
 
 # Codes of PostgreSQL (SQLSTATE), of PostgREST (PGRST...), and of HTTP where a gateway answered in their place.
@@ -144,7 +146,7 @@ class Remote:
 
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
         """Write rows, all with the same keys, over those with the same value in ``on``. Raises HistoryError."""
-        self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, returning=_minimal()))
+        self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, returning=_MINIMAL))
 
     def add(self, table: str, rows: Sequence[Row], *, on: str) -> list[Row]:
         """Write and return the rows whose value in ``on`` is new. Raises HistoryError."""
@@ -153,7 +155,7 @@ class Remote:
 
     def update(self, table: str, values: Row, *, where: Mapping[str, object]) -> None:
         """Change the rows whose columns have these values. Raises HistoryError."""
-        self._run(lambda client: _where(client.table(table).update(values, returning=_minimal()), where))
+        self._run(lambda client: _where(client.table(table).update(values, returning=_MINIMAL), where))
 
     def _run(self, query: "Callable[[Client], Any]") -> Any:
         if self._cancellation.cancelled:
@@ -181,12 +183,6 @@ def _where(query: Any, where: Mapping[str, object]) -> Any:
     for column, value in where.items():
         query = query.is_(column, "null") if value is None else query.eq(column, value)
     return query
-
-
-def _minimal() -> Any:
-    from postgrest.types import ReturnMethod  # noqa: PLC0415
-
-    return ReturnMethod.minimal
 
 
 def expect(kind: type[_T], data: object) -> _T:

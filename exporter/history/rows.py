@@ -1,6 +1,6 @@
 """The ledger's content as the rows that the functions in Supabase take. Nothing in them names a person."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from operator import attrgetter, itemgetter
@@ -16,7 +16,6 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.sync.import_state import RestoredEntry, RestoredRollup
-from exporter.ledger.views.quotas import QuotaWindow
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing
 
@@ -99,16 +98,17 @@ def _enums(row: Row) -> dict[str, int]:
     return {"basis": int(Basis[row["basis"].upper()]), "billing": int(Billing[row["billing"].upper()])}
 
 
-class _Unsent:
-    """Remembers which rows are in the project; the columns ``key`` tell them from each other."""
+class Unsent:
+    """Remembers which of some rows are in the project; the columns ``key`` tell them from each other."""
 
-    def __init__(self, *key: str) -> None:
+    def __init__(self, rows: Callable[[], Iterable[Row]], *key: str) -> None:
+        self._rows = rows
         self._key = itemgetter(*key)
         self._sent: dict[Any, Row] = {}
 
-    def of(self, rows: Iterable[Row]) -> list[Row]:
+    def changed(self) -> list[Row]:
         """The rows that are new or have changed since they were sent."""
-        now = {self._key(row): row for row in rows}
+        now = {self._key(row): row for row in self._rows()}
         return [row for key, row in now.items() if self._sent.get(key) != row]
 
     def sent(self, rows: Iterable[Row]) -> None:
@@ -116,57 +116,27 @@ class _Unsent:
         self._sent |= {self._key(row): row for row in rows}
 
 
-class LabelRows(_Unsent):
+def label_rows(dictionary: LabelStore, labels: Labels, proxy: str) -> Iterator[Row]:
     """How the clients and credentials of a proxy are shown: what ``exporter_book`` takes as labels."""
-
-    def __init__(self, dictionary: LabelStore, labels: Labels, proxy: str) -> None:
-        super().__init__("kind", "label")
-        self._dictionary = dictionary
-        self._labels = labels
-        self._proxy = proxy
-        self._seen = (-1, -1)
-        self._now: list[Row] = []
-
-    def changed(self) -> list[Row]:
-        """The rows that are new or have changed since they were sent."""
-        seen = (self._labels.version, len(self._dictionary.series))
-        if seen != self._seen:
-            self._now = list(self._shown())
-            self._seen = seen
-        return self.of(self._now)
-
-    def _shown(self) -> Iterator[Row]:
-        dictionary, proxy = self._dictionary, self._dictionary.proxies[self._proxy]
-        series = list(dictionary.series.values())
-        for id_ in {each.client for each in series if dictionary.routes[each.route].proxy == proxy}:
-            yield {"kind": "client", "label": dictionary.clients[id_], "shown": self._labels.client(id_)}
-        for id_, credential in list(dictionary.credentials.items()):
-            if credential.proxy == proxy:
-                yield {"kind": "credential", "label": credential.label, "shown": self._labels.credential(id_)}
+    id_of_proxy = dictionary.proxies[proxy]
+    series = list(dictionary.series.values())
+    for id_ in {each.client for each in series if dictionary.routes[each.route].proxy == id_of_proxy}:
+        yield {"kind": "client", "label": dictionary.clients[id_], "shown": labels.client(id_)}
+    for id_, credential in list(dictionary.credentials.items()):
+        if credential.proxy == id_of_proxy:
+            yield {"kind": "credential", "label": credential.label, "shown": labels.credential(id_)}
 
 
-class QuotaRows(_Unsent):
-    """The windows that a proxy's providers report: what ``exporter_save_quotas`` takes."""
-
-    def __init__(self, ledger: Ledger, proxy: str) -> None:
-        super().__init__("credential", "quota", "scope")
-        self._ledger = ledger
-        self._proxy = proxy
-
-    def changed(self) -> list[Row]:
-        """The rows that are new or have changed since they were sent."""
-        dictionary = self._ledger.dictionary
-        windows = self._ledger.quotas.current(lambda each: dictionary.resolved(each).id)
-        found = ((dictionary.credentials[id_], quota) for (id_, _, _), quota in windows.items())
-        proxy = dictionary.proxies[self._proxy]
-        return self.of(_quota_row(credential.label, quota) for credential, quota in found if credential.proxy == proxy)
-
-
-def _quota_row(credential: str, quota: QuotaWindow) -> Row:
-    """A window as ``exporter_save_quotas`` takes it; see ``restored_reading``."""
-    reading = quota.reading
-    given = {name: getattr(reading, name) for name in (*_SAME_IN_READING, "resets_ms", "observed_ms")}
-    return given | {"credential": credential, "quota": reading.window, "early_resets": quota.early_resets}
+def quota_rows(ledger: Ledger, proxy: str) -> Iterator[Row]:
+    """The windows that a proxy's providers report, as ``exporter_save_quotas`` takes them."""
+    dictionary = ledger.dictionary
+    for (id_, _, _), quota in ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+        credential, reading = dictionary.credentials[id_], quota.reading
+        if credential.proxy == dictionary.proxies[proxy]:
+            yield {
+                **{name: getattr(reading, name) for name in (*_SAME_IN_READING, "resets_ms", "observed_ms")},
+                **{"credential": credential.label, "quota": reading.window, "early_resets": quota.early_resets},
+            }
 
 
 def restored_reading(row: Row) -> Reading:

@@ -7,6 +7,7 @@ because the confirmation was lost. A record that it refuses is found by halving 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import partial
 
 import structlog
 
@@ -14,7 +15,7 @@ from exporter.clock import Clock
 from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfiguredError
 from exporter.history.client import PAGE_ROWS, Remote, Row, expect
 from exporter.history.recovery.checkpoint import Checkpoints, sign_of_key
-from exporter.history.rows import LabelRows, QuotaRows, Rows
+from exporter.history.rows import Rows, Unsent, label_rows, quota_rows
 from exporter.ledger.columns import Entry
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
@@ -56,8 +57,8 @@ class Sender:
         self._owner = owner
         self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
         self._rows = Rows(ends.ledger.dictionary, ends.zone)
-        self._labels = LabelRows(ends.ledger.dictionary, ends.labels, proxy)
-        self._quotas = QuotaRows(ends.ledger, proxy)
+        self._labels = Unsent(partial(label_rows, ends.ledger.dictionary, ends.labels, proxy), "kind", "label")
+        self._quotas = Unsent(partial(quota_rows, ends.ledger, proxy), "credential", "quota", "scope")
         self._checkpoints = Checkpoints(sign_of_key(ends.pseudonym))
         self._most_rows = PAGE_ROWS
         self._called: float | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +19,6 @@ from exporter.clock import Clock
 from exporter.days import local_date
 from exporter.imports.items import Item, LeftOut, Misfit, misfit
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.entries import Likeness, entries_at
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.snapshot import attributed, rejected_line, snapshot_fingerprint
 from exporter.normalize.usage_record import IMPOSSIBLE_TIME, is_possible, normalize
@@ -27,6 +27,37 @@ from exporter.pricing.pricer import Pricer
 from exporter.records import Cost, Rejected, UsageRecord
 
 _PER_TRANSACTION = 5_000
+# The entries of a millisecond, up to the last one before the import.
+_ENTRIES_AT = """
+select e.id, r.model, e.code <> '', e.latency_ms, e.uncached + e.cache_read + e.cache_write, e.output
+from entry e join series s on s.id = e.series join route r on r.id = s.route
+where e.ts_ms = ? and r.proxy = ? and e.id <= ?
+"""
+
+
+class Likeness(NamedTuple):
+    """What two programs that read the same proxy both store about a request. Durations are ms, 0 is not measured.
+
+    Clients and accounts are left out, because each program hashes or names them in its own way.
+    """
+
+    model: str
+    failed: bool
+    latency_ms: int
+    prompt: int
+    output: int
+
+    def is_same(self, other: "Likeness") -> bool:
+        """Whether both are one request, given that both began in the same millisecond.
+
+        The duration decides, because programs sum the tokens of some providers differently; if one of them has not
+        stored it, the tokens decide.
+        """
+        if (self.model, self.failed) != (other.model, other.failed):
+            return False
+        if self.latency_ms and other.latency_ms:
+            return self.latency_ms == other.latency_ms
+        return (self.prompt, self.output) == (other.prompt, other.output)
 
 
 @dataclass(slots=True)
@@ -167,7 +198,15 @@ class PastImport:
     def _find_known(self, candidates: Sequence[_Candidate]) -> None:
         moments = {each.record.ts_ms for each in candidates}
         with self._ledger.reading() as connection:
-            entries = entries_at(connection, self._proxy_id, moments, until=self._last)
+            entries = {
+                ts_ms: [
+                    (id_, Likeness(model, bool(failed), *figures))
+                    for id_, model, failed, *figures in connection.execute(
+                        _ENTRIES_AT, (ts_ms, self._proxy_id, self._last)
+                    )
+                ]
+                for ts_ms in moments
+            }
         for is_like in (Likeness.__eq__, Likeness.is_same):  # the closest first
             for each in _unknown(candidates):
                 for id_, likeness in entries[each.record.ts_ms]:

@@ -8,44 +8,22 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from exporter.imports.peer_files import Peer, same
+from exporter.imports.peer_files import Peer, PeerRow
 from exporter.normalize.pseudonyms import Pseudonym
 
-_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 
-
-class _Row(msgspec.Struct):
-    """A row of ``usage_events``. Newer versions have the columns with a default."""
+class _Row(PeerRow, kw_only=True):
+    """A row of ``usage_events``."""
 
     event_hash: str | None
     timestamp_ms: Any
-    timestamp: str | None
-    provider: str | None
-    model: str | None
-    endpoint: str | None
-    auth_type: str | None
-    auth_index: str | None
     source_hash: str | None
     api_key_hash: str | None
-    latency_ms: Any
-    failed: int | None
-    request_id: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    cached_tokens: int | None
-    total_tokens: int | None
     resolved_model: str | None = None
     requested_model: str | None = None
-    executor_type: str | None = None
-    service_tier: str | None = None
     request_service_tier: str | None = None
-    response_service_tier: str | None = None
     cache_read_tokens: int | None = None
     cache_creation_tokens: int | None = None
-    ttft_ms: Any = None
     fail_status_code: int | None = None
 
 
@@ -57,19 +35,16 @@ def cpamp(pseudonym: Pseudonym, keys: Iterable[str]) -> Peer:
         return digest and pseudonym(known.get(digest, digest))
 
     def wire(row: _Row) -> dict[str, Any]:
-        tokens = {name: getattr(row, name) or 0 for name in _TOKENS}
-        if row.cache_read_tokens or row.cache_creation_tokens:
-            tokens["cache_read_tokens"] = row.cache_read_tokens or 0
-            tokens["cache_creation_tokens"] = row.cache_creation_tokens or 0
-        return same(row, "timestamp") | {
-            "source": of_hash(row.source_hash),
-            "fail": {"status_code": row.fail_status_code} if row.fail_status_code else None,
-            "tokens": tokens,
-            "model": row.resolved_model or row.model,
-            "alias": row.requested_model,
-            "api_key": of_hash(row.api_key_hash),
-            "service_tier": row.request_service_tier or row.service_tier,
-        }
+        has_cache = row.cache_read_tokens or row.cache_creation_tokens
+        return row.wire(
+            *(("cache_read_tokens", "cache_creation_tokens") if has_cache else ()),
+            status=row.fail_status_code,
+            source=of_hash(row.source_hash),
+            model=row.resolved_model or row.model,
+            alias=row.requested_model,
+            api_key=of_hash(row.api_key_hash),
+            service_tier=row.request_service_tier or row.service_tier,
+        )
 
     return Peer(
         name="CPA-Manager-Plus",

@@ -7,50 +7,21 @@ account as the proxy names it.
 
 from typing import Any
 
-import msgspec
-
-from exporter.imports.peer_files import Peer, same
+from exporter.imports.peer_files import Peer, PeerRow
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.snapshot import client_of, model_family
 
-_TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cached_tokens",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-    "total_tokens",
-)
 
-
-class _Row(msgspec.Struct):
-    """A row of ``usage_events``. Newer versions have the columns with a default."""
+class _Row(PeerRow, kw_only=True):
+    """A row of ``usage_events``."""
 
     event_key: str | None
     api_group_key: str | None
-    model: str | None
-    timestamp: str | None
     source: str | None
-    auth_index: str | None
-    failed: int | None
-    latency_ms: Any
-    provider: str | None
-    endpoint: str | None
-    auth_type: str | None
-    request_id: str | None
     executor_type: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    reasoning_tokens: int | None
-    cached_tokens: int | None
     cache_read_tokens: int | None
     cache_creation_tokens: int | None
-    total_tokens: int | None
     model_alias: str | None = None
-    ttft_ms: Any = None
-    service_tier: str | None = None
-    response_service_tier: str | None = None
     generate: int | None = None
     status_code: int | None = None
 
@@ -60,17 +31,18 @@ def keeper(pseudonym: Pseudonym) -> Peer:
 
     def wire(row: _Row) -> dict[str, Any]:
         key = row.api_group_key or ""
-        return same(row, "model", "service_tier") | {
+        return row.wire(
+            "cache_read_tokens",
+            "cache_creation_tokens",
+            status=row.status_code,
             # Older Keepers wrote a blank before the zone, which no RFC 3339 parser accepts.
-            "timestamp": row.timestamp and row.timestamp.replace(" +", "+").replace(" -", "-"),
-            "source": row.source and pseudonym(row.source),
-            "fail": {"status_code": row.status_code} if row.status_code else None,
-            "generate": None if row.generate is None else bool(row.generate),
-            "tokens": {name: getattr(row, name) or 0 for name in _TOKENS},
-            "token_breakdown": _breakdown(row),
-            "alias": row.model_alias,
-            "api_key": None if key in (row.provider, row.endpoint) else client_of(key, pseudonym) or None,
-        }
+            timestamp=row.timestamp and row.timestamp.replace(" +", "+").replace(" -", "-"),
+            source=row.source and pseudonym(row.source),
+            generate=None if row.generate is None else bool(row.generate),
+            token_breakdown=_breakdown(row),
+            alias=row.model_alias,
+            api_key=None if key in (row.provider, row.endpoint) else client_of(key, pseudonym) or None,
+        )
 
     return Peer(
         name="cpa-usage-keeper",

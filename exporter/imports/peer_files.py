@@ -19,12 +19,40 @@ from exporter.imports.items import Item, misfit
 from exporter.normalize.wire import Wire
 
 _MOST_TABLES_TOLD = 20
+_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 
-_SAME = (
-    *("auth_index", "provider", "executor_type", "endpoint", "auth_type", "request_id", "response_service_tier"),
-    *("latency_ms", "ttft_ms"),
-)
-"""Fields of a wire record that all peers keep under their names."""
+
+class PeerRow(msgspec.Struct, kw_only=True):
+    """What all peers keep of a record. Only newer versions have the columns with a default.
+
+    Texts are stripped; None stands for empty ones.
+    """
+
+    timestamp: str | None
+    provider: str | None
+    model: str | None
+    endpoint: str | None
+    auth_type: str | None
+    auth_index: str | None
+    request_id: str | None
+    failed: int | None
+    latency_ms: Any
+    input_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    cached_tokens: int | None
+    total_tokens: int | None
+    executor_type: str | None = None
+    service_tier: str | None = None
+    response_service_tier: str | None = None
+    ttft_ms: Any = None
+
+    def wire(self, *tokens: str, status: int | None, **fields: object) -> dict[str, Any]:
+        """The fields of a wire record: those that a row has under the same name, counts of ``tokens``, and others."""
+        same = {name: getattr(self, name) for name in PeerRow.__struct_fields__ if name in Wire.__struct_fields__}
+        counts = {name: getattr(self, name) or 0 for name in (*_TOKENS, *tokens)}
+        fail = {"status_code": status} if status else None
+        return same | {"failed": bool(self.failed), "fail": fail, "tokens": counts, **fields}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +60,13 @@ class Peer:
     """A program, and how its file is read.
 
     Each row of ``tables`` is a record; the first table must exist, with the fields of ``row`` that have no default.
-    ``steps`` are the schema changes that give rows their present meaning. ``wire`` turns a row, with texts stripped and
-    None for empty ones, into the fields of a redacted ``Wire``.
+    ``steps`` are the schema changes that give rows their present meaning. ``wire`` turns a row into the fields of a
+    redacted ``Wire``.
     """
 
     name: str
     tables: Sequence[str]
-    row: type[msgspec.Struct]
+    row: type[PeerRow]
     order: str
     wire: Callable[[Any], dict[str, Any]]
     steps: Sequence[str] = ()
@@ -126,8 +154,3 @@ def _clean(value: object) -> object:
     if not isinstance(value, str):
         return value
     return value.strip().replace("\0", "\N{REPLACEMENT CHARACTER}") or None
-
-
-def same(row: Any, *more: str) -> dict[str, Any]:
-    """The fields of a row that all peers have in common, and ``more`` that mean the same in a wire record."""
-    return {name: getattr(row, name) for name in (*_SAME, *more)} | {"failed": bool(row.failed)}

@@ -80,11 +80,10 @@ class Ledger:
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.backlog = Backlog(self._database, self.dictionary)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
-        changes = Changes(self._database, *memory)
+        self._changes = changes = Changes(self._database, *memory)
         self._writing, self._changing = changes.writing, changes.changing
         self.losses = Losses(changes)
         self.snapshots = Snapshots(self._database, self._poll_times, changes, clock)
-        self.restoring = LedgerImporter(changes)
         with self._database.transaction() as connection:
             self.dictionary.load(connection)
             self.totals.load(connection)
@@ -263,6 +262,10 @@ class Ledger:
         for proxy in queued:
             self.register(proxy)  # brings its flow in memory up to date
         return queued
+
+    def restoring(self, proxy: str) -> LedgerImporter:
+        """What takes over the past of the registered ``proxy`` from the history."""
+        return LedgerImporter(self._changes, self.dictionary.proxies[proxy])
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A read-only connection, for exports and pages. Raises LedgerError."""

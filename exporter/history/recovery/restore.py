@@ -47,6 +47,9 @@ class Restore:
     _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
     _records: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self._importer = self.ends.ledger.restoring(self.proxy)
+
     def run(self, *, retention_ms: int, deleted_before: date | None, tell: Callable[[str], None]) -> bool:
         """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
 
@@ -61,17 +64,16 @@ class Restore:
         rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
         quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self.ends.ledger.restoring.finish(self.proxy, ExportedLimits(), now_ms=now_ms)
+            self._importer.finish(ExportedLimits(), now_ms=now_ms)
             return True
 
         tell(self._sentence())
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
-        progress = self.ends.ledger.restoring.progress(self.proxy)
+        progress = self._importer.progress()
         if progress is None:
             snapshots, marks = self._snapshots()
-            progress = self.ends.ledger.restoring.begin(
-                self.proxy,
+            progress = self._importer.begin(
                 since_ms=now_ms - retention_ms,
                 newest_ms=None if newest is None else moment_ms(newest["ts"]),
                 deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
@@ -88,8 +90,7 @@ class Restore:
             return False
         made_ms = self.ends.ledger.backlog.made_ms()
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        self.ends.ledger.restoring.finish(
-            self.proxy,
+        self._importer.finish(
             self._document(LIMITS, ExportedLimits, ExportedLimits()),
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
             readings=[(row["credential"], restored_reading(row)) for row in quotas],
@@ -114,8 +115,7 @@ class Restore:
             if kind.startswith(CLIENTS)
             for client in self._document(kind, tuple[ExportedClient, ...], ())
         ]
-        self.ends.ledger.restoring.take_names(
-            self.proxy,
+        self._importer.take_names(
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
             clients=self._renamed(clients),
         )
@@ -167,7 +167,7 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self.ends.ledger.restoring.add_rollups(self.proxy, [restored_rollup(row) for row in rows], progress)
+        self._importer.add_rollups([restored_rollup(row) for row in rows], progress)
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
@@ -185,7 +185,7 @@ class Restore:
             entries = [restored_entry(row) for row in rows]
             last = entries[-1].entry
             progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
-            self.ends.ledger.restoring.add_records(self.proxy, entries, progress)
+            self._importer.add_records(entries, progress)
             self._records += len(rows)
         return progress, bool(rows)
 

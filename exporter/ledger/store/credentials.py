@@ -93,11 +93,8 @@ def _proxy_restarted(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -
     A small count may have been passed again since the restart, so a count that did not fall speaks against one only if
     it was too large for that.
     """
-    used = [(before, seen) for before, seen in pairs if before != (0, 0)]
-    fallen = [_fell(before, seen) for before, seen in used]
-    return any(fallen) and all(
-        fell or sum(before) <= _SMALL_COUNT for fell, (before, _) in zip(fallen, used, strict=True)
-    )
+    used = [(_fell(before, seen), sum(before)) for before, seen in pairs if before != (0, 0)]
+    return any(fell for fell, _ in used) and all(fell or count <= _SMALL_COUNT for fell, count in used)
 
 
 def _shared_handles(accounts: Iterable[Account]) -> set[str]:

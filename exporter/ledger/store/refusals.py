@@ -4,17 +4,15 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Collection
+from typing import Literal
 
 import msgspec
 
 from exporter.ledger.database import Database
 from exporter.sources.auth_guard import RefusedKey
 
-
-class _Refusal(msgspec.Struct):
-    """The content of the column: one element per key that the proxy did not accept."""
-
-    keys: tuple[RefusedKey, ...]
+_Column = dict[Literal["keys"], tuple[RefusedKey, ...]]
+"""The content of the column: the keys that a proxy did not accept."""
 
 
 class LedgerRefusals:
@@ -44,7 +42,7 @@ class LedgerRefusals:
 
 def _stored(connection: sqlite3.Connection) -> list[tuple[str, tuple[RefusedKey, ...]]]:
     rows = connection.execute("select name, refusal from proxy where refusal is not null order by id").fetchall()
-    return [(name, msgspec.json.decode(text, type=_Refusal).keys) for name, text in rows]
+    return [(name, msgspec.json.decode(text, type=_Column)["keys"]) for name, text in rows]
 
 
 def _clear(connection: sqlite3.Connection, fingerprints: Collection[str]) -> None:
@@ -55,5 +53,5 @@ def _clear(connection: sqlite3.Connection, fingerprints: Collection[str]) -> Non
 
 
 def _set(connection: sqlite3.Connection, proxy: str, keys: tuple[RefusedKey, ...]) -> None:
-    text = msgspec.json.encode(_Refusal(keys)).decode() if keys else None
+    text = msgspec.json.encode({"keys": keys}).decode() if keys else None
     connection.execute("update proxy set refusal = ? where name = ?", (text, proxy))

@@ -17,7 +17,7 @@ import msgspec
 from exporter.ledger.changes import Changes
 from exporter.ledger.columns import Entry, Rollup
 from exporter.ledger.credential_store import LABEL, Credential
-from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, LabelStore, Route, SeriesNames
+from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route, SeriesNames
 from exporter.ledger.schema import BUCKET_MS, RESTORED
 from exporter.ledger.store.booking import add_rollups, count_unbooked, insert_restored
 from exporter.ledger.store.day_sums import forget_all_days
@@ -29,12 +29,17 @@ from exporter.ledger.sync.export_state import (
     ExportedSession,
     ExportedSnapshots,
 )
-from exporter.ledger.views.usage_sums import Session, save_sessions
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.records import UNKNOWN_CREDENTIAL, Billing, CredentialFacts
 
 _OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?)"
+
+_SAVE_SESSION = """
+insert into limit_session (limit_id, scope, ended_ms, started_ms) values (?1, ?2, ?3, ?4)
+on conflict do update set ended_ms = ?3, started_ms = ?4
+where ?5 or (?3, coalesce(?4, 0)) > (ended_ms, coalesce(started_ms, 0))
+"""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -65,44 +70,41 @@ class RestoredRollup(NamedTuple):
 
 
 class LedgerImporter:
-    """Writes what is restored. For one thread; bookings go on beside it. All methods raise LedgerError."""
+    """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, proxy: int) -> None:
+        self._proxy = proxy
         self._changes = changes
         self._writing = changes.writing
         self._dictionary = changes.dictionary
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
 
-    def progress(self, proxy: str) -> Progress | None:
+    def progress(self) -> Progress | None:
         """How far an earlier run came, None if there was none."""
         with self._writing() as connection:
-            (stored,) = connection.execute("select history_restore from proxy where name = ?", (proxy,)).fetchone()
+            (stored,) = connection.execute("select history_restore from proxy where id = ?", (self._proxy,)).fetchone()
         return None if stored is None else msgspec.json.decode(stored, type=Progress)
 
     def take_names(
-        self, proxy: str, *, credentials: Iterable[ExportedCredential], clients: Iterable[tuple[ExportedClient, str]]
+        self, *, credentials: Iterable[ExportedCredential], clients: Iterable[tuple[ExportedClient, str]]
     ) -> None:
         """Make the keys and names find the same clients and credentials here as in the lost ledger.
 
         Each run calls this first. Each client comes with its current pseudonym, which is a new one if the hash key was
         lost.
         """
-        self._clients, self._pseudonyms = {}, {}
         with self._writing() as connection:
-            proxy_id = self._dictionary.proxies[proxy]
             for credential in credentials:
-                _take_credential(connection, self._dictionary, proxy_id, credential)
+                self._take_credential(connection, credential)
             for client, pseudonym in clients:
-                known = self._dictionary.client_with(pseudonym)
                 # A client that is new here keeps its label, unless its pseudonym has changed.
                 label = client.label if pseudonym == client.pseudonym else ""
-                id_ = self._dictionary.client_id(connection, pseudonym, label=label) if known is None else known
+                id_ = self._dictionary.client_id(connection, pseudonym, label=label)
                 self._clients[client.label] = self._pseudonyms[client.pseudonym] = id_
 
     def begin(
         self,
-        proxy: str,
         *,
         since_ms: int,
         newest_ms: int | None,
@@ -116,57 +118,60 @@ class LedgerImporter:
         ``deleted_before_ms`` may have been deleted there.
         """
         with self._writing() as connection:
-            proxy_id = self._dictionary.proxies[proxy]
-            (pruned_ms,) = connection.execute("select pruned_before_ms from proxy where id = ?", (proxy_id,)).fetchone()
+            (pruned_ms,) = connection.execute(
+                "select pruned_before_ms from proxy where id = ?", (self._proxy,)
+            ).fetchone()
             deleted_ms = -(-(deleted_before_ms or 0) // BUCKET_MS) * BUCKET_MS
             if pruned_ms is not None:
                 # This ledger has a long past of its own, and knows the sums of what has been pruned.
                 progress = Progress(max(pruned_ms, deleted_ms), None, (max(pruned_ms, deleted_ms) - 1, 2**63 - 1))
             else:
                 (oldest_ms,) = connection.execute(
-                    f"select min(ts_ms) from entry where {_OF_PROXY}", (proxy_id,)
+                    f"select min(ts_ms) from entry where {_OF_PROXY}", (self._proxy,)
                 ).fetchone()
                 moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
-                self._forget(connection, proxy_id, from_ms)
+                self._forget(connection, from_ms)
                 progress = Progress(from_ms, ("", 0), (from_ms - 1, 2**63 - 1))
             # For the next look at a snapshot: see ``exporter.ledger.store.snapshots``.
             connection.execute(
                 "update proxy set restored_snapshot_ms = ?1,"
                 " counted_from_ms = min(coalesce(counted_from_ms, ?2), coalesce(?2, counted_from_ms)),"
                 " counted_until_ms = max(coalesce(counted_until_ms, ?3), coalesce(?3, counted_until_ms)) where id = ?4",
-                (*msgspec.structs.astuple(snapshots), proxy_id),
+                (*msgspec.structs.astuple(snapshots), self._proxy),
             )
-            connection.execute("delete from restored_series where proxy = ?", (proxy_id,))
-            save_marks(connection, "restored_series", proxy_id, marks)
-            self._note(connection, proxy, progress)
+            connection.execute("delete from restored_series where proxy = ?", (self._proxy,))
+            save_marks(connection, "restored_series", self._proxy, marks)
+            self._note(connection, progress)
         self._changes.touched(0)
         return progress
 
-    def _forget(self, connection: sqlite3.Connection, proxy_id: int, before_ms: int) -> None:
+    def _forget(self, connection: sqlite3.Connection, before_ms: int) -> None:
         """Forget what a snapshot repeated from times for which the history has only the roll-up."""
         forgotten = connection.execute(
-            f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, proxy_id)
+            f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, self._proxy)
         ).rowcount
-        connection.execute(f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, proxy_id))
+        connection.execute(
+            f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, self._proxy)
+        )
         forget_all_days(connection)
-        connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, proxy_id))
+        connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, self._proxy))
         count_unbooked(connection, -forgotten)
         with self._changes.totals.lock:
             self._changes.totals.entries -= forgotten
 
-    def add_rollups(self, proxy: str, rows: Sequence[RestoredRollup], progress: Progress) -> None:
+    def add_rollups(self, rows: Sequence[RestoredRollup], progress: Progress) -> None:
         """Take over rows of the roll-up, and note the new ``progress``."""
         with self._writing() as connection:
-            series = self._series(connection, proxy, {row.series for row in rows})
+            series = self._series(connection, {row.series for row in rows})
             add_rollups(connection, [row.sums._replace(series=series[row.series]) for row in rows])
-            self._note(connection, proxy, progress)
+            self._note(connection, progress)
         self._changes.touched(min((row.sums.bucket for row in rows), default=None))
 
-    def add_records(self, proxy: str, rows: Sequence[RestoredEntry], progress: Progress) -> None:
+    def add_records(self, rows: Sequence[RestoredEntry], progress: Progress) -> None:
         """Take over records unless they are here already, and note the new ``progress``."""
         with self._writing() as connection:
-            series = self._series(connection, proxy, {row.series for row in rows})
+            series = self._series(connection, {row.series for row in rows})
             entries = [
                 row.entry._replace(
                     series=series[row.series], price=self._dictionary.price_id(connection, row.price), live=0
@@ -174,14 +179,13 @@ class LedgerImporter:
                 for row in rows
             ]
             inserted = insert_restored(connection, entries)
-            self._note(connection, proxy, progress)
+            self._note(connection, progress)
         with self._changes.totals.lock:
             self._changes.totals.entries += inserted
         self._changes.touched(min((entry.ts_ms // BUCKET_MS for entry in entries), default=None))
 
     def finish(
         self,
-        proxy: str,
         limits: ExportedLimits,
         *,
         precedes: bool = False,
@@ -193,73 +197,96 @@ class LedgerImporter:
         ``precedes``: they were written before this ledger was made. ``readings`` are by label of the credential.
         """
         with self._changes.windows.held(), self._writing() as connection:
-            proxy_id = self._dictionary.proxies[proxy]
             connection.executemany(
                 "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
                 " on conflict (limit_id) do update set anchor_ms = max(anchor_ms, excluded.anchor_ms)",
                 list(limits.anchors.items()),
             )
-            self._take_sessions(connection, proxy_id, limits.sessions, precedes=precedes)
-            told = [(self._credential(connection, proxy_id, label), reading) for label, reading in readings]
+            self._take_sessions(connection, limits.sessions, precedes=precedes)
+            told = [(self._credential(connection, label), reading) for label, reading in readings]
             quotas = self._changes.quotas.note(connection, told, now_ms=now_ms)
             connection.execute(
-                "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, proxy_id)
+                "update proxy set history_stage = ?, history_restore = null where id = ?", (RESTORED, self._proxy)
             )
             connection.execute(
                 "delete from first_series where proxy = ?1"
                 " and not exists (select 1 from restored_series where proxy = ?1)",
-                (proxy_id,),
+                (self._proxy,),
             )
         self._changes.quotas.take_over(quotas)
 
     def _take_sessions(
-        self, connection: sqlite3.Connection, proxy_id: int, sessions: Iterable[ExportedSession], *, precedes: bool
+        self, connection: sqlite3.Connection, sessions: Iterable[ExportedSession], *, precedes: bool
     ) -> None:
         """Store sessions. This ledger opened its own without all records; of two from the past, the newer holds."""
         (others,) = connection.execute(
-            "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, proxy_id)
+            "select exists (select 1 from proxy where history_stage = ? and id <> ?)", (RESTORED, self._proxy)
         ).fetchone()
         replaces = precedes and not others
-        for session in sessions:
-            scope = self._scope(connection, proxy_id, session)
-            known = connection.execute(
-                "select ended_ms, started_ms from limit_session where limit_id = ? and scope = ?",
-                (session.limit, scope),
-            ).fetchone()
-            kept = Session(session.ended_ms, session.started_ms)
-            if replaces or known is None or (kept.ended_ms, kept.started_ms or 0) > (known[0], known[1] or 0):
-                save_sessions(connection, {(session.limit, scope): kept})
+        connection.executemany(
+            _SAVE_SESSION,
+            [
+                (each.limit, self._scope(connection, each), each.ended_ms, each.started_ms, replaces)
+                for each in sessions
+            ],
+        )
 
-    def _scope(self, connection: sqlite3.Connection, proxy_id: int, session: ExportedSession) -> str:
+    def _scope(self, connection: sqlite3.Connection, session: ExportedSession) -> str:
         kind, value = session.scope
         if kind == "credential":
-            return f"credential:{self._credential(connection, proxy_id, value)}"
+            return f"credential:{self._credential(connection, value)}"
         if kind == "client":
             known = self._pseudonyms.get(value)
             return f"client:{self._dictionary.client_id(connection, value) if known is None else known}"
         return f"{kind}:{value}" if kind else ""
 
-    def _series(
-        self, connection: sqlite3.Connection, proxy: str, wanted: Collection[SeriesNames]
-    ) -> dict[SeriesNames, int]:
-        proxy_id = self._dictionary.proxies[proxy]
+    def _series(self, connection: sqlite3.Connection, wanted: Collection[SeriesNames]) -> dict[SeriesNames, int]:
         return {
             series: self._dictionary.series_with(
                 connection,
-                Route(proxy_id, series.provider, series.model),
-                self._credential(connection, proxy_id, series.credential),
+                Route(self._proxy, series.provider, series.model),
+                self._credential(connection, series.credential),
                 self._client(connection, series.client),
             )
             for series in wanted
         }
 
-    def _credential(self, connection: sqlite3.Connection, proxy_id: int, label: str) -> int:
+    def _credential(self, connection: sqlite3.Connection, label: str) -> int:
         """The credential with a label of the history; if no document tells more, one with the label alone."""
-        found = self._dictionary.find_credential(proxy_id, LABEL, label)
+        found = self._dictionary.find_credential(self._proxy, LABEL, label)
         if found is None:
             kept = ExportedCredential((label,), "", int(UNKNOWN_CREDENTIAL.billing), False, (), ())
-            return _take_credential(connection, self._dictionary, proxy_id, kept)
+            return self._take_credential(connection, kept)
         return found.id
+
+    def _take_credential(self, connection: sqlite3.Connection, kept: ExportedCredential) -> int:
+        """Find the credential here, by its permanent keys before its ``auth_index``, or make it; return its id.
+
+        What is bound here already stays: it comes from the proxy as it is now.
+        """
+        dictionary, proxy = self._dictionary, self._proxy
+        keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
+        labels = [(LABEL, label) for label in kept.labels]
+        found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
+        found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
+        met = (*keys, *kept.names)
+        known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
+        facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
+        if known is None:
+            # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
+            id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
+        else:
+            id_ = known.id
+            if not known.provider:
+                dictionary.change_credential(connection, id_, facts=facts)
+            if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
+                dictionary.change_credential(connection, id_, label=kept.labels[0])
+        for kind, value in (*keys, *labels):
+            if dictionary.find_credential(proxy, kind, value) is None:
+                dictionary.bind(connection, proxy, kind, value, id_)
+        for kind, value in kept.names:
+            dictionary.name(connection, kind, value, id_)
+        return id_
 
     def _client(self, connection: sqlite3.Connection, label: str) -> int:
         if label not in self._clients:
@@ -269,38 +296,7 @@ class LedgerImporter:
             self._clients[label] = self._dictionary.client_id(connection, pseudonym, label=label)
         return self._clients[label]
 
-    def _note(self, connection: sqlite3.Connection, proxy: str, progress: Progress) -> None:
+    def _note(self, connection: sqlite3.Connection, progress: Progress) -> None:
         connection.execute(
-            "update proxy set history_restore = ? where name = ?", (msgspec.json.encode(progress).decode(), proxy)
+            "update proxy set history_restore = ? where id = ?", (msgspec.json.encode(progress).decode(), self._proxy)
         )
-
-
-def _take_credential(
-    connection: sqlite3.Connection, dictionary: LabelStore, proxy: int, kept: ExportedCredential
-) -> int:
-    """Find the credential here, by its permanent keys before its ``auth_index``, or make it; return its id.
-
-    What is bound here already stays: it comes from the proxy as it is now.
-    """
-    keys = sorted(kept.keys, key=lambda each: each[0] == "auth_index")
-    labels = [(LABEL, label) for label in kept.labels]
-    found = [dictionary.find_credential(proxy, *key) for key in (*keys, *labels)]
-    found += [dictionary.credential_labelled(proxy, label) for label in kept.labels]
-    met = (*keys, *kept.names)
-    known = next((each for each in found if each is not None and not dictionary.is_another(each, met)), None)
-    facts = CredentialFacts(kept.provider, Billing(kept.billing), kept.openai_compatible)
-    if known is None:
-        # Retired, because the ledger knows what the proxy lists, or learns it at the next look.
-        id_ = dictionary.add_credential(connection, Credential(0, proxy, kept.labels[0], facts, retired=True))
-    else:
-        id_ = known.id
-        if not known.provider:
-            dictionary.change_credential(connection, id_, facts=facts)
-        if dictionary.credential_labelled(proxy, kept.labels[0]) is None:
-            dictionary.change_credential(connection, id_, label=kept.labels[0])
-    for kind, value in (*keys, *labels):
-        if dictionary.find_credential(proxy, kind, value) is None:
-            dictionary.bind(connection, proxy, kind, value, id_)
-    for kind, value in kept.names:
-        dictionary.name(connection, kind, value, id_)
-    return id_

@@ -29,10 +29,10 @@ take(intake_of(first), [GOOD])
 entries = first.backlog.read("p", limit=10).entries
 (row,) = json.loads(Rows(first.dictionary, UTC).of(entries))
 second.register("p")
-progress = second.restoring.begin(
-    "p", since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
+progress = second.restoring("p").begin(
+    since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
 )
-second.restoring.add_records("p", [restored_entry(row)], progress)
+second.restoring("p").add_records([restored_entry(row)], progress)
 columns = "auth_index, latency_ms, nano_usd"
 for ledger in (first, second):
     with ledger.reading() as connection:

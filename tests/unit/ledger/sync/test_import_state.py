@@ -33,7 +33,7 @@ _ACCOUNT = Account(
 
 
 def _restore_names(ledger: Ledger) -> None:
-    ledger.restoring.take_names("p", credentials=[_KEPT], clients=[(_CLIENT, _CLIENT.pseudonym)])
+    ledger.restoring("p").take_names(credentials=[_KEPT], clients=[(_CLIENT, _CLIENT.pseudonym)])
 
 
 def _take_record(ledger: Ledger) -> None:
@@ -52,8 +52,8 @@ def _past(n: int, label: str) -> RestoredEntry:
 
 
 def _begin(ledger: Ledger) -> Progress:
-    return ledger.restoring.begin(
-        "p", since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
+    return ledger.restoring("p").begin(
+        since_ms=0, newest_ms=None, deleted_before_ms=None, snapshots=ExportedSnapshots(), marks={}
     )
 
 
@@ -64,7 +64,7 @@ def test_a_credential_is_one_whatever_comes_first(order: tuple[int, ...], tmp_pa
     steps = (_restore_names, _take_record, _take_inventory)
     for step in order:
         steps[step](ledger)
-    ledger.restoring.add_records("p", [_past(1, "claude-old"), _past(2, "claude-older")], _begin(ledger))
+    ledger.restoring("p").add_records([_past(1, "claude-old"), _past(2, "claude-older")], _begin(ledger))
 
     roots = {ledger.dictionary.resolved(series.credential).label for series in ledger.dictionary.series.values()}
     assert roots == {"claude-old"}, "it keeps the label that it has in the history"
@@ -96,7 +96,7 @@ def test_a_restored_account_is_known_by_its_id_and_gets_no_other_accounts_histor
         for file, id_ in (("1", "3"), ("new", "1"))
     ]
     steps: list[Callable[[], object]] = [
-        lambda: ledger.restoring.take_names("p", credentials=kept, clients=[]),
+        lambda: ledger.restoring("p").take_names(credentials=kept, clients=[]),
         lambda: ledger.take_inventory("p", accounts),
     ]
     for step in steps if restored_first else steps[::-1]:
@@ -121,8 +121,8 @@ def test_what_is_restored_is_in_no_flow_no_counter_and_is_never_sent(tmp_path: P
     _restore_names(ledger)
     progress = _begin(ledger)
     for _ in range(2):  # the second time it is here
-        ledger.restoring.add_records("p", [_past(n, "claude-old") for n in range(5)], progress)
-    ledger.restoring.finish("p", ExportedLimits(), now_ms=0)
+        ledger.restoring("p").add_records([_past(n, "claude-old") for n in range(5)], progress)
+    ledger.restoring("p").finish(ExportedLimits(), now_ms=0)
 
     assert ledger.totals.entries == 6
     assert (flow_of(ledger).booked, flow_of(ledger).received, adds_up(flow_of(ledger))) == (1, 1, True)
@@ -187,7 +187,7 @@ def test_sessions_of_before_the_loss_replace_what_followed(
         anchors={"a": 5},
     )
     ledger.windows.set_anchor("a", 9)
-    ledger.restoring.finish("p", past, precedes=precedes, now_ms=0)
+    ledger.restoring("p").finish(past, precedes=precedes, now_ms=0)
 
     client = ledger.dictionary.client_with(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
@@ -208,8 +208,8 @@ def test_of_two_proxies_the_newer_session_of_the_past_holds(tmp_path: Path) -> N
     ledger = open_ledger(tmp_path)
     for proxy, ended_ms in (("p", 500), ("q", 100)):
         ledger.register(proxy)
-        ledger.restoring.take_names(proxy, credentials=[], clients=[])
+        ledger.restoring(proxy).take_names(credentials=[], clients=[])
         past = ExportedLimits(sessions=(ExportedSession("s", ("", ""), ended_ms, None),))
-        ledger.restoring.finish(proxy, past, precedes=True, now_ms=0)
+        ledger.restoring(proxy).finish(past, precedes=True, now_ms=0)
     assert _sessions(ledger) == {("s", "", 500, None)}
     ledger.close()
