@@ -108,7 +108,7 @@ def why_and_fix(
     missing = next((each for each in field if isinstance(each, Missing)), None)
     if kind == "setting":
         return error["ctx"]["why"], error["ctx"]["fix"]
-    if kind in _OF_VALUES:
+    if kind in _OF_VALUES and missing is None:
         return _of_value(error, field)
     if kind == "extra_forbidden":
         return f"{shown(name)} is unknown here.", did_you_mean(name, _names(row)) or _known(row)
