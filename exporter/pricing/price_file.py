@@ -88,6 +88,14 @@ _Price = Annotated[
     int,
     read_by(_price, "is no price", "Give USD per million tokens, for example 3 or 0.075, with six decimals at most."),
 ]
+_Size = Annotated[
+    int,
+    read_by(
+        lambda written: size if 0 < (size := int(written)) < 10**9 else None,
+        "does not say above how many tokens",
+        "Write a number, for example 200000.",
+    ),
+]
 _Weekday = Annotated[
     int, read_by(lambda written: _DAYS.index(written.lower()), "is no weekday", f"Use {', '.join(_DAYS)}.")
 ]
@@ -118,7 +126,7 @@ class _Rates(Row):
 
 
 class _Tier(_Rates, title="A tier"):
-    above: Annotated[int, Field(gt=0, lt=10**9), _NO_SIZE]
+    above: Annotated[_Size, _NO_SIZE]
 
 
 class _Prices(_Rates):
