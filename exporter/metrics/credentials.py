@@ -84,9 +84,8 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
             for value in _STATUSES:
                 state.add(account.status == value, **key._asdict(), status=value)
             if (until := account.waits_until(now_ms)) is not None:
-                retry.add(until / 1000, **key._asdict())
-                from_ms = room_ms(readings[id_], now_ms)
-                room.add(None if from_ms is None else from_ms / 1000, **key._asdict())
+                retry.at(until, **key._asdict())
+                room.at(room_ms(readings[id_], now_ms), **key._asdict())
     return [*made]
 
 

@@ -40,8 +40,8 @@ def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> 
 
 def feed_families(prices: PriceLayers) -> list[Metric]:
     (feed,) = made = samples_of(PRICE_FEED)
-    if prices.feed is not None and prices.feed.status.fetched_ms is not None:
-        feed.add(prices.feed.status.fetched_ms / 1000)
+    if prices.feed is not None:
+        feed.at(prices.feed.status.fetched_ms)
     return [*made]
 
 

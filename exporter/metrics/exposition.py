@@ -29,7 +29,6 @@ from exporter.metrics import (
     ledger,
     limits,
     periods,
-    polls,
     pools,
     proxies,
     quotas,
@@ -40,7 +39,7 @@ from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, polls, ledger, history, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, ledger, history, exporter)
 """All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -58,6 +58,10 @@ class Samples(Metric):
             named = {label: labels[label] for label in self.family.labels}
             self.samples.append(Sample(self.family.sample_name, named, float(value)))
 
+    def at(self, at_ms: int | None, **labels: str) -> None:
+        """Add a moment, which samples have in seconds."""
+        self.add(None if at_ms is None else at_ms / 1000, **labels)
+
 
 def samples_of(*families: Family) -> list[Samples]:
     """Empty samples for these families."""

@@ -36,8 +36,7 @@ def history_families(status: HistoryStatus | None) -> list[Metric]:
         state.add(status.state == each, state=each)
     backlog.add(status.waiting)
     refused.add(status.refused)
-    if status.last_success_ms is not None:
-        success.add(status.last_success_ms / 1000)
+    success.at(status.last_success_ms)
     for reason, number in status.errors.items():
         errors.add(number, reason=reason)
     return [*made]

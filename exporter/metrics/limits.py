@@ -117,8 +117,9 @@ def limit_families(board: LimitBoard) -> list[Metric]:
         budget.add(window.budget, **labels)
         threshold.add(window.thresholds.warning, **labels, severity="warning")
         threshold.add(window.thresholds.critical, **labels, severity="critical")
-        for moment, at_ms in ((start, window.start_ms), (reset, window.reset_ms), (observed, window.observed_ms)):
-            moment.add(None if at_ms is None else at_ms / 1000, **labels)
+        start.at(window.start_ms, **labels)
+        reset.at(window.reset_ms, **labels)
+        observed.at(window.observed_ms, **labels)
         inferred.add(1 if window.inferred else None, **labels)
         source.add(1 if window.source else None, **labels, source=window.source)
     for counted, number in board.current.early_resets.items():

@@ -32,6 +32,6 @@ def pool_families(board: LimitBoard) -> list[Metric]:
     for key, pool in board.current.pools.items():
         for state in STATES:
             accounts.add(pool.accounts[state], **key._asdict(), state=state)
-        for moment, at_ms in ((next_back, pool.next_back_ms), (empty, pool.empty_ms)):
-            moment.add(None if at_ms is None else at_ms / 1000, **key._asdict())
+        next_back.at(pool.next_back_ms, **key._asdict())
+        empty.at(pool.empty_ms, **key._asdict())
     return [*made]

@@ -1,11 +1,11 @@
-"""The proxies: their state, and what became of their records."""
+"""The proxies: their state, what became of their records, and the exporter's polls of them."""
 
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.family import counter, gauge, samples_of
-from exporter.sources.proxy_status import STATES, Statuses
+from exporter.metrics.family import counter, gauge, histogram, samples_of
+from exporter.sources.proxy_status import FAILURE_REASONS, STATES, Statuses
 
 _PROXY = ("proxy",)
 
@@ -138,6 +138,43 @@ def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> list[Me
             pending.add(flow.pending, proxy=proxy)
             if flow.missed or proxy in can_miss | with_totals:
                 missed.add(flow.missed, proxy=proxy)
-            if flow.last_success_ms is not None and proxy in polled:
-                success.add(flow.last_success_ms / 1000, proxy=proxy)
+            if proxy in polled:
+                success.at(flow.last_success_ms, proxy=proxy)
     return [*counters, *others]
+
+
+POLLS = counter("cliproxy_exporter_polls", _PROXY, "Polls of the proxy that were started.")
+POLL_FAILURES = counter(
+    "cliproxy_exporter_poll_failures", ("proxy", "reason"), "Polls of the proxy that failed, by reason."
+)
+POLL_DURATION = histogram(
+    "cliproxy_exporter_poll_duration_seconds", _PROXY, "Duration of a poll: reading, storing and booking."
+)
+
+
+class PollMetrics:
+    """Counts of polls since the process began. Every known reason is at 0 from the start: its first rise shows."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._polls = Counter(POLLS.name, POLLS.help, POLLS.labels, registry=registry)
+        self._failures = Counter(POLL_FAILURES.name, POLL_FAILURES.help, POLL_FAILURES.labels, registry=registry)
+        self._duration = Histogram(
+            POLL_DURATION.name,
+            POLL_DURATION.help,
+            POLL_DURATION.labels,
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+        )
+
+    def started(self, proxy: str) -> None:
+        """Count a poll. The first one creates all of the proxy's series."""
+        self._polls.labels(proxy).inc()
+        self._duration.labels(proxy)
+        for reason in FAILURE_REASONS:
+            self._failures.labels(proxy, reason)
+
+    def failed(self, proxy: str, reason: str) -> None:
+        self._failures.labels(proxy, reason).inc()
+
+    def finished(self, proxy: str, seconds: float) -> None:
+        self._duration.labels(proxy).observe(seconds)

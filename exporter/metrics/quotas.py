@@ -87,7 +87,7 @@ def quota_families(
             known.add(key)
             told = ledger.quota_asks.told.get(id_, Told())
             if (outlook := outlooks.get(id_)) is not None:
-                next_fetch.add(outlook.next_ms / 1000, **key._asdict())
+                next_fetch.at(outlook.next_ms, **key._asdict())
                 last_result.add(1 if outlook.result else None, **key._asdict(), result=outlook.result)
             for left in told.balances:
                 balance.add(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
