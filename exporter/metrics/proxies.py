@@ -1,10 +1,10 @@
 """The proxies: their state, what became of their records, and the exporter's polls of them."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.family import counter, gauge, histogram, samples_of
+from exporter.metrics.family import Samples, counter, filling, gauge, histogram
 from exporter.sources.proxy_status import FAILURE_REASONS, STATES, Statuses
 
 _PROXY = ("proxy",)
@@ -33,18 +33,17 @@ RETENTION = gauge(
 )
 
 
-def proxy_families(statuses: Statuses) -> list[Metric]:
+@filling(UP, PROXY_STATE, PROXY_INFO, PUBLISHING, RETENTION)
+def proxy_families(statuses: Statuses) -> Samples:
     """State of the proxies. What a proxy does not report is left out."""
-    up, state, info, publishing, retention = made = samples_of(UP, PROXY_STATE, PROXY_INFO, PUBLISHING, RETENTION)
     for status in statuses():
         proxy = status.name
-        up.add(status.up, proxy=proxy)
+        yield UP(status.up, proxy=proxy)
         for each in STATES:
-            state.add(status.state == each, proxy=proxy, state=each)
-        info.add(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
-        publishing.add(status.publishing_enabled, proxy=proxy)
-        retention.add(status.retention_seconds, proxy=proxy)
-    return [*made]
+            yield PROXY_STATE(status.state == each, proxy=proxy, state=each)
+        yield PROXY_INFO(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
+        yield PUBLISHING(status.publishing_enabled, proxy=proxy)
+        yield RETENTION(status.retention_seconds, proxy=proxy)
 
 
 RECEIVED = counter(
@@ -121,26 +120,27 @@ LAST_SUCCESS = gauge(
 )
 
 
-def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> list[Metric]:
+_FLOW = (RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
+
+
+@filling(*_FLOW, REJECTED, PENDING, MISSED, LAST_SUCCESS)
+def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> Samples:
     """What became of the records of each proxy. Only proxies that are polled have a last success."""
-    counters = samples_of(RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
-    rejected, pending, missed, success = others = samples_of(REJECTED, PENDING, MISSED, LAST_SUCCESS)
     polled = {status.name for status in statuses()}
     with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
         can_miss = {labels.proxy(ledger.dictionary.credentials[each].proxy) for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
             proxy = labels.proxy(id_)
-            for each in counters:
-                each.add(getattr(flow, each.family.shows), proxy=proxy)
+            for family in _FLOW:
+                yield family(getattr(flow, family.shows), proxy=proxy)
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
-                rejected.add(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
-            pending.add(flow.pending, proxy=proxy)
+                yield REJECTED(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
+            yield PENDING(flow.pending, proxy=proxy)
             if flow.missed or proxy in can_miss | with_totals:
-                missed.add(flow.missed, proxy=proxy)
+                yield MISSED(flow.missed, proxy=proxy)
             if proxy in polled:
-                success.at(flow.last_success_ms, proxy=proxy)
-    return [*counters, *others]
+                yield LAST_SUCCESS.at(flow.last_success_ms, proxy=proxy)
 
 
 POLLS = counter("cliproxy_exporter_polls", _PROXY, "Polls of the proxy that were started.")
