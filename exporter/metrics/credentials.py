@@ -2,15 +2,13 @@
 
 from collections import defaultdict
 
-from prometheus_client import Metric
-
 from exporter.clock import Clock
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.attempts import shown_attempts
 from exporter.ledger.views.totals import SeriesKey
 from exporter.limits.pools import room_ms
-from exporter.metrics.family import counter, gauge, samples_of
+from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.quotas.reading import Reading
 from exporter.sources.proxy_status import Statuses
 
@@ -54,11 +52,9 @@ CREDENTIAL_ATTEMPTS = counter(
 )
 
 
-def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> list[Metric]:
+@filling(CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_ROOM, CREDENTIAL_INFO)
+def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock) -> Samples:
     """State of the credentials in the last inventory."""
-    up, state, retry, room, info = made = samples_of(
-        CREDENTIAL_UP, CREDENTIAL_STATUS, CREDENTIAL_RETRY, CREDENTIAL_ROOM, CREDENTIAL_INFO
-    )
     now_ms = int(clock.now() * 1000)
     readings: dict[int, list[Reading]] = defaultdict(list)
     for (id_, _, _), window in ledger.quotas.current(lambda each: ledger.dictionary.resolved(each).id).items():
@@ -76,27 +72,27 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
             if (*key, *facts.values()) in known:
                 continue  # one key listed twice
             known.add((*key, *facts.values()))
-            info.add(1, **key._asdict(), **facts)
+            yield CREDENTIAL_INFO(1, **key._asdict(), **facts)
             if is_up is None:
                 continue
             known.add(key)
-            up.add(is_up, **key._asdict())
+            yield CREDENTIAL_UP(is_up, **key._asdict())
             for value in _STATUSES:
-                state.add(account.status == value, **key._asdict(), status=value)
+                yield CREDENTIAL_STATUS(account.status == value, **key._asdict(), status=value)
             if (until := account.waits_until(now_ms)) is not None:
-                retry.add(until / 1000, **key._asdict())
-                from_ms = room_ms(readings[id_], now_ms)
-                room.add(None if from_ms is None else from_ms / 1000, **key._asdict())
-    return [*made]
+                yield CREDENTIAL_RETRY.at(until, **key._asdict())
+                yield CREDENTIAL_ROOM.at(room_ms(readings[id_], now_ms), **key._asdict())
 
 
-def attempt_families(ledger: Ledger, labels: Labels, *, for_prometheus: bool) -> tuple[list[Metric], list[SeriesKey]]:
-    """The proxy's own counts of attempts, and the credentials shown at 0 because they are new."""
-    (attempts,) = made = samples_of(CREDENTIAL_ATTEMPTS)
+@filling(CREDENTIAL_ATTEMPTS)
+def attempt_families(
+    ledger: Ledger, labels: Labels, shown_at_zero: list[SeriesKey], *, for_prometheus: bool
+) -> Samples:
+    """The proxy's own counts of attempts. Credentials that are new are shown at 0, and join ``shown_at_zero``."""
     with ledger.totals.lock:
         young = [key for key in ledger.totals.pending_zero if key[0] == "a"] if for_prometheus else []
         sums = shown_attempts(ledger, labels, hidden={key[1] for key in young})
+    shown_at_zero += young
     for shown, count in sums.items():
-        attempts.add(count.success, **shown._asdict(), result="success")
-        attempts.add(count.failed, **shown._asdict(), result="failed")
-    return [*made], young
+        yield CREDENTIAL_ATTEMPTS(count.success, **shown._asdict(), result="success")
+        yield CREDENTIAL_ATTEMPTS(count.failed, **shown._asdict(), result="failed")

@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from exporter import __version__
 from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
-from exporter.metrics.family import gauge, samples_of
+from exporter.metrics.family import Samples, filling, gauge
 from exporter.pricing.layers import PriceLayers
 
 _log = structlog.get_logger("exporter.metrics")
@@ -31,37 +31,39 @@ COLLECTOR_UP = gauge(
 )
 
 
-def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> list[Metric]:
+@filling(CONFIG_RELOAD)
+def reload_families(prices: PriceLayers, limits: LimitBoard, labels: Labels) -> Samples:
     """Whether the files that are read again are in use as they are now."""
-    (reload,) = made = samples_of(CONFIG_RELOAD)
-    reload.add(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
-    return [*made]
+    yield CONFIG_RELOAD(not ((prices.user and prices.user.problem) or limits.problems or labels.file_problem))
 
 
-def feed_families(prices: PriceLayers) -> list[Metric]:
-    (feed,) = made = samples_of(PRICE_FEED)
-    if prices.feed is not None and prices.feed.fetched_ms is not None:
-        feed.add(prices.feed.fetched_ms / 1000)
-    return [*made]
+@filling(PRICE_FEED)
+def feed_families(prices: PriceLayers) -> Samples:
+    if prices.feed is not None:
+        yield PRICE_FEED.at(prices.feed.fetched_ms)
 
 
-def build_families() -> list[Metric]:
-    (info,) = made = samples_of(BUILD_INFO)
-    info.add(1, version=__version__, python=platform.python_version())
-    return [*made]
+@filling(BUILD_INFO)
+def build_families() -> Samples:
+    yield BUILD_INFO(1, version=__version__, python=platform.python_version())
+
+
+@filling(COLLECTOR_UP)
+def _collector_families(succeeded: Mapping[str, bool]) -> Samples:
+    for name, value in succeeded.items():
+        yield COLLECTOR_UP(value, collector=name)
 
 
 def families_by_part(parts: Mapping[str, Callable[[], list[Metric]]]) -> list[Metric]:
     """Make the parts of a scrape; a part that fails costs only its own families and shows in a metric."""
-    (success,) = samples_of(COLLECTOR_UP)
+    succeeded: dict[str, bool] = {}
     found: list[Metric] = []
     for name, make in parts.items():
         try:
-            made = make()
+            found += make()
         except Exception:  # noqa: BLE001 - whatever it is, it must not cost the whole scrape
             _log.exception("collector_failed", collector=name)
-            success.add(0, collector=name)
+            succeeded[name] = False
         else:
-            success.add(1, collector=name)
-            found += made
-    return [*found, success]
+            succeeded[name] = True
+    return [*found, *_collector_families(succeeded)]

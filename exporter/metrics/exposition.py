@@ -29,7 +29,6 @@ from exporter.metrics import (
     ledger,
     limits,
     periods,
-    polls,
     pools,
     proxies,
     quotas,
@@ -40,7 +39,7 @@ from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, polls, ledger, history, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, ledger, history, exporter)
 """All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -79,12 +78,9 @@ class Exposition:
             shown_at_zero.extend(young)
             return []
 
-        def attempts() -> list[Metric]:
-            made, young = credentials.attempt_families(self.ledger, self.labels, for_prometheus=for_prometheus)
-            shown_at_zero.extend(young)
-            return made
-
-        made = exporter.families_by_part({"totals": totals, **self._parts(attempts)})
+        made = exporter.families_by_part(
+            {"totals": totals, **self._parts(shown_at_zero, for_prometheus=for_prometheus)}
+        )
         others = _Made([*made, *self.registry.collect()])
         text += (_generate_openmetrics(others) if openmetrics else generate_latest(others)).decode()
         body = (_only(text, names) if names else text).encode()
@@ -102,7 +98,7 @@ class Exposition:
 
         return Scrape(body=body, headers=headers, answered=answered)
 
-    def _parts(self, attempts: Callable[[], list[Metric]]) -> dict[str, Callable[[], list[Metric]]]:
+    def _parts(self, shown_at_zero: list[SeriesKey], *, for_prometheus: bool) -> dict[str, Callable[[], list[Metric]]]:
         book, labels, statuses, prices = self.ledger, self.labels, self.statuses, self.prices
         return {
             "periods": lambda: periods.period_families(book, labels),
@@ -117,7 +113,9 @@ class Exposition:
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
             "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock, self.outlooks()),
-            "attempts": attempts,
+            "attempts": lambda: credentials.attempt_families(
+                book, labels, shown_at_zero, for_prometheus=for_prometheus
+            ),
             "flow": lambda: proxies.flow_families(book, labels, statuses),
             "ledger": lambda: ledger.ledger_families(book, labels),
             "history": lambda: history.history_families(self.history()),

@@ -4,14 +4,19 @@ Each module beside this one declares and fills the families of a subject, with a
 and labels are a contract with dashboards and rules.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from types import ModuleType
-from typing import Literal
+from typing import Literal, ParamSpec
 
 from prometheus_client import Metric
 from prometheus_client.core import Sample
+
+Samples = Iterator[Sample | None]
+"""Without those whose value is unknown, which are None."""
+
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +46,35 @@ class Family:
         """The labels of a sample as its line has them, without the braces; ``values`` by label."""
         return ",".join([f'{label}="{_escape(values[label])}"' for label in self.labels])
 
+    def __call__(self, value: float | None, **labels: str) -> Sample | None:
+        """A sample with these labels; None if the value is unknown."""
+        if value is None:
+            return None
+        return Sample(self.sample_name, {label: labels[label] for label in self.labels}, float(value))
+
+    def at(self, at_ms: int | None, **labels: str) -> Sample | None:
+        """A moment, which samples have in seconds."""
+        return self(None if at_ms is None else at_ms / 1000, **labels)
+
 
 counter, gauge, histogram = partial(Family, "counter"), partial(Family, "gauge"), partial(Family, "histogram")
 
 
-class Samples(Metric):
-    """The samples of a family in one scrape."""
+def filling(*families: Family) -> Callable[[Callable[_P, Samples]], Callable[_P, list[Metric]]]:
+    """Make a function that yields samples return these families, in this order, also those without a sample."""
 
-    def __init__(self, family: Family) -> None:
-        super().__init__(family.name, family.help, family.kind)
-        self.family = family
+    def decorated(fill: Callable[_P, Samples]) -> Callable[_P, list[Metric]]:
+        @wraps(fill)
+        def filled(*args: _P.args, **kwargs: _P.kwargs) -> list[Metric]:
+            made = {family.sample_name: Metric(family.name, family.help, family.kind) for family in families}
+            for sample in fill(*args, **kwargs):
+                if sample is not None:
+                    made[sample.name].samples.append(sample)
+            return list(made.values())
 
-    def add(self, value: float | None, **labels: str) -> None:
-        """Add a sample with these labels. An unknown value, None, is left out."""
-        if value is not None:
-            named = {label: labels[label] for label in self.family.labels}
-            self.samples.append(Sample(self.family.sample_name, named, float(value)))
+        return filled
 
-
-def samples_of(*families: Family) -> list[Samples]:
-    """Empty samples for these families."""
-    return [Samples(family) for family in families]
+    return decorated
 
 
 def families_of(*modules: ModuleType) -> tuple[Family, ...]:

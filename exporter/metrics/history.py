@@ -3,7 +3,7 @@
 from prometheus_client import Metric
 
 from exporter.history.state import STATES, HistoryStatus
-from exporter.metrics.family import counter, gauge, samples_of
+from exporter.metrics.family import Samples, counter, filling, gauge
 
 HISTORY_STATE = gauge(
     "cliproxy_exporter_history_state",
@@ -27,17 +27,15 @@ HISTORY_ERRORS = counter("cliproxy_exporter_history_errors", ("reason",), "Calls
 
 def history_families(status: HistoryStatus | None) -> list[Metric]:
     """How the history in Supabase is doing; nothing if there is none."""
-    if status is None:
-        return []
-    state, backlog, refused, success, errors = made = samples_of(
-        HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS, HISTORY_ERRORS
-    )
+    return [] if status is None else _families(status)
+
+
+@filling(HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS, HISTORY_ERRORS)
+def _families(status: HistoryStatus) -> Samples:
     for each in STATES:
-        state.add(status.state == each, state=each)
-    backlog.add(status.waiting)
-    refused.add(status.refused)
-    if status.last_success_ms is not None:
-        success.add(status.last_success_ms / 1000)
+        yield HISTORY_STATE(status.state == each, state=each)
+    yield HISTORY_BACKLOG(status.waiting)
+    yield HISTORY_REFUSED(status.refused)
+    yield HISTORY_LAST_SUCCESS.at(status.last_success_ms)
     for reason, number in status.errors.items():
-        errors.add(number, reason=reason)
-    return [*made]
+        yield HISTORY_ERRORS(number, reason=reason)

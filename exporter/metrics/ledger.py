@@ -1,11 +1,9 @@
 """The ledger itself: its size, and what could not be identified in it."""
 
-from prometheus_client import Metric
-
 from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.family import counter, gauge, samples_of
+from exporter.metrics.family import Samples, counter, filling, gauge
 
 UNIDENTIFIED = gauge(
     "cliproxy_exporter_unidentified_requests",
@@ -22,14 +20,13 @@ LEDGER_BYTES = gauge("cliproxy_exporter_ledger_bytes", (), "Size of the ledger's
 LEDGER_ENTRIES = gauge("cliproxy_exporter_ledger_entries", (), "Usage records in the ledger.")
 
 
-def ledger_families(ledger: Ledger, labels: Labels) -> list[Metric]:
-    unidentified, folded, size, entries = made = samples_of(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
+@filling(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
+def ledger_families(ledger: Ledger, labels: Labels) -> Samples:
     for proxy, requests in _unidentified(ledger, labels).items():
-        unidentified.add(requests, proxy=proxy)
-    folded.add(ledger.dictionary.folded)
-    size.add(ledger.bytes_on_disk)
-    entries.add(ledger.totals.entries)
-    return [*made]
+        yield UNIDENTIFIED(requests, proxy=proxy)
+    yield FOLDED(ledger.dictionary.folded)
+    yield LEDGER_BYTES(ledger.bytes_on_disk)
+    yield LEDGER_ENTRIES(ledger.totals.entries)
 
 
 def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:

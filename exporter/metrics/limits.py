@@ -1,11 +1,9 @@
 """The limits: the user's budgets and the windows that providers report; what subscriptions cost and are worth."""
 
-from prometheus_client import Metric
-
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import LimitBoard
 from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
-from exporter.metrics.family import counter, gauge, samples_of
+from exporter.metrics.family import Samples, counter, filling, gauge
 
 _BOUNDS = ("estimate", "low", "high")
 
@@ -94,52 +92,47 @@ PLAN_VALUE = gauge(
 )
 
 
-def limit_families(board: LimitBoard) -> list[Metric]:
+@filling(
+    LIMIT_USED_RATIO,
+    LIMIT_USED,
+    LIMIT_BUDGET,
+    LIMIT_THRESHOLD,
+    LIMIT_START,
+    LIMIT_RESET,
+    LIMIT_OBSERVED,
+    LIMIT_INFERRED,
+    LIMIT_SOURCE,
+    LIMIT_EARLY_RESETS,
+    *CAPACITY,
+)
+def limit_families(board: LimitBoard) -> Samples:
     """All limits as of the last look. What is unknown about a window is left out."""
-    used_ratio, used, budget, threshold, start, reset, observed, inferred, source, early = made = samples_of(
-        LIMIT_USED_RATIO,
-        LIMIT_USED,
-        LIMIT_BUDGET,
-        LIMIT_THRESHOLD,
-        LIMIT_START,
-        LIMIT_RESET,
-        LIMIT_OBSERVED,
-        LIMIT_INFERRED,
-        LIMIT_SOURCE,
-        LIMIT_EARLY_RESETS,
-    )
     for window in board.current.windows:
         labels = {label: getattr(window, label) for label in LIMIT_LABELS}
-        used_ratio.add(window.used_ratio, **labels)
-        used.add(window.used, **labels)
-        budget.add(window.budget, **labels)
-        threshold.add(window.thresholds.warning, **labels, severity="warning")
-        threshold.add(window.thresholds.critical, **labels, severity="critical")
-        for moment, at_ms in ((start, window.start_ms), (reset, window.reset_ms), (observed, window.observed_ms)):
-            moment.add(None if at_ms is None else at_ms / 1000, **labels)
-        inferred.add(1 if window.inferred else None, **labels)
-        source.add(1 if window.source else None, **labels, source=window.source)
+        yield LIMIT_USED_RATIO(window.used_ratio, **labels)
+        yield LIMIT_USED(window.used, **labels)
+        yield LIMIT_BUDGET(window.budget, **labels)
+        yield LIMIT_THRESHOLD(window.thresholds.warning, **labels, severity="warning")
+        yield LIMIT_THRESHOLD(window.thresholds.critical, **labels, severity="critical")
+        yield LIMIT_START.at(window.start_ms, **labels)
+        yield LIMIT_RESET.at(window.reset_ms, **labels)
+        yield LIMIT_OBSERVED.at(window.observed_ms, **labels)
+        yield LIMIT_INFERRED(1 if window.inferred else None, **labels)
+        yield LIMIT_SOURCE(1 if window.source else None, **labels, source=window.source)
     for counted, number in board.current.early_resets.items():
-        early.add(number, **counted._asdict())
-    return [*made, *_worth_families(board)]
-
-
-def plan_families(board: LimitBoard) -> list[Metric]:
-    """Price and value of the subscriptions among the accounts that the proxies list."""
-    price, value = made = samples_of(PLAN_PRICE, PLAN_VALUE)
-    for key, found in board.current.plans.items():
-        price.add(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
-        value.add(found.nano_usd / 1e9, **key._asdict())
-    return [*made]
-
-
-def _worth_families(board: LimitBoard) -> list[Metric]:
-    usd, tokens, changes = made = samples_of(*CAPACITY)
-    for window, worth in board.current.worth.items():
-        labels = window._asdict() | {"limit": window.window, "kind": PROVIDER, "unit": SHARE}
-        for family, capacity in ((usd, worth.usd), (tokens, worth.tokens)):
+        yield LIMIT_EARLY_RESETS(number, **counted._asdict())
+    for counted, worth in board.current.worth.items():
+        labels = counted._asdict() | {"limit": counted.window, "kind": PROVIDER, "unit": SHARE}
+        for family, capacity in ((LIMIT_CAPACITY_USD, worth.usd), (LIMIT_CAPACITY_TOKENS, worth.tokens)):
             for bound in _BOUNDS if capacity is not None else ():
-                family.add(getattr(capacity, bound), **labels, bound=bound)
+                yield family(getattr(capacity, bound), **labels, bound=bound)
         for change, number in worth.changes._asdict().items():
-            changes.add(number, **window._asdict(), change=change)
-    return [*made]
+            yield LIMIT_CAPACITY_CHANGES(number, **counted._asdict(), change=change)
+
+
+@filling(PLAN_PRICE, PLAN_VALUE)
+def plan_families(board: LimitBoard) -> Samples:
+    """Price and value of the subscriptions among the accounts that the proxies list."""
+    for key, found in board.current.plans.items():
+        yield PLAN_PRICE(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
+        yield PLAN_VALUE(found.nano_usd / 1e9, **key._asdict())

@@ -1,12 +1,10 @@
 """Sums of calendar periods, and the prices of recently used models."""
 
-from prometheus_client import Metric
-
 from exporter.clock import Clock
 from exporter.ledger.labels import Labels, RouteLabels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import used_lately
-from exporter.metrics.family import gauge, samples_of
+from exporter.metrics.family import Samples, filling, gauge
 from exporter.pricing.layers import PriceLayers
 from exporter.records import Billing
 
@@ -34,22 +32,22 @@ PRICE = gauge(
 )
 
 
-def period_families(ledger: Ledger, labels: Labels) -> list[Metric]:
+@filling(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS)
+def period_families(ledger: Ledger, labels: Labels) -> Samples:
     """Cost, tokens and requests of today, yesterday and this month."""
-    cost, tokens, requests = made = samples_of(PERIOD_COST, PERIOD_TOKENS, PERIOD_REQUESTS)
     current = ledger.periods.current
     for (route, billing, period), nano_usd in current.cost.items():
-        cost.add(nano_usd / 1e9, **labels.route(route)._asdict(), billing=Billing(billing).label, period=period)
-    for samples, numbers in ((tokens, current.tokens), (requests, current.requests)):
+        yield PERIOD_COST(
+            nano_usd / 1e9, **labels.route(route)._asdict(), billing=Billing(billing).label, period=period
+        )
+    for family, numbers in ((PERIOD_TOKENS, current.tokens), (PERIOD_REQUESTS, current.requests)):
         for (route, period), number in numbers.items():
-            samples.add(number, **labels.route(route)._asdict(), period=period)
-    return [*made]
+            yield family(number, **labels.route(route)._asdict(), period=period)
 
 
-def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> list[Metric]:
+@filling(PRICE)
+def price_families(ledger: Ledger, prices: PriceLayers, clock: Clock) -> Samples:
     """The current prices of models used today or yesterday."""
-    (price,) = made = samples_of(PRICE)
     for provider, model in sorted(used_lately(ledger.periods.current, ledger.dictionary)):
         for bucket, usd in prices.pricer.current(provider, model, at_ms=int(clock.now() * 1000)).items():
-            price.add(float(usd), provider=provider, model=model, bucket=bucket)
-    return [*made]
+            yield PRICE(float(usd), provider=provider, model=model, bucket=bucket)

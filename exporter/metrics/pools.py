@@ -1,10 +1,8 @@
 """The accounts of each provider at each proxy as a pool: how many work now, and for how long."""
 
-from prometheus_client import Metric
-
 from exporter.limits.board import LimitBoard
 from exporter.limits.pools import STATES, PoolKey
-from exporter.metrics.family import gauge, samples_of
+from exporter.metrics.family import Samples, filling, gauge
 
 POOL_ACCOUNTS = gauge(
     "cliproxy_pool_accounts",
@@ -26,12 +24,11 @@ POOL_EMPTY = gauge(
 )
 
 
-def pool_families(board: LimitBoard) -> list[Metric]:
+@filling(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
+def pool_families(board: LimitBoard) -> Samples:
     """The pools as of the last look."""
-    accounts, next_back, empty = made = samples_of(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
     for key, pool in board.current.pools.items():
         for state in STATES:
-            accounts.add(pool.accounts[state], **key._asdict(), state=state)
-        for moment, at_ms in ((next_back, pool.next_back_ms), (empty, pool.empty_ms)):
-            moment.add(None if at_ms is None else at_ms / 1000, **key._asdict())
-    return [*made]
+            yield POOL_ACCOUNTS(pool.accounts[state], **key._asdict(), state=state)
+        yield POOL_NEXT_BACK.at(pool.next_back_ms, **key._asdict())
+        yield POOL_EMPTY.at(pool.empty_ms, **key._asdict())

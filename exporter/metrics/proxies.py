@@ -1,11 +1,11 @@
-"""The proxies: their state, and what became of their records."""
+"""The proxies: their state, what became of their records, and the exporter's polls of them."""
 
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.family import counter, gauge, samples_of
-from exporter.sources.proxy_status import STATES, Statuses
+from exporter.metrics.family import Samples, counter, filling, gauge, histogram
+from exporter.sources.proxy_status import FAILURE_REASONS, STATES, Statuses
 
 _PROXY = ("proxy",)
 
@@ -33,18 +33,17 @@ RETENTION = gauge(
 )
 
 
-def proxy_families(statuses: Statuses) -> list[Metric]:
+@filling(UP, PROXY_STATE, PROXY_INFO, PUBLISHING, RETENTION)
+def proxy_families(statuses: Statuses) -> Samples:
     """State of the proxies. What a proxy does not report is left out."""
-    up, state, info, publishing, retention = made = samples_of(UP, PROXY_STATE, PROXY_INFO, PUBLISHING, RETENTION)
     for status in statuses():
         proxy = status.name
-        up.add(status.up, proxy=proxy)
+        yield UP(status.up, proxy=proxy)
         for each in STATES:
-            state.add(status.state == each, proxy=proxy, state=each)
-        info.add(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
-        publishing.add(status.publishing_enabled, proxy=proxy)
-        retention.add(status.retention_seconds, proxy=proxy)
-    return [*made]
+            yield PROXY_STATE(status.state == each, proxy=proxy, state=each)
+        yield PROXY_INFO(1, proxy=proxy, version=status.version, commit=status.commit, source=status.source)
+        yield PUBLISHING(status.publishing_enabled, proxy=proxy)
+        yield RETENTION(status.retention_seconds, proxy=proxy)
 
 
 RECEIVED = counter(
@@ -121,23 +120,61 @@ LAST_SUCCESS = gauge(
 )
 
 
-def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> list[Metric]:
+_FLOW = (RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
+
+
+@filling(*_FLOW, REJECTED, PENDING, MISSED, LAST_SUCCESS)
+def flow_families(ledger: Ledger, labels: Labels, statuses: Statuses) -> Samples:
     """What became of the records of each proxy. Only proxies that are polled have a last success."""
-    counters = samples_of(RECEIVED, REPLAYED, BOOKED, DUPLICATE, BACKFILLED, RETENTION_GAPS, RESTARTS, FALSE_STARTS)
-    rejected, pending, missed, success = others = samples_of(REJECTED, PENDING, MISSED, LAST_SUCCESS)
     polled = {status.name for status in statuses()}
     with_totals = {status.name for status in statuses() if status.source_is_cumulative}
     with ledger.totals.lock:  # one moment for all of them, so that they add up
         can_miss = {labels.proxy(ledger.dictionary.credentials[each].proxy) for each in ledger.totals.attempts}
         for id_, flow in ledger.totals.flows.items():
             proxy = labels.proxy(id_)
-            for each in counters:
-                each.add(getattr(flow, each.family.shows), proxy=proxy)
+            for family in _FLOW:
+                yield family(getattr(flow, family.shows), proxy=proxy)
             for reason in sorted({*REJECTION_REASONS, *flow.rejected}):
-                rejected.add(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
-            pending.add(flow.pending, proxy=proxy)
+                yield REJECTED(flow.rejected.get(reason, 0), proxy=proxy, reason=reason)
+            yield PENDING(flow.pending, proxy=proxy)
             if flow.missed or proxy in can_miss | with_totals:
-                missed.add(flow.missed, proxy=proxy)
-            if flow.last_success_ms is not None and proxy in polled:
-                success.add(flow.last_success_ms / 1000, proxy=proxy)
-    return [*counters, *others]
+                yield MISSED(flow.missed, proxy=proxy)
+            if proxy in polled:
+                yield LAST_SUCCESS.at(flow.last_success_ms, proxy=proxy)
+
+
+POLLS = counter("cliproxy_exporter_polls", _PROXY, "Polls of the proxy that were started.")
+POLL_FAILURES = counter(
+    "cliproxy_exporter_poll_failures", ("proxy", "reason"), "Polls of the proxy that failed, by reason."
+)
+POLL_DURATION = histogram(
+    "cliproxy_exporter_poll_duration_seconds", _PROXY, "Duration of a poll: reading, storing and booking."
+)
+
+
+class PollMetrics:
+    """Counts of polls since the process began. Every known reason is at 0 from the start: its first rise shows."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._polls = Counter(POLLS.name, POLLS.help, POLLS.labels, registry=registry)
+        self._failures = Counter(POLL_FAILURES.name, POLL_FAILURES.help, POLL_FAILURES.labels, registry=registry)
+        self._duration = Histogram(
+            POLL_DURATION.name,
+            POLL_DURATION.help,
+            POLL_DURATION.labels,
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+        )
+
+    def started(self, proxy: str) -> None:
+        """Count a poll. The first one creates all of the proxy's series."""
+        self._polls.labels(proxy).inc()
+        self._duration.labels(proxy)
+        for reason in FAILURE_REASONS:
+            self._failures.labels(proxy, reason)
+
+    def failed(self, proxy: str, reason: str) -> None:
+        self._failures.labels(proxy, reason).inc()
+
+    def finished(self, proxy: str, seconds: float) -> None:
+        self._duration.labels(proxy).observe(seconds)

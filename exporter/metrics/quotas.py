@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client import CollectorRegistry, Counter
 
 from exporter.clock import Clock
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
-from exporter.metrics.family import counter, gauge, samples_of
+from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.quotas.asking import AccountState
 from exporter.quotas.pacing import RESULTS, Outlook
 from exporter.quotas.reading import DAY, Reading, window_name
@@ -69,14 +69,12 @@ class QuotaMetrics:
         self._fetches.labels(proxy, provider, result).inc()
 
 
+@filling(QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE)
 def quota_families(
     ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, outlooks: Mapping[int, Outlook]
-) -> list[Metric]:
+) -> Samples:
     """What is known about the accounts in the last inventory; ``outlooks`` are by credential."""
     now_ms = int(clock.now() * 1000)
-    next_fetch, last_result, balance, reset_credits, elsewhere = made = samples_of(
-        QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE
-    )
     windows = ledger.quotas.current(lambda id_: ledger.dictionary.resolved(id_).id)
     known: set[CredentialLabels] = set()
     for status in statuses():
@@ -87,15 +85,14 @@ def quota_families(
             known.add(key)
             told = ledger.quota_asks.told.get(id_, AccountState())
             if (outlook := outlooks.get(id_)) is not None:
-                next_fetch.add(outlook.next_ms / 1000, **key._asdict())
-                last_result.add(1 if outlook.result else None, **key._asdict(), result=outlook.result)
+                yield QUOTA_NEXT_FETCH.at(outlook.next_ms, **key._asdict())
+                yield QUOTA_LAST_RESULT(1 if outlook.result else None, **key._asdict(), result=outlook.result)
             for left in told.balances:
-                balance.add(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
-            reset_credits.add(told.reset_credits, **key._asdict())
+                yield BALANCE(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
+            yield RESET_CREDITS(told.reset_credits, **key._asdict())
             week = windows.get((id_, _WEEK, ""))
             if week is not None and _runs(week.reading, told.elsewhere_ms, now_ms):
-                elsewhere.add(told.elsewhere_ratio, **key._asdict())
-    return [*made]
+                yield ELSEWHERE(told.elsewhere_ratio, **key._asdict())
 
 
 def _runs(week: Reading, then_ms: int, now_ms: int) -> bool:

@@ -50,7 +50,7 @@ class Account:
         """A configured key's entry in ``/api-key-usage``."""
         return {"success": self.success, "failed": self.failed, "recent_requests": self._recent_requests(now, zone)}
 
-    def as_auth_file(self, now: float, zone: tzinfo, auth_index: str | int) -> dict[str, Any]:
+    def as_auth_file(self, now: float, zone: tzinfo) -> dict[str, Any]:
         """An account's entry in ``/auth-files``; fields in the order of CPA's answer."""
         credential = self.credential
         retry_at, message = self.retry_at, self.message
@@ -65,7 +65,7 @@ class Account:
         entry = {
             "account": credential.email or None,
             "account_type": "oauth",
-            "auth_index": auth_index,
+            "auth_index": credential.auth_index,
             "created_at": go_timestamp(self.created, zone),
             "disabled": False,
             "email": credential.email or None,

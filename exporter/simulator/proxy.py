@@ -62,10 +62,6 @@ class DemoProxy:
         """The clients whose keys it knows."""
         return CLIENTS
 
-    def auth_index(self, credential: Credential) -> str | int:
-        """The credential's handle."""
-        return credential.auth_index
-
     def upgrade(self, version: str) -> None:
         """Replace the program with another version, older or newer: a restart, then other routes."""
         with self._lock:
@@ -111,7 +107,7 @@ class DemoProxy:
         """The entries of ``/auth-files``: OAuth accounts, sorted by file name."""
         with self._lock:
             entries = [
-                account.as_auth_file(self.clock.now(), self.zone, self.auth_index(account.credential))
+                account.as_auth_file(self.clock.now(), self.zone)
                 for account in self._accounts.values()
                 if account.credential.kind == "oauth"
             ]

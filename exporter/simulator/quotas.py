@@ -61,62 +61,57 @@ def _status(used_ratio: float) -> str:
 
 def claude_headers(credential: Credential, at: float, model: str = "") -> dict[str, str]:
     """Anthropic's headers for subscription accounts. Opus has its own week, reported only if ``model`` is an Opus."""
-    short = reading(credential, FIVE_HOURS, at)
-    week = reading(credential, SEVEN_DAYS, at)
-    five_hour_decides = short.used_ratio >= week.used_ratio
-    deciding = short if five_hour_decides else week
-    prefix = "Anthropic-Ratelimit-Unified"
-    opus = scoped_reading(credential, SEVEN_DAYS, at)
-    of_opus = {
-        f"{prefix}-7d_opus-Reset": str(opus.resets_at),
-        f"{prefix}-7d_opus-Status": _status(opus.used_ratio),
-        f"{prefix}-7d_opus-Utilization": f"{opus.used_ratio:.4f}",
+    windows = _Windows(credential, at)
+    named = {"5h": windows.short, "7d": windows.week} | ({"7d_opus": windows.scoped_week} if "opus" in model else {})
+    five_hour_decides = windows.short.used_ratio >= windows.week.used_ratio
+    deciding = windows.short if five_hour_decides else windows.week
+    headers = {
+        "Fallback-Percentage": "0.5",
+        "Overage-Disabled-Reason": "org_level_disabled",
+        "Overage-Status": "rejected",
+        "Representative-Claim": "five_hour" if five_hour_decides else "seven_day",
+        "Reset": str(deciding.resets_at),
+        "Status": _status(deciding.used_ratio),
     }
-    return (of_opus if "opus" in model else {}) | {
-        f"{prefix}-5h-Reset": str(short.resets_at),
-        f"{prefix}-5h-Status": _status(short.used_ratio),
-        f"{prefix}-5h-Utilization": f"{short.used_ratio:.4f}",
-        f"{prefix}-7d-Reset": str(week.resets_at),
-        f"{prefix}-7d-Status": _status(week.used_ratio),
-        f"{prefix}-7d-Utilization": f"{week.used_ratio:.4f}",
-        f"{prefix}-Fallback-Percentage": "0.5",
-        f"{prefix}-Overage-Disabled-Reason": "org_level_disabled",
-        f"{prefix}-Overage-Status": "rejected",
-        f"{prefix}-Representative-Claim": "five_hour" if five_hour_decides else "seven_day",
-        f"{prefix}-Reset": str(deciding.resets_at),
-        f"{prefix}-Status": _status(deciding.used_ratio),
-    }
+    for name, of in named.items():
+        headers |= {
+            f"{name}-Reset": str(of.resets_at),
+            f"{name}-Status": _status(of.used_ratio),
+            f"{name}-Utilization": f"{of.used_ratio:.4f}",
+        }
+    return {f"Anthropic-Ratelimit-Unified-{name}": value for name, value in headers.items()}
 
 
 def codex_headers(credential: Credential, at: float) -> dict[str, str]:
     """The Codex backend's headers: the main windows and the Spark model's group."""
-    short = reading(credential, FIVE_HOURS, at)
-    week = reading(credential, SEVEN_DAYS, at)
-    spark = scoped_reading(credential, FIVE_HOURS, at)
-    return {
-        "X-Codex-Active-Limit": "codex",
-        "X-Codex-Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark",
-        "X-Codex-Bengalfox-Primary-Reset-At": str(spark.resets_at),
-        "X-Codex-Bengalfox-Primary-Used-Percent": f"{spark.used_ratio * 100:.1f}",
-        "X-Codex-Bengalfox-Primary-Window-Minutes": "300",
-        "X-Codex-Credits-Balance": "",
-        "X-Codex-Credits-Has-Credits": "False",
-        "X-Codex-Credits-Unlimited": "False",
-        "X-Codex-Plan-Type": credential.plan,
-        "X-Codex-Primary-Over-Secondary-Limit-Percent": "0",
-        "X-Codex-Primary-Reset-After-Seconds": str(short.resets_at - int(at)),
-        "X-Codex-Primary-Reset-At": str(short.resets_at),
-        "X-Codex-Primary-Used-Percent": f"{short.used_ratio * 100:.1f}",
-        "X-Codex-Primary-Window-Minutes": "300",
-        "X-Codex-Secondary-Reset-After-Seconds": str(week.resets_at - int(at)),
-        "X-Codex-Secondary-Reset-At": str(week.resets_at),
-        "X-Codex-Secondary-Used-Percent": f"{week.used_ratio * 100:.1f}",
-        "X-Codex-Secondary-Window-Minutes": "10080",
+    windows = _Windows(credential, at)
+    headers = {
+        "Active-Limit": "codex",
+        "Bengalfox-Limit-Name": "GPT-5.3-Codex-Spark",
+        "Credits-Balance": "",
+        "Credits-Has-Credits": "False",
+        "Credits-Unlimited": "False",
+        "Plan-Type": credential.plan,
+        "Primary-Over-Secondary-Limit-Percent": "0",
+        "Primary-Reset-After-Seconds": str(windows.short.resets_at - int(at)),
+        "Secondary-Reset-After-Seconds": str(windows.week.resets_at - int(at)),
     }
+    spark = scoped_reading(credential, FIVE_HOURS, at)
+    for group, of, minutes in (
+        ("Primary", windows.short, 300),
+        ("Secondary", windows.week, 10_080),
+        ("Bengalfox-Primary", spark, 300),
+    ):
+        headers |= {
+            f"{group}-Reset-At": str(of.resets_at),
+            f"{group}-Used-Percent": f"{of.used_ratio * 100:.1f}",
+            f"{group}-Window-Minutes": str(minutes),
+        }
+    return {f"X-Codex-{name}": value for name, value in headers.items()}
 
 
-class _Account:
-    """An account at a moment, for the pages below."""
+class _Windows:
+    """An account's windows at a moment."""
 
     def __init__(self, credential: Credential, at: float) -> None:
         self.credential = credential
@@ -130,7 +125,7 @@ def _iso(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _claude_usage(account: _Account) -> dict[str, Any]:
+def _claude_usage(account: _Windows) -> dict[str, Any]:
     extra: dict[str, Any] = {"is_enabled": False, "monthly_limit": None, "used_credits": None, "utilization": None}
     if account.credential.plan.startswith("max"):
         extra = {"is_enabled": True, "monthly_limit": 5000, "used_credits": 1200, "utilization": 24.0}
@@ -138,18 +133,11 @@ def _claude_usage(account: _Account) -> dict[str, Any]:
         {"key": "claude_code", "display_name": "Claude Code", "percent": 70},
         {"key": "chat", "display_name": "Claude", "percent": 30},
     ]
+    windows = {"five_hour": account.short, "seven_day": account.week, "seven_day_opus": account.scoped_week}
     return {
-        "five_hour": {
-            "utilization": round(account.short.used_ratio * 100, 1),
-            "resets_at": _iso(account.short.resets_at),
-        },
-        "seven_day": {
-            "utilization": round(account.week.used_ratio * 100, 1),
-            "resets_at": _iso(account.week.resets_at),
-        },
-        "seven_day_opus": {
-            "utilization": round(account.scoped_week.used_ratio * 100, 1),
-            "resets_at": _iso(account.scoped_week.resets_at),
+        **{
+            name: {"utilization": round(of.used_ratio * 100, 1), "resets_at": _iso(of.resets_at)}
+            for name, of in windows.items()
         },
         "seven_day_sonnet": {"utilization": 4.0, "resets_at": _iso(account.week.resets_at)},
         "extra_usage": extra,
@@ -157,7 +145,7 @@ def _claude_usage(account: _Account) -> dict[str, Any]:
     }
 
 
-def _codex_usage(account: _Account) -> dict[str, Any]:
+def _codex_usage(account: _Windows) -> dict[str, Any]:
     def window(of: Reading, seconds: int) -> dict[str, Any]:
         return {
             "used_percent": round(of.used_ratio * 100),
@@ -182,7 +170,7 @@ def _codex_usage(account: _Account) -> dict[str, Any]:
     }
 
 
-def _kimi_usage(account: _Account) -> dict[str, Any]:
+def _kimi_usage(account: _Windows) -> dict[str, Any]:
     def detail(of: Reading, limit: int) -> dict[str, str]:
         used = round(of.used_ratio * limit)
         return {
@@ -199,7 +187,7 @@ def _kimi_usage(account: _Account) -> dict[str, Any]:
     }
 
 
-def _antigravity_usage(account: _Account) -> dict[str, Any]:
+def _antigravity_usage(account: _Windows) -> dict[str, Any]:
     buckets = [
         {
             "bucketId": name,
@@ -212,7 +200,7 @@ def _antigravity_usage(account: _Account) -> dict[str, Any]:
     return {"groups": [{"displayName": "Gemini", "buckets": buckets}]}
 
 
-def _xai_usage(account: _Account) -> dict[str, Any]:
+def _xai_usage(account: _Windows) -> dict[str, Any]:
     period = {
         "type": "USAGE_PERIOD_TYPE_WEEKLY",
         "start": _iso(account.week.resets_at - SEVEN_DAYS),
@@ -221,7 +209,7 @@ def _xai_usage(account: _Account) -> dict[str, Any]:
     return {"config": {"currentPeriod": period, "creditUsagePercent": round(account.week.used_ratio * 100, 1)}}
 
 
-def _claude_profile(account: _Account) -> dict[str, Any]:
+def _claude_profile(account: _Windows) -> dict[str, Any]:
     credential = account.credential
     tier = "default_claude_max_20x" if credential.plan == "max-20x" else "default_claude_ai"
     return {
@@ -235,11 +223,11 @@ def _claude_profile(account: _Account) -> dict[str, Any]:
     }
 
 
-def _google_tier(_: _Account) -> dict[str, Any]:
+def _google_tier(_: _Windows) -> dict[str, Any]:
     return {"currentTier": {"id": "free-tier", "name": "Free"}, "paidTier": {"id": "g1-pro-tier", "name": "Pro"}}
 
 
-def _xai_month(account: _Account) -> dict[str, Any]:
+def _xai_month(account: _Windows) -> dict[str, Any]:
     start = int(account.at // _MONTH) * _MONTH
     used = account.credential.ceiling_7d * 15_000 * (account.at - start) / _MONTH
     month = {"billingPeriodStart": _iso(start), "billingPeriodEnd": _iso(start + _MONTH)}
@@ -252,7 +240,7 @@ _ANTHROPIC, _CODEX, _XAI = (
     "https://chatgpt.com/backend-api/wham",
     "https://cli-chat-proxy.grok.com/v1",
 )
-_PAGES: dict[tuple[str, str], Callable[[_Account], dict[str, Any]]] = {
+_PAGES: dict[tuple[str, str], Callable[[_Windows], dict[str, Any]]] = {
     ("claude", f"{_ANTHROPIC}/usage"): _claude_usage,
     ("claude", f"{_ANTHROPIC}/profile"): _claude_profile,
     ("codex", f"{_CODEX}/usage"): _codex_usage,
@@ -280,4 +268,4 @@ def vendor_answer(credential: Credential | None, url: str, at: float) -> tuple[i
     if credential is None or page is None:
         error = {"type": "authentication_error", "message": "the demo vendor says 401"}
         return 401, json.dumps({"type": "error", "error": error})
-    return 200, json.dumps(page(_Account(credential, at)))
+    return 200, json.dumps(page(_Windows(credential, at)))

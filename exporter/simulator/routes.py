@@ -128,7 +128,7 @@ class Routes:
     def _key_list(self, route: str, provider: str) -> Handler:
         """The list of a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""
         keys = [
-            {"api-key": each.key, "base-url": each.base_url, "auth-index": self._proxy.auth_index(each)}
+            {"api-key": each.key, "base-url": each.base_url, "auth-index": each.auth_index}
             for each in self._proxy.accounts
             if each.kind == "apikey" and each.provider == provider
         ]
@@ -136,8 +136,7 @@ class Routes:
         return lambda _: (200, {route: listed})
 
     def _credential(self, body: dict[str, Any]) -> Credential | None:
-        handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
-        return handles.get(body.get("auth_index", ""))
+        return next((each for each in self._proxy.accounts if each.auth_index == body.get("auth_index")), None)
 
     def _api_call(self, call: Request) -> Answer:
         body = call.get_json()

@@ -18,17 +18,15 @@ class UsageSnapshot:
     """Totals since the proxy started, and the details of each client key and model."""
 
     def __init__(self) -> None:
-        self._apis: dict[str, dict[str, _Model]] = {}
+        self.apis: dict[str, dict[str, _Model]] = {}
         self.failures = 0
         self._requests_by: dict[str, Counter[str]] = {"day": Counter(), "hour": Counter()}
         self._tokens_by: dict[str, Counter[str]] = {"day": Counter(), "hour": Counter()}
 
-    def add(self, key: str, model: str, detail: dict[str, Any], *, cap: int | None = None) -> None:
-        """Count one attempt; a ``cap`` keeps only the newest details of the key and model."""
-        of_model = self._apis.setdefault(key, {}).setdefault(model, _Model())
+    def add(self, key: str, model: str, detail: dict[str, Any]) -> None:
+        """Count one attempt."""
+        of_model = self.apis.setdefault(key, {}).setdefault(model, _Model())
         of_model.details.append(detail)
-        if cap is not None:
-            del of_model.details[: max(len(of_model.details) - cap, 0)]
         tokens = detail["tokens"]["total_tokens"]
         of_model.requests += 1
         of_model.tokens += tokens
@@ -46,7 +44,7 @@ class UsageSnapshot:
             "success_count": requests - self.failures,
             "failure_count": self.failures,
             "total_tokens": self._tokens_by["day"].total(),
-            "apis": {key: _api(models) for key, models in sorted(self._apis.items())},
+            "apis": {key: _api(models) for key, models in sorted(self.apis.items())},
             **{f"requests_by_{name}": dict(sorted(sums.items())) for name, sums in self._requests_by.items()},
             **{f"tokens_by_{name}": dict(sorted(sums.items())) for name, sums in self._tokens_by.items()},
         }

@@ -120,19 +120,19 @@ class Traffic:
 
     def _event(self, client: Client, credential: Credential, model: Model, *, request_id: str, ending: float) -> Event:
         self._serial += 1
-        shared = {
-            "client": client,
-            "credential": credential,
-            "model": model.name,
-            "alias": model.alias,
-            "request_id": request_id,
-            "stream": self._random.random() < 0.7,
-            "serial": self._serial,
-        }
+        event = Event(
+            client=client,
+            credential=credential,
+            model=model.name,
+            alias=model.alias,
+            started=ending,
+            latency_ms=0,
+            request_id=request_id,
+            stream=self._random.random() < 0.7,
+            serial=self._serial,
+        )
         failure = self._failure(credential, ending)
-        if failure:
-            return self._failed_event(shared, failure)
-        return self._served_event(shared)
+        return replace(event, **(self._failed(credential, failure) if failure else self._served(event)))
 
     def _failure(self, credential: Credential, at: float) -> str:
         """How this attempt fails, or empty. A full account always gets 429."""
@@ -143,8 +143,7 @@ class Traffic:
             return ""
         return pick
 
-    def _failed_event(self, shared: dict[str, Any], failure: str) -> Event:
-        credential: Credential = shared["credential"]
+    def _failed(self, credential: Credential, failure: str) -> dict[str, Any]:
         ttft = self._random.randint(80, 900)
         if failure == "broken":
             codex = credential.provider == "codex"
@@ -159,39 +158,28 @@ class Traffic:
             status = int(failure)
             body = _error_body(credential, status)
             latency = ttft + self._random.randint(1, 40)
-        return Event(
-            **shared,
-            started=0.0,
-            latency_ms=latency,
-            ttft_ms=ttft,
-            failed=True,
-            status=status,
-            error_body=body,
-        )
+        return {"latency_ms": latency, "ttft_ms": ttft, "failed": True, "status": status, "error_body": body}
 
-    def _served_event(self, shared: dict[str, Any]) -> Event:
-        credential: Credential = shared["credential"]
-        codex = credential.provider == "codex"
+    def _served(self, event: Event) -> dict[str, Any]:
+        codex = event.credential.provider == "codex"
         if codex and self._random.random() < _PREWARM_SHARE:
             # A prewarm of the Responses API: no tokens, and no user's request.
-            return Event(**shared, started=0.0, latency_ms=180, ttft_ms=150, generate=False)
-        tokens = self._tokens(credential)
+            return {"latency_ms": 180, "ttft_ms": 150, "generate": False}
+        tokens = self._tokens(event.credential)
         ttft = self._random.randint(250, 2800)
         tier = "priority" if codex and self._random.random() < _PRIORITY_SHARE else "auto"
-        return Event(
-            **shared,
-            started=0.0,
-            latency_ms=ttft + int(tokens.output * 12.5),
+        reasons = tokens.reasoning > 0
+        contradicts = event.credential.provider == "openrouter" and reasons
+        return {
+            "latency_ms": ttft + int(tokens.output * 12.5),
             # CPA does not measure plain answers: it sends 0.
-            ttft_ms=ttft if shared["stream"] else 0,
-            tokens=tokens,
-            inconsistent=credential.provider == "openrouter"
-            and tokens.reasoning > 0
-            and self._random.random() < _INCONSISTENT_SHARE,
-            effort=self._random.choice(["", "medium", "high"]) if tokens.reasoning else "",
-            service_tier=tier,
-            response_tier="priority" if tier == "priority" else "default",
-        )
+            "ttft_ms": ttft if event.stream else 0,
+            "tokens": tokens,
+            "inconsistent": contradicts and self._random.random() < _INCONSISTENT_SHARE,
+            "effort": self._random.choice(["", "medium", "high"]) if reasons else "",
+            "service_tier": tier,
+            "response_tier": "priority" if tier == "priority" else "default",
+        }
 
     def _tokens(self, credential: Credential) -> Tokens:
         draw = self._random

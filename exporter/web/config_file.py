@@ -24,10 +24,6 @@ _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _LONGEST_PASSWORD = 72
 
 
-def _file(value: object, info: ValidationInfo) -> Path:
-    return Path(text(value, info))
-
-
 def _one_of(*words: str) -> BeforeValidator:
     def check(value: object, info: ValidationInfo) -> str:
         word = text(value, info)
@@ -47,9 +43,9 @@ def _hash(value: object) -> str:
 class Tls(Row):
     """``tls_server_config``."""
 
-    cert_file: Annotated[Path, BeforeValidator(_file), Missing("cert_file is missing.", "Add the certificate (PEM).")]
-    key_file: Annotated[Path, BeforeValidator(_file), Missing("key_file is missing.", "Add the private key (PEM).")]
-    client_ca_file: Annotated[Path, BeforeValidator(_file)] | None = None
+    cert_file: Annotated[Path, BeforeValidator(text), Missing("cert_file is missing.", "Add the certificate (PEM).")]
+    key_file: Annotated[Path, BeforeValidator(text), Missing("key_file is missing.", "Add the private key (PEM).")]
+    client_ca_file: Annotated[Path, BeforeValidator(text)] | None = None
     client_auth_type: Annotated[str, _one_of(*_CLIENT_AUTH)] = "NoClientCert"
     min_version: Annotated[str, _one_of(*_VERSIONS)] = "TLS12"
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
+from functools import cache
 
 from exporter.clock import Clock
 from exporter.days import local_date
@@ -176,17 +177,11 @@ def _fresh_sums() -> dict[str, Sums]:
 def _table(
     rows: Mapping[str, list[PeriodRow]], key: Callable[[int], tuple[str, str]]
 ) -> dict[tuple[str, str], dict[str, Sums]]:
-    lines: dict[tuple[str, str], dict[str, Sums]] = {}
-    keys: dict[int, dict[str, Sums]] = {}
+    lines: defaultdict[tuple[str, str], dict[str, Sums]] = defaultdict(_fresh_sums)
 
-    def line(shown: int) -> dict[str, Sums]:
-        found = keys.get(shown)
-        if found is None:
-            name = key(shown)
-            if name not in lines:
-                lines[name] = _fresh_sums()
-            found = keys[shown] = lines[name]
-        return found
+    @cache
+    def line(series: int) -> dict[str, Sums]:
+        return lines[key(series)]
 
     for period, some in rows.items():
         for row in some:

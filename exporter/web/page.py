@@ -116,7 +116,7 @@ class Page:
             "meaning": _MEANING,
             "limits": cards,
             "more_limits": max(0, len(self.limits.current.windows) - LONGEST_TABLE),
-            "worth": [row for row in worth if row.name not in {card.owner for card in cards}],
+            "worth": [row for row in worth if row.name not in {card["owner"] for card in cards}],
             "proxies": [(status, flows.get(status.name)) for status in statuses],
             "credentials": credentials,
             "pools": pool_rows(self.limits.current, names_proxy=len(statuses) > 1),
@@ -132,29 +132,19 @@ class Page:
             return None, str(exc)
 
 
-@dataclass(frozen=True, slots=True)
-class _Card:
-    """The windows of an account, with its state at each proxy and its worth; or the windows of a limit."""
+def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[dict[str, Any]]:
+    """The windows of each account, with its state at each proxy and its worth; or the windows of each limit.
 
-    owner: str
-    rows: list[LimitRow]
-    accounts: list[CredentialState]
-    worth: list[WorthRow]
-
-
-def _cards(rows: list[LimitRow], accounts: list[CredentialState], worth: list[WorthRow]) -> list[_Card]:
-    """A card for each account or limit, in the order of the first of its rows."""
-    owners: dict[str, list[LimitRow]] = {}
-    for row in rows:
-        owners.setdefault(row.owner, []).append(row)
+    They are in the order of the first of their rows.
+    """
     return [
-        _Card(
-            owner=owner,
-            rows=own,
-            accounts=[each for each in accounts if each.label == owner],
-            worth=[each for each in worth if each.name == owner],
-        )
-        for owner, own in owners.items()
+        {
+            "owner": owner,
+            "rows": [row for row in rows if row.owner == owner],
+            "accounts": [each for each in accounts if each.label == owner],
+            "worth": [each for each in worth if each.name == owner],
+        }
+        for owner in dict.fromkeys(row.owner for row in rows)
     ]
 
 
@@ -176,17 +166,7 @@ def _tables(figures: Figures) -> list[tuple[str, Sentence, Any]]:
     return [(name, NOUNS[name], some) for name, some in rows.items()]
 
 
-@dataclass(frozen=True, slots=True)
-class _Chart:
-    """A sparkline: ``path`` draws its bars, as the data of an SVG path."""
-
-    title: str
-    total: str
-    most: str
-    path: str
-
-
-def _sparks(spark: Spark, billings: tuple[int, ...]) -> list[_Chart]:
+def _sparks(spark: Spark, billings: tuple[int, ...]) -> list[dict[str, str]]:
     charts = [
         _chart(SPENT[Billing(billing)], values, formats.usd)
         for billing in billings
@@ -195,7 +175,8 @@ def _sparks(spark: Spark, billings: tuple[int, ...]) -> list[_Chart]:
     return [*charts, _chart(say("Requests"), spark.requests, formats.count)]
 
 
-def _chart(title: str, values: list[int], write: Any) -> _Chart:
+def _chart(title: str, values: list[int], write: Callable[[int], str]) -> dict[str, str]:
+    """A sparkline: ``path`` draws its bars, as the data of an SVG path."""
     most = max(values)
     width = _SPARK_WIDTH // len(values)
     bars = []
@@ -203,4 +184,4 @@ def _chart(title: str, values: list[int], write: Any) -> _Chart:
         if value > 0:
             height = max(1.0, value / most * _SPARK_HEIGHT)  # a little is not nothing
             bars.append(f"M{index * width} {_SPARK_HEIGHT}v-{height:.1f}h{width - 1}v{height:.1f}z")
-    return _Chart(title=title, total=write(sum(values)), most=write(most), path="".join(bars))
+    return {"title": title, "total": write(sum(values)), "most": write(most), "path": "".join(bars)}

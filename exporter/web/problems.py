@@ -237,43 +237,29 @@ def _of_losses(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
 ) -> Iterable[Problem]:
     """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
-    gap_ms = flow.gap_ms if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS else None
-    if gap_ms is not None and flow.gap_seconds is None:
-        yield _note(
-            proxy=proxy,
-            title=say("lost the answer to a read of its usage queue at {moment}", moment=moment(gap_ms)),
-            text=say(
+    if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
+        at = moment(flow.gap_ms)
+        if flow.gap_seconds is None:
+            title = say("lost the answer to a read of its usage queue at {moment}", moment=at)
+            text = say(
                 "It forgets what it hands out, so up to {most:,} records may be missing in all figures. The exporter"
                 " was stopped while the answer was on its way, the connection broke, or the answer came too late.",
                 most=UsageQueue.most_popped,
-            ),
-        )
-    elif gap_ms is not None and flow.gap_seconds is not None and status is not None and status.source_is_pushed:
-        yield _note(
-            proxy=proxy,
-            title=say(
-                "was not subscribed to for {span} until {moment}",
-                span=formats.span(flow.gap_seconds),
-                moment=moment(gap_ms),
-            ),
-            text=say(
+            )
+        elif status is not None and status.source_is_pushed:
+            span = formats.span(flow.gap_seconds)
+            title = say("was not subscribed to for {span} until {moment}", span=span, moment=at)
+            text = say(
                 "What waited in its queue was read. But if another program subscribed meanwhile, it alone got the"
                 " records of that time, and they are missing in all figures."
-            ),
-        )
-    elif gap_ms is not None and flow.gap_seconds is not None:
-        yield _note(
-            proxy=proxy,
-            title=say(
-                "was not read for {span} until {moment}",
-                span=formats.span(flow.gap_seconds),
-                moment=moment(gap_ms),
-            ),
-            text=say(
+            )
+        else:
+            title = say("was not read for {span} until {moment}", span=formats.span(flow.gap_seconds), moment=at)
+            text = say(
                 "That is longer than it keeps a record, so what it did in between may be missing in all figures, unless"
                 " it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows."
-            ),
-        )
+            )
+        yield _note(proxy=proxy, title=title, text=text)
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
         yield _note(

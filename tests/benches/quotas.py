@@ -15,7 +15,7 @@ from exporter.ledger.labels import Labels
 from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.polls import PollMetrics
+from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
 from exporter.opening import connect, open_ledger
 from exporter.pricing.layers import open_prices

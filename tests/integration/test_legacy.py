@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.ingest.poller import Poller
-from exporter.metrics.polls import PollMetrics
+from exporter.metrics.proxies import PollMetrics
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.client import ProxyClient
 from tests.benches.booking import PSEUDONYMS, intake_of, open_ledger

@@ -168,7 +168,9 @@ class SteeredProxy(DemoProxy):
         happening = Happening(attempt)
         queues = self.publishing and self.management and (self.has_http_queue or not self.has_usage_snapshot)
         queues = queues and not self.subscribed
-        counts = self.publishing and self.has_usage_snapshot and self._counts(attempt)
+        # Up to v6.2.25 CPA counted only attempts with token counts.
+        counts = self.version_number >= (6, 2, 26) or bool(attempt.record["tokens"]["total_tokens"])
+        counts = counts and self.publishing and self.has_usage_snapshot
         if queues:
             self._append(msgspec.json.encode(attempt.record), happening)
         if counts:
@@ -210,13 +212,12 @@ class SteeredProxy(DemoProxy):
         if not self.subscribers.publish(item):
             self.waiting.append(item)
 
-    def _counts(self, attempt: Attempt) -> bool:
-        """Up to v6.2.25 CPA counted only attempts with token counts."""
-        return self.version_number >= (6, 2, 26) or bool(attempt.record["tokens"]["total_tokens"])
-
     def _add(self, key: str, model: str, detail: dict[str, Any], happening: Happening) -> None:
-        cap = 1000 if self.version_number == (6, 6, 96) else None
-        self._snapshot.add(key, model, detail, cap=cap if self.details_cap is None else self.details_cap)
+        cap = 1000 if self.version_number == (6, 6, 96) and self.details_cap is None else self.details_cap
+        self._snapshot.add(key, model, detail)
+        if cap is not None:
+            details = self._snapshot.apis[key][model].details
+            del details[: max(len(details) - cap, 0)]
         self._undelivered.append((detail, happening))
 
     def enqueue(self, records: Iterable[Mapping[str, Any] | bytes]) -> None:
@@ -271,7 +272,11 @@ class SteeredProxy(DemoProxy):
     # --- lists --------------------------------------------------------------------------------------------------------
 
     def auth_files(self) -> list[dict[str, Any]]:
-        return [auth_file_at(self.version_number, entry) for entry in super().auth_files()]
+        index = {each.file_name: self.auth_index(each) for each in self.accounts}
+        return [
+            auth_file_at(self.version_number, entry | {"auth_index": index[entry["name"]]})
+            for entry in super().auth_files()
+        ]
 
     def api_key_usage(self) -> dict[str, dict[str, Any]]:
         """Before v6.9.49 it has only the buckets."""

@@ -190,6 +190,10 @@ class SteeredRoutes(Routes):
         problem = _api_call_problem(call.get_json(force=True, silent=True))
         return (400, {"error": problem}) if problem else super()._api_call(call)
 
+    def _credential(self, body: dict[str, Any]) -> Credential | None:
+        handles = {self._proxy.auth_index(credential): credential for credential in self._proxy.accounts}
+        return handles.get(body.get("auth_index", ""))
+
     def _ask_vendor(self, credential: Credential | None, call: dict[str, Any]) -> VendorAnswer | None:
         return self._proxy.vendors.answer(credential, call)
 
