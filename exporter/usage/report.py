@@ -56,7 +56,7 @@ VALUES: Mapping[str, Callable[[Usage], int]] = {
     "requests": lambda usage: usage.total.requests,
     "tokens": lambda usage: usage.total.tokens,
 }
-"""What bars can show."""
+"""What bars can show, and tables be sorted by."""
 
 
 @dataclass(frozen=True, slots=True)

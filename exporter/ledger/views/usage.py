@@ -1,7 +1,8 @@
 """Usage in any spans of time, grouped in any way: the sums behind the page, report and API.
 
 A sum is exact to the quarter of an hour. Whole days come from the sums of days if there are any, the rest from the
-roll-up, whichever way reads fewer rows: the smaller part of a cut day is added or subtracted.
+roll-up, whichever way reads fewer rows: the smaller part of a cut day is added or subtracted. Where every series counts
+and no groups are wanted, a day is one row.
 """
 
 import sqlite3
