@@ -54,7 +54,7 @@ LONGEST_FIRST = (
     "integration/test_kill_subscribed.py",
 )
 
-_MEMORY = Path("/dev/shm")
+_MEMORY = Path("/dev/shm")  # noqa: S108 - below it each test has a folder of its own
 _ENOUGH_BYTES = 4 * 2**30
 
 

@@ -13,7 +13,7 @@ from exporter.ledger.database import FILE_NAME, Database
 
 @contextmanager
 def copied_ledgers(folder: Path) -> Iterator[None]:
-    """Within it, each file that a ``Database`` creates in this process gets the pages of one that was made in ``folder``.
+    """Within it, each file that a ``Database`` of this process creates gets the pages of one made in ``folder``.
 
     A file that has tables is migrated as ever, and so is every file for a test that changes the steps.
     """
@@ -21,7 +21,7 @@ def copied_ledgers(folder: Path) -> Iterator[None]:
     migrate = Database._migrate
 
     def copy_or_migrate(new: Database) -> None:
-        if new.value("select 1 from sqlite_master") or database.MIGRATIONS is not schema.MIGRATIONS:
+        if new.value("select 1 from sqlite_master") or vars(database)["MIGRATIONS"] is not schema.MIGRATIONS:
             migrate(new)
             return
         with closing(sqlite3.connect(folder / FILE_NAME)) as made:

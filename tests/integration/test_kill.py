@@ -31,7 +31,7 @@ from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 _FORKED_KILLS = 220
 _WHOLE_KILLS = 12
-_LOAD_RECORDS = 300
+_LOAD_RECORDS = 100
 _LOAD_PAUSE_SECONDS = 0.05
 _MOST_QUEUED = 3000
 _POP_COUNT = 1000
@@ -78,8 +78,9 @@ def _tokens(item: Item) -> Tokens:
 
 @contextmanager
 def _loaded_proxy() -> Iterator[tuple[_WatchedProxy, str]]:
-    """A proxy with more traffic than one call can take away, and its URL."""
+    """A proxy in heavy use, with more in its queue than one call can take away, and its URL."""
     proxy = _WatchedProxy()
+    proxy.publish(Traffic(seed=10, zone=proxy.zone).batch(_MOST_QUEUED, ending=time.time()))
     with in_use(
         proxy, seed=11, records=_LOAD_RECORDS, pause_seconds=_LOAD_PAUSE_SECONDS, most_queued=_MOST_QUEUED
     ) as url:
@@ -176,6 +177,16 @@ def _kill_somewhere(victim: _Victim, proxy: _WatchedProxy, chance: random.Random
     victim.kill()
 
 
+def _kill_before_booking(victim: _Victim, data_dir: Path, *, newest_batch: int) -> None:
+    """Kill it as soon as a batch is seen that is newer than this one. A few milliseconds later it would be booked."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with ledger_file(data_dir) as connection:
+        while connection.execute("select coalesce(max(id), 0) from batch").fetchone()[0] <= newest_batch:
+            assert time.monotonic() < deadline, "it stores no batches any more"
+            time.sleep(0.0005)
+    victim.kill()
+
+
 def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
     """Wait until the exporter that runs has booked all that it took.
 
@@ -193,9 +204,12 @@ def test_hundreds_of_kills_lose_no_more_than_the_call_under_way(tmp_path: Path) 
     with _loaded_proxy() as (proxy, url):
         restless = Restless(url, data_dir)
         try:
-            for _ in range(_FORKED_KILLS):
+            for number in range(_FORKED_KILLS):
                 restless.start()
-                _kill_somewhere(restless, proxy, chance, within=0.6)
+                if number % 5 == 4:
+                    _kill_before_booking(restless, data_dir, newest_batch=met.newest_batch)
+                else:
+                    _kill_somewhere(restless, proxy, chance, within=0.6)
                 met.look(data_dir)
             proxy.publishing = False
             restless.start()

@@ -10,7 +10,6 @@ from decimal import Decimal
 from functools import partial
 from operator import lt
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -30,7 +29,7 @@ from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.fakes.steered.traffic import Traffic
 from tests.stack import loopback
-from tests.stack.pages.browser import opened, picture, run_chromium, serious_findings
+from tests.stack.pages.browser import looks, opened, run_chromium, serious_findings
 from tests.stack.waiting import wait_until
 
 _RECORDS = 1500
@@ -150,8 +149,6 @@ def _values(text: str, name: str) -> list[float]:
 # --- every state --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize(
     ("state", "headline"),
     [
@@ -163,18 +160,17 @@ def _values(text: str, name: str) -> list[float]:
         ("another consumer", "1 problem"),
     ],
 )
-def test_a_page_is_readable_and_quiet(
-    *, browser: Browser, start: Start, tmp_path: Path, state: str, headline: str, width: int, scheme: Any
-) -> None:
-    with opened(browser, start(state).web.url, width=width, scheme=scheme) as seen:
+def test_a_page_is_readable_and_quiet(browser: Browser, start: Start, state: str, headline: str) -> None:
+    with opened(browser, start(state).web.url) as seen:
         page = seen.page
-        picture(page, tmp_path / "page.png", full_page=True)
-
-        expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
-        assert page.evaluate("document.documentElement.scrollHeight") < 4000 or width > 390, "it is endless on a phone"
-        assert serious_findings(page) == []
-        assert page.evaluate("document.body.innerText").count("None") == 0
+        for width, scheme in looks(page):
+            look = f"{width} pixels, {scheme}"
+            expect(page.locator("#problems h2")).to_have_text(re.compile(headline))
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{look}: it scrolls sideways"
+            height = page.evaluate("document.documentElement.scrollHeight")
+            assert height < 4000 or width > 390, f"{look}: it is endless on a phone"
+            assert serious_findings(page) == [], look
+            assert page.evaluate("document.body.innerText").count("None") == 0, look
         assert seen.complaints == []
 
 
@@ -338,11 +334,9 @@ def _come_back_to(page: Page) -> None:
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_names_from_outside_stay_names(browser: Browser, start: Start, tmp_path: Path, width: int) -> None:
-    with opened(browser, start("hostile").web.url, width=width) as seen:
+def test_names_from_outside_stay_names(browser: Browser, start: Start) -> None:
+    with opened(browser, start("hostile").web.url) as seen:
         page = seen.page
-        picture(page, tmp_path / "hostile.png", full_page=True)
         models = page.locator("#by-model tbody th > bdi:first-child").all_inner_texts()
 
         assert page.evaluate("window.owned") is None
@@ -350,6 +344,7 @@ def test_names_from_outside_stay_names(browser: Browser, start: Start, tmp_path:
         assert {_HOSTILE_MODELS[0], "{{ 7 * 7 }}{% raw %}"} <= set(models)
         assert max(map(len, models)) <= 50
         expect(page.locator("#by-client")).to_contain_text(_HOSTILE_ALIAS)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert serious_findings(page) == []
+        for width, scheme in looks(page):
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{width} pixels, {scheme}"
+            assert serious_findings(page) == [], f"{width} pixels, {scheme}"
         assert seen.complaints == []

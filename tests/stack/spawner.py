@@ -1,10 +1,11 @@
 """A process that has the whole program loaded, and forks for each start: ``spawner.py SOCKET``.
 
 A fork differs from ``python -m exporter`` in nothing that a test sees: it has the directory, the environment and the
-pipes that were sent for it, and it ends as every interpreter does. Only the seed for the hashes of texts is the same
-for all forks.
+pipes that were sent for it, and it ends when its threads have. Only the seed for the hashes of texts is the same for
+all forks, and none takes apart at its end what was loaded for all, which takes longer than most of what they do.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -13,6 +14,7 @@ import runpy
 import select
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -85,6 +87,20 @@ def _become(module: str, arguments: list[str], cwd: str, env: dict[str, str]) ->
     return module
 
 
+def _run(module: str) -> None:
+    """Run it as a program to its end."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        threading._shutdown()  # type: ignore[attr-defined] # waits for them
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
+
+
 def _tell(report: int, number: int) -> None:
     with suppress(BrokenPipeError):  # whoever asked has ended
         os.write(report, f"{number}\n".encode())
@@ -97,4 +113,4 @@ def _close(*files: int) -> None:
 
 if __name__ == "__main__":
     _load()
-    runpy.run_module(_serve(socket.socket(fileno=int(sys.argv[1]))), run_name="__main__", alter_sys=True)
+    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -16,12 +16,18 @@ def wait_until(
     what: Callable[[], _T], until: Callable[[_T], object] = bool, *, seconds: float = PATIENCE_SECONDS
 ) -> _T:
     """The first ``what()`` that satisfies ``until``. Raises AssertionError after ``seconds``."""
-    asked = time.monotonic()
-    deadline = asked + seconds
+    begun = asked = time.monotonic()
     while not until(found := what()):
-        now = time.monotonic()
-        assert now < deadline, f"after {seconds} s: {found!r:.3000}"
-        # Whoever waits leaves the machine to the one waited for: a question that takes long is asked less often.
-        time.sleep(min(max(_POLL_SECONDS, 3 * (now - asked)), _MOST_POLL_SECONDS))
+        assert time.monotonic() < begun + seconds, f"after {seconds} s: {found!r:.3000}"
+        rest(begun, asked)
         asked = time.monotonic()
     return found
+
+
+def rest(begun: float, asked: float) -> None:
+    """Sleep until the next question. Whoever waits leaves the machine to the one waited for.
+
+    The pause is the longer, the longer the last question took, ``asked`` then, and the wait so far, ``begun`` then.
+    """
+    now = time.monotonic()
+    time.sleep(min(max(_POLL_SECONDS, 3 * (now - asked), (now - begun) / 10), _MOST_POLL_SECONDS))

@@ -19,6 +19,7 @@ from tests.stack.waiting import PATIENCE_SECONDS
 _TOOLS = Path(__file__).resolve().parents[3] / ".tools"
 _AXE = _TOOLS / "pages" / "node_modules" / "axe-core" / "axe.min.js"
 # As root there is no sandbox, and a container has no graphics.
+_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _ARGUMENTS = ["--no-sandbox", "--no-zygote", "--disable-gpu"]
 
 
@@ -92,10 +93,21 @@ def opened(
         context.close()
 
 
+def looks(page: Page) -> Iterator[tuple[int, str]]:
+    """Show an open page on a desk and on a phone, by day and by night; each width in pixels, with its scheme."""
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in _SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            yield width, scheme
+
+
 def serious_findings(page: Page) -> list[str]:
     """What axe-core finds serious or critical about the accessibility of a page, with the elements concerned."""
-    page.evaluate(_AXE.read_text(encoding="utf-8"))  # evaluated by the debugger, which no policy of the page forbids
-    results: dict[str, Any] = page.evaluate("axe.run(document)")
+    if page.evaluate("typeof axe") == "undefined":  # evaluated by the debugger, which no policy of the page forbids
+        page.evaluate(_AXE.read_text(encoding="utf-8"))
+    # It writes down every element that passes, with a selector that fits no other, unless it is asked not to.
+    results: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations'], selectors: false})")
     assert len(results["passes"]) > 10, "axe-core has not looked at the page"
     return [
         f"{found['id']}: {node['html'][:200]}"

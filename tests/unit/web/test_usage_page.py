@@ -60,18 +60,20 @@ def _links(page: Outline) -> list[str]:
 
 
 @pytest.mark.usefixtures("bench")
-@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("when", ["range=24h", "range=7d", "since=2026-10-01T12:00&until=2026-10-05"])
-def test_every_link_of_a_page_leads_to_an_answer(client: FlaskClient, by: str, when: str) -> None:
-    page = _page(client, f"/usage?by={by}&{when}&provider=claude")
-    links = sorted({link for link in _links(page) if link.startswith(("/usage", "/requests", "/api/usage"))})
+def test_every_link_of_a_page_leads_to_an_answer(client: FlaskClient, when: str) -> None:
+    answered: dict[str, int] = {}
+    for by in BY:
+        page = _page(client, f"/usage?by={by}&{when}&provider=claude")
+        links = {link for link in _links(page) if link.startswith(("/usage", "/requests", "/api/usage"))}
 
-    assert len(links) > 12
-    assert {link: client.get(link).status_code for link in links if client.get(link).status_code != 200} == {}
-    for link in links:
-        asked = parse_qs(urlsplit(link).query)
-        if asked and "range" not in asked and "since" not in asked and when.startswith("since"):
-            pytest.fail(f"{link} forgets the range")
+        assert len(links) > 12
+        answered |= {link: client.get(link).status_code for link in links - answered.keys()}
+        for link in links:
+            asked = parse_qs(urlsplit(link).query)
+            if asked and "range" not in asked and "since" not in asked and when.startswith("since"):
+                pytest.fail(f"{link} forgets the range")
+    assert {link: status for link, status in answered.items() if status != 200} == {}
 
 
 def test_the_totals_and_rows_are_those_of_the_answer(bench: UsageBench, client: FlaskClient) -> None:
