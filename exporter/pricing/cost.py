@@ -16,7 +16,6 @@ from typing import Self
 
 from exporter.records import Tokens
 
-_PICO_PER_NANO = 1000
 _PICO_PER_USD = 1_000_000
 
 # OpenAI renamed its priority processing; Codex clients ask for ``fast``. Providers with a different price for each have
@@ -201,11 +200,4 @@ def cost(rates: Rates, tokens: Tokens) -> int:
         pico += tokens.cache_read * rates.cache_read
     if rates.cache_write is not None:
         pico += tokens.cache_write * rates.cache_write
-    return _to_nano(pico)
-
-
-def _to_nano(pico: int) -> int:
-    nano, rest = divmod(pico, _PICO_PER_NANO)
-    if rest * 2 > _PICO_PER_NANO or (rest * 2 == _PICO_PER_NANO and nano % 2):
-        nano += 1
-    return nano
+    return round(pico, -3) // 1000  # of an integer: exact, half to even

@@ -151,6 +151,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
             )
             for id_, (record, cost) in zip(series, records, strict=True)
         ],
+        before=before,
     )
     if live:
         _count_by_credential(change, series, records)
@@ -169,8 +170,9 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     )
     roll_up(connection, before + 1, _LAST_ID)
     forget_days(connection, min(buckets), max(buckets))
-    booked.new_series = [key for key in _keys(booked) if not change.totals.known(key)]
-    store_pending_zero(connection, booked.new_series)
+    if new := _new_series(booked, change.totals):
+        booked.new_series = new
+        store_pending_zero(connection, new)
     change.booked.append(booked)
     return booked
 
@@ -242,26 +244,25 @@ def take_over(booked: Booked, totals: Totals) -> None:
     totals.entries += booked.entries
 
 
-def _keys(booked: Booked) -> list[SeriesKey]:
-    keys: dict[SeriesKey, None] = {("s", row[0]): None for row in booked.totals}
-    keys |= {("c", *row[:3]): None for row in booked.totals}
-    keys |= {("f", *row[:3]): None for row in booked.failed}
-    keys |= {("u", *row[:2]): None for row in booked.unpriced}
-    keys |= {("l", row[0]): None for row in booked.latency}
-    keys |= {("t", row[0]): None for row in booked.ttft}
-    return list(keys)
+def _new_series(booked: Booked, known: Totals) -> list[SeriesKey]:
+    """The exported series that have not been exported before."""
+    new: list[SeriesKey] = [("s", series) for series in {row[0] for row in booked.totals} - known.series.keys()]
+    new += [("c", *row[:3]) for row in booked.totals if row[:3] not in known.costs]
+    new += [("f", *row[:3]) for row in booked.failed if row[:3] not in known.failed]
+    new += [("u", *row[:2]) for row in booked.unpriced if row[:2] not in known.unpriced]
+    new += [("l", row[0]) for row in booked.latency if row[0] not in known.latency]
+    new += [("t", row[0]) for row in booked.ttft if row[0] not in known.ttft]
+    return new
 
 
-def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]]) -> None:
-    connection.execute("savepoint entries")
+def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]], *, before: int) -> None:
+    """Insert ``rows``, in a transaction that has inserted nothing else after the entry with the id ``before``."""
     if connection.executemany(_INSERT_ENTRY, rows).rowcount == len(rows):
-        connection.execute("release entries")
         return
     # Equal records: none among 20,000 recorded ones, but CPA does not rule them out. Rare enough to go one by one.
-    connection.execute("rollback to entries")
+    connection.execute("delete from entry where id > ?", (before,))
     for row in rows:
         values = dict(zip(FILLED, row, strict=True))
         while connection.execute(_INSERT_ENTRY, tuple(values.values())).rowcount == 0:
             fingerprint = int(values["fingerprint"])
             values["fingerprint"] = -(2**63) if fingerprint == 2**63 - 1 else fingerprint + 1
-    connection.execute("release entries")
