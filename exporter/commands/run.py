@@ -15,7 +15,7 @@ from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
 from exporter.errors import ExporterError
-from exporter.jobs.memory import use_one_heap
+from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
 from exporter.settings.flags import setting_flags
 from exporter.settings.model import Settings
@@ -118,6 +118,7 @@ def _terminals() -> list[int]:
 
 def _run_exporter(settings: Settings, *, is_demo: bool = False) -> None:
     use_one_heap()
+    load_less()
     stop = threading.Event()
 
     def begin_stop(*_: object) -> None:

@@ -17,7 +17,7 @@ from exporter.ledger.changes import Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, take_stored
-from exporter.ledger.store.booking import Change, book_entries
+from exporter.ledger.store.booking import Booked, Change, book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -112,8 +112,8 @@ class Ledger:
         body is on disk.
         """
         with self._changing(proxy) as change:
-            change.count_received(len(found.records) + len(found.rejected))
-            self._book(change, found, lines, live=True, at_ms=received_ms)
+            booked = self._book(change, found, lines, live=True, at_ms=received_ms)
+            change.count_received(len(found.records) + len(found.rejected), booked)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -121,7 +121,7 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            change.count_received(batch.received)
+            change.count_received(batch.received, Booked())
             for what in batch.unreadable:  # there is nothing to try again
                 reject_unreadable(change.connection, change.proxy, received_ms, what)
             if not lines:
@@ -147,24 +147,22 @@ class Ledger:
             by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
             known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
             new = [detail for identity, detail in by_identity.items() if identity not in known]
+            duplicates, found = len(found.details) - len(new), replace(found, records=[*found.records, *new])
+            booked = self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
             connection.execute(
-                "update proxy set duplicate = duplicate + ? where id = ?", (len(found.details) - len(new), change.proxy)
+                "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
+                " extra = extra + ?4 where id = ?5",
+                (duplicates, booked.entries, batch.replayed, booked.extra, change.proxy),
             )
-            found = replace(found, records=[*found.records, *new])
-            self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
 
-    def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
+    def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> Booked:
         connection, proxy = change.connection, change.proxy
         booked = book_entries(change, found.records, live=live)
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:
             reject_line(connection, proxy, at_ms, lines[place], why)
-        connection.execute(
-            "update proxy set booked = booked + ?1, backfilled = backfilled + ?1 * ?2, extra = extra + ?3"
-            " where id = ?4",
-            (booked.entries, not live, booked.extra, proxy),
-        )
+        return booked
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]

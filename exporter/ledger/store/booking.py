@@ -113,16 +113,17 @@ class Change:
     attempts: dict[int, Attempts] = field(default_factory=dict)
     new_series: list[SeriesKey] = field(default_factory=list)
 
-    def count_received(self, records: int) -> None:
-        """Count records that the proxy has handed out.
+    def count_received(self, records: int, booked: Booked) -> None:
+        """Count records that the proxy has handed out, and what of them is ``booked``.
 
         This also stores the last success, which is the previous poll's: the current one is not over.
         """
         flow = self.totals.flows.get(self.proxy)
         # Another source has been read, so the last snapshot is no longer the last look.
         self.connection.execute(
-            "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
-            (records, flow.last_success_ms if flow else None, self.proxy),
+            "update proxy set received = received + ?, booked = booked + ?, extra = extra + ?, last_success_ms = ?,"
+            " snapshot_ms = null where id = ?",
+            (records, booked.entries, booked.extra, flow.last_success_ms if flow else None, self.proxy),
         )
 
 

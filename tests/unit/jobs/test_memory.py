@@ -1,4 +1,4 @@
-"""Memory that is free goes back to the system, seen as the system counts it, in a process of its own."""
+"""The exporter takes little memory and gives back what is free, seen in a process of its own."""
 
 import subprocess
 import sys
@@ -19,6 +19,24 @@ freed = resident_mib()
 give_back()
 print(freed - before, resident_mib() - before)
 """
+
+_LOADED = """
+import sys
+from exporter.jobs.memory import load_less
+
+load_less()
+import httpx
+from exporter.pricing.genai_prices import load_genai_rows
+
+httpx.Client()
+assert load_genai_rows()["anthropic"]
+print(*[name for name in sys.modules if name.startswith(("hpack", "h2.", "httpx2."))])
+"""
+
+
+def test_libraries_work_without_loading_what_the_exporter_does_not_use() -> None:
+    done = subprocess.run([sys.executable, "-c", _LOADED], check=True, capture_output=True, text=True)
+    assert not done.stdout.split()
 
 
 def test_what_is_free_below_something_in_use_is_given_back() -> None:
