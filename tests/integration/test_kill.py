@@ -25,6 +25,7 @@ from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use
 from tests.fakes.steered.counts import KnownItem
 from tests.fakes.steered.proxy import SteeredProxy
+from tests.fakes.steered.traffic import Traffic
 from tests.stack.restless import Restless
 from tests.stack.running import exporter_process, flow_in, ledger_file
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
