@@ -7,7 +7,8 @@ and does not disturb booking.
 import csv
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
@@ -102,10 +103,10 @@ def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span
     for family, keys, value in _EXPORTED:
         out.write(family.head(openmetrics=True))
         rows = connection.execute(_ROLLUP.format(keys=keys, value=value), (span.until_ms // BUCKET_MS,))
-        for block, samples in _summed(rows, labels, family):
+        for block, increases in _summed(rows, labels, family).items():
             total = 0
             before: int | None = None
-            for bucket, number in samples:
+            for bucket, number in sorted(increases.items()):
                 start, end = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
                 if before != start and start >= span.since_ms:
                     out.write(_sample(family, block, total, start))
@@ -116,19 +117,15 @@ def write_openmetrics(connection: sqlite3.Connection, labels: Labels, span: Span
     out.write("# EOF\n")
 
 
-def _summed(
-    rows: Iterable[tuple[int, ...]], labels: Labels, family: Family
-) -> Iterable[tuple[str, list[tuple[int, int]]]]:
-    """Label block → (bucket, increase) in time order; series with the same labels are added up."""
-    blocks: dict[str, dict[int, int]] = {}
+def _summed(rows: Iterable[tuple[int, ...]], labels: Labels, family: Family) -> Mapping[str, Counter[int]]:
+    """Label block → increase by bucket; series with the same labels are added up."""
+    blocks: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for series, *keys, bucket, number in rows:
         values = labels.series(series)._asdict()
         if keys:
             values |= {"basis": Basis(keys[0]).label, "billing": Billing(keys[1]).label}
-        block = family.block(values)
-        increases = blocks.setdefault(block, {})
-        increases[bucket] = increases.get(bucket, 0) + number
-    return ((block, sorted(increases.items())) for block, increases in blocks.items())
+        blocks[family.block(values)][bucket] += number
+    return blocks
 
 
 def _sample(family: Family, block: str, total: int, at_ms: int) -> str:

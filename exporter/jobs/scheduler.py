@@ -63,7 +63,6 @@ class Loop:
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
         self._scheduler = schedule.Scheduler()
-        self._jobs: dict[str, schedule.Job] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Ask all workers at once, then at their intervals. Returns when ``stop`` is set."""
@@ -75,12 +74,10 @@ class Loop:
             # schedule plans by local time without its zone: if the clock goes back by a day, or by an hour at the end
             # of daylight saving time, it would do nothing for that long.
             jump = (local_now - local).total_seconds() - (steady_now - steady)
-            jumped = abs(jump) > _JUMP_SECONDS
             local, steady = local_now, steady_now
-            if jumped:
+            if abs(jump) > _JUMP_SECONDS:
                 _log.warning("clock_jump", seconds=round(jump))
                 self._scheduler.clear()
-                self._jobs.clear()
                 for worker in self._workers:
                     worker.ask()  # after a suspend, everything is due
             self._plan()
@@ -90,12 +87,9 @@ class Loop:
         """Plan workers that have no job yet or a new interval; the others keep waiting."""
         for worker in self._workers:
             interval = max(1, int(worker.interval_seconds()))
-            job = self._jobs.get(worker.name)
-            if job is not None and job.interval == interval:
-                continue
-            if job is not None:
-                self._scheduler.cancel_job(job)
-            self._jobs[worker.name] = self._scheduler.every(interval).seconds.do(worker.ask)
+            if [job.interval for job in self._scheduler.get_jobs(worker.name)] != [interval]:
+                self._scheduler.clear(worker.name)
+                self._scheduler.every(interval).seconds.do(worker.ask).tag(worker.name)
 
 
 def _local_time() -> datetime:

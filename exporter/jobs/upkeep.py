@@ -49,6 +49,7 @@ class Upkeep:
     def keep_up(self) -> None:
         """Do what is due by time alone: midnight, limits, series shown at 0 for long enough, the file's size."""
         give_back()
+        problem = ""
         try:
             self.ledger.publish(after_seconds=self.birth_seconds)
             self.ledger.periods.refresh()
@@ -60,9 +61,12 @@ class Upkeep:
                 queue.work_off()
             self.ledger.measure()
         except LedgerError as exc:
-            self._tell_ledger(str(exc))
-        else:
-            self._tell_ledger("")
+            problem = str(exc)
+        if problem and problem != self._ledger_problem:
+            _log.error("ledger_failed", message=problem)
+        elif self._ledger_problem and not problem:
+            _log.info("ledger_works_again")
+        self._ledger_problem = problem
 
     def reload(self) -> list[str]:
         """Read the files of aliases, prices and limits now. Returns a sentence for each that is not in use then."""
@@ -77,14 +81,6 @@ class Upkeep:
         problems = [problem for problem in (*problems, *self.limits.problems) if problem]
         _log.info("reloaded", problems=len(problems))
         return problems
-
-    def _tell_ledger(self, problem: str) -> None:
-        if problem != self._ledger_problem:
-            self._ledger_problem = problem
-            if problem:
-                _log.error("ledger_failed", message=problem)
-            else:
-                _log.info("ledger_works_again")
 
     def prune(self) -> None:
         """Delete what has been kept long enough."""

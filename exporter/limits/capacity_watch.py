@@ -7,7 +7,6 @@ once; newer use is summed again at each look, every five minutes, because record
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import structlog
 
@@ -35,12 +34,8 @@ class WindowWorth:
     changes: CapacityChanges
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """Tokens and USD: booked since the point before, and in progress at the point."""
-
-    booked: tuple[float, float]
-    unclear: tuple[float, float]
+_Amounts = tuple[float, float]
+"""Tokens and USD."""
 
 
 class CapacityWatch:
@@ -51,17 +46,16 @@ class CapacityWatch:
         self._ledger = ledger
         self._labels = labels
         self._looked_ms: int | None = None
-        self._settled: dict[tuple[QuotaKey, int, int], _Use] = {}
+        self._settled: dict[tuple[QuotaKey, int, int], tuple[_Amounts, _Amounts]] = {}
 
     def look(self, now_ms: int) -> None:
         """Take in new readings and late records. Raises LedgerError."""
         if self._looked_ms is not None and abs(now_ms - self._looked_ms) < _EVERY_MS:
             return
-        points = self._ledger.quotas.points.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
-        used = self._used(points, now_ms)
+        known = self._ledger.quotas.points.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
-        for key, known in points.items():
-            tokens, usd = (_points(known, used[key], unit) for unit in (0, 1))
+        for key, points in self._points(known, now_ms).items():
+            tokens, usd = points
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
                 self._ledger.quotas.points.note_change(key, since_ms=change.since_ms, shrank=change.shrank)
@@ -78,25 +72,30 @@ class CapacityWatch:
         }
         self._looked_ms = now_ms
 
-    def _used(self, points: Mapping[QuotaKey, Sequence[QuotaPoint]], now_ms: int) -> dict[QuotaKey, list[_Use]]:
-        members = self._members(points)
-        settled: dict[tuple[QuotaKey, int, int], _Use] = {}
-        used: dict[QuotaKey, list[_Use]] = {}
+    def _points(
+        self, known: Mapping[QuotaKey, Sequence[QuotaPoint]], now_ms: int
+    ) -> dict[QuotaKey, tuple[list[Point], list[Point]]]:
+        """The points of each window by tokens, and by USD."""
+        members = self._members(known)
+        settled: dict[tuple[QuotaKey, int, int], tuple[_Amounts, _Amounts]] = {}
+        found: dict[QuotaKey, tuple[list[Point], list[Point]]] = {}
         with self._ledger.reading() as connection:
-            for key, some in points.items():
-                used[key] = []
-                start_ms = some[0].observed_ms
-                for at_ms, _, _ in some:
-                    use = self._settled.get((key, start_ms, at_ms)) or _Use(
+            for key, readings in known.items():
+                found[key] = [], []
+                start_ms, before = readings[0].observed_ms, [0.0, 0.0]
+                for at_ms, used_ratio, resets_ms in readings:
+                    use = booked, unclear = self._settled.get((key, start_ms, at_ms)) or (
                         _added(sums_between(connection, start_ms, at_ms), members[key]),
                         _added(sums_under_way(connection, at_ms), members[key]),
                     )
-                    used[key].append(use)
+                    for unit, points in enumerate(found[key]):
+                        before[unit] += booked[unit]
+                        points.append(Point(at_ms, used_ratio, resets_ms, before[unit], unclear[unit]))
                     if at_ms < now_ms - _SETTLED_MS:
                         settled[key, start_ms, at_ms] = use
                     start_ms = at_ms
         self._settled = settled
-        return used
+        return found
 
     def _members(self, keys: Iterable[QuotaKey]) -> dict[QuotaKey, set[int]]:
         """The label sets whose use counts in each window."""
@@ -112,14 +111,6 @@ def _counts(route: Route, *, scope: str) -> bool:
     return provider is None or provider.counts(route.model, scope)
 
 
-def _added(sums: WindowSums, members: set[int]) -> tuple[float, float]:
+def _added(sums: WindowSums, members: set[int]) -> _Amounts:
     some = [sums[id_] for id_ in members & sums.keys()]
     return float(sum(tokens for _, tokens, _ in some)), sum(nano_usd for _, _, nano_usd in some) / _NANO
-
-
-def _points(known: Sequence[QuotaPoint], used: Sequence[_Use], unit: int) -> list[Point]:
-    before = accumulate(use.booked[unit] for use in used)
-    return [
-        Point(point.observed_ms, point.used_ratio, point.resets_ms, booked, use.unclear[unit])
-        for point, use, booked in zip(known, used, before, strict=True)
-    ]

@@ -15,7 +15,6 @@ from exporter.pricing.cost import MatchedBy
 LONGEST_NAME = 200
 
 _RESOURCE = re.compile(r"(?:publishers/[^/]+/)?models/")
-_EFFORT_IN_BRACKETS = re.compile(r"\((?:none|auto|minimal|low|medium|high|xhigh|max|-?[0-9]+)\)\Z")
 _YEAR, _MONTH, _DAY = r"20[0-9]{2}", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12][0-9]|3[01])"
 _DATE = re.compile(
     rf"(?:-(?P<y>{_YEAR})(?P<m>{_MONTH})(?P<d>{_DAY})"  # -20250929
@@ -24,20 +23,24 @@ _DATE = re.compile(
     rf"|-preview-{_MONTH}-{_YEAR}"  # -preview-09-2025
     rf"|-{_MONTH}{_DAY})\Z"  # -0825
 )
-_LONG_CONTEXT = "[1m]"
 # Amazon's ids on Bedrock: an optional region, the vendor, the model, an optional version.
 _BEDROCK = re.compile(
     r"(?P<region>(?:global|us|us-gov|eu|au|apac|jp|in)\.)?anthropic\.(?P<model>claude-.+?)(?:-v[0-9]+(?::[0-9]+)?)?"
 )
-_BESIDE_GEMINI = "gemini-claude-"
 
-# ``-max``, ``-mini``, ``-nano``, ``-pro``, ``-codex`` and ``-spark`` are separate models, ``-latest`` moves from one
-# model to the next, and ``:free`` is another product.
-_SUFFIXES = {
-    "claude-": ("-thinking",),
-    "gpt-": ("-minimal", "-low", "-medium", "-high", "-xhigh", "-none"),
-    "gemini-": ("-high", "-low", "-medium"),
-}
+_DROPPED = (
+    ("", re.compile(r"\((?:none|auto|minimal|low|medium|high|xhigh|max|-?[0-9]+)\)\Z")),
+    ("", re.compile(r"\[1m\]\Z")),
+    ("gemini-claude-", re.compile(r"\Agemini-")),  # Antigravity puts it before the names of Claude's models
+    ("claude-", re.compile(r"-thinking\Z")),
+    ("gpt-", re.compile(r"-(?:minimal|low|medium|high|xhigh|none)\Z")),
+    ("gemini-", re.compile(r"-(?:high|low|medium)\Z")),
+)
+"""What a name may drop, one after the other: by the start of the name, the part of it.
+
+``-max``, ``-mini``, ``-nano``, ``-pro``, ``-codex`` and ``-spark`` are separate models, ``-latest`` moves from one to
+the next, and ``:free`` is another product.
+"""
 
 
 def clean(model: str) -> str:
@@ -77,9 +80,9 @@ def spellings(name: str) -> Iterator[tuple[str, MatchedBy]]:
 def _shortened(name: str) -> Iterator[tuple[str, MatchedBy]]:
     yield name, MatchedBy.EXACT
     has_date, matched_by = True, MatchedBy.EXACT
-    for drop in (_drop_effort, _drop_long_context, _drop_gemini, _drop_family_suffix):
-        if (shorter := drop(name)) != name:
-            name, matched_by = shorter, MatchedBy.SUFFIX
+    for start, part in _DROPPED:
+        if name.startswith(start) and part.search(name):
+            name, matched_by = part.sub("", name), MatchedBy.SUFFIX
             yield name, matched_by
         # A suffix may have hidden the date, so each step looks for it; a name can lose only one.
         if has_date and (date := _DATE.search(name)):
@@ -92,25 +95,3 @@ def _shortened(name: str) -> Iterator[tuple[str, MatchedBy]]:
                 yield f"{stem}-{date['y']}-{date['m']}-{date['d']}", matched_by
             name = stem
             yield name, matched_by
-
-
-def _drop_effort(name: str) -> str:
-    return _EFFORT_IN_BRACKETS.sub("", name)
-
-
-def _drop_long_context(name: str) -> str:
-    return name.removesuffix(_LONG_CONTEXT)
-
-
-def _drop_gemini(name: str) -> str:
-    """Drop what Antigravity puts before the names of Claude's models."""
-    return name.removeprefix("gemini-") if name.startswith(_BESIDE_GEMINI) else name
-
-
-def _drop_family_suffix(name: str) -> str:
-    for family, suffixes in _SUFFIXES.items():
-        if name.startswith(family):
-            for suffix in suffixes:
-                if name.endswith(suffix):
-                    return name.removesuffix(suffix)
-    return name

@@ -8,7 +8,7 @@ as a whole, because half a price list is a wrong one.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PlainValidator, ValidationInfo, model_validator
 
+from exporter.days import day_start_ms
 from exporter.pricing.cost import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
@@ -37,7 +38,7 @@ _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24(?=:00
 
 def read_price_file(path: Path, *, setting: str) -> "PriceFile":
     """Read a user's file. Raises ProblemsError. ``setting`` is the setting that names its path."""
-    return read_rows(path, PriceFile, setting=setting, needs="prices", context={})
+    return read_rows(path, PriceFile, setting=setting, needs="prices", context=[])
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -178,19 +179,19 @@ class PriceRow(_Prices, title="A row of prices"):
             raise wrong("The row ends before it begins.", "Give a day after from.", "to")
         if row.holidays and not row.has_hours:
             raise wrong("The row has holidays, and no days or hours.", "Add days or hours.", "holidays")
-        earlier = cast("dict[int, PriceRow]", info.context)  # by line
+        earlier = cast("list[tuple[int, PriceRow]]", info.context)  # with their lines
         if row.model == DEFAULT_MODEL:
-            if any(other.model == DEFAULT_MODEL for other in earlier.values()):
+            if any(other.model == DEFAULT_MODEL for _, other in earlier):
                 raise wrong(f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
             _default(row)
-        for line, other in earlier.items():
+        for line, other in earlier:
             same = [name for name in row.names if name in other.names]
             if same and row.provider == other.provider and row.overlaps(other):
                 raise wrong(
                     f"{same[0]} has a price for the same time in line {line} already.",
                     "Separate the two with from and to, or keep one of them.",
                 )
-        earlier[data.line] = row
+        earlier.append((data.line, row))
         return row
 
     @cached_property
@@ -209,14 +210,11 @@ class PriceRow(_Prices, title="A row of prices"):
     @cached_property
     def from_ms(self) -> int | None:
         """In ms since the epoch, as ``until_ms``."""
-        return self._midnight_ms(self.from_)
+        return None if self.from_ is None else day_start_ms(self.from_, self.zone)
 
     @cached_property
     def until_ms(self) -> int | None:
-        return self._midnight_ms(self.to)
-
-    def _midnight_ms(self, day: date | None) -> int | None:
-        return None if day is None else int(datetime.combine(day, time(), tzinfo=self.zone).timestamp()) * 1000
+        return None if self.to is None else day_start_ms(self.to, self.zone)
 
     @property
     def has_hours(self) -> bool:

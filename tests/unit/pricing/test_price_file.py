@@ -283,6 +283,12 @@ ROW = "prices:\n  - model: m\n    input: 1\n"
         ),
         pytest.param(ROW + "  - {model: M, input: 2}\n", 4, "line 2 already", id="the same name twice"),
         pytest.param(
+            "prices: [{model: m, input: 1}, {model: n, input: 1}, {model: m, input: 2}]\n",
+            1,
+            "line 1 already",
+            id="the same name twice in one line",
+        ),
+        pytest.param(
             "prices:\n"
             "  - {model: m, input: 1, to: 2026-05-02}\n"
             "  - {model: n, aliases: [m], input: 1, from: 2026-05-01}\n",
