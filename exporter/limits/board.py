@@ -183,7 +183,7 @@ class LimitBoard:
         dictionary = self.ledger.dictionary
         proxies = {id_: name for name, id_ in dictionary.proxies.items()}
         thresholds = self.provider_thresholds()
-        for key, quota in self.ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+        for key, quota in self.ledger.quotas.current().items():
             id_ = key[0]
             reading, credential = quota.reading, dictionary.credentials[id_]
             proxy, label = proxies[credential.proxy], self.labels.credential(id_)

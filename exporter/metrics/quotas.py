@@ -77,7 +77,7 @@ def quota_families(
     next_fetch, last_result, balance, reset_credits, elsewhere = made = samples_of(
         QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE
     )
-    windows = ledger.quotas.current(lambda id_: ledger.dictionary.resolved(id_).id)
+    windows = ledger.quotas.current()
     known: set[CredentialLabels] = set()
     for status in statuses():
         for id_, account in status.accounts:
