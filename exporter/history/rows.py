@@ -67,7 +67,7 @@ class Rows:
 
 @lru_cache(maxsize=10_000)
 def _day(bucket: int, zone: tzinfo) -> str:
-    """The local day of a quarter of an hour, as ISO text. Days begin at one in every zone."""
+    """The local day of a quarter of an hour, as ISO text. In every zone, days begin with such a quarter."""
     return local_date(bucket * BUCKET_MS, zone).isoformat()
 
 
