@@ -144,6 +144,15 @@ class Remote:
 
         return expect(list, self._run(query))
 
+    def has_rows(self, table: str) -> bool | None:
+        """Whether a table has rows, None if there is no such table. Raises HistoryError."""
+        try:
+            return bool(self.some(table, "*", limit=1))
+        except HistoryError as exc:
+            if exc.reason != "not_migrated":
+                raise
+            return None
+
     def upsert(self, table: str, rows: Sequence[Row], *, on: str) -> None:
         """Write rows, all with the same keys, over those with the same value in ``on``. Raises HistoryError."""
         self._run(lambda client: client.table(table).upsert(list(rows), on_conflict=on, returning=_MINIMAL))

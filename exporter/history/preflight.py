@@ -121,23 +121,12 @@ def _lacking(remote: Remote) -> tuple[list[str], list[str]]:
             pass  # it exists
         except HistoryError as exc:
             if exc.reason == "not_migrated":
-                missing.append(f"{name}.{TABLES[name]}" if _can_be_read(remote, name) else name)
+                missing.append(f"{name}.{TABLES[name]}" if remote.has_rows(name) is not None else name)
             elif exc.reason == "no_grant":
                 closed.append(name)
             elif exc.reason != "name_taken":
                 raise
     return missing, closed
-
-
-def _can_be_read(remote: Remote, name: str) -> bool:
-    """Whether a table of this name exists."""
-    try:
-        remote.some(name, "*", limit=1)
-    except HistoryError as exc:
-        if exc.reason != "not_migrated":
-            raise
-        return False
-    return True
 
 
 def _check_name(remote: Remote, ledger: Ledger, proxy: str, sign: str, clock: Clock) -> Finding:
@@ -161,7 +150,7 @@ def _check_name(remote: Remote, ledger: Ledger, proxy: str, sign: str, clock: Cl
 def _check_old_rows(remote: Remote) -> Iterator[Finding]:
     try:
         places = list(find_old_keys(remote))
-        is_claimed = bool(remote.some("exporter_project", "id", limit=1))
+        is_claimed = remote.has_rows("exporter_project")
     except HistoryError as exc:
         yield Finding("warning", f"It is unknown whether rows of the predecessor hold keys. {exc}")
         return

@@ -67,7 +67,7 @@ class Rows:
 
 @lru_cache(maxsize=10_000)
 def _day(bucket: int, zone: tzinfo) -> str:
-    """The local day of a quarter of an hour, as ISO text. Days begin at one in every zone."""
+    """The local day of a quarter of an hour, as ISO text. In every zone, days begin with such a quarter."""
     return local_date(bucket * BUCKET_MS, zone).isoformat()
 
 
@@ -130,7 +130,7 @@ def label_rows(dictionary: LabelStore, labels: Labels, proxy: str) -> Iterator[R
 def quota_rows(ledger: Ledger, proxy: str) -> Iterator[Row]:
     """The windows that a proxy's providers report, as ``exporter_save_quotas`` takes them."""
     dictionary = ledger.dictionary
-    for (id_, _, _), quota in ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+    for (id_, _, _), quota in ledger.quotas.current().items():
         credential, reading = dictionary.credentials[id_], quota.reading
         if credential.proxy == dictionary.proxies[proxy]:
             yield {

@@ -30,6 +30,13 @@ _LONGEST_PAUSE_SECONDS = 300.0
 _LONGEST_PAUSE_OF_SETUP_SECONDS = 60.0
 _MEASURED_EVERY_SECONDS = 30.0
 
+_OUTCOMES = (
+    (HistoryMisconfiguredError, "misconfigured", say("The ledger keeps the records until then.")),
+    (HistoryDataError, "misconfigured", say("The exporter tries again.")),
+    (HistoryError, "away", say("The exporter tries again; the ledger keeps the records until then.")),
+)
+"""By kind of error: the state, and the end of its sentence."""
+
 _log = structlog.get_logger("exporter.history")
 
 
@@ -104,8 +111,9 @@ class History:
             self._failed(exc, state="ledger", sentence=joined(say("The history cannot read the ledger."), str(exc)))
         except HistoryError as exc:
             self._count(exc)
-            state = "away" if isinstance(exc, HistoryAwayError) else "misconfigured"
-            self._failed(exc, state="name_taken" if exc.reason == "name_taken" else state, sentence=self._advice(exc))
+            state, advice = next((state, advice) for kind, state, advice in _OUTCOMES if isinstance(exc, kind))
+            state = "name_taken" if exc.reason == "name_taken" else state
+            self._failed(exc, state=state, sentence=joined(str(exc), advice))
         except Exception as exc:  # noqa: BLE001 - a fault here, or an answer of an unforeseen shape
             if self.status.state != "internal_error":
                 _log.exception("history_fault")
@@ -293,13 +301,6 @@ class History:
         self._due = self._clock.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._enter(state, sentence)
         _log.debug("history_failed", error=str(exc), failures=self._failures)
-
-    def _advice(self, exc: HistoryError) -> str:
-        if isinstance(exc, HistoryMisconfiguredError):
-            return joined(str(exc), say("The ledger keeps the records until then."))
-        if isinstance(exc, HistoryDataError):
-            return joined(str(exc), say("The exporter tries again."))
-        return joined(str(exc), say("The exporter tries again; the ledger keeps the records until then."))
 
     def _enter(self, state: str, sentence: str) -> None:
         before = self.status

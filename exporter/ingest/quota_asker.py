@@ -122,8 +122,7 @@ class QuotaAsker:
     def ask_next(self) -> None:
         """Make the call whose turn it is, if there is one. Raises LedgerError."""
         now_ms = self._clock.now_ms()
-        dictionary = self._ledger.dictionary
-        windows = self._ledger.quotas.current(lambda id_: dictionary.resolved(id_).id)
+        windows = self._ledger.quotas.current()
         self._note_unknown(windows, now_ms)
         self._asked = {key: last.at(now_ms) for key, last in self._asked.items()}
         last_told = _last_told(windows)

@@ -71,13 +71,13 @@ class Ledger:
         self.windows = Windows(self._database)
         self.limit_configs = LimitConfigs(self._database)
         self.notices = NoticeStore(self._database)
-        self.quotas = Quotas(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
         self._noted_sources: dict[int, tuple[str, int]] = {}
         self.totals = Totals(clock)
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
+        self.quotas = Quotas(self._database, self.dictionary)
         self.backlog = Backlog(self._database, self.dictionary)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory)
@@ -218,7 +218,7 @@ class Ledger:
         with self._changing(proxy) as change:
             connection = change.connection
             credentials, restarted = take_inventory(change, accounts, whole=whole)
-            self.quotas.join(connection, lambda id_: self.dictionary.resolved(id_).id)
+            self.quotas.join(connection)
             readings = [(id_, reading) for id_, account in credentials for reading in account.readings]
             change.quotas.update(self.quotas.note(connection, readings, now_ms=self._clock.now_ms()))
             if whole:

@@ -181,7 +181,7 @@ class LimitBoard:
         worth: dict[ProviderWindow, WindowWorth] = {}
         dictionary = self.ledger.dictionary
         thresholds = self.sources[0].content.thresholds if self.sources else DEFAULT_THRESHOLDS
-        for key, quota in self.ledger.quotas.current(lambda each: dictionary.resolved(each).id).items():
+        for key, quota in self.ledger.quotas.current().items():
             id_ = key[0]
             reading, credential = quota.reading, dictionary.credentials[id_]
             proxy, label = self.labels.proxy(credential.proxy), self.labels.credential(id_)

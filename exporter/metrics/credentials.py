@@ -57,7 +57,7 @@ def credential_families(ledger: Ledger, labels: Labels, statuses: Statuses, cloc
     """State of the credentials in the last inventory."""
     now_ms = int(clock.now() * 1000)
     readings: dict[int, list[Reading]] = defaultdict(list)
-    for (id_, _, _), window in ledger.quotas.current(lambda each: ledger.dictionary.resolved(each).id).items():
+    for (id_, _, _), window in ledger.quotas.current().items():
         readings[id_].append(window.reading)
     for status in statuses():
         known: set[tuple[str, ...]] = set()

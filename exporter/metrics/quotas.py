@@ -75,7 +75,7 @@ def quota_families(
 ) -> Samples:
     """What is known about the accounts in the last inventory; ``outlooks`` are by credential."""
     now_ms = int(clock.now() * 1000)
-    windows = ledger.quotas.current(lambda id_: ledger.dictionary.resolved(id_).id)
+    windows = ledger.quotas.current()
     known: set[CredentialLabels] = set()
     for status in statuses():
         for id_, account in status.accounts:

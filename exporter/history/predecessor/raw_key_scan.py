@@ -6,7 +6,6 @@ The exporter only looks for them. They are the user's, whose older front end sho
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from exporter.errors import HistoryError
 from exporter.history.client import Remote
 
 
@@ -52,15 +51,6 @@ def _has_other_clients(remote: Remote, day: str) -> bool:
     return bool(set(row["endpoints"]) - set(ours["endpoints"] or ()))
 
 
-def _in_summary(remote: Remote) -> bool:
-    try:
-        return bool(remote.some("credential_usage_summary", "id", limit=1))
-    except HistoryError as exc:
-        if exc.reason != "not_migrated":
-            raise
-        return False  # only its last versions had this table
-
-
 PLACES = (
     OldKeys(
         "usage_snapshots",
@@ -88,7 +78,7 @@ PLACES = (
         "credential_usage_summary",
         "names of accounts and API keys",
         "drop table if exists credential_usage_summary;",
-        _in_summary,
+        lambda remote: bool(remote.has_rows("credential_usage_summary")),  # only its last versions had this table
     ),
 )
 """All places that may hold keys or names."""

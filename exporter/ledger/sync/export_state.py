@@ -18,12 +18,6 @@ from exporter.normalize.snapshot import Mark
 
 _CLIENTS_PER_PART = 500
 
-Scope = tuple[str, str]
-"""What a limit counts in a window of its own: kind and value, both empty if one window counts all.
-
-The value is a credential's label, a client's pseudonym, or a model.
-"""
-
 
 class ExportedCredential(NamedTuple):
     """A credential and all those merged into it. ``labels`` are its labels in the history, the current one first.
@@ -45,10 +39,14 @@ class ExportedClient(NamedTuple):
 
 
 class ExportedSession(NamedTuple):
-    """A session of a limit: see ``exporter.ledger.views.usage_sums``."""
+    """A session of a limit: see ``exporter.ledger.views.usage_sums``.
+
+    ``scope`` is the kind and value of what has a window of its own: a credential's label, a client's pseudonym or a
+    model. Both are empty if one window counts all.
+    """
 
     limit: str
-    scope: Scope
+    scope: tuple[str, str]
     ended_ms: int
     started_ms: int | None
 

@@ -6,7 +6,7 @@ of each window, and one for each step of the share between them.
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -93,13 +93,12 @@ def forget_points(connection: sqlite3.Connection, keys: Iterable[QuotaKey]) -> N
     connection.executemany(f"delete {_OF_KEY}", keys)
 
 
-def join_points(connection: sqlite3.Connection, credentials: Iterable[int], resolve: Callable[[int], int]) -> None:
+def join_points(connection: sqlite3.Connection, merged: Mapping[int, int]) -> None:
     """Move points and changes of merged credentials to the one that each was merged into."""
-    for credential in credentials:
-        moved = (resolve(credential), credential)
-        connection.execute("update or replace quota_point set credential = ? where credential = ?", moved)
+    for moved in merged.items():
+        connection.execute("update or replace quota_point set credential = ?2 where credential = ?1", moved)
         for row in connection.execute(
-            "delete from quota_change where credential = ?2 returning ?1, window, scope, shrank, grew", moved
+            "delete from quota_change where credential = ?1 returning ?2, window, scope, shrank, grew", moved
         ).fetchall():
             _count_change(connection, row)
 

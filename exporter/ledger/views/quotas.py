@@ -6,7 +6,7 @@ reading with, but is no longer shown.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.ledger.columns import listed
 from exporter.ledger.database import Database
+from exporter.ledger.label_store import LabelStore
 from exporter.ledger.views.quota_points import QuotaKey, QuotaPoints, forget_points, join_points, note_points
 from exporter.quotas.merge import is_another_answer, is_current, merge, reset_early, stays_low
 from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
@@ -49,8 +50,9 @@ class QuotaWindow:
 class Quotas:
     """All windows. Any thread may read ``current``; changes belong in the ledger's transactions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, dictionary: LabelStore) -> None:
         self.points = QuotaPoints(database)
+        self._dictionary = dictionary
         self._lock = threading.Lock()
         self._windows: dict[QuotaKey, QuotaWindow] = {}
 
@@ -64,8 +66,8 @@ class Quotas:
         with self._lock:
             self._windows = {(row["credential"], row["window"], row["scope"]): _window(row) for row in told}
 
-    def current(self, resolve: Callable[[int], int]) -> Mapping[QuotaKey, QuotaWindow]:
-        """All windows, ended ones too. ``resolve`` maps a credential to the one it was merged into.
+    def current(self) -> Mapping[QuotaKey, QuotaWindow]:
+        """All windows, ended ones too, by the credential that each one was merged into.
 
         A refusal of the account as a whole is over once one of its windows is read later.
         """
@@ -73,7 +75,7 @@ class Quotas:
             windows = list(self._windows.items())
         found: dict[QuotaKey, QuotaWindow] = {}
         for (credential, window, scope), quota in windows:
-            key = (resolve(credential), window, scope)
+            key = (self._dictionary.resolved(credential).id, window, scope)
             other = found.get(key)
             if other is not None:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
@@ -88,16 +90,17 @@ class Quotas:
             if key[1] != ACCOUNT or quota.reading.observed_ms == latest[key[0], key[2]]
         }
 
-    def join(self, connection: sqlite3.Connection, resolve: Callable[[int], int]) -> None:
+    def join(self, connection: sqlite3.Connection) -> None:
         """Move the windows of merged credentials to the one that each was merged into.
 
         A new reading is compared with the account's last one, whichever login that came from.
         """
-        merged = {credential for credential, _, _ in self._windows if resolve(credential) != credential}
+        merged = {id_: self._dictionary.resolved(id_).id for id_, _, _ in self._windows}
+        merged = {id_: into for id_, into in merged.items() if id_ != into}
         if not merged:
             return
-        join_points(connection, merged, resolve)
-        joined = dict(self.current(resolve))
+        join_points(connection, merged)
+        joined = dict(self.current())
         rows = [_row(key[0], quota) for key, quota in joined.items()]
         for table, save in zip(_TABLES, _SAVES, strict=True):
             connection.execute(f"delete from {table}")

@@ -238,7 +238,7 @@ def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -
         )
     connection.close()
     ledger = open_ledger(tmp_path)
-    windows = ledger.quotas.current(lambda each: each)
+    windows = ledger.quotas.current()
     ledger.close()
     assert {scope: quota.early_resets for (_, _, scope), quota in windows.items()} == {"fable": 3, "opus": 3}
     assert not any(quota.reading.ratio_inferred for quota in windows.values())

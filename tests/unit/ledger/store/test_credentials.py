@@ -300,7 +300,7 @@ def test_a_window_goes_on_with_the_next_login(tmp_path: Path) -> None:
     ledger.close()
     again = open_ledger(tmp_path)
     for each in (ledger, again):
-        (window,) = each.quotas.current(int).values()
+        (window,) = each.quotas.current().values()
         assert (window.reading.used_ratio, window.early_resets) == (0.06, 0)
 
 

@@ -7,19 +7,32 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.ledger import Ledger
+from exporter.normalize.credentials import Account
 from exporter.quotas.asking import AccountState, Balance, Refusal, Report
 from exporter.quotas.pacing import LastAsked
 from exporter.quotas.reading import Answer
-from tests.benches.booking import open_ledger
+from exporter.records import CredentialFacts
+from tests.benches import booking
 
 NOW = 1_795_000_000_000
 LAST = LastAsked(asked_ms=NOW, next_ms=NOW + 600_000, lane_ms=NOW + 180_000, way=1, result="ok", failures=2)
 ANSWER = Answer("", NOW, "active")
-CREDENTIAL = 7
+CREDENTIAL = 1
+
+
+def open_ledger(folder: Path) -> Ledger:
+    """The ledger in a folder, which knows the account."""
+    ledger = booking.open_ledger(folder)
+    if not ledger.dictionary.credentials:
+        account = Account(
+            facts=CredentialFacts(provider="claude"), identity=("file", "f"), auth_index="7", auth_type="oauth"
+        )
+        assert [id_ for id_, _ in ledger.take_inventory("p", [account])] == [CREDENTIAL]
+    return ledger
 
 
 def _shares(ledger: Ledger) -> dict[tuple[str, str], float]:
-    return {key[1:]: quota.reading.used_ratio for key, quota in ledger.quotas.current(lambda id_: id_).items()}
+    return {key[1:]: quota.reading.used_ratio for key, quota in ledger.quotas.current().items()}
 
 
 def _report(share: float, **more: object) -> Report:
@@ -54,7 +67,7 @@ def test_a_cap_on_money_keeps_its_amounts(tmp_path: Path) -> None:
 
     again = open_ledger(tmp_path)
 
-    (quota,) = again.quotas.current(lambda id_: id_).values()
+    (quota,) = again.quotas.current().values()
     assert quota.reading == cap
     again.close()
 
