@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-fast test-image lint type bench docs languages pictures dashboards rules lock clean venv
+.PHONY: help run test test-fast test-image lint type bench docs languages pictures dashboards dashboard-pictures rules lock clean venv
 .SILENT:
 
 BIN := .tools/venv/bin
@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 export PYTHON
 
 help: ## List the commands
-	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Start the exporter, or the bundled demo while no proxy is configured
 	scripts/make-venv run-venv requirements.txt
@@ -49,6 +49,10 @@ pictures: venv ## Take the pictures of pages in docs/images/ anew, from the demo
 
 dashboards: venv ## Write the dashboards in grafana/dashboards/ anew
 	$(BIN)/python -m grafana.generator
+
+dashboard-pictures: venv ## Take the pictures of dashboards in docs/images/ anew, from the Grafana at GRAFANA=URL
+	scripts/fetch-chromium
+	$(BIN)/python -m tests.stack.pages.dashboards $${GRAFANA:-http://localhost:3000}
 
 rules: ## Write the rules for Kubernetes anew from prometheus/rules/
 	scripts/write-prometheusrule

@@ -64,13 +64,14 @@ def opened(
     url: str,
     *,
     width: int = 1280,
+    height: int = 900,
     scheme: Literal["light", "dark"] = "light",
     javascript: bool = True,
     language: str = "en-US",
 ) -> Iterator[Seen]:
     """``url`` in a fresh profile, loaded."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900},
+        viewport={"width": width, "height": height},
         color_scheme=scheme,
         java_script_enabled=javascript,
         locale=language,

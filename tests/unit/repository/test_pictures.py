@@ -1,7 +1,8 @@
-"""The pictures of the documentation show the pages as they are."""
+"""The pictures of the documentation show the pages and dashboards as they are."""
 
 import json
 
+from tests.stack.pages import dashboards
 from tests.stack.pages.pictures import FOLDER, RECORD, of_today
 
 
@@ -15,3 +16,9 @@ def test_each_picture_of_a_page_is_taken_by_the_command() -> None:
     pages = {path.name for path in FOLDER.glob("*.png") if not path.name.startswith("dashboard-")}
 
     assert pages == json.loads(RECORD.read_text(encoding="utf-8")).keys() - {"templates"}
+
+
+def test_the_pictures_of_dashboards_are_of_todays() -> None:
+    recorded = json.loads(dashboards.RECORD.read_text(encoding="utf-8"))
+
+    assert recorded == dashboards.of_today(), "the dashboards have changed: run make dashboard-pictures"

@@ -1,0 +1,47 @@
+"""``make dashboard-pictures``: takes the pictures of the dashboards in ``docs/images/`` anew, from a Grafana.
+
+``dashboards.json`` beside them says from which dashboards they were taken, so that a test can tell old ones.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from tests.stack.pages.browser import opened, picture, run_chromium
+from tests.stack.pages.pictures import FOLDER
+
+_DASHBOARDS = sorted((Path(__file__).resolve().parents[3] / "grafana" / "dashboards").glob("*.json"))
+RECORD = FOLDER / "dashboards.json"
+
+_WIDTH = 1400
+_ROW, _GAP = 30, 8
+"""Pixels of Grafana's grid; it loads a panel once it is in sight, so all of them have to be."""
+_HEADER = 120
+
+
+def picture_of(dashboard: Path) -> Path:
+    return FOLDER / f"{dashboard.stem.replace('cliproxy', 'dashboard')}.png"
+
+
+def of_today() -> dict[str, str]:
+    """What ``dashboards.json`` says if the pictures are of the dashboards as they are now."""
+    files = [*_DASHBOARDS, *map(picture_of, _DASHBOARDS)]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def take_all(grafana: str) -> None:
+    """Take all pictures from the Grafana at this URL, which asks for no login, and write down what they are of."""
+    with run_chromium() as browser:
+        for dashboard in _DASHBOARDS:
+            panels = json.loads(dashboard.read_text(encoding="utf-8"))["panels"]
+            rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+            url = f"{grafana}/d/{dashboard.stem}?from=now-24h&to=now&theme=dark&kiosk"
+            with opened(browser, url, width=_WIDTH, height=rows * (_ROW + _GAP) + _HEADER, scheme="dark") as seen:
+                seen.page.wait_for_load_state("networkidle")
+                picture(seen.page, picture_of(dashboard), full_page=True)
+    RECORD.write_text(json.dumps(of_today(), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    take_all(sys.argv[1].rstrip("/"))
