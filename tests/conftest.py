@@ -14,44 +14,41 @@ from tests.benches.copied_ledgers import copied_ledgers
 # Files that take long are begun first, so that none of them is alone at the end.
 LONGEST_FIRST = (
     "integration/test_kill.py",
-    "integration/monitoring/test_rules.py",
-    "integration/test_page_browser.py",
-    "integration/test_promises.py",
-    "integration/test_usage_browser.py",
+    "integration/supabase/test_faults.py",
     "integration/test_process.py",
     "integration/test_notification.py",
-    "integration/test_retention.py",
-    "integration/test_bad_servers.py",
-    "integration/test_quotas.py",
-    "integration/supabase/test_restore.py",
-    "integration/test_dashboards.py",
-    "integration/supabase/test_faults.py",
     "integration/sources/test_usage_subscription.py",
     "integration/test_damage.py",
+    "integration/test_bad_servers.py",
+    "integration/test_quotas.py",
     "integration/supabase/test_check.py",
-    "integration/supabase/test_history.py",
-    "integration/test_any_moment.py",
-    "integration/supabase/test_migrations.py",
-    "unit/commands/test_demo_past.py",
-    "integration/test_new_login.py",
-    "integration/test_scale.py",
-    "integration/test_leaks.py",
-    "integration/supabase/test_switch.py",
+    "unit/test_cli.py",
     "integration/supabase/test_history_trouble.py",
+    "integration/supabase/test_history.py",
+    "integration/test_dashboards.py",
+    "integration/test_new_login.py",
+    "integration/supabase/test_migrations.py",
+    "integration/test_any_moment.py",
+    "integration/test_scale.py",
+    "integration/test_promises.py",
+    "integration/test_compose.py",
+    "integration/supabase/test_limit_status.py",
+    "integration/test_source_change.py",
+    "integration/supabase/test_switch.py",
+    "integration/monitoring/test_rules.py",
+    "integration/supabase/test_restore.py",
+    "integration/test_leaks.py",
+    "integration/supabase/test_booking.py",
+    "integration/test_usage_browser.py",
     "integration/test_names.py",
     "integration/test_losses.py",
-    "integration/test_source_change.py",
-    "integration/test_compose.py",
-    "integration/supabase/test_booking.py",
+    "integration/test_demo_legacy.py",
+    "integration/test_page_browser.py",
     "integration/test_reload.py",
-    "integration/test_limits_command.py",
+    "integration/test_legacy.py",
+    "unit/usage/test_report.py",
     "integration/supabase/test_limits.py",
-    "integration/monitoring/test_alertmanager.py",
-    "integration/test_increase.py",
-    "integration/test_upgrade.py",
-    "integration/test_prices.py",
-    "integration/supabase/test_limit_status.py",
-    "integration/test_kill_subscribed.py",
+    "integration/supabase/test_model_pricing.py",
 )
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - below it each test has a folder of its own
@@ -77,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # Twelve thousand tests stay to the end: without them each search for garbage is ten times quicker.
+    gc.freeze()  # Ten thousand tests stay to the end: no search for garbage has to look at them.
 
 
 @pytest.fixture(scope="session", autouse=True)

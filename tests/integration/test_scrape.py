@@ -44,7 +44,7 @@ from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
 from tests.stack import loopback
 from tests.stack.monitoring import VERSION_LINES, binaries_of, promtool_check_metrics, run_prometheus
-from tests.stack.running import metric_in
+from tests.stack.running import exporter_process, metric_in
 from tests.stack.waiting import PATIENCE_SECONDS, wait_until
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "metrics.txt"
@@ -390,6 +390,11 @@ def test_a_trigger_polls_at_once(served: tuple[Exporter, SteeredProxy]) -> None:
 
 
 def test_over_ipv6_it_is_reached_under_its_own_url(tmp_path: Path) -> None:
+    if not loopback.has_ipv6():
+        with exporter_process(tmp_path, proxy_url="http://127.0.0.1:9", key="k", EXPORTER_HOST="::1") as program:
+            assert program.wait() == 1
+            assert "::1:0 cannot be listened on" in program.log[0]
+        return
     settings = settings_for(tmp_path, proxy_url="http://127.0.0.1:9", key=MANAGEMENT_KEY, exporter_host="::1")
     with running(settings) as exporter:
         assert exporter.web.url.startswith("http://[::1]:")

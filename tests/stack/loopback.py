@@ -3,6 +3,7 @@
 httpx reads a few hundred certificates for each client it makes, which takes longer than most of what tests ask for.
 """
 
+import socket
 import ssl
 from typing import Any
 
@@ -11,6 +12,16 @@ import httpx
 from tests.stack.waiting import PATIENCE_SECONDS
 
 _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback of IPv6, which many a container has not."""
+    try:
+        with socket.socket(socket.AF_INET6) as found:
+            found.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def client(**options: Any) -> httpx.Client:

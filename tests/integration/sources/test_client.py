@@ -20,6 +20,7 @@ from tests.fakes.guarding import KEY, TurnableClock, make_guard
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect
+from tests.stack.loopback import has_ipv6
 from tests.stack.waiting import PATIENCE_SECONDS
 
 PATH = "/v0/management/usage-statistics-enabled"
@@ -55,6 +56,10 @@ def test_a_local_proxy_without_tls_needs_no_certificates(connect: Connect, monke
 
 
 def test_an_ipv6_address(connect: Connect) -> None:
+    if not has_ipv6():
+        with pytest.raises(ProxyUnreachableError):
+            connect("http://[::1]:8317").get(PATH)
+        return
     with ReplayProxy([_ok(b"[1]")], host="::1") as replay:
         assert connect(replay.url).get(PATH).body == b"[1]"
 

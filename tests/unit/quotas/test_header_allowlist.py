@@ -1,11 +1,15 @@
 """The list of headers that may be stored, as the parsers declare it: what each needs passes, and nothing near it."""
 
+import json
 import re
+from typing import Any
 
 import pytest
 
-from exporter.quotas.header_allowlist import allowed_headers, tells_of_quota
+from exporter.quotas.header_allowlist import MAX_BYTES, MAX_HEADERS, allowed_headers, tells_of_quota
 from exporter.quotas.providers import PROVIDERS
+from tests.benches.headers import claude, codex, meta
+from tests.fakes.recordings import ROOT, recorded, secrets
 
 _CLAUDE = "anthropic-ratelimit-unified"
 
@@ -99,3 +103,97 @@ def test_a_parser_declares_patterns_that_the_list_can_be_made_of(provider: str) 
     for pattern in declared.stored:
         assert pattern.startswith(declared.prefixes) or pattern.startswith(f"(?:{declared.prefixes[0]}")
         assert re.compile(pattern).groups == 0
+
+
+# --- what may be stored -----------------------------------------------------------------------------------------------
+
+
+def test_of_every_recorded_header_map_only_windows_and_the_date_are_kept() -> None:
+    kept: set[str] = set()
+    for path in sorted((ROOT / "v7.2.140" / "usage-queue").glob("*.json")):
+        body = recorded(str(path.relative_to(ROOT))).get("body")
+        for record in body if isinstance(body, list) else []:
+            allowed = allowed_headers(record.get("response_headers") or {})
+            kept |= set(allowed)
+            text = json.dumps(allowed)
+            assert not [secret for secret in secrets() if secret in text]
+
+    assert kept == {
+        "date",
+        "anthropic-ratelimit-unified-reset",
+        "anthropic-ratelimit-unified-status",
+        "anthropic-ratelimit-unified-representative-claim",
+        *(
+            f"anthropic-ratelimit-unified-{slug}-{what}"
+            for slug in ("5h", "7d", "7d_opus")
+            for what in ("reset", "status", "utilization")
+        ),
+        "x-codex-plan-type",
+        "x-codex-active-limit",
+        "x-codex-bengalfox-limit-name",
+        *(f"x-codex-bengalfox-primary-{what}" for what in ("reset-at", "used-percent", "window-minutes")),
+        *(
+            f"x-codex-{position}-{what}"
+            for position in ("primary", "secondary")
+            for what in ("reset-after-seconds", "reset-at", "used-percent", "window-minutes")
+        ),
+    }
+
+
+def test_no_secret_passes_in_a_name_or_in_a_value_that_is_not_free_text() -> None:
+    # The name of a group is the one free text; it is short, and the provider's own word for a limit.
+    names = [*claude("5h", status="allowed"), *codex(), *codex("Bengalfox-Secondary")]
+    names += ["Anthropic-Ratelimit-Unified-Status", "Anthropic-Ratelimit-Unified-Reset", "Retry-After", "Set-Cookie"]
+    names += ["Anthropic-Ratelimit-Unified-Representative-Claim", "X-Codex-Active-Limit", "X-Codex-Plan-Type"]
+    names += ["X-Codex-Allowed", "X-Codex-Limit-Reached", "X-Base-Model-Inference-Primary-Used-Percent", *meta()]
+    names += ["Anthropic-Organization-Id", "Request-Id", "X-Codex-Credits-Balance", "Cf-Ray", "Openai-Organization"]
+    for secret in secrets():
+        planted = {name: [secret] for name in names} | {secret: ["1"], f"X-{secret}": ["1"]}
+        assert secret not in json.dumps(allowed_headers(planted))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Codex-Credits-Balance",
+        "X-Codex-Primary-Over-Secondary-Limit-Percent",
+        "X-Codex-Turn-State",
+        "Anthropic-Ratelimit-Unified-Upgrade-Paths",
+        "Anthropic-Ratelimit-Unified-Overage-Utilization",
+        "Anthropic-Ratelimit-Unified-Fallback-Percentage",
+        "Anthropic-Ratelimit-Unified-5h-Token",
+        "Anthropic-Ratelimit-Unified--Status",
+        "X-Meta-Tier",
+        "X-Meta-Weekly-Minutes",
+        "X-Meta-Window-Token",
+        "X-Base-Model-Inference-Token",
+        "X-Base-Model-Inference-Primary-Token",
+        "X-Codex-Allowed",
+        "Prefix-Date",
+        "Date ",
+    ],
+)
+def test_a_header_that_is_not_needed_is_not_kept(name: str) -> None:
+    assert allowed_headers({name: ["1"]}) == {}
+
+
+@pytest.mark.parametrize("value", [None, 5, 0.5, True, {}, [], [None], [5], [["0.5"]], "0.5" * 100, "0.5\n"])
+def test_a_value_that_is_no_short_text_is_not_kept(value: Any) -> None:
+    kept = allowed_headers({"Anthropic-Ratelimit-Unified-5h-Utilization": value})
+
+    assert kept == ({"anthropic-ratelimit-unified-5h-utilization": "0.5"} if value == "0.5\n" else {})
+
+
+def test_what_is_kept_is_bounded_in_number_and_bytes() -> None:
+    short = {f"x-codex-g{number}-primary-used-percent": "1" for number in range(500)}
+    long = {f"x-codex-{'g' * 20}{number}-limit-name": "N" * 32 for number in range(100, 500)}
+
+    assert len(allowed_headers(short)) == MAX_HEADERS
+    kept = allowed_headers(long)
+    assert MAX_BYTES - 100 < sum(len(name) + len(value) for name, value in kept.items()) <= MAX_BYTES
+
+
+def test_keeping_twice_is_keeping_once() -> None:
+    once = allowed_headers(claude() | codex())
+
+    assert allowed_headers(once) == once
