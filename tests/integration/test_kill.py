@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -45,24 +46,29 @@ class _WatchedProxy(SteeredProxy):
 
     def __init__(self) -> None:
         super().__init__(key=MANAGEMENT_KEY, retention_seconds=3600)
-        self.pops: list[list[Item]] = []
+        self._items: deque[list[Item]] = deque()
+        self._took: list[dict[Identity, Tokens]] = []
+        self._pops = 0
         self.popped_some = threading.Event()
         self.empty_pops = 0
 
     def pop(self, count: int) -> list[Item]:
         items = super().pop(count)
         if items:
-            self.pops.append(items)
+            self._items.append(items)
+            self._pops += 1
             self.popped_some.set()
-            if len(self.pops) % 3 == 0:
+            if self._pops % 3 == 0:
                 return [_odd(items[0]), *items[1:]]
         elif count:
             self.empty_pops += 1
         return items
 
     def identities(self) -> list[dict[Identity, Tokens]]:
-        """What each pop took: identity and true tokens of its records."""
-        return [{identity_of(item.raw): _tokens(item) for item in items} for items in self.pops]
+        """What each pop took: identity and true tokens of its records. The records themselves are forgotten."""
+        while self._items:
+            self._took.append({identity_of(item.raw): _tokens(item) for item in self._items.popleft()})
+        return self._took
 
 
 def _odd(item: Item) -> Item:
@@ -174,6 +180,7 @@ def _kill_somewhere(victim: _Victim, proxy: _WatchedProxy, chance: random.Random
         assert proxy.popped_some.wait(PATIENCE_SECONDS), "it does not poll any more"
         time.sleep(chance.uniform(0.0, 0.06))
     victim.kill()
+    proxy.identities()  # now, because a thousand kills leave more records than fit into memory
 
 
 def _wait_until_drained(proxy: _WatchedProxy, data_dir: Path) -> None:
