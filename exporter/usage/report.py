@@ -12,7 +12,7 @@ from heapq import nlargest
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Sums, UsageSums, oldest_bucket
+from exporter.ledger.views.usage import UsageSums, oldest_bucket
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
@@ -133,7 +133,7 @@ class Reports:
             names, groups = self._questions.groups(question)
             spans = [each.span for each in (before, month, pace, *parts)]
             sums = UsageSums(connection, groups, [question.range.span], totals=spans)
-            by_group = _by_group(sums.by_group(question.range.span))
+            by_group = {group: Usage(each) for group, each in sums.by_group(question.range.span).items()}
             ranked = sorted(by_group, key=lambda group: _rank(names[group], by_group[group]))
             leading = {
                 group
@@ -144,7 +144,7 @@ class Reports:
                 Step(
                     part,
                     Usage(sums.total(part.span)),
-                    {names[group]: usage for group, usage in _by_group(sums.by_group(part.span, leading)).items()},
+                    {names[group]: Usage(each) for group, each in sums.by_group(part.span, leading).items()},
                 )
                 for part in parts
             ]
@@ -186,13 +186,6 @@ def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[i
         billing: so_far.cost(billing) + lately.cost(billing) * left_ms // (pace.until_ms - pace.since_ms)
         for billing in so_far.by_billing.keys() | lately.by_billing.keys()
     }
-
-
-def _by_group(sums: Sums) -> dict[int, Usage]:
-    found: dict[int, dict[int, Amounts]] = {}
-    for (group, billing), amounts in sums.items():
-        found.setdefault(group, {})[billing] = amounts
-    return {group: Usage(by_billing) for group, by_billing in found.items()}
 
 
 def _rank(name: str, usage: Usage) -> tuple[int | str, ...]:

@@ -119,8 +119,9 @@ def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str
 
 def _totals(rows: dict[str, list[PeriodRow]]) -> PeriodTotals:
     found = PeriodTotals(rows=rows)
-    for route, billing in {(row.route, row.billing) for each in rows.values() for row in each}:
-        for period in rows:  # used in one period but not in another: a known 0
+    used = {(row.route, row.billing) for each in rows.values() for row in each}
+    for period in rows:
+        for route, billing in used:  # if not in this period, it is a known 0
             found.requests[route, period] = found.tokens[route, period] = found.cost[route, billing, period] = 0
     for period, each in rows.items():
         for row in each:

@@ -26,9 +26,6 @@ class Span(NamedTuple):
     last: int
 
 
-Sums = dict[tuple[int, int], Amounts]
-"""Sums by (group, billing), without those that are 0 throughout."""
-
 _DAY = (
     ", ".join(f"sum(r.{column})" for column in DAY_SUMS),
     "day_rollup r cross join temp.grouped g on g.series = r.series where r.day = :first",
@@ -72,10 +69,14 @@ class UsageSums:
         self._rows = _read(connection, cuts, by_group)
         self._totals = {place: _added((row[1], row[2:]) for row in rows) for place, rows in self._rows.items()}
 
-    def by_group(self, span: Span, only: Collection[int] | None = None) -> Sums:
-        """The sums of a span within ``spans``, ``only`` of these groups if they are given."""
+    def by_group(self, span: Span, only: Collection[int] | None = None) -> dict[int, dict[int, Amounts]]:
+        """The sums of a span within ``spans`` by group and billing, ``only`` of these groups if they are given."""
         rows = chain.from_iterable(self._rows[place] for place in self._places(span))
-        return _added(((row[0], row[1]), row[2:]) for row in rows if only is None or row[0] in only)
+        sums = _added(((row[0], row[1]), row[2:]) for row in rows if only is None or row[0] in only)
+        found: dict[int, dict[int, Amounts]] = {}
+        for (group, billing), amounts in sums.items():
+            found.setdefault(group, {})[billing] = amounts
+        return found
 
     def total(self, span: Span) -> dict[int, Amounts]:
         """The sums of a span over all groups, by billing."""
