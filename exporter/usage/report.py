@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from heapq import nlargest
+from operator import methodcaller
 
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.columns import Amounts
@@ -47,12 +48,8 @@ class Usage:
         return round(amounts.nano_usd / amounts.requests) if amounts.requests else None
 
 
-def _cost(billing: Billing) -> Callable[[Usage], int]:
-    return lambda usage: usage.cost(billing)
-
-
 VALUES: Mapping[str, Callable[[Usage], int]] = {
-    **{billing.label: _cost(billing) for billing in MONEY_FIRST},
+    **{billing.label: methodcaller("cost", billing) for billing in MONEY_FIRST},
     "requests": lambda usage: usage.total.requests,
     "tokens": lambda usage: usage.total.tokens,
 }
