@@ -81,6 +81,8 @@ def _cause(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or "it cannot be parsed")
     if "'\\t'" in problem:
         return say("a tab stands where only spaces may indent")
+    if isinstance(error, yaml.parser.ParserError) and problem.startswith("expected"):
+        return problem  # quotes kinds of tokens, and nothing of the file
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 
 

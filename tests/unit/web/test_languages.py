@@ -103,7 +103,7 @@ def test_parts_of_a_sentence_are_said_too() -> None:
         (
             read_aliases,
             "aliases:\n  clients:\n  - {label: client-{0}, alias: a}",
-            "EXPORTER_CONFIG (file.yaml:3): This is not YAML: expected."
+            "EXPORTER_CONFIG (file.yaml:3): This is not YAML: expected ',' or '}', but got '{'."
             " Check the indentation and quotes, also of the line before.",
             "请检查缩进和引号",
         ),
