@@ -23,7 +23,9 @@ class Sentence(str):
 
 
 def say(text: str, /, **values: object) -> Sentence:
-    """The text of a pattern, as ``str.format`` makes it; a text without values stays as it is."""
+    """The text of a pattern, as ``str.format`` makes it; a text without values and a Sentence stay as they are."""
+    if isinstance(text, Sentence):
+        return text
     return _made(text.format(**values) if values else text, text, values)
 
 

@@ -64,13 +64,18 @@ def _id(value: object, info: ValidationInfo) -> str:
     id_ = text(value, info)
     if not _ID.fullmatch(id_):
         raise wrong(
-            f"{shown(id_)} is not an id.",
+            "{value} is not an id.",
             "Use up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit.",
+            value=shown(id_),
         )
     lines = cast("dict[str, int]", info.context)
     if id_ in lines:
-        why = f"{shown(id_)} is already the id of the limit in line {lines[id_]}."
-        raise wrong(why, "Give each limit its own id.")
+        raise wrong(
+            "{value} is already the id of the limit in line {line}.",
+            "Give each limit its own id.",
+            value=shown(id_),
+            line=lines[id_],
+        )
     lines[id_] = cast("Text", value).line
     return id_
 
@@ -78,9 +83,10 @@ def _id(value: object, info: ValidationInfo) -> str:
 def _short(value: object, info: ValidationInfo) -> str:
     found = text(value, info)
     if not found.isprintable():
-        raise wrong(f"{info.field_name} holds a line break or control character.", "Remove it.")
+        raise wrong("{name} holds a line break or control character.", "Remove it.", name=info.field_name)
     if len(found) > _LONGEST_TEXT:
-        raise wrong(f"{info.field_name} is longer than {_LONGEST_TEXT} characters.", "Shorten it.")
+        name = info.field_name
+        raise wrong("{name} is longer than {most} characters.", "Shorten it.", name=name, most=_LONGEST_TEXT)
     return found
 
 
@@ -90,8 +96,8 @@ def _choice(of: type[StrEnum]) -> PlainValidator:
         try:
             return of(word.lower())
         except ValueError:
-            fix = did_you_mean(word.lower(), of) or f"Use one of: {', '.join(of)}."
-            raise wrong(f"{shown(word)} is not a valid {info.field_name}.", fix) from None
+            fix = did_you_mean(word.lower(), of) or say("Use one of: {known}.", known=", ".join(of))
+            raise wrong("{value} is not a valid {name}.", fix, value=shown(word), name=info.field_name) from None
 
     return PlainValidator(check)
 
@@ -105,12 +111,18 @@ def _nano_usd(written: str) -> int | None:
 
 
 def _budget(unit: Unit, read: Callable[[str], int | None], example: str) -> PlainValidator:
-    return read_by(read, f"is not a budget in {unit}", f"Give a number above 0, for example {example}.")
+    return read_by(
+        read,
+        "{value} is not a budget in {unit}.",
+        "Give a number above 0, for example {example}.",
+        unit=unit,
+        example=example,
+    )
 
 
 def _has_a_budget(value: object, info: ValidationInfo) -> object:
     if value is None and all(info.data.get(other, 0) is None for other in (Unit.TOKENS, Unit.REQUESTS)):
-        raise wrong("The limit has no budget.", f"Add one or more of {', '.join(Unit)}.")
+        raise wrong("The limit has no budget.", "Add one or more of {known}.", known=", ".join(Unit))
     return value
 
 
@@ -119,11 +131,11 @@ def _fits_the_strategy(value: object, info: ValidationInfo) -> object:
     if strategy is None:
         return None  # it is wrong, and already reported
     if value is None and strategy.has_length:
-        why = f"A {strategy} limit needs window_minutes."
-        raise wrong(why, "Add it, for example window_minutes: 300 for 5 h.")
+        fix = say("Add it, for example window_minutes: 300 for 5 h.")
+        raise wrong("A {strategy} limit needs window_minutes.", fix, strategy=strategy)
     if value is not None and not strategy.has_length:
-        fix = "Remove window_minutes, or use the strategy rolling or session."
-        raise wrong(f"A {strategy} limit follows the calendar.", fix)
+        fix = say("Remove window_minutes, or use the strategy rolling or session.")
+        raise wrong("A {strategy} limit follows the calendar.", fix, strategy=strategy)
     return value
 
 
@@ -151,15 +163,16 @@ _WindowMs = Annotated[
     int,
     read_by(
         lambda written: window_length_ms(int(written)),
-        "is not a valid window length",
-        f"Give minutes, from 1 to {LONGEST_WINDOW_MINUTES} (366 days).",
+        "{value} is not a valid window length.",
+        "Give minutes, from 1 to {most} (366 days).",
+        most=LONGEST_WINDOW_MINUTES,
     ),
 ]
 _Share = Annotated[
     float,
     read_by(
         lambda written: share if 0 < (share := float(written)) <= 1 else None,
-        "is not a threshold",
+        "{value} is not a threshold.",
         "Give a share of the budget above 0 and not above 1, for example 0.8 for 80 %.",
     ),
 ]
@@ -168,18 +181,18 @@ _Moment = Annotated[
     int,
     read_by(
         moment_ms,
-        "is not a moment",
+        "{value} is not a moment.",
         "Write it with its offset from UTC, as 2026-11-24T18:30:00+01:00 or 2026-11-24T17:30:00Z.",
     ),
 ]
 _MonthlyPrice = Annotated[
-    int, read_by(_nano_usd, "is not a monthly price", "Give a number above 0, for example 100 or 22.99.")
+    int, read_by(_nano_usd, "{value} is not a monthly price.", "Give a number above 0, for example 100 or 22.99.")
 ]
 _Currency = Annotated[
     str,
     read_by(
         lambda written: written.upper() if _CURRENCY.fullmatch(written) else None,
-        "is not a currency",
+        "{value} is not a currency.",
         "Use its three letters, such as USD or EUR.",
     ),
 ]
@@ -192,7 +205,7 @@ class _Defaults(Row):
     warning: _Warning | None = None
 
 
-class _Limit(Row, title="A limit"):
+class _Limit(Row, title=say("A limit")):
     id: Annotated[
         str,
         PlainValidator(_id),
@@ -211,7 +224,7 @@ class _Limit(Row, title="A limit"):
     strategy: Annotated[
         Strategy,
         _choice(Strategy),
-        Missing("The limit has no strategy.", f"Add strategy: one of {', '.join(Strategy)}."),
+        Missing("The limit has no strategy.", say("Add strategy: one of {known}.", known=", ".join(Strategy))),
     ]
     window_minutes: Annotated[_WindowMs | None, BeforeValidator(_fits_the_strategy), Field(validate_default=True)] = (
         None
@@ -244,7 +257,7 @@ class _Limit(Row, title="A limit"):
         )
 
 
-class _Plan(Row, title="A plan"):
+class _Plan(Row, title=say("A plan")):
     credential: Annotated[
         str,
         PlainValidator(_short),

@@ -22,6 +22,7 @@ from exporter.pricing.cost import Rates, Tariff, Tier, pico_per_token
 from exporter.pricing.lookup import ANY_PROVIDER
 from exporter.pricing.model_names import clean
 from exporter.records import BASE_TIERS
+from exporter.sentences import pattern, say
 from exporter.settings.problems import shown, wrong
 from exporter.settings.yaml_fields import Day, Zone, read_by
 from exporter.settings.yaml_rows import NOT_EMPTY, Missing, Row, read_rows, text
@@ -64,9 +65,10 @@ def _alias(value: object) -> object:
 
 def _service_tier(name: str) -> str:
     if name in BASE_TIERS:
-        raise wrong(f"{name} is the base tier.", "Its prices stand in the row itself.")
+        raise wrong("{name} is the base tier.", "Its prices stand in the row itself.", name=name)
     if not _WORD.fullmatch(name):
-        raise wrong(f"{shown(name)} is no service tier.", "Write it in lower case, for example priority.")
+        fix = say("Write it in lower case, for example priority.")
+        raise wrong("{name} is no service tier.", fix, name=shown(name))
     return name
 
 
@@ -83,28 +85,39 @@ _NO_LIST = Missing("The file has no list of prices.", "Write prices: and below i
 _Text = Annotated[str, PlainValidator(text)]
 _Name = Annotated[
     str,
-    read_by(lambda written: clean(written) or None, "can be no model's name", "Write the name that the metrics show."),
+    read_by(
+        lambda written: clean(written) or None,
+        "{value} can be no model's name.",
+        "Write the name that the metrics show.",
+    ),
 ]
 _Price = Annotated[
     int,
-    read_by(_price, "is no price", "Give USD per million tokens, for example 3 or 0.075, with six decimals at most."),
+    read_by(
+        _price,
+        "{value} is no price.",
+        "Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
+    ),
 ]
 _Size = Annotated[
     int,
     read_by(
         lambda written: size if 0 < (size := int(written)) < 10**9 else None,
-        "does not say above how many tokens",
+        "{value} does not say above how many tokens.",
         "Write a number, for example 200000.",
     ),
 ]
 _Weekday = Annotated[
-    int, read_by(lambda written: _DAYS.index(written.lower()), "is no weekday", f"Use {', '.join(_DAYS)}.")
+    int,
+    read_by(
+        lambda written: _DAYS.index(written.lower()), "{value} is no weekday.", "Use {known}.", known=", ".join(_DAYS)
+    ),
 ]
 _Hours = Annotated[
     tuple[int, int],
     read_by(
         _hours,
-        "are no hours",
+        "{value} are no hours.",
         "Write them as 09:00-12:00; what goes over midnight is two, as 22:00-24:00 and 00:00-06:00.",
     ),
 ]
@@ -126,7 +139,7 @@ class _Rates(Row):
         return {**rates, "cache_write": self.input if self.cache_write is None else self.cache_write}
 
 
-class _Tier(_Rates, title="A tier"):
+class _Tier(_Rates, title=say("A tier")):
     above: Annotated[_Size, _NO_SIZE]
 
 
@@ -138,14 +151,14 @@ class _Prices(_Rates):
         base = Tariff(**self.rates())
         tiers = tuple(Tier(above_tokens=tier.above, **tier.rates()) for tier in self.tiers)
         for index, tier in enumerate(tiers):
-            _refuse_other_buckets(tier, base, "The tier", "tiers", index)
+            _refuse_other_buckets(tier, base, say("The tier"), "tiers", index)
         sizes = [tier.above_tokens for tier in tiers]
         if sizes != sorted(set(sizes)):
             raise wrong("The tiers do not rise.", "List each size once, the smallest first.", "tiers")
         return replace(base, tiers=tiers)
 
 
-class PriceRow(_Prices, title="A row of prices"):
+class PriceRow(_Prices, title=say("A row of prices")):
     """What a model costs during some time. Names are in lower case, prices in pico-USD per token.
 
     It holds from the day ``from_`` until before the day ``to``, of its ``zone``; None is open-ended. With ``days`` (0
@@ -174,7 +187,8 @@ class PriceRow(_Prices, title="A row of prices"):
         tariff = row.tariff
         for name, special in row.service_tiers.items():
             if tariff is not None:
-                _refuse_other_buckets(special, tariff, f"The service tier {name}", "service_tiers")
+                what = say("The service tier {name}", name=name)
+                _refuse_other_buckets(special, tariff, what, "service_tiers")
         if row.from_ms is not None and row.until_ms is not None and row.until_ms <= row.from_ms:
             raise wrong("The row ends before it begins.", "Give a day after from.", "to")
         if row.holidays and not row.has_hours:
@@ -182,14 +196,16 @@ class PriceRow(_Prices, title="A row of prices"):
         earlier = cast("list[tuple[int, PriceRow]]", info.context)  # with their lines
         if row.model == DEFAULT_MODEL:
             if any(other.model == DEFAULT_MODEL for _, other in earlier):
-                raise wrong(f"There is a second row {DEFAULT_MODEL}.", "Keep one of them.")
+                raise wrong("There is a second row {name}.", "Keep one of them.", name=DEFAULT_MODEL)
             _default(row)
         for line, other in earlier:
             same = [name for name in row.names if name in other.names]
             if same and row.provider == other.provider and row.overlaps(other):
                 raise wrong(
-                    f"{same[0]} has a price for the same time in line {line} already.",
+                    "{name} has a price for the same time in line {line} already.",
                     "Separate the two with from and to, or keep one of them.",
+                    name=same[0],
+                    line=line,
                 )
         earlier.append((data.line, row))
         return row
@@ -251,7 +267,7 @@ class PriceRow(_Prices, title="A row of prices"):
         )
 
 
-class OverlayRow(PriceRow, title="A row of prices"):
+class OverlayRow(PriceRow, title=say("A row of prices")):
     """A row of a list on top of another one.
 
     A row that ``corrects`` outranks the other list's. One without prices only adds service tiers to the other list's
@@ -304,8 +320,10 @@ def _refuse_other_buckets(rates: Rates, base: Rates, what: str, *at: str | int) 
     for bucket in _BUCKETS:
         price = rates.by_bucket()[bucket]
         if (price is None) != (base.by_bucket()[bucket] is None):
-            lacks, has = ("it", "the row") if price is None else ("the row", "it")
-            raise wrong(f"{what}: {has} has a price for {bucket}, and {lacks} has none.", "Give both, or none.", *at)
+            why = pattern("{what}: it has a price for {bucket}, and the row has none.")
+            if price is None:
+                why = pattern("{what}: the row has a price for {bucket}, and it has none.")
+            raise wrong(why, "Give both, or none.", *at, what=what, bucket=bucket)
 
 
 def _default(row: PriceRow) -> Tariff:
@@ -313,10 +331,10 @@ def _default(row: PriceRow) -> Tariff:
     tariff = row.tariff
     limited = row.provider or len(row.names) > 1 or row.from_ms or row.until_ms or row.has_hours or row.service_tiers
     if limited or tariff is None:
-        why = f"{DEFAULT_MODEL} is for every provider, time and service tier."
-        raise wrong(why, "Give it prices and tiers only.")
+        why = pattern("{name} is for every provider, time and service tier.")
+        raise wrong(why, "Give it prices and tiers only.", name=DEFAULT_MODEL)
     if tariff.output is None:
-        raise wrong(f"{DEFAULT_MODEL} has no price for output.", "Add output.")
+        raise wrong("{name} has no price for output.", "Add output.", name=DEFAULT_MODEL)
     return replace(_with_cache(tariff), tiers=tuple(map(_with_cache, tariff.tiers)))
 
 

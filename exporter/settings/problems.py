@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic_core import PydanticCustomError
 
 from exporter.errors import SettingsError
-from exporter.sentences import counted, joined
+from exporter.sentences import counted, joined, say
 
 _LONGEST_SHOWN_VALUE = 32
 
@@ -30,7 +30,8 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.setting} ({self.place}): {self.why} {self.fix}".rstrip()
+        why = say("{setting} ({place}): {why}", setting=self.setting, place=self.place, why=self.why)
+        return joined(why, self.fix)
 
 
 class ProblemsError(SettingsError):
@@ -57,22 +58,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The question for a name that may be misspelt; empty if no known name looks like it."""
     guess = nearest(name, known)
-    return f"Did you mean {guess}?" if guess else ""
+    return say("Did you mean {name}?", name=guess) if guess else ""
 
 
 def shown(value: str) -> str:
     """A value that is not a secret, quoted for a sentence, with control characters escaped."""
     if len(value) > _LONGEST_SHOWN_VALUE:
-        return f"a text of {len(value)} characters"
+        return say("a text of {length} characters", length=len(value))
     return repr(value)
 
 
-def wrong(why: str, fix: str, *at: str | int) -> PydanticCustomError:
-    """The error of a validator: why the value is wrong, and what to do.
+def wrong(why: str, fix: str, *at: str | int, **values: object) -> PydanticCustomError:
+    """The error of a validator: why the value is wrong, and what to do; both may be patterns of ``values``.
 
     ``at`` leads from the value to the part of it that is wrong, such as a field of a row.
     """
-    return PydanticCustomError("setting", "{why} {fix}", {"why": why, "fix": fix, "at": at})
+    said = {"why": say(why, **values), "fix": say(fix, **values)}
+    return PydanticCustomError("setting", "{why} {fix}", {**said, "at": at})
 
 
 def read_text(path: Path, *, setting: str, place: str = "") -> str:
@@ -83,10 +85,10 @@ def read_text(path: Path, *, setting: str, place: str = "") -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        why, fix = "The file does not exist.", f"Create it, or correct the path in {setting}."
+        why, fix = say("The file does not exist."), say("Create it, or correct the path in {name}.", name=setting)
     except UnicodeDecodeError:
-        why, fix = "The file is not UTF-8 text.", "Save it as UTF-8."
+        why, fix = say("The file is not UTF-8 text."), say("Save it as UTF-8.")
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or "not a path"
-        why, fix = f"The file cannot be read: {cause}.", "Let the exporter's user read it."
+        why, fix = say("The file cannot be read: {cause}.", cause=cause), say("Let the exporter's user read it.")
     raise ProblemsError(Problem(setting=setting, place=place or path.name, why=why, fix=fix))

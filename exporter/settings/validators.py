@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 
 _HOST_NAME = re.compile(
@@ -40,7 +41,7 @@ def _text(value: object) -> str:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if not isinstance(value, str):
-        raise wrong("It is not a single value.", "Write it as name: value.")
+        raise wrong(say("It is not a single value."), say("Write it as name: value."))
     return value.strip()
 
 
@@ -56,10 +57,10 @@ def zone_name(value: object) -> str:
     if is_zone(name):
         return name
     guess = did_you_mean(name, zoneinfo.available_timezones())
-    fix = guess or "Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh."
+    fix = guess or say("Use a name such as Europe/Berlin or Asia/Ho_Chi_Minh.")
     if re.match(r"(UTC|GMT)?[+-]?[0-9]", name):
-        fix = "An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5."
-    raise wrong(f"{shown(name)} is not a time zone of the IANA database.", fix)
+        fix = say("An offset from UTC goes into TIMEZONE_OFFSET_HOURS, for example 7 or -3.5.")
+    raise wrong(say("{value} is not a time zone of the IANA database.", value=shown(name)), fix)
 
 
 def is_zone(name: str) -> bool:
@@ -215,9 +216,9 @@ def secret(value: object) -> SecretStr:
     """A secret on one line."""
     text = _text(value)
     if not text:
-        raise wrong("It is empty.", "Give the secret.")
+        raise wrong(say("It is empty."), say("Give the secret."))
     if not text.isprintable():
-        raise wrong("It contains a line break or a control character.", "Give the secret on one line.")
+        raise wrong(say("It contains a line break or a control character."), say("Give the secret on one line."))
     return SecretStr(text)
 
 
@@ -270,5 +271,5 @@ def alias(value: object) -> str:
     """A name shown for a client or a credential."""
     text = _text(value)
     if not 1 <= len(text) <= 100 or not text.isprintable():
-        raise wrong("It is not a name that can be shown.", "Give 1 to 100 printable characters.")
+        raise wrong(say("It is not a name that can be shown."), say("Give 1 to 100 printable characters."))
     return text

@@ -16,8 +16,8 @@ _DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _Value = TypeVar("_Value")
 
 
-def read_by(read: Callable[[str], _Value | None], what: str, fix: str) -> PlainValidator:
-    """A validator: what ``read`` makes of the text. If that is None or a ValueError: "'text' ``what``. ``fix``"."""
+def read_by(read: Callable[[str], _Value | None], why: str, fix: str, **values: object) -> PlainValidator:
+    """A validator: what ``read`` makes of the text. If that is None or a ValueError, ``why`` of it and ``fix``."""
 
     def check(value: object, info: ValidationInfo) -> _Value:
         written = text(value, info)
@@ -26,7 +26,7 @@ def read_by(read: Callable[[str], _Value | None], what: str, fix: str) -> PlainV
         except ValueError:
             found = None
         if found is None:
-            raise wrong(f"{shown(written)} {what}.", fix)
+            raise wrong(why, fix, value=shown(written), **values)
         return found
 
     return PlainValidator(check)
@@ -40,5 +40,5 @@ def _zone(value: object, info: ValidationInfo) -> ZoneInfo:
     return ZoneInfo(validators.zone_name(text(value, info)))
 
 
-Day = Annotated[date, read_by(_day, "is no day", "Write it as 2026-11-24.")]
+Day = Annotated[date, read_by(_day, "{value} is no day.", "Write it as 2026-11-24.")]
 Zone = Annotated[tzinfo, PlainValidator(_zone)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from exporter.sentences import Sentence, say
 from exporter.settings.problems import Problem, ProblemsError, read_text
 
 _PLAIN = "tag:yaml.org,2002:"
@@ -47,23 +48,28 @@ def read_yaml(path: Path, *, setting: str) -> Mapping:
             return Mapping()
         if isinstance(root, yaml.MappingNode):
             return _mapping(root, ())
-        line, why, fix = 1, "The file is not a mapping.", "Write one setting a line, as name: value."
+        line, why, fix = 1, say("The file is not a mapping."), say("Write one setting a line, as name: value.")
     except _RefusedError as error:
         line, why, fix = error.line, error.why, error.fix
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, why, fix = mark.line + 1 if mark else 1, f"This is not YAML: {_cause(error)}.", _hint(error)
+        line, why, fix = (
+            mark.line + 1 if mark else 1,
+            say("This is not YAML: {cause}.", cause=_cause(error)),
+            _hint(error),
+        )
     except RecursionError:
-        line, why, fix = 1, "Lists or mappings are nested too deeply.", "Write it flat."
+        line, why, fix = 1, say("Lists or mappings are nested too deeply."), say("Write it flat.")
     except yaml.reader.ReaderError as error:
-        line, why, fix = text.count("\n", 0, error.position) + 1, "There is a control character.", "Remove it."
+        line = text.count("\n", 0, error.position) + 1
+        why, fix = say("There is a control character."), say("Remove it.")
     raise ProblemsError(Problem(setting=setting, place=f"{path.name}:{line}", why=why, fix=fix))
 
 
 class _RefusedError(Exception):
     """What YAML allows and we do not: why, what to do, and in which line."""
 
-    def __init__(self, why: str, fix: str, node: yaml.Node) -> None:
+    def __init__(self, why: Sentence, fix: Sentence, node: yaml.Node) -> None:
         self.why, self.fix, self.line = why, fix, _line(node)
 
 
@@ -74,23 +80,26 @@ def _line(node: yaml.Node) -> int:
 def _cause(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or "it cannot be parsed")
     if "'\\t'" in problem:
-        return "a tab stands where only spaces may indent"
+        return say("a tab stands where only spaces may indent")
+    if isinstance(error, yaml.parser.ParserError) and problem.startswith("expected"):
+        return problem  # quotes kinds of tokens, and nothing of the file
     return re.split("['\"]", problem, maxsplit=1)[0].strip().rstrip(",:") or "it cannot be parsed"
 
 
-def _hint(error: yaml.MarkedYAMLError) -> str:
+def _hint(error: yaml.MarkedYAMLError) -> Sentence:
     if isinstance(error, yaml.composer.ComposerError | yaml.scanner.ScannerError):
-        return "Put quotes around values with special characters, and check the line before it too."
-    return "Check the indentation and quotes, also of the line before."
+        return say("Put quotes around values with special characters, and check the line before it too.")
+    return say("Check the indentation and quotes, also of the line before.")
 
 
 def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise _RefusedError("A name is not a plain text.", "Write name: value.", key)
+            raise _RefusedError(say("A name is not a plain text."), say("Write name: value."), key)
         if key.value in lines:
-            raise _RefusedError(f"The same name is already in line {lines[key.value]}.", "Keep one of the two.", key)
+            why = say("The same name is already in line {line}.", line=lines[key.value])
+            raise _RefusedError(why, say("Keep one of the two."), key)
         lines[key.value] = _line(key)
     yaml.SafeLoader("").flatten_mapping(node)
     return Mapping((key.value, _convert(value, _line(key), (*above, node))) for key, value in node.value)
@@ -99,7 +108,7 @@ def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
 def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:
     found: Node
     if any(node is parent for parent in above):
-        raise _RefusedError("A value contains itself.", "Remove the alias.", node)
+        raise _RefusedError(say("A value contains itself."), say("Remove the alias."), node)
     if isinstance(node, yaml.MappingNode) and node.tag == _PLAIN + "map":
         found = _mapping(node, above)
     elif isinstance(node, yaml.SequenceNode) and node.tag == _PLAIN + "seq":
@@ -107,7 +116,7 @@ def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:
     elif isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
         found = Text("" if node.tag == _PLAIN + "null" else node.value.strip())
     else:
-        why = "The value has a tag (a word after !), which is not supported."
-        raise _RefusedError(why, "Write the value plainly, in quotes.", node)
+        why = say("The value has a tag (a word after !), which is not supported.")
+        raise _RefusedError(why, say("Write the value plainly, in quotes."), node)
     found.line = line
     return found

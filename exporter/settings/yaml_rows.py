@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
+from exporter.sentences import say
 from exporter.settings.problems import Problem, ProblemsError, did_you_mean, shown, wrong
 from exporter.settings.yaml_file import Items, Mapping, Text, read_yaml
 
@@ -61,7 +62,7 @@ def text(value: object, info: ValidationInfo) -> str:
     """A validator: the text of a field."""
     if not isinstance(value, str) or not value:
         name = (info.field_name or "").rstrip("_")
-        raise wrong(f"{name} is not a text.", f"Give {name} a text, or leave it out.")
+        raise wrong("{name} is not a text.", "Give {name} a text, or leave it out.", name=name)
     return str(value)
 
 
@@ -88,11 +89,11 @@ def problems_of(
 
 def unknown_setting(name: str, known: Sequence[str], *, prefix: str = "") -> tuple[str, str, str]:
     """The label, why and fix for a name in the file of settings that is not in ``known``."""
-    guess = did_you_mean(name.lower(), known)
+    guess, why = did_you_mean(name.lower(), known), say("There is no such setting.")
     if guess:
-        return f"{prefix}{name}", "There is no such setting.", guess
+        return f"{prefix}{name}", why, guess
     # A name that resembles nothing is not shown: it may be a key on the wrong side of the colon.
-    return f"{prefix}unknown name", "There is no such setting.", "Remove it; docs/settings.md lists what there is."
+    return f"{prefix}unknown name", why, say("Remove it; docs/settings.md lists what there is.")
 
 
 def label_of(loc: _Loc) -> str:
@@ -111,17 +112,19 @@ def why_and_fix(
     if kind in _OF_VALUES and missing is None:
         return _of_value(error, field)
     if kind == "extra_forbidden":
-        return f"{shown(name)} is unknown here.", did_you_mean(name, _names(row)) or _known(row)
+        unknown = say("{name} is unknown here.", name=shown(name))
+        return unknown, did_you_mean(name, _names(row)) or _known(row)
     if missing is not None or kind == "missing":
-        said = missing or Missing("It is missing.", f"Add {name}.")
-        return said.why, said.fix
+        said = missing or Missing("It is missing.", say("Add {name}.", name=name))
+        return say(said.why), say(said.fix)
     if kind == "model_type":
         title = row.model_config.get("title") if isinstance(error["loc"][-1], int) else None
-        return f"{title or subject} is not a mapping.", "Write its fields as name: value." if title else _known(row)
-    what, fix = "a list", "Begin each entry with a dash."
+        fix = say("Write its fields as name: value.") if title else _known(row)
+        return say("{name} is not a mapping.", name=title or subject), fix
+    why, fix = say("{name} is not a list.", name=subject), say("Begin each entry with a dash.")
     if kind == "dict_type":
-        what, fix = "a mapping", "Write one a line, as name: value."
-    return f"{subject} is not {what}.", fix
+        why, fix = say("{name} is not a mapping.", name=subject), say("Write one a line, as name: value.")
+    return why, fix
 
 
 def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
@@ -129,19 +132,22 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
     written, kind = shown(str(error["input"])), error["type"]
     if kind in {"literal_error", "bool_parsing"}:
         words = re.findall("'(.+?)'", error.get("ctx", {}).get("expected", "'true', 'false'"))
-        return f"{written} is not one of its values.", f"Use one of: {', '.join(words)}."
+        known = say("Use one of: {known}.", known=", ".join(words))
+        return say("{value} is not one of its values.", value=written), known
     low, high = (next((getattr(each, end) for each in field if hasattr(each, end)), None) for end in ("ge", "le"))
-    what = "a whole number" if kind.startswith("int") or isinstance(low, int) else "a number"
-    why = f"{written} is not {what}."
+    what = say("a whole number") if kind.startswith("int") or isinstance(low, int) else say("a number")
+    why = say("{value} is not {what}.", value=written, what=what)
     if kind.endswith("than_equal"):
-        why = written.strip("'") + " is out of range."
-    if low is not None:
-        what += f" of {low:g} or more" if high is None else f" from {low} to {high}"
-    return why, f"Give {what}."
+        why = say("{value} is out of range.", value=written.strip("'"))
+    if low is None:
+        return why, say("Give {what}.", what=what)
+    if high is None:
+        return why, say("Give {what} of {low:g} or more.", what=what, low=low)
+    return why, say("Give {what} from {low} to {high}.", what=what, low=low, high=high)
 
 
 def _known(row: type[BaseModel]) -> str:
-    return f"Known here: {', '.join(_names(row))}."
+    return say("Known here: {known}.", known=", ".join(_names(row)))
 
 
 def _names(row: type[BaseModel]) -> list[str]:

@@ -125,7 +125,7 @@ def _unique(value: object, validate: ValidatorFunctionWrapHandler, info: Validat
         place = read.place(nodes.get(name) or nodes[f"{name}_file"])
         before = read.seen.setdefault((type(row), name, held), place)
         if before is not place:
-            raise wrong(f"The same {name} is already used by {before}.", "Use each once.", name)
+            raise wrong("The same {name} is already used by {place}.", "Use each once.", name, name=name, place=before)
     return row
 
 

@@ -29,6 +29,10 @@ _PATTERNS = {
     **{name: 1 for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, _KINDS)},
 }
 """Functions of ``exporter.sentences`` and errors that pages show, and how many patterns they take."""
+_PAIRS = {"wrong": 0, "Missing": 0, "read_by": 1}
+"""Functions that take why something is wrong and what to do, and the place of the first of the two."""
+_AT_THE_START = {_PACKAGE / "settings" / "validators.py", _PACKAGE / "web" / "config_file.py"}
+"""Where these only say what ends the start, so that no page shows it."""
 
 
 def said_today() -> Catalog:
@@ -77,6 +81,10 @@ def _of_code() -> Iterator[tuple[_Message, Path]]:
                 patterns = tuple(str(each.value) for each in given if isinstance(each, ast.Constant))
                 if patterns:
                     yield patterns if len(patterns) > 1 else patterns[0], path
+            elif isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _PAIRS:
+                first = _PAIRS[call.func.id]
+                given = [] if path in _AT_THE_START else call.args[first : first + 2]
+                yield from ((str(each.value), path) for each in given if isinstance(each, ast.Constant))
 
 
 def _of_templates() -> Iterator[tuple[_Message, Path]]:

@@ -15,8 +15,8 @@ from exporter.settings.yaml_rows import Row, read_rows
 class _Party(Row):
     on: Day = date.min
     zone: Zone | None = None
-    guests: Annotated[int, read_by(int, "is no number of guests", "Count them.")] = 0
-    cake: Annotated[str, read_by({"plum": "Plum"}.get, "is no cake", "Take plum.")] = ""
+    guests: Annotated[int, read_by(int, "{value} is no number of guests.", "Count them.")] = 0
+    cake: Annotated[str, read_by({"plum": "Plum"}.get, "{value} is no cake.", "Take plum.")] = ""
 
 
 def _read(folder: Path, text: str) -> _Party:

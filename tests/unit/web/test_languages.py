@@ -1,12 +1,20 @@
 """Languages: which one a page speaks, and that its catalogue has all of what the pages say."""
 
+from collections.abc import Callable
+from datetime import UTC
+from functools import partial
+from pathlib import Path
 from string import Formatter
 
 import pytest
 from babel.messages.catalog import Message
 from flask import Flask
 
+from exporter.limits.limit_file import read_limit_file
+from exporter.pricing.price_file import read_price_file
 from exporter.sentences import counted, joined, say
+from exporter.settings.problems import ProblemsError
+from exporter.settings.yaml_settings import read_aliases
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.web.languages import LANGUAGES as SPOKEN
 from exporter.web.languages import said
@@ -73,6 +81,53 @@ def test_parts_of_a_sentence_are_said_too() -> None:
         )
         assert said("no Sentence") == "no Sentence"
         assert said(say("not in the catalogue: {n}", n=1)) == "not in the catalogue: 1"
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "english", "chinese"),
+    [
+        (
+            partial(read_limit_file, zone=UTC),
+            "limits:\n- {id: day, strategy: dayly, usd: 5}\n- {id: day, strategy: daily, usd: '0,5'}",
+            "EXPORTER_LIMITS_FILE (file.yaml:2): 'dayly' is not a valid strategy. Did you mean daily?"
+            " There are 2 more problems.",
+            "'dayly' 不是有效的 strategy。",
+        ),
+        (
+            partial(read_price_file, setting="EXPORTER_PRICES_FILE"),
+            "prices:\n- {model: 'm{0}', input: free}",
+            "EXPORTER_PRICES_FILE (file.yaml:2): 'free' is no price."
+            " Give USD per million tokens, for example 3 or 0.075, with six decimals at most.",
+            "'free' 不是价格。请写每百万 Token 的美元价",
+        ),
+        (
+            read_aliases,
+            "aliases:\n  clients:\n  - {label: client-{0}, alias: a}",
+            "EXPORTER_CONFIG (file.yaml:3): This is not YAML: expected ',' or '}', but got '{'."
+            " Check the indentation and quotes, also of the line before.",
+            "请检查缩进和引号",
+        ),
+        (
+            read_aliases,
+            "aliases:\n  clients:\n  - {lable: client-1, alias: a}",
+            "aliases.clients[0].lable (file.yaml:3): There is no such setting. Did you mean label?",
+            "没有这样的设置。是不是想写 label",
+        ),
+    ],
+)
+def test_a_mistake_in_a_file_is_said(
+    tmp_path: Path, read: Callable[[Path], object], text: str, english: str, chinese: str
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    with pytest.raises(ProblemsError) as caught:
+        read(file)
+    app = Flask("exporter.web.site")
+    add_filters(app, language="zh")
+
+    assert caught.value.first == english
+    with app.test_request_context():
+        assert chinese in said(caught.value.first)
 
 
 # --- catalogues ---------------------------------------------------------------------------------------------------
