@@ -52,7 +52,7 @@ LONGEST_FIRST = (
 )
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - below it each test has a folder of its own
-_ENOUGH_BYTES = 4 * 2**30
+_ENOUGH_BYTES = 2 * 2**30
 
 
 def _may_use_memory() -> bool:

@@ -10,6 +10,9 @@ import pytest
 from exporter.ledger import database, schema
 from exporter.ledger.database import FILE_NAME, Database
 
+_ANOTHER = "update installation set salt = randomblob(32), made_ms = 1000 * cast(strftime('%s', 'now') as integer)"
+"""What tells one ledger from another."""
+
 
 @contextmanager
 def copied_ledgers(folder: Path) -> Iterator[None]:
@@ -26,6 +29,8 @@ def copied_ledgers(folder: Path) -> Iterator[None]:
             return
         with closing(sqlite3.connect(folder / FILE_NAME)) as made:
             made.backup(new._connection)
+        with new.transaction() as connection:
+            connection.execute(_ANOTHER)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "_migrate", copy_or_migrate)

@@ -169,6 +169,13 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     assert flow_of(again).booked == 500
 
 
+def test_no_two_ledgers_are_the_same_to_a_history(tmp_path: Path) -> None:
+    first, second = open_ledger(tmp_path / "first"), open_ledger(tmp_path / "second")
+    assert first.salt != second.salt
+    first.close()
+    second.close()
+
+
 def _take_back(file: Path, version: int) -> None:
     """Make a ledger what it was at an older schema version: so far, later steps have only added something."""
     with sqlite3.connect(file) as connection:
