@@ -17,7 +17,7 @@ from exporter.commands.machine import announced
 from exporter.errors import ExporterError
 from exporter.jobs.memory import load_less, use_one_heap
 from exporter.pricing.genai_prices import load_genai_rows
-from exporter.settings.flags import setting_flags
+from exporter.settings.command_line import setting_flags
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ProxySettings
 from exporter.simulator.options import DEFAULT_VERSION, play_options

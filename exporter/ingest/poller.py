@@ -28,10 +28,10 @@ from exporter.sources.base import POLL_SECONDS, Receiver, Source
 from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect, source_of_kind
-from exporter.sources.flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.loss_detection import LossDetector
 from exporter.sources.plugins import other_exporter
 from exporter.sources.proxy_status import ProxyStatus
+from exporter.sources.recording_flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.usage_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4

@@ -8,7 +8,7 @@ from exporter.quotas.claude import CLAUDE, CLAUDE_ASKED
 from exporter.quotas.codex import CODEX, CODEX_ASKED
 from exporter.quotas.gemini_cli import GEMINI_CLI_ASKED
 from exporter.quotas.kimi import KIMI_AI_ASKED, KIMI_ASKED
-from exporter.quotas.meta import META
+from exporter.quotas.meta_ai import META
 from exporter.quotas.reading import QuotaProvider
 from exporter.quotas.xai import XAI_ASKED
 

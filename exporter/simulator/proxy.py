@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.clock import Clock, SystemClock
 from exporter.simulator.accounts import Account
-from exporter.simulator.door import Door
+from exporter.simulator.logins import Logins
 from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
 from exporter.simulator.snapshot import UsageSnapshot
 from exporter.simulator.traffic import IMAGE_MODEL
@@ -39,7 +39,7 @@ class DemoProxy:
         self.accounts = accounts
         self.zone: tzinfo = ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
         self.clock = clock or SystemClock()
-        self.door = Door(key=key, clock=self.clock)
+        self.logins = Logins(key=key, clock=self.clock)
         self.publishing = True
         self.waiting = WaitingRecords(self.clock)
         self._lock = threading.RLock()
@@ -72,7 +72,7 @@ class DemoProxy:
         """Restart the process: waiting records, counters, statistics and bans are gone."""
         with self._lock:
             self.waiting.drop()
-            self.door.forget()
+            self.logins.forget()
             self._forget()
 
     def _forget(self) -> None:

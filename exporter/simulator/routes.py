@@ -90,8 +90,8 @@ class Routes:
         return Response(status=404) if handler is None else self.respond(*handler(call))
 
     def _refusal(self, call: Request) -> Response | None:
-        """What the door says to this call, unless it may pass."""
-        refusal = self._proxy.door.check(call.headers, call.remote_addr or "")
+        """Why this call may not pass, unless it may."""
+        refusal = self._proxy.logins.check(call.headers, call.remote_addr or "")
         return None if refusal is None else self.respond(refusal[0], {"error": refusal[1]})
 
     def respond(self, status: int, body: Any) -> Response:

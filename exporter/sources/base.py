@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 
 from exporter.sentences import joined, say
 from exporter.sources.client import ProxyClient
-from exporter.sources.flags import Flags, read_flags
 from exporter.sources.paths import Paths
+from exporter.sources.recording_flags import Flags, read_flags
 
 POLL_SECONDS = 15.0
 

@@ -12,8 +12,8 @@ from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.credentials import fetch_inventory
-from exporter.sources.flags import decoded
 from exporter.sources.paths import Paths
+from exporter.sources.recording_flags import decoded
 
 
 class _ClientKeys(msgspec.Struct, rename="kebab"):

@@ -3,8 +3,8 @@
 import msgspec
 
 from exporter.sources.client import ProxyClient
-from exporter.sources.flags import decoded, read_if_there
 from exporter.sources.paths import Paths
+from exporter.sources.recording_flags import decoded, read_if_there
 
 OTHER_EXPORTER = "cpa-prometheus"
 """The id of giovannirco/cpa-prometheus-plugin in its registry and in its metrics path."""

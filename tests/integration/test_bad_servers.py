@@ -201,7 +201,7 @@ def test_a_key_that_is_removed_while_running(tmp_path: Path) -> None:
 def test_a_key_that_is_changed_while_running(tmp_path: Path) -> None:
     proxy = SteeredProxy(key=MANAGEMENT_KEY)
     with SteeredServer(proxy) as server, bench_of(tmp_path, proxy, url=server.url) as bench:
-        proxy.door.key = "another"
+        proxy.logins.key = "another"
         bench.poll(4)
         assert bench.states == ["ok", "key_refused"]
         assert proxy.counts().refused_logins == 1

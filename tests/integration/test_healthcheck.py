@@ -29,7 +29,7 @@ def test_an_exporter_is_healthy_while_it_runs_whatever_its_settings(tmp_path: Pa
     proxy = SteeredProxy()
     with (
         SteeredServer(proxy) as server,
-        exporter_process(tmp_path, proxy_url=server.url, key=proxy.door.key, EXPORTER_TOKEN="a-token") as process,
+        exporter_process(tmp_path, proxy_url=server.url, key=proxy.logins.key, EXPORTER_TOKEN="a-token") as process,
     ):
         port = process.url.rpartition(":")[2]
         results = [

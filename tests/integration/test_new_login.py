@@ -42,10 +42,10 @@ class _LaterClock(SystemClock):
 class _Logins(SteeredProxy):
     """A proxy that lists only these logins."""
 
-    logins: Sequence[tuple[str, str]] = ()
+    listed: Sequence[tuple[str, str]] = ()
 
     def auth_files(self) -> list[dict[str, Any]]:
-        return [_auth_file(*login) for login in self.logins]
+        return [_auth_file(*login) for login in self.listed]
 
     def use(self, plan: str) -> None:
         """Two requests of 3,500 tokens each."""
@@ -151,17 +151,17 @@ def _credentials(line: str) -> list[str]:
 @pytest.mark.parametrize("alias", [False, True])
 @pytest.mark.parametrize("restarts", [False, True])
 def test_the_budget_of_an_account_goes_on_with_its_new_login(site: _Site, alias: bool, restarts: bool) -> None:
-    site.proxy.logins = [("free", "acc-00000001")]
+    site.proxy.listed = [("free", "acc-00000001")]
     site.proxy.use("free")
     with site.exporter(alias=alias) as exporter:
         before = site.booked(exporter, 2)
         if not restarts:
             site.clock.later += 75
-            site.proxy.logins = [("pro", "acc-00000001")]
+            site.proxy.listed = [("pro", "acc-00000001")]
             site.proxy.use("pro")
             after = site.booked(exporter, 4)
     if restarts:
-        site.proxy.logins = [("pro", "acc-00000001"), ("free", "acc-00000001")]
+        site.proxy.listed = [("pro", "acc-00000001"), ("free", "acc-00000001")]
         site.proxy.use("pro")
         with site.exporter(alias=alias) as exporter:
             after = site.booked(exporter, 4)
@@ -176,7 +176,7 @@ def test_the_budget_of_an_account_goes_on_with_its_new_login(site: _Site, alias:
 
 
 def test_two_workspaces_of_one_address_have_a_budget_each(site: _Site) -> None:
-    site.proxy.logins = [("free", "acc-00000001"), ("team", "acc-00000002")]
+    site.proxy.listed = [("free", "acc-00000001"), ("team", "acc-00000002")]
     site.proxy.use("free")
     site.proxy.use("team")
     with site.exporter(alias=False) as exporter:
@@ -188,12 +188,12 @@ def test_two_workspaces_of_one_address_have_a_budget_each(site: _Site) -> None:
 @pytest.mark.parametrize("source", ["queue", "subscribe"])
 def test_the_first_records_of_a_new_login_are_counted_under_the_account(site: _Site, source: str) -> None:
     """No inventory has named its handle yet, and the next ordinary one is 50 seconds away."""
-    site.proxy.logins = [("free", "acc-00000001")]
+    site.proxy.listed = [("free", "acc-00000001")]
     with site.exporter(alias=False, source=source) as exporter:
         site.proxy.use("free")
         before = site.booked(exporter, 2)
         site.clock.later += 10
-        site.proxy.logins = [("pro", "acc-00000001")]
+        site.proxy.listed = [("pro", "acc-00000001")]
         site.proxy.use("pro")
         wait_until(lambda: source == "queue" or site.received == 4)
         between = metrics_of(exporter)

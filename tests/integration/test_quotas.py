@@ -340,7 +340,7 @@ def test_a_provider_that_only_a_plugin_knows(tmp_path: Path) -> None:
 
 def test_a_refused_key_is_tried_once(tmp_path: Path) -> None:
     with _bench(tmp_path, ALICE, FRANK, GRACE) as bench:
-        bench.proxy.door.key = "another"
+        bench.proxy.logins.key = "another"
         bench.pass_time(30 * MINUTE)
         bench.poller.poll()
 

@@ -29,7 +29,7 @@ def test_a_mended_key_is_tried_at_once_and_the_exporter_goes_on(tmp_path: Path, 
     with exporter_process(tmp_path, proxy_url=server.url, key=MANAGEMENT_KEY) as program:
         wait_until(lambda: program.logged("state=key_refused"))
         assert "cliproxy-exporter try-key tries this one now" in program.get("/").text
-        server.proxy.door.key = MANAGEMENT_KEY
+        server.proxy.logins.key = MANAGEMENT_KEY
         code, out, err = _try(tmp_path, server)
         assert (code, err) == (0, "")
         assert out == "proxy default: the key is accepted. A running exporter continues with its next poll.\n"

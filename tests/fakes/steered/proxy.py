@@ -14,8 +14,8 @@ from exporter.simulator.waiting_records import Item
 from exporter.simulator.wire import Event, go_timestamp
 from exporter.simulator.world import MANAGEMENT_KEY, Client, Credential
 from tests.fakes.steered.counts import CountedRecords, Counts, Happening, KnownItem
-from tests.fakes.steered.door import SteeredDoor
 from tests.fakes.steered.faults import Fault, FaultKind
+from tests.fakes.steered.logins import SteeredLogins
 from tests.fakes.steered.records import Shape, detail_of, in_shape
 from tests.fakes.steered.snapshot import Details, Fingerprint, details_of, fingerprint, merge, reshaped, usage_of_export
 from tests.fakes.steered.subscribers import Subscribers
@@ -37,14 +37,14 @@ class SteeredProxy(DemoProxy):
     may have kept or lost a source: ``with_usage`` and ``with_queue`` override whether it has ``/usage`` and
     ``/usage-queue``.
 
-    Further settings that may change at any time: ``publishing``, ``management``, ``retention_seconds``, ``door.key``,
-    ``door.allow_remote``, ``without_v0`` (only v8 paths are left), ``subscribed`` (an unseen subscriber takes all
+    Further settings that may change at any time: ``publishing``, ``management``, ``retention_seconds``, ``logins.key``,
+    ``logins.allow_remote``, ``without_v0`` (only v8 paths are left), ``subscribed`` (an unseen subscriber takes all
     records), ``open_proxy`` (no client keys), ``plugins`` (whether each runs); for ``/usage``: ``details``,
     ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
 
     waiting: CountedRecords
-    door: SteeredDoor
+    logins: SteeredLogins
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class SteeredProxy(DemoProxy):
         super().__init__(**settings)
         self.zone = zone or self.zone
         self.vendors = SteeredVendors(self.clock)
-        self.door = SteeredDoor(key=key, clock=self.clock)
-        self.door.bans_local = self.version_number >= _BANS_LOCAL
+        self.logins = SteeredLogins(key=key, clock=self.clock)
+        self.logins.bans_local = self.version_number >= _BANS_LOCAL
         self.waiting = CountedRecords(self.clock)
         self.retention_seconds = retention_seconds
 
@@ -154,7 +154,7 @@ class SteeredProxy(DemoProxy):
         with self._lock:
             self._fork = (shown_version, with_usage, with_queue)
             super().upgrade(version)
-            self.door.bans_local = self.version_number >= _BANS_LOCAL
+            self.logins.bans_local = self.version_number >= _BANS_LOCAL
 
     # --- traffic ------------------------------------------------------------------------------------------------------
 
@@ -352,7 +352,7 @@ class SteeredProxy(DemoProxy):
                 dropped=queue.dropped,
                 queued=len(queue),
                 discarded=numbers["discarded"],
-                refused_logins=self.door.refused_logins,
+                refused_logins=self.logins.refused_logins,
                 mutating_calls=numbers["mutating"],
                 counted=numbers["counted"],
                 shown=numbers["shown"],

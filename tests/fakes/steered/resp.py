@@ -69,8 +69,8 @@ class RespSession:
                 self._send(f"-ERR unknown command '{name.lower()}'\r\n".encode())
 
     def _refusal(self, authorization: str) -> str:
-        """What the door says, empty if it opens."""
-        refusal = self._proxy.door.check(Headers({"Authorization": authorization}), self._peer)
+        """Why the login is refused, empty if it is not."""
+        refusal = self._proxy.logins.check(Headers({"Authorization": authorization}), self._peer)
         return refusal[1] if refusal else ""
 
     def _pop(self, command: list[bytes]) -> None:

@@ -90,7 +90,7 @@ def test_a_success_or_two_quiet_hours_forget_failures(start: Start, clock: Stopp
 
 def test_the_ban_belongs_to_the_forwarded_address(start: Start) -> None:
     proxy, client = start()
-    proxy.door.allow_remote = True
+    proxy.logins.allow_remote = True
     for _ in range(5):
         client.get(SWITCH, headers={"Authorization": "Bearer wrong", "X-Forwarded-For": "203.0.113.9"})
 

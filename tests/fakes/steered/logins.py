@@ -1,11 +1,11 @@
-"""The door of older versions, and how often it refused a key."""
+"""Logins at older versions, and how often it refused a key."""
 
 from werkzeug.datastructures import Headers
 
-from exporter.simulator.door import LOCAL, Door, Refusal, client_address
+from exporter.simulator.logins import LOCAL, Logins, Refusal, client_address
 
 
-class SteeredDoor(Door):
+class SteeredLogins(Logins):
     """``bans_local``: whether it also bans callers of its own machine."""
 
     bans_local = True

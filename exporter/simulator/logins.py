@@ -28,7 +28,7 @@ Refusal = tuple[int, str]
 """The status of a refused call, and CPA's own words."""
 
 
-class Door:
+class Logins:
     """Decides about each call to the Management API. Thread-safe; forgets everything when the proxy restarts."""
 
     def __init__(self, *, key: str, clock: Clock) -> None:
