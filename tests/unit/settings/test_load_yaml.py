@@ -98,6 +98,9 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
     ("text", "line", "setting", "says"),
     [
         pytest.param(_ASKING % "yes", 2, "proxies[0].quotas", "Use one of: passive, active.", id="quotas of a proxy"),
+        pytest.param(
+            _ASKING % "{a: planted}", 2, "proxies[0].quotas", "It is not a single value.", id="a mapping for a word"
+        ),
         pytest.param("exporter_prot: 1", 1, "exporter_prot", "Did you mean exporter_port?", id="misspelt"),
         pytest.param("EXPORTER_PORT: 1", 1, "EXPORTER_PORT", "Did you mean exporter_port?", id="capitals"),
         pytest.param("sk-planted-0: 1", 1, "unknown name", "no such setting", id="a key as a name is not shown"),
