@@ -136,7 +136,7 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
     if kind.endswith("than_equal"):
         why = written.strip("'") + " is out of range."
     if low is not None:
-        what += f" of {low:g} or more" if high is None else f" from {low} to {high}"
+        what += f" of {low:g} or more" if high is None else f" from {low:g} to {high}"
     return why, f"Give {what}."
 
 
