@@ -296,6 +296,18 @@ def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, p
     assert says in str(problem)
 
 
+def test_a_proxy_of_both_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+    file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
+    loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "EXPORTER_PORT": "x"})
+    assert [problem.setting for problem in loaded.problems] == ["EXPORTER_PORT", "proxies"]
+
+
+def test_a_proxy_whose_url_is_wrong_is_compared_with_no_other(tmp_path: Path) -> None:
+    file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
+    loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "CLIPROXY_URL": "nothing"})
+    assert [problem.setting for problem in loaded.problems] == ["CLIPROXY_URL"]
+
+
 def test_missing_file_is_a_problem(tmp_path: Path) -> None:
     (problem,) = load_settings({"EXPORTER_CONFIG": "gone.yaml"}, cwd=tmp_path).problems
     assert (problem.setting, problem.place) == ("EXPORTER_CONFIG", "gone.yaml")
