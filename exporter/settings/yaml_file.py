@@ -87,13 +87,18 @@ def _hint(error: yaml.MarkedYAMLError) -> str:
 def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise _RefusedError("A name is not a plain text.", "Write name: value.", key)
-        if key.value in lines:
-            raise _RefusedError(f"The same name is already in line {lines[key.value]}.", "Keep one of the two.", key)
-        lines[key.value] = _line(key)
+        name = _name(key)
+        if name in lines:
+            raise _RefusedError(f"The same name is already in line {lines[name]}.", "Keep one of the two.", key)
+        lines[name] = _line(key)
     yaml.SafeLoader("").flatten_mapping(node)
-    return Mapping((key.value, _convert(value, _line(key), (*above, node))) for key, value in node.value)
+    return Mapping((_name(key), _convert(value, _line(key), (*above, node))) for key, value in node.value)
+
+
+def _name(key: yaml.Node) -> str:
+    if not isinstance(key, yaml.ScalarNode):
+        raise _RefusedError("A name is not a plain text.", "Write name: value.", key)
+    return str(key.value)
 
 
 def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:

@@ -119,6 +119,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML", id="two documents"),
         pytest.param("a: 1\nb: planted\x07", 2, "EXPORTER_CONFIG", "control character", id="a control character"),
         pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
+        pytest.param("<<: {[a]: planted}", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a merged name"),
         pytest.param("proxies: &a [*a]", 1, "EXPORTER_CONFIG", "contains itself", id="a list in itself"),
         pytest.param("proxies: []", 1, "proxies", "The list is empty", id="no proxies"),
         pytest.param("proxies:", 1, "proxies", "The list is empty", id="nothing below proxies"),
