@@ -162,7 +162,8 @@ def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
     url = urlsplit(proxy.url)
     if not validators.is_loopback(url.hostname or ""):
         return proxy
-    moved = url._replace(netloc=localhost if url.port is None else f"{localhost}:{url.port}")
+    host = f"[{localhost}]" if ":" in localhost else localhost
+    moved = url._replace(netloc=host if url.port is None else f"{host}:{url.port}")
     return proxy.model_copy(update={"url": urlunsplit(moved)})
 
 
