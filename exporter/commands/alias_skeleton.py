@@ -87,7 +87,8 @@ def _with(text: str, name: str, some: Sequence[Suggestion]) -> str:
         key, node = found
         del missing[0]
         if isinstance(node, yaml.CollectionNode) and node.value:
-            line, indent = _last_line(node) + 1, node.start_mark.column
+            first = node.value[0]  # of a mapping a pair; an anchor stands before it, where the mapping starts
+            line, indent = _last_line(node) + 1, (first[0] if isinstance(first, tuple) else node).start_mark.column
         else:
             line, indent = key.end_mark.line + 1, key.start_mark.column + _INDENT
     added = [f"{' ' * (indent + _INDENT * depth)}{key}:\n" for depth, key in enumerate(missing)]

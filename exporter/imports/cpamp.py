@@ -15,7 +15,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 class _Row(PeerRow, kw_only=True):
     """A row of ``usage_events``."""
 
-    event_hash: str | None
+    event_hash: Any
     timestamp_ms: Any
     source_hash: str | None
     api_key_hash: str | None

@@ -15,7 +15,7 @@ from exporter.normalize.snapshot import client_of, model_family
 class _Row(PeerRow, kw_only=True):
     """A row of ``usage_events``."""
 
-    event_key: str | None
+    event_key: Any
     api_group_key: str | None
     source: str | None
     executor_type: str | None

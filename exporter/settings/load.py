@@ -91,14 +91,13 @@ def load_settings(
     settings = _checked(defaults, given, loaded)
     proxies = _proxies(settings, given, () if for_demo else yaml.proxies, loaded)
     _check_pairs(given, layers, loaded, lists_proxies=bool(yaml.proxies))
-    if settings is not None:
-        settings = settings.model_copy(update={"proxies": proxies})
+    if not any(map(loaded.blames, given.values())):
         _compare_zones(settings, given, loaded)
         _warn_of_open_door(settings, given.get("exporter_host"), loaded)
     for name, reader in (file_readers or {}).items():
-        _check_file(given.get(name), reader, settings.zone if settings else datetime.UTC, loaded)
+        _check_file(given.get(name), reader, settings.zone, loaded)
     if not loaded.problems:
-        loaded.settings = settings
+        loaded.settings = settings.model_copy(update={"proxies": proxies})
     return loaded
 
 
@@ -115,24 +114,25 @@ def _resolve(setting: Declared, layers: Mapping[str, RawValue], loaded: Loaded) 
         return None
 
 
-def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], loaded: Loaded) -> Settings | None:
-    """The settings without the proxies; None if any of them is wrong."""
+def _checked(defaults: Mapping[str, object], given: Mapping[str, RawValue], loaded: Loaded) -> Settings:
+    """The settings without the proxies, as far as they are right: what else is wrong is told at once."""
     try:
         return Settings.model_validate(
             {**defaults, **{name: value.text for name, value in given.items()}}, context=given
         )
     except ValidationError as error:
-        for each in error.errors(include_url=False):
-            name = str(each["loc"][0])
+        wrong = {str(each["loc"][0]): each for each in error.errors(include_url=False)}
+        for name, each in wrong.items():
             loaded.problems.append(given[name].problem(*why_and_fix(each, field=Settings.model_fields[name].metadata)))
-        return None
+        return _checked(defaults, {name: value for name, value in given.items() if name not in wrong}, loaded)
 
 
 def _proxies(
-    settings: Settings | None, given: Mapping[str, RawValue], listed: Iterable[PlacedProxy], loaded: Loaded
+    settings: Settings, given: Mapping[str, RawValue], listed: Iterable[PlacedProxy], loaded: Loaded
 ) -> tuple[ProxySettings, ...]:
     found = list(listed)
-    if settings is not None and settings.cliproxy_management_key is not None:
+    url = given.get("cliproxy_url")
+    if settings.cliproxy_management_key is not None and not (url and loaded.blames(url)):
         default = ProxySettings(
             name=DEFAULT_PROXY,
             url=settings.cliproxy_url,
@@ -153,7 +153,7 @@ def _proxies(
             why = f"It has the URL of another proxy ({first}); a queue can have only one reader."
             fix = "Configure each server once."
             loaded.problems.append(Problem(setting="proxies", place=place, why=why, fix=fix))
-    localhost = settings.cliproxy_localhost if settings is not None else None
+    localhost = settings.cliproxy_localhost
     return tuple(proxy if localhost is None else _elsewhere(proxy, localhost) for proxy, _ in found)
 
 
@@ -162,7 +162,8 @@ def _elsewhere(proxy: ProxySettings, localhost: str) -> ProxySettings:
     url = urlsplit(proxy.url)
     if not validators.is_loopback(url.hostname or ""):
         return proxy
-    moved = url._replace(netloc=localhost if url.port is None else f"{localhost}:{url.port}")
+    host = f"[{localhost}]" if ":" in localhost else localhost
+    moved = url._replace(netloc=host if url.port is None else f"{host}:{url.port}")
     return proxy.model_copy(update={"url": urlunsplit(moved)})
 
 

@@ -18,6 +18,9 @@ from exporter.settings import validators
 from exporter.settings.proxies import IN_LOWER_CASE, Aliases, ManagementKey, ProxySettings, Quotas, Secret, Source
 from exporter.settings.yaml_rows import Row
 
+_MOST = 999_999_999
+"""Of what is calculated with and has no other bound: no float holds every number."""
+
 File = Annotated[Path, BeforeValidator(validators.path)]
 
 
@@ -70,6 +73,7 @@ class Settings(Row):
     false_start_cost_usd: float = setting(
         10.0,
         ge=0.0,
+        le=_MOST,
         kind="US dollars, 0 or more",
         help="Only for proxies that send no single requests (forks of CLIProxyAPI 6.9 or older): a series that"
         " appears at once with a value above this is a false start. It is listed, and not counted.",
@@ -203,6 +207,7 @@ class Settings(Row):
     exporter_series_birth_seconds: int = setting(
         60,
         ge=0,
+        le=_MOST,
         kind="seconds, 0 or more",
         help="How long a new series is shown to Prometheus as 0 at least before its value appears, "
         "so that increase() sees the first request. "

@@ -11,7 +11,7 @@ from exporter.settings.yaml_rows import Missing, Row
 ManagementKey = Annotated[SecretStr, BeforeValidator(validators.management_key)]
 Secret = Annotated[SecretStr, BeforeValidator(validators.secret)]
 _Shown = Annotated[str, BeforeValidator(validators.alias)]
-IN_LOWER_CASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+IN_LOWER_CASE = BeforeValidator(validators.word)
 """Beside a type of a few words: capitals do not matter."""
 
 Source = Annotated[Literal["queue", "subscribe"], IN_LOWER_CASE]

@@ -45,10 +45,15 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def word(value: object) -> str:
+    """A word in lower case."""
+    return _text(value).lower()
+
+
 def log_level(value: object) -> str:
-    """A level in lower case, with the synonyms of other programs."""
-    word = _text(value).lower()
-    return {"warn": "warning", "critical": "error"}.get(word, word)
+    """A level, with the synonyms of other programs."""
+    level = word(value)
+    return {"warn": "warning", "critical": "error"}.get(level, level)
 
 
 def zone_name(value: object) -> str:

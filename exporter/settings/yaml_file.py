@@ -95,14 +95,19 @@ def _hint(error: yaml.MarkedYAMLError) -> Sentence:
 def _mapping(node: yaml.MappingNode, above: tuple[yaml.Node, ...]) -> Mapping:
     lines: dict[str, int] = {}
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise _RefusedError(say("A name is not a plain text."), say("Write name: value."), key)
-        if key.value in lines:
-            why = say("The same name is already in line {line}.", line=lines[key.value])
+        name = _name(key)
+        if name in lines:
+            why = say("The same name is already in line {line}.", line=lines[name])
             raise _RefusedError(why, say("Keep one of the two."), key)
-        lines[key.value] = _line(key)
+        lines[name] = _line(key)
     yaml.SafeLoader("").flatten_mapping(node)
-    return Mapping((key.value, _convert(value, _line(key), (*above, node))) for key, value in node.value)
+    return Mapping((_name(key), _convert(value, _line(key), (*above, node))) for key, value in node.value)
+
+
+def _name(key: yaml.Node) -> str:
+    if not isinstance(key, yaml.ScalarNode):
+        raise _RefusedError(say("A name is not a plain text."), say("Write name: value."), key)
+    return str(key.value)
 
 
 def _convert(node: yaml.Node, line: int, above: tuple[yaml.Node, ...]) -> Node:

@@ -143,7 +143,7 @@ def _of_value(error: Any, field: Sequence[object]) -> tuple[str, str]:
         return why, say("Give {what}.", what=what)
     if high is None:
         return why, say("Give {what} of {low:g} or more.", what=what, low=low)
-    return why, say("Give {what} from {low} to {high}.", what=what, low=low, high=high)
+    return why, say("Give {what} from {low} to {high}.", what=what, low=f"{low:g}", high=high)
 
 
 def _known(row: type[BaseModel]) -> str:

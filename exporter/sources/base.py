@@ -126,5 +126,5 @@ class Source(ABC):
         self.stop()
 
     def read_flags(self) -> Flags:
-        """The proxy's settings now: see ``exporter.sources.flags``."""
+        """The proxy's settings now: see ``exporter.sources.recording_flags``."""
         return read_flags(self.client, self.paths)

@@ -58,6 +58,7 @@ _OTHERS = "# mine\nexporter_port: 9400 # a remark\n"
             f"aliases:\n   credentials:\n      - {{email: b@example.com, alias: bob}}\n      # last\n{_OTHERS}",
             id="entries on one line",
         ),
+        pytest.param("aliases: &all\n  clients:\n  - {key: k, alias: k}\n", id="a mapping with an anchor"),
         pytest.param(
             'aliases:\n  credentials:\n  - alias: "two\n      lines"\n    file: x\n  clients:\n  - {key: k, alias: k}',
             id="a value on two lines, at the end of the file",

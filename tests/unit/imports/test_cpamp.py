@@ -67,3 +67,7 @@ def test_the_tier_that_was_asked_for_is_the_requests(tmp_path: Path) -> None:
 
 def test_an_older_row_has_one_tier(tmp_path: Path) -> None:
     assert _read(tmp_path, service_tier="flex").service_tier == "flex"
+
+
+def test_the_name_that_cpamp_gave_the_row_does_not_matter(tmp_path: Path) -> None:
+    assert _read(tmp_path, event_hash=b"\xff").model == GOOD["model"]

@@ -109,3 +109,7 @@ def test_failures_tiers_and_prewarms_are_as_the_proxy_told(tmp_path: Path) -> No
 
 def test_a_failure_without_status_is_not_taken_for_a_broken_stream(tmp_path: Path) -> None:
     assert _read(tmp_path, GOOD | {"failed": True}, status_code=None).fail is None
+
+
+def test_the_name_that_keeper_gave_the_row_does_not_matter(tmp_path: Path) -> None:
+    assert _read(tmp_path, event_key=b"\xff").model == GOOD["model"]

@@ -300,6 +300,12 @@ def test_localhost_may_stand_for_the_machine_around_a_container(url: str, read: 
     assert [proxy.url for proxy in as_given.proxies] == [url, f"{url}/other"]
 
 
+def test_an_address_of_version_6_may_stand_for_localhost(tmp_path: Path) -> None:
+    settings = {"CLIPROXY_MANAGEMENT_KEY": "a-key", "CLIPROXY_LOCALHOST": "fd00::1"}
+    (proxy,) = load_settings(settings, cwd=tmp_path).require().proxies
+    assert proxy.url == "http://[fd00::1]:8317"
+
+
 @pytest.mark.parametrize(
     ("given", "zone"),
     [

@@ -98,6 +98,9 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
     ("text", "line", "setting", "says"),
     [
         pytest.param(_ASKING % "yes", 2, "proxies[0].quotas", "Use one of: passive, active.", id="quotas of a proxy"),
+        pytest.param(
+            _ASKING % "{a: planted}", 2, "proxies[0].quotas", "It is not a single value.", id="a mapping for a word"
+        ),
         pytest.param("exporter_prot: 1", 1, "exporter_prot", "Did you mean exporter_port?", id="misspelt"),
         pytest.param("EXPORTER_PORT: 1", 1, "EXPORTER_PORT", "Did you mean exporter_port?", id="capitals"),
         pytest.param("sk-planted-0: 1", 1, "unknown name", "no such setting", id="a key as a name is not shown"),
@@ -116,6 +119,7 @@ _ASKING = "proxies:\n- {name: a, url: 'http://a', management_key: planted, quota
         pytest.param("a: 1\n---\nb: planted", 2, "EXPORTER_CONFIG", "not YAML", id="two documents"),
         pytest.param("a: 1\nb: planted\x07", 2, "EXPORTER_CONFIG", "control character", id="a control character"),
         pytest.param("[a]: planted", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a name"),
+        pytest.param("<<: {[a]: planted}", 1, "EXPORTER_CONFIG", "not a plain text", id="a list as a merged name"),
         pytest.param("proxies: &a [*a]", 1, "EXPORTER_CONFIG", "contains itself", id="a list in itself"),
         pytest.param("proxies: []", 1, "proxies", "The list is empty", id="no proxies"),
         pytest.param("proxies:", 1, "proxies", "The list is empty", id="nothing below proxies"),
@@ -291,6 +295,18 @@ def test_a_listed_proxy_must_not_be_the_one_of_the_environment(tmp_path: Path, p
     loaded = _load(tmp_path, f"proxies:\n- {proxy}", {"CLIPROXY_MANAGEMENT_KEY": "k"})
     (problem,) = loaded.problems
     assert says in str(problem)
+
+
+def test_a_proxy_of_both_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+    file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
+    loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "EXPORTER_PORT": "x"})
+    assert [problem.setting for problem in loaded.problems] == ["EXPORTER_PORT", "proxies"]
+
+
+def test_a_proxy_whose_url_is_wrong_is_compared_with_no_other(tmp_path: Path) -> None:
+    file = "proxies:\n- {name: b, url: 'http://127.0.0.1:8317', management_key: x}"
+    loaded = _load(tmp_path, file, {"CLIPROXY_MANAGEMENT_KEY": "k", "CLIPROXY_URL": "nothing"})
+    assert [problem.setting for problem in loaded.problems] == ["CLIPROXY_URL"]
 
 
 def test_missing_file_is_a_problem(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_value_is_taken(tmp_path: Path, name: str, text: str, field: str, value:
         ("EXPORTER_PRICES_URL", "llm-prices.com", "does not start with http:// or https://"),
         ("EXPORTER_PRICES_URL", "https://planted:planted@host/", "an address that needs no password"),
         ("EXPORTER_MAX_LABEL_SETS", "0", "0 is out of range"),
+        ("EXPORTER_SERIES_BIRTH_SECONDS", "9" * 400, "is out of range. Give a whole number from 0 to 999999999."),
+        ("FALSE_START_COST_USD", "1e300", "1e300 is out of range. Give a number from 0 to 999999999."),
         ("EXPORTER_HASH_KEY", "short-planted", "shorter than 16 characters"),
         ("EXPORTER_TOKEN", "planted\nsecond", "line break or a control character"),
         ("LOG_LEVEL", "verbose", "Use one of: debug, info, warning, error."),
