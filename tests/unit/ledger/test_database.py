@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -294,3 +295,14 @@ def test_each_look_sees_the_present_and_nothing_of_the_look_before(tmp_path: Pat
             other.execute("delete from entry")
     ledger.close()
     assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_each_new_ledger_is_an_installation_of_its_own(tmp_path: Path) -> None:
+    """The history tells exporters apart by the salt, and a successor by its age."""
+    begun_ms = int(time.time()) * 1000
+    one, another = open_ledger(tmp_path / "one"), open_ledger(tmp_path / "another")
+
+    assert one.salt != another.salt
+    assert all(begun_ms <= (ledger.backlog.made_ms() or 0) <= time.time() * 1000 for ledger in (one, another))
+    one.close()
+    another.close()
