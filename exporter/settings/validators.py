@@ -153,10 +153,10 @@ def proxy_name(value: object) -> str:
 
 
 def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None = None, names: str = "") -> str:
-    """A URL without trailing slash.
+    """A URL.
 
-    ``login`` is why it must not hold user and password, and what to do about that; ``names`` is what a URL with a path
-    ``below`` the right one names.
+    ``login`` is why it must not hold user and password, and what to do about that. If it is the base of other URLs, it
+    loses its trailing slash; ``names`` is what a URL with a path ``below`` the right one names.
     """
     text = _text(value)
     bad = wrong("It is not a URL with a host.", "Write it like http://localhost:8317.")
@@ -177,9 +177,11 @@ def _url(value: object, *, login: tuple[str, str], below: re.Pattern[str] | None
         raise wrong("It has a query or a fragment.", "Remove everything from the ? or # on.")
     if "@" in parts.netloc:
         raise wrong(*login)
-    url_path = parts.path.rstrip("/")
     base = f"{parts.scheme}://{parts.netloc.lower().rstrip(':')}"
-    if below is not None and below.search(url_path):
+    if below is None:
+        return base + parts.path
+    url_path = parts.path.rstrip("/")
+    if below.search(url_path):
         raise wrong(f"It names {names}.", f"Write {base}{below.sub('', url_path)}.")
     return base + url_path
 

@@ -47,6 +47,7 @@ def _anon_token() -> str:
             "exporter_prices_url",
             "https://mirror.example/p.json",
         ),
+        ("EXPORTER_PRICES_URL", "https://mirror.example/p/", "exporter_prices_url", "https://mirror.example/p/"),
         ("EXPORTER_MAX_LABEL_SETS", "1", "exporter_max_label_sets", 1),
         ("EXPORTER_SERIES_BIRTH_SECONDS", "0", "exporter_series_birth_seconds", 0),
         ("LOG_LEVEL", "INFO", "log_level", "info"),
