@@ -71,7 +71,7 @@ def read_settings(path: Path, loaded: Loaded) -> YamlSettings:
                 read.given[name.upper()] = value
     try:
         rows = _Rows.model_validate({name: tree[name] for name in tree if name in _Rows.model_fields}, context=read)
-        read.aliases = rows.aliases
+        read.aliases = Aliases(**dict(rows.aliases))  # equal to those from elsewhere
     except ValidationError as error:
         loaded.problems += problems_of(error, tree, _Rows, file=path.name)
     return read

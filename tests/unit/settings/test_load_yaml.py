@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.settings.load import load_settings
+from exporter.settings.proxies import Aliases
 from exporter.settings.sources import Loaded
 
 
@@ -87,7 +88,9 @@ def test_providers_are_asked_by_one_setting_for_all_proxies_or_for_one(tmp_path:
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "aliases:\nexporter_port:\n"])
 def test_a_file_that_sets_nothing_is_fine(tmp_path: Path, text: str) -> None:
-    assert _load(tmp_path, text).require().exporter_port == 9317
+    settings = _load(tmp_path, text).require()
+    assert settings.exporter_port == 9317
+    assert settings.aliases == Aliases(), "the demo has aliases of its own where the user has none"
 
 
 _PROXY = "proxies:\n- {name: a, url: 'http://a', management_key: planted}\n"
