@@ -52,7 +52,8 @@ LONGEST_FIRST = (
 )
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - below it each test has a folder of its own
-_ENOUGH_BYTES = 2 * 2**30
+_ENOUGH_BYTES = (2 + (os.cpu_count() or 1)) * 2**29
+"""Half a GiB for each core, which runs two processes of tests with a PostgreSQL server each, and one for all else."""
 
 
 def _may_use_memory() -> bool:
