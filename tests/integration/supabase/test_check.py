@@ -347,7 +347,7 @@ def _book(database: Database, ledger: Ledger, *times: str) -> None:
 
 
 def test_the_manual_has_the_statements_that_are_reported() -> None:
-    section = (CHECKOUT / "docs" / "supabase.md").read_text().partition("### Old rows with keys\n")[2]
+    section = (CHECKOUT / "docs" / "supabase-deleting.md").read_text().partition("## Old rows with keys\n")[2]
     block = section.partition("```sql\n")[2].partition("```")[0]
 
     assert block == "".join(f"{place.statement}\n" for place in PLACES)
