@@ -148,7 +148,7 @@ def test_no_key_of_the_older_collector_is_copied_into_the_exporters_tables(datab
 
 
 def _statements(heading: str) -> str:
-    page = (CHECKOUT / "docs" / "supabase.md").read_text(encoding="utf-8")
+    page = (CHECKOUT / "docs" / "supabase-deleting.md").read_text(encoding="utf-8")
     return page.partition(f"# {heading}\n")[2].partition("```sql\n")[2].partition("```")[0]
 
 
