@@ -32,7 +32,7 @@ def clock() -> TurnableClock:
 
 @pytest.fixture
 def project(tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock) -> Iterator[LimitProject]:
-    made = LimitProject(tmp_path, supabase_api, clock=clock, timezone_offset_hours=_HOURS)
+    made = LimitProject(tmp_path, supabase_api, clock=clock, timezone_offset_hours=str(_HOURS))
     yield made
     made.close()
 
@@ -207,7 +207,7 @@ def test_two_exporters_of_a_project_write_the_sum_of_both(
     tmp_path: Path, supabase_api: SupabaseApi, clock: TurnableClock
 ) -> None:
     home, office = (
-        LimitProject(tmp_path / name, supabase_api, clock=clock, proxy=name, timezone_offset_hours=_HOURS)
+        LimitProject(tmp_path / name, supabase_api, clock=clock, proxy=name, timezone_offset_hours=str(_HOURS))
         for name in ("home", "office")
     )
     day = home.insert(model_pattern="claude", token_limit=100_000)
