@@ -7,7 +7,8 @@ import pytest
 
 from exporter.pricing.lookup import PriceList
 from exporter.pricing.pricer import Pricer
-from exporter.records import Basis, Billing, Tokens, UsageRecord
+from exporter.records import Basis, Tokens
+from tests.benches.pricing import record
 
 AT_MS = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 1000
 
@@ -20,20 +21,7 @@ def priced(
     catalogue: PriceList, provider: str, model: str, tokens: Tokens, *, tier: str = "", at_ms: int = AT_MS
 ) -> tuple[int, str]:
     """Nano-USD of one request, and why some of it has no price."""
-    record = UsageRecord(
-        ts_ms=at_ms,
-        fingerprint=1,
-        provider=provider,
-        model=model,
-        alias="",
-        auth_index="",
-        source="",
-        client="",
-        billing=Billing.METERED,
-        tokens=tokens,
-        service_tier=tier,
-    )
-    cost = Pricer([catalogue]).price(record)
+    cost = Pricer([catalogue]).price(record(provider, model, tokens, at_ms=at_ms, service_tier=tier))
     assert cost.basis is Basis.EXACT
     return cost.nano_usd, cost.unpriced
 

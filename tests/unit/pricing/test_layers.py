@@ -14,8 +14,9 @@ from exporter.pricing.cost import Tariff
 from exporter.pricing.feed_format import FeedPrice, tariff_text
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pricing.pricer import DEFAULT_PRICE
-from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
+from exporter.records import Basis, Cost, Tokens
 from tests.benches.books import TurnedClock
+from tests.benches.pricing import record
 
 AT_MS = 1_795_521_600_000  # 2026-11-24T12:00Z
 
@@ -109,20 +110,7 @@ def test_without_file_and_feed_there_are_the_catalogue_and_the_default(ledger: L
 
 
 def priced(layers: PriceLayers, model: str, tokens: Tokens, *, tier: str = "") -> Cost:
-    record = UsageRecord(
-        ts_ms=AT_MS,
-        fingerprint=1,
-        provider="codex",
-        model=model,
-        alias="",
-        auth_index="",
-        source="",
-        client="",
-        billing=Billing.METERED,
-        tokens=tokens,
-        service_tier=tier,
-    )
-    return layers.pricer.price(record)
+    return layers.pricer.price(record("codex", model, tokens, at_ms=AT_MS, service_tier=tier))
 
 
 def test_a_price_of_the_users_is_exact(ledger: Ledger, tmp_path: Path) -> None:

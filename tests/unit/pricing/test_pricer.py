@@ -1,39 +1,18 @@
+from functools import partial
+
 import msgspec
 import pytest
 
 from exporter.pricing.cost import MatchedBy, Price, Tariff
 from exporter.pricing.lookup import PriceList
 from exporter.pricing.pricer import DEFAULT_PRICE, Pricer
-from exporter.records import Basis, Billing, Tokens, UsageRecord
+from exporter.records import Basis, Tokens
+from tests.benches import pricing as benches
 
 AT_MS = 1_790_000_000_000  # 2026-09-21
 
 
-def record(
-    provider: str,
-    model: str,
-    tokens: Tokens,
-    *,
-    alias: str = "",
-    service_tier: str = "",
-    tier_only_asked: bool = False,
-    code: str = "",
-) -> UsageRecord:
-    return UsageRecord(
-        ts_ms=AT_MS,
-        fingerprint=1,
-        provider=provider,
-        model=model,
-        alias=alias,
-        auth_index="0123456789abcdef",
-        source="source",
-        client="client",
-        billing=Billing.METERED,
-        tokens=tokens,
-        service_tier=service_tier,
-        tier_only_asked=tier_only_asked,
-        code=code,
-    )
+record = partial(benches.record, at_ms=AT_MS)
 
 
 class OneRow:
