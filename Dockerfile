@@ -1,16 +1,16 @@
-# The exporter alone, from the versions and hashes of requirements.txt. docs/docker.md says how to run it.
+# The exporter alone, with the versions and hashes of requirements.txt. docs/docker.md explains how to run it.
 
 FROM python:3.13-slim-trixie AS build
 WORKDIR /src
-# Without a pip of its own: what is copied to the next stage can install nothing.
+# Without pip, so that what is copied to the next stage cannot install anything.
 RUN python -m venv --without-pip /opt/exporter
 COPY requirements.txt ./
-# Wheels only: no foreign code runs while this image is built, and no compiler is needed.
+# Wheels only: the build runs no foreign code and needs no compiler.
 RUN pip --python /opt/exporter/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action ignore \
         --only-binary :all: --require-hashes --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
-# setuptools is in the lock file because it builds this project; the running program has no use for it.
+# setuptools is in the lock file because it builds this project; the running program does not need it.
 RUN pip --python /opt/exporter/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action ignore \
         --no-deps --no-build-isolation . \
     && /opt/exporter/bin/python -P -c "from exporter.web.rendering import compile_templates; compile_templates()" \
@@ -21,7 +21,7 @@ LABEL org.opencontainers.image.title="cliproxy-exporter" \
       org.opencontainers.image.description="Prometheus exporter for CLIProxyAPI: durable cost, token and limit metrics" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT"
-# A number as user, so that Kubernetes can see that it is not root. /data is made here, so that a new volume belongs to it.
+# A numeric user, so that Kubernetes can see that it is not root. /data exists here, so that a new volume belongs to that user.
 RUN groupadd --gid 10001 exporter \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin exporter \
     && install --directory --owner 10001 --group 10001 --mode 0700 /data \

@@ -1,5 +1,5 @@
-# Every command of the project. What a command needs is set up below .tools/, once for each state of the lock files;
-# the rest of the machine is left alone. PYTHON=/path/to/python chooses the interpreter.
+# Every command of the project. Each sets up what it needs in .tools/, once for each state of the lock files, and leaves
+# the rest of the machine alone. PYTHON=/path/to/python chooses the interpreter.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -37,27 +37,27 @@ type: venv ## Check the types
 bench: venv ## Measure speed and memory
 	if [ -f benchmarks/__main__.py ]; then $(BIN)/python -m benchmarks; else echo "There are no benchmarks yet."; fi
 
-docs: venv ## Write the generated reference pages in docs/ anew
+docs: venv ## Regenerate the reference pages in docs/
 	$(BIN)/python -m tests.stack.pages.reference docs/
 
-languages: venv ## Take what pages say into their catalogues of translations, and compile these
+languages: venv ## Update the translation catalogues from the pages' texts, and compile them
 	$(BIN)/python -m tests.stack.pages.translations
 
-pictures: venv ## Take the pictures of pages in docs/images/ anew, from the demo
+pictures: venv ## Retake the pictures of pages in docs/images/, from the demo
 	scripts/fetch-chromium
 	$(BIN)/python -m tests.stack.pages.pictures
 
-dashboards: venv ## Write the dashboards in grafana/dashboards/ anew
+dashboards: venv ## Regenerate the dashboards in grafana/dashboards/
 	$(BIN)/python -m grafana.generator
 
-dashboard-pictures: venv ## Take the pictures of dashboards in docs/images/ anew, from the Grafana at GRAFANA=URL
+dashboard-pictures: venv ## Retake the pictures of dashboards in docs/images/, from the Grafana at GRAFANA=URL
 	scripts/fetch-chromium
 	$(BIN)/python -m tests.stack.pages.dashboards $${GRAFANA:-http://localhost:3000}
 
-rules: ## Write the rules for Kubernetes anew from prometheus/rules/
+rules: ## Regenerate the rules for Kubernetes from prometheus/rules/
 	scripts/write-prometheusrule
 
-lock: venv ## Write the lock files anew from pyproject.toml; what is pinned stays pinned
+lock: venv ## Update the lock files from pyproject.toml; existing pins stay
 	$(COMPILE) --group build --extra notify pyproject.toml -o requirements.txt
 	$(COMPILE) --group build --extra notify --extra test -c requirements.txt pyproject.toml -o requirements-test.txt
 
