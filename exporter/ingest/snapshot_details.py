@@ -16,7 +16,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas, SnapshotEnd
+from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
@@ -26,6 +26,7 @@ from exporter.normalize.snapshot import (
     SnapshotSeries,
     attributed,
     compare,
+    has_restarted,
     identity_model,
     may_have_moments,
     read_details,
@@ -127,14 +128,13 @@ class DetailIngest:
         before: Checkpoint,
         *,
         taken_ms: int,
-        restarted: bool,
         before_booking: Callable[[set[str]], None],
     ) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
-        ``restarted``: its counts show that the proxy has restarted. See ``SnapshotIngest.take`` for the rest. Raises
-        LedgerError.
+        See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
         """
+        restarted = has_restarted(snapshot, before.marks)
         parts: list[_Part] = []
         marks: dict[MarkKey, Mark] = {}
         for series in snapshot:
@@ -155,14 +155,12 @@ class DetailIngest:
         restarted = restarted or _began_anew(parts)
         self._ledger.snapshots.close(
             self._proxy,
-            SnapshotEnd(
-                taken_ms=taken_ms,
-                before=before.marks,
-                marks=marks,
-                deltas=SnapshotDeltas(restarted=restarted),
-                # What a proxy hid before the first contact is no loss: nobody could have read it.
-                missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
-            ),
+            before,
+            marks,
+            taken_ms=taken_ms,
+            deltas=SnapshotDeltas(restarted=restarted),
+            # What a proxy hid before the first contact is no loss: nobody could have read it.
+            missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
         )
 
     def _look(self, parts: Sequence[_Part]) -> set[str]:

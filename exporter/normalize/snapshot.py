@@ -8,7 +8,7 @@ again. Raw client keys leave here as pseudonyms, and so do the accounts in ``sou
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -159,6 +159,15 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
             added = bytes(details[:-length]).rstrip().removesuffix(b",") + b"]"
         digest.update(details[length:-1])
     return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
+
+
+def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
+    """Whether a count fell or a series vanished since ``marks``: the proxy has restarted."""
+    now = {(each.key, each.model): each for each in snapshot}
+    return any(
+        mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
+        for key, mark in marks.items()
+    )
 
 
 def _sha256(*parts: bytes | memoryview) -> bytes:
