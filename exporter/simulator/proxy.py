@@ -1,6 +1,6 @@
 """The state of the demo proxy: records that a client really pops, and the counts of credentials.
 
-Thread-safe. Timestamps come from the clock's ``now``, retention and bans use its ``monotonic``.
+Thread-safe. Timestamps come from the clock's ``now``, retention uses its ``monotonic``.
 """
 
 import threading
@@ -13,7 +13,6 @@ import msgspec
 
 from exporter.clock import Clock, SystemClock
 from exporter.simulator.accounts import Account
-from exporter.simulator.logins import Logins
 from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
 from exporter.simulator.snapshot import UsageSnapshot
 from exporter.simulator.traffic import IMAGE_MODEL
@@ -39,7 +38,8 @@ class DemoProxy:
         self.accounts = accounts
         self.zone: tzinfo = ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
         self.clock = clock or SystemClock()
-        self.logins = Logins(key=key, clock=self.clock)
+        self.key = key
+        self.allow_remote = False
         self.publishing = True
         self.waiting = WaitingRecords(self.clock)
         self._lock = threading.RLock()
@@ -69,10 +69,9 @@ class DemoProxy:
             self.restart()
 
     def restart(self) -> None:
-        """Restart the process: waiting records, counters, statistics and bans are gone."""
+        """Restart the process: waiting records, counters and statistics are gone."""
         with self._lock:
             self.waiting.drop()
-            self.logins.forget()
             self._forget()
 
     def _forget(self) -> None:

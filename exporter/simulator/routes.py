@@ -25,9 +25,13 @@ Answer = tuple[int, Any]
 
 Handler = Callable[[Request], Answer]
 
+Refusal = tuple[int, str]
+"""The status of a refused call, and CPA's own words."""
+
 VendorAnswer = tuple[int, dict[str, list[str]], str]
 """A vendor's status, headers and body."""
 
+_LOCAL = {"127.0.0.1", "::1"}
 VENDOR_HEADERS = {"Content-Type": ["application/json"]}
 
 # v8 path -> the name of the same route under v0.
@@ -85,14 +89,17 @@ class Routes:
             return Response(status=404)
         refusal = self._refusal(call)
         if refusal is not None:
-            return refusal
+            return self.respond(refusal[0], {"error": refusal[1]})
         handler = self.find(call.method, name, version)
         return Response(status=404) if handler is None else self.respond(*handler(call))
 
-    def _refusal(self, call: Request) -> Response | None:
-        """Why this call may not pass, unless it may."""
-        refusal = self._proxy.logins.check(call.headers, call.remote_addr or "")
-        return None if refusal is None else self.respond(refusal[0], {"error": refusal[1]})
+    def _refusal(self, call: Request) -> Refusal | None:
+        """Why this call may not pass, unless it may. CPA also bans who fails five times; this proxy does not."""
+        if call.remote_addr not in _LOCAL and not self._proxy.allow_remote:
+            return 403, "remote management disabled"
+        if call.headers.get("Authorization") != f"Bearer {self._proxy.key}":
+            return 401, "invalid management key"
+        return None
 
     def respond(self, status: int, body: Any) -> Response:
         raw = body if isinstance(body, bytes) else msgspec.json.encode(body)

@@ -44,7 +44,6 @@ class SteeredProxy(DemoProxy):
     """
 
     waiting: CountedRecords
-    logins: SteeredLogins
 
     def __init__(
         self,
@@ -265,6 +264,7 @@ class SteeredProxy(DemoProxy):
     def restart(self) -> None:
         with self._lock:
             self.subscribers.drop()
+            self.logins.forget()
             self._undelivered.clear()
             self._restarts += 1
             super().restart()
