@@ -1,7 +1,6 @@
 """The invented people, accounts, keys and models of the demo proxy.
 
-Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``, addresses come from the
-ranges reserved for documentation.
+Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``.
 """
 
 import hashlib
@@ -13,7 +12,6 @@ Trouble = Literal["", "exhausted", "cools too long", "shrinks"]
 
 MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
 ORGANIZATION_ID = "0demo000-0000-4000-8000-0000000c1a0d"
-SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
 AUTH_DIR = "/root/.cli-proxy-api"
 
 # How each provider counts tokens on the wire.
@@ -35,10 +33,7 @@ class Client:
 
     name: str
     key: str
-    address: str
-    user_agent: str
-    forwarded: str = ""
-    share: float = 1.0
+    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +47,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """An OAuth account (``email``, ``token``) or a configured API key (``key``, ``base_url``).
+    """An OAuth account (``email``) or a configured API key (``key``, ``base_url``).
 
     ``ceiling_5h`` and ``ceiling_7d`` are the used shares of the provider's windows at their ends; above 1, the account
     runs into its limit. ``ceiling_scoped`` is the same for a single model's window (Claude's week of Opus, Codex's 5
@@ -95,64 +90,18 @@ class Credential:
         place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
         return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
 
-    @property
-    def token(self) -> str:
-        """The token of an account, empty for an API key."""
-        return f"sk-demo-token-{self.name}" if self.kind == "oauth" else ""
-
-    @property
-    def token_sha256(self) -> str:
-        return hashlib.sha256(self.token.encode()).hexdigest() if self.token else ""
-
     def source_for(self, client: Client) -> str:
         """The wire field ``source``: the account, else the upstream key, else (Kimi) the *client's* raw key."""
         return self.email or self.key or client.key
 
 
 CLIENTS = (
-    Client(
-        name="maria",
-        key="sk-demo-client-maria-5b20",
-        address="192.0.2.11",
-        user_agent="claude-cli/2.1.0 (demo-maria)",
-        share=3.0,
-    ),
-    Client(
-        name="jonas",
-        key="sk-demo-client-jonas-77ac",
-        address="192.0.2.12",
-        user_agent="codex_cli_rs/0.76.0 (demo-jonas)",
-        share=2.5,
-    ),
-    Client(
-        name="ci-bot",
-        key="sk-demo-client-cibot-01fe",
-        address="192.0.2.40",
-        user_agent="demo-ci/1.4",
-        share=1.5,
-    ),
-    Client(
-        name="support-desk",
-        key="sk-demo-client-support-9d3e",
-        address="192.0.2.50",
-        user_agent="demo-support/3.0",
-        forwarded="203.0.113.77, 198.51.100.23",
-        share=2.0,
-    ),
-    Client(
-        name="notebook",
-        key="sk-demo-client-notebook-c4d8",
-        address="192.0.2.60",
-        user_agent="python-demo/3.13",
-        share=0.7,
-    ),
-    Client(
-        name="batch",
-        key="sk-demo-client-batch-2ef6",
-        address="192.0.2.70",
-        user_agent="demo-batch/0.9",
-        share=0.3,
-    ),
+    Client(name="maria", key="sk-demo-client-maria-5b20", share=3.0),
+    Client(name="jonas", key="sk-demo-client-jonas-77ac", share=2.5),
+    Client(name="ci-bot", key="sk-demo-client-cibot-01fe", share=1.5),
+    Client(name="support-desk", key="sk-demo-client-support-9d3e", share=2.0),
+    Client(name="notebook", key="sk-demo-client-notebook-c4d8", share=0.7),
+    Client(name="batch", key="sk-demo-client-batch-2ef6", share=0.3),
 )
 
 _SONNET = "claude-sonnet-4-5-20250929"
