@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.proxy import DemoProxy
+from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.quotas import vendor_answer
-from exporter.simulator.waiting_records import Item
 from exporter.simulator.world import Credential
 
 V0 = "/v0/management/"
@@ -122,7 +121,7 @@ class Routes:
     def _config(self, _: Request) -> Answer:
         return 200, {
             "usage-statistics-enabled": self._proxy.publishing,
-            "redis-usage-queue-retention-seconds": self._proxy.waiting.retention_seconds,
+            "redis-usage-queue-retention-seconds": self._proxy.retention_seconds,
         }
 
     def _pop(self, call: Request) -> Answer:
