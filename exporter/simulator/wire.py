@@ -10,28 +10,11 @@ from typing import Any
 
 from exporter.records import Tokens
 from exporter.simulator import quotas
-from exporter.simulator.world import Client, Credential
+from exporter.simulator.world import PROVIDERS, Client, Credential
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 """What a detail of ``/usage`` names."""
 
-EXECUTORS = {
-    "claude": "ClaudeExecutor",
-    "codex": "CodexExecutor",
-    "xai": "XAIExecutor",
-    "kimi": "KimiExecutor",
-    "openrouter": "OpenAICompatExecutor",
-    "gemini": "GeminiExecutor",
-    "vertex": "GeminiVertexExecutor",
-    "antigravity": "AntigravityExecutor",
-}
-_ENDPOINTS = {
-    "claude": "POST /v1/messages",
-    "codex": "POST /v1/responses",
-    "xai": "POST /v1/responses",
-    "gemini": "POST /v1beta/models/*action",
-    "vertex": "POST /v1beta/models/*action",
-}
 # Providers whose answers name the tier that served the request.
 _TIER_REPORTERS = {"codex", "xai"}
 
@@ -84,10 +67,10 @@ def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
         "response_headers": {name: [value] for name, value in response_headers(event).items()},
         "token_breakdown": _breakdown(event),
         "provider": "openai-compatible-openrouter" if credential.provider == "openrouter" else credential.provider,
-        "executor_type": EXECUTORS[credential.provider],
+        "executor_type": PROVIDERS[credential.provider].executor,
         "model": event.model,
         "alias": event.alias,
-        "endpoint": _ENDPOINTS.get(credential.provider, "POST /v1/chat/completions"),
+        "endpoint": PROVIDERS[credential.provider].endpoint,
         "auth_type": credential.kind,
         "api_key": client.key,
         "request_id": event.request_id,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from werkzeug.datastructures import Headers
 
 from exporter.clock import Clock
-from exporter.simulator.routes import Refusal
+from exporter.simulator.server import Refusal
 
 _LOCAL = {"127.0.0.1", "::1"}
 _BAN_SECONDS = 1800.0

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.routes import USAGE, V8, Answer, Handler, Refusal, Routes, VendorAnswer, route_name
+from exporter.simulator.server import USAGE, V8, Answer, Handler, Refusal, Routes, VendorAnswer, route_name
 from exporter.simulator.world import Credential
 from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy

@@ -48,7 +48,7 @@ def _event(credential_name: str, **details: Any) -> Event:
         client=CLIENTS[0],
         credential=credential,
         model=credential.models[0].name,
-        alias=credential.models[0].alias,
+        alias=credential.models[0].alias or credential.models[0].name,
         started=AFTERNOON + 0.5,
         latency_ms=4000,
         request_id="0a1b2c3d",
