@@ -91,8 +91,11 @@ def _run_demo(settings: Settings, *, proxy_port: int = 0, upgrade_to: str = DEFA
 def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
     """Run the exporter with only the simulated proxy at this URL, and without Supabase."""
     from exporter.commands.demo_past import DAYS, book_demo_past  # noqa: PLC0415
-    from exporter.simulator.exporting import LIMITS_FILE, demo_aliases  # noqa: PLC0415
-    from exporter.simulator.world import MANAGEMENT_KEY  # noqa: PLC0415
+    from exporter.simulator.world import (  # noqa: PLC0415
+        LIMITS_FILE,
+        MANAGEMENT_KEY,
+        demo_aliases,
+    )
 
     settings = settings.model_copy(
         update={

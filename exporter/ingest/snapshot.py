@@ -1,22 +1,28 @@
 """From the body of a snapshot to entries in the ledger: what is new in it is normalized, priced and booked.
 
-``snapshot_details`` finds what is new in a snapshot with details, ``snapshot_deltas`` in one without (forks strip
-them).
+``snapshot_details`` books a snapshot with details. Of one without (forks strip them) the rise of the counts is booked
+here. Counts only rise while the proxy runs: if one falls, or a series vanishes, the whole proxy has restarted, and
+every count is new.
+
+The rule about false starts: forks of CPA 6.9 or older can show a new series with the count of a whole life. The first
+value of a series beside known ones is kept apart and listed if it is too dear to be true, and only what comes after it
+counts.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import structlog
 
 from exporter.clock import Clock
-from exporter.ingest.snapshot_deltas import count_deltas, has_restarted
 from exporter.ingest.snapshot_details import DetailIngest
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, FalseStart, SnapshotDeltas, SnapshotEnd
+from exporter.ledger.store.snapshots import Checkpoint, FalseStart, MarkKey, SnapshotDeltas
+from exporter.normalize.fingerprint import fingerprint_of
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.normalize.snapshot import SnapshotSeries, compare, read_snapshot
+from exporter.normalize.snapshot import Mark, SnapshotSeries, compare, has_restarted, model_family, read_snapshot
 from exporter.pricing.pricer import Pricer
+from exporter.records import Billing, Cost, Tokens, UsageRecord
 
 _MODELS_TOLD = 5
 
@@ -39,9 +45,10 @@ class SnapshotIngest:
         """``false_start_usd``: the most that a sudden first value without details may cost to be believed."""
         self._proxy = proxy
         self._ledger = ledger
+        self._pricer = pricer
         self._pseudonym = pseudonym
         self._clock = clock
-        self._count = partial(count_deltas, proxy=proxy, pricer=pricer, false_start_nano=round(false_start_usd * 1e9))
+        self._most_nano_usd = round(false_start_usd * 1e9)
         self._details = DetailIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
 
     def take(
@@ -61,38 +68,18 @@ class SnapshotIngest:
         snapshot = read_snapshot(body, self._pseudonym)
         self._join_restored()
         before = self._ledger.snapshots.checkpoint(self._proxy)
-        restarted = has_restarted(snapshot, before.marks)
         if any(series.details is not None for series in snapshot) or not any(each.requests for each in snapshot):
-            self._details.take(snapshot, before, taken_ms=taken_ms, restarted=restarted, before_booking=before_booking)
+            self._details.take(snapshot, before, taken_ms=taken_ms, before_booking=before_booking)
         else:
-            self._take_counts(snapshot, before, taken_ms=taken_ms, restarted=restarted)
+            self._take_counts(snapshot, before, taken_ms=taken_ms)
 
-    def _take_counts(
-        self,
-        snapshot: Sequence[SnapshotSeries],
-        before: Checkpoint,
-        *,
-        taken_ms: int,
-        restarted: bool,
-    ) -> None:
+    def _take_counts(self, snapshot: Sequence[SnapshotSeries], before: Checkpoint, *, taken_ms: int) -> None:
         # The first snapshot is a baseline: nobody knows when its counts were used.
-        is_first = not (before.continues or before.marks)
-        now_ms = self._clock.now_ms()
-        deltas = (
-            SnapshotDeltas(restarted=restarted)
-            if is_first
-            else self._count(snapshot, before.marks, restarted=restarted, at_ms=now_ms)
-        )
+        first = before.is_first
+        deltas = SnapshotDeltas() if first else self._count(snapshot, before.marks, at_ms=self._clock.now_ms())
+        marks = {(series.key, series.model): compare(series, None)[0] for series in snapshot}
         self._ledger.snapshots.close(
-            self._proxy,
-            SnapshotEnd(
-                taken_ms=taken_ms,
-                before=before.marks,
-                marks={(series.key, series.model): compare(series, None)[0] for series in snapshot},
-                deltas=deltas,
-                without_details=not is_first,
-                first=snapshot if is_first else (),
-            ),
+            self._proxy, before, marks, taken_ms=taken_ms, deltas=deltas, without_details=snapshot
         )
         self._tell_false_starts(deltas.false_starts)
 
@@ -104,10 +91,46 @@ class SnapshotIngest:
         deltas = SnapshotDeltas()
         if restored.first:
             # This ledger began to count later, and what was counted in between must not be lost.
-            restarted = has_restarted(restored.first, restored.marks)
-            deltas = self._count(restored.first, restored.marks, restarted=restarted, at_ms=restored.first_ms)
+            deltas = self._count(restored.first, restored.marks, at_ms=restored.first_ms)
         self._ledger.snapshots.join_restored(self._proxy, deltas)
         self._tell_false_starts(deltas.false_starts)
+
+    def _count(
+        self, snapshot: Sequence[SnapshotSeries], marks: Mapping[MarkKey, Mark], *, at_ms: int
+    ) -> SnapshotDeltas:
+        """What the proxy counted between ``marks`` and ``snapshot``, which was taken at ``at_ms``."""
+        restarted = has_restarted(snapshot, marks)
+        increments: list[tuple[UsageRecord, Cost]] = []
+        false_starts: list[FalseStart] = []
+        for series in snapshot:
+            mark = None if restarted else marks.get((series.key, series.model))
+            requests = series.requests - (mark.requests if mark else 0)
+            tokens = series.tokens - (mark.tokens if mark else 0)
+            if requests <= 0 and tokens <= 0:
+                continue
+            record = UsageRecord(
+                ts_ms=at_ms,
+                fingerprint=fingerprint_of(("increment/1", self._proxy, series.key, series.model, at_ms)),
+                provider=model_family(series.model)[0],
+                model=series.model[:200],
+                alias="",
+                auth_index="",
+                source="",
+                client=series.client,
+                billing=Billing.UNKNOWN,
+                tokens=Tokens(unclassified=max(0, tokens)),
+                counted=max(0, requests),
+            )
+            if mark is None and not restarted and (worth := self._worth(record)) > self._most_nano_usd:
+                false_starts.append(FalseStart(at_ms, record.client, record.model, requests, tokens, nano_usd=worth))
+            else:
+                increments.append((record, self._pricer.price(record)))
+        return SnapshotDeltas(increments=increments, false_starts=false_starts, restarted=restarted)
+
+    def _worth(self, record: UsageRecord) -> int:
+        """In nano-USD, at most: the proxy does not say what kind of tokens they are, so all are priced as input."""
+        as_input = msgspec.structs.replace(record, tokens=Tokens(uncached=record.tokens.unclassified))
+        return self._pricer.price(as_input).nano_usd
 
     def _tell_false_starts(self, false_starts: Sequence[FalseStart]) -> None:
         if not false_starts:

@@ -8,7 +8,7 @@ What ended while the proxy sent no details was counted then, and is not booked a
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -16,7 +16,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas, SnapshotEnd
+from exporter.ledger.store.snapshots import Checkpoint, Identity, MarkKey, SnapshotDeltas
 from exporter.logs import TellOnce
 from exporter.normalize.fingerprint import fingerprint_of_equal
 from exporter.normalize.pseudonyms import Pseudonym
@@ -26,9 +26,10 @@ from exporter.normalize.snapshot import (
     SnapshotSeries,
     attributed,
     compare,
+    has_restarted,
     identity_model,
+    may_have_moments,
     read_details,
-    read_moments,
     rejected_line,
     snapshot_fingerprint,
 )
@@ -127,17 +128,14 @@ class DetailIngest:
         before: Checkpoint,
         *,
         taken_ms: int,
-        restarted: bool,
         before_booking: Callable[[set[str]], None],
     ) -> None:
         """Book what is new in ``snapshot``, and remember it in place of ``before``.
 
-        ``restarted``: its counts show that the proxy has restarted. See ``SnapshotIngest.take`` for the rest. Raises
-        LedgerError.
+        See ``SnapshotIngest.take`` for the rest. Raises LedgerError.
         """
+        restarted = has_restarted(snapshot, before.marks)
         parts: list[_Part] = []
-        looked_at: Sequence[_Part] = ()
-        read: _Chunk | None = None
         marks: dict[MarkKey, Mark] = {}
         for series in snapshot:
             key = (series.key, series.model)
@@ -145,61 +143,49 @@ class DetailIngest:
             marks[key], added = compare(series, known)
             parts.append(_Part(series, known, added))
         if before.taken_ms is not None or before.marks:
-            handles, moments, read = self._look(parts)
-            before_booking(handles)
-            looked_at, parts = parts, [self._with_twins(part, moments[identity_model(part.series)]) for part in parts]
+            before_booking(self._look(parts))
         times = _Times.of(before, taken_ms=taken_ms)
         if before.had_no_details and not restarted:
-            parts = [replace(part, counted_ends=self._counted_ends(part, times)) for part in parts]
-        if read is None or any(part is not other for part, other in zip(parts, looked_at, strict=True)):
-            chunks = _chunks(self._items(parts))
-        else:
-            chunks = iter([read])
+            for part in parts:
+                part.counted_ends = self._counted_ends(part, times)
+        items = self._items(parts)
         equal: Counter[int] = Counter()
-        for chunk in chunks:
+        while chunk := list(islice(items, _PER_TRANSACTION)):
             self._book_chunk(chunk, times, equal)
         restarted = restarted or _began_anew(parts)
         self._ledger.snapshots.close(
             self._proxy,
-            SnapshotEnd(
-                taken_ms=taken_ms,
-                before=before.marks,
-                marks=marks,
-                deltas=SnapshotDeltas(restarted=restarted),
-                # What a proxy hid before the first contact is no loss: nobody could have read it.
-                missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
-            ),
+            before,
+            marks,
+            taken_ms=taken_ms,
+            deltas=SnapshotDeltas(restarted=restarted),
+            # What a proxy hid before the first contact is no loss: nobody could have read it.
+            missed=0 if before.taken_ms is None else sum(_missed(part, restarted=restarted) for part in parts),
         )
 
-    def _look(self, parts: Sequence[_Part]) -> tuple[set[str], defaultdict[str, set[int]], "_Chunk | None"]:
-        """What may be new: its credentials; for each model, when its booked ones happened; and the items, if few.
+    def _look(self, parts: Sequence[_Part]) -> set[str]:
+        """The credentials of what may be new.
 
-        The times are filled only if some details are not read.
+        Counting equal details in the whole body tells them apart, so a part in which a known one of them may have a
+        twin is read whole.
         """
-        chunk: _Chunk = []
-        chunks = 0
-        handles: set[str] = set()
-        moments: defaultdict[str, set[int]] = defaultdict(set)
         some_unread = any(part.added is not None for part in parts)
-        for chunks, chunk in enumerate(_chunks(self._items(parts)), 1):  # noqa: B007 - counted for the end
-            wires = [(part, item) for part, item in chunk if isinstance(item, Wire)]
-            handles.update(wire.auth_index for _, wire in wires if isinstance(wire.auth_index, str))
-            if some_unread:
-                models = {
-                    (ts_ms, snapshot_fingerprint(self._proxy, wire)): identity_model(part.series)
-                    for part, wire in wires
-                    if not isinstance(ts_ms := milliseconds(wire.timestamp), Rejected)
-                }
-                for identity in self._ledger.snapshots.known(self._proxy, models):
-                    moments[models[identity]].add(identity[0])
-        return handles, moments, chunk if chunks <= 1 else None
-
-    def _with_twins(self, part: _Part, moments: set[int]) -> _Part:
-        """Counting equal details in the whole body tells them apart, so a part with a known one is read whole."""
-        details = part.series.details
-        if part.added is None or details is None or not moments or moments.isdisjoint(read_moments(details)):
-            return part
-        return replace(part, added=None)
+        handles: set[str] = set()
+        models: dict[Identity, str] = {}
+        for part, item in self._items(parts):
+            if isinstance(item, Wire):
+                if isinstance(item.auth_index, str):
+                    handles.add(item.auth_index)
+                if some_unread and not isinstance(ts_ms := milliseconds(item.timestamp), Rejected):
+                    models[ts_ms, snapshot_fingerprint(self._proxy, item)] = identity_model(part.series)
+        moments: defaultdict[str, set[int]] = defaultdict(set)
+        for identity in self._ledger.snapshots.known(self._proxy, models):
+            moments[models[identity]].add(identity[0])
+        for part in parts:
+            of_model, details = moments[identity_model(part.series)], part.series.details
+            if part.added is not None and of_model and details and may_have_moments(details, of_model):
+                part.added = None
+        return handles
 
     def _counted_ends(self, part: _Part, times: _Times) -> Counter[int]:
         """See ``_Part``. The last ``risen`` details are new, so the last snapshot did not count any of them."""
@@ -220,7 +206,7 @@ class DetailIngest:
             if details is not None:
                 yield from ((part, item) for item in read_details(details, part.series, self._pseudonym))
 
-    def _book_chunk(self, chunk: "_Chunk", times: _Times, equal: Counter[int]) -> None:
+    def _book_chunk(self, chunk: Sequence[tuple[_Part, Wire | bytes]], times: _Times, equal: Counter[int]) -> None:
         """``equal`` counts how often each fingerprint has come up."""
         found: list[tuple[_Part, Wire, Identity, bool]] = []
         rejected: list[tuple[_Part, bytes, Rejected]] = []
@@ -273,15 +259,6 @@ class DetailIngest:
             facts=self._facts,
             fingerprint=lambda _proxy, _wire: identity[1],
         )
-
-
-_Chunk = list[tuple[_Part, Wire | bytes]]
-
-
-def _chunks(items: Iterator[tuple[_Part, Wire | bytes]]) -> Iterator[_Chunk]:
-    """Split ``items`` into what one transaction books."""
-    while chunk := list(islice(items, _PER_TRANSACTION)):
-        yield chunk
 
 
 def _began_anew(parts: Sequence[_Part]) -> bool:

@@ -8,7 +8,7 @@ again. Raw client keys leave here as pseudonyms, and so do the accounts in ``sou
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,14 +21,16 @@ from exporter.normalize.wire import MAX_TEXT, UNDECODABLE, Text, Wire, WireToken
 from exporter.records import CredentialFacts, Rejected
 
 OTHER_SHAPE = Rejected(reason="malformed_record", detail="a detail of another shape")
-_OPEN_PROXY = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*", re.DOTALL)
+_OPEN_PROXY = re.compile(
+    r"|unknown|claude|codex|gemini|gemini-cli|vertex|aistudio|antigravity|qwen|iflow|kimi|openai-compatibility"
+    r"|(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /.*",
+    re.DOTALL,
+)
 _FRACTION = re.compile(r"\.(\d{1,9})")
 _NO_DETAILS = msgspec.Raw(b"")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _MOST_COUNTED = 10**13
 """Bound of a count, so that everything computed from it fits into 64 bits: 10^9 USD are 10^18 nano-USD."""
-_AT_ONCE = 1_000
-"""How many details are decoded at once: each takes ten times the memory of its bytes."""
 
 
 class _Detail(msgspec.Struct, gc=False):
@@ -63,7 +65,6 @@ class _Body(msgspec.Struct):
 
 
 _decode_body = msgspec.json.Decoder(_Body, strict=False).decode
-_decode_details = msgspec.json.Decoder(list[_Detail], strict=False).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_detail = msgspec.json.Decoder(_Detail, strict=False).decode
 _decode_moments = msgspec.json.Decoder(list[_Moment], strict=False).decode
@@ -103,7 +104,14 @@ def read_snapshot(body: bytes | bytearray, pseudonym: Pseudonym) -> list[Snapsho
             "The proxy's usage snapshot has a shape that no known CPA version sends, or broke off."
         ) from None
     return [
-        _series(key, name, model, pseudonym)
+        SnapshotSeries(
+            key=pseudonym(key),
+            client=client_of(key, pseudonym),
+            model=name,
+            requests=_count(model.total_requests),
+            tokens=_count(model.total_tokens),
+            details=_details_of(model),
+        )
         for key, api in (usage.apis or {}).items()
         for name, model in ((api and api.models) or {}).items()
         if model is not None
@@ -115,41 +123,18 @@ def client_of(key: str, pseudonym: Pseudonym) -> str:
 
     Such a proxy lists "METHOD /route", the provider's name or "unknown" instead.
     """
-    return "" if _OPEN_PROXY.fullmatch(key) or key in _NO_KEY else pseudonym(key)
+    return "" if _OPEN_PROXY.fullmatch(key) else pseudonym(key)
 
 
-def _series(key: str, name: str, model: _Model, pseudonym: Pseudonym) -> SnapshotSeries:
-    requests, tokens = _count(model.total_requests), _count(model.total_tokens)
-    details = None
-    if model.details is not _NO_DETAILS:
-        view = memoryview(model.details)  # a view: a copy would double the memory of the body
-        # A fork that strips details may leave an empty list or null.
-        if bytes(view[:1]) == b"[" and not (requests and _EMPTY_LIST.fullmatch(view)):
-            details = view
-    return SnapshotSeries(pseudonym(key), client_of(key, pseudonym), name, requests, tokens, details)
+def _details_of(model: _Model) -> memoryview | None:
+    """The list of details. A fork that strips them may leave an empty list or null."""
+    view = memoryview(model.details)  # a view: a copy would double the memory of the body
+    is_list = bytes(view[:1]) == b"["
+    return view if is_list and not (_count(model.total_requests) and _EMPTY_LIST.fullmatch(view)) else None
 
 
 def _count(sent: int | None) -> int:
     return min(max(sent or 0, 0), _MOST_COUNTED)
-
-
-_NO_KEY = frozenset(
-    {
-        "",
-        "unknown",
-        "claude",
-        "codex",
-        "gemini",
-        "gemini-cli",
-        "vertex",
-        "aistudio",
-        "antigravity",
-        "qwen",
-        "iflow",
-        "kimi",
-        "openai-compatibility",
-    }
-)
 
 
 def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | None]:
@@ -176,6 +161,15 @@ def compare(series: SnapshotSeries, known: Mark | None) -> tuple[Mark, bytes | N
     return Mark(series.requests, series.tokens, details.nbytes - 1, digest.digest()), added
 
 
+def has_restarted(snapshot: Iterable[SnapshotSeries], marks: Mapping[tuple[str, str], Mark]) -> bool:
+    """Whether a count fell or a series vanished since ``marks``: the proxy has restarted."""
+    now = {(each.key, each.model): each for each in snapshot}
+    return any(
+        mark.requests > 0 and (key not in now or now[key].requests < mark.requests or now[key].tokens < mark.tokens)
+        for key, mark in marks.items()
+    )
+
+
 def _sha256(*parts: bytes | memoryview) -> bytes:
     digest = hashlib.sha256()
     for part in parts:
@@ -185,48 +179,26 @@ def _sha256(*parts: bytes | memoryview) -> bytes:
 
 def read_details(details: bytes | memoryview, series: SnapshotSeries, pseudonym: Pseudonym) -> Iterator[Wire | bytes]:
     """Each detail as a redacted wire record; one of another shape as the line to keep of it."""
-    for piece in _pieces(details):
-        try:
-            found = _decode_details(_joined(piece))
-        except UNDECODABLE:
-            yield from (_read_one(raw, series, pseudonym) for raw in piece)
-        else:
-            yield from (_wire(detail, series, pseudonym) for detail in found)
-
-
-def read_moments(details: memoryview) -> Iterator[int]:
-    """The times of the details in ms since the epoch. Much cheaper than reading the details."""
-    for piece in _pieces(details):
-        try:
-            found = [detail.timestamp for detail in _decode_moments(_joined(piece))]
-        except UNDECODABLE:
-            found = [detail.timestamp for raw in piece if (detail := _decoded(raw)) is not None]
-        yield from (ts_ms for timestamp in found if not isinstance(ts_ms := milliseconds(timestamp), Rejected))
-
-
-def _pieces(details: bytes | memoryview) -> Iterator[list[msgspec.Raw]]:
     try:
         elements = _decode_elements(details)
     except UNDECODABLE:  # a bare number that has grown by some digits: those mean nothing by themselves
         elements = [msgspec.Raw(details)]
-    for begin in range(0, len(elements), _AT_ONCE):
-        yield elements[begin : begin + _AT_ONCE]
+    for raw in elements:  # one by one: a detail takes ten times the memory of its bytes
+        try:
+            detail = _decode_detail(raw)
+        except UNDECODABLE:
+            yield _misfit(series, bytes(raw))
+        else:
+            yield _wire(detail, series, pseudonym)
 
 
-def _joined(piece: Iterable[msgspec.Raw]) -> bytes:
-    return b"[" + b",".join(piece) + b"]"
-
-
-def _read_one(raw: msgspec.Raw, series: SnapshotSeries, pseudonym: Pseudonym) -> Wire | bytes:
-    detail = _decoded(raw)
-    return _misfit(series, bytes(raw)) if detail is None else _wire(detail, series, pseudonym)
-
-
-def _decoded(raw: msgspec.Raw) -> _Detail | None:
+def may_have_moments(details: memoryview, moments: set[int]) -> bool:
+    """Whether one of the details began at one of these moments, in ms. Much cheaper than reading the details."""
     try:
-        return _decode_detail(raw)
+        found = _decode_moments(details)
     except UNDECODABLE:
-        return None
+        return True
+    return any(milliseconds(detail.timestamp) in moments for detail in found)
 
 
 def _misfit(series: SnapshotSeries, raw: bytes) -> bytes:

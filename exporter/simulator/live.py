@@ -41,7 +41,7 @@ def live_demo(
     becomes ``upgrade_to``, and ``upgraded`` is called.
     """
     proxy = DemoProxy(key=key, version=version, accounts=SHOWN)
-    proxy.logins.allow_remote = allow_remote
+    proxy.allow_remote = allow_remote
     if history_hours is None:
         history_hours = DEFAULT_HISTORY_HOURS if proxy.has_usage_snapshot else 0.0
 

@@ -1,10 +1,12 @@
-"""The state of the demo proxy: records that a client really pops, and the counts of credentials.
+"""The state of the demo proxy: records that a client really pops, statistics, and the counts of credentials.
 
-Thread-safe. Timestamps come from the clock's ``now``, retention and bans use its ``monotonic``.
+Thread-safe. Timestamps come from the clock's ``now``, retention uses its ``monotonic``.
 """
 
 import threading
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,20 +14,83 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from exporter.clock import Clock, SystemClock
-from exporter.simulator.accounts import Account
-from exporter.simulator.logins import Logins
 from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
-from exporter.simulator.snapshot import UsageSnapshot
+from exporter.simulator.quotas import FIVE_HOURS
 from exporter.simulator.traffic import IMAGE_MODEL
-from exporter.simulator.waiting_records import Item, WaitingRecords
-from exporter.simulator.wire import Event, usage_detail, wire_record
+from exporter.simulator.wire import Event, go_timestamp, usage_detail, wire_record
 from exporter.simulator.world import CLIENTS, CREDENTIALS, MANAGEMENT_KEY, Client, Credential
 
 _ZONE_OF_OFFICIAL_IMAGE = "Asia/Shanghai"
+# Seconds for which CPA avoids a credential after a failure with that status.
+_COOLDOWNS = {401: 1800, 403: 1800, 429: 30, 500: 60, 529: 60}
+_TOO_LONG_SECONDS = 8 * 3600
+"""After the reset of its window, for the account that cools too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A waiting record: its bytes, and when it came."""
+
+    raw: bytes
+    since: float
+
+
+@dataclass
+class Account:
+    """What CPA knows of one of its credentials: its own counts since the start, and the state after the last result."""
+
+    credential: Credential
+    success: int = 0
+    failed: int = 0
+    message: str = ""
+    retry_at: float | None = None
+
+    def note(self, event: Event) -> None:
+        """Count the attempt; a success clears the error state, a failure sets it."""
+        self.message = event.error_body
+        self.retry_at = None
+        if event.failed:
+            self.failed += 1
+            if event.status in _COOLDOWNS:
+                self.retry_at = event.ended + _COOLDOWNS[event.status]
+        else:
+            self.success += 1
+
+    def as_key(self, _now: float, _zone: tzinfo) -> dict[str, Any]:
+        """A configured key's entry in ``/api-key-usage``."""
+        return {"success": self.success, "failed": self.failed}
+
+    def as_auth_file(self, now: float, zone: tzinfo) -> dict[str, Any]:
+        """An account's entry in ``/auth-files``."""
+        credential, retry_at, message = self.credential, self.retry_at, self.message
+        if credential.trouble == "cools too long":
+            retry_at, message = now // FIVE_HOURS * FIVE_HOURS + _TOO_LONG_SECONDS, "usage limit reached"
+        id_token = {"chatgpt_account_id": credential.account_id, "plan_type": credential.plan}
+        entry = {
+            "account_type": "oauth",
+            "auth_index": credential.auth_index,
+            "email": credential.email or None,
+            "failed": self.failed,
+            "id_token": id_token if credential.provider == "codex" else None,
+            "name": credential.file_name,
+            "next_retry_after": None if retry_at is None else go_timestamp(retry_at, zone),
+            "project_id": credential.project_id or None,
+            "provider": credential.provider,
+            "status": "error" if message else "active",
+            "status_message": message,
+            "success": self.success,
+            "unavailable": retry_at is not None,
+        }
+        return {name: value for name, value in entry.items() if value is not None}
 
 
 class DemoProxy:
-    """A simulated CPA server without its sockets. ``version`` decides whether it has ``/usage`` or a queue."""
+    """A simulated CPA server without its sockets. ``version`` decides whether it has ``/usage`` or a queue.
+
+    As in CPA, records older than ``retention_seconds`` go when the next one comes or is popped; 60 is CPA's default.
+    """
+
+    retention_seconds: int = 60
 
     def __init__(
         self,
@@ -39,9 +104,9 @@ class DemoProxy:
         self.accounts = accounts
         self.zone: tzinfo = ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
         self.clock = clock or SystemClock()
-        self.logins = Logins(key=key, clock=self.clock)
+        self.key = key
+        self.allow_remote = False
         self.publishing = True
-        self.waiting = WaitingRecords(self.clock)
         self._lock = threading.RLock()
         self._forget()
 
@@ -69,15 +134,14 @@ class DemoProxy:
             self.restart()
 
     def restart(self) -> None:
-        """Restart the process: waiting records, counters, statistics and bans are gone."""
+        """Restart the process: waiting records, counters and statistics are gone."""
         with self._lock:
-            self.waiting.drop()
-            self.logins.forget()
             self._forget()
 
     def _forget(self) -> None:
-        self._accounts = {each.name: Account(each, self.clock.now()) for each in self.accounts}
-        self._snapshot = UsageSnapshot()
+        self._accounts = {each.name: Account(each) for each in self.accounts}
+        self._waiting: deque[Item] = deque()
+        self._details: dict[str, dict[str, list[dict[str, Any]]]] = {}
 
     # --- traffic ------------------------------------------------------------------------------------------------------
 
@@ -92,14 +156,22 @@ class DemoProxy:
     def _keep(self, event: Event) -> None:
         """Keep the attempt's record where a client will find it."""
         if self.has_usage_snapshot:
-            self._snapshot.add(event.client.key, event.model, usage_detail(event, self.zone))
+            models = self._details.setdefault(event.client.key, {})
+            models.setdefault(event.model, []).append(usage_detail(event, self.zone))
         else:
-            self.waiting.append(Item(msgspec.json.encode(wire_record(event, self.zone)), self.clock.monotonic()))
+            self._expire()
+            self._waiting.append(Item(msgspec.json.encode(wire_record(event, self.zone)), self.clock.monotonic()))
 
     def pop(self, count: int) -> list[Item]:
         """Take out up to ``count`` of the oldest records."""
         with self._lock:
-            return self.waiting.pop(count)
+            self._expire()
+            return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+
+    def _expire(self) -> None:
+        limit = self.clock.monotonic() - self.retention_seconds
+        while self._waiting and self._waiting[0].since < limit:
+            self._waiting.popleft()
 
     # --- what the server shows ----------------------------------------------------------------------------------------
 
@@ -127,4 +199,17 @@ class DemoProxy:
     def usage_snapshot(self) -> bytes:
         """The body of ``/usage``."""
         with self._lock:
-            return msgspec.json.encode({"failed_requests": self._snapshot.failures, "usage": self._snapshot.usage()})
+            apis = {
+                key: {
+                    "models": {
+                        name: {
+                            "total_requests": len(details),
+                            "total_tokens": sum(each["tokens"]["total_tokens"] for each in details),
+                            "details": details,
+                        }
+                        for name, details in models.items()
+                    }
+                }
+                for key, models in self._details.items()
+            }
+            return msgspec.json.encode({"usage": {"apis": apis}})

@@ -1,16 +1,164 @@
-"""Serves the demo proxy over HTTP."""
+"""Serves the demo proxy over HTTP: the routes of the Management API, their answers, and the sockets.
+
+A route has its v0 name, even under v8: one name for one thing.
+"""
 
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from werkzeug import Request
+import msgspec
+from werkzeug import Request, Response
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.routes import Routes
+from exporter.simulator.proxy import DemoProxy, Item
+from exporter.simulator.quotas import vendor_answer
+from exporter.simulator.world import Credential
 
+V0 = "/v0/management/"
+V8 = "/v8/management/"
 _STOP_POLL_SECONDS = 0.02
+
+USAGE_QUEUE = "usage-queue"
+USAGE = "usage"
+
+Answer = tuple[int, Any]
+"""Status and the body: a value that becomes JSON, or ready JSON bytes."""
+
+Handler = Callable[[Request], Answer]
+
+Refusal = tuple[int, str]
+"""The status of a refused call, and CPA's own words."""
+
+VendorAnswer = tuple[int, dict[str, list[str]], str]
+"""A vendor's status, headers and body."""
+
+_LOCAL = {"127.0.0.1", "::1"}
+VENDOR_HEADERS = {"Content-Type": ["application/json"]}
+
+# v8 path -> the name of the same route under v0.
+_V8_NAMES = {
+    "observability/usage/queue": USAGE_QUEUE,
+    "observability/usage/api-keys": "api-key-usage",
+    "credentials": "auth-files",
+    "requests/api-call": "api-call",
+    "config": "config",
+    "server/latest-version": "latest-version",
+    "credentials/quota/providers": "quota/providers",
+    "credentials/quota/fetch": "quota/fetch",
+    "plugins": "plugins",
+}
+
+
+def route_name(path: str) -> tuple[str, int | None]:
+    """The v0 name of a management path and its API version (0 or 8); other paths have no version."""
+    if path.startswith(V0):
+        return path.removeprefix(V0), 0
+    if path.startswith(V8):
+        rest = path.removeprefix(V8)
+        return _V8_NAMES.get(rest, rest), 8
+    return path, None
+
+
+def array_of(items: Iterable[Item]) -> bytes:
+    """The body of an answer with these records."""
+    return b"[" + b",".join(item.raw for item in items) + b"]"
+
+
+class Routes:
+    """Answers the calls to one proxy, whose version may change at any time."""
+
+    def __init__(self, proxy: DemoProxy) -> None:
+        self._proxy = proxy
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        self._add("usage-statistics-enabled", lambda _: (200, {"usage-statistics-enabled": proxy.publishing}))
+        self._add("config", self._config)
+        self._add("auth-files", lambda _: (200, {"files": proxy.auth_files()}))
+        self._add("api-key-usage", lambda _: (200, proxy.api_key_usage()))
+        self._add("api-keys", lambda _: (200, {"api-keys": [client.key for client in proxy.clients]}))
+        for provider in ("gemini", "claude", "codex", "vertex"):
+            self._add(f"{provider}-api-key", self._key_list(f"{provider}-api-key", provider))
+        self._add("openai-compatibility", self._key_list("openai-compatibility", "openrouter"))
+        self._add(USAGE_QUEUE, self._pop)
+        self._add(USAGE, lambda _: (200, proxy.usage_snapshot()))
+        self._add("api-call", self._api_call, method="POST")
+        self._add("plugins", lambda _: (200, {"plugins_enabled": True, "plugins_dir": "plugins", "plugins": []}))
+
+    def answer(self, call: Request) -> Response:
+        """The response to a call, with CPA's refusals."""
+        name, version = route_name(call.path)
+        if version is None or (version == 8 and not self._proxy.has_v8_paths):
+            return Response(status=404)
+        refusal = self._refusal(call)
+        if refusal is not None:
+            return self.respond(refusal[0], {"error": refusal[1]})
+        handler = self.find(call.method, name, version)
+        return Response(status=404) if handler is None else self.respond(*handler(call))
+
+    def _refusal(self, call: Request) -> Refusal | None:
+        """Why this call may not pass, unless it may. CPA also bans who fails five times; this proxy does not."""
+        if call.remote_addr not in _LOCAL and not self._proxy.allow_remote:
+            return 403, "remote management disabled"
+        if call.headers.get("Authorization") != f"Bearer {self._proxy.key}":
+            return 401, "invalid management key"
+        return None
+
+    def respond(self, status: int, body: Any) -> Response:
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        headers = {"X-Cpa-Version": self._proxy.version, "X-Cpa-Commit": "demo"}
+        return Response(raw, status=status, headers=headers, content_type="application/json; charset=utf-8")
+
+    def find(self, method: str, name: str, version: int) -> Handler | None:
+        """The handler of a call, or ``None`` if this version has no such route."""
+        if version == 8 and name not in _V8_NAMES.values():
+            return None
+        if name == USAGE_QUEUE and not self._proxy.has_http_queue:
+            return None
+        if name == USAGE and not (version == 0 and self._proxy.has_usage_snapshot):
+            return None
+        return self._handlers.get((method, name))
+
+    def _add(self, name: str, handler: Handler, *, method: str = "GET") -> None:
+        self._handlers[method, name] = handler
+
+    def _config(self, _: Request) -> Answer:
+        return 200, {
+            "usage-statistics-enabled": self._proxy.publishing,
+            "redis-usage-queue-retention-seconds": self._proxy.retention_seconds,
+        }
+
+    def _pop(self, call: Request) -> Answer:
+        asked = call.args.get("count", "1")
+        count = int(asked) if asked.isdecimal() else 0
+        if count < 1:
+            return 400, {"error": "count must be a positive integer"}
+        return 200, array_of(self._proxy.pop(count))
+
+    def _key_list(self, route: str, provider: str) -> Handler:
+        """The list of a provider's configured keys; OpenAI-compatible ones are grouped by their upstream."""
+        keys = [
+            {"api-key": each.key, "base-url": each.base_url, "auth-index": each.auth_index}
+            for each in self._proxy.accounts
+            if each.kind == "apikey" and each.provider == provider
+        ]
+        listed = [{"name": provider, "api-key-entries": keys}] if route == "openai-compatibility" else keys
+        return lambda _: (200, {route: listed})
+
+    def _credential(self, body: dict[str, Any]) -> Credential | None:
+        return next((each for each in self._proxy.accounts if each.auth_index == body.get("auth_index")), None)
+
+    def _api_call(self, call: Request) -> Answer:
+        body = call.get_json()
+        told = self._ask_vendor(self._credential(body), body)
+        if told is None:
+            return 502, {"error": "request failed"}
+        status, header, text = told
+        return 200, {"status_code": status, "header": header, "body": text}
+
+    def _ask_vendor(self, credential: Credential | None, call: dict[str, Any]) -> VendorAnswer | None:
+        page = vendor_answer(credential, call["url"], self._proxy.clock.now())
+        return None if page is None else (page[0], VENDOR_HEADERS, page[1])
 
 
 class HttpHandler(WSGIRequestHandler):

@@ -98,7 +98,7 @@ class Traffic:
                     client=client,
                     credential=credential,
                     model=model.name,
-                    alias=model.alias,
+                    alias=model.alias or model.name,
                     started=turn * _STEADY_SECONDS - latency_ms / 1000,
                     latency_ms=latency_ms,
                     request_id=f"{turn:08x}",
@@ -124,7 +124,7 @@ class Traffic:
             client=client,
             credential=credential,
             model=model.name,
-            alias=model.alias,
+            alias=model.alias or model.name,
             started=ending,
             latency_ms=0,
             request_id=request_id,
@@ -168,15 +168,13 @@ class Traffic:
         tokens = self._tokens(event.credential)
         ttft = self._random.randint(250, 2800)
         tier = "priority" if codex and self._random.random() < _PRIORITY_SHARE else "auto"
-        reasons = tokens.reasoning > 0
-        contradicts = event.credential.provider == "openrouter" and reasons
+        contradicts = event.credential.provider == "openrouter" and tokens.reasoning > 0
         return {
             "latency_ms": ttft + int(tokens.output * 12.5),
             # CPA does not measure plain answers: it sends 0.
             "ttft_ms": ttft if event.stream else 0,
             "tokens": tokens,
             "inconsistent": contradicts and self._random.random() < _INCONSISTENT_SHARE,
-            "effort": self._random.choice(["", "medium", "high"]) if reasons else "",
             "service_tier": tier,
             "response_tier": "priority" if tier == "priority" else "default",
         }
@@ -224,7 +222,7 @@ class Traffic:
     def _image_extra(self, event: Event) -> Event:
         """The second record of Codex's image tool: same request, start and headers, but the image model's tokens."""
         tokens = Tokens(uncached=self._random.randint(40, 200), output=self._random.randint(700, 1800))
-        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False, effort="", reports_tier=False)
+        return replace(event, model=IMAGE_MODEL, tokens=tokens, inconsistent=False, reports_tier=False)
 
 
 def _fails_with(credential: Credential, failure: str) -> bool:

@@ -1,38 +1,20 @@
-"""Wire records in the exact shape of CPA, built from what really happened.
+"""Wire records in the shape of CPA, with the fields that the exporter reads, built from what really happened.
 
 ``Tokens`` are exclusive buckets; each provider family reports them differently.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from email.utils import formatdate
 from typing import Any
 
 from exporter.records import Tokens
 from exporter.simulator import quotas
-from exporter.simulator.world import ORGANIZATION_ID, SESSION_COOKIE, Client, Credential
+from exporter.simulator.world import PROVIDERS, Client, Credential
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 """What a detail of ``/usage`` names."""
 
-EXECUTORS = {
-    "claude": "ClaudeExecutor",
-    "codex": "CodexExecutor",
-    "xai": "XAIExecutor",
-    "kimi": "KimiExecutor",
-    "openrouter": "OpenAICompatExecutor",
-    "gemini": "GeminiExecutor",
-    "vertex": "GeminiVertexExecutor",
-    "antigravity": "AntigravityExecutor",
-}
-_ENDPOINTS = {
-    "claude": "POST /v1/messages",
-    "codex": "POST /v1/responses",
-    "xai": "POST /v1/responses",
-    "gemini": "POST /v1beta/models/*action",
-    "vertex": "POST /v1beta/models/*action",
-}
 # Providers whose answers name the tier that served the request.
 _TIER_REPORTERS = {"codex", "xai"}
 
@@ -59,7 +41,6 @@ class Event:
     stream: bool = True
     generate: bool = True
     inconsistent: bool = False
-    effort: str = ""
     service_tier: str = "auto"
     response_tier: str = "default"
     reports_tier: bool = True
@@ -71,37 +52,28 @@ class Event:
 
 
 def wire_record(event: Event, zone: tzinfo) -> dict[str, Any]:
-    """The record that CPA 7.2.140 queues, with all fields in CPA's order."""
+    """The record that CPA 7.2.140 queues, without what no exporter should read: addresses, programs, tokens."""
     credential, client = event.credential, event.client
-    record: dict[str, Any] = {
+    record = {
         "timestamp": go_timestamp(event.started, zone),
         "latency_ms": event.latency_ms,
         "ttft_ms": event.ttft_ms,
         "source": credential.source_for(client),
         "auth_index": credential.auth_index,
-    }
-    if credential.token:
-        record["access_token_sha256"] = credential.token_sha256
-    record |= {
-        "client_ip": client.address,
-        "x_forwarded_for": client.forwarded,
-        "user_agent": client.user_agent,
         "tokens": _raw_tokens(event),
         "failed": event.failed,
         "generate": event.generate,
         "fail": {"status_code": event.status, "body": event.error_body},
-        "response_headers": {name: [value] for name, value in sorted(response_headers(event).items())},
-        "accounting_version": 2,
+        "response_headers": {name: [value] for name, value in response_headers(event).items()},
         "token_breakdown": _breakdown(event),
         "provider": "openai-compatible-openrouter" if credential.provider == "openrouter" else credential.provider,
-        "executor_type": EXECUTORS[credential.provider],
+        "executor_type": PROVIDERS[credential.provider].executor,
         "model": event.model,
         "alias": event.alias,
-        "endpoint": _ENDPOINTS.get(credential.provider, "POST /v1/chat/completions"),
+        "endpoint": PROVIDERS[credential.provider].endpoint,
         "auth_type": credential.kind,
         "api_key": client.key,
         "request_id": event.request_id,
-        "reasoning_effort": event.effort,
         "service_tier": event.service_tier,
     }
     if credential.provider in _TIER_REPORTERS and event.reports_tier and not event.failed:
@@ -135,50 +107,15 @@ def go_timestamp(at: float, zone: tzinfo, *, nanoseconds: int = 0) -> str:
     return f"{text}.{fraction}{suffix}" if fraction else text + suffix
 
 
-def response_headers(event: Event) -> Mapping[str, str]:
-    """The upstream's headers: quota windows, organisation, cookies."""
-    at = event.started + event.ttft_ms / 1000
+def response_headers(event: Event) -> dict[str, str]:
+    """Those headers of the upstream that tell of an account's limits, and when they were told."""
+    at, credential = event.started + event.ttft_ms / 1000, event.credential
     headers = {"Date": formatdate(at, usegmt=True)}
-    if event.stream and not event.failed:
-        headers |= {"Cache-Control": "no-cache", "Content-Type": "text/event-stream"}
-    else:
-        headers |= {"Content-Length": str(400 + event.serial % 300), "Content-Type": "application/json"}
-    if event.status == 429:
-        headers["Retry-After"] = "30"
-    request_id = f"req_{event.serial:08x}"
-    credential = event.credential
-    if credential.family == "gemini":
-        return headers
-    if credential.provider == "claude":
-        headers["Request-Id"] = request_id
-        if credential.kind == "oauth":
-            headers["Anthropic-Organization-Id"] = ORGANIZATION_ID
-            return headers | quotas.claude_headers(credential, at, event.model)
-        return headers | _anthropic_key_headers(at)
-    headers["X-Request-Id"] = request_id
+    if credential.kind == "oauth" and credential.provider == "claude":
+        return headers | quotas.claude_headers(credential, at, event.model)
     if credential.provider == "codex":
-        headers["Set-Cookie"] = SESSION_COOKIE
         return headers | quotas.codex_headers(credential, at)
-    return headers | {
-        "X-Ratelimit-Limit-Requests": "500",
-        "X-Ratelimit-Limit-Tokens": "200000",
-        "X-Ratelimit-Remaining-Requests": "499",
-        "X-Ratelimit-Remaining-Tokens": "199000",
-        "X-Ratelimit-Reset-Requests": "120ms",
-        "X-Ratelimit-Reset-Tokens": "6m0s",
-    }
-
-
-def _anthropic_key_headers(at: float) -> dict[str, str]:
-    reset = datetime.fromtimestamp(int(at) + 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "Anthropic-Ratelimit-Requests-Limit": "1000",
-        "Anthropic-Ratelimit-Requests-Remaining": "990",
-        "Anthropic-Ratelimit-Requests-Reset": reset,
-        "Anthropic-Ratelimit-Tokens-Limit": "80000",
-        "Anthropic-Ratelimit-Tokens-Remaining": "79000",
-        "Anthropic-Ratelimit-Tokens-Reset": reset,
-    }
+    return headers
 
 
 def _raw_tokens(event: Event) -> dict[str, int | bool]:

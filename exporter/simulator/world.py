@@ -1,31 +1,42 @@
 """The invented people, accounts, keys and models of the demo proxy.
 
-Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``, addresses come from the
-ranges reserved for documentation.
+Everything here is planted: mail domains end in ``demo.example``, keys begin with ``sk-demo-``.
 """
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import SecretStr
+
+from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 
 Family = Literal["claude", "openai", "gemini"]
 Trouble = Literal["", "exhausted", "cools too long", "shrinks"]
 
 MANAGEMENT_KEY = "sk-demo-management-4c1d9e"
 ORGANIZATION_ID = "0demo000-0000-4000-8000-0000000c1a0d"
-SESSION_COOKIE = "__cf_bm=sk-demo-cookie-8841; path=/; HttpOnly"
 AUTH_DIR = "/root/.cli-proxy-api"
 
-# How each provider counts tokens on the wire.
-_FAMILIES: dict[str, Family] = {
-    "claude": "claude",
-    "codex": "openai",
-    "xai": "openai",
-    "kimi": "openai",
-    "openrouter": "openai",
-    "gemini": "gemini",
-    "vertex": "gemini",
-    "antigravity": "gemini",
+
+class _Provider(NamedTuple):
+    """How CPA records the attempts at a provider, and how it counts their tokens."""
+
+    family: Family
+    executor: str
+    endpoint: str = "POST /v1/chat/completions"
+
+
+PROVIDERS = {
+    "claude": _Provider("claude", "ClaudeExecutor", "POST /v1/messages"),
+    "codex": _Provider("openai", "CodexExecutor", "POST /v1/responses"),
+    "xai": _Provider("openai", "XAIExecutor", "POST /v1/responses"),
+    "kimi": _Provider("openai", "KimiExecutor"),
+    "openrouter": _Provider("openai", "OpenAICompatExecutor"),
+    "gemini": _Provider("gemini", "GeminiExecutor", "POST /v1beta/models/*action"),
+    "vertex": _Provider("gemini", "GeminiVertexExecutor", "POST /v1beta/models/*action"),
+    "antigravity": _Provider("gemini", "AntigravityExecutor"),
 }
 
 
@@ -35,24 +46,21 @@ class Client:
 
     name: str
     key: str
-    address: str
-    user_agent: str
-    forwarded: str = ""
-    share: float = 1.0
+    share: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A model that a credential serves: its name upstream, and the name that clients request."""
+    """A model that a credential serves: its name upstream, and the one that clients request if it is another."""
 
     name: str
-    alias: str
+    alias: str = ""
     share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """An OAuth account (``email``, ``token``) or a configured API key (``key``, ``base_url``).
+    """An OAuth account, or a configured API key (``key``).
 
     ``ceiling_5h`` and ``ceiling_7d`` are the used shares of the provider's windows at their ends; above 1, the account
     runs into its limit. ``ceiling_scoped`` is the same for a single model's window (Claude's week of Opus, Codex's 5
@@ -64,12 +72,9 @@ class Credential:
 
     name: str
     provider: str
-    kind: Literal["oauth", "apikey"] = "oauth"
     models: tuple[Model, ...]
     email: str = ""
     key: str = ""
-    base_url: str = ""
-    account_id: str = ""
     plan: str = ""
     project_id: str = ""
     share: float = 1.0
@@ -80,7 +85,20 @@ class Credential:
 
     @property
     def family(self) -> Family:
-        return _FAMILIES[self.provider]
+        return PROVIDERS[self.provider].family
+
+    @property
+    def kind(self) -> Literal["oauth", "apikey"]:
+        return "apikey" if self.key else "oauth"
+
+    @property
+    def base_url(self) -> str:
+        return f"https://{self.provider}.demo.example" if self.key else ""
+
+    @property
+    def account_id(self) -> str:
+        """Its owner at the provider; only Codex tells."""
+        return f"acct-demo-{self.name}" if self.provider == "codex" else ""
 
     @property
     def file_name(self) -> str:
@@ -95,209 +113,100 @@ class Credential:
         place = f"{AUTH_DIR}/{self.file_name}" if self.kind == "oauth" else f"{self.base_url}|{self.key}"
         return hashlib.sha256(f"{self.provider}:{place}".encode()).hexdigest()[:16]
 
-    @property
-    def token(self) -> str:
-        """The token of an account, empty for an API key."""
-        return f"sk-demo-token-{self.name}" if self.kind == "oauth" else ""
-
-    @property
-    def token_sha256(self) -> str:
-        return hashlib.sha256(self.token.encode()).hexdigest() if self.token else ""
-
     def source_for(self, client: Client) -> str:
         """The wire field ``source``: the account, else the upstream key, else (Kimi) the *client's* raw key."""
         return self.email or self.key or client.key
 
 
 CLIENTS = (
-    Client(
-        name="maria",
-        key="sk-demo-client-maria-5b20",
-        address="192.0.2.11",
-        user_agent="claude-cli/2.1.0 (demo-maria)",
-        share=3.0,
-    ),
-    Client(
-        name="jonas",
-        key="sk-demo-client-jonas-77ac",
-        address="192.0.2.12",
-        user_agent="codex_cli_rs/0.76.0 (demo-jonas)",
-        share=2.5,
-    ),
-    Client(
-        name="ci-bot",
-        key="sk-demo-client-cibot-01fe",
-        address="192.0.2.40",
-        user_agent="demo-ci/1.4",
-        share=1.5,
-    ),
-    Client(
-        name="support-desk",
-        key="sk-demo-client-support-9d3e",
-        address="192.0.2.50",
-        user_agent="demo-support/3.0",
-        forwarded="203.0.113.77, 198.51.100.23",
-        share=2.0,
-    ),
-    Client(
-        name="notebook",
-        key="sk-demo-client-notebook-c4d8",
-        address="192.0.2.60",
-        user_agent="python-demo/3.13",
-        share=0.7,
-    ),
-    Client(
-        name="batch",
-        key="sk-demo-client-batch-2ef6",
-        address="192.0.2.70",
-        user_agent="demo-batch/0.9",
-        share=0.3,
-    ),
+    Client(name="maria", key="sk-demo-client-maria-5b20", share=3.0),
+    Client(name="jonas", key="sk-demo-client-jonas-77ac", share=2.5),
+    Client(name="ci-bot", key="sk-demo-client-cibot-01fe", share=1.5),
+    Client(name="support-desk", key="sk-demo-client-support-9d3e", share=2.0),
+    Client(name="notebook", key="sk-demo-client-notebook-c4d8", share=0.7),
+    Client(name="batch", key="sk-demo-client-batch-2ef6", share=0.3),
 )
 
 _SONNET = "claude-sonnet-4-5-20250929"
 _OPUS = "claude-opus-4-6"
+_GPT = Model("gpt-5.4")
+
+
+def _account(name: str, *models: Model, **details: Any) -> Credential:
+    """An account of a provider and a person. Kimi's have no e-mail address."""
+    provider, _, person = name.partition("-")
+    email = "" if provider == "kimi" else f"{person}.{provider}@demo.example"
+    return Credential(name=name, provider=provider, email=email, models=models, **details)
+
+
+def _key(provider: str, key: str, *models: Model, share: float = 1.5) -> Credential:
+    return Credential(name=f"{provider}-key", provider=provider, key=key, models=models, share=share)
+
+
+_UNPRICED = Model("demo-lab/experimental-7b", "experimental")
+"""In no price list, so that a visitor sees an unknown model."""
 
 CREDENTIALS = (
-    Credential(
-        name="claude-alice",
-        provider="claude",
-        email="alice.claude@demo.example",
+    _account(
+        "claude-alice",
+        Model(_SONNET, share=3.0),
+        Model(_OPUS),
         plan="max-20x",
-        models=(Model(name=_SONNET, alias=_SONNET, share=3.0), Model(name=_OPUS, alias=_OPUS)),
         share=3.0,
         ceiling_5h=0.85,
         ceiling_7d=0.7,
         ceiling_scoped=0.92,
     ),
-    Credential(
-        name="claude-bob",
-        provider="claude",
-        email="bob.claude@demo.example",
+    _account(
+        "claude-bob",
+        Model(_SONNET),
+        Model(_OPUS),
         plan="pro",
-        models=(Model(name=_SONNET, alias=_SONNET), Model(name=_OPUS, alias=_OPUS)),
         share=2.0,
         ceiling_5h=1.12,
         ceiling_7d=0.95,
         ceiling_scoped=0.55,
     ),
-    Credential(
-        name="codex-carol",
-        provider="codex",
-        email="carol.codex@demo.example",
-        account_id="acct-demo-carol-77",
-        plan="plus",
-        models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
-        share=2.5,
-        ceiling_5h=0.9,
-    ),
-    Credential(
-        name="codex-dave",
-        provider="codex",
-        email="dave.codex@demo.example",
-        account_id="acct-demo-dave-78",
-        plan="team",
-        models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
-        share=1.0,
-        ceiling_5h=0.4,
-    ),
-    Credential(
-        name="antigravity-erin",
-        provider="antigravity",
-        email="erin.google@demo.example",
+    _account("codex-carol", _GPT, plan="plus", share=2.5, ceiling_5h=0.9),
+    _account("codex-dave", _GPT, plan="team", ceiling_5h=0.4),
+    _account(
+        "antigravity-erin",
+        Model("gemini-2.5-pro"),
+        Model("gemini-3-flash", "erin/gemini-3-flash"),
         project_id="demo-project-417",
-        models=(
-            Model(name="gemini-2.5-pro", alias="gemini-2.5-pro"),
-            Model(name="gemini-3-flash", alias="erin/gemini-3-flash"),
-        ),
-        share=1.0,
     ),
-    Credential(
-        name="kimi-frank",
-        provider="kimi",
-        models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
-        share=0.8,
+    _account("kimi-frank", Model("kimi-k2.5"), share=0.8),
+    _account("xai-grace", Model("grok-4.5"), share=0.8),
+    _key(
+        "claude",
+        "sk-demo-ant-api03-key-1",
+        Model(_SONNET, "claude-sonnet-latest", share=2.0),
+        Model(_OPUS, "claude-opus-latest"),
     ),
-    Credential(
-        name="xai-grace",
-        provider="xai",
-        email="grace.xai@demo.example",
-        models=(Model(name="grok-4.5", alias="grok-4.5"),),
-        share=0.8,
-    ),
-    Credential(
-        name="claude-key",
-        provider="claude",
-        kind="apikey",
-        key="sk-demo-ant-api03-key-1",
-        base_url="https://claude.demo.example",
-        models=(
-            Model(name=_SONNET, alias="claude-sonnet-latest", share=2.0),
-            Model(name=_OPUS, alias="claude-opus-latest"),
-        ),
-        share=1.5,
-    ),
-    Credential(
-        name="gemini-key",
-        provider="gemini",
-        kind="apikey",
-        key="sk-demo-AIza-gemini-key-1",
-        base_url="https://gemini.demo.example",
-        models=(Model(name="gemini-2.5-flash", alias="gemini-flash"),),
-        share=1.5,
-    ),
-    Credential(
-        name="openrouter-key",
-        provider="openrouter",
-        kind="apikey",
-        key="sk-demo-or-key-1",
-        base_url="https://openrouter.demo.example/v1",
-        models=(
-            Model(name="vendor/deepseek-v3.1", alias="deepseek", share=3.0),
-            # In no price list, so that a visitor sees an unknown model.
-            Model(name="demo-lab/experimental-7b", alias="experimental"),
-        ),
-        share=1.5,
-    ),
-    Credential(
-        name="vertex-key",
-        provider="vertex",
-        kind="apikey",
-        key="sk-demo-vk-vertex-1",
-        base_url="https://vertex.demo.example",
-        models=(Model(name="gemini-2.5-pro", alias="vertex-pro"),),
-        share=0.8,
-    ),
+    _key("gemini", "sk-demo-AIza-gemini-key-1", Model("gemini-2.5-flash", "gemini-flash")),
+    _key("openrouter", "sk-demo-or-key-1", Model("vendor/deepseek-v3.1", "deepseek", share=3.0), _UNPRICED),
+    _key("vertex", "sk-demo-vk-vertex-1", Model("gemini-2.5-pro", "vertex-pro"), share=0.8),
 )
-
-
 TROUBLED = (
-    Credential(
-        name="kimi-emil",
-        provider="kimi",
-        models=(Model(name="kimi-k2.5", alias="kimi-k2.5"),),
-        share=0.0,
-        trouble="exhausted",
-    ),
-    Credential(
-        name="claude-ivan",
-        provider="claude",
-        email="ivan.claude@demo.example",
-        plan="pro",
-        models=(Model(name=_SONNET, alias=_SONNET),),
-        share=0.0,
-        trouble="cools too long",
-    ),
-    Credential(
-        name="codex-judy",
-        provider="codex",
-        email="judy.codex@demo.example",
-        account_id="acct-demo-judy-79",
-        plan="pro",
-        models=(Model(name="gpt-5.4", alias="gpt-5.4"),),
-        share=0.0,
-        trouble="shrinks",
-    ),
+    _account("kimi-emil", Model("kimi-k2.5"), share=0.0, trouble="exhausted"),
+    _account("claude-ivan", Model(_SONNET), plan="pro", share=0.0, trouble="cools too long"),
+    _account("codex-judy", _GPT, plan="pro", share=0.0, trouble="shrinks"),
 )
 SHOWN = (*CREDENTIALS, *TROUBLED)
 """What a visitor sees: the credentials, and one account per trouble."""
+
+LIMITS_FILE = Path(__file__).parent / "limits.yaml"
+"""Limits for an exporter beside the demo proxy."""
+
+
+def demo_aliases() -> Aliases:
+    """The names of the clients and credentials, for an exporter beside the demo proxy."""
+    return Aliases(
+        clients=tuple(ClientAlias(key=SecretStr(client.key), alias=client.name) for client in CLIENTS),
+        credentials=tuple(
+            CredentialAlias(key=SecretStr(credential.key), alias=credential.name)
+            if credential.key
+            else CredentialAlias(file=SecretStr(credential.file_name), alias=credential.name)
+            for credential in SHOWN
+        ),
+    )

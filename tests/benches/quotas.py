@@ -42,7 +42,6 @@ def accounts_like(name: str, number: int) -> list[Credential]:
             first,
             name=f"{name}-{index}",
             email=f"{index}.{first.email}" if first.email else "",
-            account_id=f"{first.account_id}-{index}" if first.account_id else "",
         )
         for index in range(2, number + 1)
     ]

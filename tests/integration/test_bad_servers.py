@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.waiting_records import Item
+from exporter.simulator.proxy import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from exporter.sources.auth_guard import RETRY_SECONDS
 from tests.benches.booking import flow_of, open_ledger

@@ -412,8 +412,9 @@ def _process(*arguments: str) -> Iterator[httpx.Client]:
 
 def test_a_process_has_a_history() -> None:
     with _process("--version", "6.9", "--rate", "20", "--history-hours", "0.05") as client:
-        requests = client.get(USAGE).json()["usage"]["total_requests"]
+        apis = client.get(USAGE).json()["usage"]["apis"]
 
+    requests = sum(model["total_requests"] for api in apis.values() for model in api["models"].values())
     assert requests >= 3600 + 150, "three minutes at 20 a second, and the burst"
 
 

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from exporter.records import Tokens
-from exporter.simulator.waiting_records import Item
+from exporter.simulator.proxy import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, identity_of
 from tests.fakes.demo import in_use

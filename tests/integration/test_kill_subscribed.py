@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.waiting_records import Item
+from exporter.simulator.proxy import Item
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.identities import Identity, booked_in, identity_of
 from tests.fakes.demo import in_use

@@ -20,8 +20,7 @@ from exporter.app import Exporter
 from exporter.days import day_start_ms, local_date, previous_day
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases
-from exporter.simulator.exporting import LIMITS_FILE
-from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
+from exporter.simulator.world import CLIENTS, LIMITS_FILE, MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.planted import secrets

@@ -13,8 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from exporter.app import Exporter
 from exporter.settings.proxies import Aliases
-from exporter.simulator.exporting import LIMITS_FILE, demo_aliases
-from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
+from exporter.simulator.world import CLIENTS, LIMITS_FILE, MANAGEMENT_KEY, demo_aliases
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer

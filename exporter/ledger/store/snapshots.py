@@ -48,6 +48,11 @@ class Checkpoint:
     counted_ms: tuple[int, int] = (0, 0)
 
     @property
+    def is_first(self) -> bool:
+        """Whether there is nothing that counts can have risen from."""
+        return not (self.continues or self.marks)
+
+    @property
     def had_no_details(self) -> bool:
         """Whether it had only counts."""
         return bool(self.marks) and all(mark.length is None for mark in self.marks.values())
@@ -86,24 +91,6 @@ class SnapshotDeltas:
     restarted: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotEnd:
-    """What a snapshot said about the proxy besides its details.
-
-    ``marks`` are remembered in place of ``before``. ``without_details``: the proxy sent none, and ``deltas`` are what
-    it has counted since; at the first contact that is nothing, and ``first`` is what it sent. ``missed`` is how many
-    records its totals count that no detail shows.
-    """
-
-    taken_ms: int
-    before: Mapping[MarkKey, Mark]
-    marks: Mapping[MarkKey, Mark]
-    deltas: SnapshotDeltas
-    missed: int = 0
-    without_details: bool = False
-    first: Sequence[SnapshotSeries] = ()
-
-
 class Snapshots:
     """Books snapshots, and reads what is remembered of them. All methods raise LedgerError."""
 
@@ -139,14 +126,11 @@ class Snapshots:
             if row[1] is None and not marks:
                 return None
             first = connection.execute(
-                "select key, client, model, requests, tokens, at_ms from first_series where proxy = ?", row[:1]
+                "select key, client, model, requests, tokens, null, at_ms from first_series where proxy = ?", row[:1]
             ).fetchall()
         return Restored(
             marks=marks,
-            first=[
-                SnapshotSeries(key, client, model, requests, tokens, None)
-                for key, client, model, requests, tokens, _ in first
-            ],
+            first=[SnapshotSeries(*series) for *series, _ in first],
             first_ms=first[0][-1] if first else 0,
         )
 
@@ -201,17 +185,45 @@ class Snapshots:
             )
         return known
 
-    def close(self, proxy: str, end: SnapshotEnd) -> None:
-        """End the booking of a snapshot, in one transaction."""
+    def close(
+        self,
+        proxy: str,
+        before: Checkpoint,
+        marks: Mapping[MarkKey, Mark],
+        *,
+        taken_ms: int,
+        deltas: SnapshotDeltas,
+        missed: int = 0,
+        without_details: Sequence[SnapshotSeries] = (),
+    ) -> None:
+        """End the booking of a snapshot, in one transaction: ``marks`` are remembered in place of those ``before``.
+
+        ``missed`` is how many records its totals count that no detail shows. ``without_details`` is what it sent if it
+        has no details: ``deltas`` are then what it has counted since.
+        """
         now_ms = self._clock.now_ms()
         with self._changing(proxy) as change:
-            _book_deltas(change, end.deltas)
-            _save_checkpoint(change.connection, change.proxy, end)
-            _remember_first(change.connection, change.proxy, end.first, now_ms)
-            change.connection.execute(
-                "update proxy set missed = missed + ?1, missed_ms = iif(?1 > 0, ?2, missed_ms) where id = ?3",
-                (end.missed, now_ms, change.proxy),
+            connection = change.connection
+            _book_deltas(change, deltas)
+            if before.is_first:
+                _remember_first(connection, change.proxy, without_details, now_ms)
+            elif without_details:
+                connection.execute(
+                    "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
+                    " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
+                    (taken_ms, change.proxy),
+                )
+            connection.execute(
+                "update proxy set snapshot_ms = ?1, missed = missed + ?2, missed_ms = iif(?2 > 0, ?3, missed_ms)"
+                " where id = ?4",
+                (taken_ms, missed, now_ms, change.proxy),
             )
+            connection.executemany(
+                "delete from snapshot_series where proxy = ? and client = ? and model = ?",
+                [(change.proxy, *key) for key in before.marks.keys() - marks.keys()],
+            )
+            changed = {key: mark for key, mark in marks.items() if before.marks.get(key) != mark}
+            save_marks(connection, "snapshot_series", change.proxy, changed)
 
     def join_restored(self, proxy: str, deltas: SnapshotDeltas) -> None:
         """Continue from a proxy's restored last snapshot, and book the ``deltas`` since then."""
@@ -262,22 +274,6 @@ def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterab
         for each in identities
         if each[0] < pruned_before_ms or connection.execute(statement, each).fetchone() is not None
     }
-
-
-def _save_checkpoint(connection: sqlite3.Connection, proxy: int, end: SnapshotEnd) -> None:
-    if end.without_details:
-        connection.execute(
-            "update proxy set counted_from_ms = coalesce(counted_from_ms, snapshot_ms, ?1),"
-            " counted_until_ms = max(coalesce(counted_until_ms, 0), ?1) where id = ?2",
-            (end.taken_ms, proxy),
-        )
-    connection.execute("update proxy set snapshot_ms = ? where id = ?", (end.taken_ms, proxy))
-    connection.executemany(
-        "delete from snapshot_series where proxy = ? and client = ? and model = ?",
-        [(proxy, *key) for key in end.before.keys() - end.marks.keys()],
-    )
-    changed = {key: mark for key, mark in end.marks.items() if end.before.get(key) != mark}
-    save_marks(connection, "snapshot_series", proxy, changed)
 
 
 def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:

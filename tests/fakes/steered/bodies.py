@@ -55,7 +55,7 @@ def _compat_entry(credential: Credential, auth_index: dict[str, Any]) -> dict[st
 
 
 def _models(credential: Credential) -> list[dict[str, str]]:
-    return [{"name": model.name, "alias": model.alias} for model in credential.models]
+    return [{"name": model.name, "alias": model.alias or model.name} for model in credential.models]
 
 
 def config(proxy: SteeredProxy) -> dict[str, Any]:

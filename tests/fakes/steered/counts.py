@@ -1,9 +1,10 @@
 """What a steered proxy knows about each of its records, and how many there were."""
 
+from collections import deque
 from dataclasses import dataclass
 
 from exporter.clock import Clock
-from exporter.simulator.waiting_records import Item, WaitingRecords
+from exporter.simulator.proxy import Item
 from tests.fakes.steered.traffic import Attempt
 
 
@@ -50,27 +51,38 @@ class Counts:
     unsent: int
 
 
-class CountedRecords(WaitingRecords):
-    """``enqueued`` = ``popped`` + ``expired`` + ``dropped`` + the length."""
+class CountedRecords:
+    """Records in order of arrival. Not thread-safe. ``enqueued`` = ``popped`` + ``expired`` + ``dropped`` + the length.
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
+    As in CPA, those older than ``retention_seconds`` go when the next one comes or is popped.
+    """
+
+    def __init__(self, clock: Clock, retention_seconds: int) -> None:
         self.enqueued = self.popped = self.expired = self.dropped = 0
+        self.retention_seconds = retention_seconds
+        self._clock = clock
+        self._items: deque[Item] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     def append(self, item: Item) -> None:
-        super().append(item)
+        self.expire()
+        self._items.append(item)
         self.enqueued += 1
 
     def pop(self, count: int) -> list[Item]:
-        items = super().pop(count)
+        self.expire()
+        items = [self._items.popleft() for _ in range(min(count, len(self._items)))]
         self.popped += len(items)
         return items
 
     def expire(self) -> None:
-        before = len(self)
-        super().expire()
-        self.expired += before - len(self)
+        limit = self._clock.monotonic() - self.retention_seconds
+        while self._items and self._items[0].since < limit:
+            self._items.popleft()
+            self.expired += 1
 
     def drop(self) -> None:
-        self.dropped += len(self)
-        super().drop()
+        self.dropped += len(self._items)
+        self._items.clear()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.waiting_records import Item
+from exporter.simulator.proxy import Item
 from tests.fakes.steered.counts import Happening
 from tests.fakes.steered.faults import HTML_PAGE, Fault, FaultKind
 from tests.fakes.steered.proxy import SteeredProxy

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from exporter.simulator.proxy import DemoProxy
-from exporter.simulator.waiting_records import Item
+from exporter.simulator.proxy import DemoProxy, Item
 from exporter.simulator.wire import Event, go_timestamp
 from exporter.simulator.world import MANAGEMENT_KEY, Client, Credential
+from tests.fakes.steered import snapshot
+from tests.fakes.steered.accounts import SteeredAccount
 from tests.fakes.steered.counts import CountedRecords, Counts, Happening, KnownItem
 from tests.fakes.steered.faults import Fault, FaultKind
 from tests.fakes.steered.logins import SteeredLogins
 from tests.fakes.steered.records import Shape, detail_of, in_shape
-from tests.fakes.steered.snapshot import Details, Fingerprint, details_of, fingerprint, merge, reshaped, usage_of_export
 from tests.fakes.steered.subscribers import Subscribers
 from tests.fakes.steered.traffic import Attempt, attempt_of
 from tests.fakes.steered.truth import Truth, imported_attempt
@@ -43,9 +43,6 @@ class SteeredProxy(DemoProxy):
     ``shuffle_details`` and ``details_cap`` (keep only the newest of each key and model; ``None``: as the version does).
     """
 
-    waiting: CountedRecords
-    logins: SteeredLogins
-
     def __init__(
         self,
         *,
@@ -63,7 +60,7 @@ class SteeredProxy(DemoProxy):
         self.subscribed = False
         self.open_proxy = False
         self.plugins: dict[str, bool] = {}
-        self.details: Details = "full"
+        self.details: snapshot.Details = "full"
         self.shuffle_details = False
         self.details_cap: int | None = None
         self.requests: Counter[str] = Counter()
@@ -77,14 +74,14 @@ class SteeredProxy(DemoProxy):
         self._random = random.Random(0)  # the order of details
         self._clock_shift = 0.0
         self._restarts = 0
-        self._happenings: dict[Fingerprint, Happening] = {}
+        self._happenings: dict[snapshot.Fingerprint, Happening] = {}
         self._undelivered: list[tuple[dict[str, Any], Happening]] = []
         super().__init__(**settings)
         self.zone = zone or self.zone
         self.vendors = SteeredVendors(self.clock)
         self.logins = SteeredLogins(key=key, clock=self.clock)
         self.logins.bans_local = self.version_number >= _BANS_LOCAL
-        self.waiting = CountedRecords(self.clock)
+        self.waiting = CountedRecords(self.clock, _DEFAULT_RETENTION_SECONDS)
         self.retention_seconds = retention_seconds
 
     # --- versions and forks -------------------------------------------------------------------------------------------
@@ -177,7 +174,7 @@ class SteeredProxy(DemoProxy):
             record = attempt.record
             key = record["api_key"] or record["endpoint"] or record["provider"] or "unknown"
             detail = detail_of(record, self.version_number, index)
-            self._happenings.setdefault(fingerprint(key, record["model"], detail), happening)
+            self._happenings.setdefault(snapshot.fingerprint(key, record["model"], detail), happening)
             self._add(key, record["model"], detail, happening)
             self._numbers["counted"] += 1
         if queues or counts:
@@ -205,6 +202,10 @@ class SteeredProxy(DemoProxy):
             model=changes.get("model", attempt.model),
             client="" if self.open_proxy else attempt.client,
         ), index
+
+    def pop(self, count: int) -> list[Item]:
+        with self._lock:
+            return self.waiting.pop(count)
 
     def _append(self, raw: bytes, happening: Happening | None = None) -> None:
         """Let a record wait, or hand it to all subscribers alone if there are any."""
@@ -265,11 +266,15 @@ class SteeredProxy(DemoProxy):
     def restart(self) -> None:
         with self._lock:
             self.subscribers.drop()
+            self.logins.forget()
+            self.waiting.drop()
             self._undelivered.clear()
             self._restarts += 1
             super().restart()
 
-    # --- lists --------------------------------------------------------------------------------------------------------
+    def _forget(self) -> None:
+        self._accounts = {each.name: SteeredAccount(each, created=self.clock.now()) for each in self.accounts}
+        self._snapshot = snapshot.UsageSnapshot()
 
     def auth_files(self) -> list[dict[str, Any]]:
         index = {each.file_name: self.auth_index(each) for each in self.accounts}
@@ -297,7 +302,7 @@ class SteeredProxy(DemoProxy):
         """
         with self._lock:
             self._undelivered = [each for each in self._undelivered if not each[1].delivered]
-            kept = {id(detail) for _, _, detail in details_of(self._snapshot.usage())}
+            kept = {id(detail) for _, _, detail in snapshot.details_of(self._snapshot.usage())}
             shown = [each for detail, each in self._undelivered if id(detail) in kept or self.details != "full"]
             return self.usage_snapshot(), shown
 
@@ -309,7 +314,7 @@ class SteeredProxy(DemoProxy):
             return msgspec.json.encode(body)
 
     def _usage(self) -> dict[str, Any]:
-        return reshaped(self._snapshot.usage(), self.details, self._random if self.shuffle_details else None)
+        return snapshot.reshaped(self._snapshot.usage(), self.details, self._random if self.shuffle_details else None)
 
     def export_usage(self) -> dict[str, Any]:
         """The body of ``/usage/export``, which ``import_usage`` takes."""
@@ -323,20 +328,18 @@ class SteeredProxy(DemoProxy):
         Attempts from elsewhere join the ``truth``, which already has this proxy's own. Raises ``ValueError`` with CPA's
         words.
         """
-        usage = usage_of_export(body)
+        usage = snapshot.usage_of_export(body)
         with self._lock:
-            return merge(self._snapshot, usage, self._add_imported)
+            return snapshot.merge(self._snapshot, usage, self._add_imported)
 
     def _add_imported(self, key: str, model: str, detail: dict[str, Any]) -> None:
-        mark = fingerprint(key, model, detail)
+        mark = snapshot.fingerprint(key, model, detail)
         if mark not in self._happenings:
             by_index = {self.auth_index(credential): credential for credential in self.accounts}
             attempt = imported_attempt(key, model, detail, by_index.get(detail.get("auth_index", "")))
             self._happenings[mark] = Happening(attempt)
             self.truth.add(attempt)
         self._add(key, model, detail, self._happenings[mark])
-
-    # --- counts -------------------------------------------------------------------------------------------------------
 
     def counts(self) -> Counts:
         """All counts at one moment."""
@@ -377,10 +380,8 @@ class SteeredProxy(DemoProxy):
         """
         order = Fault(path=path, kind=FaultKind(kind), **details)
         with self._lock:
-            if times is None:
-                self._always.append(order)
-            else:
-                self._faults += [order] * times
+            orders = self._always if times is None else self._faults
+            orders += [order] * (times or 1)
 
     def clear_faults(self) -> None:
         with self._lock:
@@ -390,11 +391,9 @@ class SteeredProxy(DemoProxy):
     def take_fault(self, name: str, *, in_front: bool) -> Fault | None:
         """The oldest order for the route, either in front of the proxy or behind it."""
         with self._lock:
-            for order in self._faults:
+            for order in (*self._faults, *self._always):
                 if order.path in {name, "*"} and order.kind.in_front == in_front:
-                    self._faults.remove(order)
-                    return order
-            for order in self._always:
-                if order.path in {name, "*"} and order.kind.in_front == in_front:
+                    if order in self._faults:
+                        self._faults.remove(order)
                     return order
             return None

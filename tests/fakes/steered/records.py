@@ -11,25 +11,42 @@ from typing import Any, Literal
 
 from exporter.records import Tokens
 from exporter.simulator.wire import TOKEN_FIELDS, Event, usage_detail, wire_record
+from tests.fakes.steered.private import private_fields
 from tests.fakes.steered.versions import VersionNumber
 
 Shape = Literal["7.2", "7.1", "6.10"]
 
-_SINCE_7_2 = (
-    "ttft_ms",
-    "access_token_sha256",
-    "client_ip",
-    "x_forwarded_for",
-    "user_agent",
-    "generate",
-    "response_headers",
-    "accounting_version",
-    "token_breakdown",
-    "executor_type",
-    "reasoning_effort",
-    "service_tier",
-    "response_service_tier",
-)
+_FIELDS: dict[str, Shape] = {
+    "timestamp": "6.10",
+    "latency_ms": "6.10",
+    "ttft_ms": "7.2",
+    "source": "6.10",
+    "auth_index": "6.10",
+    "access_token_sha256": "7.2",
+    "client_ip": "7.2",
+    "x_forwarded_for": "7.2",
+    "user_agent": "7.2",
+    "tokens": "6.10",
+    "failed": "6.10",
+    "generate": "7.2",
+    "fail": "7.1",
+    "response_headers": "7.2",
+    "accounting_version": "7.2",
+    "token_breakdown": "7.2",
+    "provider": "6.10",
+    "executor_type": "7.2",
+    "model": "6.10",
+    "alias": "6.10",
+    "endpoint": "6.10",
+    "auth_type": "6.10",
+    "api_key": "6.10",
+    "request_id": "6.10",
+    "reasoning_effort": "7.2",
+    "service_tier": "7.2",
+    "response_service_tier": "7.2",
+}
+"""In CPA's order, each with the oldest shape that has it."""
+_SHAPES: tuple[Shape, ...] = ("6.10", "7.1", "7.2")
 
 
 def in_shape(event: Event, shape: Shape) -> Event:
@@ -39,12 +56,12 @@ def in_shape(event: Event, shape: Shape) -> Event:
 
 def record_of(event: Event, *, shape: Shape, zone: tzinfo) -> dict[str, Any]:
     """The event's record with all fields of that shape, in CPA's order."""
-    record = wire_record(event, zone)
+    newest = wire_record(event, zone) | private_fields(event)
+    known = _SHAPES[: _SHAPES.index(shape) + 1]
+    record = {name: newest[name] for name, since in _FIELDS.items() if name in newest and since in known}
     if shape == "7.2":
         return record
     credential = event.credential
-    dropped = {*_SINCE_7_2, "fail"} if shape == "6.10" else {*_SINCE_7_2}
-    record = {name: value for name, value in record.items() if name not in dropped}
     if shape == "6.10":
         record["timestamp"] = usage_detail(event, zone)["timestamp"]
     record["tokens"] = _tokens(event, zone, record["tokens"], shape)

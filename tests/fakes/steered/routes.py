@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from werkzeug import Request, Response
 
-from exporter.simulator.routes import USAGE, V8, Answer, Handler, Routes, VendorAnswer, route_name
+from exporter.simulator.server import USAGE, V8, Answer, Handler, Refusal, Routes, VendorAnswer, route_name
 from exporter.simulator.world import Credential
 from tests.fakes.steered import bodies
 from tests.fakes.steered.proxy import SteeredProxy
@@ -102,7 +102,7 @@ class SteeredRoutes(Routes):
             return self._no_route()
         refusal = self._refusal(call)
         if refusal is not None:
-            return refusal
+            return self.respond(refusal[0], {"error": refusal[1]})
         if handler is None:
             in_config = version == 8 and name.startswith("config/")
             return self.respond(404, {"error": "not_found"}) if in_config else self._finish(_empty(404))
@@ -112,6 +112,9 @@ class SteeredRoutes(Routes):
     def _checks_first(self) -> bool:
         """From v7.1.47 on, an unknown management path needs the key, too."""
         return self._proxy.version_number >= (7, 1, 47)
+
+    def _refusal(self, call: Request) -> Refusal | None:
+        return self._proxy.logins.check(call.headers, call.remote_addr or "")
 
     def _public(self, call: Request) -> Response:
         number = self._proxy.version_number

@@ -5,8 +5,7 @@ from typing import Any
 
 from werkzeug import Request, Response
 
-from exporter.simulator.routes import USAGE, USAGE_QUEUE, Handler, array_of, route_name
-from exporter.simulator.server import DemoServer, HttpHandler
+from exporter.simulator.server import USAGE, USAGE_QUEUE, DemoServer, Handler, HttpHandler, array_of, route_name
 from tests.fakes.steered.delivery import Delivery, front_answer, huge_record
 from tests.fakes.steered.faults import Fault, FaultKind
 from tests.fakes.steered.proxy import SteeredProxy

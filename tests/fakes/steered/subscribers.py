@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from exporter.simulator.waiting_records import Item
+from exporter.simulator.proxy import Item
 
 BUFFER = 256
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from exporter.clock import Clock
 from exporter.simulator.quotas import vendor_answer
-from exporter.simulator.routes import VENDOR_HEADERS, VendorAnswer
+from exporter.simulator.server import VENDOR_HEADERS, VendorAnswer
 from exporter.simulator.world import Credential
 
 _WINDOWS = ("/usage", "/usages", ":retrieveUserQuotaSummary", "/billing?format=credits")

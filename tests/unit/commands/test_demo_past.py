@@ -18,8 +18,7 @@ from exporter.limits.board import LimitBoard
 from exporter.opening import open_ledger
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
-from exporter.simulator.exporting import demo_aliases
-from exporter.simulator.world import SHOWN
+from exporter.simulator.world import SHOWN, demo_aliases
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.planted import secrets
 

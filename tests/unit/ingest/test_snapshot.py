@@ -17,8 +17,6 @@ import pytest
 import exporter.ingest.snapshot_details
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.views.periods import MONTH, TODAY, YESTERDAY
-from exporter.normalize.snapshot import read_details
-from exporter.normalize.wire import Wire
 from tests.benches.booking import adds_up, check_sums, flow_of, intake_of, take
 from tests.benches.snapshots import HOUR_MS, NOON, SnapshotBench, booked
 from tests.fakes.legacy import Detail, LegacyProxy
@@ -204,23 +202,6 @@ def test_a_series_that_changed_makes_no_other_be_read_again(bench: SnapshotBench
     bench.request(client="sk-0")
     bench.poll()
     assert flow_of(bench.ledger).duplicate == 9
-
-
-def test_a_new_detail_is_read_once(bench: SnapshotBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.request()
-    bench.poll()
-    read = []
-
-    def count(details: bytes, *more: Any) -> Iterator[Wire | bytes]:
-        for item in read_details(details, *more):
-            read.append(item)
-            yield item
-
-    monkeypatch.setattr(exporter.ingest.snapshot_details, "read_details", count)
-    for _ in range(3):
-        bench.request()
-    bench.poll()
-    assert (flow_of(bench.ledger).booked, len(read)) == (4, 3)
 
 
 @pytest.mark.parametrize("client", ["sk-a", "sk-b"])

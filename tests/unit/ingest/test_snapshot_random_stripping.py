@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exporter.ingest.snapshot_details
-import exporter.normalize.snapshot
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
 from tests.benches.booking import check_sums, flow_of, open_ledger
@@ -166,7 +165,6 @@ _STEPS = (
 def test_each_request_counts_once_whether_its_details_are_sent_or_stripped(steps: list[Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter.ingest.snapshot_details, "_PER_TRANSACTION", 2)
-        patch.setattr(exporter.normalize.snapshot, "_AT_ONCE", 2)
         life = _Life(Path(folder), seed=seed)
         for step in (*steps, _Life.poll, _Life.shows, _Life.poll, _Life.strips, _Life.poll):
             step(life)

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-import exporter.normalize.snapshot
 from exporter.errors import BadAnswerError
 from exporter.normalize.snapshot import (
     SnapshotSeries,
     compare,
+    may_have_moments,
     model_family,
     read_details,
-    read_moments,
     read_snapshot,
     snapshot_fingerprint,
 )
@@ -163,12 +162,18 @@ def test_of_a_number_that_grew_what_was_added_is_a_detail_that_cannot_be_read() 
     assert isinstance(line, bytes)
 
 
-def test_details_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporter.normalize.snapshot, "_AT_ONCE", 2)
-    series = _series([DETAIL, "no detail", DETAIL, DETAIL, DETAIL])
-    assert series.details is not None
-    assert [isinstance(item, Wire) for item in _wires(series)] == [True, False, True, True, True]
-    assert list(read_moments(series.details)) == [1_775_006_102_500] * 4
+@pytest.mark.parametrize(
+    ("details", "moment", "found"),
+    [
+        ([{}, {"timestamp": "soon"}, DETAIL], 1_775_006_102_500, True),
+        ([{}, {"timestamp": "soon"}, DETAIL], 1_775_006_102_501, False),
+        ([DETAIL, "no detail"], 1_775_006_102_501, True),
+    ],
+)
+def test_it_is_known_what_may_have_happened_at_a_moment(details: list[Any], moment: int, found: bool) -> None:
+    view = _series(details).details
+    assert view is not None
+    assert may_have_moments(view, {moment}) == found
 
 
 @pytest.mark.parametrize("model", ["null", "{}", '{"total_requests": null, "total_tokens": null, "details": [ ]}'])

@@ -12,7 +12,7 @@ import pytest
 from exporter.records import Tokens
 from exporter.simulator.quotas import FIVE_HOURS
 from exporter.simulator.traffic import load
-from exporter.simulator.wire import Event, go_timestamp, wire_record
+from exporter.simulator.wire import Event, go_timestamp
 from exporter.simulator.world import CLIENTS, CREDENTIALS
 from tests.fakes.planted import secrets
 from tests.fakes.steered.records import Shape, record_of, visible
@@ -48,7 +48,7 @@ def _event(credential_name: str, **details: Any) -> Event:
         client=CLIENTS[0],
         credential=credential,
         model=credential.models[0].name,
-        alias=credential.models[0].alias,
+        alias=credential.models[0].alias or credential.models[0].name,
         started=AFTERNOON + 0.5,
         latency_ms=4000,
         request_id="0a1b2c3d",
@@ -120,7 +120,7 @@ def test_contradicting_numbers_of_an_upstream_look_like_the_recorded_ones() -> N
     answer = json.loads((RECORDINGS / "v7.2.140" / "usage-queue" / "oddities.json").read_text())
     recorded = next(each for each in answer["body"] if each["token_breakdown"]["quality"] == "inconsistent")
     event = _event("openrouter-key", inconsistent=True)
-    made = wire_record(event, SHANGHAI)
+    made = record_of(event, shape="7.2", zone=SHANGHAI)
 
     assert made["tokens"] == recorded["tokens"]
     assert made["token_breakdown"] == recorded["token_breakdown"]
@@ -128,7 +128,8 @@ def test_contradicting_numbers_of_an_upstream_look_like_the_recorded_ones() -> N
 
 
 def test_cache_writes_alone_fill_the_cached_field_of_claude() -> None:
-    made = wire_record(_event("claude-key", tokens=Tokens(uncached=5, cache_write=9000, output=10)), SHANGHAI)
+    event = _event("claude-key", tokens=Tokens(uncached=5, cache_write=9000, output=10))
+    made = record_of(event, shape="7.2", zone=SHANGHAI)
 
     assert made["tokens"]["cached_tokens"] == made["tokens"]["cache_creation_tokens"] == 9000
     assert made["tokens"]["cache_read_tokens"] == 0
