@@ -23,7 +23,7 @@ from exporter.settings.sources import Loaded
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
 from exporter.sources.plugins import other_exporter
-from exporter.sources.usage_subscription import STARVES
+from exporter.sources.resp_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 
 

@@ -32,7 +32,7 @@ from exporter.sources.loss_detection import LossDetector
 from exporter.sources.plugins import other_exporter
 from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.recording_flags import MAX_RETENTION_SECONDS, Flags
-from exporter.sources.usage_subscription import STARVES
+from exporter.sources.resp_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
