@@ -1,4 +1,4 @@
-"""Wiring: makes every object and hands it what it needs. Nothing else in the package makes these objects."""
+"""The whole program but its command line: its objects, its start and its stop."""
 
 import math
 import threading
@@ -25,16 +25,6 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
-from exporter.opening import (
-    connect,
-    open_history,
-    open_ledger,
-    open_limits,
-    open_notifier,
-    open_price_layers,
-    open_pseudonyms,
-    open_remote,
-)
 from exporter.pricing.layers import PriceLayers
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
@@ -47,6 +37,16 @@ from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
 from exporter.web.usage_page import UsagePages
+from exporter.wiring import (
+    connect,
+    open_history,
+    open_ledger,
+    open_limits,
+    open_notifier,
+    open_price_layers,
+    open_pseudonyms,
+    open_remote,
+)
 
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call in progress before it cuts the connection."""

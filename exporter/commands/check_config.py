@@ -15,7 +15,6 @@ from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -25,6 +24,7 @@ from exporter.sources.names import Names, fetch_names
 from exporter.sources.plugins import other_exporter
 from exporter.sources.resp_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
+from exporter.wiring import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote
 
 
 @click.command("check-config", epilog="Example: cliproxy-exporter check-config --connect")

@@ -20,7 +20,6 @@ from exporter.limits.capacity_watch import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.opening import connect, open_ledger, open_price_layers, open_pseudonyms
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.headers import read_headers
 from exporter.settings.model import Settings
@@ -33,6 +32,7 @@ from exporter.simulator.wire import wire_record
 from exporter.simulator.world import MANAGEMENT_KEY, SHOWN, TROUBLED
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import V0
+from exporter.wiring import connect, open_ledger, open_price_layers, open_pseudonyms
 
 DAYS = 30
 RECORDS = 8_000

@@ -12,8 +12,8 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.opening import open_ledger, open_pseudonyms
 from exporter.settings.model import Settings
+from exporter.wiring import open_ledger, open_pseudonyms
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
-from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
 from exporter.settings.model import Settings
+from exporter.wiring import open_ledger, open_price_layers, open_pseudonyms
 
 
 @click.command(

@@ -7,7 +7,7 @@ from exporter.commands.common import print_table
 from exporter.commands.existing_ledger import opened
 from exporter.errors import ExporterError
 from exporter.limits.present import LimitRow
-from exporter.opening import open_limits
+from exporter.wiring import open_limits
 
 _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})

@@ -20,12 +20,12 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.normalize.credentials import Account
-from exporter.opening import connect
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
+from exporter.wiring import connect
 
 _LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join series s on s.id = r.series group by 1, 2"
 _SHOWN_OF_A_KEY = 4

@@ -8,7 +8,7 @@ from exporter.commands.existing_ledger import opened
 from exporter.errors import LedgerLockedError
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import DataDirectoryLock
-from exporter.opening import open_ledger, open_price_layers
+from exporter.wiring import open_ledger, open_price_layers
 
 
 @click.command(epilog="Example: cliproxy-exporter replay --reason malformed_record")

@@ -6,9 +6,9 @@ from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, exit_codes, ready_settings
 from exporter.commands.existing_ledger import check_exists
 from exporter.errors import ProxyError, SettingsError
-from exporter.opening import connect, open_ledger
 from exporter.settings.problems import did_you_mean
 from exporter.sources.detect import detect
+from exporter.wiring import connect, open_ledger
 
 
 @click.command("try-key", epilog="Example: cliproxy-exporter try-key default")

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from exporter.clock import SystemClock
 from exporter.ingest.queue import QueueIngest
-from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
 from exporter.settings.model import Settings
+from exporter.wiring import open_ledger, open_price_layers, open_pseudonyms
 from tests.benches.program import HASH_KEY
 from tests.fakes.steered.traffic import Traffic
 from tests.stack.monitoring import Monitoring

@@ -17,11 +17,11 @@ from exporter.limits.present import LimitRow
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
-from exporter.opening import connect, open_ledger
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from exporter.sources.client import Timeouts
+from exporter.wiring import connect, open_ledger
 from tests.benches.booking import PSEUDONYMS, intake_of
 from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock

@@ -25,10 +25,10 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
-from exporter.opening import open_pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
+from exporter.wiring import open_pseudonyms
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer

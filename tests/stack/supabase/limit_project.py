@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from exporter.ledger.labels import Labels
-from exporter.opening import open_history, open_ledger, open_limits, open_price_layers, open_remote
+from exporter.wiring import open_history, open_ledger, open_limits, open_price_layers, open_remote
 from tests.benches.limits import LimitBench
 from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock

@@ -15,11 +15,11 @@ from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.opening import open_ledger
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.exporting import demo_aliases
 from exporter.simulator.world import SHOWN
+from exporter.wiring import open_ledger
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.planted import secrets
 

@@ -1,4 +1,4 @@
-"""Opens what the settings name, for the program and its commands: ledger, prices, limits, Supabase, proxies."""
+"""Turns settings into objects, for the program and its commands: ledger, prices, limits, Supabase, proxies."""
 
 from collections.abc import Callable
 
