@@ -52,7 +52,7 @@ def _find(**more: Any) -> list[Problem]:
         "folded": 0,
         "moment": lambda ms: f"<{ms}>",
     }
-    return find_problems(**(usual | more))
+    return list(find_problems(**(usual | more)))
 
 
 def _headlines(problems: list[Problem]) -> list[str]:
