@@ -21,7 +21,7 @@ from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Loaded
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
-from exporter.sources.plugins import other_exporter
+from exporter.sources.proxy_config import other_exporter
 from exporter.sources.resp_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
 from exporter.wiring import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote

@@ -29,9 +29,8 @@ from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.detect import detect, source_of_kind
 from exporter.sources.loss_detection import LossDetector
-from exporter.sources.plugins import other_exporter
+from exporter.sources.proxy_config import MAX_RETENTION_SECONDS, Flags, other_exporter
 from exporter.sources.proxy_status import ProxyStatus
-from exporter.sources.recording_flags import MAX_RETENTION_SECONDS, Flags
 from exporter.sources.resp_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
