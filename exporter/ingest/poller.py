@@ -125,10 +125,10 @@ class Poller:
             self._observer.failed(self.name, exc.reason)
             if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
                 self._is_doubtful = True
-            self._enter(exc.reason, str(exc), up=False)
+            self._enter(exc.reason, str(exc))
         except LedgerError as exc:
             self._observer.failed(self.name, "ledger")
-            self._enter("ledger", str(exc), up=False)
+            self._enter("ledger", str(exc))
         except Exception as exc:  # noqa: BLE001 - whatever it is, it must show, and must not end the polling
             self._observer.failed(self.name, "internal_error")
             if self.status.state != "internal_error":
@@ -136,7 +136,7 @@ class Poller:
             sentence = say(
                 "The exporter failed ({kind}): please report it, with the log's poll_failed.", kind=type(exc).__name__
             )
-            self._enter("internal_error", sentence, up=False)
+            self._enter("internal_error", sentence)
         finally:
             self._observer.finished(self.name, self._clock.monotonic() - started)
 
@@ -364,21 +364,18 @@ class Poller:
                     " effect at once).",
                     where=self._client.where,
                 ),
-                up=True,
             )
         elif way.has_rivals and self._losses is not None and self._losses.suspicion:
             beside = joined(say("To read beside it, set source: subscribe (CLIPROXY_SOURCE)."), STARVES)
-            self._enter(
-                "another_consumer", joined(self._losses.sentence(self._client.where), way.note or beside), up=True
-            )
+            self._enter("another_consumer", joined(self._losses.sentence(self._client.where), way.note or beside))
         else:
-            self._enter("ok", way.sentence(self._client.where), up=True)
+            self._enter("ok", way.sentence(self._client.where))
 
-    def _enter(self, state: str, sentence: str, *, up: bool | None) -> None:
+    def _enter(self, state: str, sentence: str) -> None:
         before = self.status
         if before.state == state:
-            self.status = replace(before, sentence=sentence, up=up)
+            self.status = replace(before, sentence=sentence)
             return
-        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._clock.now_ms())
+        self.status = replace(before, state=state, sentence=sentence, since_ms=self._clock.now_ms())
         log = _log.info if state == "ok" else _log.warning
         log("proxy_state", proxy=self.name, state=state, before=before.state, message=sentence)
