@@ -77,7 +77,6 @@ class Exporter:
         polls = PollMetrics(registry)
         self.prices = open_price_layers(settings, self._ledger, clock)
         pricer = self.prices.pricer
-        self._clients = [connect(proxy, self._ledger, clock) for proxy in settings.proxies]
 
         def queue_ingest(proxy: str) -> QueueIngest:
             return QueueIngest(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
@@ -87,11 +86,11 @@ class Exporter:
         left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
-                client=client,
+                client=connect(proxy, self._ledger, clock),
                 ledger=self._ledger,
-                queue=queue_ingest(client.name),
+                queue=queue_ingest(proxy.name),
                 snapshots=SnapshotIngest(
-                    client.name,
+                    proxy.name,
                     ledger=self._ledger,
                     pricer=pricer,
                     pseudonym=pseudonyms.of,
@@ -103,7 +102,7 @@ class Exporter:
                 observer=polls,
                 longest_interval_seconds=settings.collector_interval_seconds or math.inf,
             )
-            for client in self._clients
+            for proxy in settings.proxies
         ]
         labels = Labels(
             self._ledger.dictionary,
@@ -255,30 +254,22 @@ class Exporter:
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
-        for poller in self._pollers:
-            poller.stop()
-        self.asker.stop()
-        if self.prices.feed is not None:
-            self.prices.feed.stop()
-        if self._history is not None:
-            self._history.stop()
-        if self._notifier is not None:
-            self._notifier.stop()
+        for part in (*self._pollers, self.asker, self.prices.feed, self._history, self._notifier):
+            if part is not None:
+                part.stop()
         self.web.stop()  # takes up to 2 s, in which pops continue
         self._await_workers(began + _PATIENCE_SECONDS)
-        for poller, client in zip(self._pollers, self._clients, strict=True):
-            if not poller.is_popping:
-                client.cancel()
+        for poller in self._pollers:
+            poller.cut(pops=False)
         if self._remote is not None:
             self._remote.cut()  # what was sent without an answer is sent again at the next start
         self._await_workers(began + _PATIENCE_WITH_POPS_SECONDS)
-        for client in self._clients:
-            client.cancel()  # what has arrived of a pop is still stored and booked
+        for poller in self._pollers:
+            poller.cut(pops=True)
         all_ended = self._await_workers(began + _STOP_SECONDS)
         if all_ended:
-            for poller, client in zip(self._pollers, self._clients, strict=True):
+            for poller in self._pollers:
                 poller.finish()
-                client.close()
             self.asker.close()
             self._ledger.close()
             if self._remote is not None:

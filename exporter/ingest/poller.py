@@ -148,10 +148,10 @@ class Poller:
                 self._read_until_ms = self._clock.now_ms()
             self._source.stop()
 
-    @property
-    def is_popping(self) -> bool:
-        """Whether a pop is under way, whose answer may hold records that are not on disk yet."""
-        return self._pops.under_way
+    def cut(self, *, pops: bool) -> None:
+        """End the call under way, a pop only with ``pops``: what has arrived is still booked. For any thread."""
+        if pops or not self._pops.under_way:
+            self._client.cancel()
 
     def finish(self) -> None:
         """After the last poll, log what was held back, and try once more to store what the ledger refused."""
@@ -167,6 +167,7 @@ class Poller:
         if self._read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # already logged; the next start sees too long a gap
                 self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
+        self._client.close()
 
     def _read(self) -> None:
         known = self._source
