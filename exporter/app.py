@@ -20,7 +20,6 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.jobs.scheduler import Loop, Worker
 from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.labels import Labels
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
@@ -37,16 +36,7 @@ from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
 from exporter.web.usage_page import UsagePages
-from exporter.wiring import (
-    connect,
-    open_history,
-    open_ledger,
-    open_limits,
-    open_notifier,
-    open_price_layers,
-    open_pseudonyms,
-    open_remote,
-)
+from exporter.wiring import Parts, connect
 
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call in progress before it cuts the connection."""
@@ -69,78 +59,58 @@ class Exporter:
         clock = clock or SystemClock()
         data_dir = settings.exporter_data_dir
         self._lock = DataDirectoryLock(data_dir)
-        self._ledger = open_ledger(settings, clock, alone=True)
-        pseudonyms = open_pseudonyms(settings)
+        self._stopping = threading.Event()
+        parts = Parts(settings, clock, alone=True, statuses=self.statuses, stopping=self._stopping)
+        ledger = self._ledger = parts.ledger
+        pseudonym = parts.pseudonym
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         polls = PollMetrics(registry)
-        self.prices = open_price_layers(settings, self._ledger, clock)
+        self.prices = parts.prices
         pricer = self.prices.pricer
 
         def queue_ingest(proxy: str) -> QueueIngest:
-            return QueueIngest(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
+            return QueueIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
 
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
+        left = [queue_ingest(proxy) for proxy in ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
-                client=connect(proxy, self._ledger, clock),
-                ledger=self._ledger,
+                client=connect(proxy, ledger, clock),
+                ledger=ledger,
                 queue=queue_ingest(proxy.name),
                 snapshots=SnapshotIngest(
                     proxy.name,
-                    ledger=self._ledger,
+                    ledger=ledger,
                     pricer=pricer,
-                    pseudonym=pseudonyms.of,
+                    pseudonym=pseudonym,
                     clock=clock,
                     false_start_usd=settings.false_start_cost_usd,
                 ),
-                pseudonym=pseudonyms.of,
+                pseudonym=pseudonym,
                 clock=clock,
                 observer=polls,
                 longest_interval_seconds=settings.collector_interval_seconds or math.inf,
             )
             for proxy in settings.proxies
         ]
-        labels = Labels(
-            self._ledger.dictionary,
-            settings.aliases,
-            pseudonyms.of,
-            file=settings.exporter_config,
-            nearest_pseudonym=pseudonyms.nearest,
-        )
+        labels = parts.labels
         self.asker = QuotaAsker(
             statuses=self.statuses,
-            clients={proxy.name: connect(proxy, self._ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
-            ledger=self._ledger,
+            clients={proxy.name: connect(proxy, ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
+            ledger=ledger,
             labels=labels,
             clock=clock,
             observer=QuotaMetrics(registry),
         )
-        asking = Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS)
-        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
-        self._stopping = threading.Event()
-        self.limits = open_limits(settings, self._ledger, labels, clock, self.statuses)
-        self._remote = open_remote(settings)
-        self._history = (
-            None
-            if self._remote is None
-            else open_history(
-                settings,
-                remote=self._remote,
-                ledger=self._ledger,
-                labels=labels,
-                pseudonym=pseudonyms.of,
-                limits=self.limits,
-                pricer=pricer,
-                clock=clock,
-                stopping=self._stopping.is_set,
-            )
-        )
+        self.limits = parts.limits
+        self._remote = parts.remote
+        self._history = parts.history
+        self._notifier = parts.notifier
         upkeep = Upkeep(
-            ledger=self._ledger,
+            ledger=ledger,
             limits=self.limits,
             labels=labels,
             prices=self.prices,
@@ -153,23 +123,22 @@ class Exporter:
             stopping=self._stopping,
         )
         self.reload = upkeep.reload
-        history = self._history
-        self._historians = [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
-        notifier = self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
-        notifiers = [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
-        days = self._ledger.days
+        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
+        self._historians = [Worker("history", self._history.work, lambda: INTERVAL_SECONDS)] if self._history else []
+        notifiers = [Worker("notices", self._notifier.work, lambda: NOTICE_SECONDS)] if self._notifier else []
+        days = ledger.days
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
             Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
             Worker("day-sums", lambda: days.refresh(self._stopping.is_set), lambda: days.interval_seconds),
-            asking,
+            Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS),
             *self._poll_workers,
             *self._historians,
         ]
         self._workers = [*self._writers, *_price_workers(self.prices), *notifiers]
         self._loop = Loop(self._workers)
         exposition = Exposition(
-            ledger=self._ledger,
+            ledger=ledger,
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
@@ -180,8 +149,8 @@ class Exporter:
             registry=registry,
         )
         page = Page(
-            overview=Overview(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
-            ledger=self._ledger,
+            overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
+            ledger=ledger,
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
@@ -196,9 +165,7 @@ class Exporter:
         site = Site(
             exposition=exposition,
             page=page,
-            usage=UsagePages(
-                Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
-            ),
+            usage=UsagePages(Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone)),
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],

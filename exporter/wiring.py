@@ -1,8 +1,10 @@
-"""Turns settings into objects, for the program and its commands: ledger, prices, limits, Supabase, proxies."""
+"""Turns settings into objects, for the program and its commands: ledger, labels, prices, limits, Supabase, proxies."""
 
-from collections.abc import Callable
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from exporter.clock import Clock
+from exporter.clock import Clock, SystemClock
 from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
@@ -22,7 +24,6 @@ from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.notices.sender import Notifier, Services
 from exporter.pricing.layers import PriceLayers, open_prices
-from exporter.pricing.pricer import Pricer
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.auth_guard import KeyGuard
@@ -33,99 +34,119 @@ HASH_KEY_FILE = "hash.key"
 _DAY_MS = 86_400_000
 
 
-def open_ledger(settings: Settings, clock: Clock, *, alone: bool = False) -> Ledger:
-    """The ledger of these settings; ``alone``: no other process has it open. Raises LedgerError."""
-    return Ledger(
-        settings.exporter_data_dir / FILE_NAME,
-        clock=clock,
-        zone=settings.zone,
-        max_label_sets=settings.exporter_max_label_sets,
-        alone=alone,
-    )
+@dataclass(frozen=True)
+class Parts:
+    """The parts that settings name, each made when it is first used. For one thread.
 
+    ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled; ``stopping``
+    ends what takes long. Making a part raises SettingsError and LedgerError.
+    """
 
-def open_price_layers(settings: Settings, ledger: Ledger, clock: Clock) -> PriceLayers:
-    """The price lists of these settings. Raises SettingsError and LedgerError."""
-    return open_prices(
-        file=settings.exporter_prices_file,
-        feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
-        store=ledger.price_feed,
-        clock=clock,
-    )
+    settings: Settings
+    clock: Clock = field(default_factory=SystemClock)
+    alone: bool = False
+    statuses: Statuses = tuple
+    stopping: threading.Event = field(default_factory=threading.Event)
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(
+            self.settings.exporter_data_dir / FILE_NAME,
+            clock=self.clock,
+            zone=self.settings.zone,
+            max_label_sets=self.settings.exporter_max_label_sets,
+            alone=self.alone,
+        )
 
-def open_limits(
-    settings: Settings, ledger: Ledger, labels: Labels, clock: Clock, statuses: Statuses = tuple
-) -> LimitBoard:
-    """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
-    file = settings.exporter_limits_file
-    user = watch_limit_file(file, zone=settings.zone) if file is not None else None
+    @cached_property
+    def pseudonyms(self) -> Pseudonyms:
+        key, file = self.settings.exporter_hash_key, self.settings.exporter_data_dir / HASH_KEY_FILE
+        return Pseudonyms(load_hash_key(key.get_secret_value() if key else None, file))
 
-    def thresholds() -> Thresholds:
-        return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
+    @property
+    def pseudonym(self) -> Pseudonym:
+        return self.pseudonyms.of
 
-    sources: list[LimitSource] = [user] if user is not None else []
-    if settings.supabase_url is not None:
-        sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
-    return LimitBoard(
-        ledger=ledger,
-        labels=labels,
-        sources=sources,
-        zone=settings.zone,
-        clock=clock,
-        statuses=statuses,
-    )
+    @cached_property
+    def labels(self) -> Labels:
+        return Labels(
+            self.ledger.dictionary,
+            self.settings.aliases,
+            self.pseudonym,
+            file=self.settings.exporter_config,
+            nearest_pseudonym=self.pseudonyms.nearest,
+        )
 
+    @cached_property
+    def prices(self) -> PriceLayers:
+        return open_prices(
+            file=self.settings.exporter_prices_file,
+            feed_url=self.settings.exporter_prices_url if self.settings.exporter_prices_refresh else None,
+            store=self.ledger.price_feed,
+            clock=self.clock,
+        )
 
-def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: Clock) -> Notifier | None:
-    """The sender of notices about limits, None without EXPORTER_NOTIFY_URLS. Raises SettingsError and LedgerError."""
-    if not settings.notify_urls:
-        return None
-    return Notifier(board=board, store=ledger.notices, services=Services(settings.notify_urls), clock=clock)
+    @cached_property
+    def limits(self) -> LimitBoard:
+        """The limits of the file come before those in Supabase."""
+        file, zone = self.settings.exporter_limits_file, self.settings.zone
+        user = watch_limit_file(file, zone=zone) if file is not None else None
 
+        def thresholds() -> Thresholds:
+            return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
 
-def open_remote(settings: Settings) -> Remote | None:
-    """The Supabase project of these settings, None without one. Nothing is sent yet."""
-    if settings.supabase_url is None or settings.supabase_secret_key is None:
-        return None
-    return Remote(settings.supabase_url, settings.supabase_secret_key.get_secret_value())
+        sources: list[LimitSource] = [user] if user is not None else []
+        if self.settings.supabase_url is not None:
+            sources.append(StoredLimits(self.ledger.limit_configs, zone=zone, thresholds=thresholds))
+        return LimitBoard(
+            ledger=self.ledger,
+            labels=self.labels,
+            sources=sources,
+            zone=zone,
+            clock=self.clock,
+            statuses=self.statuses,
+        )
 
+    @cached_property
+    def notifier(self) -> Notifier | None:
+        """None without EXPORTER_NOTIFY_URLS."""
+        if not self.settings.notify_urls:
+            return None
+        services = Services(self.settings.notify_urls)
+        return Notifier(board=self.limits, store=self.ledger.notices, services=services, clock=self.clock)
 
-def open_history(
-    settings: Settings,
-    *,
-    remote: Remote,
-    ledger: Ledger,
-    labels: Labels,
-    pseudonym: Pseudonym,
-    limits: LimitBoard,
-    pricer: Pricer,
-    clock: Clock,
-    stopping: Callable[[], bool],
-) -> History:
-    """The history of these settings."""
-    return History(
-        Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=pseudonym, clock=clock, zone=settings.zone),
-        retention_ms=settings.exporter_retention_days * _DAY_MS,
-        signs=proxy_signs(settings),
-        tasks=[
-            config_task(remote, ledger, limits, clock),
-            status_task(remote, ledger, limits, clock),
-            snapshot_task(remote, clock),
-            price_task(remote, ledger, pricer, clock),
-            prune_task(
-                remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days, stopping=stopping
+    @cached_property
+    def remote(self) -> Remote | None:
+        """The Supabase project, None without one. Nothing is sent yet."""
+        url, key = self.settings.supabase_url, self.settings.supabase_secret_key
+        return Remote(url, key.get_secret_value()) if url is not None and key is not None else None
+
+    @cached_property
+    def history(self) -> History | None:
+        """None without a Supabase project."""
+        if self.remote is None:
+            return None
+        at = (self.remote, self.ledger)
+        zone, days = self.settings.zone, self.settings.exporter_history_days
+        return History(
+            Ends(
+                remote=self.remote,
+                ledger=self.ledger,
+                labels=self.labels,
+                pseudonym=self.pseudonym,
+                clock=self.clock,
+                zone=zone,
             ),
-        ],
-    )
-
-
-def open_pseudonyms(settings: Settings) -> Pseudonyms:
-    """The pseudonyms of these settings. Raises SettingsError."""
-    configured = settings.exporter_hash_key
-    return Pseudonyms(
-        load_hash_key(configured.get_secret_value() if configured else None, settings.exporter_data_dir / HASH_KEY_FILE)
-    )
+            retention_ms=self.settings.exporter_retention_days * _DAY_MS,
+            signs=proxy_signs(self.settings),
+            tasks=[
+                config_task(*at, self.limits, self.clock),
+                status_task(*at, self.limits, self.clock),
+                snapshot_task(self.remote, self.clock),
+                price_task(*at, self.prices.pricer, self.clock),
+                prune_task(*at, self.clock, zone=zone, days=days, stopping=self.stopping.is_set),
+            ],
+        )
 
 
 def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeouts | None = None) -> ProxyClient:

@@ -28,7 +28,7 @@ from exporter.limits.windows import CONFIGURED, LimitWindow
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
-from exporter.wiring import open_pseudonyms
+from exporter.wiring import Parts
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
@@ -375,7 +375,7 @@ def test_a_lost_hash_key_renames_what_has_no_alias_and_doubles_nothing(site: Sit
         assert {row[4] for row in site.records()} == {row[4] for row in site.entries()}
         assert len({row[5] for row in site.records()}) > len(old), "the others have new labels"
         attempts = sum(n for (client, *_), n in site.proxy.truth.attempts.items() if client == CLIENTS[0].name)
-        labels = Labels(second._ledger.dictionary, _ALIASES, open_pseudonyms(site.settings()).of)
+        labels = Labels(second._ledger.dictionary, _ALIASES, Parts(site.settings()).pseudonym)
         with ledger_file(site.data_dir) as connection:
             entries = connection.execute(_CLIENTS_OF_ENTRIES).fetchall()
         aliased = [counted for client, counted in entries if labels.client(client) == _ALIAS]

@@ -19,7 +19,7 @@ from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.exporting import demo_aliases
 from exporter.simulator.world import SHOWN
-from exporter.wiring import open_ledger
+from exporter.wiring import Parts
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.planted import secrets
 
@@ -59,7 +59,7 @@ def past(settings: Settings, _booked: Path) -> Settings:
 
 @contextmanager
 def _ledger(settings: Settings, clock: TurnableClock) -> Iterator[Ledger]:
-    ledger = open_ledger(settings, clock)
+    ledger = Parts(settings, clock).ledger
     try:
         yield ledger
     finally:
