@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
@@ -56,7 +56,7 @@ class Exporter:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, is_demo: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types here
-        clock = clock or SystemClock()
+        clock = clock or Clock()
         data_dir = settings.exporter_data_dir
         self._lock = DataDirectoryLock(data_dir)
         self._stopping = threading.Event()

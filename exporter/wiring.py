@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
@@ -43,7 +43,7 @@ class Parts:
     """
 
     settings: Settings
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock = field(default_factory=Clock)
     alone: bool = False
     statuses: Statuses = tuple
     stopping: threading.Event = field(default_factory=threading.Event)

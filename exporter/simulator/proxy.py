@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.simulator.accounts import Account
 from exporter.simulator.logins import Logins
 from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
@@ -38,7 +38,7 @@ class DemoProxy:
         self.version = version
         self.accounts = accounts
         self.zone: tzinfo = ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
-        self.clock = clock or SystemClock()
+        self.clock = clock or Clock()
         self.logins = Logins(key=key, clock=self.clock)
         self.publishing = True
         self.waiting = WaitingRecords(self.clock)

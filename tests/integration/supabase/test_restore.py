@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.errors import HistoryAwayError
 from exporter.history.client import Remote
 from exporter.history.recovery.restore import Restore
@@ -242,7 +242,7 @@ def site(kind: str, tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[Site]
 @contextmanager
 def _site(kind: str, folder: Path, api: SupabaseApi) -> Iterator[Site]:
     version = "v7.2.140" if kind == "queue" else "v6.9.49"
-    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=SystemClock(), retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=Clock(), retention_seconds=3600)
     if kind == "counts":
         details: Details = "absent"
         proxy.details = details
@@ -454,7 +454,7 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
     for module in ("recovery.restore", "client"):
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
-    clock = SystemClock()
+    clock = Clock()
     cuts = 0
     is_complete = False
     while not is_complete:
