@@ -24,11 +24,11 @@ from benchmarks.program import PROXY, Program, pricer
 from benchmarks.report import Section
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.normalize.wire import WireTokens
-from exporter.opening import connect
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.world import CLIENTS, CREDENTIALS
 from exporter.sources.base import Receiver
 from exporter.sources.detect import detect
+from exporter.wiring import connect
 
 _MIB = 2**20
 _ROUNDS = 5

@@ -4,7 +4,7 @@ from datetime import UTC
 from functools import cache
 from pathlib import Path
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
@@ -25,7 +25,7 @@ class Program:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._file = directory / FILE_NAME
-        self.clock = SystemClock()
+        self.clock = Clock()
         self.pseudonym = Pseudonyms(b"benchmark").of
         self.ledger = Ledger(self._file, clock=self.clock, zone=UTC, max_label_sets=_MAX_LABEL_SETS)
         self.ledger.register(PROXY)

@@ -1,4 +1,4 @@
-"""Wiring: makes every object and hands it what it needs. Nothing else in the package makes these objects."""
+"""The whole program but its command line: its objects, its start and its stop."""
 
 import math
 import threading
@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.history.state import HistoryStatus
 from exporter.history.sync import INTERVAL_SECONDS
 from exporter.ingest.poller import Poller
@@ -20,21 +20,10 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.jobs.scheduler import Loop, Worker
 from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.labels import Labels
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
-from exporter.opening import (
-    connect,
-    open_history,
-    open_ledger,
-    open_limits,
-    open_notifier,
-    open_price_layers,
-    open_pseudonyms,
-    open_remote,
-)
 from exporter.pricing.layers import PriceLayers
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus
@@ -47,6 +36,7 @@ from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
 from exporter.web.usage_page import UsagePages
+from exporter.wiring import Parts, connect
 
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call in progress before it cuts the connection."""
@@ -66,82 +56,61 @@ class Exporter:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, is_demo: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types here
-        clock = clock or SystemClock()
+        clock = clock or Clock()
         data_dir = settings.exporter_data_dir
         self._lock = DataDirectoryLock(data_dir)
-        self._ledger = open_ledger(settings, clock, alone=True)
-        pseudonyms = open_pseudonyms(settings)
+        self._stopping = threading.Event()
+        parts = Parts(settings, clock, alone=True, statuses=self.statuses, stopping=self._stopping)
+        ledger = self._ledger = parts.ledger
+        pseudonym = parts.pseudonym
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         polls = PollMetrics(registry)
-        self.prices = open_price_layers(settings, self._ledger, clock)
+        self.prices = parts.prices
         pricer = self.prices.pricer
-        self._clients = [connect(proxy, self._ledger, clock) for proxy in settings.proxies]
 
         def queue_ingest(proxy: str) -> QueueIngest:
-            return QueueIngest(proxy, ledger=self._ledger, pricer=pricer, pseudonym=pseudonyms.of, clock=clock)
+            return QueueIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=pseudonym, clock=clock)
 
         polled = {proxy.name for proxy in settings.proxies}
         # A proxy that was removed from the settings may still have records to book or to try again.
-        left = [queue_ingest(proxy) for proxy in self._ledger.dictionary.proxies if proxy not in polled]
+        left = [queue_ingest(proxy) for proxy in ledger.dictionary.proxies if proxy not in polled]
         self._pollers = [
             Poller(
-                client=client,
-                ledger=self._ledger,
-                queue=queue_ingest(client.name),
+                client=connect(proxy, ledger, clock),
+                ledger=ledger,
+                queue=queue_ingest(proxy.name),
                 snapshots=SnapshotIngest(
-                    client.name,
-                    ledger=self._ledger,
+                    proxy.name,
+                    ledger=ledger,
                     pricer=pricer,
-                    pseudonym=pseudonyms.of,
+                    pseudonym=pseudonym,
                     clock=clock,
                     false_start_usd=settings.false_start_cost_usd,
                 ),
-                pseudonym=pseudonyms.of,
+                pseudonym=pseudonym,
                 clock=clock,
                 observer=polls,
                 longest_interval_seconds=settings.collector_interval_seconds or math.inf,
             )
-            for client in self._clients
+            for proxy in settings.proxies
         ]
-        labels = Labels(
-            self._ledger.dictionary,
-            settings.aliases,
-            pseudonyms.of,
-            file=settings.exporter_config,
-            nearest_pseudonym=pseudonyms.nearest,
-        )
+        labels = parts.labels
         self.asker = QuotaAsker(
             statuses=self.statuses,
-            clients={proxy.name: connect(proxy, self._ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
-            ledger=self._ledger,
+            clients={proxy.name: connect(proxy, ledger, clock, TIMEOUTS) for proxy in settings.asked_proxies},
+            ledger=ledger,
             labels=labels,
             clock=clock,
             observer=QuotaMetrics(registry),
         )
-        asking = Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS)
-        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
-        self._stopping = threading.Event()
-        self.limits = open_limits(settings, self._ledger, labels, clock, self.statuses)
-        self._remote = open_remote(settings)
-        self._history = (
-            None
-            if self._remote is None
-            else open_history(
-                settings,
-                remote=self._remote,
-                ledger=self._ledger,
-                labels=labels,
-                pseudonym=pseudonyms.of,
-                limits=self.limits,
-                pricer=pricer,
-                clock=clock,
-                stopping=self._stopping.is_set,
-            )
-        )
+        self.limits = parts.limits
+        self._remote = parts.remote
+        self._history = parts.history
+        self._notifier = parts.notifier
         upkeep = Upkeep(
-            ledger=self._ledger,
+            ledger=ledger,
             limits=self.limits,
             labels=labels,
             prices=self.prices,
@@ -154,23 +123,22 @@ class Exporter:
             stopping=self._stopping,
         )
         self.reload = upkeep.reload
-        history = self._history
-        self._historians = [] if history is None else [Worker("history", history.work, lambda: INTERVAL_SECONDS)]
-        notifier = self._notifier = open_notifier(settings, self._ledger, self.limits, clock)
-        notifiers = [] if notifier is None else [Worker("notices", notifier.work, lambda: NOTICE_SECONDS)]
-        days = self._ledger.days
+        self._poll_workers = [_poll_worker(poller) for poller in self._pollers]
+        self._historians = [Worker("history", self._history.work, lambda: INTERVAL_SECONDS)] if self._history else []
+        notifiers = [Worker("notices", self._notifier.work, lambda: NOTICE_SECONDS)] if self._notifier else []
+        days = ledger.days
         self._writers = [
             Worker("upkeep", upkeep.keep_up, lambda: UPKEEP_SECONDS),
             Worker("retention", upkeep.prune, lambda: RETENTION_SECONDS),
             Worker("day-sums", lambda: days.refresh(self._stopping.is_set), lambda: days.interval_seconds),
-            asking,
+            Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS),
             *self._poll_workers,
             *self._historians,
         ]
         self._workers = [*self._writers, *_price_workers(self.prices), *notifiers]
         self._loop = Loop(self._workers)
         exposition = Exposition(
-            ledger=self._ledger,
+            ledger=ledger,
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
@@ -181,8 +149,8 @@ class Exporter:
             registry=registry,
         )
         page = Page(
-            overview=Overview(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
-            ledger=self._ledger,
+            overview=Overview(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
+            ledger=ledger,
             labels=labels,
             statuses=self.statuses,
             prices=self.prices,
@@ -197,9 +165,7 @@ class Exporter:
         site = Site(
             exposition=exposition,
             page=page,
-            usage=UsagePages(
-                Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
-            ),
+            usage=UsagePages(Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone)),
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],
@@ -255,30 +221,22 @@ class Exporter:
         self._stopping.set()
         for worker in self._workers:
             worker.stop()
-        for poller in self._pollers:
-            poller.stop()
-        self.asker.stop()
-        if self.prices.feed is not None:
-            self.prices.feed.stop()
-        if self._history is not None:
-            self._history.stop()
-        if self._notifier is not None:
-            self._notifier.stop()
+        for part in (*self._pollers, self.asker, self.prices.feed, self._history, self._notifier):
+            if part is not None:
+                part.stop()
         self.web.stop()  # takes up to 2 s, in which pops continue
         self._await_workers(began + _PATIENCE_SECONDS)
-        for poller, client in zip(self._pollers, self._clients, strict=True):
-            if not poller.is_popping:
-                client.cancel()
+        for poller in self._pollers:
+            poller.cut(pops=False)
         if self._remote is not None:
             self._remote.cut()  # what was sent without an answer is sent again at the next start
         self._await_workers(began + _PATIENCE_WITH_POPS_SECONDS)
-        for client in self._clients:
-            client.cancel()  # what has arrived of a pop is still stored and booked
+        for poller in self._pollers:
+            poller.cut(pops=True)
         all_ended = self._await_workers(began + _STOP_SECONDS)
         if all_ended:
-            for poller, client in zip(self._pollers, self._clients, strict=True):
+            for poller in self._pollers:
                 poller.finish()
-                client.close()
             self.asker.close()
             self._ledger.close()
             if self._remote is not None:

@@ -6,25 +6,22 @@ from pathlib import Path
 
 import click
 
-from exporter.clock import Clock, SystemClock
 from exporter.commands.check_names import compare_names
 from exporter.commands.common import FAILED, WRONG_SETTINGS, exit_codes, load
 from exporter.errors import ProxyError
 from exporter.history.claims import proxy_signs
 from exporter.history.preflight import check_project
 from exporter.ledger.database import FILE_NAME, is_in_use
-from exporter.ledger.ledger import Ledger
-from exporter.normalize.pseudonyms import Pseudonyms
-from exporter.opening import HASH_KEY_FILE, connect, open_ledger, open_pseudonyms, open_remote
 from exporter.settings.load import no_proxy_sentence
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.settings.sources import Loaded
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
-from exporter.sources.plugins import other_exporter
-from exporter.sources.usage_subscription import STARVES
+from exporter.sources.proxy_config import other_exporter
+from exporter.sources.resp_subscription import STARVES
 from exporter.web.server import AddressInUseError, check_address
+from exporter.wiring import HASH_KEY_FILE, Parts, connect
 
 
 @click.command("check-config", epilog="Example: cliproxy-exporter check-config --connect")
@@ -113,29 +110,28 @@ def _unwritable(data_dir: Path) -> str:
 
 def _connect(settings: Settings) -> bool:
     """Ask the proxies and Supabase; whether all is as it should be."""
-    clock = SystemClock()
+    parts = Parts(settings)
     asked: dict[str, Names] = {}
-    with closing(open_ledger(settings, clock)) as ledger:
-        pseudonyms = open_pseudonyms(settings)
-        works = [_check_proxy(proxy, ledger, clock, pseudonyms, asked) for proxy in settings.proxies]
+    with closing(parts.ledger) as ledger:
+        works = [_check_proxy(proxy, parts, asked) for proxy in settings.proxies]
         if len(asked) == len(settings.proxies):  # else what fits nothing may be for what could not be read
-            for sentence in compare_names(settings, asked, ledger=ledger, pseudonyms=pseudonyms, clock=clock):
+            for sentence in compare_names(
+                settings, asked, ledger=ledger, pseudonyms=parts.pseudonyms, clock=parts.clock
+            ):
                 click.echo(f"warning: {sentence}")
-        works.append(_check_history(settings, ledger, clock))
+        works.append(_check_history(parts))
     return all(works)
 
 
-def _check_proxy(
-    proxy: ProxySettings, ledger: Ledger, clock: Clock, pseudonyms: Pseudonyms, asked: dict[str, Names]
-) -> bool:
+def _check_proxy(proxy: ProxySettings, parts: Parts, asked: dict[str, Names]) -> bool:
     """Whether it can be read; its names are in ``asked`` then."""
-    client = connect(proxy, ledger, clock)
-    if ledger.flow(proxy.name).last_success_ms is None and (sentence := client.guard.before_first_call()):
+    client = connect(proxy, parts.ledger, parts.clock)
+    if parts.ledger.flow(proxy.name).last_success_ms is None and (sentence := client.guard.before_first_call()):
         click.echo(f"proxy {proxy.name}: {sentence}")
     try:
         source = detect(client)
         flags = source.read_flags()
-        names = fetch_names(client, source.paths, pseudonyms.of, now_ms=clock.now_ms())
+        names = fetch_names(client, source.paths, parts.pseudonym, now_ms=parts.clock.now_ms())
         plugin = other_exporter(client, source.paths)
     except ProxyError as exc:
         click.echo(f"problem: {exc}")
@@ -161,14 +157,14 @@ def _check_proxy(
     return flags.publishing_enabled is not False
 
 
-def _check_history(settings: Settings, ledger: Ledger, clock: Clock) -> bool:
-    remote = open_remote(settings)
+def _check_history(parts: Parts) -> bool:
+    remote = parts.remote
     if remote is None:
         click.echo("history: none, because SUPABASE_URL is not set")
         return True
     works = True
     with closing(remote):
-        for finding in check_project(remote, ledger, clock, signs=proxy_signs(settings)):
+        for finding in check_project(remote, parts.ledger, parts.clock, signs=proxy_signs(parts.settings)):
             click.echo(f"{'history' if finding.severity == 'fine' else finding.severity}: {finding.text}")
             works &= finding.severity != "problem"
     return works

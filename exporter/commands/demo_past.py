@@ -14,13 +14,11 @@ from pydantic import SecretStr
 from exporter.clock import Clock
 from exporter.imports.booking import PastImport
 from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.capacity_watch import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
-from exporter.opening import connect, open_ledger, open_price_layers, open_pseudonyms
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.headers import read_headers
 from exporter.settings.model import Settings
@@ -33,6 +31,7 @@ from exporter.simulator.wire import wire_record
 from exporter.simulator.world import MANAGEMENT_KEY, SHOWN, TROUBLED
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import V0
+from exporter.wiring import Parts, connect
 
 DAYS = 30
 RECORDS = 8_000
@@ -52,15 +51,16 @@ def book_demo_past(settings: Settings, clock: Clock) -> int:
     """
     lock = DataDirectoryLock(settings.exporter_data_dir)
     try:
-        with closing(open_ledger(settings, clock, alone=True)) as ledger:
-            return 0 if ledger.totals.entries else _book(settings, ledger, clock)
+        parts = Parts(settings, clock, alone=True)
+        with closing(parts.ledger) as ledger:
+            return 0 if ledger.totals.entries else _book(parts)
     finally:
         lock.release()
 
 
-def _book(settings: Settings, ledger: Ledger, clock: Clock) -> int:
+def _book(parts: Parts) -> int:
+    settings, ledger, clock, pseudonym = parts.settings, parts.ledger, parts.clock, parts.pseudonym
     name, now = settings.proxies[0].name, clock.now()
-    pseudonym = open_pseudonyms(settings).of
     demo = DemoProxy(key=MANAGEMENT_KEY, accounts=SHOWN)
     accounts = _list_accounts(name, demo, ledger, pseudonym, clock)
     traffic = Traffic(seed=_SEED, zone=settings.zone, credentials=SHOWN)
@@ -75,13 +75,13 @@ def _book(settings: Settings, ledger: Ledger, clock: Clock) -> int:
     past = PastImport(
         name,
         ledger=ledger,
-        pricer=open_price_layers(settings, ledger, clock).pricer,
+        pricer=parts.prices.pricer,
         clock=clock,
         zone=settings.zone,
         dry_run=False,
     )
     new = past.take(wire for wire in batch.wires if wire is not None).new
-    watch = CapacityWatch(ledger, Labels(ledger.dictionary, settings.aliases, pseudonym))
+    watch = CapacityWatch(ledger, parts.labels)
     _read_windows(name, accounts, ledger, watch, until=int(until))
     return new
 

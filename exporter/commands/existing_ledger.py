@@ -2,45 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 
-from exporter.clock import Clock, SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
-from exporter.ledger.labels import Labels
-from exporter.ledger.ledger import Ledger
-from exporter.normalize.pseudonyms import Pseudonym
-from exporter.opening import open_ledger, open_pseudonyms
 from exporter.settings.model import Settings
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a command reads."""
-
-    settings: Settings
-    ledger: Ledger
-    clock: Clock
-
-    @cached_property
-    def pseudonym(self) -> Pseudonym:
-        return open_pseudonyms(self.settings).of
-
-    @cached_property
-    def labels(self) -> Labels:
-        return Labels(self.ledger.dictionary, self.settings.aliases, self.pseudonym)
+from exporter.wiring import Parts
 
 
 @contextmanager
-def opened(*, needs_proxy: bool = False) -> Iterator[Opened]:
-    """The existing ledger while a command lasts, whose errors become exit codes."""
+def opened(*, needs_proxy: bool = False) -> Iterator[Parts]:
+    """What a command reads, with the existing ledger; errors become exit codes."""
     with exit_codes():
-        settings, clock = ready_settings(needs_proxy=needs_proxy), SystemClock()
+        settings = ready_settings(needs_proxy=needs_proxy)
         check_exists(settings)
-        with closing(open_ledger(settings, clock)) as ledger:
-            yield Opened(settings, ledger, clock)
+        parts = Parts(settings)
+        with closing(parts.ledger):
+            yield parts
 
 
 def check_exists(settings: Settings) -> None:

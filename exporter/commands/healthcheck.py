@@ -22,32 +22,26 @@ def problem(environ: Mapping[str, str]) -> str:
     elif host == "::":
         host = "::1"
     try:
-        # Not urllib, which would use the environment's HTTP proxy.
-        status = _status(http.client.HTTPConnection(host, int(port), timeout=_SECONDS))
+        try:
+            # Not urllib, which would use the environment's HTTP proxy.
+            status = _status(http.client.HTTPConnection(host, int(port), timeout=_SECONDS))
+        except (OSError, http.client.HTTPException):
+            if not environ.get("EXPORTER_WEB_CONFIG"):
+                raise
+            status = _status_over_tls(host, int(port))
     except (OSError, ValueError, http.client.HTTPException) as exc:
-        if not environ.get("EXPORTER_WEB_CONFIG"):
-            return f"{host}:{port} does not answer: {exc}"
-        return _problem_over_tls(host, int(port))
-    return _problem_of(status, host, port)
-
-
-def _problem_of(status: int, host: str, port: str | int) -> str:
+        # If it asks for a client certificate, it is alive.
+        is_alive = getattr(exc, "reason", "") == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        return "" if is_alive else f"{host}:{port} does not answer: {exc}"
     return "" if status == http.HTTPStatus.OK else f"{host}:{port} answers with status {status}"
 
 
-def _problem_over_tls(host: str, port: int) -> str:
+def _status_over_tls(host: str, port: int) -> int:
     import ssl  # noqa: PLC0415 - costs as much as all the rest, and few use TLS
 
     # The question is whether it is alive, not who it is: the certificate is for another name.
     context = ssl._create_unverified_context()  # noqa: S323
-    try:
-        status = _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
-    except ssl.SSLError as exc:
-        # It is alive, and asks for a client certificate.
-        return "" if exc.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED" else f"{host}:{port} does not answer: {exc}"
-    except (OSError, http.client.HTTPException) as exc:
-        return f"{host}:{port} does not answer: {exc}"
-    return _problem_of(status, host, port)
+    return _status(http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context))
 
 
 def _status(connection: http.client.HTTPConnection) -> int:

@@ -1,12 +1,12 @@
 """``cliproxy-exporter import``: a past from another program."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from exporter import formats
-from exporter.clock import SystemClock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.existing_ledger import check_exists
 from exporter.errors import LedgerError, LedgerLockedError
@@ -18,11 +18,10 @@ from exporter.imports.keeper import keeper
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
 from exporter.ledger.database import DataDirectoryLock
-from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import RESTORED
-from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
 from exporter.settings.model import Settings
+from exporter.wiring import Parts
 
 
 @click.command(
@@ -54,7 +53,7 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
         name = _proxy(settings, proxy)
         check_exists(settings)
         lock = None if dry_run else _lock(settings)
-        _import(settings, open_ledger(settings, SystemClock(), alone=not dry_run), kind, name, file, dry_run=dry_run)
+        _import(Parts(settings, alone=not dry_run), kind, name, file, dry_run=dry_run)
         if lock is not None:
             lock.release()
 
@@ -79,22 +78,19 @@ def _lock(settings: Settings) -> DataDirectoryLock:
         ) from exc
 
 
-def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path, *, dry_run: bool) -> None:
-    clock = SystemClock()
-    try:
-        _check_proxy(settings, ledger, proxy)
-        items = _source(settings, ledger, kind, proxy, file)
+def _import(parts: Parts, kind: str, proxy: str, file: Path, *, dry_run: bool) -> None:
+    with closing(parts.ledger) as ledger:
+        _check_proxy(parts.settings, ledger, proxy)
+        items = _source(parts, kind, proxy, file)
         past = PastImport(
             proxy,
             ledger=ledger,
-            pricer=open_price_layers(settings, ledger, clock).pricer,
-            clock=clock,
-            zone=settings.zone,
+            pricer=parts.prices.pricer,
+            clock=parts.clock,
+            zone=parts.settings.zone,
             dry_run=dry_run,
         )
         findings = past.take(items)
-    finally:
-        ledger.close()
     for line in _told(findings, dry_run=dry_run):
         click.echo(line)
     if dry_run:
@@ -114,18 +110,17 @@ def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
         )
 
 
-def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path) -> Iterator[Item]:
+def _source(parts: Parts, kind: str, proxy: str, file: Path) -> Iterator[Item]:
     """What the file holds."""
-    pseudonym = open_pseudonyms(settings).of
+    pseudonym = parts.pseudonym
     if kind == "keeper":
         return read_peer(file, keeper(pseudonym))
     if kind == "cpamp":
-        keys = [alias.key.get_secret_value() for alias in settings.aliases.clients if alias.key is not None]
+        keys = [alias.key.get_secret_value() for alias in parts.settings.aliases.clients if alias.key is not None]
         return read_peer(file, cpamp(pseudonym, keys))
     if kind == "cpa-export":
         return read_cpa_export(file, pseudonym)
-    labels = Labels(ledger.dictionary, settings.aliases, pseudonym)
-    return read_own_csv(file, proxy, Names(ledger, labels, proxy, pseudonym))
+    return read_own_csv(file, proxy, Names(parts.ledger, parts.labels, proxy, pseudonym))
 
 
 def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:

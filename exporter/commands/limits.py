@@ -7,7 +7,6 @@ from exporter.commands.common import print_table
 from exporter.commands.existing_ledger import opened
 from exporter.errors import ExporterError
 from exporter.limits.present import LimitRow
-from exporter.opening import open_limits
 
 _HEAD = ("limit", "", "used", "budget", "%", "resets in", "pace", "runs out in")
 _RIGHT = frozenset({"used", "budget", "%", "pace"})
@@ -23,7 +22,7 @@ def limits(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     with opened() as at:
-        board = open_limits(at.settings, at.ledger, at.labels, at.clock)
+        board = at.limits
         board.refresh()
         windows = board.current.nearest_first()
         if windows:
@@ -45,7 +44,7 @@ def limits(context: click.Context) -> None:
 def reset(id_: str) -> None:
     """Start the window of the limit ID now. A running exporter follows within seconds."""
     with opened() as at:
-        if open_limits(at.settings, at.ledger, at.labels, at.clock).reset(id_) is None:
+        if at.limits.reset(id_) is None:
             raise ExporterError(
                 f"No limit has the id {id_!r}. The ids are in EXPORTER_LIMITS_FILE, or in the table rate_limit_configs"
                 " in Supabase."

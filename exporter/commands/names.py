@@ -12,7 +12,7 @@ import click
 from exporter import formats
 from exporter.commands.alias_skeleton import Suggestion, write_suggestions
 from exporter.commands.common import FAILED, print_table
-from exporter.commands.existing_ledger import Opened, opened
+from exporter.commands.existing_ledger import opened
 from exporter.errors import ProxyError
 from exporter.ledger.credential_store import ACCOUNT_ID, LABEL, Credential
 from exporter.ledger.label_store import OTHER
@@ -20,12 +20,12 @@ from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import BUCKET_MS
 from exporter.normalize.credentials import Account
-from exporter.opening import connect
 from exporter.pricing.vendors import OPENAI_COMPATIBLE
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.sources.detect import detect
 from exporter.sources.names import Names, fetch_names
+from exporter.wiring import Parts, connect
 
 _LAST_USE = "select s.credential, s.client, max(r.bucket) from rollup r join series s on s.id = r.series group by 1, 2"
 _SHOWN_OF_A_KEY = 4
@@ -78,7 +78,7 @@ def names(file: Path | None) -> None:
             raise SystemExit(FAILED)
 
 
-def _ask(proxy: ProxySettings, at: Opened) -> tuple[Names, list[str]]:
+def _ask(proxy: ProxySettings, at: Parts) -> tuple[Names, list[str]]:
     try:
         with closing(connect(proxy, at.ledger, at.clock)) as client:
             found = fetch_names(client, detect(client).paths, at.pseudonym, now_ms=at.clock.now_ms())

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import click
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.commands.common import FAILED, exit_codes, moment_option, ready_settings
 from exporter.errors import LedgerError
 from exporter.ledger.database import FILE_NAME
@@ -69,7 +69,7 @@ def price(
     tokens = Tokens(uncached=input_, cache_read=cache_read, cache_write=cache_write, output=output, reasoning=reasoning)
     with exit_codes():
         settings = ready_settings()
-        at_ms = moment_option("--at", at, settings.zone) if at else SystemClock().now_ms()
+        at_ms = moment_option("--at", at, settings.zone) if at else Clock().now_ms()
         found = _pricer(settings).price_of(provider, model, at_ms=at_ms)
         service_tier = tier.strip().lower()
         service_tier = "" if service_tier in BASE_TIERS else service_tier
@@ -110,7 +110,7 @@ def _pricer(settings: Settings) -> Pricer:
         file=settings.exporter_prices_file,
         feed_url=settings.exporter_prices_url if settings.exporter_prices_refresh else None,
         store=_StoredOnly(settings),
-        clock=SystemClock(),
+        clock=Clock(),
     ).pricer
 
 

@@ -8,7 +8,7 @@ from exporter.commands.existing_ledger import opened
 from exporter.errors import LedgerLockedError
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import DataDirectoryLock
-from exporter.opening import open_ledger, open_price_layers
+from exporter.wiring import Parts
 
 
 @click.command(epilog="Example: cliproxy-exporter replay --reason malformed_record")
@@ -32,12 +32,14 @@ def replay(reason: str | None) -> None:
             click.echo("The running exporter books them at its next poll.")
             return
         # Opened anew, because an exporter may have booked until it gave up the lock.
-        with closing(open_ledger(at.settings, at.clock)) as ledger:
-            pricer = open_price_layers(at.settings, ledger, at.clock).pricer
+        anew = Parts(at.settings)
+        with closing(anew.ledger) as ledger:
             for proxy in queued:
                 proxy_id = ledger.register(proxy)
                 before = ledger.totals.flows[proxy_id]
-                QueueIngest(proxy, ledger=ledger, pricer=pricer, pseudonym=at.pseudonym, clock=at.clock).work_off()
+                QueueIngest(
+                    proxy, ledger=ledger, pricer=anew.prices.pricer, pseudonym=at.pseudonym, clock=at.clock
+                ).work_off()
                 after = ledger.totals.flows[proxy_id]
                 rejected = sum(after.rejected.values()) - sum(before.rejected.values())
                 click.echo(f"proxy {proxy}: {after.booked - before.booked} booked, {rejected} rejected again")

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from pydantic import SecretStr
 
 from exporter import formats
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.commands.machine import announced
 from exporter.errors import ExporterError
@@ -109,7 +109,7 @@ def _run_demo_exporter(settings: Settings, proxy_url: str) -> None:
             "aliases": settings.aliases if settings.aliases != Aliases() else demo_aliases(),
         }
     )
-    if booked := book_demo_past(settings, SystemClock()):
+    if booked := book_demo_past(settings, Clock()):
         click.echo(f"Its past is invented, too: {formats.count(booked)} requests of the last {DAYS} days.")
     _run_exporter(settings, is_demo=True)
 

@@ -2,13 +2,12 @@
 
 import click
 
-from exporter.clock import SystemClock
 from exporter.commands.common import FAILED, exit_codes, ready_settings
 from exporter.commands.existing_ledger import check_exists
 from exporter.errors import ProxyError, SettingsError
-from exporter.opening import connect, open_ledger
 from exporter.settings.problems import did_you_mean
 from exporter.sources.detect import detect
+from exporter.wiring import Parts, connect
 
 
 @click.command("try-key", epilog="Example: cliproxy-exporter try-key default")
@@ -21,17 +20,17 @@ def try_key(proxy: str | None) -> None:
     and restart the exporter.
     """
     with exit_codes():
-        settings, clock = ready_settings(needs_proxy=True), SystemClock()
+        settings = ready_settings(needs_proxy=True)
         names = [each.name for each in settings.proxies]
         if proxy is not None and proxy not in names:
             raise SettingsError(f"No proxy is named {proxy!r}. {did_you_mean(proxy, names)}".rstrip())
         check_exists(settings)
-        ledger = open_ledger(settings, clock)
+        parts = Parts(settings)
         failed = False
         for each in settings.proxies:
             if proxy not in (None, each.name):
                 continue
-            client = connect(each, ledger, clock)
+            client = connect(each, parts.ledger, parts.clock)
             try:
                 if client.guard.status() is None:
                     click.echo(f"proxy {each.name}: its key has not been refused, so there is nothing to try.")
@@ -45,6 +44,6 @@ def try_key(proxy: str | None) -> None:
                 click.echo(f"proxy {each.name}: the key is accepted. A running exporter continues with its next poll.")
             finally:
                 client.close()
-        ledger.close()
+        parts.ledger.close()
         if failed:
             raise SystemExit(FAILED)

@@ -14,12 +14,10 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from exporter import formats
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProxyError, ProxyUnreachableError, SourceGoneError, UnsupportedProxyError
-from exporter.ingest.pop_watch import PopWatch
+from exporter.ingest.loss_watch import LossWatch
 from exporter.ingest.queue import QueueIngest
-from exporter.ingest.restart_log import RestartLog
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.ledger import Ledger
 from exporter.normalize.pseudonyms import Pseudonym
@@ -27,12 +25,10 @@ from exporter.sentences import joined, say
 from exporter.sources.base import POLL_SECONDS, Receiver, Source
 from exporter.sources.client import ProxyClient
 from exporter.sources.credentials import fetch_inventory
-from exporter.sources.detect import detect, source_of_kind
-from exporter.sources.loss_detection import LossDetector
-from exporter.sources.plugins import other_exporter
-from exporter.sources.proxy_status import ProxyStatus
-from exporter.sources.recording_flags import MAX_RETENTION_SECONDS, Flags
-from exporter.sources.usage_subscription import STARVES
+from exporter.sources.detect import detect
+from exporter.sources.proxy_config import Flags, other_exporter
+from exporter.sources.proxy_status import FAILURE_REASONS, ProxyStatus
+from exporter.sources.resp_subscription import STARVES
 
 _POLLS_PER_RETENTION = 4
 _STORES_PER_RETENTION = 10
@@ -86,24 +82,21 @@ class Poller:
         self._unlisted: set[str] = set()
         self._to_look_up: set[str] = set()
         ledger.register(self.name)
-        self._pops = PopWatch(self.name, ledger=ledger, clock=clock)
+        self._losses = LossWatch(client, ledger=ledger, clock=clock)
         self._receiver = Receiver(
             records=lambda body: self._take(body, self._know_credentials),
             snapshot=lambda body, taken_ms: snapshots.take(
                 body, taken_ms=taken_ms, before_booking=self._know_credentials
             ),
-            may_take=self._pops.begin,
-            taken=self._pops.end,
+            may_take=self._losses.begin_pop,
+            taken=self._losses.end_pop,
             pushed=lambda body: self._take(body, self._leave_unknown),
-            missed=self._note_missed,
+            missed=self._losses.note_missed,
         )
-        self._losses: LossDetector | None = None
         self._comparable = False
-        self._may_have_lost = self._pops.tell_marked()
-        self._read_at: float | None = None
+        """Whether the inventory is whole and as old as what was read."""
         self._read_until_ms: int | None = None
         """When a stop ended a subscription, if one did."""
-        self._restarts = RestartLog(self.name, clock, restarts=ledger.flow(self.name).restarts)
 
     @property
     def interval_seconds(self) -> float:
@@ -123,36 +116,32 @@ class Poller:
             self._read()
             self._ledger.polled(self.name, at_ms=self._clock.now_ms(), store_every_ms=self._store_every_ms)
         except ProxyError as exc:
-            self._observer.failed(self.name, exc.reason)
-            if isinstance(exc, ProxyUnreachableError | UnsupportedProxyError):
-                self._is_doubtful = True
-            self._enter(exc.reason, str(exc), up=False)
+            self._is_doubtful |= isinstance(exc, ProxyUnreachableError | UnsupportedProxyError)
+            self._enter(exc.reason, str(exc))
         except LedgerError as exc:
-            self._observer.failed(self.name, "ledger")
-            self._enter("ledger", str(exc), up=False)
+            self._enter("ledger", str(exc))
         except Exception as exc:  # noqa: BLE001 - whatever it is, it must show, and must not end the polling
-            self._observer.failed(self.name, "internal_error")
             if self.status.state != "internal_error":
                 _log.exception("poll_failed", proxy=self.name)
             sentence = say(
                 "The exporter failed ({kind}): please report it, with the log's poll_failed.", kind=type(exc).__name__
             )
-            self._enter("internal_error", sentence, up=False)
+            self._enter("internal_error", sentence)
         finally:
             self._observer.finished(self.name, self._clock.monotonic() - started)
 
     def stop(self) -> None:
         """End a poll after the pop under way, which is marked on disk in case its answer is lost. For any thread."""
-        self._pops.stop()
+        self._losses.stop()
         if self._source is not None:
             if not self._source.way.has_rivals:
                 self._read_until_ms = self._clock.now_ms()
             self._source.stop()
 
-    @property
-    def is_popping(self) -> bool:
-        """Whether a pop is under way, whose answer may hold records that are not on disk yet."""
-        return self._pops.under_way
+    def cut(self, *, pops: bool) -> None:
+        """End the call under way, a pop only with ``pops``: what has arrived is still booked. For any thread."""
+        if pops or not self._losses.is_popping:
+            self._client.cancel()
 
     def finish(self) -> None:
         """After the last poll, log what was held back, and try once more to store what the ledger refused."""
@@ -163,11 +152,12 @@ class Poller:
         except LedgerError as exc:
             if self._queue.unsaved:
                 _log.error("records_lost", proxy=self.name, records=self._queue.unsaved, message=str(exc))
-        self._restarts.tell()
+        self._losses.restarts.tell()
         last_ms = self._ledger.flow(self.name).last_success_ms
-        if self._read_at is not None and last_ms is not None:
+        if self._losses.read_at is not None and last_ms is not None:
             with contextlib.suppress(LedgerError):  # already logged; the next start sees too long a gap
                 self._ledger.polled(self.name, at_ms=self._read_until_ms or last_ms, store_every_ms=0)
+        self._client.close()
 
     def _read(self) -> None:
         known = self._source
@@ -212,17 +202,14 @@ class Poller:
         try:
             is_emptied = source.poll(self._receiver, self._clock.now_ms())
         except ProxyError:
-            self._may_have_lost = True  # the records of an answer that did not arrive are lost
+            self._losses.may_have_lost = True  # the records of an answer that did not arrive are lost
             raise
-        before = self._ledger.note_source(self.name, source.kind) or source.kind
-        if before != source.kind:
-            # This is another server: its records are younger than the last look, so none has expired.
-            self._losses, self._may_have_lost, self._read_at = None, False, self._clock.monotonic()
+        self._losses.follow_source(source)
         if not source.is_cumulative:
-            self._look_for_gap(source)
-            if is_emptied:  # so all records that the last inventory counted have been read
-                self._compare_counts()
-        self._follow_restarts(source, before)
+            self._losses.look_for_gap(source, self.status)
+            if is_emptied and self._comparable:  # so all records that the last inventory counted have been read
+                self._comparable = False
+                self._losses.compare_counts(self.status)
         if self._client.version != source.version:
             self._is_doubtful = True
         self._note_success(source)
@@ -279,71 +266,6 @@ class Poller:
         retention = self.status.retention_seconds
         return min(60_000, retention * 1000 // _STORES_PER_RETENTION) if retention else 60_000
 
-    def _look_for_gap(self, source: Source) -> None:
-        """Log a gap if the queue went unread for longer than it keeps a record."""
-        now, retention = self._clock.monotonic(), self.status.retention_seconds
-        # By the wall clock if an earlier process read it.
-        seconds = self._seconds_since_success() if self._read_at is None else now - self._read_at
-        self._read_at = now
-        if retention is None or seconds <= retention or self.status.publishing_enabled is False:
-            return
-        if not source.way.has_rivals:
-            return  # nothing waits in the queue
-        self._may_have_lost = True
-        self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=int(seconds))
-        longest = f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
-        advice = longest if retention < MAX_RETENTION_SECONDS else ""
-        _log.warning(
-            "retention_gap",
-            proxy=self.name,
-            seconds=int(seconds),
-            retention_seconds=retention,
-            message=f"{self._client.where} was not read for {formats.span(seconds)}, but keeps a record only for"
-            f" {formats.span(retention)}, so records of that time may be lost.{advice}",
-        )
-
-    def _note_missed(self, seconds: float | None) -> None:
-        """Log that other subscribers, if there are any, got the records of the last ``seconds``. For any thread."""
-        self._read_at = self._clock.monotonic()
-        if seconds is None:
-            if self._ledger.flow(self.name).last_success_ms is None:
-                return
-            seconds = self._seconds_since_success()
-        self._may_have_lost = True
-        seconds = max(1, math.ceil(seconds))
-        self._ledger.losses.note_gap(self.name, ended_ms=self._clock.now_ms(), seconds=seconds)
-        _log.warning(
-            "subscription_gap",
-            proxy=self.name,
-            seconds=seconds,
-            message=f"{self._client.where} was not subscribed to for {formats.span(seconds)}. What waits in its queue"
-            " is read, but if another program subscribed meanwhile, it alone got the records of that time.",
-        )
-
-    def _compare_counts(self) -> None:
-        if not self._comparable:
-            return
-        self._comparable = False
-        may_have_lost, self._may_have_lost = self._may_have_lost, False
-        self._losses = self._ledger.losses.compare(
-            self.name,
-            may_have_lost=may_have_lost,
-            publishing=self.status.publishing_enabled is not False,
-            now_ms=self._clock.now_ms(),
-        )
-
-    def _follow_restarts(self, source: Source, before: str) -> None:
-        """Log restarts. What each of them costs depends on the source that was read ``before``."""
-        change = "" if before == source.kind else f"Its usage is in a {source.kind} now, it was in a {before}. "
-        unread = formats.span(self._seconds_since_success())
-        loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)
-        self._restarts.follow(self._ledger.flow(self.name).restarts, consequence=change + loss)
-
-    def _seconds_since_success(self) -> float:
-        """Seconds by the wall clock since the last good poll, of this process or an earlier one; 0 before the first."""
-        last_ms = self._ledger.flow(self.name).last_success_ms
-        return 0.0 if last_ms is None else (self._clock.now_ms() - last_ms) / 1000
-
     def _note_flags(self, flags: Flags) -> None:
         self.status = replace(self.status, **msgspec.structs.asdict(flags))
 
@@ -365,21 +287,20 @@ class Poller:
                     " effect at once).",
                     where=self._client.where,
                 ),
-                up=True,
             )
-        elif way.has_rivals and self._losses is not None and self._losses.suspicion:
+        elif way.has_rivals and (found := self._losses.detector) is not None and found.suspicion:
             beside = joined(say("To read beside it, set source: subscribe (CLIPROXY_SOURCE)."), STARVES)
-            self._enter(
-                "another_consumer", joined(self._losses.sentence(self._client.where), way.note or beside), up=True
-            )
+            self._enter("another_consumer", joined(found.sentence(self._client.where), way.note or beside))
         else:
-            self._enter("ok", way.sentence(self._client.where), up=True)
+            self._enter("ok", way.sentence(self._client.where))
 
-    def _enter(self, state: str, sentence: str, *, up: bool | None) -> None:
+    def _enter(self, state: str, sentence: str) -> None:
         before = self.status
+        if state in FAILURE_REASONS:
+            self._observer.failed(self.name, state)
         if before.state == state:
-            self.status = replace(before, sentence=sentence, up=up)
+            self.status = replace(before, sentence=sentence)
             return
-        self.status = replace(before, state=state, sentence=sentence, up=up, since_ms=self._clock.now_ms())
+        self.status = replace(before, state=state, sentence=sentence, since_ms=self._clock.now_ms())
         log = _log.info if state == "ok" else _log.warning
         log("proxy_state", proxy=self.name, state=state, before=before.state, message=sentence)

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.simulator.options import DEFAULT_VERSION, VERSIONS, has_usage
 from exporter.simulator.quotas import FIVE_HOURS
 from exporter.simulator.traffic import IMAGE_MODEL
@@ -103,7 +103,7 @@ class DemoProxy:
         self.version = version
         self.accounts = accounts
         self.zone: tzinfo = ZoneInfo(_ZONE_OF_OFFICIAL_IMAGE)
-        self.clock = clock or SystemClock()
+        self.clock = clock or Clock()
         self.key = key
         self.allow_remote = False
         self.publishing = True

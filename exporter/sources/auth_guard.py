@@ -34,7 +34,8 @@ BAN_TRIES = 5
 """After this many failed logins by any programs, CPA bans their address for 30 minutes."""
 
 _BAN_MARGIN_SECONDS = 5.0
-_CLOCK_TOLERANCE_SECONDS = 0.1
+_TOLERATED_MS = 100
+"""Clocks differ by this much without anybody setting one."""
 _TURN_SECONDS = 90.0
 """Longer than any call: whoever keeps the turn longer will never report a result."""
 
@@ -80,11 +81,21 @@ class RefusalStore(Protocol):
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """A refused key with its times on the monotonic clock."""
+    """A refused key as this process knows it: a ``RefusedKey`` with times of the monotonic clock.
 
-    key: RefusedKey
+    ``refused`` means nothing if ``count`` is 0. ``ban_seconds`` is the length of the ban that ends or has ended at
+    ``blocked_until``, 0 if there was none.
+    """
+
+    names: frozenset[str]
+    count: int
     refused: float
     blocked_until: float
+    ban_seconds: float = 0.0
+
+    @property
+    def given_up(self) -> bool:
+        return self.count >= MAX_TRIES
 
 
 class KeyGuard:
@@ -118,6 +129,8 @@ class KeyGuard:
         self._clock = clock
         self._lock = threading.Lock()
         self._held: _Held | None = None
+        self._stored = RefusedKey("", 0, 0)
+        """What the store has of it, or should have."""
         self._unsaved = False
         self._before_try: _Held | None = None
         self._asked = False
@@ -135,7 +148,11 @@ class KeyGuard:
         """
         self._take_turn()
         try:
-            self._check()
+            with self._lock:
+                asked, self._asked = self._asked, False
+                held = self._recall()
+                if held is not None:
+                    self._begin_repeated_try(held, asked=asked)
         except BaseException:
             self._end_turn()
             raise
@@ -157,61 +174,46 @@ class KeyGuard:
         if turn is not None:
             turn.release()
 
-    def _check(self) -> None:
-        with self._lock:
-            asked, self._asked = self._asked, False
-            held = self._recall()
-            if held is None:
-                return
-            now = self._clock.monotonic()
-            if (asked or not self._given_up(held)) and held.blocked_until > now:
-                raise BannedError(self._sentence(held), retry_after_seconds=held.blocked_until - now)
-            if held.key.count == 0:
-                return
-            has_rested = now - held.refused >= RETRY_SECONDS
-            # The proxy has forgotten failures from before the rest, so a person has one more try, given up or not.
-            if not (has_rested or asked) or (self._given_up(held) and not (has_rested and asked)):
-                raise KeyRefusedError(self._sentence(held))
-            self._before_try = held
-            self._hold(self._refused_now(held.key.count + 1))
+    def _begin_repeated_try(self, held: _Held, *, asked: bool) -> None:
+        now = self._clock.monotonic()
+        if (asked or not held.given_up) and held.blocked_until > now:
+            raise BannedError(self._sentence(held), retry_after_seconds=held.blocked_until - now)
+        if held.count == 0:
+            return
+        has_rested = now - held.refused >= RETRY_SECONDS
+        # The proxy has forgotten failures from before the rest, so a person has one more try, given up or not.
+        if not (has_rested and asked if held.given_up else has_rested or asked):
+            raise KeyRefusedError(self._sentence(held))
+        self._before_try = held
+        self._count_refusal(held)
 
     def accepted(self) -> None:
         """The proxy took the key: forget its refusal."""
         with self._judged():
             self._is_accepted = True
-            if self._held is None:
-                return
-            self._store.clear(self._fingerprints)
-            self._held = None
-            self._unsaved = False
+            if self._held is not None:
+                self._store.clear(self._fingerprints)
+                self._held = None
+                self._unsaved = False
 
     def refused(self) -> None:
         """The proxy answered 401. The refusal is stored when this returns."""
-        with self._judged() as before_try:
+        with self._judged() as before:
             self._is_accepted = False
-            before = before_try or self._held
-            self._hold(self._refused_now((before.key.count if before else 0) + 1))
+            self._count_refusal(before)
 
     def banned(self, seconds: float) -> None:
         """The proxy banned this address and stated a waiting time. It did not look at the key."""
-        with self._judged() as before_try:
-            before = before_try or self._held
-            now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-            wait = seconds + _BAN_MARGIN_SECONDS
-            key = before.key if before else self._refused_key(0, 0)
-            self._hold(
-                _Held(
-                    key=msgspec.structs.replace(key, banned_at_ms=now_ms, blocked_until_ms=now_ms + round(wait * 1000)),
-                    refused=before.refused if before else now,
-                    blocked_until=now + wait,
-                )
-            )
+        with self._judged() as before:
+            now, wait = self._clock.monotonic(), seconds + _BAN_MARGIN_SECONDS
+            known = before or _Held(frozenset(), 0, now, now)
+            self._hold(msgspec.structs.replace(known, blocked_until=now + wait, ban_seconds=wait))
 
     def not_judged(self) -> None:
         """The proxy never saw the key: the call did not get there, or something else answered."""
-        with self._judged() as before_try:
-            if before_try is not None:
-                self._hold(before_try)
+        with self._judged() as before:
+            if before is not None and before is not self._held:
+                self._hold(before)
 
     def unknown(self) -> None:
         """The call went out and its result is unknown: a repeated try counts."""
@@ -220,10 +222,10 @@ class KeyGuard:
 
     @contextmanager
     def _judged(self) -> Iterator[_Held | None]:
-        """What was held before a repeated try. Lets the server's other proxies go on once its result is stored."""
+        """What was held before this try. Lets the server's other proxies go on once its result is stored."""
         try:
             with self._lock:
-                before, self._before_try = self._before_try, None
+                before, self._before_try = self._before_try or self._held, None
                 yield before
         finally:
             self._end_turn()
@@ -233,11 +235,11 @@ class KeyGuard:
         held = self._held
         if held is None:
             known = "no failed login there is known here"
-        elif held.key.count and not self._given_up(held):
-            known = f"{held.key.count} failed here so far"
+        elif held.count and not held.given_up:
+            known = f"{held.count} failed here so far"
         else:
             return None
-        left = BAN_TRIES - (held.key.count if held else 0)
+        left = BAN_TRIES - (held.count if held else 0)
         return (
             f"{known}, so at most {left} of {BAN_TRIES} tries are left, and a wrong key takes one. Failures of other"
             " programs at this address, or with another data directory, count, too, and cannot be seen from here: after"
@@ -251,92 +253,78 @@ class KeyGuard:
 
     def _recall(self) -> _Held | None:
         """The refusal as of now: another process may have met one, and somebody may have set the wall clock."""
-        if self._unsaved and self._held is not None:
-            self._hold(self._held)
-        else:
-            mine = _joined([key for key in self._store.load() if key.is_of(self._fingerprints)])
-            if mine is None:
+        if not self._unsaved:
+            stored = _joined([key for key in self._store.load() if key.is_of(self._fingerprints)])
+            if stored is None:
                 self._held = None
-            elif self._held is None or self._held.key != mine:
-                self._held = self._anchor(mine)
+            elif self._held is None or stored != self._stored:
+                self._held, self._stored = self._anchored(stored), stored
         if self._held is not None:
-            self._follow_wall_clock(self._held)
+            now, stored = self._as_stored(self._held), self._stored
+            moved_ms = now.refused_at_ms - stored.refused_at_ms, now.blocked_until_ms - stored.blocked_until_ms
+            # A restart would misread the stored times if somebody has set the wall clock.
+            if self._unsaved or max(map(abs, moved_ms)) > _TOLERATED_MS:
+                self._hold(self._held)
         return self._held
 
-    def _anchor(self, key: RefusedKey) -> _Held:
+    def _anchored(self, key: RefusedKey) -> _Held:
         """Put stored times on the monotonic clock. One in the future counts as now: somebody set the clock back."""
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        since_ban = max(0, now_ms - key.banned_at_ms)
+        ban_ms = key.blocked_until_ms - key.banned_at_ms
         return _Held(
-            key=key,
+            names=frozenset({key.fingerprint, *key.also}),
+            count=key.count,
             refused=now - max(0, now_ms - key.refused_at_ms) / 1000,
-            blocked_until=now + (key.blocked_until_ms - key.banned_at_ms - since_ban) / 1000,
+            blocked_until=now + (ban_ms - max(0, now_ms - key.banned_at_ms)) / 1000,
+            ban_seconds=ban_ms / 1000,
         )
 
-    def _follow_wall_clock(self, held: _Held) -> None:
-        """Store new times if somebody set the wall clock, or a restart would misread them."""
+    def _as_stored(self, held: _Held) -> RefusedKey:
+        """``held`` with times of the wall clock as it is set now."""
         now_ms, now = self._clock.now_ms(), self._clock.monotonic()
-        key = held.key
-        if key.count:
-            refused_at_ms = now_ms - round((now - held.refused) * 1000)
-            drift = abs(refused_at_ms - key.refused_at_ms)
-        else:
-            refused_at_ms = 0
-            drift = abs(now_ms + round((held.blocked_until - now) * 1000) - key.blocked_until_ms)
-        if drift <= _CLOCK_TOLERANCE_SECONDS * 1000:
-            return
-        blocked_until_ms = now_ms + round((held.blocked_until - now) * 1000) if key.blocked_until_ms else 0
-        moved = msgspec.structs.replace(
-            key,
-            refused_at_ms=refused_at_ms,
-            banned_at_ms=blocked_until_ms - (key.blocked_until_ms - key.banned_at_ms),
-            blocked_until_ms=blocked_until_ms,
+        blocked_until_ms = now_ms + round((held.blocked_until - now) * 1000) if held.ban_seconds else 0
+        return RefusedKey(
+            self._fingerprints[0],
+            held.count,
+            now_ms - round((now - held.refused) * 1000) if held.count else 0,
+            blocked_until_ms - round(held.ban_seconds * 1000),
+            blocked_until_ms,
+            tuple(sorted({*self._fingerprints[1:], *held.names})),
         )
-        self._hold(msgspec.structs.replace(held, key=moved))
 
-    def _refused_now(self, count: int) -> _Held:
-        now = self._clock.monotonic()
-        key = self._refused_key(count, self._clock.now_ms())
-        return _Held(key=key, refused=now, blocked_until=now)
-
-    def _refused_key(self, count: int, refused_at_ms: int) -> RefusedKey:
-        known = self._held.key if self._held else None
-        also = {*self._fingerprints[1:], *((known.fingerprint, *known.also) if known else ())}
-        return RefusedKey(self._fingerprints[0], count, refused_at_ms, also=tuple(sorted(also)))
+    def _count_refusal(self, before: _Held | None) -> None:
+        names, now = self._held.names if self._held else frozenset(), self._clock.monotonic()
+        self._hold(_Held(names, (before.count if before else 0) + 1, now, now))
 
     def _hold(self, held: _Held) -> None:
         """Remember first, then store: if the store fails, this process still makes no further call."""
-        self._held = held
+        self._held, self._stored = held, self._as_stored(held)
         self._unsaved = True
-        self._store.save(self._proxy, held.key)
+        self._store.save(self._proxy, self._stored)
         self._unsaved = False
-
-    @staticmethod
-    def _given_up(held: _Held) -> bool:
-        return held.key.count >= MAX_TRIES
 
     def _sentence(self, held: _Held) -> str:
         left = held.blocked_until - self._clock.monotonic()
-        if left > 0 and not self._given_up(held):
+        if left > 0 and not held.given_up:
             return say(
                 "Proxy {proxy!r} has banned this address after too many failed logins, of this or of another program."
                 " No call is made before {moment}.",
                 proxy=self._proxy,
                 moment=self._time_in(left),
             )
-        if held.key.count == 0:
+        if held.count == 0:
             return say(
                 "The ban of this address by proxy {proxy!r} has ended; the next call will show.", proxy=self._proxy
             )
         told = counted(
             "The management key of proxy {proxy!r} was refused once, last at {last}.",
             "The management key of proxy {proxy!r} was refused {number} times, last at {last}.",
-            held.key.count,
+            held.count,
             proxy=self._proxy,
             last=self._time_in(held.refused - self._clock.monotonic()),
         )
         left = held.refused + RETRY_SECONDS - self._clock.monotonic()
-        if self._given_up(held):
+        if held.given_up:
             once = say("once") if left <= 0 else say("once, from {moment} on", moment=self._time_in(left))
             advice = say(
                 "It will not be tried again: set a new key. If it was mended at CPA's side, the command"

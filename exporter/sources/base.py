@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 from exporter.sentences import joined, say
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import Paths
-from exporter.sources.recording_flags import Flags, read_flags
+from exporter.sources.proxy_config import Flags, read_flags
 
 POLL_SECONDS = 15.0
 
@@ -126,5 +126,5 @@ class Source(ABC):
         self.stop()
 
     def read_flags(self) -> Flags:
-        """The proxy's settings now: see ``exporter.sources.recording_flags``."""
+        """The proxy's settings now: see ``exporter.sources.proxy_config``."""
         return read_flags(self.client, self.paths)

@@ -14,8 +14,8 @@ import ipaddress
 import re
 import ssl
 import threading
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -136,21 +136,18 @@ class ProxyClient:
         return self._ask(path, body, accept=accept, max_bytes=max_bytes)
 
     def _ask(self, path: str, body: bytes | None, *, accept: Collection[int], max_bytes: int) -> Answer:
-        with self._lock:
-            self.guard.check()
-            try:
-                answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
-            except ProxyError as exc:
-                (self.guard.unknown if exc.answer_lost else self.guard.not_judged)()
-                raise
-            error = failure(answer, where=self.where, path=path, accept=accept)
-            self._tell_guard(answer, error)
-            self._note_version(answer)
-        if isinstance(error, KeyRefusedError):
-            raise KeyRefusedError(joined(str(error), self.guard.status()))
-        if error is not None:
-            raise error
-        return answer
+        with self._guarded():
+            answer = self._fetch(path, body, headers=self._authorization, max_bytes=max_bytes)
+            if answer.from_cpa:
+                self.version = _clean(answer.headers["x-cpa-version"])
+                self.commit = _clean(answer.headers.get("x-cpa-commit", ""))
+            if error := failure(answer, where=self.where, path=path, accept=accept):
+                raise error
+            if answer.status in _JUDGED:
+                self._accepted()
+            else:
+                self.guard.not_judged()
+            return answer
 
     def get_public(self, path: str, *, max_bytes: int) -> Answer:
         """The answer to GET ``path`` without the key, whatever its status. For pages that need none."""
@@ -162,10 +159,18 @@ class ProxyClient:
 
         Raises the ProxyError of ``attempt``, and the guard's errors if it allows no login.
         """
+        with self._guarded():
+            result = attempt(self._url, self._key)
+            self._accepted()
+            return result
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """One call with the key, if the guard allows it; the guard learns how it failed."""
         with self._lock:
             self.guard.check()
             try:
-                result = attempt(self._url, self._key)
+                yield
             except KeyRefusedError as exc:
                 self.guard.refused()
                 raise KeyRefusedError(joined(str(exc), self.guard.status())) from None
@@ -173,10 +178,14 @@ class ProxyClient:
                 self.guard.banned(exc.retry_after_seconds)
                 raise
             except ProxyError as exc:
-                (self.guard.unknown if exc.answer_lost else self.guard.not_judged)()
+                is_unknown = exc.answer_lost or isinstance(exc, ProxyServerError)
+                (self.guard.unknown if is_unknown else self.guard.not_judged)()
                 raise
-            self._accepted()
-            return result
+
+    def _accepted(self) -> None:
+        """Tell the guard, but never lose an answer over it: a pop's records are nowhere else."""
+        with suppress(LedgerError):
+            self.guard.accepted()  # after an error, the next answer tries again
 
     def cancel(self) -> None:
         """End a call in progress, in any thread. Later calls fail."""
@@ -240,28 +249,6 @@ class ProxyClient:
 
     def _stopped(self) -> ProxyUnreachableError:
         return ProxyUnreachableError("{where} is not called any more: the exporter is stopping.", where=self.where)
-
-    def _tell_guard(self, answer: Answer, error: ProxyError | None) -> None:
-        if isinstance(error, KeyRefusedError):
-            self.guard.refused()
-        elif isinstance(error, BannedError):
-            self.guard.banned(error.retry_after_seconds)
-        elif isinstance(error, ProxyServerError):
-            self.guard.unknown()
-        elif error is None and answer.status in _JUDGED:
-            self._accepted()
-        else:
-            self.guard.not_judged()
-
-    def _accepted(self) -> None:
-        """Tell the guard, but never lose an answer over it: a pop's records are nowhere else."""
-        with suppress(LedgerError):
-            self.guard.accepted()  # after an error, the next answer tries again
-
-    def _note_version(self, answer: Answer) -> None:
-        if answer.from_cpa:
-            self.version = _clean(answer.headers["x-cpa-version"])
-            self.commit = _clean(answer.headers.get("x-cpa-commit", ""))
 
 
 def _is_local(host: str) -> bool:

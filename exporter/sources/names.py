@@ -13,7 +13,7 @@ from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.credentials import fetch_inventory
 from exporter.sources.paths import Paths
-from exporter.sources.recording_flags import decoded
+from exporter.sources.proxy_config import decoded
 
 
 class _ClientKeys(msgspec.Struct, rename="kebab"):

@@ -10,7 +10,7 @@ from exporter.sentences import say
 from exporter.sources.base import Receiver, Source, Version, Way
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.paths import Paths
-from exporter.sources.recording_flags import Flags
+from exporter.sources.proxy_config import Flags
 
 MAX_SNAPSHOT_BYTES = 512 * 1024 * 1024
 """Room for two million details of 260 bytes: months without a restart of the proxy."""

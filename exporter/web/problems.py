@@ -4,7 +4,7 @@ A *problem* means that usage is not read or not kept; a *note* means that it is,
 look. Nothing here makes a call: it uses what the page has.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
@@ -14,7 +14,7 @@ from exporter.history.state import HistoryStatus
 from exporter.ledger.labels import Misfit
 from exporter.ledger.views.totals import Flow
 from exporter.records import Billing
-from exporter.sentences import counted, joined, say
+from exporter.sentences import counted, joined, pattern, say
 from exporter.sources.proxy_status import STATES, ProxyStatus
 from exporter.sources.usage_queue import UsageQueue
 from exporter.web.credential_states import CredentialState
@@ -30,6 +30,28 @@ _BILLING = {
     Billing.SUBSCRIPTION: say("of subscription value"),
     Billing.UNKNOWN: say("of unknown billing"),
 }
+_OF_CREDENTIALS = {
+    "cooling down": (
+        pattern("cools down until {moment}"),
+        pattern("The proxy does not use this {provider} credential before: a limit was reached, or it failed."),
+    ),
+    "disabled": (
+        pattern("is disabled"),
+        pattern("The proxy does not use this {provider} credential until somebody enables it there."),
+    ),
+    "unavailable": (
+        pattern("is unavailable"),
+        pattern(
+            "The proxy does not use this {provider} credential, and does not tell until when. Its log says why; a new"
+            " login helps if the old one has expired."
+        ),
+    ),
+    "partly failing": (
+        pattern("fails for some models"),
+        pattern("The proxy uses this {provider} credential for others. Its log says why."),
+    ),
+}
+"""Title and text for each state that people should know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +61,7 @@ class Problem:
     ``subject`` and ``names`` come from outside.
     """
 
-    severity: Literal["problem", "note"]
+    severity: Literal["problem", "note"] = "note"
     title: str
     text: str
     kind: Literal["Proxy", "Credential", ""] = ""
@@ -63,85 +85,73 @@ def find_problems(
     moment: Callable[[float], str],
     now_ms: float = 0,
     history: HistoryStatus | None = None,
-) -> list[Problem]:
+) -> Iterator[Problem]:
     """Everything that is wrong, worst first.
 
     ``ledger_problem`` is a sentence, empty if the ledger can be read; ``price_problems`` and ``limit_problems`` are
     sentences, ``unmatched_limits`` the ids of limits that match nothing. ``alias_problem`` is a sentence, empty if the
     last edit of the aliases is in use; ``misfits`` are aliases that name nothing or several.
     """
-    found = [_of_proxy(status) for status in statuses if status.state not in ("ok", "starting")]
     if ledger_problem:
-        found.append(Problem(severity="problem", title=say("The ledger cannot be read"), text=ledger_problem))
-    found += [_of_proxy(status) for status in statuses if status.state == "starting"]
-    found += [
-        _note(
-            proxy=name,
-            title=counted(
-                "has {number:,} record that is stored and not booked yet",
-                "has {number:,} records that are stored and not booked yet",
-                flow.pending,
-            ),
-            text=say("They are booked with the next poll. If this stays, the log says why."),
-        )
-        for name, flow in flows.items()
-        if flow.pending
-    ]
+        yield Problem(severity="problem", title=say("The ledger cannot be read"), text=ledger_problem)
     by_name = {status.name: status for status in statuses}
+    for status in sorted(by_name.values(), key=lambda status: status.state == "starting"):
+        headline = STATES[status.state]
+        if status.state == "starting":
+            yield _of_proxy(status.name, headline, say("The first poll is on its way."))
+        elif status.state != "ok":
+            yield _of_proxy(status.name, headline, status.sentence, severity="problem")
     for name, flow in flows.items():
-        found += _of_losses(name, flow, moment, now_ms, status=by_name.get(name))
-    found += [each for state in credentials if (each := _of_credential(state, moment)) is not None]
-    found += [
-        _note(
-            title=say("A price list is not up to date"),
-            text=joined(problem, say("The last good one is used.")),
+        yield from _of_flow(name, flow, moment, now_ms, status=by_name.get(name))
+    for state in credentials:
+        title, text = _OF_CREDENTIALS.get("cooling down" if state.retry_ms is not None else state.state, ("", ""))
+        if title:
+            title = say(title, moment=moment(state.retry_ms or 0))
+            yield Problem(kind="Credential", subject=state.label, title=title, text=say(text, provider=state.provider))
+    for problem in price_problems:
+        yield Problem(
+            title=say("A price list is not up to date"), text=joined(problem, say("The last good one is used."))
         )
-        for problem in price_problems
-    ]
-    found += [
-        Problem(severity="problem", title=say("A limit has a mistake"), text=problem) for problem in limit_problems
-    ]
+    for problem in limit_problems:
+        yield Problem(severity="problem", title=say("A limit has a mistake"), text=problem)
     if unmatched_limits:
-        found.append(
-            _note(
-                title=counted(
-                    "{number:,} of the limits matches nothing that was used so far",
-                    "{number:,} of the limits match nothing that was used so far",
-                    len(unmatched_limits),
-                ),
-                text=say(
-                    "Compare their provider, models, credential, client and proxy with the labels in /metrics. Limits:"
-                ),
-                names=unmatched_limits,
-            )
+        yield Problem(
+            title=counted(
+                "{number:,} of the limits matches nothing that was used so far",
+                "{number:,} of the limits match nothing that was used so far",
+                len(unmatched_limits),
+            ),
+            text=say(
+                "Compare their provider, models, credential, client and proxy with the labels in /metrics. Limits:"
+            ),
+            names=unmatched_limits,
         )
     if alias_problem:
-        found.append(Problem(severity="problem", title=say("The aliases have a mistake"), text=alias_problem))
-    found += _of_aliases(list(misfits))
-    if history is not None:
-        found += _of_history(history)
-    if figures is not None:
-        found += _of_figures(figures)
+        yield Problem(severity="problem", title=say("The aliases have a mistake"), text=alias_problem)
+    yield from _of_aliases(list(misfits))
+    yield from _of_history(history)
+    yield from _of_figures(figures)
     if folded:
-        found.append(
-            _note(
-                title=say("{number:,} combinations of labels are counted under “other”", number=folded),
-                text=say(
-                    "Set EXPORTER_MAX_LABEL_SETS higher to show those that come from now on under their own names."
-                ),
-            )
+        yield Problem(
+            title=say("{number:,} combinations of labels are counted under “other”", number=folded),
+            text=say("Set EXPORTER_MAX_LABEL_SETS higher to show those that come from now on under their own names."),
         )
-    return found
 
 
-def _of_aliases(misfits: Sequence[Misfit]) -> Iterable[Problem]:
+def _of_proxy(
+    name: str, title: str, text: str, *, severity: Literal["problem", "note"] = "note", names: tuple[str, ...] = ()
+) -> Problem:
+    return Problem(severity=severity, kind="Proxy", subject=name, title=title, text=text, names=names)
+
+
+def _of_aliases(misfits: Sequence[Misfit]) -> Iterator[Problem]:
     nothing = tuple(
         say("{alias} (nearest: {name})", alias=each.alias, name=each.names[0]) if each.names else each.alias
         for each in misfits
         if not each.several
     )
     if nothing:
-        yield _note(
+        yield Problem(
             title=counted(
                 "{number:,} of the aliases names nothing that was met so far",
                 "{number:,} of the aliases name nothing that was met so far",
@@ -155,7 +165,7 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterable[Problem]:
         )
     several = tuple(f"{each.alias}: {', '.join(each.names)}" for each in misfits if each.several)
     if several:
-        yield _note(
+        yield Problem(
             title=counted(
                 "{number:,} of the aliases names several accounts",
                 "{number:,} of the aliases name several accounts",
@@ -169,7 +179,9 @@ def _of_aliases(misfits: Sequence[Misfit]) -> Iterable[Problem]:
         )
 
 
-def _of_history(history: HistoryStatus) -> Iterable[Problem]:
+def _of_history(history: HistoryStatus | None) -> Iterator[Problem]:
+    if history is None:
+        return
     if not history.is_well:
         yield Problem(
             severity="note" if history.state == "away" else "problem",
@@ -181,7 +193,7 @@ def _of_history(history: HistoryStatus) -> Iterable[Problem]:
             text=history.sentence,
         )
     if history.refused:
-        yield _note(
+        yield Problem(
             title=counted(
                 "The database of the history refuses {number:,} record",
                 "The database of the history refuses {number:,} records",
@@ -194,49 +206,17 @@ def _of_history(history: HistoryStatus) -> Iterable[Problem]:
         )
 
 
-def _of_proxy(status: ProxyStatus) -> Problem:
-    is_starting = status.state == "starting"
-    return Problem(
-        severity="note" if is_starting else "problem",
-        kind="Proxy",
-        subject=status.name,
-        title=STATES[status.state].headline,
-        text=say("The first poll is on its way.") if is_starting else status.sentence,
-    )
-
-
-def _of_credential(state: CredentialState, moment: Callable[[float], str]) -> Problem | None:
-    provider = state.provider
-    if state.retry_ms is not None:
-        title = say("cools down until {moment}", moment=moment(state.retry_ms))
-        text = say(
-            "The proxy does not use this {provider} credential before: a limit was reached, or it failed.",
-            provider=provider,
-        )
-    elif state.state == "disabled":
-        title = say("is disabled")
-        text = say(
-            "The proxy does not use this {provider} credential until somebody enables it there.", provider=provider
-        )
-    elif state.state == "unavailable":
-        title = say("is unavailable")
-        text = say(
-            "The proxy does not use this {provider} credential, and does not tell until when. Its log says why; a new"
-            " login helps if the old one has expired.",
-            provider=provider,
-        )
-    elif state.state == "partly failing":
-        title = say("fails for some models")
-        text = say("The proxy uses this {provider} credential for others. Its log says why.", provider=provider)
-    else:
-        return None
-    return Problem(severity="note", kind="Credential", subject=state.label, title=title, text=text)
-
-
-def _of_losses(
+def _of_flow(
     proxy: str, flow: Flow, moment: Callable[[float], str], now_ms: float, *, status: ProxyStatus | None
-) -> Iterable[Problem]:
-    """Losses of the last day: later nobody can do anything about them, and metrics and log keep them."""
+) -> Iterator[Problem]:
+    """What waits, and losses of the last day: later nobody can do anything about them, and metrics keep them."""
+    if flow.pending:
+        title = counted(
+            "has {number:,} record that is stored and not booked yet",
+            "has {number:,} records that are stored and not booked yet",
+            flow.pending,
+        )
+        yield _of_proxy(proxy, title, say("They are booked with the next poll. If this stays, the log says why."))
     if flow.gap_ms is not None and now_ms - flow.gap_ms < _TOLD_FOR_MS:
         at = moment(flow.gap_ms)
         if flow.gap_seconds is None:
@@ -259,22 +239,22 @@ def _of_losses(
                 "That is longer than it keeps a record, so what it did in between may be missing in all figures, unless"
                 " it was off. Set redis-usage-queue-retention-seconds: 3600 in its config.yaml, the most it allows."
             )
-        yield _note(proxy=proxy, title=title, text=text)
+        yield _of_proxy(proxy, title, text)
     if flow.missed and flow.missed_ms is not None and now_ms - flow.missed_ms < _TOLD_FOR_MS:
         why = _WHY_MISSED_IN_SNAPSHOT if status is not None and status.source_is_cumulative else _WHY_MISSED
-        yield _note(
-            proxy=proxy,
-            title=counted(
-                "counted about {number:,} record that never arrived, the last ones at {moment}",
-                "counted about {number:,} records that never arrived, the last ones at {moment}",
-                flow.missed,
-                moment=moment(flow.missed_ms),
-            ),
-            text=say("They are missing in all figures. {why} The number is an estimate over all time.", why=why),
+        title = counted(
+            "counted about {number:,} record that never arrived, the last ones at {moment}",
+            "counted about {number:,} records that never arrived, the last ones at {moment}",
+            flow.missed,
+            moment=moment(flow.missed_ms),
         )
+        text = say("They are missing in all figures. {why} The number is an estimate over all time.", why=why)
+        yield _of_proxy(proxy, title, text)
 
 
-def _of_figures(figures: Figures) -> Iterable[Problem]:
+def _of_figures(figures: Figures | None) -> Iterator[Problem]:
+    if figures is None:
+        return
     for proxy, reasons in figures.rejected.items():
         number = sum(reasons.values())
         title = (
@@ -286,18 +266,15 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
                 number,
             )
         )
-        yield _note(
-            proxy=proxy,
-            title=title,
-            text=say(
-                "They are missing in all figures, and kept for 30 days. After an update of the exporter try them"
-                " again: cliproxy-exporter replay. Reasons:"
-            ),
-            names=tuple(f"{reason} ({formats.count(some)})" for reason, some in sorted(reasons.items())),
+        text = say(
+            "They are missing in all figures, and kept for 30 days. After an update of the exporter try them again:"
+            " cliproxy-exporter replay. Reasons:"
         )
+        names = tuple(f"{reason} ({formats.count(some)})" for reason, some in sorted(reasons.items()))
+        yield _of_proxy(proxy, title, text, names=names)
     if figures.unpriced:
         number = sum(figures.unpriced.values())
-        yield _note(
+        yield Problem(
             title=counted(
                 "{number:,} request of this month is not fully priced",
                 "{number:,} requests of this month are not fully priced",
@@ -316,7 +293,7 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
             for billing, nano_usd in sums.items()
             if nano_usd
         ]
-        yield _note(
+        yield Problem(
             title=counted(
                 "{money} this month is a guess",
                 "{money} this month are a guess",
@@ -326,10 +303,6 @@ def _of_figures(figures: Figures) -> Iterable[Problem]:
             text=say("No price is known for these models, so the default price was used. Models:"),
             names=_most({model: cost.total() for model, cost in figures.by_default.items()}),
         )
-
-
-def _note(*, title: str, text: str, proxy: str = "", names: tuple[str, ...] = ()) -> Problem:
-    return Problem(severity="note", kind="Proxy" if proxy else "", subject=proxy, title=title, text=text, names=names)
 
 
 def _most(numbers: Mapping[str, int]) -> tuple[str, ...]:

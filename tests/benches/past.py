@@ -6,10 +6,9 @@ from pathlib import Path
 import msgspec
 from pydantic import SecretStr
 
-from exporter.clock import SystemClock
 from exporter.ingest.queue import QueueIngest
-from exporter.opening import open_ledger, open_price_layers, open_pseudonyms
 from exporter.settings.model import Settings
+from exporter.wiring import Parts
 from tests.benches.program import HASH_KEY
 from tests.fakes.steered.traffic import Traffic
 from tests.stack.monitoring import Monitoring
@@ -21,18 +20,17 @@ def book_past(data_dir: Path, *, requests: int, ending: float, span_seconds: flo
     folder = data_dir / "demo"
     folder.mkdir(parents=True)
     settings = Settings(exporter_data_dir=folder, exporter_hash_key=SecretStr(HASH_KEY), exporter_prices_refresh=False)
-    clock = SystemClock()
-    ledger = open_ledger(settings, clock)
+    parts = Parts(settings)
     intake = QueueIngest(
         "demo",
-        ledger=ledger,
-        pricer=open_price_layers(settings, ledger, clock).pricer,
-        pseudonym=open_pseudonyms(settings).of,
-        clock=clock,
+        ledger=parts.ledger,
+        pricer=parts.prices.pricer,
+        pseudonym=parts.pseudonym,
+        clock=parts.clock,
     )
     batch = Traffic(seed=1, zone=settings.zone).batch(requests, ending=ending, span_seconds=span_seconds)
     intake.take(msgspec.json.encode([attempt.record for attempt in batch]), before_booking=lambda _handles: None)
-    ledger.close()
+    parts.ledger.close()
 
 
 def export_past(data_dir: Path, file: Path) -> None:

@@ -17,11 +17,11 @@ from exporter.limits.present import LimitRow
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
-from exporter.opening import connect, open_ledger
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
 from exporter.sources.client import Timeouts
+from exporter.wiring import Parts, connect
 from tests.benches.booking import PSEUDONYMS, intake_of
 from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock
@@ -88,7 +88,7 @@ class QuotaBench:
         """Start the exporter: a second time after ``stop``, with the same ledger."""
         settings = settings_for(self._folder, proxy_url=self._server.url, key=MANAGEMENT_KEY)
         clock, registry = self.clock, CollectorRegistry()
-        self.ledger = ledger = open_ledger(settings, clock, alone=True)
+        self.ledger = ledger = Parts(settings, clock, alone=True).ledger
         prices = open_prices(file=None, feed_url=None, store=ledger.price_feed, clock=clock)
         self._clients = [connect(settings.proxies[0], ledger, clock, timeouts) for timeouts in (None, self._timeouts)]
         pseudonym = PSEUDONYMS.of

@@ -12,7 +12,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from exporter.clock import Clock
-from exporter.ingest.restart_log import RestartLog
+from exporter.ingest.loss_watch import RestartLog
 from exporter.ingest.snapshot import SnapshotIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger

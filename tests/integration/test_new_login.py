@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.wire import go_timestamp
 from exporter.simulator.world import MANAGEMENT_KEY
@@ -26,7 +26,7 @@ _LIMITS = "limits:\n  - {id: acct-day, provider: codex, %s, strategy: rolling, w
 _RATIO = "cliproxy_limit_used_ratio"
 
 
-class _LaterClock(SystemClock):
+class _LaterClock(Clock):
     """The machine's clock, which a test may put on."""
 
     def __init__(self) -> None:

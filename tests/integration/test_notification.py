@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.commands.demo_past import book_demo_past
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -134,7 +134,7 @@ def _with_a_limit_that_shrank(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("exporter.commands.demo_past.RECORDS", 0)
     proxy = ProxySettings(name="default", url="http://127.0.0.1:9", management_key=SecretStr("unused"))
     settings = Settings(proxies=(proxy,), exporter_data_dir=data_dir, exporter_prices_refresh=False)
-    assert book_demo_past(settings, SystemClock())
+    assert book_demo_past(settings, Clock())
 
 
 def _before_it_shrank(exporter: Process) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.commands.export_formats import Span, write_openmetrics
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
@@ -20,7 +20,7 @@ from tests.stack.monitoring import prometheus_binaries
 
 
 def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
-    clock, pseudonym = SystemClock(), Pseudonyms(b"k").of
+    clock, pseudonym = Clock(), Pseudonyms(b"k").of
     ledger = Ledger(tmp_path / FILE_NAME, clock=clock, zone=UTC)
     batch = Traffic(seed=1, zone=UTC).batch(500, ending=clock.now(), span_seconds=86_400)
     QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=pseudonym, clock=clock).take(

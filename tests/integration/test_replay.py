@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.ledger import Ledger
@@ -27,11 +27,11 @@ _NOT_KEPT = "no object"
 
 
 def _open(path: Path) -> Ledger:
-    return Ledger(path / FILE_NAME, clock=SystemClock(), zone=UTC)
+    return Ledger(path / FILE_NAME, clock=Clock(), zone=UTC)
 
 
 def _intake(ledger: Ledger) -> QueueIngest:
-    return QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=SystemClock())
+    return QueueIngest("p", ledger=ledger, pricer=Pricer([]), pseudonym=Pseudonyms(b"k").of, clock=Clock())
 
 
 def _flow(ledger: Ledger) -> Flow:

@@ -1,9 +1,8 @@
 """Refusals of management keys, kept in the ledger: see ``exporter.sources.auth_guard.RefusalStore``."""
 
-import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import msgspec
@@ -11,8 +10,9 @@ import msgspec
 from exporter.ledger.database import Database
 from exporter.sources.auth_guard import RefusedKey
 
-_Column = dict[Literal["keys"], tuple[RefusedKey, ...]]
-"""The content of the column: the keys that a proxy did not accept."""
+_Keys = tuple[RefusedKey, ...]
+_decode = msgspec.json.Decoder(dict[Literal["keys"], _Keys]).decode
+"""Decodes the column: the keys that a proxy did not accept."""
 
 
 class LedgerRefusals:
@@ -22,36 +22,27 @@ class LedgerRefusals:
         self._database = database
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def load(self) -> tuple[RefusedKey, ...]:
-        with self._database.transaction() as connection:
-            return tuple(key for _, keys in _stored(connection) for key in keys)
+    def load(self) -> _Keys:
+        return self._replace((), {})
 
     def save(self, proxy: str, key: RefusedKey) -> None:
-        with self._database.transaction() as connection:
-            _clear(connection, (key.fingerprint, *key.also))
-            keys = dict(_stored(connection)).get(proxy, ())
-            _set(connection, proxy, (*keys, key))
+        self._replace((key.fingerprint, *key.also), {proxy: (key,)})
 
     def clear(self, fingerprints: Collection[str]) -> None:
-        with self._database.transaction() as connection:
-            _clear(connection, fingerprints)
+        self._replace(fingerprints, {})
 
     def turn(self, fingerprint: str) -> threading.Lock:
         return self._turns[fingerprint]
 
-
-def _stored(connection: sqlite3.Connection) -> list[tuple[str, tuple[RefusedKey, ...]]]:
-    rows = connection.execute("select name, refusal from proxy where refusal is not null order by id").fetchall()
-    return [(name, msgspec.json.decode(text, type=_Column)["keys"]) for name, text in rows]
-
-
-def _clear(connection: sqlite3.Connection, fingerprints: Collection[str]) -> None:
-    for proxy, keys in _stored(connection):
-        kept = tuple(key for key in keys if not key.is_of(fingerprints))
-        if kept != keys:
-            _set(connection, proxy, kept)
-
-
-def _set(connection: sqlite3.Connection, proxy: str, keys: tuple[RefusedKey, ...]) -> None:
-    text = msgspec.json.encode({"keys": keys}).decode() if keys else None
-    connection.execute("update proxy set refusal = ? where name = ?", (text, proxy))
+    def _replace(self, fingerprints: Collection[str], new: Mapping[str, _Keys]) -> _Keys:
+        """Put the ``new`` keys of proxies in place of all with one of these fingerprints; return what is there then."""
+        found: list[RefusedKey] = []
+        with self._database.transaction() as connection:
+            for proxy, text in connection.execute("select name, refusal from proxy order by id").fetchall():
+                stored = _decode(text)["keys"] if text else ()
+                keys = (*(key for key in stored if not key.is_of(fingerprints)), *new.get(proxy, ()))
+                if keys != stored:
+                    now = msgspec.json.encode({"keys": keys}).decode() if keys else None
+                    connection.execute("update proxy set refusal = ? where name = ?", (now, proxy))
+                found += keys
+        return tuple(found)

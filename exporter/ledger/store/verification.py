@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from exporter.clock import Clock, SystemClock
+from exporter.clock import Clock
 from exporter.errors import LedgerCorruptError
 from exporter.ledger.columns import SUMS, TOTAL, insert, listed
 from exporter.ledger.database import Database, damaged, explained_opening
@@ -92,7 +92,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    totals = Totals(SystemClock())
+    totals = Totals(Clock())
     totals.load(connection)
     if not all(totals.known(key) for key in totals.pending_zero):
         changed.add("birth")

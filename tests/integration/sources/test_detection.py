@@ -16,7 +16,7 @@ from exporter.errors import (
     UnknownServerError,
 )
 from exporter.sources.detect import detect
-from exporter.sources.recording_flags import Flags
+from exporter.sources.proxy_config import Flags
 from tests.fakes.guarding import KEY, MemoryRefusals, TurnableClock
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import Connect

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.clock import SystemClock
+from exporter.clock import Clock
 from exporter.errors import HistoryAwayError
 from exporter.history.client import Remote
 from exporter.history.recovery.restore import Restore
@@ -25,10 +25,10 @@ from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.windows import CONFIGURED, LimitWindow
-from exporter.opening import open_pseudonyms
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY
+from exporter.wiring import Parts
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer
@@ -242,7 +242,7 @@ def site(kind: str, tmp_path: Path, supabase_api: SupabaseApi) -> Iterator[Site]
 @contextmanager
 def _site(kind: str, folder: Path, api: SupabaseApi) -> Iterator[Site]:
     version = "v7.2.140" if kind == "queue" else "v6.9.49"
-    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=SystemClock(), retention_seconds=3600)
+    proxy = SteeredProxy(key=MANAGEMENT_KEY, version=version, clock=Clock(), retention_seconds=3600)
     if kind == "counts":
         details: Details = "absent"
         proxy.details = details
@@ -375,7 +375,7 @@ def test_a_lost_hash_key_renames_what_has_no_alias_and_doubles_nothing(site: Sit
         assert {row[4] for row in site.records()} == {row[4] for row in site.entries()}
         assert len({row[5] for row in site.records()}) > len(old), "the others have new labels"
         attempts = sum(n for (client, *_), n in site.proxy.truth.attempts.items() if client == CLIENTS[0].name)
-        labels = Labels(second._ledger.dictionary, _ALIASES, open_pseudonyms(site.settings()).of)
+        labels = Labels(second._ledger.dictionary, _ALIASES, Parts(site.settings()).pseudonym)
         with ledger_file(site.data_dir) as connection:
             entries = connection.execute(_CLIENTS_OF_ENTRIES).fetchall()
         aliased = [counted for client, counted in entries if labels.client(client) == _ALIAS]
@@ -454,7 +454,7 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
     for module in ("recovery.restore", "client"):
         monkeypatch.setattr(f"exporter.history.{module}.PAGE_ROWS", 5)
     remote = _FailingRemote(site.api.url, site.api.secret_key)
-    clock = SystemClock()
+    clock = Clock()
     cuts = 0
     is_complete = False
     while not is_complete:

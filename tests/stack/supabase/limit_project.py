@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from exporter.ledger.labels import Labels
-from exporter.opening import open_history, open_ledger, open_limits, open_price_layers, open_remote
+from exporter.normalize.pseudonyms import Pseudonym
+from exporter.wiring import Parts
 from tests.benches.limits import LimitBench
 from tests.benches.program import settings_for
 from tests.fakes.guarding import TurnableClock
@@ -16,6 +16,14 @@ Row = dict[str, Any]
 
 PASS_SECONDS = 30
 """After this time everything that is done now and then is due again, but for what is done once an hour."""
+
+
+class _Parts(Parts):
+    """Clients and credentials keep their names."""
+
+    @property
+    def pseudonym(self) -> Pseudonym:
+        return str
 
 
 class LimitProject(LimitBench):
@@ -47,29 +55,17 @@ class LimitProject(LimitBench):
             supabase_url=self.api.url,
             supabase_secret_key=SecretStr(self.api.secret_key),
             **({"exporter_limits_file": self.file} if self.file.exists() else {}),
+            aliases=self.aliases,
             **self._settings,
         )
-        self.ledger = open_ledger(settings, self.clock)
-        labels = Labels(self.ledger.dictionary, self.aliases, str)
-        self.board = open_limits(settings, self.ledger, labels, self.clock)
-        self.prices = open_price_layers(settings, self.ledger, self.clock)
-        self._remote = open_remote(settings)
-        assert self._remote is not None
-        self.history = open_history(
-            settings,
-            remote=self._remote,
-            ledger=self.ledger,
-            labels=labels,
-            pseudonym=str,
-            limits=self.board,
-            pricer=self.prices.pricer,
-            clock=self.clock,
-            stopping=lambda: False,
-        )
+        parts = _Parts(settings, self.clock)
+        self.ledger, self.board, self.prices = parts.ledger, parts.limits, parts.prices
+        assert parts.remote is not None
+        assert parts.history is not None
+        self._remote, self.history = parts.remote, parts.history
 
     def close(self) -> None:
         """End the exporter."""
-        assert self._remote is not None
         self._remote.close()
         self.ledger.close()
 

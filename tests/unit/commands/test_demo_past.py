@@ -15,10 +15,10 @@ from exporter.ledger.database import FILE_NAME, DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.opening import open_ledger
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.world import SHOWN, demo_aliases
+from exporter.wiring import Parts
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.planted import secrets
 
@@ -58,7 +58,7 @@ def past(settings: Settings, _booked: Path) -> Settings:
 
 @contextmanager
 def _ledger(settings: Settings, clock: TurnableClock) -> Iterator[Ledger]:
-    ledger = open_ledger(settings, clock)
+    ledger = Parts(settings, clock).ledger
     try:
         yield ledger
     finally:

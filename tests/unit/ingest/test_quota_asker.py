@@ -74,7 +74,7 @@ class _Bench:
     def _status(self, name: str) -> ProxyStatus:
         accounts = read_auth_files(msgspec.json.encode(FILES), PSEUDONYMS.of, received_ms=0).accounts
         taken = self.ledger.take_inventory(name, accounts)
-        return ProxyStatus(name=name, state="ok", up=True, source="queue-v0", accounts=tuple(taken))
+        return ProxyStatus(name=name, state="ok", source="queue-v0", accounts=tuple(taken))
 
     def pass_time(self, seconds: int) -> None:
         for _ in range(seconds // 5):
@@ -112,7 +112,8 @@ def test_a_proxy_that_fails_makes_the_others_wait_for_nothing(bench: _Bench) -> 
 
 
 def test_a_proxy_whose_state_is_bad_is_not_asked(bench: _Bench) -> None:
-    bench.statuses = [replace(status, up=None if status.name == "home" else False) for status in bench.statuses]
+    states = {"home": "starting"}
+    bench.statuses = [replace(status, state=states.get(status.name, "banned")) for status in bench.statuses]
     bench.pass_time(600)
 
     assert bench.calls == []

@@ -136,7 +136,7 @@ def test_a_part_that_fails_costs_only_its_own_families(
     bench.book()
     bench.ledger.periods.refresh()
     accounts = tuple((id_, account("a.json", status="active")) for id_ in bench.ledger.dictionary.credentials)
-    bench.statuses = [ProxyStatus(name="p", up=True, accounts=accounts[:1])]
+    bench.statuses = [ProxyStatus(name="p", state="ok", accounts=accounts[:1])]
     whole = bench.scrape()
     assert f"\n{lost}" in f"\n{whole}"
     assert f'cliproxy_exporter_collector_success{{collector="{part}"}} 1.0\n' in whole

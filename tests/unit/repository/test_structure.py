@@ -30,7 +30,7 @@ LAYERS = (
     ("ingest", "imports"),
     ("history", "notices"),
     ("metrics", "web", "jobs"),
-    ("opening",),
+    ("wiring",),
     ("app",),
     ("commands",),
     ("cli",),

@@ -52,7 +52,7 @@ def test_browser_or_setting_choose(web: WebBench, asked: str, setting: str, spok
 def test_what_is_wrong_is_said_and_its_names_stay_names(web: WebBench) -> None:
     name = "{0.__class__}%(n)s<b>"
     sentence = say("{where} speaks TLS only. Write https:// in the proxy's URL.", where=name)
-    web.statuses = [ProxyStatus(name=name, state="unreachable", up=False, sentence=sentence)]
+    web.statuses = [ProxyStatus(name=name, state="unreachable", sentence=sentence)]
     page = web.client().get("/", headers={"Accept-Language": "zh"}).text
 
     assert "1 个问题" in page

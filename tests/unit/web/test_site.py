@@ -12,7 +12,7 @@ from tests.unit.web.conftest import WebBench
 
 @pytest.mark.parametrize(("path", "sentence"), [("/-/healthy", "is running"), ("/-/ready", "is ready")])
 def test_health_is_a_sentence(web: WebBench, path: str, sentence: str) -> None:
-    web.statuses = [ProxyStatus(name="p", state="unreachable", up=False)]  # no reason to take the exporter away
+    web.statuses = [ProxyStatus(name="p", state="unreachable")]  # no reason to take the exporter away
     answer = web.client().get(path)
     assert (answer.status_code, answer.mimetype) == (200, "text/plain")
     assert sentence in answer.text
@@ -105,14 +105,14 @@ def test_a_failure_of_ours_is_a_500_that_tells_nothing(web: WebBench) -> None:
 
 @pytest.mark.parametrize("query", ["?collect[]=x", "?", "?a=%ff"])
 def test_a_query_that_is_not_known_changes_nothing(web: WebBench, query: str) -> None:
-    web.statuses = [ProxyStatus(name="p", up=True)]
+    web.statuses = [ProxyStatus(name="p", state="ok")]
     client = web.client()
     assert client.get(f"/metrics{query}").data == client.get("/metrics").data
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text;version=1.0.0"])
 def test_single_metrics_can_be_asked_for_by_name(web: WebBench, accept: str) -> None:
-    web.statuses = [ProxyStatus(name="p", up=True)]
+    web.statuses = [ProxyStatus(name="p", state="ok")]
     client, headers = web.client(), {"Accept": accept}
     whole = client.get("/metrics", headers=headers).text
 

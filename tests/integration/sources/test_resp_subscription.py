@@ -12,10 +12,10 @@ import trustme
 
 from exporter.errors import KeyRefusedError, ProxyError, ProxyUnreachableError
 from exporter.simulator.world import MANAGEMENT_KEY
-from exporter.sources import usage_subscription
+from exporter.sources import resp_subscription
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0
-from exporter.sources.usage_subscription import UsageSubscription
+from exporter.sources.resp_subscription import UsageSubscription
 from tests.benches.identities import booked_in, identity_of
 from tests.benches.polling import WRONG_KEY, Bench, bench_of
 from tests.fakes.guarding import MemoryRefusals, TurnableClock, make_guard
@@ -184,8 +184,8 @@ def test_records_are_booked_while_a_poll_hangs(tmp_path: Path) -> None:
 
 
 def test_a_half_open_connection_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage_subscription, "_PING_SECONDS", 0.2)
-    monkeypatch.setattr(usage_subscription, "_PONG_SECONDS", 4.0)
+    monkeypatch.setattr(resp_subscription, "_PING_SECONDS", 0.2)
+    monkeypatch.setattr(resp_subscription, "_PONG_SECONDS", 4.0)
     with _scene(tmp_path) as scene:
         scene.use(50)
         wait_until(lambda: scene.booked == 50)  # what was sent may still be on the line

@@ -3,7 +3,7 @@
 import pytest
 import structlog.testing
 
-from exporter.ingest.restart_log import QUIET_SECONDS, RestartLog
+from exporter.ingest.loss_watch import QUIET_SECONDS, RestartLog
 from tests.fakes.guarding import TurnableClock
 
 

@@ -1,4 +1,4 @@
-"""Two of the proxy's settings: whether it records usage, and how long records wait."""
+"""A proxy's configuration: is usage recorded, how long do records wait, and does a plugin use our metric names?"""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -9,6 +9,9 @@ from exporter.errors import BadAnswerError, ProxyServerError, ProxyUnreachableEr
 from exporter.sources.client import FOUND_OR_NOT, ProxyClient
 from exporter.sources.http_errors import Answer
 from exporter.sources.paths import V0, Paths
+
+OTHER_EXPORTER = "cpa-prometheus"
+"""The id of giovannirco/cpa-prometheus-plugin in its registry and in its metrics path."""
 
 MAX_RETENTION_SECONDS = 3600
 _DEFAULT_RETENTION_SECONDS = 60
@@ -42,6 +45,32 @@ class _Config(_UsageSection):
     observability: _Observability = msgspec.field(default_factory=_Observability)
 
 
+class _Plugin(msgspec.Struct):
+    id: str = ""
+    effective_enabled: bool = False
+
+
+class _Plugins(msgspec.Struct):
+    """The list in CPA 7.1.47 and newer (from the source of v7): a plugin with ``effective_enabled`` runs."""
+
+    plugins: list[_Plugin] = []
+
+
+def other_exporter(client: ProxyClient, paths: Paths) -> str:
+    """What to do about a plugin whose metrics share our names if the proxy runs it, else empty; makes one call.
+
+    Raises the errors of ``client`` that concern the whole proxy.
+    """
+    listed = decoded(_read_if_there(client, paths.plugins), _Plugins) or _Plugins()
+    if not any(plugin.id == OTHER_EXPORTER and plugin.effective_enabled for plugin in listed.plugins):
+        return ""
+    return (
+        f"{client.where} runs the plugin {OTHER_EXPORTER}, whose metrics begin with cliproxy_, too, and have no label"
+        ' proxy. If one Prometheus scrapes both, give the plugin a job of its own, and ask for {proxy!=""} in your own'
+        " queries: docs/other-metrics.md."
+    )
+
+
 def read_flags(client: ProxyClient, paths: Paths) -> Flags:
     """The proxy's settings now: one call, or up to three if the configuration is not in its usual place.
 
@@ -49,7 +78,7 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
     """
     sections = _config_sections(client, paths.config)
     if _publishing(sections) is None:
-        answer = read_if_there(client, paths.publishing)
+        answer = _read_if_there(client, paths.publishing)
         # The switch's own path: v0 wraps the value in an object, v8 does not.
         wrapped = decoded(answer, _UsageSection)
         sections.append(_UsageSection(decoded(answer, bool) if wrapped is None else wrapped.publishing))
@@ -59,7 +88,7 @@ def read_flags(client: ProxyClient, paths: Paths) -> Flags:
 
 
 def _config_sections(client: ProxyClient, path: str) -> list[_UsageSection]:
-    config = decoded(read_if_there(client, path), _Config) or _Config()
+    config = decoded(_read_if_there(client, path), _Config) or _Config()
     return [config, config.observability.usage]
 
 
@@ -68,15 +97,14 @@ def _publishing(sections: Iterable[_UsageSection]) -> bool | None:
 
 
 def _retention(sections: Iterable[_UsageSection]) -> int | None:
-    found = (each.retention for each in sections if isinstance(each.retention, int))
-    retention = next((each for each in found if not isinstance(each, bool)), None)
-    if retention is None:
-        return None
-    # CPA itself reads the setting like this.
-    return min(retention, MAX_RETENTION_SECONDS) if retention > 0 else _DEFAULT_RETENTION_SECONDS
+    # A bool is an int, too. CPA itself reads the number like this.
+    for each in sections:
+        if isinstance(each.retention, int) and not isinstance(each.retention, bool):
+            return min(each.retention, MAX_RETENTION_SECONDS) if each.retention > 0 else _DEFAULT_RETENTION_SECONDS
+    return None
 
 
-def read_if_there(client: ProxyClient, path: str) -> Answer | None:
+def _read_if_there(client: ProxyClient, path: str) -> Answer | None:
     """The answer, or None if this path fails: the exporter can do without it."""
     try:
         answer = client.get(path, accept=FOUND_OR_NOT)

@@ -8,7 +8,7 @@ from exporter.errors import KeyRefusedError
 from exporter.sources.client import ProxyClient
 from exporter.sources.detect import detect
 from exporter.sources.paths import V0
-from exporter.sources.plugins import other_exporter
+from exporter.sources.proxy_config import other_exporter
 from tests.fakes.guarding import KEY, make_guard
 from tests.fakes.steered.proxy import SteeredProxy
 from tests.fakes.steered.server import SteeredServer

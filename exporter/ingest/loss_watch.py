@@ -1,0 +1,193 @@
+"""Watches what the exporter may have lost of a proxy's records: cut pops, gaps, another reader, restarts.
+
+The records of a pop under way exist only in its answer. A stop marks the pop on disk before anything can end it, so
+even a kill leaves the mark, and the next start reports it. An answer that arrives whole removes the mark.
+"""
+
+import math
+import threading
+
+import structlog
+
+from exporter import formats
+from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.ledger.ledger import Ledger
+from exporter.sources.base import Source
+from exporter.sources.client import ProxyClient
+from exporter.sources.detect import source_of_kind
+from exporter.sources.loss_detection import LossDetector
+from exporter.sources.proxy_config import MAX_RETENTION_SECONDS
+from exporter.sources.proxy_status import ProxyStatus
+from exporter.sources.usage_queue import UsageQueue
+
+QUIET_SECONDS = 600.0
+
+_log = structlog.get_logger("exporter.poller")
+_restart_log = structlog.get_logger("exporter.restarts")
+
+
+class LossWatch:
+    """Watches one registered proxy. One thread polls; any may call ``stop`` and ``note_missed``. May raise LedgerError.
+
+    ``may_have_lost``: records may be lost or have expired since the last comparison of counts.
+    """
+
+    def __init__(self, client: ProxyClient, *, ledger: Ledger, clock: Clock) -> None:
+        self._proxy = client.name
+        self._where = client.where
+        self._ledger = ledger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._marked = False
+        self.is_popping = False
+        """Whether a pop is under way, whose answer may hold records that are not on disk yet."""
+        self.read_at: float | None = None
+        """When the queue was last read, None before this process has read it."""
+        self.detector: LossDetector | None = None
+        """What the last comparison of counts says."""
+        self.may_have_lost = ledger.losses.settle_pop_mark(self._proxy)
+        if self.may_have_lost:  # an earlier process left it
+            self._tell_cut()
+        self.restarts = RestartLog(self._proxy, clock, restarts=ledger.flow(self._proxy).restarts)
+
+    def begin_pop(self) -> bool:
+        """Note that a pop is about to be sent; False if the exporter is stopping and none may be."""
+        with self._lock:
+            self.is_popping = not self._stopping
+            return self.is_popping
+
+    def end_pop(self, answer_lost: bool) -> None:
+        """Note that the pop is over and what arrived is stored; ``answer_lost`` if not all did."""
+        with self._lock:
+            self.is_popping = False
+            if answer_lost and not self._marked:
+                self._ledger.losses.note_gap(self._proxy, ended_ms=self._clock.now_ms(), seconds=None)
+                self._tell_cut()
+            elif self._marked and not answer_lost:
+                self._ledger.losses.mark_pop(self._proxy, at_ms=None)
+
+    def stop(self) -> None:
+        """Allow no further pop, and mark the one under way on disk. Never raises."""
+        with self._lock:
+            self._stopping = True
+            if self.is_popping and not self._marked:
+                try:
+                    self._ledger.losses.mark_pop(self._proxy, at_ms=self._clock.now_ms())
+                    self._marked = True
+                except LedgerError as exc:
+                    _log.error("pop_not_marked", proxy=self._proxy, message=str(exc))
+
+    def look_for_gap(self, source: Source, status: ProxyStatus) -> None:
+        """Note a gap if the queue, which was just read, went unread for longer than it keeps a record."""
+        now, retention = self._clock.monotonic(), status.retention_seconds
+        # By the wall clock if an earlier process read it.
+        seconds = self.seconds_since_success() if self.read_at is None else now - self.read_at
+        self.read_at = now
+        if retention is None or seconds <= retention or status.publishing_enabled is False:
+            return
+        if not source.way.has_rivals:
+            return  # nothing waits in the queue
+        longest = f" Set redis-usage-queue-retention-seconds: {MAX_RETENTION_SECONDS} in its config.yaml."
+        self._note_gap(
+            "retention_gap",
+            int(seconds),
+            f"was not read for {formats.span(seconds)}, but keeps a record only for {formats.span(retention)}, so"
+            f" records of that time may be lost.{longest if retention < MAX_RETENTION_SECONDS else ''}",
+            retention_seconds=retention,
+        )
+
+    def note_missed(self, seconds: float | None) -> None:
+        """Note that other subscribers, if there are any, got the records of the last ``seconds``.
+
+        None stands for the time since the last good poll, if there was one.
+        """
+        self.read_at = self._clock.monotonic()
+        if seconds is None:
+            if self._ledger.flow(self._proxy).last_success_ms is None:
+                return
+            seconds = self.seconds_since_success()
+        seconds = max(1, math.ceil(seconds))
+        self._note_gap(
+            "subscription_gap",
+            seconds,
+            f"was not subscribed to for {formats.span(seconds)}. What waits in its queue is read, but if another"
+            " program subscribed meanwhile, it alone got the records of that time.",
+        )
+
+    def compare_counts(self, status: ProxyStatus) -> None:
+        """Compare the proxy's counts with what arrived: see ``exporter.sources.loss_detection.compare``."""
+        may_have_lost, self.may_have_lost = self.may_have_lost, False
+        self.detector = self._ledger.losses.compare(
+            self._proxy,
+            may_have_lost=may_have_lost,
+            publishing=status.publishing_enabled is not False,
+            now_ms=self._clock.now_ms(),
+        )
+
+    def follow_source(self, source: Source) -> None:
+        """Note which source was read, and log restarts. What each costs depends on the source that was read before."""
+        before = self._ledger.note_source(self._proxy, source.kind) or source.kind
+        change = ""
+        if before != source.kind:
+            # This is another server: its records are younger than the last look, so none has expired.
+            self.detector, self.may_have_lost, self.read_at = None, False, self._clock.monotonic()
+            change = f"Its usage is in a {source.kind} now, it was in a {before}. "
+        unread = formats.span(self.seconds_since_success())
+        loss = (source_of_kind(before) or source).restart_cost.format(unread=unread)
+        self.restarts.follow(self._ledger.flow(self._proxy).restarts, consequence=change + loss)
+
+    def seconds_since_success(self) -> float:
+        """Seconds by the wall clock since the last good poll, of this process or an earlier one; 0 before the first."""
+        last_ms = self._ledger.flow(self._proxy).last_success_ms
+        return 0.0 if last_ms is None else (self._clock.now_ms() - last_ms) / 1000
+
+    def _note_gap(self, event: str, seconds: int, what: str, **fields: int) -> None:
+        self.may_have_lost = True
+        self._ledger.losses.note_gap(self._proxy, ended_ms=self._clock.now_ms(), seconds=seconds)
+        _log.warning(event, proxy=self._proxy, seconds=seconds, **fields, message=f"{self._where} {what}")
+
+    def _tell_cut(self) -> None:
+        _log.warning(
+            "pop_cut",
+            proxy=self._proxy,
+            message="An answer of the proxy's usage queue did not arrive whole. The proxy forgets what it hands out,"
+            f" so up to {UsageQueue.most_popped:,} records may be lost.",
+        )
+
+
+class RestartLog:
+    """Logs restarts of one proxy: the first at once, those of one that flaps once in ten minutes. For one thread."""
+
+    def __init__(self, proxy: str, clock: Clock, *, restarts: int) -> None:
+        """``restarts`` is the number that an earlier process noticed and logged."""
+        self._proxy = proxy
+        self._clock = clock
+        self._noticed = self._told = restarts
+        self._consequence = ""
+        self._told_at: float | None = None
+
+    def follow(self, restarts: int, *, consequence: str) -> None:
+        """Log the restarts since the last line, unless that line is recent. Call it at every poll.
+
+        ``consequence`` is a sentence about what became of the records, for a restart noticed in this poll.
+        """
+        if restarts != self._noticed:
+            self._noticed, self._consequence = restarts, consequence
+        if self._told_at is None or self._clock.monotonic() - self._told_at >= QUIET_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Log the restarts since the last line now: before the process ends, because the next one knows of none."""
+        new = self._noticed - self._told
+        if not new:
+            return
+        self._told, self._told_at = self._noticed, self._clock.monotonic()
+        times = "" if new == 1 else f" ({new} times since the last such line)"
+        _restart_log.warning(
+            "restart_detected",
+            proxy=self._proxy,
+            restarts=new,
+            message=f"Restart detected{times}: the proxy started to count again. {self._consequence}",
+        )

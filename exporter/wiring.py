@@ -1,0 +1,172 @@
+"""Turns settings into objects, for the program and its commands: ledger, labels, prices, limits, Supabase, proxies."""
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from exporter.clock import Clock
+from exporter.history.claims import proxy_signs
+from exporter.history.client import Remote
+from exporter.history.predecessor.model_pricing import price_task
+from exporter.history.predecessor.rate_limit_configs import config_task
+from exporter.history.predecessor.rate_limit_status import status_task
+from exporter.history.sender import Ends
+from exporter.history.sync import History
+from exporter.history.tasks import prune_task, snapshot_task
+from exporter.ledger.database import FILE_NAME
+from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
+from exporter.limits.board import LimitBoard
+from exporter.limits.limit_file import watch_limit_file
+from exporter.limits.model import LimitSource
+from exporter.limits.supabase_source import StoredLimits
+from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
+from exporter.notices.sender import Notifier, Services
+from exporter.pricing.layers import PriceLayers, open_prices
+from exporter.settings.model import Settings
+from exporter.settings.proxies import ProxySettings
+from exporter.sources.auth_guard import KeyGuard
+from exporter.sources.client import ProxyClient, Timeouts
+from exporter.sources.proxy_status import Statuses
+
+HASH_KEY_FILE = "hash.key"
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts that settings name, each made when it is first used. For one thread.
+
+    ``alone``: no other process has the ledger open. ``statuses`` are those of the proxies that are polled; ``stopping``
+    ends what takes long. Making a part raises SettingsError and LedgerError.
+    """
+
+    settings: Settings
+    clock: Clock = field(default_factory=Clock)
+    alone: bool = False
+    statuses: Statuses = tuple
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(
+            self.settings.exporter_data_dir / FILE_NAME,
+            clock=self.clock,
+            zone=self.settings.zone,
+            max_label_sets=self.settings.exporter_max_label_sets,
+            alone=self.alone,
+        )
+
+    @cached_property
+    def pseudonyms(self) -> Pseudonyms:
+        key, file = self.settings.exporter_hash_key, self.settings.exporter_data_dir / HASH_KEY_FILE
+        return Pseudonyms(load_hash_key(key.get_secret_value() if key else None, file))
+
+    @property
+    def pseudonym(self) -> Pseudonym:
+        return self.pseudonyms.of
+
+    @cached_property
+    def labels(self) -> Labels:
+        return Labels(
+            self.ledger.dictionary,
+            self.settings.aliases,
+            self.pseudonym,
+            file=self.settings.exporter_config,
+            nearest_pseudonym=self.pseudonyms.nearest,
+        )
+
+    @cached_property
+    def prices(self) -> PriceLayers:
+        return open_prices(
+            file=self.settings.exporter_prices_file,
+            feed_url=self.settings.exporter_prices_url if self.settings.exporter_prices_refresh else None,
+            store=self.ledger.price_feed,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def limits(self) -> LimitBoard:
+        """The limits of the file come before those in Supabase."""
+        file, zone = self.settings.exporter_limits_file, self.settings.zone
+        user = watch_limit_file(file, zone=zone) if file is not None else None
+
+        def thresholds() -> Thresholds:
+            return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
+
+        sources: list[LimitSource] = [user] if user is not None else []
+        if self.settings.supabase_url is not None:
+            sources.append(StoredLimits(self.ledger.limit_configs, zone=zone, thresholds=thresholds))
+        return LimitBoard(
+            ledger=self.ledger,
+            labels=self.labels,
+            sources=sources,
+            zone=zone,
+            clock=self.clock,
+            statuses=self.statuses,
+        )
+
+    @cached_property
+    def notifier(self) -> Notifier | None:
+        """None without EXPORTER_NOTIFY_URLS."""
+        if not self.settings.notify_urls:
+            return None
+        services = Services(self.settings.notify_urls)
+        return Notifier(board=self.limits, store=self.ledger.notices, services=services, clock=self.clock)
+
+    @cached_property
+    def remote(self) -> Remote | None:
+        """The Supabase project, None without one. Nothing is sent yet."""
+        url, key = self.settings.supabase_url, self.settings.supabase_secret_key
+        return Remote(url, key.get_secret_value()) if url is not None and key is not None else None
+
+    @cached_property
+    def history(self) -> History | None:
+        """None without a Supabase project."""
+        if self.remote is None:
+            return None
+        at = (self.remote, self.ledger)
+        zone, days = self.settings.zone, self.settings.exporter_history_days
+        return History(
+            Ends(
+                remote=self.remote,
+                ledger=self.ledger,
+                labels=self.labels,
+                pseudonym=self.pseudonym,
+                clock=self.clock,
+                zone=zone,
+            ),
+            retention_ms=self.settings.exporter_retention_days * _DAY_MS,
+            signs=proxy_signs(self.settings),
+            tasks=[
+                config_task(*at, self.limits, self.clock),
+                status_task(*at, self.limits, self.clock),
+                snapshot_task(self.remote, self.clock),
+                price_task(*at, self.prices.pricer, self.clock),
+                prune_task(*at, self.clock, zone=zone, days=days, stopping=self.stopping.is_set),
+            ],
+        )
+
+
+def connect(proxy: ProxySettings, ledger: Ledger, clock: Clock, timeouts: Timeouts | None = None) -> ProxyClient:
+    """A client of ``proxy`` whose refusals are remembered in ``ledger``. Raises SettingsError and LedgerError."""
+    ledger.register(proxy.name)
+    key = proxy.management_key.get_secret_value()
+    guard = KeyGuard(
+        proxy=proxy.name,
+        url=proxy.url,
+        key=key,
+        # Not the hash key, because changing that must not cause another try of a refused key.
+        keyed_hash=Pseudonyms(ledger.salt).of_bytes,
+        store=ledger.refusals,
+        clock=clock,
+    )
+    return ProxyClient(
+        name=proxy.name,
+        url=proxy.url,
+        key=key,
+        guard=guard,
+        subscribes=proxy.source == "subscribe",
+        timeouts=timeouts,
+    )
