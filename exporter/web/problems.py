@@ -96,7 +96,7 @@ def find_problems(
         yield Problem(severity="problem", title=say("The ledger cannot be read"), text=ledger_problem)
     by_name = {status.name: status for status in statuses}
     for status in sorted(by_name.values(), key=lambda status: status.state == "starting"):
-        headline = STATES[status.state]
+        headline = STATES[status.state].headline
         if status.state == "starting":
             yield _of_proxy(status.name, headline, say("The first poll is on its way."))
         elif status.state != "ok":

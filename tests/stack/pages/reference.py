@@ -12,6 +12,7 @@ from exporter.history import state as history
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import Family
 from exporter.settings.model import Declared, declared
+from exporter.sources.proxy_status import STATES
 
 _FOR_COMPOSE = "\n# --- Only for docker-compose.yml\n"
 """From this line on ``.env.example`` is written by hand: these variables are not the exporter's."""
@@ -35,6 +36,11 @@ def _with_table(page: str, head: tuple[str, ...], rows: Iterable[Iterable[str]],
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
+
+
+def _states_markdown(page: str) -> str:
+    rows = [(f"`{name}`", state.meaning, state.advice) for name, state in STATES.items()]
+    return _with_table(page, ("state", "what it means", "what to do"), rows)
 
 
 def _supabase_markdown(page: str) -> str:
@@ -88,6 +94,7 @@ def _example(setting: Declared) -> list[str]:
 
 _PAGES = {
     "docs/metrics.md": _metrics_markdown,
+    "docs/states.md": _states_markdown,
     "docs/settings.md": settings_markdown,
     "docs/supabase.md": _supabase_markdown,
     ".env.example": env_example,
