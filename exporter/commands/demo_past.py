@@ -20,6 +20,7 @@ from exporter.limits.capacity_watch import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.wire import Wire
 from exporter.opening import connect, open_ledger, open_price_layers, open_pseudonyms
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.headers import read_headers
@@ -80,7 +81,7 @@ def _book(settings: Settings, ledger: Ledger, clock: Clock) -> int:
         zone=settings.zone,
         dry_run=False,
     )
-    new = past.take(wire for wire in batch.wires if wire is not None).new
+    new = past.take(wire for wire in batch.wires if isinstance(wire, Wire)).new
     watch = CapacityWatch(ledger, Labels(ledger.dictionary, settings.aliases, pseudonym))
     _read_windows(name, accounts, ledger, watch, until=int(until))
     return new

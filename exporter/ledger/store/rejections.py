@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 
-from exporter.normalize.salvage import Unreadable
+from exporter.normalize.batch import Unreadable
 from exporter.records import Rejected
 
 
