@@ -181,20 +181,23 @@ class Database:
         ``on_rollback`` runs before any other thread can begin a transaction; it may read. Raises LedgerFullError,
         LedgerLockedError and the other errors of the ledger in place of SQLite's.
         """
-        with self._lock, _explained(self.path):
+        with self._lock:
             connection = self._connection
-            connection.execute("begin immediate")
             try:
-                yield connection
-                connection.execute("commit")  # last: no later error may pass for a failed commit
-            except BaseException:
+                connection.execute("begin immediate")
                 try:
-                    if connection.in_transaction:
-                        connection.execute("rollback")
-                finally:
-                    if on_rollback is not None:
-                        on_rollback(connection)
-                raise
+                    yield connection
+                    connection.execute("commit")  # last: no later error may pass for a failed commit
+                except BaseException:
+                    try:
+                        if connection.in_transaction:
+                            connection.execute("rollback")
+                    finally:
+                        if on_rollback is not None:
+                            on_rollback(connection)
+                    raise
+            except sqlite3.Error as exc:  # not by _explained, whose own end would come after the commit
+                raise _error_for(exc, self.path) from exc
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
