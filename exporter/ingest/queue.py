@@ -74,9 +74,8 @@ class QueueIngest:
         except Exception:  # noqa: BLE001, S110 - a lasting failure comes back when the stored batch is booked
             pass
         for unreadable in batch.unreadable:
-            self._tell_once(
-                "record_unreadable", reason=unreadable.reason, bytes=unreadable.length, kept="length and hash"
-            )
+            reason = unreadable.why.reason
+            self._tell_once("record_unreadable", reason=reason, bytes=unreadable.length, kept="length and hash")
         stored = self._store_unsaved()
         if stored is not None:
             if found is None:

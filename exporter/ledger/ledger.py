@@ -27,7 +27,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.rejections import reject_line, reject_unreadable
+from exporter.ledger.store.rejections import reject
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
@@ -122,7 +122,7 @@ class Ledger:
             lines = batch.lines
             change.count_received(batch.received)
             for what in batch.unreadable:  # there is nothing to try again
-                reject_unreadable(change.connection, change.proxy, received_ms, what)
+                reject(change.connection, change.proxy, received_ms, what, what.why)
             if not lines:
                 return None
             id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
@@ -160,7 +160,7 @@ class Ledger:
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:
-            reject_line(connection, proxy, at_ms, lines[place], why)
+            reject(connection, proxy, at_ms, lines[place], why)
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]

@@ -21,14 +21,19 @@ from exporter.records import Rejected
 _decode_records = msgspec.json.Decoder(list[Wire], strict=False).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
+_NOT_REDACTED = "cannot be read, so it cannot be redacted: only length and hash are kept"
 
 
-class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """Something in a body that cannot be redacted, so only its length and hash stay."""
+class Unreadable(msgspec.Struct, frozen=True):
+    """Something that cannot be redacted, so only its length and hash stay."""
 
-    reason: str
+    why: Rejected
     length: int
     sha256: bytes
+
+    @classmethod
+    def of(cls, raw: bytes, reason: str, detail: str = _NOT_REDACTED) -> "Unreadable":
+        return cls(Rejected(reason, detail), len(raw), hashlib.sha256(raw).digest())
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -76,7 +81,7 @@ def _salvage(body: bytes, pseudonym: Pseudonym) -> Batch:
     elements, rest = _split(body)
     found = [_redacted(raw, pseudonym) for raw in elements]
     if rest is not None:
-        found.append(_unreadable("malformed_json", rest))
+        found.append(Unreadable.of(rest, "malformed_json"))
     lines = [each for each in found if isinstance(each, bytes)]
     unreadable = [each for each in found if isinstance(each, Unreadable)]
     return Batch([decode_line(line) for line in lines], lines, unreadable)
@@ -94,14 +99,10 @@ def _redacted(raw: bytes, pseudonym: Pseudonym) -> bytes | Unreadable:
     try:
         value = json.loads(raw.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return _unreadable("malformed_json", raw)
+        return Unreadable.of(raw, "malformed_json")
     if not isinstance(value, dict):
-        return _unreadable("not_an_object", raw)
+        return Unreadable.of(raw, "not_an_object")
     return json.dumps(_redacted_misfit(value, pseudonym), ensure_ascii=True).encode()
-
-
-def _unreadable(reason: str, raw: bytes) -> Unreadable:
-    return Unreadable(reason=reason, length=len(raw), sha256=hashlib.sha256(raw).digest())
 
 
 _OWN_RULES = ("source", "api_key", "fail", "response_headers", "response", "of_snapshot")

@@ -18,7 +18,7 @@ from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.poll_times import PollTimes
-from exporter.ledger.store.rejections import is_rejected, reject_line
+from exporter.ledger.store.rejections import is_rejected, reject
 from exporter.ledger.store.restarts import record_observation
 from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.records import Cost, Rejected, UsageRecord
@@ -190,7 +190,7 @@ class Snapshots:
             book_entries(change, past, live=False)
             book_entries(change, live, live=True)
             for line, why in kept:
-                reject_line(connection, change.proxy, self._clock.now_ms(), line, why)
+                reject(connection, change.proxy, self._clock.now_ms(), line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
             connection.execute(
                 "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
