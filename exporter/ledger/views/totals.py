@@ -8,7 +8,7 @@ memory cannot drift from the file. Prometheus sees a new series at 0 until every
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -28,15 +28,6 @@ TOTALS = ("total", "failed_total", "unpriced_total", "latency_histogram", "ttft_
 
 # Counting entries would read their whole index at each start.
 _COUNT_ENTRIES = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries from installation"
-_FAMILIES = {
-    "s": "series",
-    "c": "costs",
-    "f": "failed",
-    "u": "unpriced",
-    "l": "latency",
-    "t": "ttft",
-    "a": "attempts",
-}
 
 
 @dataclass(slots=True)
@@ -118,7 +109,7 @@ class Totals:
             self.register(keys)
             self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
-    def take_over(self, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+    def take_over(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> None:
         """Show rows of the tables of totals. Call it once they are on disk, holding ``lock``."""
         self.failed.update({row[:3]: row[3] for row in rows.get("failed_total", ())})
         self.unpriced.update({row[:2]: row[2] for row in rows.get("unpriced_total", ())})
@@ -136,7 +127,7 @@ class Totals:
             )
             self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
 
-    def unknown(self, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> list[SeriesKey]:
+    def unknown(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> list[SeriesKey]:
         """The series in rows of the tables of totals that have not been exported before."""
         totals = rows.get("total", ())
         new: list[SeriesKey] = [("s", series) for series in {row[0] for row in totals} - self.series.keys()]
@@ -146,11 +137,6 @@ class Totals:
         new += [("l", row[0]) for row in rows.get("latency_histogram", ()) if row[0] not in self.latency]
         new += [("t", row[0]) for row in rows.get("ttft_histogram", ()) if row[0] not in self.ttft]
         return new
-
-    def known(self, key: SeriesKey) -> bool:
-        """Whether a series has been exported before (at 0 or not)."""
-        family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])
-        return (key[1] if len(key) == 2 else key[1:]) in family
 
     def register(self, keys: list[SeriesKey]) -> None:
         """Add new series, shown at 0 for now."""
