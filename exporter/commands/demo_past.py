@@ -19,6 +19,7 @@ from exporter.limits.capacity_watch import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
+from exporter.normalize.wire import Wire
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.headers import read_headers
 from exporter.settings.model import Settings
@@ -80,7 +81,7 @@ def _book(parts: Parts) -> int:
         zone=settings.zone,
         dry_run=False,
     )
-    new = past.take(wire for wire in batch.wires if wire is not None).new
+    new = past.take(wire for wire in batch.wires if isinstance(wire, Wire)).new
     watch = CapacityWatch(ledger, parts.labels)
     _read_windows(name, accounts, ledger, watch, until=int(until))
     return new

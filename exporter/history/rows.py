@@ -27,6 +27,10 @@ _SAME = tuple(name for name in Entry._fields if name not in _OTHERS)
 _same = attrgetter(*_SAME)
 _NOT_YET = {"id": 0, "series": 0, "price": 0, "live": 0}
 """What the ledger decides when it takes over an entry from the history."""
+_CLIENTS = (
+    "select id, label from client where id in"
+    " (select s.client from series s join route r on r.id = s.route where r.proxy = ?)"
+)
 _SAME_IN_READING = ("scope", "window_seconds", "used_ratio", "status", "source", "inferred")
 """The fields of a reading that the history holds unchanged."""
 
@@ -116,15 +120,16 @@ class Unsent:
         self._sent |= {self._key(row): row for row in rows}
 
 
-def label_rows(dictionary: LabelStore, labels: Labels, proxy: str) -> Iterator[Row]:
+def label_rows(ledger: Ledger, labels: Labels, proxy: str) -> list[Row]:
     """How the clients and credentials of a proxy are shown: what ``exporter_book`` takes as labels."""
-    id_of_proxy = dictionary.proxies[proxy]
-    series = list(dictionary.series.values())
-    for id_ in {each.client for each in series if dictionary.routes[each.route].proxy == id_of_proxy}:
-        yield {"kind": "client", "label": dictionary.clients[id_], "shown": labels.client(id_)}
-    for id_, credential in list(dictionary.credentials.items()):
-        if credential.proxy == id_of_proxy:
-            yield {"kind": "credential", "label": credential.label, "shown": labels.credential(id_)}
+    id_of_proxy = (ledger.dictionary.proxies[proxy],)
+    with ledger.reading() as connection:  # the dictionary may hold names that are not committed, and drop them
+        clients = connection.execute(_CLIENTS, id_of_proxy).fetchall()
+        credentials = connection.execute("select id, label from credential where proxy = ?", id_of_proxy).fetchall()
+    return [
+        *({"kind": "client", "label": label, "shown": labels.client(id_)} for id_, label in clients),
+        *({"kind": "credential", "label": label, "shown": labels.credential(id_)} for id_, label in credentials),
+    ]
 
 
 def quota_rows(ledger: Ledger, proxy: str) -> Iterator[Row]:

@@ -57,7 +57,7 @@ class Sender:
         self._owner = owner
         self._remote, self._ledger, self._clock = ends.remote, ends.ledger, ends.clock
         self._rows = Rows(ends.ledger.dictionary, ends.zone)
-        self._labels = Unsent(partial(label_rows, ends.ledger.dictionary, ends.labels, proxy), "kind", "label")
+        self._labels = Unsent(partial(label_rows, ends.ledger, ends.labels, proxy), "kind", "label")
         self._quotas = Unsent(partial(quota_rows, ends.ledger, proxy), "credential", "quota", "scope")
         self._checkpoints = Checkpoints(sign_of_key(ends.pseudonym))
         self._most_rows = PAGE_ROWS

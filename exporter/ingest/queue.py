@@ -59,40 +59,35 @@ class QueueIngest:
         """
         received_ms, batch = self._clock.now_ms(), read_batch(body, pseudonym=self._pseudonym)
         self._unsaved.append((batch, received_ms))
-        found = None
+        received, found = batch.received, None
         try:
             found = self._understood(batch, received_ms)
             if found is not None:
-                if batch.received:
+                if received:
                     lines = batch.lines if found.rejected else []
                     self._ledger.book_at_once(self._proxy, found, lines=lines, received_ms=received_ms)
                 del self._unsaved[-1]
+                return received
         except CommittedError:
             del self._unsaved[-1]
             raise
         except Exception:  # noqa: BLE001, S110 - a lasting failure comes back when the stored batch is booked
             pass
-        else:
-            if found is not None:
-                return batch.received
         for unreadable in batch.unreadable:
-            self._tell_once(
-                "record_unreadable", reason=unreadable.reason, bytes=unreadable.length, kept="length and hash"
-            )
-        stored = self._store(-1)
+            reason = unreadable.why.reason
+            self._tell_once("record_unreadable", reason=reason, bytes=unreadable.length, kept="length and hash")
+        stored = self._store_unsaved()
         if stored is not None:
             if found is None:
                 if before_booking(batch.handles):
-                    return batch.received
-                wires = (wire or decode_line(line) for line, wire in zip(stored.lines, batch.wires, strict=True))
-                found = self._interpreted(wires, received_ms)
+                    return received
+                found = self._interpreted(batch.wires, received_ms)
             self._ledger.book(stored, found)
-        return batch.received
+        return received
 
     def work_off(self) -> None:
         """Store and book what an earlier call or process could not. Raises LedgerError."""
-        while self._unsaved:
-            self._store(0)
+        self._store_unsaved()
         for stored in self._ledger.pending(self._proxy):
             self._ledger.book(stored, self._interpreted(map(decode_line, stored.lines), stored.received_ms))
 
@@ -101,18 +96,20 @@ class QueueIngest:
         knows = partial(self._ledger.knows_credential, self._proxy)
         if batch.salvaged is not None or not all(map(knows, batch.handles)):
             return None
-        found = self._interpreted(filter(None, batch.wires), received_ms)
+        found = self._interpreted(batch.wires, received_ms)
         return None if any(why.reason == "internal_error" for _, why in found.rejected) else found
 
-    def _store(self, place: int) -> StoredBatch | None:
-        """Write an unsaved batch to disk. After an error it is still held, and nothing is popped until it is stored."""
-        batch, received_ms = self._unsaved[place]
-        try:
-            stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
-        except CommittedError:
-            del self._unsaved[place]
-            raise
-        del self._unsaved[place]
+    def _store_unsaved(self) -> StoredBatch | None:
+        """Write what is held to disk, oldest first; returns the last of it. After an error the rest is still held."""
+        stored = None
+        while self._unsaved:
+            batch, received_ms = self._unsaved[0]
+            try:
+                stored = self._ledger.store(self._proxy, batch, received_ms=received_ms)
+            except CommittedError:
+                del self._unsaved[0]
+                raise
+            del self._unsaved[0]
         return stored
 
     def _interpreted(self, wires: Iterable[Wire | Rejected], received_ms: int) -> Interpreted:

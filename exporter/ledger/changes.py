@@ -1,22 +1,54 @@
 """Transactions that change a proxy: the disk comes first, then memory takes over the new rows."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.store.booking import Change, take_over
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quotas import Quotas
-from exporter.ledger.views.totals import Flow, Totals, read_flow
+from exporter.ledger.views.quota_points import QuotaKey
+from exporter.ledger.views.quotas import Quotas, QuotaWindow
+from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, encode_key, read_flow
 from exporter.ledger.views.usage_sums import Windows
 
 
 class CommittedError(Exception):
     """The write is on disk; only memory could not follow."""
+
+
+@dataclass(slots=True)
+class Change:
+    """A transaction that changes a proxy. After the commit, memory takes over what the fields with a default hold.
+
+    ``rows`` are those of the tables of totals, as the ledger now has them.
+    """
+
+    connection: sqlite3.Connection
+    proxy: int
+    dictionary: LabelStore
+    totals: Totals
+    entries: int = 0
+    oldest_bucket: int | None = None
+    rows: defaultdict[str, list[tuple[int | str, ...]]] = field(default_factory=lambda: defaultdict(list))
+    new_series: list[SeriesKey] = field(default_factory=list)
+    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
+    attempts: dict[int, Attempts] = field(default_factory=dict)
+
+    def count_received(self, records: int) -> None:
+        """Count records that the proxy has handed out.
+
+        This also stores the last success, which is the previous poll's: the current one is not over.
+        """
+        flow = self.totals.flows.get(self.proxy)
+        # Another source has been read, so the last snapshot is no longer the last look.
+        self.connection.execute(
+            "update proxy set received = received + ?, last_success_ms = ?, snapshot_ms = null where id = ?",
+            (records, flow.last_success_ms if flow else None, self.proxy),
+        )
 
 
 @dataclass(slots=True)
@@ -49,6 +81,11 @@ class Changes:
         with self.writing() as connection:
             change = Change(connection, self.dictionary.proxy_id(connection, proxy), self.dictionary, self.totals)
             yield change
+            change.new_series += self.totals.unknown(change.rows)
+            connection.executemany(
+                "insert into birth (key) values (?) on conflict do nothing",
+                [(encode_key(key),) for key in change.new_series],
+            )
             flow = read_flow(connection, change.proxy)
         try:
             self._follow(change, flow)
@@ -63,15 +100,14 @@ class Changes:
 
     def _follow(self, change: Change, flow: Flow) -> None:
         with self.totals.lock:
-            for booked in change.booked:
-                take_over(booked, self.totals)
+            self.totals.register(change.new_series)
+            self.totals.take_over(change.rows)
+            self.totals.entries += change.entries
+            self.totals.attempts.update(change.attempts)
             flow.last_success_ms = self.poll_times.latest(change.proxy, flow.last_success_ms)
             self.totals.flows[change.proxy] = flow
-            self.totals.register(change.new_series)
-            self.totals.attempts.update(change.attempts)
         self.quotas.take_over(change.quotas)
-        for booked in change.booked:
-            self.touched(booked.oldest_bucket)
+        self.touched(change.oldest_bucket)
 
     def touched(self, bucket: int | None) -> None:
         """Note that the sums from ``bucket`` on have changed; None: none has."""

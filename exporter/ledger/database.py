@@ -20,7 +20,7 @@ from exporter.errors import (
     LedgerReadOnlyError,
     LedgerTooNewError,
 )
-from exporter.ledger.schema import APPLICATION_ID, MIGRATIONS
+from exporter.ledger.schema import APPLICATION_ID, migrations
 from exporter.ledger.store import checksums
 from exporter.sentences import say
 
@@ -134,10 +134,11 @@ class Database:
                     f"{self.path} is an SQLite file, but not a ledger of cliproxy-exporter. Move it away, or set"
                     " EXPORTER_DATA_DIR to another directory."
                 )
-        if version > len(MIGRATIONS):
+        newest = len(migrations())
+        if version > newest:
             raise LedgerTooNewError(
                 f"The ledger {self.path} was written by a newer version of cliproxy-exporter (schema {version}, this"
-                f" version knows {len(MIGRATIONS)}). Install the newer version again, or restore an older ledger."
+                f" version knows {newest}). Install the newer version again, or restore an older ledger."
             )
         if not existed:  # can only be chosen before the first table
             connection.execute(f"pragma page_size = {_PAGE_BYTES}")
@@ -149,7 +150,7 @@ class Database:
         connection.execute(f"pragma wal_autocheckpoint = {_BYTES_PER_CHECKPOINT // page_bytes}")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")  # ids come from our own dictionary; a check per row costs 20 %
-        if version < len(MIGRATIONS):
+        if version < newest:
             # A running exporter of an older version could not work with the new tables.
             with contextlib.ExitStack() as stack:
                 if existed and not self._alone:
@@ -165,11 +166,11 @@ class Database:
         """
         with self.transaction() as connection:
             version = int(connection.execute("pragma user_version").fetchone()[0])
-            for step in MIGRATIONS[version:]:
+            for step in migrations()[version:]:
                 for statement in _statements(step):
                     connection.execute(statement)
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
-            connection.execute(f"pragma user_version = {max(version, len(MIGRATIONS))}")
+            connection.execute(f"pragma user_version = {max(version, len(migrations()))}")
 
     @contextlib.contextmanager
     def transaction(
@@ -195,7 +196,7 @@ class Database:
                         if on_rollback is not None:
                             on_rollback(connection)
                     raise
-            except sqlite3.Error as exc:
+            except sqlite3.Error as exc:  # not by _explained, whose own end would come after the commit
                 raise _error_for(exc, self.path) from exc
 
     @contextlib.contextmanager

@@ -34,7 +34,7 @@ class RouteLabels(NamedTuple):
 
 
 class SeriesLabels(NamedTuple):
-    """The labels of a series, like ``RouteLabels``."""
+    """The labels of a series, like ``RouteLabels``; also the first columns of an export, which ``own_csv`` reads."""
 
     proxy: str
     provider: str

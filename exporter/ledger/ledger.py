@@ -8,16 +8,15 @@ makes its entries. A crash leaves a stored batch behind, and booking it later is
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Changes
+from exporter.ledger.changes import Change, Changes
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.batches import Interpreted, StoredBatch, insert_batch, queue_rejected, take_stored
-from exporter.ledger.store.booking import Booked, Change, book_entries
+from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
@@ -28,7 +27,7 @@ from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
 from exporter.ledger.store.refusals import LedgerRefusals
-from exporter.ledger.store.rejections import reject_line, reject_unreadable
+from exporter.ledger.store.rejections import reject
 from exporter.ledger.store.restarts import note_source, record_observation
 from exporter.ledger.store.retention import Retention
 from exporter.ledger.store.snapshots import Snapshots, known_details
@@ -112,8 +111,8 @@ class Ledger:
         body is on disk.
         """
         with self._changing(proxy) as change:
-            booked = self._book(change, found, lines, live=True, at_ms=received_ms)
-            change.count_received(len(found.records) + len(found.rejected), booked)
+            change.count_received(len(found.records) + len(found.rejected))
+            self._book(change, found, lines, live=True, at_ms=received_ms)
 
     def store(self, proxy: str, batch: Batch, *, received_ms: int) -> StoredBatch | None:
         """Write a redacted batch to disk; None if nothing in it can be booked. Raises like ``book_at_once``."""
@@ -121,9 +120,9 @@ class Ledger:
             return None
         with self._changing(proxy) as change:
             lines = batch.lines
-            change.count_received(batch.received, Booked())
+            change.count_received(batch.received)
             for what in batch.unreadable:  # there is nothing to try again
-                reject_unreadable(change.connection, change.proxy, received_ms, what)
+                reject(change.connection, change.proxy, received_ms, what, what.why)
             if not lines:
                 return None
             id_ = insert_batch(change.connection, change.proxy, received_ms, lines)
@@ -141,28 +140,27 @@ class Ledger:
     def book(self, batch: StoredBatch, found: Interpreted) -> None:
         """Book a stored batch. Raises LedgerError if the ledger cannot be written; the batch then stays stored."""
         with self._changing(batch.proxy) as change:
-            connection = change.connection
-            if connection.execute("delete from batch where id = ?", (batch.id,)).rowcount == 0:
-                return  # booked already
-            by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
-            known = known_details(connection, change.proxy, list(by_identity)) if by_identity else set()
-            new = [detail for identity, detail in by_identity.items() if identity not in known]
-            duplicates, found = len(found.details) - len(new), replace(found, records=[*found.records, *new])
-            booked = self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
-            connection.execute(
-                "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
-                " extra = extra + ?4 where id = ?5",
-                (duplicates, booked.entries, batch.replayed, booked.extra, change.proxy),
-            )
+            if change.connection.execute("delete from batch where id = ?", (batch.id,)).rowcount:  # else booked already
+                self._book(change, found, batch.lines, live=not batch.replayed, at_ms=batch.received_ms)
 
-    def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> Booked:
+    def _book(self, change: Change, found: Interpreted, lines: Sequence[bytes], *, live: bool, at_ms: int) -> None:
         connection, proxy = change.connection, change.proxy
-        booked = book_entries(change, found.records, live=live)
+        by_identity = {(record.ts_ms, record.fingerprint): (record, cost) for record, cost in found.details}
+        known = known_details(connection, proxy, by_identity) if by_identity else set()
+        records = [*found.records, *(detail for identity, detail in by_identity.items() if identity not in known)]
+        book_entries(change, records, live=live)
+        connection.execute(
+            "update proxy set duplicate = duplicate + ?1, booked = booked + ?2, backfilled = backfilled + ?2 * ?3,"
+            " extra = extra + ?4 where id = ?5",
+            (
+                len(found.records) + len(found.details) - len(records),
+                *(len(records), not live, live and sum(record.extra for record, _ in records), proxy),
+            ),
+        )
         told = [(self._credential_of(connection, proxy, record), reading) for record, reading in found.readings]
         change.quotas.update(self.quotas.note(connection, told, now_ms=at_ms))
         for place, why in found.rejected:
-            reject_line(connection, proxy, at_ms, lines[place], why)
-        return booked
+            reject(connection, proxy, at_ms, lines[place], why)
 
     def _credential_of(self, connection: sqlite3.Connection, proxy: int, record: UsageRecord) -> int:
         series = self.dictionary.series[self.dictionary.series_of(connection, proxy, record)]

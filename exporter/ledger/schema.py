@@ -4,6 +4,7 @@ Each step is a file in ``migrations/``, in the order of the names. A released st
 have run it. Times are integers in ms since the epoch, money in nano-USD, enums their value.
 """
 
+from functools import cache
 from pathlib import Path
 
 APPLICATION_ID = 0x43504C45
@@ -19,7 +20,9 @@ TTFT_BOUNDS_MS = (100, 250, 500, 1000, 2000, 4000, 8000, 15_000, 30_000, 60_000)
 NEVER_CLAIMED, CLAIMED, RESTORED = 0, 1, 2
 """Stages of a proxy's history, in ``history_stage``."""
 
-MIGRATIONS = tuple(
-    step.read_text(encoding="utf-8") for step in sorted(Path(__file__).with_name("migrations").glob("*.sql"))
-)
-"""``MIGRATIONS[n]`` leads from schema version n to n + 1."""
+
+@cache
+def migrations() -> tuple[str, ...]:
+    """The steps; ``migrations()[n]`` leads from schema version n to n + 1."""
+    files = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
+    return tuple(file.read_text(encoding="utf-8") for file in files)

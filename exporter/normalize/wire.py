@@ -17,7 +17,7 @@ from exporter.records import Rejected
 MAX_TEXT = 300
 """The longest text that a client or an upstream may put into a field. A record can be megabytes; a name cannot."""
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
-"""Checked while decoding, which costs nothing. A record with a longer one is a misfit; ``salvage`` cuts it."""
+"""Checked while decoding, which costs nothing. A record with a longer one is a misfit; ``read_batch`` cuts it."""
 NO_HEADERS = msgspec.Raw(b"")
 """Absent ``response_headers``. A header map is a third of a record, so it is decoded only where needed."""
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

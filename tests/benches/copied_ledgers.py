@@ -24,7 +24,7 @@ def copied_ledgers(folder: Path) -> Iterator[None]:
     migrate = Database._migrate
 
     def copy_or_migrate(new: Database) -> None:
-        if new.value("select 1 from sqlite_master") or vars(database)["MIGRATIONS"] is not schema.MIGRATIONS:
+        if new.value("select 1 from sqlite_master") or vars(database)["migrations"] is not schema.migrations:
             migrate(new)
             return
         with closing(sqlite3.connect(folder / FILE_NAME)) as made:

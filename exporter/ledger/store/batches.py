@@ -7,7 +7,6 @@ A row holds its lines as zstd of newline-separated JSON. Level 1 is three times 
 less; higher levels cost more than they save.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ import zstandard
 from exporter.ledger.columns import insert
 from exporter.ledger.credential_store import insert_row
 from exporter.ledger.database import Database
-from exporter.ledger.store.rejections import keep_rejected
+from exporter.ledger.store.rejections import reject
+from exporter.normalize.batch import Unreadable
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
@@ -96,8 +96,7 @@ def take_stored(connection: sqlite3.Connection, name: str, proxy: int) -> list[S
         if len(lines) == records:
             batches.append(StoredBatch(id_, name, received_ms, lines, replayed=bool(replayed)))
             continue
-        why = Rejected(reason="spoilt_batch", detail=f"{records} stored records cannot be read back: a damaged disk?")
+        spoilt = Unreadable.of(packed, "spoilt_batch", f"{records} stored records cannot be read back: a damaged disk?")
         connection.execute("delete from batch where id = ?", (id_,))
-        digest = hashlib.sha256(packed).digest()
-        keep_rejected(connection, proxy, received_ms, why, (None, len(packed), digest), records=records)
+        reject(connection, proxy, received_ms, spoilt, spoilt.why, records=records)
     return batches

@@ -8,16 +8,12 @@ either booked or still there.
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 
+from exporter.ledger.changes import Change
 from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert, listed
-from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
-from exporter.ledger.views.quota_points import QuotaKey
-from exporter.ledger.views.quotas import QuotaWindow
-from exporter.ledger.views.totals import Attempts, SeriesKey, Totals, encode_key
 from exporter.records import Cost, Tokens, UsageRecord
 
 _LOOKED_UP = ("series", "price", "live", "counted", "billing", "basis")
@@ -81,53 +77,17 @@ def _add_histogram(table: str, column: str, bounds: tuple[int, ...]) -> str:
     )
 
 
-_ADD_LATENCY = _add_histogram("latency_histogram", "latency_ms", LATENCY_BOUNDS_MS)
-_ADD_TTFT = _add_histogram("ttft_histogram", "ttft_ms", TTFT_BOUNDS_MS)
+_ADD = {
+    "total": _ADD_TOTALS,
+    "failed_total": _ADD_FAILED,
+    "unpriced_total": _ADD_UNPRICED,
+    "latency_histogram": _add_histogram("latency_histogram", "latency_ms", LATENCY_BOUNDS_MS),
+    "ttft_histogram": _add_histogram("ttft_histogram", "ttft_ms", TTFT_BOUNDS_MS),
+}
+"""The statements that add live entries to the tables of totals, and return the rows that these then have."""
 
 
-@dataclass(slots=True)
-class Booked:
-    """What a booking did to the sums: rows as the ledger now has them, for memory to take over."""
-
-    entries: int = 0
-    oldest_bucket: int | None = None
-    totals: list[tuple[int, ...]] = field(default_factory=list)
-    failed: list[tuple[int, int, str, int]] = field(default_factory=list)
-    unpriced: list[tuple[int, str, int]] = field(default_factory=list)
-    latency: list[tuple[int, ...]] = field(default_factory=list)
-    ttft: list[tuple[int, ...]] = field(default_factory=list)
-    new_series: list[SeriesKey] = field(default_factory=list)
-    extra: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A transaction that changes a proxy. After the commit, memory takes over what the last four fields hold."""
-
-    connection: sqlite3.Connection
-    proxy: int
-    dictionary: LabelStore
-    totals: Totals
-    booked: list[Booked] = field(default_factory=list)
-    quotas: dict[QuotaKey, QuotaWindow] = field(default_factory=dict)
-    attempts: dict[int, Attempts] = field(default_factory=dict)
-    new_series: list[SeriesKey] = field(default_factory=list)
-
-    def count_received(self, records: int, booked: Booked) -> None:
-        """Count records that the proxy has handed out, and what of them is ``booked``.
-
-        This also stores the last success, which is the previous poll's: the current one is not over.
-        """
-        flow = self.totals.flows.get(self.proxy)
-        # Another source has been read, so the last snapshot is no longer the last look.
-        self.connection.execute(
-            "update proxy set received = received + ?, booked = booked + ?, extra = extra + ?, last_success_ms = ?,"
-            " snapshot_ms = null where id = ?",
-            (records, booked.entries, booked.extra, flow.last_success_ms if flow else None, self.proxy),
-        )
-
-
-def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *, live: bool) -> Booked:
+def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *, live: bool) -> None:
     """Insert ``records`` of a queue and add them to all sums.
 
     A record popped from a queue is new by definition: if its identity is taken, it gets the next free one. Records that
@@ -135,7 +95,7 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     counters.
     """
     if not records:
-        return Booked()
+        return
     connection, dictionary = change.connection, change.dictionary
     before = connection.execute("select coalesce(max(id), 0) from entry").fetchone()[0]
     series = [dictionary.series_of(connection, change.proxy, record) for record, _ in records]
@@ -155,26 +115,18 @@ def book_entries(change: Change, records: Sequence[tuple[UsageRecord, Cost]], *,
     )
     if live:
         _count_by_credential(change, series, records)
-    has_failed = any(record.code for record, _ in records)
-    has_unpriced = any(cost.unpriced for _, cost in records)
+    needed = {
+        "failed_total": any(record.code for record, _ in records),
+        "unpriced_total": any(cost.unpriced for _, cost in records),
+    }
+    for table, statement in _ADD.items():
+        if needed.get(table, True):
+            change.rows[table] += connection.execute(statement, (before,))
     buckets = [record.ts_ms // BUCKET_MS for record, _ in records]
-    booked = Booked(
-        entries=len(records),
-        oldest_bucket=min(buckets),
-        totals=connection.execute(_ADD_TOTALS, (before,)).fetchall(),
-        failed=connection.execute(_ADD_FAILED, (before,)).fetchall() if has_failed else [],
-        unpriced=connection.execute(_ADD_UNPRICED, (before,)).fetchall() if has_unpriced else [],
-        latency=connection.execute(_ADD_LATENCY, (before,)).fetchall(),
-        ttft=connection.execute(_ADD_TTFT, (before,)).fetchall(),
-        extra=sum(record.extra for record, _ in records) if live else 0,
-    )
     roll_up(connection, before + 1, _LAST_ID)
     forget_days(connection, min(buckets), max(buckets))
-    if new := _new_series(booked, change.totals):
-        booked.new_series = new
-        store_pending_zero(connection, new)
-    change.booked.append(booked)
-    return booked
+    change.entries += len(records)
+    change.oldest_bucket = min(buckets[0] if change.oldest_bucket is None else change.oldest_bucket, *buckets)
 
 
 def insert_restored(connection: sqlite3.Connection, entries: Sequence[Entry]) -> int:
@@ -198,7 +150,7 @@ def count_unbooked(connection: sqlite3.Connection, entries: int) -> None:
 
 def sum_all(connection: sqlite3.Connection) -> None:
     """Add all entries to all sums, inside the caller's transaction."""
-    for statement in (_ADD_TOTALS, _ADD_FAILED, _ADD_UNPRICED, _ADD_LATENCY, _ADD_TTFT):
+    for statement in _ADD.values():
         connection.execute(statement, (_FIRST_ID,)).fetchall()
     roll_up(connection, _FIRST_ID, _LAST_ID)
     forget_all_days(connection)
@@ -224,35 +176,6 @@ def _count_by_credential(change: Change, series: Sequence[int], records: Sequenc
     change.connection.executemany(
         "update credential set records = records + ? where id = ?", [(n, id_) for id_, n in arrived.items()]
     )
-
-
-def store_pending_zero(connection: sqlite3.Connection, new: list[SeriesKey]) -> None:
-    """Remember that these series have not been shown at 0 yet, inside the caller's transaction."""
-    connection.executemany(
-        "insert into birth (key) values (?) on conflict do nothing", [(encode_key(key),) for key in new]
-    )
-
-
-def take_over(booked: Booked, totals: Totals) -> None:
-    """Show what was booked. Call it after the commit, holding ``totals.lock``."""
-    totals.register(booked.new_series)
-    totals.set_totals(booked.totals)
-    totals.failed.update({(route, credential, code): requests for route, credential, code, requests in booked.failed})
-    totals.unpriced.update({(route, reason): requests for route, reason, requests in booked.unpriced})
-    totals.latency.update({row[0]: row[1:] for row in booked.latency})
-    totals.ttft.update({row[0]: row[1:] for row in booked.ttft})
-    totals.entries += booked.entries
-
-
-def _new_series(booked: Booked, known: Totals) -> list[SeriesKey]:
-    """The exported series that have not been exported before."""
-    new: list[SeriesKey] = [("s", series) for series in {row[0] for row in booked.totals} - known.series.keys()]
-    new += [("c", *row[:3]) for row in booked.totals if row[:3] not in known.costs]
-    new += [("f", *row[:3]) for row in booked.failed if row[:3] not in known.failed]
-    new += [("u", *row[:2]) for row in booked.unpriced if row[:2] not in known.unpriced]
-    new += [("l", row[0]) for row in booked.latency if row[0] not in known.latency]
-    new += [("t", row[0]) for row in booked.ttft if row[0] not in known.ttft]
-    return new
 
 
 def _insert_entries(connection: sqlite3.Connection, rows: list[tuple[int | str, ...]], *, before: int) -> None:

@@ -13,28 +13,12 @@ import sqlite3
 import zlib
 from pathlib import Path
 
+from exporter.ledger.views.totals import TOTALS
+
 _BLOCK_BYTES = 1024 * 1024
-_WITHOUT = frozenset(
-    [
-        "checksum",
-        "batch",
-        "rejected",
-        "entry",
-        "total",
-        "failed_total",
-        "unpriced_total",
-        "latency_histogram",
-        "ttft_histogram",
-        "rollup",
-        "day_rollup",
-        "summed_day",
-        "quota_window",
-        "quota_detail",
-        "quota_point",
-        "snapshot_series",
-        "birth",
-    ]
-)
+_SUMMED = {"entry", "rollup", "day_rollup", "summed_day", *TOTALS}
+_PASSING = {"batch", "rejected", "birth", "quota_window", "quota_detail", "quota_point", "snapshot_series"}
+_WITHOUT = {"checksum", *_SUMMED, *_PASSING}
 _HOT = {
     "proxy": frozenset(
         ["received", "booked", "duplicate", "backfilled", "extra", "last_success_ms", "snapshot_ms", "watch"]

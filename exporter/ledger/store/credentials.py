@@ -6,8 +6,8 @@ continues from the last one: a count that fell is all new, any other adds its di
 
 from collections.abc import Iterable, Sequence
 
+from exporter.ledger.changes import Change
 from exporter.ledger.credential_store import ACCOUNT_ID, EMAIL, LABEL, LABEL_DIGITS, Credential, shared_handle
-from exporter.ledger.store.booking import Change, store_pending_zero
 from exporter.ledger.views.totals import Attempts
 from exporter.normalize.credentials import Account
 
@@ -79,7 +79,6 @@ def _count_attempts(change: Change, logins: list[tuple[int, Account]]) -> bool:
                 "update credential set success_seen = ?, failed_seen = ?, success = ?, failed = ? where id = ?",
                 (*seen, counted.success, counted.failed, id_),
             )
-    store_pending_zero(connection, change.new_series)
     return proxy_restarted
 
 

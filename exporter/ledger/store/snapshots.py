@@ -12,13 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.clock import Clock
-from exporter.ledger.changes import Changes
+from exporter.ledger.changes import Change, Changes
 from exporter.ledger.columns import insert, listed
 from exporter.ledger.database import Database
 from exporter.ledger.schema import RESTORED
-from exporter.ledger.store.booking import Change, book_entries
+from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.poll_times import PollTimes
-from exporter.ledger.store.rejections import is_rejected, reject_line
+from exporter.ledger.store.rejections import is_rejected, reject
 from exporter.ledger.store.restarts import record_observation
 from exporter.normalize.snapshot import Mark, SnapshotSeries
 from exporter.records import Cost, Rejected, UsageRecord
@@ -169,19 +169,17 @@ class Snapshots:
             kept = [(line, why) for line, why in rejected if not is_rejected(connection, change.proxy, line)]
             new = [each for each, identity in zip(records, identities, strict=True) if identity not in known]
             past, live = (
-                book_entries(
-                    change, [(record, cost) for record, cost, is_live in new if is_live is wanted], live=wanted
-                )
-                for wanted in (False, True)
+                [(record, cost) for record, cost, is_live in new if is_live is wanted] for wanted in (False, True)
             )
+            book_entries(change, past, live=False)
+            book_entries(change, live, live=True)
             for line, why in kept:
-                reject_line(connection, change.proxy, self._clock.now_ms(), line, why)
+                reject(connection, change.proxy, self._clock.now_ms(), line, why)
             old = len(known) + len(rejected) - len(kept) + duplicates
-            entries = past.entries + live.entries
             connection.execute(
                 "update proxy set received = received + ?, booked = booked + ?, backfilled = backfilled + ?,"
                 " duplicate = duplicate + ? where id = ?",
-                (entries + old + len(kept), entries, past.entries, old, change.proxy),
+                (len(new) + old + len(kept), len(new), len(past), old, change.proxy),
             )
         return known
 
@@ -277,7 +275,7 @@ def known_details(connection: sqlite3.Connection, proxy: int, identities: Iterab
 
 
 def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
-    booked = book_entries(change, deltas.increments, live=True)
+    book_entries(change, deltas.increments, live=True)
     change.connection.executemany(
         "insert into false_start (proxy, at_ms, client, model, requests, tokens, nano_usd)"
         " values (?, ?, ?, ?, ?, ?, ?)",
@@ -287,7 +285,8 @@ def _book_deltas(change: Change, deltas: SnapshotDeltas) -> None:
         ],
     )
     change.connection.execute(
-        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2", (booked.entries, change.proxy)
+        "update proxy set received = received + ?1, booked = booked + ?1 where id = ?2",
+        (len(deltas.increments), change.proxy),
     )
     record_observation(change.connection, change.proxy, "snapshot", restarted=deltas.restarted)
 

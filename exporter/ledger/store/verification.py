@@ -5,6 +5,7 @@ the roll-up, and in a small file all sums are made again from the entries, as fa
 the totals differ from both, they are the damaged ones and are replaced.
 """
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,13 @@ from exporter.ledger.schema import BUCKET_MS, CLAIMED, RESTORED
 from exporter.ledger.store.booking import sum_all
 from exporter.ledger.store.checksums import changed_tables
 from exporter.ledger.store.day_sums import forget_all_days
-from exporter.ledger.views.totals import Totals
+from exporter.ledger.views.totals import TOTALS, Totals
 
 LARGEST_SUMMED_BYTES = 16 * 1024 * 1024
 """The sums of a larger file are not made again: a start would take more than a second or so."""
 LARGEST_READ_BYTES = 256 * 1024 * 1024
 """A larger file is not read as a whole."""
 
-_TOTALS = ("total", "failed_total", "unpriced_total", "latency_histogram", "ttft_histogram")
 _FLOW = (
     "select p.name from proxy p where received + replayed <> booked + duplicate"
     " + (select coalesce(sum(records), 0) from rejected_total where proxy = p.id)"
@@ -92,9 +92,10 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     changed = changed_tables(connection)
     if connection.execute(_FLOW).fetchone():
         changed.add("proxy")
-    totals = Totals(Clock())
-    totals.load(connection)
-    if not all(totals.known(key) for key in totals.pending_zero):
+    exported = Totals(Clock()).unknown({table: _rows(connection, table) for table in TOTALS})
+    attempts = connection.execute("select 'a', id from credential where success_seen is not null")
+    births = {tuple(json.loads(key)) for (key,) in connection.execute("select key from birth")}
+    if not births <= {*exported, *attempts}:
         changed.add("birth")
     (past,) = connection.execute(_HAS_PAST).fetchone()
     if not small:
@@ -102,7 +103,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     if changed or not small:
         _refuse(path, changed)
         return False
-    before = {table: _rows(connection, table) for table in (*_TOTALS, "rollup")}
+    before = {table: _rows(connection, table) for table in (*TOTALS, "rollup")}
     (pruned,) = connection.execute(_PRUNED).fetchone()
     connection.execute("savepoint sums")
     for table in before:
@@ -118,7 +119,7 @@ def _verify(connection: sqlite3.Connection, path: Path, size: int) -> bool:
     if pruned:
         changed |= {table for table in _COMPARED if not _agrees(connection, table, past=past)}
     else:
-        changed |= {table for table in _TOTALS if before[table] != after[table]}
+        changed |= {table for table in TOTALS if before[table] != after[table]}
     if changed == {"total"} and not pruned and not past:
         connection.execute("delete from total")
         connection.executemany(insert("total", TOTAL), after["total"])

@@ -8,12 +8,11 @@ memory cannot drift from the file. Prometheus sees a new series at 0 until every
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.ledger.columns import TOTAL, listed
 from exporter.ledger.views.scrapers import Scrapers
 
 SeriesKey = tuple[str | int, ...]
@@ -24,17 +23,11 @@ SeriesKey = tuple[str | int, ...]
 SERIES_NUMBERS = ("requests", "input", "output", "cache_read", "cache_write", "reasoning", "unclassified")
 """The numbers in ``Totals.series``: input includes cache, output includes reasoning."""
 
+TOTALS = ("total", "failed_total", "unpriced_total", "latency_histogram", "ttft_histogram")
+"""The tables of totals."""
+
 # Counting entries would read their whole index at each start.
 _COUNT_ENTRIES = "select (select coalesce(sum(booked), 0) from proxy) + unbooked_entries from installation"
-_FAMILIES = {
-    "s": "series",
-    "c": "costs",
-    "f": "failed",
-    "u": "unpriced",
-    "l": "latency",
-    "t": "ttft",
-    "a": "attempts",
-}
 
 
 @dataclass(slots=True)
@@ -104,11 +97,8 @@ class Totals:
         """Reload everything; new series wait again, for the scrapers that were there."""
         with self.lock:
             self._rows, self.series, self.costs = {}, {}, {}
-            self.set_totals(connection.execute(f"select {listed(TOTAL)} from total").fetchall())
-            self.failed = {row[:3]: row[3] for row in connection.execute("select * from failed_total")}
-            self.unpriced = {row[:2]: row[2] for row in connection.execute("select * from unpriced_total")}
-            self.latency = {row[0]: row[1:] for row in connection.execute("select * from latency_histogram")}
-            self.ttft = {row[0]: row[1:] for row in connection.execute("select * from ttft_histogram")}
+            self.failed, self.unpriced, self.latency, self.ttft = {}, {}, {}, {}
+            self.take_over({table: connection.execute(f"select * from {table}").fetchall() for table in TOTALS})
             counted = connection.execute("select id, success, failed from credential where success_seen is not null")
             self.attempts = {id_: Attempts(success, failed) for id_, success, failed in counted}
             self.entries = connection.execute(_COUNT_ENTRIES).fetchone()[0]
@@ -119,9 +109,13 @@ class Totals:
             self.register(keys)
             self.scrapers.load(id_ for (id_,) in connection.execute("select id from scraper"))
 
-    def set_totals(self, rows: list[tuple[int, ...]]) -> None:
-        """Take over rows of the table ``total``."""
-        for row in rows:
+    def take_over(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> None:
+        """Show rows of the tables of totals. Call it once they are on disk, holding ``lock``."""
+        self.failed.update({row[:3]: row[3] for row in rows.get("failed_total", ())})
+        self.unpriced.update({row[:2]: row[2] for row in rows.get("unpriced_total", ())})
+        self.latency.update({row[0]: row[1:] for row in rows.get("latency_histogram", ())})
+        self.ttft.update({row[0]: row[1:] for row in rows.get("ttft_histogram", ())})
+        for row in rows.get("total", ()):
             series, basis, billing = row[:3]
             self._rows.setdefault(series, {})[(basis, billing)] = row[3:]
             self.costs[(series, basis, billing)] = row[10]
@@ -133,10 +127,16 @@ class Totals:
             )
             self.series[series] = [requests, uncached + read + write, output, read, write, reasoning, unclassified]
 
-    def known(self, key: SeriesKey) -> bool:
-        """Whether a series has been exported before (at 0 or not)."""
-        family: Mapping[Any, object] = getattr(self, _FAMILIES[str(key[0])])
-        return (key[1] if len(key) == 2 else key[1:]) in family
+    def unknown(self, rows: Mapping[str, Collection[tuple[Any, ...]]]) -> list[SeriesKey]:
+        """The series in rows of the tables of totals that have not been exported before."""
+        totals = rows.get("total", ())
+        new: list[SeriesKey] = [("s", series) for series in {row[0] for row in totals} - self.series.keys()]
+        new += [("c", *row[:3]) for row in totals if row[:3] not in self.costs]
+        new += [("f", *row[:3]) for row in rows.get("failed_total", ()) if row[:3] not in self.failed]
+        new += [("u", *row[:2]) for row in rows.get("unpriced_total", ()) if row[:2] not in self.unpriced]
+        new += [("l", row[0]) for row in rows.get("latency_histogram", ()) if row[0] not in self.latency]
+        new += [("t", row[0]) for row in rows.get("ttft_histogram", ()) if row[0] not in self.ttft]
+        return new
 
     def register(self, keys: list[SeriesKey]) -> None:
         """Add new series, shown at 0 for now."""

@@ -14,11 +14,10 @@ import pytest
 from exporter.errors import LedgerError, LedgerFullError
 from exporter.ingest import queue
 from exporter.ingest.queue import QueueIngest
-from exporter.ledger import changes
 from exporter.ledger.changes import CommittedError
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.totals import read_flow
+from exporter.ledger.views.totals import Totals, read_flow
 from exporter.normalize.credentials import read_auth_files
 from exporter.pricing.pricer import Pricer
 from tests.benches.booking import GOOD, PSEUDONYMS, adds_up, check_sums, flow_of, intake_of, open_ledger, take
@@ -201,7 +200,7 @@ def test_an_exception_at_any_step_loses_nothing_and_counts_nothing_twice(
         bench.intake.work_off()
         bench.check(received=2 * (step + 1))
     bench.check_sums()
-    assert raised_in | {"Changes._follow", "read_flow", "take_over"} <= set(raised)
+    assert raised_in | {"Changes._follow", "read_flow", "Totals.take_over"} <= set(raised)
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["for a moment", "until there is room"])
@@ -228,7 +227,7 @@ def test_a_disk_that_is_full_at_any_statement_loses_nothing(bench: _Bench, lasti
 
 def test_what_memory_cannot_show_is_booked_and_not_stored_again(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "take_over", _fails)
+        patch.setattr(Totals, "take_over", _fails)
         with pytest.raises(CommittedError):
             take(bench.intake, [GOOD])
     assert bench.intake.unsaved == 0

@@ -51,9 +51,8 @@ def test_new_column_with_a_field_of_a_record_needs_only_the_list_and_a_migration
         shutil.copytree(_ROOT / package, tmp_path / package)
     ledger = tmp_path / "exporter/ledger"
     _edit(ledger / "columns.py", _COLUMN, f"    auth_index: str\n{_COLUMN}")
-    schema = (ledger / "schema.py").read_text(encoding="utf-8")
-    added = "MIGRATIONS += (\"alter table entry add column auth_index text not null default ''\",)\n"
-    (ledger / "schema.py").write_text(schema + added, encoding="utf-8")
+    added = "alter table entry add column auth_index text not null default '';\n"
+    (ledger / "migrations/9999_auth_index.sql").write_text(added, encoding="utf-8")
 
     trip = subprocess.run(
         [sys.executable, "-c", _TRIP, str(tmp_path)],

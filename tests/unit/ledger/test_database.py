@@ -23,7 +23,7 @@ from exporter.errors import (
 )
 from exporter.ledger import database
 from exporter.ledger.database import FILE_NAME, DataDirectoryLock
-from exporter.ledger.schema import MIGRATIONS
+from exporter.ledger.schema import migrations
 from exporter.ledger.store.restarts import RestartDetector, record_observation
 from exporter.simulator.world import CREDENTIALS
 from tests.benches.booking import GOOD, check_sums, flow_of, intake_of, know_credentials, open_ledger, take
@@ -38,7 +38,7 @@ def _used(folder: Path) -> Path:
 
 def _newer(file: Path) -> None:
     with sqlite3.connect(file) as connection:
-        connection.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
+        connection.execute(f"pragma user_version = {len(migrations()) + 1}")
     connection.close()
 
 
@@ -182,7 +182,7 @@ def _take_back(file: Path, version: int) -> None:
     with sqlite3.connect(file) as connection:
         for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f"drop trigger {trigger}")
-        for step in reversed(MIGRATIONS[version:]):
+        for step in reversed(migrations()[version:]):
             for index in re.findall(r"create index (\w+)", step):
                 connection.execute(f"drop index {index}")
             for table in re.findall(r"create table (\w+)", step):
@@ -194,7 +194,7 @@ def _take_back(file: Path, version: int) -> None:
 
 
 def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> None:
-    for version in range(1, len(MIGRATIONS) + 1):
+    for version in range(1, len(migrations()) + 1):
         folder = tmp_path / str(version)
         folder.mkdir()
         file = _used(folder)
@@ -204,7 +204,7 @@ def test_every_older_schema_is_led_to_todays_with_its_rows(tmp_path: Path) -> No
         assert flow_of(ledger).booked == 501
         check_sums(ledger)
         ledger.close()
-        assert sqlite3.connect(file).execute("pragma user_version").fetchone() == (len(MIGRATIONS),)
+        assert sqlite3.connect(file).execute("pragma user_version").fetchone() == (len(migrations()),)
 
 
 def test_a_restart_right_after_the_upgrade_counts_once_whoever_sees_it(tmp_path: Path) -> None:
@@ -223,8 +223,8 @@ def test_a_restart_right_after_the_upgrade_counts_once_whoever_sees_it(tmp_path:
 
 def test_a_migration_that_breaks_off_is_undone_and_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = _used(tmp_path)
-    broken = (*MIGRATIONS, "create table extra (a integer); insert into no_such_table values (1)")
-    monkeypatch.setattr(database, "MIGRATIONS", broken)
+    broken = (*migrations(), "create table extra (a integer); insert into no_such_table values (1)")
+    monkeypatch.setattr(database, "migrations", lambda: broken)
     with pytest.raises(LedgerError):
         open_ledger(tmp_path)
     monkeypatch.undo()
@@ -236,7 +236,7 @@ def test_a_migration_that_breaks_off_is_undone_and_repeated(tmp_path: Path, monk
 
 def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -> None:
     file = _used(tmp_path)
-    step = next(number for number, text in enumerate(MIGRATIONS) if "quota_detail" in text)
+    step = next(number for number, text in enumerate(migrations()) if "quota_detail" in text)
     _take_back(file, step)
     with sqlite3.connect(file) as connection:
         (credential,) = connection.execute("select min(id) from credential").fetchone()
@@ -254,7 +254,7 @@ def test_the_two_names_of_one_window_are_one_after_the_upgrade(tmp_path: Path) -
 
 def test_a_command_migrates_no_ledger_that_an_older_exporter_uses(tmp_path: Path) -> None:
     file = _used(tmp_path)
-    _take_back(file, len(MIGRATIONS) - 1)
+    _take_back(file, len(migrations()) - 1)
     running = DataDirectoryLock(tmp_path)
     with pytest.raises(LedgerLockedError, match="stop the other one"):
         open_ledger(tmp_path)

@@ -17,6 +17,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.normalize.batch import Batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonyms
+from exporter.normalize.wire import Wire
 from exporter.pricing.layers import open_prices
 from exporter.records import Basis, Billing, Cost, CredentialFacts, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
@@ -64,7 +65,7 @@ class Bench:
 
     def book(self, *, times: int = 1, nano_usd: int = 0, unpriced: str = "", **fields: Any) -> None:
         """Book ``times`` records with these fields of ``UsageRecord``."""
-        batch = Batch(wires=[None] * times, salvaged=[b"{}"] * times)
+        batch = Batch([Wire()] * times)
         stored = self.ledger.store("p", batch, received_ms=int(self.clock.now() * 1000))
         assert stored is not None
         cost = Cost(nano_usd=nano_usd, basis=Basis.EXACT, price="a price", unpriced=unpriced)

@@ -6,6 +6,7 @@ import pytest
 
 from exporter.normalize.batch import read_batch
 from exporter.normalize.usage_record import normalize
+from exporter.normalize.wire import Wire
 from exporter.records import UNKNOWN_CREDENTIAL, Rejected, UsageRecord
 from tests.fakes.recordings import batch_bodies, batches, body_of, recorded
 
@@ -19,7 +20,7 @@ def _records(bodies: list[bytes]) -> list[UsageRecord]:
         batch = read_batch(body, pseudonym=lambda value: f"hash-of-{len(value)}")
         assert not batch.unreadable
         for wire in batch.wires:
-            assert wire is not None
+            assert isinstance(wire, Wire)
             record = normalize(
                 wire, proxy="p", received_ms=_RECEIVED_MS, facts=lambda _handle, _provider: UNKNOWN_CREDENTIAL
             )

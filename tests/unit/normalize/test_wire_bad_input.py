@@ -90,7 +90,7 @@ def test_an_element_that_is_no_record_is_counted_by_length_and_hash_and_costs_no
 ) -> None:
     good = json.dumps(_GOOD)
     batch = _read(f"[{good},{element},{good}]".encode())
-    assert [(what.reason, len(what.sha256)) for what in batch.unreadable] == [
+    assert [(what.why.reason, len(what.sha256)) for what in batch.unreadable] == [
         (reason, 32)
     ] or reason == "malformed_json"
     assert batch.lines
@@ -101,7 +101,7 @@ def test_an_element_that_is_no_record_is_counted_by_length_and_hash_and_costs_no
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"\xff\xfe", b"NaN", b'{"error":"x"}'], ids=repr)
 def test_a_body_that_is_no_list_is_one_unreadable_record(body: bytes) -> None:
     batch = _read(body)
-    assert (batch.lines, [what.reason for what in batch.unreadable]) == ([], ["malformed_json"])
+    assert (batch.lines, [what.why.reason for what in batch.unreadable]) == ([], ["malformed_json"])
 
 
 @pytest.mark.parametrize(

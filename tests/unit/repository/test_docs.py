@@ -9,7 +9,7 @@ import pytest
 
 from exporter.errors import ProxyError
 from exporter.ingest import poller
-from exporter.ledger.schema import MIGRATIONS
+from exporter.ledger.schema import migrations
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.proxies import REJECTION_REASONS
 from exporter.settings.load import load_settings
@@ -158,7 +158,7 @@ def test_the_architecture_page_names_every_module_and_no_other() -> None:
 
 
 def test_the_architecture_page_explains_every_table_of_the_ledger_and_no_other() -> None:
-    tables = set(re.findall(r"create table (\w+)", "".join(MIGRATIONS)))
+    tables = set(re.findall(r"create table (\w+)", "".join(migrations())))
 
     assert _first_column(ROOT / "docs" / "architecture.md", "Tables") == tables
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger.schema import MIGRATIONS
+from exporter.ledger.schema import migrations
 from tests.conftest import LONGEST_FIRST
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,7 +155,7 @@ def test_the_architecture_page_names_each_module(part: str) -> None:
 
 
 def test_the_architecture_page_names_each_table() -> None:
-    tables = set(re.findall(r"^create table (\w+)", "\n".join(MIGRATIONS), flags=re.MULTILINE))
+    tables = set(re.findall(r"^create table (\w+)", "\n".join(migrations()), flags=re.MULTILINE))
 
     assert tables, "this test finds no tables"
     assert sorted(tables - set(re.findall(r"`(\w+)`", _architecture()))) == []

@@ -210,7 +210,7 @@ def test_two_credentials_of_one_account_from_before_are_merged(tmp_path: Path, l
         assert _shown(ledger) == {older: 2}
         assert _shown(ledger, _ALIASES) == {"dev-account": 2}
         assert _attempts(ledger) == attempts
-        rows = list(label_rows(ledger.dictionary, Labels(ledger.dictionary, _ALIASES, PSEUDONYMS.of), "p"))
+        rows = label_rows(ledger, Labels(ledger.dictionary, _ALIASES, PSEUDONYMS.of), "p")
         credentials = {row["label"]: row["shown"] for row in rows if row["kind"] == "credential"}
         assert credentials == dict.fromkeys(in_history, "dev-account"), "what is in the history follows"
         ledger.close()
