@@ -23,9 +23,9 @@ from exporter.ledger.views.quota_points import QuotaKey
 from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.credentials import Account
 from exporter.quotas.asking import Call, Question, Refusal, Report
-from exporter.quotas.merge import is_current
 from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Outlook, lane_free_ms
 from exporter.quotas.providers import ASKED
+from exporter.quotas.reading import is_current
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_status import ProxyStatus, Statuses

@@ -10,7 +10,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.quotas.asking import AccountState
 from exporter.quotas.pacing import RESULTS, Outlook
-from exporter.quotas.reading import DAY, Reading, window_name
+from exporter.quotas.reading import Reading
+from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields

@@ -10,8 +10,8 @@ from typing import Any
 
 from exporter.quotas.asking import Call, Question, Reader, Report
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
-from exporter.quotas.reading import HOUR, Answer
-from exporter.quotas.values import entries, field, mapping, scope_of
+from exporter.quotas.reading import Answer
+from exporter.quotas.values import HOUR, entries, field, mapping, scope_of
 
 
 def _read_summary(content: Mapping[str, Any], answer: Answer) -> Report | None:

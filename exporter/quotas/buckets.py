@@ -10,11 +10,12 @@ from exporter.quotas.asking import Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import (
     OTHER,
+    UNTOLD,
     field,
     mapping,
     mappings,
-    moment,
     scope_of,
+    share,
     text,
     used_of_remaining,
     window_called,
@@ -41,17 +42,15 @@ def grouped(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
 
 
 def one_bucket(
-    bucket: Mapping[str, Any], answer: Answer, *, scope: str, name: str = "", seconds: int | None = None
+    bucket: Mapping[str, Any], answer: Answer, *, scope: str, name: str = UNTOLD, seconds: int | None = None
 ) -> Iterator[Reading]:
     """The window of one bucket. A bucket without a fraction says nothing: it may be empty or full.
 
     Go programs write a missing fraction as 0, so a 0 without a reset says nothing either.
     """
-    used_ratio = used_of_remaining(field(bucket, "remaining_fraction"))
-    resets_ms = moment(field(bucket, "reset_time"), answer)
-    if used_ratio is None or (used_ratio == 1 and not text(field(bucket, "reset_time"))):
-        return
-    yield answer.reading(seconds, scope, used_ratio, resets_ms, name=name)
+    used_ratio, reset = used_of_remaining(share(field(bucket, "remaining_fraction"))), field(bucket, "reset_time")
+    if used_ratio is not None and (used_ratio < 1 or text(reset)):
+        yield answer.reading(seconds, scope, used_ratio, reset, name=name)
 
 
 def read_tier(content: Mapping[str, Any], _: Answer) -> Report | None:

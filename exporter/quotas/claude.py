@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, scope_named
+from exporter.quotas.reading import Answer, QuotaProvider, Reading
 from exporter.quotas.values import (
+    DAY,
+    HOUR,
+    LONGEST_WINDOW,
     amount,
     entries,
     is_instant,
@@ -22,6 +25,7 @@ from exporter.quotas.values import (
     moment,
     nano_usd,
     quotient,
+    scope_named,
     scope_of,
     share,
     share_of_percent,
@@ -38,41 +42,26 @@ _WINDOW = re.compile(
 
 _STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
 _CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day": "7d"}
+"""How the slugs of claims begin, in words: ``seven_day_opus`` is ``7d_opus``."""
 
 
 def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
-    claimed = _claimed_slug(text(headers.get(f"{_PREFIX}representative-claim")))
+    claimed = text(headers.get(f"{_PREFIX}representative-claim"))
+    for words, beginning in _CLAIMED.items():
+        claimed = claimed.replace(words, beginning)
     for slug, match in {match[1]: match for name in headers if (match := _WINDOW(name))}.items():
         tail = slug if slug == _NAMED_SLUG else match[4] or ""
         scope = scope_named(tail)
         seconds = int(match[2] or 7) * (HOUR if match[3] == "h" else DAY)
-        if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW:
-            continue
         status = _STATUS.get(text(headers.get(f"{_PREFIX}{slug}-status")), "")
         used_ratio = share(headers.get(f"{_PREFIX}{slug}-utilization"))
-        if used_ratio is None and status != "rejected":
+        if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW or (used_ratio is None and status != "rejected"):
             continue
-        resets_ms = moment(headers.get(f"{_PREFIX}{slug}-reset"), answer)
-        overall = resets_ms is None and slug == claimed
-        if overall:
+        at, overall = moment(headers.get(f"{_PREFIX}{slug}-reset"), answer.observed_ms), None
+        if at is None and slug == claimed:
             # The reset without a slug belongs to the window that decides.
-            resets_ms = moment(headers.get(f"{_PREFIX}reset"), answer)
-        yield answer.reading(
-            seconds,
-            scope,
-            used_ratio,
-            resets_ms,
-            status=status,
-            inferred=overall and resets_ms is not None,
-        )
-
-
-def _claimed_slug(claim: str) -> str:
-    """``seven_day_opus`` → ``7d_opus``."""
-    for words, slug in _CLAIMED.items():
-        if claim == words or claim.startswith(f"{words}_"):
-            return slug + claim[len(words) :]
-    return ""
+            at = overall = moment(headers.get(f"{_PREFIX}reset"), answer.observed_ms)
+        yield answer.reading(seconds, scope, used_ratio, at, status=status, inferred=overall is not None)
 
 
 def _refuses(headers: Mapping[str, str]) -> bool:
@@ -138,7 +127,7 @@ def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator
         seconds, is_scoped = known
         scope = _scope(mapping(entry.get("scope"))) if is_scoped else ""
         status = _SEVERITY.get(text(entry.get("severity")), "")
-        yield answer.reading(seconds, scope, used_ratio, moment(entry.get("resets_at"), answer), status=status)
+        yield answer.reading(seconds, scope, used_ratio, entry.get("resets_at"), status=status)
 
 
 def _scope(scope: Mapping[str, Any]) -> str:
@@ -150,32 +139,23 @@ def _scope(scope: Mapping[str, Any]) -> str:
 
 def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
     for key, entry in entries(content):
+        used, limit = nano_usd(entry.get("used_dollars")), nano_usd(entry.get("limit_dollars"))
         used_ratio = share_of_percent(entry.get("utilization"))
-        resets_ms = moment(entry.get("resets_at"), answer)
-        limit = nano_usd(entry.get("limit_dollars"))
-        used = nano_usd(entry.get("used_dollars"))
         if used_ratio is None:
             used_ratio = quotient(used, limit)
         if used_ratio is None or key in _NO_WINDOWS or not _CODE_NAME(key):
             continue
         seconds: int | None = _WEEK
-        scope = key.removeprefix("seven_day").removeprefix("_")
+        scope = scope_named(key.removeprefix("seven_day").removeprefix("_"))
         if key == "five_hour":
             seconds, scope = 5 * HOUR, ""
         elif not key.startswith("seven_day") and key != _NAMED_SLUG:
-            # A window that nobody has explained yet: it states no length, and often nothing else.
             seconds = None
-            if resets_ms is None:
-                continue
-        spent, cap = (used, limit) if limit else (None, None)
-        yield answer.reading(
-            seconds,
-            scope_named(scope),
-            used_ratio,
-            resets_ms,
-            used_nano_usd=spent,
-            limit_nano_usd=cap,
-        )
+        money = (used, limit) if limit else (None, None)
+        reading = answer.reading(seconds, scope, used_ratio, entry.get("resets_at"), money=money)
+        # A window that nobody has explained yet states no length, and often nothing else.
+        if seconds is not None or reading.resets_ms is not None:
+            yield reading
 
 
 def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
@@ -196,19 +176,11 @@ def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading
     if currency.upper() not in ("", "USD"):
         return
     scale = 10 ** (2 if places is None or places > 6 else round(places))
-    spent_nano, cap_nano = (nano_usd(each, scale=scale) for each in amounts)
-    used_ratio = quotient(spent_nano, cap_nano)
+    spent, limit = (nano_usd(each, scale=scale) for each in amounts)
+    used_ratio = quotient(spent, limit)
     if used_ratio is not None:
-        yield answer.reading(
-            None,
-            "extra-usage",
-            used_ratio,
-            moment(extra.get("resets_at"), answer),
-            name="month",
-            inferred=not currency,
-            used_nano_usd=spent_nano,
-            limit_nano_usd=cap_nano,
-        )
+        at, inferred = extra.get("resets_at"), not currency
+        yield answer.reading(None, "extra-usage", used_ratio, at, name="month", inferred=inferred, money=(spent, limit))
 
 
 def _elsewhere(content: Mapping[str, Any]) -> float | None:

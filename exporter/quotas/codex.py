@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import ACCOUNT, HOUR, Answer, QuotaProvider, Reading, fullest, scope_named
+from exporter.quotas.reading import ACCOUNT, Answer, QuotaProvider, Reading
 from exporter.quotas.values import (
+    HOUR,
     OTHER,
     amount,
     entries,
@@ -21,13 +22,13 @@ from exporter.quotas.values import (
     is_word,
     mapping,
     mappings,
-    moment,
     nano_usd,
     near_length,
-    reset,
+    scope_named,
     scope_of,
     share_of_percent,
     text,
+    used_of_remaining,
     window_seconds,
 )
 
@@ -45,9 +46,8 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
     refused, own_scope = _refuses(headers), _scope_of_model(answer.model)
     for match in filter(None, map(_WINDOW, headers)):
         stem, group = match[1], match[2] or (match[3] and _RESERVE[2:-1])
-        if group is None:
-            scope = own_scope
-        else:
+        scope = own_scope
+        if group is not None:
             scope = scope_named(text(headers.get(f"{_PREFIX}{group}-limit-name"))) or scope_named(group) or None
         used_ratio = share_of_percent(headers.get(f"{stem}-used-percent"))
         seconds = window_seconds(text(headers.get(match[0])))
@@ -56,16 +56,15 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Readin
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
-        resets_ms, inferred = reset(answer, at=[at], after=[after])
-        if resets_ms is not None:
-            status = "rejected" if concluded else ""
-            (own if group is None else grouped).append(
-                answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred),
-            )
+        status = "rejected" if concluded else ""
+        reading = answer.reading(seconds, scope, used_ratio, at, after, status=status)
+        if reading.resets_ms is not None:
+            (own if group is None else grouped).append(reading)
     if refused and not own and own_scope is not None:
         own.append(answer.reading(None, own_scope, None, answer.observed_ms, name=ACCOUNT, status="rejected"))
     # A group names its own scope; the scope of the others is a conclusion from the model.
-    return (fullest(own) | fullest(grouped)).values()
+    named = {(reading.window, reading.scope) for reading in grouped}
+    return [*grouped, *(reading for reading in own if (reading.window, reading.scope) not in named)]
 
 
 def _scope_of_model(model: str) -> str | None:
@@ -143,18 +142,16 @@ def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
 
 
 def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[Reading]:
-    refused = _is_refused(limit)
     for key, entry in entries(limit):
-        length = amount(field(entry, "limit_window_seconds"))
-        seconds = None if length is None else near_length(length)
+        seconds = near_length(amount(field(entry, "limit_window_seconds")))
         used_ratio = share_of_percent(field(entry, "used_percent"))
-        if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not refused):
+        concluded = used_ratio is None and _is_refused(limit)
+        if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = field(entry, "reset_at"), field(entry, "reset_after_seconds")
-        resets_ms, inferred = reset(answer, at=[at], after=[after])
-        if used_ratio is not None or resets_ms is not None:
-            status = "rejected" if used_ratio is None else ""
-            yield answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred)
+        reading = answer.reading(seconds, scope, used_ratio, at, after, status="rejected" if concluded else "")
+        if not concluded or reading.resets_ms is not None:
+            yield reading
 
 
 def _is_refused(limit: Mapping[str, Any]) -> bool:
@@ -169,22 +166,12 @@ def _limit_scope(limit: Mapping[str, Any]) -> str:
 def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
     """What one member of a business plan may spend. The unit is usually credits, whose price is not published."""
     used_ratio = share_of_percent(field(cap, "used_percent"))
-    remaining = share_of_percent(field(cap, "remaining_percent"))
-    if used_ratio is None and remaining is not None and remaining <= 1:
-        used_ratio = round(1 - remaining, 9)
+    if used_ratio is None:
+        used_ratio = used_of_remaining(share_of_percent(field(cap, "remaining_percent")))
     if used_ratio is not None:
         in_usd = text(cap.get("unit")).lower() == "usd"
-        used, limit = (nano_usd(cap.get(name)) if in_usd else None for name in ("used", "limit"))
-        resets_ms = moment(field(cap, "reset_at"), answer)
-        yield answer.reading(
-            None,
-            "spend-cap",
-            used_ratio,
-            resets_ms,
-            name="month",
-            used_nano_usd=used,
-            limit_nano_usd=limit,
-        )
+        money = (nano_usd(cap.get("used")), nano_usd(cap.get("limit"))) if in_usd else (None, None)
+        yield answer.reading(None, "spend-cap", used_ratio, field(cap, "reset_at"), name="month", money=money)
 
 
 def _read_reset_credits(content: Mapping[str, Any], _: Answer) -> Report | None:

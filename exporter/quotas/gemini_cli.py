@@ -9,8 +9,8 @@ from typing import Any
 
 from exporter.quotas.asking import Call, Question, Reader, Report
 from exporter.quotas.buckets import one_bucket, read_tier
-from exporter.quotas.reading import HOUR, Answer
-from exporter.quotas.values import field, mappings, scope_of
+from exporter.quotas.reading import Answer
+from exporter.quotas.values import HOUR, field, mappings, scope_of
 
 
 def _read_quota(content: Mapping[str, Any], answer: Answer) -> Report | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest
-from exporter.quotas.values import plausible, text
+from exporter.quotas.reading import Answer, Reading, fullest
+from exporter.quotas.values import LATEST_RESET_MS, plausible, text
 
 _MAX_MODELS = 256
 
@@ -32,7 +32,7 @@ def read_headers(
         # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
         # readings until then.
         observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
-    return bounded(fullest(_readings(headers, provider, Answer(model, observed_ms, "header"))))
+    return fullest(_readings(headers, provider, Answer(model, observed_ms, "header")))
 
 
 def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
@@ -56,7 +56,7 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
         if observed_ms is None:
             continue
         readings += _readings(allowed, provider, Answer(model, observed_ms, "auth_files"))
-    return bounded(fullest(readings))
+    return fullest(readings)
 
 
 def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> Iterable[Reading]:

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import DAY, HOUR, Answer, Reading
+from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import (
+    DAY,
+    HOUR,
     OTHER,
     amount,
     entries,
@@ -19,20 +21,20 @@ from exporter.quotas.values import (
     mappings,
     near_length,
     quotient,
-    reset,
     share,
     text,
 )
 
 _NAMED = {
-    "limit_5h": (5 * HOUR, "", ""),
-    "limit_day": (DAY, "", ""),
-    "limit_7d": (7 * DAY, "", ""),
-    "limit_week": (7 * DAY, "", ""),
-    "limit_month_total": (None, "month", ""),
-    "limit_month_code": (None, "month", "code"),
+    "limit_5h": (5 * HOUR, ""),
+    "limit_day": (DAY, ""),
+    "limit_7d": (7 * DAY, ""),
+    "limit_week": (7 * DAY, ""),
+    "limit_month_total": (None, ""),
+    "limit_month_code": (None, "code"),
 }
-"""Length, name if there is no length, and scope, by the keys of ``usages``."""
+"""Length and scope by the keys of ``usages``; of a month no length is stated."""
+_WEEK = {"duration": 7, "timeUnit": "TIME_UNIT_DAY"}
 _UNITS = {"SECOND": 1, "MINUTE": 60, "HOUR": HOUR, "DAY": DAY, "WEEK": 7 * DAY}
 _LEVELS = ("free", "basic", "standard", "intermediate", "advanced", "premium")
 
@@ -51,25 +53,19 @@ def _fractions(usages: object, answer: Answer) -> Iterator[Reading]:
     for key, entry in entries(usages):
         used_ratio = share(field(entry, "used_ratio"))
         if key in _NAMED and used_ratio is not None:
-            seconds, name, scope = _NAMED[key]
-            yield _window(entry, answer, seconds=seconds, name=name, scope=scope, used_ratio=used_ratio)
+            yield _window(*_NAMED[key], used_ratio, entry, answer)
 
 
 def _counts(content: Mapping[str, Any], week: object, answer: Answer) -> Iterator[Reading]:
-    for entry in mappings(content.get("limits")):
-        detail = mapping(entry.get("detail"))
-        length = mapping(entry.get("window"))
+    # The last states no length; other clients call it the week.
+    for entry in [*mappings(content.get("limits")), {"window": _WEEK, "detail": week}]:
+        detail, length = mapping(entry.get("detail")), mapping(entry.get("window"))
         unit = _UNITS.get(text(field(length, "time_unit")).removeprefix("TIME_UNIT_"))
-        duration = amount(length.get("duration"))
-        seconds = None if unit is None or duration is None else near_length(duration * unit)
+        seconds = near_length((amount(length.get("duration")) or 0) * (unit or 0))
         # Older answers have the counts beside the window, and only the reset in ``detail``.
         used_ratio = _used_ratio(detail if "limit" in detail else entry)
         if seconds is not None and used_ratio is not None:
-            yield _window(detail or entry, answer, seconds=seconds, used_ratio=used_ratio)
-    used_ratio = _used_ratio(mapping(week))
-    if used_ratio is not None:
-        # It states no length; other clients call it the week.
-        yield _window(mapping(week), answer, seconds=7 * DAY, used_ratio=used_ratio)
+            yield _window(seconds, "", used_ratio, detail or entry, answer)
 
 
 def _used_ratio(counts: Mapping[str, Any]) -> float | None:
@@ -79,18 +75,9 @@ def _used_ratio(counts: Mapping[str, Any]) -> float | None:
     return quotient(used, limit)
 
 
-def _window(
-    entry: Mapping[str, Any],
-    answer: Answer,
-    *,
-    seconds: int | None,
-    used_ratio: float,
-    name: str = "",
-    scope: str = "",
-) -> Reading:
-    at, after = (field(entry, "reset_time"), field(entry, "reset_at")), (field(entry, "reset_in"), field(entry, "ttl"))
-    resets_ms, inferred = reset(answer, at=at, after=after)
-    return answer.reading(seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
+def _window(seconds: int | None, scope: str, used_ratio: float, stated: Mapping[str, Any], answer: Answer) -> Reading:
+    at, after = field(stated, "reset_time", "reset_at"), field(stated, "reset_in", "ttl")
+    return answer.reading(seconds, scope, used_ratio, at, after, name="month")
 
 
 def _asked(host: str) -> tuple[Question, ...]:

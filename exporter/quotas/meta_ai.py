@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from exporter.quotas.reading import Answer, QuotaProvider, Reading
-from exporter.quotas.values import is_instant, is_number, moment, share_of_percent, text, window_seconds
+from exporter.quotas.values import is_instant, is_number, share_of_percent, text, window_seconds
 
 _PREFIX = "x-meta-"
 
@@ -13,8 +13,7 @@ def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Readin
         seconds = window_seconds(minutes)
         used_ratio = share_of_percent(headers.get(f"{_PREFIX}{stem}-used-percent"))
         if seconds is not None and used_ratio is not None:
-            resets_ms = moment(headers.get(f"{_PREFIX}{stem}-reset-at"), answer)
-            yield answer.reading(seconds, "", used_ratio, resets_ms)
+            yield answer.reading(seconds, "", used_ratio, headers.get(f"{_PREFIX}{stem}-reset-at"))
 
 
 META = QuotaProvider(

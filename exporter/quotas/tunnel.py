@@ -13,8 +13,9 @@ import msgspec
 
 from exporter.quotas.asking import Balance, Call, Refusal, Report
 from exporter.quotas.buckets import TIERS, grouped
-from exporter.quotas.reading import LATEST_RESET_MS, Answer, bounded, fullest
+from exporter.quotas.reading import Answer, fullest
 from exporter.quotas.values import (
+    LATEST_RESET_MS,
     MAX_VALUE,
     OTHER,
     field,
@@ -137,7 +138,7 @@ def _read_provider(call: Call, status: int, headers: Mapping[str, str], content:
 
 
 def _bounded(report: Report) -> Report:
-    return msgspec.structs.replace(report, readings=tuple(bounded(fullest(report.readings))))
+    return msgspec.structs.replace(report, readings=tuple(fullest(report.readings)))
 
 
 def _refused_by_proxy(status: int, content: Any) -> Refusal:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import DAY, HOUR, Answer, Reading
-from exporter.quotas.values import OTHER, amount, field, mapping, moment, nano_usd, quotient, share_of_percent, text
+from exporter.quotas.reading import Answer, Reading
+from exporter.quotas.values import DAY, HOUR, OTHER, amount, field, mapping, nano_usd, quotient, share_of_percent, text
 
 _CENTS = 100
 _PLANS = {
@@ -33,8 +33,7 @@ def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
     # Without a percent the week may be unused, or the account may have none.
     if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
         return Report()
-    resets_ms = moment(period.get("end"), answer)
-    return Report(readings=(answer.reading(7 * DAY, "", used_ratio, resets_ms),))
+    return Report(readings=(answer.reading(7 * DAY, "", used_ratio, period.get("end")),))
 
 
 def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
@@ -51,21 +50,13 @@ def _config(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _caps(config: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
-    resets_ms = moment(field(config, "billing_period_end"), answer)
+    end = field(config, "billing_period_end")
     for scope, used_key, limit_key in (("", "used", "monthly_limit"), ("on-demand", "on_demand_used", "on_demand_cap")):
         used, limit = (_cents(field(config, key)) for key in (used_key, limit_key))
         used_ratio = quotient(used, limit)
         if used_ratio is not None:
-            spent, cap = (nano_usd(each, scale=_CENTS) for each in (used, limit))
-            yield answer.reading(
-                None,
-                scope,
-                used_ratio,
-                resets_ms,
-                name="month",
-                used_nano_usd=spent,
-                limit_nano_usd=cap,
-            )
+            money = nano_usd(used, scale=_CENTS), nano_usd(limit, scale=_CENTS)
+            yield answer.reading(None, scope, used_ratio, end, name="month", money=money)
 
 
 def _cents(value: object) -> float | None:

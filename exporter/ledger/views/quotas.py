@@ -16,8 +16,16 @@ from exporter.ledger.columns import listed
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.views.quota_points import QuotaKey, QuotaPoints, forget_points, join_points, note_points
-from exporter.quotas.merge import is_another_answer, is_current, merge, reset_early, stays_low
-from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
+from exporter.quotas.reading import (
+    ACCOUNT,
+    MAX_WINDOWS,
+    Reading,
+    is_another_answer,
+    is_current,
+    merge,
+    reset_early,
+    stays_low,
+)
 
 _KEY = ("credential", "window", "scope")
 _MONEY = ("used_nano_usd", "limit_nano_usd")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from exporter.quotas.asking import NEXT_WAY, Call, Refusal, Report
 from exporter.quotas.providers import ASKED
-from exporter.quotas.reading import MAX_SLUG, MAX_WINDOWS
+from exporter.quotas.reading import MAX_WINDOWS
 from exporter.quotas.tunnel import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
+from exporter.quotas.values import MAX_SLUG
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows, wrapped
 from tests.fakes.recordings import ROOT, body_of, recorded, secrets
 

@@ -10,19 +10,21 @@ from hypothesis import strategies as st
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import (
     MAX_ENTRIES,
+    MAX_SLUG,
     amount,
     entries,
     field,
     mappings,
     moment,
-    moment_after,
     nano_usd,
     quotient,
+    scope_named,
     scope_of,
     share,
     share_of_percent,
     used_of_remaining,
     window_called,
+    window_name,
 )
 
 _ANSWER = Answer("", 1_787_306_405_000, "active")
@@ -31,10 +33,10 @@ _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() 
 
 @given(_ANYTHING)
 def test_numbers_are_finite_and_not_negative_whatever_is_written(value: Any) -> None:
-    for read in (amount, share, share_of_percent, used_of_remaining, nano_usd):
+    for read in (amount, share, share_of_percent, nano_usd):
         found = read(value)
         assert found is None or (math.isfinite(found) and found >= 0)
-    for told in (moment(value, _ANSWER), moment_after(value, _ANSWER)):
+    for told in (moment(value, _ANSWER.observed_ms), _ANSWER.reading(None, "", 0.5, after=value).resets_ms):
         assert told is None or isinstance(told, int)
     assert isinstance(scope_of(value), str)
     assert isinstance(window_called(value)[0], str)
@@ -43,7 +45,7 @@ def test_numbers_are_finite_and_not_negative_whatever_is_written(value: Any) -> 
 @given(st.floats(0, 1), st.sampled_from([str, float, "{:.6%}".format]))
 def test_a_fraction_is_the_same_as_number_text_and_percent(fraction: float, written: Any) -> None:
     assert share(written(fraction)) == pytest.approx(fraction, abs=1e-8)
-    assert used_of_remaining(written(fraction)) == pytest.approx(1 - fraction, abs=1e-8)
+    assert used_of_remaining(share(written(fraction))) == pytest.approx(1 - fraction, abs=1e-8)
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12))
@@ -55,6 +57,23 @@ def test_a_share_is_what_is_used_of_the_limit(limit: int, used: int) -> None:
 def test_money_is_exact_to_the_cent(cents: int) -> None:
     assert nano_usd(cents, scale=100) == cents * 10**7
     assert nano_usd(f"{cents / 100:.2f}") == cents * 10**7
+
+
+@given(st.text(max_size=60))
+def test_a_slug_is_a_harmless_label(text: str) -> None:
+    slug = scope_named(text)
+
+    assert len(slug) <= MAX_SLUG
+    assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+    assert scope_named(slug) == slug
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [(18_000, "5h"), (604_800, "7d"), (86_400, "1d"), (28 * 86_400, "month"), (31 * 86_400, "month"), (90, "90s")],
+)
+def test_a_window_is_named_in_the_largest_unit_that_fits(seconds: int, name: str) -> None:
+    assert window_name(seconds) == name
 
 
 @pytest.mark.parametrize(
@@ -98,8 +117,8 @@ def test_a_window_has_a_length_where_its_name_tells_it(called: Any, found: tuple
 
 
 def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
-    named = _ANSWER.reading(seconds=None, name="month", scope="", used_ratio=0.5, resets_ms=None)
-    unnamed = _ANSWER.reading(seconds=None, scope="", used_ratio=0, resets_ms=None)
+    named = _ANSWER.reading(seconds=None, name="month", scope="", used_ratio=0.5)
+    unnamed = _ANSWER.reading(seconds=None, scope="", used_ratio=0)
 
     assert (named.window, named.window_seconds) == ("month", None)
     assert (unnamed.window, unnamed.resets_ms) == ("unknown", None)
