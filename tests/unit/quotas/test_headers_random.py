@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.normalize.redact import response_identity
-from exporter.quotas.header_allowlist import MAX_HEADERS, allowed_headers
-from exporter.quotas.headers import read_headers, read_signals
+from exporter.quotas.headers import MAX_HEADERS, allowed_headers, read_headers, read_signals
 from exporter.quotas.reading import MAX_WINDOWS, Reading
 from exporter.quotas.values import scope_named
 from tests.benches.headers import DATE, DAY_MS, NOW, NOW_MS, SPARK, claude, codex, meta
