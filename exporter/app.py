@@ -23,7 +23,7 @@ from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import QuotaMetrics
+from exporter.metrics.quotas import quota_fetches
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.opening import (
     connect,
@@ -118,7 +118,7 @@ class Exporter:
             ledger=self._ledger,
             labels=labels,
             clock=clock,
-            observer=QuotaMetrics(registry),
+            fetches=quota_fetches(registry),
         )
         asking = Worker("quotas", self.asker.ask_next, lambda: ASK_SECONDS)
         self._poll_workers = [_poll_worker(poller) for poller in self._pollers]

@@ -95,14 +95,11 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
 
     def after(self, report: Report, *, now_ms: int) -> "AccountState":
         """The values after one more answer: what it leaves out stays as it was."""
-        says_share = report.elsewhere_ratio is not None
-        return AccountState(
-            plan=report.plan or self.plan,
-            balances=report.balances or self.balances,
-            reset_credits=self.reset_credits if report.reset_credits is None else report.reset_credits,
-            elsewhere_ratio=report.elsewhere_ratio if says_share else self.elsewhere_ratio,
-            elsewhere_ms=now_ms if says_share else self.elsewhere_ms,
-        )
+        told = {name: getattr(report, name, None) for name in self.__struct_fields__}
+        said = {name: value for name, value in told.items() if value not in (None, "", ())}
+        if "elsewhere_ratio" in said:
+            said["elsewhere_ms"] = now_ms
+        return msgspec.structs.replace(self, **said)
 
 
 Reader = Callable[[Mapping[str, Any], Answer], Report | None]
@@ -122,12 +119,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     data: str = ""
 
-    def needs_project(self) -> bool:
-        return "$PROJECT$" in self.data
-
     def request(self, auth_index: str, facts: Facts) -> dict[str, Any] | None:
         """The body of the proxy's ``api-call``; None if the call needs the account's project and it is unknown."""
-        if self.needs_project() and not _PROJECT_ID(facts.project_id):
+        if "$PROJECT$" in self.data and not _PROJECT_ID(facts.project_id):
             return None
         account = facts.account_id if _ACCOUNT_ID(facts.account_id) else ""
         headers = {name: value.replace("$ACCOUNT$", account) for name, value in self.headers.items()}
@@ -144,15 +138,10 @@ class Question(msgspec.Struct, frozen=True):
     """One thing to ask about an account, every ``every_seconds``.
 
     ``gap_seconds`` is the shortest time between two calls to the provider from one outgoing address, whatever the
-    account, question or way. ``by_quota_api``: the proxy's own quota API is asked first.
+    account, question or way. The ``ways`` to ask are tried in order: see ``NEXT_WAY``. None is the proxy's own quota
+    API.
     """
 
     every_seconds: int
-    calls: tuple[Call, ...]
+    ways: tuple[Call | None, ...]
     gap_seconds: int = 60
-    by_quota_api: bool = False
-
-    @property
-    def ways(self) -> tuple[Call | None, ...]:
-        """The ways to ask, tried in order: see ``NEXT_WAY``. None is the quota API."""
-        return (None, *self.calls) if self.by_quota_api else self.calls
