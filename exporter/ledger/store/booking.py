@@ -15,8 +15,7 @@ from exporter.ledger.columns import AMOUNTS, SUMS, TOTAL, Entry, Rollup, insert,
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.schema import BUCKET_MS, LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.store.day_sums import forget_all_days, forget_days
-from exporter.ledger.views.quota_points import QuotaKey
-from exporter.ledger.views.quotas import QuotaWindow
+from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
 from exporter.ledger.views.totals import Attempts, SeriesKey, Totals, encode_key
 from exporter.records import Cost, Tokens, UsageRecord
 
