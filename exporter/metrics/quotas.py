@@ -10,7 +10,6 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.quotas.asking import AccountState
 from exporter.quotas.pacing import LastAsked
-from exporter.quotas.reading import Reading
 from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses
 
@@ -82,10 +81,6 @@ def quota_families(
                 yield BALANCE(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
             yield RESET_CREDITS(told.reset_credits, **key._asdict())
             week = windows.get((id_, _WEEK, ""))
-            if week is not None and _runs(week.reading, told.elsewhere_ms, now_ms):
+            ends_ms = week.reading.ends_ms if week else None
+            if ends_ms is not None and ends_ms - 7 * DAY * 1000 <= told.elsewhere_ms <= now_ms < ends_ms:
                 yield ELSEWHERE(told.elsewhere_ratio, **key._asdict())
-
-
-def _runs(week: Reading, then_ms: int, now_ms: int) -> bool:
-    """Whether this week includes both a past moment and now."""
-    return week.ends_ms is not None and week.ends_ms - 7 * DAY * 1000 <= then_ms <= now_ms < week.ends_ms
