@@ -102,8 +102,8 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **said)
 
 
-Reader = Callable[[Mapping[str, Any], Answer], Report | None]
-"""Gets a decoded answer; returns None for an unknown shape."""
+Reader = Callable[[Answer], Report | None]
+"""Returns None for an unknown shape."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,29 +5,21 @@ The ``x-ratelimit-*`` headers of API keys are left out: their buckets refill wit
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from exporter.quotas.asking import Call, Question, Report
 from exporter.quotas.reading import ACCOUNT, Answer, QuotaProvider, Reading
 from exporter.quotas.values import (
     HOUR,
     OTHER,
-    amount,
-    entries,
-    field,
     is_flag,
     is_instant,
     is_number,
     is_title,
     is_word,
-    mapping,
-    mappings,
     nano_usd,
     near_length,
     scope_named,
     scope_of,
-    share_of_percent,
-    text,
     used_of_remaining,
     window_seconds,
 )
@@ -40,28 +32,28 @@ _STEM = rf"(?:{_PREFIX}(?:{_GROUP}-)?|{_RESERVE})(?:primary|secondary)"
 _WINDOW = re.compile(rf"((?:{_PREFIX}(?:({_GROUP})-)?|({_RESERVE}))(?:primary|secondary))-window-minutes").fullmatch
 
 
-def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Reading]:
+def _read_headers(headers: Answer) -> Iterable[Reading]:
     own: list[Reading] = []
     grouped: list[Reading] = []
-    refused, own_scope = _refuses(headers), _scope_of_model(answer.model)
-    for match in filter(None, map(_WINDOW, headers)):
+    refused, own_scope = _refuses(headers.stated), _scope_of_model(headers.model)
+    for match in filter(None, map(_WINDOW, headers.stated)):
         stem, group = match[1], match[2] or (match[3] and _RESERVE[2:-1])
         scope = own_scope
         if group is not None:
-            scope = scope_named(text(headers.get(f"{_PREFIX}{group}-limit-name"))) or scope_named(group) or None
-        used_ratio = share_of_percent(headers.get(f"{stem}-used-percent"))
-        seconds = window_seconds(text(headers.get(match[0])))
+            scope = scope_named(headers.text(f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
+        used_ratio = headers.percent(f"{stem}-used-percent")
+        seconds = window_seconds(headers.text(match[0]))
         # A refusal concerns the account's own windows; those that state a share keep it.
         concluded = used_ratio is None and refused and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
         status = "rejected" if concluded else ""
-        reading = answer.reading(seconds, scope, used_ratio, at, after, status=status)
+        reading = headers.reading(seconds, scope, used_ratio, at, after, status=status)
         if reading.resets_ms is not None:
             (own if group is None else grouped).append(reading)
     if refused and not own and own_scope is not None:
-        own.append(answer.reading(None, own_scope, None, answer.observed_ms, name=ACCOUNT, status="rejected"))
+        own.append(headers.reading(None, own_scope, None, headers.observed_ms, name=ACCOUNT, status="rejected"))
     # A group names its own scope; the scope of the others is a conclusion from the model.
     named = {(reading.window, reading.scope) for reading in grouped}
     return [*grouped, *(reading for reading in own if (reading.window, reading.scope) not in named)]
@@ -81,10 +73,8 @@ def _scope_of_model(model: str) -> str | None:
 
 def _refuses(headers: Mapping[str, str]) -> bool:
     """Whether the backend reports that the account has reached its limit."""
-    return (
-        text(headers.get(f"{_PREFIX}allowed")).lower() == "false"
-        or text(headers.get(f"{_PREFIX}limit-reached")).lower() == "true"
-    )
+    allowed, reached = (headers.get(f"{_PREFIX}{name}", "") for name in ("allowed", "limit-reached"))
+    return str(allowed).lower() == "false" or str(reached).lower() == "true"
 
 
 CODEX = QuotaProvider(
@@ -121,19 +111,18 @@ _PLANS = {
 }
 
 
-def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    own = mapping(field(content, "rate_limit"))
-    readings = [*_windows(own, "", answer)]
+def _read_usage(answer: Answer) -> Report | None:
+    own = answer.part("rate_limit")
+    readings = [*_windows(own, "")]
     if not readings and _is_refused(own):
-        readings.append(answer.reading(None, "", None, answer.observed_ms, name=ACCOUNT, status="rejected"))
-    readings += _windows(mapping(field(content, "code_review_rate_limit")), "code-review", answer)
-    for limit in mappings(field(content, "additional_rate_limits")):
-        readings += _windows(mapping(field(limit, "rate_limit")), _limit_scope(limit), answer)
-    readings += _spend_cap(mapping(mapping(field(content, "spend_control")).get("individual_limit")), answer)
-    plan = text(field(content, "plan_type"))
-    if not readings and not plan and not own:
+        readings.append(own.reading(None, "", None, own.observed_ms, name=ACCOUNT, status="rejected"))
+    readings += _windows(answer.part("code_review_rate_limit"), "code-review")
+    for limit in answer.each("additional_rate_limits"):
+        readings += _windows(limit.part("rate_limit"), _limit_scope(limit))
+    readings += _spend_cap(answer.part("spend_control", "individual_limit"))
+    plan, credit = answer.text("plan_type"), answer.part("rate_limit_reset_credits").amount("available_count")
+    if not readings and not plan and not own.stated:
         return None
-    credit = amount(field(mapping(field(content, "rate_limit_reset_credits")), "available_count"))
     return Report(
         readings=tuple(readings),
         plan=_PLANS.get(plan, OTHER) if plan else "",
@@ -141,41 +130,40 @@ def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
     )
 
 
-def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[Reading]:
-    for key, entry in entries(limit):
-        seconds = near_length(amount(field(entry, "limit_window_seconds")))
-        used_ratio = share_of_percent(field(entry, "used_percent"))
+def _windows(limit: Answer, scope: str) -> Iterator[Reading]:
+    for key, entry in limit.entries():
+        seconds, used_ratio = near_length(entry.amount("limit_window_seconds")), entry.percent("used_percent")
         concluded = used_ratio is None and _is_refused(limit)
         if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not concluded):
             continue
-        at, after = field(entry, "reset_at"), field(entry, "reset_after_seconds")
-        reading = answer.reading(seconds, scope, used_ratio, at, after, status="rejected" if concluded else "")
+        at, after = entry.get("reset_at"), entry.get("reset_after_seconds")
+        reading = entry.reading(seconds, scope, used_ratio, at, after, status="rejected" if concluded else "")
         if not concluded or reading.resets_ms is not None:
             yield reading
 
 
-def _is_refused(limit: Mapping[str, Any]) -> bool:
-    return limit.get("allowed") is False or field(limit, "limit_reached") is True
+def _is_refused(limit: Answer) -> bool:
+    return limit.get("allowed") is False or limit.get("limit_reached") is True
 
 
-def _limit_scope(limit: Mapping[str, Any]) -> str:
-    scope, feature = scope_of(field(limit, "limit_name")), text(field(limit, "metered_feature"))
+def _limit_scope(limit: Answer) -> str:
+    scope, feature = scope_of(limit.get("limit_name")), limit.text("metered_feature")
     return scope if scope != OTHER or not is_word(feature) else scope_named(feature)
 
 
-def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+def _spend_cap(cap: Answer) -> Iterator[Reading]:
     """What one member of a business plan may spend. The unit is usually credits, whose price is not published."""
-    used_ratio = share_of_percent(field(cap, "used_percent"))
+    used_ratio = cap.percent("used_percent")
     if used_ratio is None:
-        used_ratio = used_of_remaining(share_of_percent(field(cap, "remaining_percent")))
+        used_ratio = used_of_remaining(cap.percent("remaining_percent"))
     if used_ratio is not None:
-        in_usd = text(cap.get("unit")).lower() == "usd"
+        in_usd = cap.text("unit").lower() == "usd"
         money = (nano_usd(cap.get("used")), nano_usd(cap.get("limit"))) if in_usd else (None, None)
-        yield answer.reading(None, "spend-cap", used_ratio, field(cap, "reset_at"), name="month", money=money)
+        yield cap.reading(None, "spend-cap", used_ratio, cap.get("reset_at"), name="month", money=money)
 
 
-def _read_reset_credits(content: Mapping[str, Any], _: Answer) -> Report | None:
-    count = amount(field(content, "available_count"))
+def _read_reset_credits(answer: Answer) -> Report | None:
+    count = answer.amount("available_count")
     return None if count is None else Report(reset_credits=round(count))
 
 

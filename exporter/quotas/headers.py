@@ -88,7 +88,7 @@ def read_headers(
         # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
         # readings until then.
         observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
-    return fullest(_readings(headers, provider, Answer(model, observed_ms, "header")))
+    return fullest(_readings(provider, Answer(headers, observed_ms, "header", model)))
 
 
 def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
@@ -109,10 +109,10 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
         if observed_ms is None:
             observed_ms = plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is not None:
-            readings += _readings(allowed, provider, Answer(model, observed_ms, "auth_files"))
+            readings += _readings(provider, Answer(allowed, observed_ms, "auth_files", model))
     return fullest(readings)
 
 
-def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> Iterable[Reading]:
+def _readings(provider: str, headers: Answer) -> Iterable[Reading]:
     reads = PROVIDERS.get(provider)
-    return reads.read_headers(headers, answer) if reads else ()
+    return reads.read_headers(headers) if reads else ()

@@ -1,19 +1,19 @@
 """Meta's windows: a short one, whose length the headers state, and the week. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from exporter.quotas.reading import Answer, QuotaProvider, Reading
-from exporter.quotas.values import is_instant, is_number, share_of_percent, text, window_seconds
+from exporter.quotas.values import is_instant, is_number, window_seconds
 
 _PREFIX = "x-meta-"
 
 
-def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
-    for stem, minutes in (("window", text(headers.get(f"{_PREFIX}window-minutes"))), ("weekly", "10080")):
+def _read_headers(headers: Answer) -> Iterator[Reading]:
+    for stem, minutes in (("window", headers.text(f"{_PREFIX}window-minutes")), ("weekly", "10080")):
         seconds = window_seconds(minutes)
-        used_ratio = share_of_percent(headers.get(f"{_PREFIX}{stem}-used-percent"))
+        used_ratio = headers.percent(f"{_PREFIX}{stem}-used-percent")
         if seconds is not None and used_ratio is not None:
-            yield answer.reading(seconds, "", used_ratio, headers.get(f"{_PREFIX}{stem}-reset-at"))
+            yield headers.reading(seconds, "", used_ratio, headers.get(f"{_PREFIX}{stem}-reset-at"))
 
 
 META = QuotaProvider(

@@ -8,11 +8,25 @@ of observation decides, not the moment of arrival. A window is (credential, wind
 known reading.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 import msgspec
 
-from exporter.quotas.values import LATEST_RESET_MS, UNTOLD, amount, moment, window_name
+from exporter.quotas.values import (
+    LATEST_RESET_MS,
+    MAX_ENTRIES,
+    UNTOLD,
+    amount,
+    camel_case,
+    mapping,
+    moment,
+    share,
+    share_of_percent,
+    text,
+    window_name,
+)
 
 MAX_WINDOWS = 32
 SAME_RESET_MS = 120_000
@@ -66,11 +80,63 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Where a provider's report comes from: the ``model`` that answered (empty if unknown), when, and the source."""
+    """What a provider has stated: a JSON object or headers, when, from which source, and the ``model`` that answered.
 
-    model: str
+    ``model`` is empty if unknown. A method reads the value of the first name that is there, in snake_case or camelCase.
+    """
+
+    stated: Mapping[str, Any]
     observed_ms: int
-    source: str
+    source: str = "active"
+    model: str = ""
+
+    def get(self, *names: str) -> Any:
+        """The value itself; None without one."""
+        for name in names:
+            value = self.stated.get(name)
+            if value is None:
+                value = self.stated.get(camel_case(name))
+            if value is not None:
+                return value
+        return None
+
+    def text(self, *names: str) -> str:
+        return text(self.get(*names))
+
+    def amount(self, *names: str) -> float | None:
+        return amount(self.get(*names))
+
+    def share(self, *names: str) -> float | None:
+        """A share of 1 from a fraction, or from text such as ``95%``."""
+        return share(self.get(*names))
+
+    def percent(self, *names: str) -> float | None:
+        """A share of 1 from percents."""
+        return share_of_percent(self.get(*names))
+
+    def part(self, *path: str) -> "Answer":
+        """The object below these names; an empty one in place of anything else."""
+        found = self
+        for name in path:
+            found = found.of(found.get(name))
+        return found
+
+    def each(self, name: str) -> Iterator["Answer"]:
+        """The objects in the list of this name."""
+        found = self.get(name)
+        for value in islice(found, MAX_ENTRIES) if isinstance(found, list) else ():
+            if isinstance(value, Mapping):
+                yield self.of(value)
+
+    def entries(self) -> Iterator[tuple[str, "Answer"]]:
+        """The objects in this one, by key."""
+        for key, value in islice(self.stated.items(), MAX_ENTRIES):
+            if isinstance(value, Mapping):
+                yield key, self.of(value)
+
+    def of(self, value: object) -> "Answer":
+        """Another object of the same answer."""
+        return Answer(mapping(value), self.observed_ms, self.source, self.model)
 
     def reading(
         self,
@@ -130,7 +196,7 @@ class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: tuple[str, ...]
     stored: Mapping[str, Callable[[str], object]]
     use_suffix: str
-    read_headers: Callable[[Mapping[str, str], Answer], Iterable[Reading]]
+    read_headers: Callable[[Answer], Iterable[Reading]]
     refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
     in_records: bool = True
     counts: Callable[[str, str], bool] = lambda model, scope: scope in model.lower()

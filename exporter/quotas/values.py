@@ -4,10 +4,9 @@ No provider documents them. A value whose meaning is not certain is None or empt
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
 from math import isfinite
 from typing import Any
 
@@ -73,27 +72,10 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    """The objects in a JSON list."""
-    if isinstance(value, list):
-        yield from (each for each in islice(value, MAX_ENTRIES) if isinstance(each, Mapping))
-
-
-def entries(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The objects in a JSON object, by key."""
-    for key, each in islice(mapping(value).items(), MAX_ENTRIES):
-        if isinstance(each, Mapping):
-            yield key, each
-
-
-def field(value: Mapping[str, Any], *names: str) -> Any:
-    """The first value that is there of names in snake_case, or of the same names in camelCase."""
-    for name in names:
-        head, *tail = name.split("_")
-        for spelled in (name, head + "".join(map(str.capitalize, tail))):
-            if value.get(spelled) is not None:
-                return value[spelled]
-    return None
+@lru_cache(maxsize=1024)
+def camel_case(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(map(str.capitalize, tail))
 
 
 def text(value: object) -> str:

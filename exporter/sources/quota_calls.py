@@ -24,11 +24,9 @@ from exporter.quotas.values import (
     LATEST_RESET_MS,
     MAX_VALUE,
     OTHER,
-    field,
     first,
     instant,
     mapping,
-    mappings,
     nano_usd,
     number,
     plausible,
@@ -131,20 +129,20 @@ def read_quota_api(status: int, body: bytes, *, received_ms: int) -> Report:
     if status != HTTPStatus.OK:
         unknown = status == HTTPStatus.NOT_FOUND and "auth" in _error(content)
         return Report(refusal=Refusal.GONE if unknown else _refused_by_proxy(status, content))
-    answer = Answer("", received_ms, "active")
     if not isinstance(content, Mapping) or not content.keys() & {"groups", "subscription", "summary"}:
         return Report(refusal=Refusal.UNREADABLE)
-    subscription = mapping(content.get("subscription"))
-    plan = TIERS.get(text(field(subscription, "tier_id"))) or text(subscription.get("plan")).lower()
+    answer = Answer(content, received_ms)
+    subscription = answer.part("subscription")
+    plan = TIERS.get(subscription.text("tier_id")) or subscription.text("plan").lower()
     balances = {
         name: Balance(name, nano)
-        for entry in mappings(content.get("summary"))
-        if (name := text(entry.get("key"))) in _BALANCES
-        and text(entry.get("currency")).upper() == "USD"
+        for entry in answer.each("summary")
+        if (name := entry.text("key")) in _BALANCES
+        and entry.text("currency").upper() == "USD"
         and (nano := nano_usd(entry.get("value"))) is not None
     }
     return Report(
-        readings=tuple(fullest(grouped(content, answer))),
+        readings=tuple(fullest(grouped(answer))),
         plan=plan if plan in _PLANS or not plan else OTHER,
         balances=tuple(balances.values()),
     )
@@ -155,7 +153,7 @@ def quota_api_providers(status: int, body: bytes) -> frozenset[str]:
     if status != HTTPStatus.OK:
         return frozenset()
     found: set[str] = set()
-    for entry in mappings(mapping(_decoded(body)).get("providers")):
+    for entry in Answer(mapping(_decoded(body)), 0).each("providers"):
         more = entry.get("supported_providers")
         found |= {text(name) for name in [entry.get("provider"), *(more if isinstance(more, list) else [])]}
     return frozenset(found - {""})
@@ -180,8 +178,9 @@ def _read_provider(call: Call, status: int, headers: Mapping[str, str], content:
             refusal = Refusal.GONE
         return Report(refusal=refusal, retry_after_s=_retry_after(headers.get("retry-after", ""), received_ms))
     observed_ms = plausible(headers.get("date"), received_ms)
-    answer = Answer("", received_ms if observed_ms is None else observed_ms, "active")
-    report = call.read(content, answer) if isinstance(content, Mapping) else None
+    if observed_ms is None:
+        observed_ms = received_ms
+    report = call.read(Answer(content, observed_ms)) if isinstance(content, Mapping) else None
     if report is None:
         return Report(refusal=Refusal.UNREADABLE)
     return msgspec.structs.replace(report, readings=tuple(fullest(report.readings)))

@@ -12,9 +12,6 @@ from exporter.quotas.values import (
     MAX_ENTRIES,
     MAX_SLUG,
     amount,
-    entries,
-    field,
-    mappings,
     moment,
     nano_usd,
     quotient,
@@ -27,7 +24,7 @@ from exporter.quotas.values import (
     window_name,
 )
 
-_ANSWER = Answer("", 1_787_306_405_000, "active")
+_ANSWER = Answer({}, 1_787_306_405_000)
 _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
 
 
@@ -125,13 +122,13 @@ def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
 
 
 def test_names_are_the_same_in_both_spellings_and_the_first_holds() -> None:
-    assert field({"usedPercent": 5}, "used_percent") == 5
-    assert field({"used_percent": 4, "usedPercent": 5}, "used_percent") == 4
-    assert field({}, "used_percent") is None
+    assert _ANSWER.of({"usedPercent": 5}).get("used_percent") == 5
+    assert _ANSWER.of({"used_percent": 4, "usedPercent": 5}).get("used_percent") == 4
+    assert _ANSWER.get("used_percent") is None
 
 
 def test_lists_and_maps_are_read_as_far_as_real_ones_go() -> None:
-    assert len(list(mappings([{}] * 1_000_000))) == MAX_ENTRIES
-    assert len(list(entries({str(place): {} for place in range(10_000)}))) == MAX_ENTRIES
-    assert list(mappings({"a": {}})) == []
-    assert list(entries([{}])) == []
+    assert len(list(_ANSWER.of({"a": [{}] * 1_000_000}).each("a"))) == MAX_ENTRIES
+    assert len(list(_ANSWER.of({str(place): {} for place in range(10_000)}).entries())) == MAX_ENTRIES
+    assert list(_ANSWER.of({"a": {"b": {}}}).each("a")) == []
+    assert list(_ANSWER.of([{}]).entries()) == []
