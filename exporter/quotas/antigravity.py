@@ -5,7 +5,7 @@ none of these pages. The exporter does not ask about an account without a known 
 windows.
 """
 
-from exporter.quotas.asking import Call, Question, Reader, Report
+from exporter.quotas.asking import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import HOUR, scope_of
@@ -43,7 +43,9 @@ def _call(name: str, read: Reader, *, host: str = _MAIN, data: str = _PROJECT) -
 _HOSTS = (_DAILY, _SANDBOX, _MAIN)
 _SUMMARIES = tuple(_call("retrieveUserQuotaSummary", _read_summary, host=host) for host in _HOSTS)
 
-ANTIGRAVITY_ASKED = (
-    Question(900, (*_SUMMARIES, _call("fetchAvailableModels", _read_models))),
-    Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}'),)),
+ANTIGRAVITY = Provider(
+    questions=(
+        Question(900, (*_SUMMARIES, _call("fetchAvailableModels", _read_models))),
+        Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}'),)),
+    )
 )

@@ -5,7 +5,7 @@ paths stand in the providers' files, never in a setting, a record or an answer. 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -145,3 +145,24 @@ class Question(msgspec.Struct, frozen=True):
     every_seconds: int
     ways: tuple[Call | None, ...]
     gap_seconds: int = 60
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """How one provider reports its windows: in headers, to ``questions``, or both.
+
+    The question about windows comes first. ``read_headers`` turns allowed headers into readings; signals of auth-files
+    are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case, each
+    beginning with one of ``prefixes`` and without capturing groups, and the test that a value has to pass.
+    ``use_suffix`` ends the names of headers that state a share; ``refuses`` says whether headers report a full window
+    even without one. ``in_records``: whether to read the headers of usage records, not just the signals. ``counts``:
+    whether use of a model counts in the windows of a scope.
+    """
+
+    questions: tuple[Question, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    stored: Mapping[str, Callable[[str], object]] = {}
+    use_suffix: str = ""
+    read_headers: Callable[[Answer], Iterable[Reading]] = lambda _: ()
+    refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
+    in_records: bool = False
+    counts: Callable[[str, str], bool] = lambda _model, _scope: True

@@ -8,8 +8,8 @@ try again, not how much is used.
 import re
 from collections.abc import Iterator, Mapping
 
-from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import Answer, QuotaProvider, Reading
+from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import (
     DAY,
     HOUR,
@@ -59,20 +59,6 @@ def _read_headers(headers: Answer) -> Iterator[Reading]:
 
 def _refuses(headers: Mapping[str, str]) -> bool:
     return any(name.endswith("-status") and value == "rejected" for name, value in headers.items())
-
-
-CLAUDE = QuotaProvider(
-    prefixes=(_PREFIX,),
-    stored={
-        rf"{_PREFIX}(?:{_SLUG}-)?reset": is_instant,
-        rf"{_PREFIX}{_SLUG}-(?:utilization|surpassed-threshold)": is_number,
-        rf"{_PREFIX}(?:{_SLUG}-)?status": _STATUS.__contains__,
-        rf"{_PREFIX}representative-claim": is_word,
-    },
-    use_suffix="-utilization",
-    read_headers=_read_headers,
-    refuses=_refuses,
-)
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -211,7 +197,21 @@ _HEADERS = {
 
 _URL = "https://api.anthropic.com/api/oauth"
 
-CLAUDE_ASKED = (
-    Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
-    Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
+CLAUDE = Provider(
+    questions=(
+        Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
+        Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
+    ),
+    prefixes=(_PREFIX,),
+    stored={
+        rf"{_PREFIX}(?:{_SLUG}-)?reset": is_instant,
+        rf"{_PREFIX}{_SLUG}-(?:utilization|surpassed-threshold)": is_number,
+        rf"{_PREFIX}(?:{_SLUG}-)?status": _STATUS.__contains__,
+        rf"{_PREFIX}representative-claim": is_word,
+    },
+    use_suffix="-utilization",
+    read_headers=_read_headers,
+    refuses=_refuses,
+    in_records=True,
+    counts=lambda model, scope: scope in model.lower(),
 )

@@ -6,8 +6,8 @@ The ``x-ratelimit-*`` headers of API keys are left out: their buckets refill wit
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import ACCOUNT, Answer, QuotaProvider, Reading
+from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.reading import ACCOUNT, Answer, Reading
 from exporter.quotas.values import (
     HOUR,
     OTHER,
@@ -75,22 +75,6 @@ def _refuses(headers: Mapping[str, str]) -> bool:
     """Whether the backend reports that the account has reached its limit."""
     allowed, reached = (headers.get(f"{_PREFIX}{name}", "") for name in ("allowed", "limit-reached"))
     return str(allowed).lower() == "false" or str(reached).lower() == "true"
-
-
-CODEX = QuotaProvider(
-    prefixes=(_PREFIX, _RESERVE),
-    stored={
-        rf"{_STEM}-reset-at": is_instant,
-        rf"{_STEM}-(?:used-percent|window-minutes|reset-after-seconds)": is_number,
-        rf"{_PREFIX}(?:allowed|limit-reached)": is_flag,
-        rf"{_PREFIX}(?:plan-type|active-limit)": is_word,
-        rf"{_PREFIX}{_GROUP}-limit-name": is_title,
-    },
-    use_suffix="-used-percent",
-    read_headers=_read_headers,
-    refuses=_refuses,
-    counts=lambda model, scope: _scope_of_model(model) == scope,
-)
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -177,7 +161,22 @@ _DESKTOP_HEADERS = _HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex De
 
 _RESETS = Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits)
 
-CODEX_ASKED = (
-    Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
-    Question(12 * HOUR, (_RESETS,)),
+CODEX = Provider(
+    questions=(
+        Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
+        Question(12 * HOUR, (_RESETS,)),
+    ),
+    prefixes=(_PREFIX, _RESERVE),
+    stored={
+        rf"{_STEM}-reset-at": is_instant,
+        rf"{_STEM}-(?:used-percent|window-minutes|reset-after-seconds)": is_number,
+        rf"{_PREFIX}(?:allowed|limit-reached)": is_flag,
+        rf"{_PREFIX}(?:plan-type|active-limit)": is_word,
+        rf"{_PREFIX}{_GROUP}-limit-name": is_title,
+    },
+    use_suffix="-used-percent",
+    read_headers=_read_headers,
+    refuses=_refuses,
+    in_records=True,
+    counts=lambda model, scope: _scope_of_model(model) == scope,
 )

@@ -2,7 +2,7 @@
 
 Newer proxies list the same headers for a credential, as signals. A header map also holds cookies, organisation ids and
 request ids, so the list of what may be stored consists of what each parser declares that it needs
-(``QuotaProvider.stored``), and ``date``.
+(``Provider.stored``), and ``date``.
 """
 
 import re
@@ -22,7 +22,7 @@ MAX_NAME = 100
 _MAX_MODELS = 256
 
 _PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
-_USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values()})
+_USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values() if provider.use_suffix})
 _STORED = {"date": is_instant} | {
     pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
 }

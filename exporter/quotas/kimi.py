@@ -7,7 +7,7 @@ and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 
 from collections.abc import Iterator
 
-from exporter.quotas.asking import Call, Question, Report
+from exporter.quotas.asking import Call, Provider, Question, Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import DAY, HOUR, OTHER, near_length, quotient
 
@@ -66,9 +66,7 @@ def _window(seconds: int | None, scope: str, used_ratio: float, entry: Answer) -
     return entry.reading(seconds, scope, used_ratio, at, after, name="month")
 
 
-def _asked(host: str) -> tuple[Question, ...]:
-    return (Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),)
-
-
-KIMI_ASKED = _asked("api.kimi.com")
-KIMI_AI_ASKED = _asked("api.kimi.ai")
+KIMI, KIMI_AI = (
+    Provider(questions=(Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),))
+    for host in ("api.kimi.com", "api.kimi.ai")
+)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from exporter.quotas.reading import Answer, QuotaProvider, Reading
+from exporter.quotas.asking import Provider
+from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import is_instant, is_number, window_seconds
 
 _PREFIX = "x-meta-"
@@ -16,7 +17,7 @@ def _read_headers(headers: Answer) -> Iterator[Reading]:
             yield headers.reading(seconds, "", used_ratio, headers.get(f"{_PREFIX}{stem}-reset-at"))
 
 
-META = QuotaProvider(
+META = Provider(
     prefixes=(_PREFIX,),
     stored={
         rf"{_PREFIX}(?:window|weekly)-reset-at": is_instant,
@@ -24,5 +25,4 @@ META = QuotaProvider(
     },
     use_suffix="-used-percent",
     read_headers=_read_headers,
-    in_records=False,
 )

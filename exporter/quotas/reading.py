@@ -8,7 +8,7 @@ of observation decides, not the moment of arrival. A window is (credential, wind
 known reading.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -180,26 +180,6 @@ class Answer(msgspec.Struct, frozen=True):
             used_nano_usd=used_nano_usd,
             limit_nano_usd=limit_nano_usd,
         )
-
-
-class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
-    """How one provider reports its windows in headers.
-
-    ``read_headers`` turns allowed headers into readings; signals of auth-files are the same headers. ``stored`` lists
-    the headers that may be stored for it: patterns of names in lower case, each beginning with one of ``prefixes`` and
-    without capturing groups, and the test that a value has to pass. ``use_suffix`` ends the names of headers that
-    state a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to
-    read the headers of usage records, not just the signals. ``counts``: whether use of a model counts in the windows
-    of a scope.
-    """
-
-    prefixes: tuple[str, ...]
-    stored: Mapping[str, Callable[[str], object]]
-    use_suffix: str
-    read_headers: Callable[[Answer], Iterable[Reading]]
-    refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
-    in_records: bool = True
-    counts: Callable[[str, str], bool] = lambda model, scope: scope in model.lower()
 
 
 def fullest(readings: Iterable[Reading]) -> list[Reading]:

@@ -6,7 +6,7 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 
 from collections.abc import Iterator, Mapping
 
-from exporter.quotas.asking import Call, Question, Report
+from exporter.quotas.asking import Call, Provider, Question, Report
 from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import DAY, HOUR, OTHER, nano_usd, quotient
 
@@ -72,8 +72,10 @@ _HEADERS = {
 }
 _URL = "https://cli-chat-proxy.grok.com/v1"
 
-XAI_ASKED = (
-    Question(900, (Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),)),
-    Question(900, (Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),)),
-    Question(12 * HOUR, (Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),)),
+XAI = Provider(
+    questions=(
+        Question(900, (Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),)),
+        Question(900, (Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),)),
+        Question(12 * HOUR, (Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),)),
+    )
 )
