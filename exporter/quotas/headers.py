@@ -13,7 +13,7 @@ from typing import Any
 
 from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.reading import Answer, Reading, fullest
-from exporter.quotas.values import LATEST_RESET_MS, MAX_VALUE, first, is_instant, mapping, plausible
+from exporter.quotas.values import LATEST_RESET_MS, MAX_VALUE, first, instant, mapping, plausible
 
 MAX_HEADERS = 128
 MAX_BYTES = 8192
@@ -23,7 +23,7 @@ _MAX_MODELS = 256
 
 _PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
 _USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values() if provider.use_suffix})
-_STORED = {"date": is_instant} | {
+_STORED = {"date": instant} | {
     pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
 }
 # One group per pattern, so the number of the matching group leads to the test of the value.
@@ -45,7 +45,7 @@ def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
         if fits is None or name in kept:
             continue
         value = first(values)
-        if value and len(value) <= MAX_VALUE and fits(value):
+        if value and len(value) <= MAX_VALUE and fits(value) is not None:
             room -= len(name) + len(value)
             if room < 0 or len(kept) == MAX_HEADERS:
                 break

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from exporter.quotas.asking import Provider
 from exporter.quotas.reading import Answer, Reading
-from exporter.quotas.values import is_instant, is_number, window_seconds
+from exporter.quotas.values import instant, number, window_seconds
 
 _PREFIX = "x-meta-"
 
@@ -20,8 +20,8 @@ def _read_headers(headers: Answer) -> Iterator[Reading]:
 META = Provider(
     prefixes=(_PREFIX,),
     stored={
-        rf"{_PREFIX}(?:window|weekly)-reset-at": is_instant,
-        rf"{_PREFIX}(?:window-minutes|(?:window|weekly)-used-percent)": is_number,
+        rf"{_PREFIX}(?:window|weekly)-reset-at": instant,
+        rf"{_PREFIX}(?:window-minutes|(?:window|weekly)-used-percent)": number,
     },
     use_suffix="-used-percent",
     read_headers=_read_headers,

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from exporter.quotas.values import (
+    HIGHEST_RATIO,
     LATEST_RESET_MS,
     MAX_ENTRIES,
     UNTOLD,
@@ -22,8 +23,7 @@ from exporter.quotas.values import (
     camel_case,
     mapping,
     moment,
-    share,
-    share_of_percent,
+    quotient,
     text,
     window_name,
 )
@@ -107,12 +107,17 @@ class Answer(msgspec.Struct, frozen=True):
         return amount(self.get(*names))
 
     def share(self, *names: str) -> float | None:
-        """A share of 1 from a fraction, or from text such as ``95%``."""
-        return share(self.get(*names))
+        """A share of 1 from a fraction, or from text such as ``95%``; it may exceed 1."""
+        value = self.get(*names)
+        if isinstance(value, str) and value.strip().endswith("%"):
+            return self.percent(*names)
+        fraction = amount(value)
+        return fraction if fraction is not None and fraction <= HIGHEST_RATIO else None
 
     def percent(self, *names: str) -> float | None:
-        """A share of 1 from percents."""
-        return share_of_percent(self.get(*names))
+        """A share of 1 from percents, or from text with or without a percent sign."""
+        value = self.get(*names)
+        return quotient(amount(value.strip().removesuffix("%") if isinstance(value, str) else value), 100)
 
     def part(self, *path: str) -> "Answer":
         """The object below these names; an empty one in place of anything else."""

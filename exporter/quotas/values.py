@@ -36,6 +36,7 @@ _MOST_AHEAD_MS = 300_000
 _NANO = 1_000_000_000
 _HIGHEST_NANO_USD = 10**9 * _NANO
 
+is_flag = re.compile(r"(?i)true|false").fullmatch
 # Providers' words are in lower case; keys and ids hardly ever are.
 is_word = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 is_title = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{0,31}").fullmatch
@@ -103,18 +104,6 @@ def number(text: str) -> float | None:
     return value if isfinite(value) else None
 
 
-def is_flag(text: str) -> bool:
-    return text.lower() in ("true", "false")
-
-
-def is_number(text: str) -> bool:
-    return number(text) is not None
-
-
-def is_instant(text: str) -> bool:
-    return instant(text) is not None
-
-
 def amount(value: object) -> float | None:
     """A finite number that is not negative; text counts, too."""
     if isinstance(value, str):
@@ -122,19 +111,6 @@ def amount(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return abs(float(value)) if 0 <= value <= _HIGHEST_NUMBER else None
-
-
-def share_of_percent(value: object) -> float | None:
-    """A share of 1 from percents, or from text with or without a percent sign; it may exceed 1."""
-    return quotient(amount(value.strip().removesuffix("%") if isinstance(value, str) else value), 100)
-
-
-def share(value: object) -> float | None:
-    """A share of 1 from a fraction, or from text such as ``95%``."""
-    if isinstance(value, str) and value.strip().endswith("%"):
-        return share_of_percent(value)
-    fraction = amount(value)
-    return fraction if fraction is not None and fraction <= HIGHEST_RATIO else None
 
 
 def used_of_remaining(remaining: float | None) -> float | None:

@@ -44,26 +44,14 @@ _MOST_LAYERS = 4
 _ANSWERED = frozenset({200, 400, 404, 500, 501, 502, 503, 504})
 _UNSUPPORTED = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 _GONE = ("auth credential not found", "auth token not found", "auth_index not found")
-_REFUSALS = {
-    401: Refusal.UNAUTHORIZED,
-    402: Refusal.FORBIDDEN,
-    403: Refusal.FORBIDDEN,
-    404: Refusal.NOT_FOUND,
-    410: Refusal.NOT_FOUND,
+_REFUSALS: Mapping[object, Refusal] = {
+    **dict.fromkeys((401, "authentication_error", "UNAUTHENTICATED"), Refusal.UNAUTHORIZED),
+    **dict.fromkeys((402, 403, "permission_error", "PERMISSION_DENIED"), Refusal.FORBIDDEN),
+    **dict.fromkeys((404, 410, "not_found_error", "NOT_FOUND"), Refusal.NOT_FOUND),
     426: Refusal.OUTDATED,
-    429: Refusal.RATE_LIMITED,
+    **dict.fromkeys((429, "rate_limit_error", "RESOURCE_EXHAUSTED"), Refusal.RATE_LIMITED),
 }
-_ERRORS = {
-    "authentication_error": 401,
-    "UNAUTHENTICATED": 401,
-    "permission_error": 403,
-    "PERMISSION_DENIED": 403,
-    "not_found_error": 404,
-    "NOT_FOUND": 404,
-    "rate_limit_error": 429,
-    "RESOURCE_EXHAUSTED": 429,
-}
-"""Statuses by Anthropic's and Google's names of errors, for an error inside a 200."""
+"""By status, and by Anthropic's and Google's names of errors."""
 _PLANS = frozenset({*TIERS.values(), "plus", "team", "business", "enterprise", "max", "premium", "basic", "lite"})
 _BALANCES = ("credits", "balance")
 
@@ -169,13 +157,11 @@ def _read_provider(call: Call, status: int, headers: Mapping[str, str], content:
             inner = content.get("status_code")
             status = inner if isinstance(inner, int) else status
             content = content["body"]
-    if status // 100 == 2:
-        status = _status_of_error(content) or status
-    if status // 100 != 2:
-        refusal = _REFUSALS.get(status, Refusal.UNAVAILABLE)
-        if echoes_token and refusal is Refusal.UNAUTHORIZED:
-            # CPA 7 sends the placeholder itself for an account that it does not have.
-            refusal = Refusal.GONE
+    refusal = _refused_inside(content) if status // 100 == 2 else _REFUSALS.get(status, Refusal.UNAVAILABLE)
+    if echoes_token and refusal is Refusal.UNAUTHORIZED:
+        # CPA 7 sends the placeholder itself for an account that it does not have.
+        refusal = Refusal.GONE
+    if refusal is not None:
         return Report(refusal=refusal, retry_after_s=_retry_after(headers.get("retry-after", ""), received_ms))
     observed_ms = plausible(headers.get("date"), received_ms)
     if observed_ms is None:
@@ -203,16 +189,13 @@ def _error(content: Any) -> str:
     return error if isinstance(error, str) else ""
 
 
-def _status_of_error(content: Any) -> int | None:
-    """The status that an error inside a 200 stands for: 500 for an unknown error, None for no error."""
+def _refused_inside(content: Any) -> Refusal | None:
+    """What an error inside a 200 stands for; None for no error."""
     error = mapping(content).get("error")
     if not isinstance(error, Mapping):
         return None
-    code = error.get("code")
-    if isinstance(code, int) and code in _REFUSALS:
-        return code
-    names = (error.get("type"), error.get("status"), error.get("code"))
-    return next((_ERRORS[name] for name in names if isinstance(name, str) and name in _ERRORS), 500)
+    names = [name for key in ("code", "type", "status") if isinstance(name := error.get(key), int | str)]
+    return next((_REFUSALS[name] for name in names if name in _REFUSALS), Refusal.UNAVAILABLE)
 
 
 def _retry_after(value: str, received_ms: int) -> int | None:

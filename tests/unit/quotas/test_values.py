@@ -17,8 +17,6 @@ from exporter.quotas.values import (
     quotient,
     scope_named,
     scope_of,
-    share,
-    share_of_percent,
     used_of_remaining,
     window_called,
     window_name,
@@ -30,19 +28,21 @@ _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() 
 
 @given(_ANYTHING)
 def test_numbers_are_finite_and_not_negative_whatever_is_written(value: Any) -> None:
-    for read in (amount, share, share_of_percent, nano_usd):
-        found = read(value)
+    told = _ANSWER.of({"a": value})
+    for found in (amount(value), told.share("a"), told.percent("a"), nano_usd(value)):
         assert found is None or (math.isfinite(found) and found >= 0)
-    for told in (moment(value, _ANSWER.observed_ms), _ANSWER.reading(None, "", 0.5, after=value).resets_ms):
-        assert told is None or isinstance(told, int)
+    for at_ms in (moment(value, _ANSWER.observed_ms), _ANSWER.reading(None, "", 0.5, after=value).resets_ms):
+        assert at_ms is None or isinstance(at_ms, int)
     assert isinstance(scope_of(value), str)
     assert isinstance(window_called(value)[0], str)
 
 
 @given(st.floats(0, 1), st.sampled_from([str, float, "{:.6%}".format]))
 def test_a_fraction_is_the_same_as_number_text_and_percent(fraction: float, written: Any) -> None:
-    assert share(written(fraction)) == pytest.approx(fraction, abs=1e-8)
-    assert used_of_remaining(share(written(fraction))) == pytest.approx(1 - fraction, abs=1e-8)
+    share = _ANSWER.of({"a": written(fraction)}).share("a")
+
+    assert share == pytest.approx(fraction, abs=1e-8)
+    assert used_of_remaining(share) == pytest.approx(1 - fraction, abs=1e-8)
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12))
