@@ -22,7 +22,7 @@ from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import QuotaMetrics
+from exporter.metrics.quotas import quota_fetches
 from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.pricing.layers import PriceLayers
 from exporter.settings.model import Settings
@@ -103,7 +103,7 @@ class Exporter:
             ledger=ledger,
             labels=labels,
             clock=clock,
-            observer=QuotaMetrics(registry),
+            fetches=quota_fetches(registry),
         )
         self.limits = parts.limits
         self._remote = parts.remote

@@ -20,8 +20,7 @@ from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import Wire
-from exporter.quotas.header_allowlist import allowed_headers
-from exporter.quotas.headers import read_headers
+from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
 from exporter.simulator.proxy import DemoProxy

@@ -6,11 +6,12 @@ way, is stored first and then booked from disk, record by record, so that no rec
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
+import msgspec
 import structlog
 
 from exporter.clock import Clock
-from exporter.ingest.header_readings import HeaderReadings
 from exporter.ledger.changes import CommittedError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import Interpreted, StoredBatch
@@ -22,9 +23,14 @@ from exporter.normalize.snapshot import attributed, snapshot_fingerprint
 from exporter.normalize.usage_record import normalize
 from exporter.normalize.wire import NO_HEADERS, Wire, decode_line
 from exporter.pricing.pricer import Pricer
+from exporter.quotas.headers import read_headers
 from exporter.quotas.reading import Reading
 from exporter.records import Cost, Rejected, UsageRecord
 
+_MOST_RESPONSES = 2_000
+"""Retries follow each other within minutes; this is hours of failures."""
+
+_decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 _log = structlog.get_logger("exporter.ingest")
 
 
@@ -38,7 +44,7 @@ class QueueIngest:
         self._pseudonym = pseudonym
         self._clock = clock
         self._facts = partial(ledger.facts, proxy)
-        self._header_readings = HeaderReadings()
+        self._responses: dict[str, str] = {}  # the credential that each was seen under first
         # The proxy has forgotten these, so they are held until they are on disk.
         self._unsaved: list[tuple[Batch, int]] = []
         # Repeats show only in ``cliproxy_exporter_records_rejected_total``.
@@ -143,9 +149,33 @@ class QueueIngest:
                 )
             cost = self._pricer.price(record)
             if wire.response_headers is not NO_HEADERS or wire.response:
-                found = self._header_readings.of(wire, record, received_ms=received_ms)
+                found = self._windows(wire, record, received_ms)
                 readings += [(record, reading) for reading in found]
         except Exception as exc:  # noqa: BLE001 - a bug that one record hits must not hold up all others for ever
             _log.exception("record_failed", proxy=self._proxy)
             return Rejected(reason="internal_error", detail=f"{type(exc).__name__} in the exporter: please report it")
         return record, cost
+
+    def _windows(self, wire: Wire, record: UsageRecord, received_ms: int) -> list[Reading]:
+        """The windows that the provider reported with ``record``; empty if it reported none.
+
+        The trap: if an attempt dies before an answer arrives, its record has the headers of the attempt before it,
+        which may have been another account's. So a response seen under one credential says nothing about another.
+        """
+        if wire.response:
+            first = self._responses.setdefault(wire.response, record.auth_index)
+            if len(self._responses) > _MOST_RESPONSES:
+                del self._responses[next(iter(self._responses))]
+            if first != record.auth_index:
+                return []
+        if wire.response_headers is NO_HEADERS:
+            return []
+        return read_headers(
+            _decode_headers(wire.response_headers),
+            provider=record.provider,
+            model=record.model,
+            started_ms=record.ts_ms,
+            ttft_ms=record.ttft_ms,
+            latency_ms=record.latency_ms,
+            received_ms=received_ms,
+        )

@@ -6,12 +6,14 @@ that are all in the local network, are taken to call providers from one address.
 no call here delays one.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
-import msgspec
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+from prometheus_client import Counter
 
 from exporter import formats
 from exporter.clock import Clock
@@ -19,13 +21,12 @@ from exporter.errors import ProxyError
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.quota_asks import QuestionKey
-from exporter.ledger.views.quota_points import QuotaKey
-from exporter.ledger.views.quotas import QuotaWindow
+from exporter.ledger.views.quotas import QuotaKey, QuotaWindow
 from exporter.normalize.credentials import Account
 from exporter.quotas.asking import Call, Question, Refusal, Report
-from exporter.quotas.merge import is_current
-from exporter.quotas.pacing import OK, RESTS_ACCOUNT, LastAsked, Outlook, lane_free_ms
+from exporter.quotas.pacing import OK, RESTS_ACCOUNT, RESULTS, LastAsked
 from exporter.quotas.providers import ASKED
+from exporter.quotas.reading import is_current
 from exporter.sources.client import ProxyClient
 from exporter.sources.paths import V0, V8, Paths
 from exporter.sources.proxy_status import ProxyStatus, Statuses
@@ -44,14 +45,6 @@ _log = structlog.get_logger("exporter.quotas")
 
 _Lane = tuple[str, str]
 """Provider, and the network that calls come from."""
-
-
-class AskObserver(Protocol):
-    """Counts the results of questions."""
-
-    def expected(self, proxy: str, provider: str) -> None: ...
-
-    def asked(self, proxy: str, provider: str, result: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +68,7 @@ class _Turn:
         return self.account.facts.provider, self.client.network
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What is known about a proxy of a version: whose accounts its quota API covers, and whether it can call."""
 
     version: str
@@ -100,20 +92,20 @@ class QuotaAsker:
         ledger: Ledger,
         labels: Labels,
         clock: Clock,
-        observer: AskObserver,
+        fetches: Counter,
     ) -> None:
         """``clients`` by name belong to the proxies whose accounts are asked about; nobody else uses them.
 
-        Raises LedgerError.
+        ``fetches`` counts questions by proxy, provider and result. Raises LedgerError.
         """
-        self.outlook: Mapping[int, Outlook] = {}
+        self.outlook: Mapping[int, LastAsked] = {}
         self.unknown: Mapping[str, tuple[str, ...]] = {}
         self._statuses = statuses
         self._clients = clients
         self._ledger = ledger
         self._labels = labels
         self._clock = clock
-        self._observer = observer
+        self._fetches = fetches
         self._stopping = False
         self._told: set[str] = set()
         self._known: dict[str, _Known] = {}
@@ -129,11 +121,11 @@ class QuotaAsker:
         turns = [turn for status in self._statuses() for turn in self._turns(status, last_told, now_ms)]
         lanes = self._lanes()
         self.outlook = {
-            turn.credential: Outlook(max(turn.due_ms, lanes.get(turn.lane, 0)), self._last(turn.key).result)
+            turn.credential: replace(self._last(turn.key), next_ms=max(turn.due_ms, lanes[turn.lane]))
             for turn in turns
             if turn.number == _WINDOWS
         }
-        due = [turn for turn in turns if max(turn.due_ms, lanes.get(turn.lane, 0)) <= now_ms]
+        due = [turn for turn in turns if max(turn.due_ms, lanes[turn.lane]) <= now_ms]
         if due and not self._stopping:
             self._ask(min(due, key=lambda turn: (turn.due_ms, turn.number, turn.credential)))
 
@@ -155,8 +147,8 @@ class QuotaAsker:
         for credential, account in _askable(status):
             provider = account.facts.provider
             questions = _questions(provider, known)
-            if questions:
-                self._observer.expected(status.name, provider)
+            for result in RESULTS if questions else ():
+                self._fetches.labels(status.name, provider, result)  # at 0, so that its first rise shows
             for number, question in enumerate(questions):
                 due_ms = self._last((credential, number)).next_ms
                 if number == _WINDOWS and credential in last_told:
@@ -173,16 +165,17 @@ class QuotaAsker:
             self._known[status.name] = known
         return known
 
-    def _lanes(self) -> dict[_Lane, int]:
+    def _lanes(self) -> Mapping[_Lane, int]:
         """When each lane is free; accounts that are no longer listed have used it, too."""
         dictionary = self._ledger.dictionary
         networks = {dictionary.proxies[name]: client.network for name, client in self._clients.items()}
-        used: dict[_Lane, list[LastAsked]] = {}
+        lanes: defaultdict[_Lane, int] = defaultdict(int)
         for (credential, _), last in self._asked.items():
             found = dictionary.credentials.get(credential)
             if found is not None and found.proxy in networks:
-                used.setdefault((found.provider, networks[found.proxy]), []).append(last)
-        return {lane: lane_free_ms(questions) for lane, questions in used.items()}
+                lane = found.provider, networks[found.proxy]
+                lanes[lane] = max(lanes[lane], last.lane_ms)
+        return lanes
 
     def _ask(self, turn: _Turn) -> None:
         question = turn.questions[turn.number]
@@ -194,7 +187,7 @@ class QuotaAsker:
             report = self._report(turn, way)
         except ProxyError as exc:
             # No provider was called, so nobody else has to wait.
-            self._save(turn.key, msgspec.structs.replace(begun, lane_ms=before.lane_ms))
+            self._save(turn.key, replace(begun, lane_ms=before.lane_ms))
             _log.info("quota_not_asked", proxy=turn.status.name, credential=self._label(turn), message=str(exc))
             return
         if self._stopping:
@@ -207,10 +200,10 @@ class QuotaAsker:
         if report.refusal in RESTS_ACCOUNT or (report.refusal is Refusal.FORBIDDEN and turn.number == _WINDOWS):
             for key in [(turn.credential, number) for number in range(len(turn.questions))]:
                 other = self._last(key)
-                asked.setdefault(key, msgspec.structs.replace(other, next_ms=max(other.next_ms, ended.next_ms)))
+                asked.setdefault(key, replace(other, next_ms=max(other.next_ms, ended.next_ms)))
         self._ledger.quota_asks.take(turn.credential, asked, report, now_ms=now_ms)
         self._asked |= asked
-        self._observer.asked(turn.status.name, turn.account.facts.provider, ended.result)
+        self._fetches.labels(turn.status.name, turn.account.facts.provider, ended.result).inc()
         if ended.result != begun.result:
             log = _log.info if ended.result == OK else _log.warning
             log("quota_asked", proxy=turn.status.name, credential=self._label(turn), result=ended.result)
@@ -227,7 +220,7 @@ class QuotaAsker:
     def _unsupported(self, turn: _Turn, way: Call | None, report: Report) -> Report:
         """A plugin may not know an account that the proxy can call for; a proxy that cannot call never can."""
         if way is None:
-            return msgspec.structs.replace(report, refusal=Refusal.NOT_FOUND)
+            return replace(report, refusal=Refusal.NOT_FOUND)
         self._known[turn.status.name] = replace(self._known[turn.status.name], can_call=False)
         _log.warning(
             "quotas_unsupported",
@@ -292,7 +285,7 @@ def _questions(provider: str, known: _Known) -> list[Question]:
     questions = list(ASKED.get(provider, ())) if known.can_call else []
     if provider in known.quota_api:
         first = questions[0] if questions else Question(_API_SECONDS, ())
-        questions[:1] = [msgspec.structs.replace(first, by_quota_api=True)]
+        questions[:1] = [replace(first, ways=(None, *first.ways))]
     return questions
 
 

@@ -10,8 +10,7 @@ from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.views.periods import Periods
-from exporter.ledger.views.quota_points import QuotaKey
-from exporter.ledger.views.quotas import Quotas, QuotaWindow
+from exporter.ledger.views.quotas import QuotaKey, Quotas, QuotaWindow
 from exporter.ledger.views.totals import Attempts, Flow, SeriesKey, Totals, encode_key, read_flow
 from exporter.ledger.views.usage_sums import Windows
 

@@ -18,7 +18,7 @@ from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow
-from exporter.quotas.merge import is_current
+from exporter.quotas.reading import is_current
 from exporter.records import Billing
 from exporter.sentences import say
 from exporter.sources.proxy_status import Statuses

@@ -13,7 +13,7 @@ import structlog
 from exporter.ledger.label_store import Route
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.quota_points import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
+from exporter.ledger.views.quotas import LONGEST_MS, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.ledger.views.usage_sums import WindowSums, sums_between, sums_under_way
 from exporter.limits.capacity import Capacity, Point, capacity_of, change_in
 from exporter.quotas.providers import PROVIDERS
@@ -52,20 +52,20 @@ class CapacityWatch:
         """Take in new readings and late records. Raises LedgerError."""
         if self._looked_ms is not None and abs(now_ms - self._looked_ms) < _EVERY_MS:
             return
-        known = self._ledger.quotas.points.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
+        known = self._ledger.quotas.points(from_ms=now_ms - LONGEST_MS, until_ms=now_ms - _READ_MS)
         worth: dict[QuotaKey, tuple[Capacity | None, Capacity | None]] = {}
         for key, points in self._points(known, now_ms).items():
             tokens, usd = points
             change = change_in(usd, now_ms=now_ms)
             if change is not None:
-                self._ledger.quotas.points.note_change(key, since_ms=change.since_ms, shrank=change.shrank)
+                self._ledger.quotas.note_change(key, since_ms=change.since_ms, shrank=change.shrank)
                 account = self._labels.credential(key[0])
                 _log.warning(
                     "limit_capacity_changed", credential=account, window=key[1], scope=key[2], shrank=change.shrank
                 )
                 tokens, usd = ([each for each in some if each.at_ms >= change.since_ms] for some in (tokens, usd))
             worth[key] = capacity_of(usd), capacity_of(tokens)
-        changes = self._ledger.quotas.points.changes()
+        changes = self._ledger.quotas.changes()
         self.current = {
             key: WindowWorth(*worth.get(key, (None, None)), changes.get(key, CapacityChanges()))
             for key in worth.keys() | changes.keys()

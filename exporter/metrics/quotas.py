@@ -9,15 +9,15 @@ from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.quotas.asking import AccountState
-from exporter.quotas.pacing import RESULTS, Outlook
-from exporter.quotas.reading import DAY, Reading, window_name
+from exporter.quotas.pacing import LastAsked
+from exporter.quotas.values import DAY, window_name
 from exporter.sources.proxy_status import Statuses
 
 _CREDENTIAL = CredentialLabels._fields
 _WEEK = window_name(7 * DAY)
 
-Outlooks = Callable[[], Mapping[int, Outlook]]
-"""By credential: when its windows are asked for next, and the result of the last time."""
+Outlooks = Callable[[], Mapping[int, LastAsked]]
+"""By credential: the question about its windows, as ``QuotaAsker.outlook`` has it."""
 
 QUOTA_FETCHES = counter(
     "cliproxy_quota_fetches",
@@ -54,24 +54,14 @@ ELSEWHERE = gauge(
 )
 
 
-class QuotaMetrics:
-    """Counters of questions. Every result is at 0 before the first question, so that its first rise shows."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._fetches = Counter(QUOTA_FETCHES.name, QUOTA_FETCHES.help, QUOTA_FETCHES.labels, registry=registry)
-
-    def expected(self, proxy: str, provider: str) -> None:
-        """Create the series for questions about accounts of ``provider``."""
-        for result in RESULTS:
-            self._fetches.labels(proxy, provider, result)
-
-    def asked(self, proxy: str, provider: str, result: str) -> None:
-        self._fetches.labels(proxy, provider, result).inc()
+def quota_fetches(registry: CollectorRegistry | None) -> Counter:
+    """The counter of questions, which ``QuotaAsker`` counts up."""
+    return Counter(QUOTA_FETCHES.name, QUOTA_FETCHES.help, QUOTA_FETCHES.labels, registry=registry)
 
 
 @filling(QUOTA_NEXT_FETCH, QUOTA_LAST_RESULT, BALANCE, RESET_CREDITS, ELSEWHERE)
 def quota_families(
-    ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, outlooks: Mapping[int, Outlook]
+    ledger: Ledger, labels: Labels, statuses: Statuses, clock: Clock, outlooks: Mapping[int, LastAsked]
 ) -> Samples:
     """What is known about the accounts in the last inventory; ``outlooks`` are by credential."""
     now_ms = int(clock.now() * 1000)
@@ -91,10 +81,6 @@ def quota_families(
                 yield BALANCE(left.nano_usd / 1e9, **key._asdict(), balance=left.name)
             yield RESET_CREDITS(told.reset_credits, **key._asdict())
             week = windows.get((id_, _WEEK, ""))
-            if week is not None and _runs(week.reading, told.elsewhere_ms, now_ms):
+            ends_ms = week.reading.ends_ms if week else None
+            if ends_ms is not None and ends_ms - 7 * DAY * 1000 <= told.elsewhere_ms <= now_ms < ends_ms:
                 yield ELSEWHERE(told.elsewhere_ratio, **key._asdict())
-
-
-def _runs(week: Reading, then_ms: int, now_ms: int) -> bool:
-    """Whether this week includes both a past moment and now."""
-    return week.ends_ms is not None and week.ends_ms - 7 * DAY * 1000 <= then_ms <= now_ms < week.ends_ms

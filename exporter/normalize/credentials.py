@@ -5,7 +5,6 @@ decoded, so nothing raw can stay. The one exception: ``Facts`` for a call about 
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +15,7 @@ from exporter.normalize.wire import UNDECODABLE, without_nul
 from exporter.quotas.asking import Facts
 from exporter.quotas.headers import read_signals
 from exporter.quotas.reading import Reading
+from exporter.quotas.values import instant
 from exporter.records import Billing, CredentialFacts
 
 KeyUses = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -92,17 +92,11 @@ class _AuthFile(msgspec.Struct):
     unavailable: bool | None = None
     next_retry_after: str | None = None
     id_token: _IdToken | None = None
+    project_id: str | None = None
     success: int | None = None
     failed: int | None = None
     quota: Any = None
     model_quotas: Any = None
-
-
-class _Called(msgspec.Struct):
-    auth_index: str | int | None = None
-    disabled: bool | None = None
-    id_token: _IdToken | None = None
-    project_id: str | None = None
 
 
 class _AuthFiles(msgspec.Struct):
@@ -142,7 +136,7 @@ def read_facts(body: bytes, auth_index: str) -> Facts | None:
     Raises BadAnswerError for another shape.
     """
     for raw in _decode(body, _AuthFiles, "list of credentials").files or []:
-        file = _entry(raw, _Called)
+        file = _entry(raw, _AuthFile)
         if file is not None and file.auth_index == auth_index and not file.disabled:
             account_id = (file.id_token.chatgpt_account_id if file.id_token else None) or ""
             return Facts(account_id=account_id.strip(), project_id=(file.project_id or "").strip())
@@ -156,27 +150,21 @@ def read_key_list(endpoint: str, body: bytes, *, uses: KeyUses, pseudonym: Pseud
     """
     lists = _decode(body, dict[str, msgspec.Raw], "list of API keys")
     raws = _decode(lists[endpoint], list[msgspec.Raw] | None, "list of API keys") if endpoint in lists else []
-    found: list[tuple[str, _Key]] = []
+    accounts: list[Account] = []
     unread = 0
     for raw in raws or []:
         if endpoint == "openai-compatibility":
             upstream = _entry(raw, _CompatKey)
-            keys = (upstream.api_key_entries or []) if upstream else []
             provider = f"openai-compatible-{(upstream and upstream.name) or 'unnamed'}"
-            unread += upstream is None
+            keys = None if upstream is None else upstream.api_key_entries or []
         else:
             key = _entry(raw, _Key)
-            keys = [key] if key else []
-            provider = _KEY_LIST_PROVIDERS.get(endpoint, endpoint.removesuffix("-api-key"))
-            unread += key is None
-        found += [(provider, key) for key in keys if key.api_key or key.auth_index]
-    return Read(
-        accounts=[_from_key(key, provider=provider, uses=uses, pseudonym=pseudonym) for provider, key in found],
-        unread=unread,
-    )
-
-
-_KEY_LIST_PROVIDERS = {"interactions-api-key": "gemini-interactions"}
+            kind = endpoint.removesuffix("-api-key")
+            provider = "gemini-interactions" if kind == "interactions" else kind
+            keys = None if key is None else [key]
+        unread += keys is None
+        accounts += [_from_key(key, provider, uses, pseudonym) for key in keys or [] if key.api_key or key.auth_index]
+    return Read(accounts=accounts, unread=unread)
 
 
 def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
@@ -188,21 +176,13 @@ def read_key_uses(body: bytes, pseudonym: Pseudonym) -> KeyUses:
     uses: dict[str, dict[str, tuple[int, int]]] = {}
     for provider, keys in providers.items():
         for url_and_key, raw in (keys or {}).items():
-            try:
-                use = msgspec.json.decode(raw, type=_KeyUse)
-            except msgspec.DecodeError:
+            use = _entry(raw, _KeyUse)
+            if use is None:
                 continue  # a bare list of buckets: CPA 6.9.47 and 6.9.48
             at = uses.setdefault(pseudonym(url_and_key.rpartition("|")[2]), {})
             success, failed = at.get(provider, (0, 0))
             at[provider] = (success + max(0, use.success or 0), failed + max(0, use.failed or 0))
     return uses
-
-
-def _use(by_provider: Mapping[str, tuple[int, int]], provider: str) -> tuple[int | None, int | None]:
-    if provider in by_provider:
-        return by_provider[provider]
-    # Before CPA 7.2.26 a compatible upstream had another name here; a key with a single provider leaves no doubt.
-    return next(iter(by_provider.values())) if len(by_provider) == 1 else (None, None)
 
 
 def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Account:
@@ -212,9 +192,12 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
     status = file.status or ""
     id_token = file.id_token or _IdToken()
     account_id = pseudonym((id_token.chatgpt_account_id or "").strip())
+    # A Vertex account is a file, but Google charges the service account for its use.
+    is_metered = auth_type == "api_key" or provider == "vertex"
+    retry_ms = instant(file.next_retry_after or "") or 0
     told = {"provider": provider, "quota": file.quota, "model_quotas": file.model_quotas}
     return Account(
-        facts=CredentialFacts(provider=provider, billing=_billing(provider, auth_type)),
+        facts=CredentialFacts(provider=provider, billing=Billing.METERED if is_metered else Billing.SUBSCRIPTION),
         identity=("file", name),
         account_id=f"{account_id}/{provider}" if account_id else "",
         names=(("file", name), *((("email", pseudonym(file.email)),) if file.email else ())),
@@ -224,21 +207,21 @@ def _from_file(file: _AuthFile, pseudonym: Pseudonym, received_ms: int) -> Accou
         status=status if status in _LISTED_STATUSES else "other",
         disabled=bool(file.disabled),
         unavailable=bool(file.unavailable),
-        retry_ms=_milliseconds(file.next_retry_after),
+        # Year 1 is Go's "no time"; no page can show a time centuries away in every zone.
+        retry_ms=retry_ms if 0 < retry_ms < _FAR_MS else None,
         success=file.success,
         failed=file.failed,
         readings=tuple(read_signals(told, received_ms=received_ms)),
     )
 
 
-def _billing(provider: str, auth_type: str) -> Billing:
-    # A Vertex account is a file, but Google charges the service account for its use.
-    return Billing.METERED if auth_type == "api_key" or provider == "vertex" else Billing.SUBSCRIPTION
-
-
-def _from_key(key: _Key, *, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
+def _from_key(key: _Key, provider: str, uses: KeyUses, pseudonym: Pseudonym) -> Account:
     hidden = pseudonym(key.api_key or "")
-    success, failed = _use(uses.get(hidden, {}), provider.removeprefix("openai-compatible-"))
+    counts, upstream = uses.get(hidden, {}), provider.removeprefix("openai-compatible-")
+    if len(counts) == 1:
+        # Before CPA 7.2.26 a compatible upstream had another name here; a key with a single provider leaves no doubt.
+        (upstream,) = counts
+    success, failed = counts.get(upstream, (None, None))
     return Account(
         facts=CredentialFacts(
             provider=provider,
@@ -253,18 +236,6 @@ def _from_key(key: _Key, *, provider: str, uses: KeyUses, pseudonym: Pseudonym) 
         success=success,
         failed=failed,
     )
-
-
-def _milliseconds(moment: str | None) -> int | None:
-    if not moment:
-        return None
-    try:
-        parsed = datetime.fromisoformat(moment)
-        milliseconds = int(parsed.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
-    # Year 1 is Go's "no time"; no page can show a time centuries away in every zone.
-    return milliseconds if parsed.tzinfo is not None and 0 < milliseconds < _FAR_MS else None
 
 
 def _entry(raw: msgspec.Raw, type_: type[_T]) -> _T | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.normalize.wire import NO_HEADERS, UNDECODABLE, Wire
-from exporter.quotas.header_allowlist import MAX_NAME, allowed_headers, tells_of_quota
+from exporter.quotas.headers import MAX_NAME, allowed_headers, tells_of_quota
 from exporter.quotas.providers import PROVIDERS
 from exporter.quotas.values import first
 

@@ -5,26 +5,23 @@ none of these pages. The exporter does not ask about an account without a known 
 windows.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from exporter.quotas.asking import Call, Question, Reader, Report
+from exporter.quotas.asking import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
-from exporter.quotas.reading import HOUR, Answer
-from exporter.quotas.values import entries, field, mapping, scope_of
+from exporter.quotas.reading import Answer
+from exporter.quotas.values import HOUR, scope_of
 
 
-def _read_summary(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    readings = tuple(grouped(content, answer))
+def _read_summary(answer: Answer) -> Report | None:
+    readings = tuple(grouped(answer))
     return Report(readings=readings) if readings else None
 
 
-def _read_models(content: Mapping[str, Any], answer: Answer) -> Report | None:
+def _read_models(answer: Answer) -> Report | None:
     """The window of each model, without its length. The models of one group share a window."""
     readings = tuple(
         reading
-        for model, entry in entries(content.get("models"))
-        for reading in one_bucket(mapping(field(entry, "quota_info")), answer, scope=scope_of(model))
+        for model, entry in answer.part("models").entries()
+        for reading in one_bucket(entry.part("quota_info"), scope=scope_of(model))
     )
     return Report(readings=readings) if readings else None
 
@@ -46,7 +43,9 @@ def _call(name: str, read: Reader, *, host: str = _MAIN, data: str = _PROJECT) -
 _HOSTS = (_DAILY, _SANDBOX, _MAIN)
 _SUMMARIES = tuple(_call("retrieveUserQuotaSummary", _read_summary, host=host) for host in _HOSTS)
 
-ANTIGRAVITY_ASKED = (
-    Question(900, (*_SUMMARIES, _call("fetchAvailableModels", _read_models))),
-    Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}'),)),
+ANTIGRAVITY = Provider(
+    questions=(
+        Question(900, (*_SUMMARIES, _call("fetchAvailableModels", _read_models))),
+        Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data='{"metadata":{"ideType":"ANTIGRAVITY"}}'),)),
+    )
 )

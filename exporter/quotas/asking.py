@@ -5,7 +5,7 @@ paths stand in the providers' files, never in a setting, a record or an answer. 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -95,18 +95,15 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True):
 
     def after(self, report: Report, *, now_ms: int) -> "AccountState":
         """The values after one more answer: what it leaves out stays as it was."""
-        says_share = report.elsewhere_ratio is not None
-        return AccountState(
-            plan=report.plan or self.plan,
-            balances=report.balances or self.balances,
-            reset_credits=self.reset_credits if report.reset_credits is None else report.reset_credits,
-            elsewhere_ratio=report.elsewhere_ratio if says_share else self.elsewhere_ratio,
-            elsewhere_ms=now_ms if says_share else self.elsewhere_ms,
-        )
+        told = {name: getattr(report, name, None) for name in self.__struct_fields__}
+        said = {name: value for name, value in told.items() if value not in (None, "", ())}
+        if "elsewhere_ratio" in said:
+            said["elsewhere_ms"] = now_ms
+        return msgspec.structs.replace(self, **said)
 
 
-Reader = Callable[[Mapping[str, Any], Answer], Report | None]
-"""Gets a decoded answer; returns None for an unknown shape."""
+Reader = Callable[[Answer], Report | None]
+"""Returns None for an unknown shape."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,12 +119,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     data: str = ""
 
-    def needs_project(self) -> bool:
-        return "$PROJECT$" in self.data
-
     def request(self, auth_index: str, facts: Facts) -> dict[str, Any] | None:
         """The body of the proxy's ``api-call``; None if the call needs the account's project and it is unknown."""
-        if self.needs_project() and not _PROJECT_ID(facts.project_id):
+        if "$PROJECT$" in self.data and not _PROJECT_ID(facts.project_id):
             return None
         account = facts.account_id if _ACCOUNT_ID(facts.account_id) else ""
         headers = {name: value.replace("$ACCOUNT$", account) for name, value in self.headers.items()}
@@ -144,15 +138,31 @@ class Question(msgspec.Struct, frozen=True):
     """One thing to ask about an account, every ``every_seconds``.
 
     ``gap_seconds`` is the shortest time between two calls to the provider from one outgoing address, whatever the
-    account, question or way. ``by_quota_api``: the proxy's own quota API is asked first.
+    account, question or way. The ``ways`` to ask are tried in order: see ``NEXT_WAY``. None is the proxy's own quota
+    API.
     """
 
     every_seconds: int
-    calls: tuple[Call, ...]
+    ways: tuple[Call | None, ...]
     gap_seconds: int = 60
-    by_quota_api: bool = False
 
-    @property
-    def ways(self) -> tuple[Call | None, ...]:
-        """The ways to ask, tried in order: see ``NEXT_WAY``. None is the quota API."""
-        return (None, *self.calls) if self.by_quota_api else self.calls
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """How one provider reports its windows: in headers, to ``questions``, or both.
+
+    The question about windows comes first. ``read_headers`` turns allowed headers into readings; signals of auth-files
+    are the same headers. ``stored`` lists the headers that may be stored for it: patterns of names in lower case, each
+    beginning with one of ``prefixes`` and without capturing groups, and the test of a value, which gives None for one
+    that does not fit. ``use_suffix`` ends the names of headers that state a share; ``refuses`` says whether headers
+    report a full window even without one. ``in_records``: whether to read the headers of usage records, not just the
+    signals. ``counts``: whether use of a model counts in the windows of a scope.
+    """
+
+    questions: tuple[Question, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    stored: Mapping[str, Callable[[str], object]] = {}
+    use_suffix: str = ""
+    read_headers: Callable[[Answer], Iterable[Reading]] = lambda _: ()
+    refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
+    in_records: bool = False
+    counts: Callable[[str, str], bool] = lambda _model, _scope: True

@@ -3,22 +3,11 @@
 Also Google's plans, which Antigravity and Gemini CLI report alike.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from exporter.quotas.asking import Report
 from exporter.quotas.reading import Answer, Reading
-from exporter.quotas.values import (
-    OTHER,
-    field,
-    mapping,
-    mappings,
-    moment,
-    scope_of,
-    text,
-    used_of_remaining,
-    window_called,
-)
+from exporter.quotas.values import OTHER, UNTOLD, scope_of, used_of_remaining, window_called
 
 TIERS = {
     "free-tier": "free",
@@ -31,31 +20,26 @@ TIERS = {
 """Plans by Google's ids of its tiers."""
 
 
-def grouped(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+def grouped(answer: Answer) -> Iterator[Reading]:
     """The windows in ``groups[].buckets[]``. The models of a group share its windows."""
-    for group in mappings(content.get("groups")):
-        for bucket in mappings(group.get("buckets")):
+    for group in answer.each("groups"):
+        for bucket in group.each("buckets"):
             name, seconds = window_called(bucket.get("window"))
-            scope = scope_of(field(group, "display_name"))
-            yield from one_bucket(bucket, answer, name=name, seconds=seconds, scope=scope)
+            yield from one_bucket(bucket, name=name, seconds=seconds, scope=scope_of(group.get("display_name")))
 
 
-def one_bucket(
-    bucket: Mapping[str, Any], answer: Answer, *, scope: str, name: str = "", seconds: int | None = None
-) -> Iterator[Reading]:
+def one_bucket(bucket: Answer, *, scope: str, name: str = UNTOLD, seconds: int | None = None) -> Iterator[Reading]:
     """The window of one bucket. A bucket without a fraction says nothing: it may be empty or full.
 
     Go programs write a missing fraction as 0, so a 0 without a reset says nothing either.
     """
-    used_ratio = used_of_remaining(field(bucket, "remaining_fraction"))
-    resets_ms = moment(field(bucket, "reset_time"), answer)
-    if used_ratio is None or (used_ratio == 1 and not text(field(bucket, "reset_time"))):
-        return
-    yield answer.reading(seconds, scope, used_ratio, resets_ms, name=name)
+    used_ratio = used_of_remaining(bucket.share("remaining_fraction"))
+    if used_ratio is not None and (used_ratio < 1 or bucket.text("reset_time")):
+        yield bucket.reading(seconds, scope, used_ratio, bucket.get("reset_time"), name=name)
 
 
-def read_tier(content: Mapping[str, Any], _: Answer) -> Report | None:
+def read_tier(answer: Answer) -> Report | None:
     """The plan in an answer to ``loadCodeAssist``: the paid tier, else the current one."""
-    tier = mapping(field(content, "paid_tier")) or mapping(field(content, "current_tier"))
-    id_ = text(tier.get("id"))
-    return Report(plan=TIERS.get(id_, OTHER)) if id_ else None
+    paid = answer.part("paid_tier")
+    tier = (paid if paid.stated else answer.part("current_tier")).text("id")
+    return Report(plan=TIERS.get(tier, OTHER)) if tier else None

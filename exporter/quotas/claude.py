@@ -7,25 +7,21 @@ try again, not how much is used.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import DAY, HOUR, LONGEST_WINDOW, Answer, QuotaProvider, Reading, scope_named
+from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.reading import Answer, Reading
 from exporter.quotas.values import (
-    amount,
-    entries,
-    is_instant,
-    is_number,
+    DAY,
+    HOUR,
+    LONGEST_WINDOW,
+    instant,
     is_word,
-    mapping,
-    mappings,
     moment,
     nano_usd,
+    number,
     quotient,
+    scope_named,
     scope_of,
-    share,
-    share_of_percent,
-    text,
 )
 
 _PREFIX = "anthropic-ratelimit-unified-"
@@ -38,59 +34,31 @@ _WINDOW = re.compile(
 
 _STATUS = {"allowed": "allowed", "allowed_warning": "warning", "rejected": "rejected"}
 _CLAIMED = {"five_hour": "5h", "seven_day_overage_included": "7d_oi", "seven_day": "7d"}
+"""How the slugs of claims begin, in words: ``seven_day_opus`` is ``7d_opus``."""
 
 
-def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
-    claimed = _claimed_slug(text(headers.get(f"{_PREFIX}representative-claim")))
-    for slug, match in {match[1]: match for name in headers if (match := _WINDOW(name))}.items():
+def _read_headers(headers: Answer) -> Iterator[Reading]:
+    claimed = headers.text(f"{_PREFIX}representative-claim")
+    for words, beginning in _CLAIMED.items():
+        claimed = claimed.replace(words, beginning)
+    for slug, match in {match[1]: match for name in headers.stated if (match := _WINDOW(name))}.items():
         tail = slug if slug == _NAMED_SLUG else match[4] or ""
         scope = scope_named(tail)
         seconds = int(match[2] or 7) * (HOUR if match[3] == "h" else DAY)
-        if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW:
+        status = _STATUS.get(headers.text(f"{_PREFIX}{slug}-status"), "")
+        used_ratio = headers.share(f"{_PREFIX}{slug}-utilization")
+        if (tail and not scope) or not 0 < seconds <= LONGEST_WINDOW or (used_ratio is None and status != "rejected"):
             continue
-        status = _STATUS.get(text(headers.get(f"{_PREFIX}{slug}-status")), "")
-        used_ratio = share(headers.get(f"{_PREFIX}{slug}-utilization"))
-        if used_ratio is None and status != "rejected":
-            continue
-        resets_ms = moment(headers.get(f"{_PREFIX}{slug}-reset"), answer)
-        overall = resets_ms is None and slug == claimed
-        if overall:
+        at, inferred = headers.get(f"{_PREFIX}{slug}-reset"), False
+        if slug == claimed and moment(at, headers.observed_ms) is None:
             # The reset without a slug belongs to the window that decides.
-            resets_ms = moment(headers.get(f"{_PREFIX}reset"), answer)
-        yield answer.reading(
-            seconds,
-            scope,
-            used_ratio,
-            resets_ms,
-            status=status,
-            inferred=overall and resets_ms is not None,
-        )
-
-
-def _claimed_slug(claim: str) -> str:
-    """``seven_day_opus`` → ``7d_opus``."""
-    for words, slug in _CLAIMED.items():
-        if claim == words or claim.startswith(f"{words}_"):
-            return slug + claim[len(words) :]
-    return ""
+            at = headers.get(f"{_PREFIX}reset")
+            inferred = moment(at, headers.observed_ms) is not None
+        yield headers.reading(seconds, scope, used_ratio, at, status=status, inferred=inferred)
 
 
 def _refuses(headers: Mapping[str, str]) -> bool:
     return any(name.endswith("-status") and value == "rejected" for name, value in headers.items())
-
-
-CLAUDE = QuotaProvider(
-    prefixes=(_PREFIX,),
-    stored={
-        rf"{_PREFIX}(?:{_SLUG}-)?reset": is_instant,
-        rf"{_PREFIX}{_SLUG}-(?:utilization|surpassed-threshold)": is_number,
-        rf"{_PREFIX}(?:{_SLUG}-)?status": _STATUS.__contains__,
-        rf"{_PREFIX}representative-claim": is_word,
-    },
-    use_suffix="-utilization",
-    read_headers=_read_headers,
-    refuses=_refuses,
-)
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -115,126 +83,103 @@ _FAMILIES = ("fable", "opus", "sonnet", "haiku")
 _SURFACES_BY_PROXY = ("claude_code", "code")
 
 
-def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    # Since July 2026 only ``limits`` has the windows of models, and ``is_active`` marks the one that decides now.
-    listed = [*mappings(content.get("limits"))]
-    listed.sort(key=lambda entry: entry.get("is_active") is not True)
+def _read_usage(answer: Answer) -> Report | None:
     found: dict[tuple[str, str], Reading] = {}
-    for reading in [*_listed_windows(listed, answer), *_keyed_windows(content, answer)]:
+    for reading in [*_listed_windows(answer), *_keyed_windows(answer)]:
         found.setdefault((reading.window, reading.scope), reading)
-    readings = [*found.values(), *_extra_usage(content, answer)]
-    elsewhere_ratio = _elsewhere(content)
+    readings = (*found.values(), *_extra_usage(answer))
+    elsewhere_ratio = _elsewhere(answer)
     if not readings and elsewhere_ratio is None:
         return None
-    return Report(readings=tuple(readings), elsewhere_ratio=elsewhere_ratio)
+    return Report(readings=readings, elsewhere_ratio=elsewhere_ratio)
 
 
-def _listed_windows(listed: list[Mapping[str, Any]], answer: Answer) -> Iterator[Reading]:
-    for entry in listed:
-        known = _KINDS.get(text(entry.get("kind")))
-        used_ratio = share_of_percent(entry.get("percent"))
-        if known is None or used_ratio is None:
-            continue
-        seconds, is_scoped = known
-        scope = _scope(mapping(entry.get("scope"))) if is_scoped else ""
-        status = _SEVERITY.get(text(entry.get("severity")), "")
-        yield answer.reading(seconds, scope, used_ratio, moment(entry.get("resets_at"), answer), status=status)
+def _listed_windows(answer: Answer) -> Iterator[Reading]:
+    # Since July 2026 only ``limits`` has the windows of models, and ``is_active`` marks the one that decides now.
+    for entry in sorted(answer.each("limits"), key=lambda entry: entry.get("is_active") is not True):
+        known, used_ratio = _KINDS.get(entry.text("kind")), entry.percent("percent")
+        if known is not None and used_ratio is not None:
+            seconds, is_scoped = known
+            scope = _scope(entry.part("scope")) if is_scoped else ""
+            status = _SEVERITY.get(entry.text("severity"), "")
+            yield entry.reading(seconds, scope, used_ratio, entry.get("resets_at"), status=status)
 
 
-def _scope(scope: Mapping[str, Any]) -> str:
+def _scope(scope: Answer) -> str:
     """The scope of a window for one model. Headers name families, so "Fable 5" is ``fable``."""
-    model = mapping(scope.get("model"))
-    name = text(model.get("display_name")) or text(model.get("id")) or text(scope.get("surface"))
+    model = scope.part("model")
+    name = model.text("display_name") or model.text("id") or scope.text("surface")
     return next((family for family in _FAMILIES if family in name.lower()), scope_of(name))
 
 
-def _keyed_windows(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
-    for key, entry in entries(content):
-        used_ratio = share_of_percent(entry.get("utilization"))
-        resets_ms = moment(entry.get("resets_at"), answer)
-        limit = nano_usd(entry.get("limit_dollars"))
-        used = nano_usd(entry.get("used_dollars"))
+def _keyed_windows(answer: Answer) -> Iterator[Reading]:
+    for key, entry in answer.entries():
+        used, limit = nano_usd(entry.get("used_dollars")), nano_usd(entry.get("limit_dollars"))
+        used_ratio = entry.percent("utilization")
         if used_ratio is None:
             used_ratio = quotient(used, limit)
         if used_ratio is None or key in _NO_WINDOWS or not _CODE_NAME(key):
             continue
         seconds: int | None = _WEEK
-        scope = key.removeprefix("seven_day").removeprefix("_")
+        scope = scope_named(key.removeprefix("seven_day").removeprefix("_"))
         if key == "five_hour":
             seconds, scope = 5 * HOUR, ""
         elif not key.startswith("seven_day") and key != _NAMED_SLUG:
-            # A window that nobody has explained yet: it states no length, and often nothing else.
             seconds = None
-            if resets_ms is None:
-                continue
-        spent, cap = (used, limit) if limit else (None, None)
-        yield answer.reading(
-            seconds,
-            scope_named(scope),
-            used_ratio,
-            resets_ms,
-            used_nano_usd=spent,
-            limit_nano_usd=cap,
-        )
+        money = (used, limit) if limit else (None, None)
+        reading = entry.reading(seconds, scope, used_ratio, entry.get("resets_at"), money=money)
+        # A window that nobody has explained yet states no length, and often nothing else.
+        if seconds is not None or reading.resets_ms is not None:
+            yield reading
 
 
-def _extra_usage(content: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+def _extra_usage(answer: Answer) -> Iterator[Reading]:
     """What may be spent beyond the plan in a month: in ``spend``, in older answers in ``extra_usage``.
 
     Where ``extra_usage`` names no currency, it has no unit; other clients show US cents.
     """
-    spend, extra = mapping(content.get("spend")), mapping(content.get("extra_usage"))
-    cap = mapping(spend.get("limit"))
-    if spend.get("enabled") is not False and cap:
-        amounts = mapping(spend.get("used")).get("amount_minor"), cap.get("amount_minor")
-        places, currency = amount(cap.get("exponent")), text(cap.get("currency"))
+    spend, extra = answer.part("spend"), answer.part("extra_usage")
+    cap = spend.part("limit")
+    if spend.get("enabled") is not False and cap.stated:
+        amounts = spend.part("used").get("amount_minor"), cap.get("amount_minor")
+        places, currency = cap.amount("exponent"), cap.text("currency")
     elif extra.get("is_enabled") is True:
         amounts = extra.get("used_credits"), extra.get("monthly_limit")
-        places, currency = amount(extra.get("decimal_places")), text(extra.get("currency"))
+        places, currency = extra.amount("decimal_places"), extra.text("currency")
     else:
         return
-    if currency.upper() not in ("", "USD"):
-        return
     scale = 10 ** (2 if places is None or places > 6 else round(places))
-    spent_nano, cap_nano = (nano_usd(each, scale=scale) for each in amounts)
-    used_ratio = quotient(spent_nano, cap_nano)
-    if used_ratio is not None:
-        yield answer.reading(
-            None,
-            "extra-usage",
-            used_ratio,
-            moment(extra.get("resets_at"), answer),
-            name="month",
-            inferred=not currency,
-            used_nano_usd=spent_nano,
-            limit_nano_usd=cap_nano,
-        )
+    spent, limit = (nano_usd(each, scale=scale) for each in amounts)
+    used_ratio = quotient(spent, limit)
+    if used_ratio is not None and currency.upper() in ("", "USD"):
+        at, inferred = extra.get("resets_at"), not currency
+        money = (spent, limit)
+        yield extra.reading(None, "extra-usage", used_ratio, at, name="month", inferred=inferred, money=money)
 
 
-def _elsewhere(content: Mapping[str, Any]) -> float | None:
+def _elsewhere(answer: Answer) -> float | None:
     """The share of the week's use that was not by Claude Code. The answer divides that use into whole percents."""
-    rows = list(mappings(mapping(content.get("seven_day_breakdown")).get("rows")))
-    shares = [(text(row.get("key")), share_of_percent(row.get("percent"))) for row in rows]
-    told = sum(used for _, used in shares if used is not None)
-    by_proxy = [used for key, used in shares if key in _SURFACES_BY_PROXY and used is not None]
+    rows = [(row.text("key"), row.percent("percent")) for row in answer.part("seven_day_breakdown").each("rows")]
+    told = sum(used for _, used in rows if used is not None)
+    by_proxy = [used for key, used in rows if key in _SURFACES_BY_PROXY and used is not None]
     if not by_proxy or not 0 < told < 1.1:
         return None
     # Anthropic may leave rows out; the others then add up to less than the whole.
     return round(max(0.0, 1 - sum(by_proxy) / max(1.0, told)), 9)
 
 
-def _read_profile(content: Mapping[str, Any], _: Answer) -> Report | None:
-    account, organization = mapping(content.get("account")), mapping(content.get("organization"))
-    if not account and not organization:
+def _read_profile(answer: Answer) -> Report | None:
+    account, organization = answer.part("account"), answer.part("organization")
+    if not account.stated and not organization.stated:
         return None
-    kind, tier = text(organization.get("organization_type")), text(organization.get("rate_limit_tier"))
+    kind, tier = organization.text("organization_type"), organization.text("rate_limit_tier")
     flags = account.get("has_claude_max"), account.get("has_claude_pro")
     plan = ""
     if flags[0] is True:
         plan = next((f"max-{times}" for times in ("5x", "20x") if tier.endswith(f"_{times}")), "max")
     elif flags[1] is True:
         plan = "pro"
-    elif kind == "claude_team" and text(organization.get("subscription_status")) == "active":
+    elif kind == "claude_team" and organization.text("subscription_status") == "active":
         plan = "team"
     elif kind == "claude_enterprise":
         plan = "enterprise"
@@ -252,7 +197,21 @@ _HEADERS = {
 
 _URL = "https://api.anthropic.com/api/oauth"
 
-CLAUDE_ASKED = (
-    Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
-    Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
+CLAUDE = Provider(
+    questions=(
+        Question(600, (Call(url=f"{_URL}/usage", headers=_HEADERS, read=_read_usage),), gap_seconds=180),
+        Question(12 * HOUR, (Call(url=f"{_URL}/profile", headers=_HEADERS, read=_read_profile),), gap_seconds=180),
+    ),
+    prefixes=(_PREFIX,),
+    stored={
+        rf"{_PREFIX}(?:{_SLUG}-)?reset": instant,
+        rf"{_PREFIX}{_SLUG}-(?:utilization|surpassed-threshold)": number,
+        rf"{_PREFIX}(?:{_SLUG}-)?status": _STATUS.get,
+        rf"{_PREFIX}representative-claim": is_word,
+    },
+    use_suffix="-utilization",
+    read_headers=_read_headers,
+    refuses=_refuses,
+    in_records=True,
+    counts=lambda model, scope: scope in model.lower(),
 )

@@ -5,29 +5,22 @@ The ``x-ratelimit-*`` headers of API keys are left out: their buckets refill wit
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import ACCOUNT, HOUR, Answer, QuotaProvider, Reading, fullest, scope_named
+from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.reading import ACCOUNT, Answer, Reading
 from exporter.quotas.values import (
+    HOUR,
     OTHER,
-    amount,
-    entries,
-    field,
+    instant,
     is_flag,
-    is_instant,
-    is_number,
     is_title,
     is_word,
-    mapping,
-    mappings,
-    moment,
     nano_usd,
     near_length,
-    reset,
+    number,
+    scope_named,
     scope_of,
-    share_of_percent,
-    text,
+    used_of_remaining,
     window_seconds,
 )
 
@@ -39,33 +32,31 @@ _STEM = rf"(?:{_PREFIX}(?:{_GROUP}-)?|{_RESERVE})(?:primary|secondary)"
 _WINDOW = re.compile(rf"((?:{_PREFIX}(?:({_GROUP})-)?|({_RESERVE}))(?:primary|secondary))-window-minutes").fullmatch
 
 
-def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterable[Reading]:
+def _read_headers(headers: Answer) -> Iterable[Reading]:
     own: list[Reading] = []
     grouped: list[Reading] = []
-    refused, own_scope = _refuses(headers), _scope_of_model(answer.model)
-    for match in filter(None, map(_WINDOW, headers)):
+    refused, own_scope = _refuses(headers.stated), _scope_of_model(headers.model)
+    for match in filter(None, map(_WINDOW, headers.stated)):
         stem, group = match[1], match[2] or (match[3] and _RESERVE[2:-1])
-        if group is None:
-            scope = own_scope
-        else:
-            scope = scope_named(text(headers.get(f"{_PREFIX}{group}-limit-name"))) or scope_named(group) or None
-        used_ratio = share_of_percent(headers.get(f"{stem}-used-percent"))
-        seconds = window_seconds(text(headers.get(match[0])))
+        scope = own_scope
+        if group is not None:
+            scope = scope_named(headers.text(f"{_PREFIX}{group}-limit-name")) or scope_named(group) or None
+        used_ratio = headers.percent(f"{stem}-used-percent")
+        seconds = window_seconds(headers.text(match[0]))
         # A refusal concerns the account's own windows; those that state a share keep it.
         concluded = used_ratio is None and refused and group is None
         if scope is None or seconds is None or (used_ratio is None and not concluded):
             continue
         at, after = headers.get(f"{stem}-reset-at"), headers.get(f"{stem}-reset-after-seconds")
-        resets_ms, inferred = reset(answer, at=[at], after=[after])
-        if resets_ms is not None:
-            status = "rejected" if concluded else ""
-            (own if group is None else grouped).append(
-                answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred),
-            )
+        status = "rejected" if concluded else ""
+        reading = headers.reading(seconds, scope, used_ratio, at, after, status=status)
+        if reading.resets_ms is not None:
+            (own if group is None else grouped).append(reading)
     if refused and not own and own_scope is not None:
-        own.append(answer.reading(None, own_scope, None, answer.observed_ms, name=ACCOUNT, status="rejected"))
+        own.append(headers.reading(None, own_scope, None, headers.observed_ms, name=ACCOUNT, status="rejected"))
     # A group names its own scope; the scope of the others is a conclusion from the model.
-    return (fullest(own) | fullest(grouped)).values()
+    named = {(reading.window, reading.scope) for reading in grouped}
+    return [*grouped, *(reading for reading in own if (reading.window, reading.scope) not in named)]
 
 
 def _scope_of_model(model: str) -> str | None:
@@ -82,26 +73,8 @@ def _scope_of_model(model: str) -> str | None:
 
 def _refuses(headers: Mapping[str, str]) -> bool:
     """Whether the backend reports that the account has reached its limit."""
-    return (
-        text(headers.get(f"{_PREFIX}allowed")).lower() == "false"
-        or text(headers.get(f"{_PREFIX}limit-reached")).lower() == "true"
-    )
-
-
-CODEX = QuotaProvider(
-    prefixes=(_PREFIX, _RESERVE),
-    stored={
-        rf"{_STEM}-reset-at": is_instant,
-        rf"{_STEM}-(?:used-percent|window-minutes|reset-after-seconds)": is_number,
-        rf"{_PREFIX}(?:allowed|limit-reached)": is_flag,
-        rf"{_PREFIX}(?:plan-type|active-limit)": is_word,
-        rf"{_PREFIX}{_GROUP}-limit-name": is_title,
-    },
-    use_suffix="-used-percent",
-    read_headers=_read_headers,
-    refuses=_refuses,
-    counts=lambda model, scope: _scope_of_model(model) == scope,
-)
+    allowed, reached = (headers.get(f"{_PREFIX}{name}", "") for name in ("allowed", "limit-reached"))
+    return str(allowed).lower() == "false" or str(reached).lower() == "true"
 
 
 # --- asked for --------------------------------------------------------------------------------------------------------
@@ -122,19 +95,18 @@ _PLANS = {
 }
 
 
-def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    own = mapping(field(content, "rate_limit"))
-    readings = [*_windows(own, "", answer)]
+def _read_usage(answer: Answer) -> Report | None:
+    own = answer.part("rate_limit")
+    readings = [*_windows(own, "")]
     if not readings and _is_refused(own):
-        readings.append(answer.reading(None, "", None, answer.observed_ms, name=ACCOUNT, status="rejected"))
-    readings += _windows(mapping(field(content, "code_review_rate_limit")), "code-review", answer)
-    for limit in mappings(field(content, "additional_rate_limits")):
-        readings += _windows(mapping(field(limit, "rate_limit")), _limit_scope(limit), answer)
-    readings += _spend_cap(mapping(mapping(field(content, "spend_control")).get("individual_limit")), answer)
-    plan = text(field(content, "plan_type"))
-    if not readings and not plan and not own:
+        readings.append(own.reading(None, "", None, own.observed_ms, name=ACCOUNT, status="rejected"))
+    readings += _windows(answer.part("code_review_rate_limit"), "code-review")
+    for limit in answer.each("additional_rate_limits"):
+        readings += _windows(limit.part("rate_limit"), _limit_scope(limit))
+    readings += _spend_cap(answer.part("spend_control", "individual_limit"))
+    plan, credit = answer.text("plan_type"), answer.part("rate_limit_reset_credits").amount("available_count")
+    if not readings and not plan and not own.stated:
         return None
-    credit = amount(field(mapping(field(content, "rate_limit_reset_credits")), "available_count"))
     return Report(
         readings=tuple(readings),
         plan=_PLANS.get(plan, OTHER) if plan else "",
@@ -142,53 +114,40 @@ def _read_usage(content: Mapping[str, Any], answer: Answer) -> Report | None:
     )
 
 
-def _windows(limit: Mapping[str, Any], scope: str, answer: Answer) -> Iterator[Reading]:
-    refused = _is_refused(limit)
-    for key, entry in entries(limit):
-        length = amount(field(entry, "limit_window_seconds"))
-        seconds = None if length is None else near_length(length)
-        used_ratio = share_of_percent(field(entry, "used_percent"))
-        if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not refused):
+def _windows(limit: Answer, scope: str) -> Iterator[Reading]:
+    for key, entry in limit.entries():
+        seconds, used_ratio = near_length(entry.amount("limit_window_seconds")), entry.percent("used_percent")
+        concluded = used_ratio is None and _is_refused(limit)
+        if not key.lower().endswith("window") or seconds is None or (used_ratio is None and not concluded):
             continue
-        at, after = field(entry, "reset_at"), field(entry, "reset_after_seconds")
-        resets_ms, inferred = reset(answer, at=[at], after=[after])
-        if used_ratio is not None or resets_ms is not None:
-            status = "rejected" if used_ratio is None else ""
-            yield answer.reading(seconds, scope, used_ratio, resets_ms, status=status, inferred=inferred)
+        at, after = entry.get("reset_at"), entry.get("reset_after_seconds")
+        reading = entry.reading(seconds, scope, used_ratio, at, after, status="rejected" if concluded else "")
+        if not concluded or reading.resets_ms is not None:
+            yield reading
 
 
-def _is_refused(limit: Mapping[str, Any]) -> bool:
-    return limit.get("allowed") is False or field(limit, "limit_reached") is True
+def _is_refused(limit: Answer) -> bool:
+    return limit.get("allowed") is False or limit.get("limit_reached") is True
 
 
-def _limit_scope(limit: Mapping[str, Any]) -> str:
-    scope, feature = scope_of(field(limit, "limit_name")), text(field(limit, "metered_feature"))
+def _limit_scope(limit: Answer) -> str:
+    scope, feature = scope_of(limit.get("limit_name")), limit.text("metered_feature")
     return scope if scope != OTHER or not is_word(feature) else scope_named(feature)
 
 
-def _spend_cap(cap: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
+def _spend_cap(cap: Answer) -> Iterator[Reading]:
     """What one member of a business plan may spend. The unit is usually credits, whose price is not published."""
-    used_ratio = share_of_percent(field(cap, "used_percent"))
-    remaining = share_of_percent(field(cap, "remaining_percent"))
-    if used_ratio is None and remaining is not None and remaining <= 1:
-        used_ratio = round(1 - remaining, 9)
+    used_ratio = cap.percent("used_percent")
+    if used_ratio is None:
+        used_ratio = used_of_remaining(cap.percent("remaining_percent"))
     if used_ratio is not None:
-        in_usd = text(cap.get("unit")).lower() == "usd"
-        used, limit = (nano_usd(cap.get(name)) if in_usd else None for name in ("used", "limit"))
-        resets_ms = moment(field(cap, "reset_at"), answer)
-        yield answer.reading(
-            None,
-            "spend-cap",
-            used_ratio,
-            resets_ms,
-            name="month",
-            used_nano_usd=used,
-            limit_nano_usd=limit,
-        )
+        in_usd = cap.text("unit").lower() == "usd"
+        money = (nano_usd(cap.get("used")), nano_usd(cap.get("limit"))) if in_usd else (None, None)
+        yield cap.reading(None, "spend-cap", used_ratio, cap.get("reset_at"), name="month", money=money)
 
 
-def _read_reset_credits(content: Mapping[str, Any], _: Answer) -> Report | None:
-    count = amount(field(content, "available_count"))
+def _read_reset_credits(answer: Answer) -> Report | None:
+    count = answer.amount("available_count")
     return None if count is None else Report(reset_credits=round(count))
 
 
@@ -202,7 +161,22 @@ _DESKTOP_HEADERS = _HEADERS | {"OpenAI-Beta": "codex-1", "Originator": "Codex De
 
 _RESETS = Call(url=f"{_BACKEND}/rate-limit-reset-credits", headers=_DESKTOP_HEADERS, read=_read_reset_credits)
 
-CODEX_ASKED = (
-    Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
-    Question(12 * HOUR, (_RESETS,)),
+CODEX = Provider(
+    questions=(
+        Question(600, (Call(url=f"{_BACKEND}/usage", headers=_HEADERS, read=_read_usage),)),
+        Question(12 * HOUR, (_RESETS,)),
+    ),
+    prefixes=(_PREFIX, _RESERVE),
+    stored={
+        rf"{_STEM}-reset-at": instant,
+        rf"{_STEM}-(?:used-percent|window-minutes|reset-after-seconds)": number,
+        rf"{_PREFIX}(?:allowed|limit-reached)": is_flag,
+        rf"{_PREFIX}(?:plan-type|active-limit)": is_word,
+        rf"{_PREFIX}{_GROUP}-limit-name": is_title,
+    },
+    use_suffix="-used-percent",
+    read_headers=_read_headers,
+    refuses=_refuses,
+    in_records=True,
+    counts=lambda model, scope: _scope_of_model(model) == scope,
 )

@@ -4,20 +4,17 @@ Since 7.2.21 (June 2026) a CPA plugin serves such accounts; it may answer the pr
 public clients read (August 2026). Google documents neither page.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from exporter.quotas.asking import Call, Question, Reader, Report
+from exporter.quotas.asking import Call, Provider, Question, Reader, Report
 from exporter.quotas.buckets import one_bucket, read_tier
-from exporter.quotas.reading import HOUR, Answer
-from exporter.quotas.values import field, mappings, scope_of
+from exporter.quotas.reading import Answer
+from exporter.quotas.values import HOUR, scope_of
 
 
-def _read_quota(content: Mapping[str, Any], answer: Answer) -> Report | None:
+def _read_quota(answer: Answer) -> Report | None:
     readings = tuple(
         reading
-        for bucket in mappings(content.get("buckets"))
-        for reading in one_bucket(bucket, answer, scope=scope_of(field(bucket, "model_id")))
+        for bucket in answer.each("buckets")
+        for reading in one_bucket(bucket, scope=scope_of(bucket.get("model_id")))
     )
     return Report(readings=readings) if readings else None
 
@@ -35,7 +32,9 @@ def _call(name: str, read: Reader, *, data: str) -> Call:
 
 _TIER = f'{{"cloudaicompanionProject":"$PROJECT$","metadata":{_METADATA}}}'
 
-GEMINI_CLI_ASKED = (
-    Question(900, (_call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}'),)),
-    Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data=_TIER),)),
+GEMINI_CLI = Provider(
+    questions=(
+        Question(900, (_call("retrieveUserQuota", _read_quota, data='{"project":"$PROJECT$"}'),)),
+        Question(12 * HOUR, (_call("loadCodeAssist", read_tier, data=_TIER),)),
+    )
 )

@@ -1,15 +1,71 @@
-"""The readings in a usage record's headers, and in the signals that newer proxies list for a credential. Pure."""
+"""Response headers that report providers' windows: which may be stored, and the readings in them. Pure.
 
-from collections.abc import Iterable, Iterator, Mapping
+Newer proxies list the same headers for a credential, as signals. A header map also holds cookies, organisation ids and
+request ids, so the list of what may be stored consists of what each parser declares that it needs
+(``Provider.stored``), and ``date``.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from exporter.quotas.header_allowlist import allowed_headers
 from exporter.quotas.providers import PROVIDERS
-from exporter.quotas.reading import LATEST_RESET_MS, Answer, Reading, bounded, fullest
-from exporter.quotas.values import plausible, text
+from exporter.quotas.reading import Answer, Reading, fullest
+from exporter.quotas.values import LATEST_RESET_MS, MAX_VALUE, first, instant, mapping, plausible
 
+MAX_HEADERS = 128
+MAX_BYTES = 8192
+"""Bounds of what ``allowed_headers`` returns, names and values together. Real responses need about 1,000 bytes."""
+MAX_NAME = 100
 _MAX_MODELS = 256
+
+_PREFIXES = tuple(prefix for provider in PROVIDERS.values() for prefix in provider.prefixes)
+_USE_SUFFIXES = tuple({provider.use_suffix for provider in PROVIDERS.values() if provider.use_suffix})
+_STORED = {"date": instant} | {
+    pattern: fits for provider in PROVIDERS.values() for pattern, fits in provider.stored.items()
+}
+# One group per pattern, so the number of the matching group leads to the test of the value.
+_ALLOWED_NAME = re.compile("|".join(f"({pattern})" for pattern in _STORED)).fullmatch
+_FITS = tuple(_STORED.values())
+
+
+def allowed_headers(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that may be stored: names in lower case, the first value that is not empty, all of them bounded.
+
+    A value must have the shape of its header; anything else that an upstream writes there is dropped.
+    """
+    kept: dict[str, str] = {}
+    room = MAX_BYTES
+    for given, values in headers.items():
+        if not isinstance(given, str) or len(given) > MAX_NAME:
+            continue
+        name, fits = _allowed(given)
+        if fits is None or name in kept:
+            continue
+        value = first(values)
+        if value and len(value) <= MAX_VALUE and fits(value) is not None:
+            room -= len(name) + len(value)
+            if room < 0 or len(kept) == MAX_HEADERS:
+                break
+            kept[name] = value
+    return kept
+
+
+@lru_cache(maxsize=1024)  # answers name the same few headers again and again
+def _allowed(given: str) -> tuple[str, Callable[[str], object] | None]:
+    """A header's name in lower case, and the test of its value; None if it may not be stored."""
+    name = given.lower()
+    match = _ALLOWED_NAME(name) if name == "date" or name.startswith(_PREFIXES) else None
+    return name, None if match is None or match.lastindex is None else _FITS[match.lastindex - 1]
+
+
+def tells_of_quota(allowed: Mapping[str, str]) -> bool:
+    """Whether allowed headers state the use of any window, or report one as full."""
+    return any(name.endswith(_USE_SUFFIXES) for name in allowed) or any(
+        provider.refuses(allowed) for provider in PROVIDERS.values()
+    )
 
 
 def read_headers(
@@ -27,12 +83,12 @@ def read_headers(
     The fuller of two windows with the same name and scope wins. A window that is not mentioned is "not said". Never
     raises.
     """
-    observed_ms = plausible(text(headers.get("date")), received_ms)
+    observed_ms = plausible(headers.get("date"), received_ms)
     if observed_ms is None:
         # The request's start is from the proxy's clock, which can be wrong; a moment in our future would shut out all
         # readings until then.
         observed_ms = min(started_ms + (ttft_ms or latency_ms), received_ms)
-    return bounded(fullest(_readings(headers, provider, Answer(model, observed_ms, "header"))))
+    return fullest(_readings(provider, Answer(headers, observed_ms, "header", model)))
 
 
 def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]:
@@ -45,32 +101,18 @@ def read_signals(entry: Mapping[str, Any], *, received_ms: int) -> list[Reading]
     if not isinstance(provider, str):
         return []
     readings: list[Reading] = []
-    for model, block in _blocks(entry):
-        signals = block.get("signals")
-        if not isinstance(signals, Mapping):
-            continue
-        allowed = allowed_headers(signals)
-        observed_ms = plausible(block.get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
+    models = islice(mapping(entry.get("model_quotas")).items(), _MAX_MODELS)
+    # The account's own block has no model.
+    for model, block in [("", entry.get("quota")), *models]:
+        allowed = allowed_headers(mapping(mapping(block).get("signals")))
+        observed_ms = plausible(mapping(block).get("observed_at"), received_ms, oldest_ms=LATEST_RESET_MS)
         if observed_ms is None:
             observed_ms = plausible(allowed.get("date"), received_ms, oldest_ms=LATEST_RESET_MS)
-        if observed_ms is None:
-            continue
-        readings += _readings(allowed, provider, Answer(model, observed_ms, "auth_files"))
-    return bounded(fullest(readings))
+        if observed_ms is not None:
+            readings += _readings(provider, Answer(allowed, observed_ms, "auth_files", model))
+    return fullest(readings)
 
 
-def _readings(headers: Mapping[str, str], provider: str, answer: Answer) -> Iterable[Reading]:
+def _readings(provider: str, headers: Answer) -> Iterable[Reading]:
     reads = PROVIDERS.get(provider)
-    return reads.read_headers(headers, answer) if reads else ()
-
-
-def _blocks(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The blocks of signals, each with its model; the account's own has the model ""."""
-    account = entry.get("quota")
-    if isinstance(account, Mapping):
-        yield "", account
-    models = entry.get("model_quotas")
-    if isinstance(models, Mapping):
-        for model, block in islice(models.items(), _MAX_MODELS):
-            if isinstance(model, str) and isinstance(block, Mapping):
-                yield model, block
+    return reads.read_headers(headers) if reads else ()

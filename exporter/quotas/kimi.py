@@ -5,97 +5,68 @@ mid-September 2026, from full answers in public reports (token-monitor 696, ai-u
 and older ones wrap the counts in a list ``usages``. Moonshot documents neither.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import DAY, HOUR, Answer, Reading
-from exporter.quotas.values import (
-    OTHER,
-    amount,
-    entries,
-    field,
-    mapping,
-    mappings,
-    near_length,
-    quotient,
-    reset,
-    share,
-    text,
-)
+from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.reading import Answer, Reading
+from exporter.quotas.values import DAY, HOUR, OTHER, near_length, quotient
 
 _NAMED = {
-    "limit_5h": (5 * HOUR, "", ""),
-    "limit_day": (DAY, "", ""),
-    "limit_7d": (7 * DAY, "", ""),
-    "limit_week": (7 * DAY, "", ""),
-    "limit_month_total": (None, "month", ""),
-    "limit_month_code": (None, "month", "code"),
+    "limit_5h": (5 * HOUR, ""),
+    "limit_day": (DAY, ""),
+    "limit_7d": (7 * DAY, ""),
+    "limit_week": (7 * DAY, ""),
+    "limit_month_total": (None, ""),
+    "limit_month_code": (None, "code"),
 }
-"""Length, name if there is no length, and scope, by the keys of ``usages``."""
+"""Length and scope by the keys of ``usages``; of a month no length is stated."""
+_WEEK = {"duration": 7, "timeUnit": "TIME_UNIT_DAY"}
 _UNITS = {"SECOND": 1, "MINUTE": 60, "HOUR": HOUR, "DAY": DAY, "WEEK": 7 * DAY}
 _LEVELS = ("free", "basic", "standard", "intermediate", "advanced", "premium")
 
 
-def _read_usages(content: Mapping[str, Any], answer: Answer) -> Report | None:
+def _read_usages(answer: Answer) -> Report | None:
     # Where both shapes state a window, the fuller wins: counts are rounded, and often 0.
-    readings = [*_fractions(content.get("usages"), answer), *_counts(content, content.get("usage"), answer)]
-    for wrapped in mappings(content.get("usages")):
-        readings += _counts(wrapped, wrapped.get("detail"), answer)
-    level = text(mapping(mapping(content.get("user")).get("membership")).get("level")).removeprefix("LEVEL_").lower()
+    readings = [*_fractions(answer.part("usages")), *_counts(answer, answer.get("usage"))]
+    for wrapped in answer.each("usages"):
+        readings += _counts(wrapped, wrapped.get("detail"))
+    level = answer.part("user", "membership").text("level").removeprefix("LEVEL_").lower()
     plan = level if level in _LEVELS or not level else OTHER
     return Report(readings=tuple(readings), plan=plan) if readings or plan else None
 
 
-def _fractions(usages: object, answer: Answer) -> Iterator[Reading]:
-    for key, entry in entries(usages):
-        used_ratio = share(field(entry, "used_ratio"))
+def _fractions(usages: Answer) -> Iterator[Reading]:
+    for key, entry in usages.entries():
+        used_ratio = entry.share("used_ratio")
         if key in _NAMED and used_ratio is not None:
-            seconds, name, scope = _NAMED[key]
-            yield _window(entry, answer, seconds=seconds, name=name, scope=scope, used_ratio=used_ratio)
+            yield _window(*_NAMED[key], used_ratio, entry)
 
 
-def _counts(content: Mapping[str, Any], week: object, answer: Answer) -> Iterator[Reading]:
-    for entry in mappings(content.get("limits")):
-        detail = mapping(entry.get("detail"))
-        length = mapping(entry.get("window"))
-        unit = _UNITS.get(text(field(length, "time_unit")).removeprefix("TIME_UNIT_"))
-        duration = amount(length.get("duration"))
-        seconds = None if unit is None or duration is None else near_length(duration * unit)
+def _counts(content: Answer, week: object) -> Iterator[Reading]:
+    # The last states no length; other clients call it the week.
+    for entry in [*content.each("limits"), content.of({"window": _WEEK, "detail": week})]:
+        detail, length = entry.part("detail"), entry.part("window")
+        unit = _UNITS.get(length.text("time_unit").removeprefix("TIME_UNIT_"))
+        seconds = near_length((length.amount("duration") or 0) * (unit or 0))
         # Older answers have the counts beside the window, and only the reset in ``detail``.
-        used_ratio = _used_ratio(detail if "limit" in detail else entry)
+        used_ratio = _used_ratio(detail if "limit" in detail.stated else entry)
         if seconds is not None and used_ratio is not None:
-            yield _window(detail or entry, answer, seconds=seconds, used_ratio=used_ratio)
-    used_ratio = _used_ratio(mapping(week))
-    if used_ratio is not None:
-        # It states no length; other clients call it the week.
-        yield _window(mapping(week), answer, seconds=7 * DAY, used_ratio=used_ratio)
+            yield _window(seconds, "", used_ratio, detail if detail.stated else entry)
 
 
-def _used_ratio(counts: Mapping[str, Any]) -> float | None:
-    limit, used, remaining = (amount(counts.get(name)) for name in ("limit", "used", "remaining"))
+def _used_ratio(counts: Answer) -> float | None:
+    limit, used, remaining = map(counts.amount, ("limit", "used", "remaining"))
     if used is None and limit is not None and remaining is not None and remaining <= limit:
         used = limit - remaining
     return quotient(used, limit)
 
 
-def _window(
-    entry: Mapping[str, Any],
-    answer: Answer,
-    *,
-    seconds: int | None,
-    used_ratio: float,
-    name: str = "",
-    scope: str = "",
-) -> Reading:
-    at, after = (field(entry, "reset_time"), field(entry, "reset_at")), (field(entry, "reset_in"), field(entry, "ttl"))
-    resets_ms, inferred = reset(answer, at=at, after=after)
-    return answer.reading(seconds, scope, used_ratio, resets_ms, name=name, inferred=inferred)
+def _window(seconds: int | None, scope: str, used_ratio: float, entry: Answer) -> Reading:
+    at, after = entry.get("reset_time", "reset_at"), entry.get("reset_in", "ttl")
+    return entry.reading(seconds, scope, used_ratio, at, after, name="month")
 
 
-def _asked(host: str) -> tuple[Question, ...]:
-    return (Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),)
-
-
-KIMI_ASKED = _asked("api.kimi.com")
-KIMI_AI_ASKED = _asked("api.kimi.ai")
+KIMI, KIMI_AI = (
+    Provider(questions=(Question(900, (Call(url=f"https://{host}/coding/v1/usages", read=_read_usages),)),))
+    for host in ("api.kimi.com", "api.kimi.ai")
+)

@@ -1,29 +1,28 @@
 """Meta's windows: a short one, whose length the headers state, and the week. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from exporter.quotas.reading import Answer, QuotaProvider, Reading
-from exporter.quotas.values import is_instant, is_number, moment, share_of_percent, text, window_seconds
+from exporter.quotas.asking import Provider
+from exporter.quotas.reading import Answer, Reading
+from exporter.quotas.values import instant, number, window_seconds
 
 _PREFIX = "x-meta-"
 
 
-def _read_headers(headers: Mapping[str, str], answer: Answer) -> Iterator[Reading]:
-    for stem, minutes in (("window", text(headers.get(f"{_PREFIX}window-minutes"))), ("weekly", "10080")):
+def _read_headers(headers: Answer) -> Iterator[Reading]:
+    for stem, minutes in (("window", headers.text(f"{_PREFIX}window-minutes")), ("weekly", "10080")):
         seconds = window_seconds(minutes)
-        used_ratio = share_of_percent(headers.get(f"{_PREFIX}{stem}-used-percent"))
+        used_ratio = headers.percent(f"{_PREFIX}{stem}-used-percent")
         if seconds is not None and used_ratio is not None:
-            resets_ms = moment(headers.get(f"{_PREFIX}{stem}-reset-at"), answer)
-            yield answer.reading(seconds, "", used_ratio, resets_ms)
+            yield headers.reading(seconds, "", used_ratio, headers.get(f"{_PREFIX}{stem}-reset-at"))
 
 
-META = QuotaProvider(
+META = Provider(
     prefixes=(_PREFIX,),
     stored={
-        rf"{_PREFIX}(?:window|weekly)-reset-at": is_instant,
-        rf"{_PREFIX}(?:window-minutes|(?:window|weekly)-used-percent)": is_number,
+        rf"{_PREFIX}(?:window|weekly)-reset-at": instant,
+        rf"{_PREFIX}(?:window-minutes|(?:window|weekly)-used-percent)": number,
     },
     use_suffix="-used-percent",
     read_headers=_read_headers,
-    in_records=False,
 )

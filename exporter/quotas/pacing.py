@@ -5,9 +5,7 @@ waits for its interval, and all accounts of one provider behind one address take
 long as its provider demands; its lane waits, too, but for an hour at most.
 """
 
-from collections.abc import Iterable
 from random import Random
-from typing import NamedTuple
 
 import msgspec
 
@@ -31,13 +29,6 @@ _LONGEST_AFTER_FAULT = _HOUR
 _LONGEST_LANE_PAUSE = _HOUR
 _SET_BACK_MS = 60_000
 _MOST_DOUBLINGS = 10
-
-
-class Outlook(NamedTuple):
-    """When an account's windows are due next, and the last result; see ``LastAsked``."""
-
-    next_ms: int
-    result: str
 
 
 class LastAsked(msgspec.Struct, frozen=True):
@@ -108,8 +99,3 @@ class LastAsked(msgspec.Struct, frozen=True):
             result=OK if refusal is None else refusal.value,
             failures=failures,
         )
-
-
-def lane_free_ms(questions: Iterable[LastAsked]) -> int:
-    """When the lane that these questions share is free again."""
-    return max((last.lane_ms for last in questions), default=0)

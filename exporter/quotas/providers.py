@@ -2,30 +2,24 @@
 
 from collections.abc import Mapping
 
-from exporter.quotas.antigravity import ANTIGRAVITY_ASKED
-from exporter.quotas.asking import Question
-from exporter.quotas.claude import CLAUDE, CLAUDE_ASKED
-from exporter.quotas.codex import CODEX, CODEX_ASKED
-from exporter.quotas.gemini_cli import GEMINI_CLI_ASKED
-from exporter.quotas.kimi import KIMI_AI_ASKED, KIMI_ASKED
+from exporter.quotas.antigravity import ANTIGRAVITY
+from exporter.quotas.asking import Provider
+from exporter.quotas.claude import CLAUDE
+from exporter.quotas.codex import CODEX
+from exporter.quotas.gemini_cli import GEMINI_CLI
+from exporter.quotas.kimi import KIMI, KIMI_AI
 from exporter.quotas.meta_ai import META
-from exporter.quotas.reading import QuotaProvider
-from exporter.quotas.xai import XAI_ASKED
+from exporter.quotas.xai import XAI
 
-PROVIDERS: Mapping[str, QuotaProvider] = {
+PROVIDERS: Mapping[str, Provider] = {
+    "antigravity": ANTIGRAVITY,
     "claude": CLAUDE,
     "codex": CODEX,
+    "gemini-cli": GEMINI_CLI,
+    "kimi": KIMI,
+    "kimi-ai": KIMI_AI,
     "meta": META,
+    "xai": XAI,
 }
-"""Providers that report their windows in headers."""
-
-ASKED: Mapping[str, tuple[Question, ...]] = {
-    "antigravity": ANTIGRAVITY_ASKED,
-    "claude": CLAUDE_ASKED,
-    "codex": CODEX_ASKED,
-    "gemini-cli": GEMINI_CLI_ASKED,
-    "kimi": KIMI_ASKED,
-    "kimi-ai": KIMI_AI_ASKED,
-    "xai": XAI_ASKED,
-}
+ASKED = {name: provider.questions for name, provider in PROVIDERS.items() if provider.questions}
 """What providers are asked about an account, the question about its windows first."""

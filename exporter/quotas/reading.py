@@ -1,36 +1,42 @@
-"""One reading of a provider's quota window, and what the parsers of all providers share. Pure.
+"""One reading of a provider's quota window, and which of several readings holds. Pure.
 
 No provider documents its windows, so any value may be missing or odd: an unreadable window is left out, never guessed,
 and never 0. A window that refuses a request without stating its share is full.
+
+Readings come late, out of order and from several sources; a credential's window must not depend on that. So the moment
+of observation decides, not the moment of arrival. A window is (credential, window, scope): the caller looks up its
+known reading.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
 import msgspec
 
+from exporter.quotas.values import (
+    HIGHEST_RATIO,
+    LATEST_RESET_MS,
+    MAX_ENTRIES,
+    UNTOLD,
+    amount,
+    camel_case,
+    mapping,
+    moment,
+    quotient,
+    text,
+    window_name,
+)
+
 MAX_WINDOWS = 32
-MAX_SLUG = 32
-HOUR, DAY = 3_600, 86_400
-LONGEST_WINDOW = 366 * DAY
-LATEST_RESET_MS = 62 * DAY * 1000
 SAME_RESET_MS = 120_000
 """Resets stated in seconds from now move a little with each answer."""
 ACCOUNT = "account"
 """The window of an account that is refused without saying which of its windows is full."""
-UNTOLD = "unknown"
-"""A window whose length the provider does not state."""
-
-HIGHEST_RATIO = 1000.0
-
-_NOT_SLUG = re.compile(r"[^a-z0-9.]+")
-_ONE_SCOPE = {
-    "oi": "fable",
-    "overage-included": "fable",
-    "iguana-necktie": "fable",
-    "base-model-inference": "gpt-reserve",
-}
-"""Scopes with several names, code names among them."""
+_SAME_MOMENT_MS = 5_000
+"""Sources that differ by less saw the same state. The header came with the answer itself, so it wins."""
+_REAL_FALL = 0.01 + 1e-9
+"""Some sources round to whole percents, so a fall of one point proves nothing."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -74,34 +80,99 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Where a provider's report comes from: the ``model`` that answered (empty if unknown), when, and the source."""
+    """What a provider has stated: a JSON object or headers, when, from which source, and the ``model`` that answered.
 
-    model: str
+    ``model`` is empty if unknown. A method reads the value of the first name that is there, in snake_case or camelCase.
+    """
+
+    stated: Mapping[str, Any]
     observed_ms: int
-    source: str
+    source: str = "active"
+    model: str = ""
+
+    def get(self, *names: str) -> Any:
+        """The value itself; None without one."""
+        for name in names:
+            value = self.stated.get(name)
+            if value is None:
+                value = self.stated.get(camel_case(name))
+            if value is not None:
+                return value
+        return None
+
+    def text(self, *names: str) -> str:
+        return text(self.get(*names))
+
+    def amount(self, *names: str) -> float | None:
+        return amount(self.get(*names))
+
+    def share(self, *names: str) -> float | None:
+        """A share of 1 from a fraction, or from text such as ``95%``; it may exceed 1."""
+        value = self.get(*names)
+        if isinstance(value, str) and value.strip().endswith("%"):
+            return self.percent(*names)
+        fraction = amount(value)
+        return fraction if fraction is not None and fraction <= HIGHEST_RATIO else None
+
+    def percent(self, *names: str) -> float | None:
+        """A share of 1 from percents, or from text with or without a percent sign."""
+        value = self.get(*names)
+        return quotient(amount(value.strip().removesuffix("%") if isinstance(value, str) else value), 100)
+
+    def part(self, *path: str) -> "Answer":
+        """The object below these names; an empty one in place of anything else."""
+        found = self
+        for name in path:
+            found = found.of(found.get(name))
+        return found
+
+    def each(self, name: str) -> Iterator["Answer"]:
+        """The objects in the list of this name."""
+        found = self.get(name)
+        for value in islice(found, MAX_ENTRIES) if isinstance(found, list) else ():
+            if isinstance(value, Mapping):
+                yield self.of(value)
+
+    def entries(self) -> Iterator[tuple[str, "Answer"]]:
+        """The objects in this one, by key."""
+        for key, value in islice(self.stated.items(), MAX_ENTRIES):
+            if isinstance(value, Mapping):
+                yield key, self.of(value)
+
+    def of(self, value: object) -> "Answer":
+        """Another object of the same answer."""
+        return Answer(mapping(value), self.observed_ms, self.source, self.model)
 
     def reading(
         self,
         seconds: int | None,
         scope: str,
         used_ratio: float | None,
-        resets_ms: int | None,
+        at: object = None,
+        after: object = None,
         *,
-        name: str = "",
+        name: str = UNTOLD,
         status: str = "",
         inferred: bool = False,
-        used_nano_usd: int | None = None,
-        limit_nano_usd: int | None = None,
+        money: tuple[int | None, int | None] = (None, None),
     ) -> Reading:
-        """The reading of a window that is ``seconds`` long; ``name`` is for a window without a length, else ``UNTOLD``.
+        """The reading of a window that is ``seconds`` long; ``name`` is for a window without a length.
 
-        No share means that the provider refused without stating one: the window is full. An answer to a question lists
-        all windows, so an unused one without a reset has not started: its reset moves with the clock.
+        ``at`` and ``after`` are the reset as the provider states it: as a moment, or in seconds after the answer.
+        ``money`` is spent of a cap, in nano-USD. No share means that the provider refused without stating one: the
+        window is full. An answer to a question lists all windows, so an unused one without a reset has not started: its
+        reset moves with the clock.
         """
-        if used_ratio == 0 and resets_ms is None and seconds is not None and self.source == "active":
-            resets_ms, inferred = self.observed_ms + seconds * 1000, True
+        resets_ms = moment(at, self.observed_ms)
+        if resets_ms is None:
+            wait = amount(after)
+            if wait is None or wait * 1000 > LATEST_RESET_MS:
+                wait = seconds if used_ratio == 0 and self.source == "active" else None
+            if wait is not None:
+                resets_ms, inferred = self.observed_ms + round(wait * 1000), True
+        used_nano_usd, limit_nano_usd = money
         return Reading(
-            window=(name or UNTOLD) if seconds is None else window_name(seconds),
+            window=name if seconds is None else window_name(seconds),
             scope=scope,
             window_seconds=seconds,
             used_ratio=1.0 if used_ratio is None else used_ratio,
@@ -116,64 +187,82 @@ class Answer(msgspec.Struct, frozen=True):
         )
 
 
-class QuotaProvider(msgspec.Struct, frozen=True, kw_only=True):
-    """How one provider reports its windows.
+def fullest(readings: Iterable[Reading]) -> list[Reading]:
+    """One reading for each window and scope; the newer of two wins, of one moment the fuller.
 
-    ``read_headers`` turns allowed headers into readings; signals of auth-files are the same headers. ``stored`` lists
-    the headers that may be stored for it: patterns of names in lower case, each beginning with one of ``prefixes`` and
-    without capturing groups, and the test that a value has to pass. ``use_suffix`` ends the names of headers that
-    state a share; ``refuses`` says whether headers report a full window even without one. ``in_records``: whether to
-    read the headers of usage records, not just the signals. ``counts``: whether use of a model counts in the windows
-    of a scope.
+    At most ``MAX_WINDOWS``, the whole account's first, so that a flood of scopes cannot push them out.
     """
-
-    prefixes: tuple[str, ...]
-    stored: Mapping[str, Callable[[str], object]]
-    use_suffix: str
-    read_headers: Callable[[Mapping[str, str], Answer], Iterable[Reading]]
-    refuses: Callable[[Mapping[str, str]], bool] = lambda _: False
-    in_records: bool = True
-    counts: Callable[[str, str], bool] = lambda model, scope: scope in model.lower()
-
-
-def fullest(readings: Iterable[Reading]) -> dict[tuple[str, str], Reading]:
-    """The readings by window and scope; the newer of two wins, of one moment the fuller."""
     found: dict[tuple[str, str], Reading] = {}
     for reading in readings:
         before = found.setdefault((reading.window, reading.scope), reading)
         if (before.observed_ms, before.used_ratio) < (reading.observed_ms, reading.used_ratio):
             found[reading.window, reading.scope] = reading
-    return found
-
-
-def bounded(found: Mapping[tuple[str, str], Reading]) -> list[Reading]:
-    """At most ``MAX_WINDOWS``, the whole account's first, so that a flood of scopes cannot push them out."""
     return sorted(found.values(), key=lambda reading: (reading.scope, reading.window_seconds or 0))[:MAX_WINDOWS]
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
+# --- which of several holds -------------------------------------------------------------------------------------------
 
 
-def window_name(seconds: int) -> str:
-    """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, because providers use different ones."""
-    if 28 * DAY <= seconds <= 31 * DAY:
-        return "month"
-    for unit, size in (("d", DAY), ("h", HOUR), ("m", 60)):
-        if seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+def merge(known: Reading | None, new: Reading) -> Reading | None:
+    """Which of two readings of one window holds; None: there is still none.
 
-
-def slugged(text: str) -> str:
-    """A provider's name as a label value: lower case, digits, dots and hyphens. Empty if that is nothing or too long.
-
-    A long name is not cut: two limits could become one, and the emptier would hide the fuller.
+    A reading without a reset takes over that of the known reading while the latter is current; otherwise it is
+    dropped, because it could never expire. A cap on money stays: providers state no reset for it, and pages show its
+    age.
     """
-    slug = _NOT_SLUG.sub("-", text[:200].lower()).strip("-.")
-    return slug if len(slug) <= MAX_SLUG else ""
+    if known is not None and not _supersedes(new, known):
+        return known
+    if new.resets_ms is None and new.limit_nano_usd is None:
+        if known is None or known.resets_ms is None or not is_current(known, new.observed_ms):
+            return known
+        return msgspec.structs.replace(new, resets_ms=known.resets_ms, inferred=True)
+    return new
 
 
-def scope_named(text: str) -> str:
-    """The scope of a provider's name ``text``; several names may mean one scope."""
-    slug = slugged(text)
-    return _ONE_SCOPE.get(slug, slug)
+def is_current(reading: Reading, now_ms: int) -> bool:
+    """Whether the window still runs. Use in the next one is unknown until a reading states it."""
+    return reading.ends_ms is None or reading.ends_ms > now_ms
+
+
+def is_another_answer(known: Reading, new: Reading) -> bool:
+    """Whether a newer reading comes from a later answer, rather than from the same one by another source."""
+    return new.observed_ms - known.observed_ms > (0 if new.source == known.source else _SAME_MOMENT_MS)
+
+
+def stays_low(before: float, reset_before_ms: int, low: Reading, new: Reading) -> bool:
+    """Whether ``new`` confirms the fall from the share ``before`` to ``low``, ahead of the reset announced then.
+
+    Some providers alternate between two states: the next reading takes such a fall back.
+    """
+    fell = before - new.used_ratio > _REAL_FALL
+    return fell and (new.observed_ms < reset_before_ms or _same_reset(low, new))
+
+
+def _supersedes(new: Reading, known: Reading) -> bool:
+    apart = new.observed_ms - known.observed_ms
+    from_headers = (new.source == "header", known.source == "header")
+    if abs(apart) <= _SAME_MOMENT_MS and from_headers[0] != from_headers[1]:
+        return from_headers[0]
+    if apart:
+        return apart > 0
+    # ``Date`` has whole seconds: among answers within one, the last is the fullest of the latest window.
+    if new.resets_ms is not None and known.resets_ms is not None:
+        later = new.resets_ms - known.resets_ms
+        if abs(later) > SAME_RESET_MS:
+            return later > 0
+    return new.used_ratio >= known.used_ratio
+
+
+def reset_early(known: Reading, new: Reading) -> bool:
+    """Whether the provider seems to have given quota back before the announced reset. It did if ``stays_low``."""
+    if known.resets_ms is None or new.resets_ms is None or known.used_ratio - new.used_ratio <= _REAL_FALL:
+        return False
+    same_period = _same_reset(known, new)
+    # A new period that starts within the jitter of the old one's end is the ordinary reset.
+    return new.observed_ms < known.resets_ms - (0 if same_period else SAME_RESET_MS)
+
+
+def _same_reset(one: Reading, other: Reading) -> bool:
+    if one.resets_ms is None or other.resets_ms is None:
+        return False
+    return abs(one.resets_ms - other.resets_ms) <= SAME_RESET_MS

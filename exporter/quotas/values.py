@@ -4,44 +4,42 @@ No provider documents them. A value whose meaning is not certain is None or empt
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
 from math import isfinite
 from typing import Any
 
 from exporter.days import epoch_ms
-from exporter.quotas.reading import (
-    DAY,
-    HIGHEST_RATIO,
-    HOUR,
-    LATEST_RESET_MS,
-    LONGEST_WINDOW,
-    MAX_SLUG,
-    UNTOLD,
-    Answer,
-)
 
+HOUR, DAY = 3_600, 86_400
+LONGEST_WINDOW = 366 * DAY
+LATEST_RESET_MS = 62 * DAY * 1000
+HIGHEST_RATIO = 1000.0
+MAX_SLUG = 32
 MAX_VALUE = 64
-_MILLISECONDS_FROM = 1e12
-"""A larger epoch is in milliseconds: as seconds it would be 30,000 years ahead."""
+MAX_ENTRIES = 256
+"""The most that are read of one list or map; real ones have fewer than 50."""
+
+OTHER = "other"
+"""Any name that our lists do not have. A provider could write anything there, even a person's address."""
+UNTOLD = "unknown"
+"""A window whose length the provider does not state."""
 
 _NUMBER = re.compile(r"(?:-(?=[0.]+\Z))?[0-9]{1,16}(?:\.[0-9]{1,24})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
+_HIGHEST_NUMBER = 1e15
+_MILLISECONDS_FROM = 1e12
+"""A larger epoch is in milliseconds: as seconds it would be 30,000 years ahead."""
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
+_MOST_AHEAD_MS = 300_000
+"""How far a clock may be ahead of ours. A reading from the future shuts out all others until then."""
+_NANO = 1_000_000_000
+_HIGHEST_NANO_USD = 10**9 * _NANO
 
+is_flag = re.compile(r"(?i)true|false").fullmatch
 # Providers' words are in lower case; keys and ids hardly ever are.
 is_word = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 is_title = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{0,31}").fullmatch
-
-MAX_ENTRIES = 256
-"""The most that are read of one list or map; real ones have fewer than 50."""
-OTHER = "other"
-"""Any name that our lists do not have. A provider could write anything there, even a person's address."""
-
-_HIGHEST_NUMBER = 1e15
-_NANO = 1_000_000_000
-_HIGHEST_NANO_USD = 10**9 * _NANO
 
 _VOCABULARY = """
 advanced agent api build chat claude code codex completion composer cowork fable fast flash gemini gemma gpt grok haiku
@@ -53,21 +51,18 @@ _WORDS = frozenset(_VOCABULARY.split())
 _FILLERS = frozenset({"", "all", "and", "for", "model", "models", "or", "the"})
 _VERSION = re.compile(r"[0-9]{1,4}[a-z]?|v[0-9]{1,2}|20[0-9]{6}").fullmatch
 _BETWEEN_WORDS = re.compile(r"[^a-z0-9.]+")
-
-_NAMED_LENGTHS = {
-    "five-hour": 5 * HOUR,
-    "hourly": HOUR,
-    "daily": DAY,
-    "day": DAY,
-    "weekly": 7 * DAY,
-    "week": 7 * DAY,
+_ONE_SCOPE = {
+    "oi": "fable",
+    "overage-included": "fable",
+    "iguana-necktie": "fable",
+    "base-model-inference": "gpt-reserve",
 }
-_LENGTH = re.compile(r"([0-9]{1,4})([mhd])").fullmatch
-_UNITS = {"m": 60, "h": HOUR, "d": DAY}
+"""Scopes with several names, code names among them."""
 
+_UNITS = {"m": 60, "h": HOUR, "d": DAY}
+_LENGTH = re.compile(r"([0-9]{1,4})([mhd])").fullmatch
+_NAMED_LENGTHS = {"five-hour": "5h", "hourly": "1h", "daily": "1d", "day": "1d", "weekly": "7d", "week": "7d"}
 _NEARLY_WHOLE = 180
-_MOST_AHEAD_MS = 300_000
-"""How far a clock may be ahead of ours. A reading from the future shuts out all others until then."""
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
@@ -78,25 +73,10 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    """The objects in a JSON list."""
-    if isinstance(value, list):
-        yield from (each for each in islice(value, MAX_ENTRIES) if isinstance(each, Mapping))
-
-
-def entries(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The objects in a JSON object, by key."""
-    for key, each in islice(mapping(value).items(), MAX_ENTRIES):
-        if isinstance(each, Mapping):
-            yield key, each
-
-
-def field(value: Mapping[str, Any], name: str) -> Any:
-    """The value of a name in snake_case, or of the same name in camelCase."""
-    if name in value:
-        return value[name]
-    first, *others = name.split("_")
-    return value.get(first + "".join(other.capitalize() for other in others))
+@lru_cache(maxsize=1024)
+def camel_case(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(map(str.capitalize, tail))
 
 
 def text(value: object) -> str:
@@ -105,13 +85,8 @@ def text(value: object) -> str:
 
 def first(values: object) -> str:
     """The first value that is not empty. Header maps hold lists, auth-files hold plain text."""
-    if isinstance(values, str):
-        return values.strip()
-    if isinstance(values, list | tuple):
-        for value in values:
-            if isinstance(value, str) and (stripped := value.strip()):
-                return stripped
-    return ""
+    listed = values if isinstance(values, list) else [values]
+    return next((value.strip() for value in listed if isinstance(value, str) and value.strip()), "")
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -129,44 +104,17 @@ def number(text: str) -> float | None:
     return value if isfinite(value) else None
 
 
-def is_flag(text: str) -> bool:
-    return text.lower() in ("true", "false")
-
-
-def is_number(text: str) -> bool:
-    return number(text) is not None
-
-
-def is_instant(text: str) -> bool:
-    return instant(text) is not None
-
-
 def amount(value: object) -> float | None:
     """A finite number that is not negative; text counts, too."""
     if isinstance(value, str):
-        return number(value.strip()) if len(value) <= MAX_VALUE else None
+        return number(text(value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return abs(float(value)) if 0 <= value <= _HIGHEST_NUMBER else None
 
 
-def share_of_percent(value: object) -> float | None:
-    """A share of 1 from percents, or from text with or without a percent sign; it may exceed 1."""
-    percents = amount(value.strip().removesuffix("%") if isinstance(value, str) else value)
-    return round(percents / 100, 9) if percents is not None and percents <= HIGHEST_RATIO * 100 else None
-
-
-def share(value: object) -> float | None:
-    """A share of 1 from a fraction, or from text such as ``95%``."""
-    if isinstance(value, str) and value.strip().endswith("%"):
-        return share_of_percent(value)
-    fraction = amount(value)
-    return fraction if fraction is not None and fraction <= HIGHEST_RATIO else None
-
-
-def used_of_remaining(value: object) -> float | None:
-    """The used share from the remaining fraction, which cannot exceed 1."""
-    remaining = share(value)
+def used_of_remaining(remaining: float | None) -> float | None:
+    """The used share from the remaining share, which cannot exceed 1."""
     return None if remaining is None or remaining > 1 else round(1 - remaining, 9)
 
 
@@ -192,7 +140,7 @@ def instant(text: str) -> int | None:
     epoch = number(text)
     try:
         if epoch is not None:
-            return round(epoch if epoch >= _MILLISECONDS_FROM else epoch * 1000)
+            return _of_epoch(epoch)
         if text.isascii() and text.endswith("GMT"):
             return epoch_ms(datetime.strptime(text, _HTTP_DATE).replace(tzinfo=UTC))
         moment = datetime.fromisoformat(text)
@@ -201,32 +149,21 @@ def instant(text: str) -> int | None:
         return None
 
 
-def moment(value: object, answer: Answer) -> int | None:
+def _of_epoch(epoch: float) -> int:
+    return round(epoch if epoch >= _MILLISECONDS_FROM else epoch * 1000)
+
+
+def moment(value: object, near_ms: int) -> int | None:
     """A reset: seconds or milliseconds since the epoch, as number or text, or RFC 3339.
 
     It may have passed, because some providers keep reporting a window that is over; but it is near enough to be one.
     """
-    written = text(value)
-    if not written:
-        seconds = amount(value)
-        written = "" if seconds is None else f"{seconds:f}"
-    found = instant(written) if written else None
-    return found if found is not None and abs(found - answer.observed_ms) <= LATEST_RESET_MS else None
-
-
-def moment_after(value: object, answer: Answer) -> int | None:
-    """A reset stated in seconds after the answer."""
-    seconds = amount(value)
-    return None if seconds is None or seconds * 1000 > LATEST_RESET_MS else answer.observed_ms + round(seconds * 1000)
-
-
-def reset(answer: Answer, *, at: Iterable[object], after: Iterable[object]) -> tuple[int | None, bool]:
-    """A window's reset, and whether it was stated in seconds after the answer: the first value that can be read."""
-    stated = next((each for each in (moment(value, answer) for value in at) if each is not None), None)
-    if stated is not None:
-        return stated, False
-    after_ms = next((each for each in (moment_after(value, answer) for value in after) if each is not None), None)
-    return after_ms, after_ms is not None
+    if isinstance(value, str):
+        found = instant(text(value))
+    else:
+        epoch = amount(value)
+        found = None if epoch is None else _of_epoch(epoch)
+    return found if found is not None and abs(found - near_ms) <= LATEST_RESET_MS else None
 
 
 def plausible(value: object, received_ms: int, *, oldest_ms: int = DAY * 1000) -> int | None:
@@ -244,14 +181,37 @@ def window_seconds(minutes: str) -> int | None:
     return None if value is None or value != round(value) else near_length(value * 60)
 
 
-def near_length(seconds: float) -> int | None:
+def near_length(seconds: float | None) -> int | None:
     """The length of a window, rounded to whole hours if it is close.
 
     Codex also states 299 and 10079 minutes for its windows of 5 hours and 7 days.
     """
+    if seconds is None:
+        return None
     hours = round(seconds / HOUR) * HOUR
     whole = hours if hours and abs(seconds - hours) <= _NEARLY_WHOLE else round(seconds)
     return whole if 0 < whole <= LONGEST_WINDOW else None
+
+
+def window_called(name: object) -> tuple[str, int | None]:
+    """The name and the length in seconds of a provider's ``5h``, ``five_hour`` or ``weekly``.
+
+    The name is for a window without a length.
+    """
+    slug = text(name).lower().replace("_", "-")
+    length = _LENGTH(_NAMED_LENGTHS.get(slug, slug))
+    seconds = int(length[1]) * _UNITS[length[2]] if length else 0
+    return "month" if slug in ("month", "monthly") else UNTOLD, seconds if 0 < seconds <= LONGEST_WINDOW else None
+
+
+def window_name(seconds: int) -> str:
+    """``5h``, ``7d``, ``90m``; 28 to 31 days are a ``month``, because providers use different ones."""
+    if 28 * DAY <= seconds <= 31 * DAY:
+        return "month"
+    for unit, size in reversed(_UNITS.items()):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def scope_of(name: object) -> str:
@@ -266,14 +226,11 @@ def scope_of(name: object) -> str:
     return scope if known and len(scope) <= MAX_SLUG else OTHER
 
 
-def window_called(name: object) -> tuple[str, int | None]:
-    """The name and the length in seconds of a provider's ``5h``, ``five_hour`` or ``weekly``.
+def scope_named(text: str) -> str:
+    """The scope of a provider's slug ``text`` as a label value: lower case, digits, dots and hyphens.
 
-    The name is for a window without a length.
+    Several names may mean one scope. Empty if nothing is left, or if it is too long: a long name is not cut, because
+    two limits could become one, and the emptier would hide the fuller.
     """
-    slug = text(name).lower().replace("_", "-")
-    length = _LENGTH(slug)
-    seconds = int(length[1]) * _UNITS[length[2]] if length else _NAMED_LENGTHS.get(slug)
-    if seconds is not None and not 0 < seconds <= LONGEST_WINDOW:
-        seconds = None
-    return "month" if slug in ("month", "monthly") else UNTOLD, seconds
+    slug = _BETWEEN_WORDS.sub("-", text[:200].lower()).strip("-.")
+    return _ONE_SCOPE.get(slug, slug) if len(slug) <= MAX_SLUG else ""

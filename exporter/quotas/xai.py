@@ -5,13 +5,11 @@ of these pages. Accounts that pay per use have no window; their empty pages are 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from exporter.quotas.asking import Call, Question, Report
-from exporter.quotas.reading import DAY, HOUR, Answer, Reading
-from exporter.quotas.values import OTHER, amount, field, mapping, moment, nano_usd, quotient, share_of_percent, text
+from exporter.quotas.asking import Call, Provider, Question, Report
+from exporter.quotas.reading import Answer, Reading
+from exporter.quotas.values import DAY, HOUR, OTHER, nano_usd, quotient
 
-_CENTS = 100
 _PLANS = {
     "free": "free",
     "premium": "premium",
@@ -24,56 +22,44 @@ _PLANS = {
 }
 
 
-def _read_week(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    config = _config(content)
-    if config is None:
+def _read_week(answer: Answer) -> Report | None:
+    if not _is_billing(answer):
         return None
-    period = mapping(field(config, "current_period"))
-    used_ratio = share_of_percent(field(config, "credit_usage_percent"))
+    config = answer.part("config")
+    period, used_ratio = config.part("current_period"), config.percent("credit_usage_percent")
     # Without a percent the week may be unused, or the account may have none.
-    if used_ratio is None or "WEEKLY" not in text(period.get("type")).upper():
+    if used_ratio is None or "WEEKLY" not in period.text("type").upper():
         return Report()
-    resets_ms = moment(period.get("end"), answer)
-    return Report(readings=(answer.reading(7 * DAY, "", used_ratio, resets_ms),))
+    return Report(readings=(answer.reading(7 * DAY, "", used_ratio, period.get("end")),))
 
 
-def _read_month(content: Mapping[str, Any], answer: Answer) -> Report | None:
-    config = _config(content)
-    return None if config is None else Report(readings=tuple(_caps(config, answer)))
+def _read_month(answer: Answer) -> Report | None:
+    return Report(readings=tuple(_caps(answer.part("config")))) if _is_billing(answer) else None
 
 
-def _config(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The content of a billing page, which may be empty; None if it is another page."""
-    config = content.get("config")
-    if isinstance(config, Mapping):
-        return config
-    return {} if config is None and content.keys() <= {"config"} else None
+def _is_billing(answer: Answer) -> bool:
+    """Whether this is a billing page, which may be empty."""
+    config = answer.get("config")
+    return isinstance(config, Mapping) or (config is None and answer.stated.keys() <= {"config"})
 
 
-def _caps(config: Mapping[str, Any], answer: Answer) -> Iterator[Reading]:
-    resets_ms = moment(field(config, "billing_period_end"), answer)
+def _caps(config: Answer) -> Iterator[Reading]:
+    end = config.get("billing_period_end")
     for scope, used_key, limit_key in (("", "used", "monthly_limit"), ("on-demand", "on_demand_used", "on_demand_cap")):
-        used, limit = (_cents(field(config, key)) for key in (used_key, limit_key))
+        used, limit = _cents(config, used_key), _cents(config, limit_key)
         used_ratio = quotient(used, limit)
         if used_ratio is not None:
-            spent, cap = (nano_usd(each, scale=_CENTS) for each in (used, limit))
-            yield answer.reading(
-                None,
-                scope,
-                used_ratio,
-                resets_ms,
-                name="month",
-                used_nano_usd=spent,
-                limit_nano_usd=cap,
-            )
+            money = nano_usd(used, scale=100), nano_usd(limit, scale=100)
+            yield config.reading(None, scope, used_ratio, end, name="month", money=money)
 
 
-def _cents(value: object) -> float | None:
-    return amount(value.get("val")) if isinstance(value, Mapping) else amount(value)
+def _cents(config: Answer, name: str) -> float | None:
+    cents = config.amount(name)
+    return config.part(name).amount("val") if cents is None else cents
 
 
-def _read_plan(content: Mapping[str, Any], _: Answer) -> Report | None:
-    plan = text(content.get("subscription_tier_display")).lower()
+def _read_plan(answer: Answer) -> Report | None:
+    plan = answer.text("subscription_tier_display").lower()
     return Report(plan=_PLANS.get(plan, OTHER)) if plan else None
 
 
@@ -86,8 +72,10 @@ _HEADERS = {
 }
 _URL = "https://cli-chat-proxy.grok.com/v1"
 
-XAI_ASKED = (
-    Question(900, (Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),)),
-    Question(900, (Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),)),
-    Question(12 * HOUR, (Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),)),
+XAI = Provider(
+    questions=(
+        Question(900, (Call(url=f"{_URL}/billing?format=credits", headers=_HEADERS, read=_read_week),)),
+        Question(900, (Call(url=f"{_URL}/billing", headers=_HEADERS, read=_read_month),)),
+        Question(12 * HOUR, (Call(url=f"{_URL}/settings", headers=_HEADERS, read=_read_plan),)),
+    )
 )

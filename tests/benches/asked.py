@@ -7,14 +7,14 @@ from typing import Any
 from exporter.quotas.asking import Call, Report
 from exporter.quotas.providers import ASKED
 from exporter.quotas.reading import Reading
-from exporter.quotas.tunnel import read_tunnel
+from exporter.sources.quota_calls import read_tunnel
 from tests.fakes.recordings import body_of, recorded
 
 NOW_MS = 1_795_536_000_000 - 1_947_000
 """2026-11-24 15:27:33 UTC, when the answers of CPA 7.2.140 were recorded."""
 HOUR_MS = 3_600_000
 
-_CALLS = {call.url: call for questions in ASKED.values() for question in questions for call in question.calls}
+_CALLS = {call.url: call for questions in ASKED.values() for question in questions for call in question.ways if call}
 
 
 def iso(at_ms: int) -> str:
@@ -22,7 +22,9 @@ def iso(at_ms: int) -> str:
 
 
 def call_of(provider: str, question: int = 0, way: int = 0) -> Call:
-    return ASKED[provider][question].calls[way]
+    call = ASKED[provider][question].ways[way]
+    assert call is not None
+    return call
 
 
 def wrapped(body: Any, *, status: Any = 200, **headers: str) -> bytes:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from exporter.quotas.header_allowlist import allowed_headers
-from exporter.quotas.headers import read_headers
+from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.quotas.reading import Reading
 
 NOW_MS = 1_787_306_405_000  # 2026-08-21 10:00:05 UTC

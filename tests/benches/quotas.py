@@ -16,7 +16,7 @@ from exporter.limits.board import LimitBoard
 from exporter.limits.present import LimitRow
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
-from exporter.metrics.quotas import QuotaMetrics
+from exporter.metrics.quotas import quota_fetches
 from exporter.pricing.layers import open_prices
 from exporter.settings.proxies import Aliases, CredentialAlias
 from exporter.simulator.world import CREDENTIALS, MANAGEMENT_KEY, Credential
@@ -116,7 +116,7 @@ class QuotaBench:
             ledger=ledger,
             labels=labels,
             clock=clock,
-            observer=QuotaMetrics(registry),
+            fetches=quota_fetches(registry),
         )
         self._exposition = Exposition(
             ledger=ledger,

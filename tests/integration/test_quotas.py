@@ -20,10 +20,10 @@ from exporter.logs import configure_logging
 from exporter.metrics import quotas
 from exporter.metrics.family import families_of
 from exporter.quotas.pacing import RESULTS
-from exporter.quotas.providers import ASKED
 from exporter.simulator.quotas import vendor_answer
 from exporter.simulator.world import Credential
 from exporter.sources.client import Timeouts
+from tests.benches.asked import call_of
 from tests.benches.quotas import BY_NAME, QuotaBench, accounts_like
 from tests.fakes.planted import secrets
 from tests.stack.running import secrets_found
@@ -420,7 +420,7 @@ def test_no_secret_in_an_answer_gets_out(tmp_path: Path, name: str) -> None:
     configure_logging("debug", "logfmt", stream=log)
     texts: dict[str, str] = {}
     with _bench(tmp_path, name) as bench:
-        page = ASKED[BY_NAME[name].provider][0].calls[0].url
+        page = call_of(BY_NAME[name].provider).url
         answer = vendor_answer(BY_NAME[name], page, bench.clock.now())
         assert answer is not None
         for body in _full_of_secrets(answer[1]):

@@ -2,69 +2,119 @@
 
 They are on disk, so that a restart shows them again until they end. An ended window keeps its row, to compare the next
 reading with, but is no longer shown.
+
+What a window is worth is computed from its past readings and the use booked between them. Few are kept, as points: the
+first and the last one of each window, and one for each step of the share between them.
 """
 
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
-import msgspec
+from msgspec import Struct, convert
+from msgspec.structs import asdict, replace
 
 from exporter.ledger.columns import listed
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
-from exporter.ledger.views.quota_points import QuotaKey, QuotaPoints, forget_points, join_points, note_points
-from exporter.quotas.merge import is_another_answer, is_current, merge, reset_early, stays_low
-from exporter.quotas.reading import ACCOUNT, MAX_WINDOWS, Reading
+from exporter.quotas.reading import (
+    ACCOUNT,
+    MAX_WINDOWS,
+    SAME_RESET_MS,
+    Reading,
+    is_another_answer,
+    is_current,
+    merge,
+    reset_early,
+    stays_low,
+)
+
+QuotaKey = tuple[int, str, str]
+"""credential, window, scope"""
+
+STEP = 0.03
+MOST_POINTS = 160
+LONGEST_MS = 62 * 86_400_000
+"""Older points are not kept."""
 
 _KEY = ("credential", "window", "scope")
-_MONEY = ("used_nano_usd", "limit_nano_usd")
-_DETAIL = ("ratio_inferred", *_MONEY, "fell_from", "fell_reset_ms")
+_DETAIL = ("ratio_inferred", "used_nano_usd", "limit_nano_usd", "fell_from", "fell_reset_ms")
 _READ = tuple(name for name in Reading.__struct_fields__ if name not in _DETAIL)
 _TABLES = {"quota_window": ("credential", *_READ, "early_resets"), "quota_detail": (*_KEY, *_DETAIL)}
-_WINDOW, _DETAILS = (
+_SAVE, _SAVE_DETAIL = (
     f"insert or replace into {table} ({listed(names)}) select {listed(names, ':')}" for table, names in _TABLES.items()
 )
 # Details are nearly always empty, and were before.
 _SAVES = (
-    _WINDOW,
-    f"{_DETAILS} where :ratio_inferred or coalesce(:used_nano_usd, :limit_nano_usd, :fell_from) is not null or exists"
-    " (select 1 from quota_detail where credential = :credential and window = :window and scope = :scope)",
+    _SAVE,
+    f"{_SAVE_DETAIL} where :ratio_inferred or coalesce(:used_nano_usd, :limit_nano_usd, :fell_from) is not null"
+    " or exists (select 1 from quota_detail where credential = :credential and window = :window and scope = :scope)",
+)
+_LOAD = (
+    f"select {listed(('credential', *_READ, 'early_resets'))}, coalesce(ratio_inferred, 0) as ratio_inferred,"
+    f" {listed(_DETAIL[1:])} from quota_window left join quota_detail using ({listed(_KEY)})"
 )
 
+_OF_KEY = "where credential = ? and window = ? and scope = ?"
+_LAST_TWO = f"select observed_ms, used_ratio, resets_ms from quota_point {_OF_KEY} order by observed_ms desc limit 2"
+_OLDEST_KEPT = (
+    f"select observed_ms from quota_point {_OF_KEY} order by observed_ms desc limit 1 offset {MOST_POINTS - 1}"
+)
+_FORGET = f"delete from quota_point {_OF_KEY}"
 
-@dataclass(frozen=True, slots=True)
-class QuotaWindow:
+
+class QuotaWindow(Struct, frozen=True):
     """The last reading of a window, and how often it was emptied before its announced end.
 
     ``fell`` is the share and the announced reset before a fall that the next reading has to confirm.
     """
 
     reading: Reading
-    early_resets: int
+    early_resets: int = 0
     fell: tuple[float, int] | None = None
+
+
+class QuotaPoint(NamedTuple):
+    """A reading: when, the used share, and the reset it announced; ms since the epoch."""
+
+    observed_ms: int
+    used_ratio: float
+    resets_ms: int
+
+
+class CapacityChanges(NamedTuple):
+    """How often the capacity of a window shrank, and grew."""
+
+    shrank: int = 0
+    grew: int = 0
 
 
 class Quotas:
     """All windows. Any thread may read ``current``; changes belong in the ledger's transactions."""
 
     def __init__(self, database: Database, dictionary: LabelStore) -> None:
-        self.points = QuotaPoints(database)
+        self._database = database
         self._dictionary = dictionary
         self._lock = threading.Lock()
         self._windows: dict[QuotaKey, QuotaWindow] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Reload everything."""
-        names = ("credential", *_READ, "early_resets", *_DETAIL)
-        rows = connection.execute(
-            f"select {listed(names)} from quota_window left join quota_detail using ({listed(_KEY)})"
-        ).fetchall()
+        rows = connection.execute(_LOAD)
+        names = [column[0] for column in rows.description]
         told = [dict(zip(names, row, strict=True)) for row in rows]
         with self._lock:
-            self._windows = {(row["credential"], row["window"], row["scope"]): _window(row) for row in told}
+            self._windows = {
+                (row["credential"], row["window"], row["scope"]): QuotaWindow(
+                    convert(row, Reading, strict=False),
+                    row["early_resets"],
+                    None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"]),
+                )
+                for row in told
+            }
 
     def current(self) -> Mapping[QuotaKey, QuotaWindow]:
         """All windows, ended ones too, by the credential that each one was merged into.
@@ -81,9 +131,9 @@ class Quotas:
                 newer = max(quota, other, key=lambda each: each.reading.observed_ms)
                 quota = replace(newer, early_resets=quota.early_resets + other.early_resets)  # noqa: PLW2901 - joined
             found[key] = quota
-        latest: dict[tuple[int, str], int] = {}
+        latest: defaultdict[tuple[int, str], int] = defaultdict(int)
         for (credential, _, scope), quota in found.items():
-            latest[credential, scope] = max(latest.get((credential, scope), 0), quota.reading.observed_ms)
+            latest[credential, scope] = max(latest[credential, scope], quota.reading.observed_ms)
         return {
             key: quota
             for key, quota in found.items()
@@ -99,12 +149,11 @@ class Quotas:
         merged = {id_: into for id_, into in merged.items() if id_ != into}
         if not merged:
             return
-        join_points(connection, merged)
+        _join_points(connection, merged)
         joined = dict(self.current())
-        rows = [_row(key[0], quota) for key, quota in joined.items()]
-        for table, save in zip(_TABLES, _SAVES, strict=True):
+        for table in _TABLES:
             connection.execute(f"delete from {table}")
-            connection.executemany(save, rows)
+        _save(connection, joined)
         with self._lock:
             self._windows = joined
 
@@ -122,16 +171,37 @@ class Quotas:
             kept = merge(before, reading)
             if kept is not None and kept != before:
                 changed[key] = _followed(known, kept)
-        rows = [_row(key[0], quota) for key, quota in changed.items()]
-        for save in _SAVES:
-            connection.executemany(save, rows)
-        note_points(connection, [(key, quota.reading) for key, quota in changed.items()])
+        _save(connection, changed)
+        for key, quota in changed.items():
+            _note_point(connection, key, quota.reading)
         return changed
 
     def take_over(self, changed: Mapping[QuotaKey, QuotaWindow]) -> None:
         """Show what was noted. Call it after the commit."""
         with self._lock:
             self._windows |= changed
+
+    def points(self, *, from_ms: int, until_ms: int) -> Mapping[QuotaKey, list[QuotaPoint]]:
+        """The points of each window in a span of time, oldest first. Raises LedgerError."""
+        found: defaultdict[QuotaKey, list[QuotaPoint]] = defaultdict(list)
+        with self._database.reading() as connection:
+            for *key, observed_ms, used_ratio, resets_ms in connection.execute(
+                "select * from quota_point where observed_ms between ? and ? order by 1, 2, 3, 4", (from_ms, until_ms)
+            ):
+                found[key[0], key[1], key[2]].append(QuotaPoint(observed_ms, used_ratio, resets_ms))
+        return found
+
+    def changes(self) -> Mapping[QuotaKey, CapacityChanges]:
+        """How often each window's capacity changed, where it did. Raises LedgerError."""
+        with self._database.reading() as connection:
+            rows = connection.execute("select * from quota_change")
+            return {(credential, window, scope): CapacityChanges(*rest) for credential, window, scope, *rest in rows}
+
+    def note_change(self, key: QuotaKey, *, since_ms: int, shrank: bool) -> None:
+        """Count a change of a window's capacity once, and forget the points before it. Raises LedgerError."""
+        with self._database.transaction() as connection:
+            if connection.execute(f"{_FORGET} and observed_ms < ?", (*key, since_ms)).rowcount:
+                _count_change(connection, (*key, shrank, not shrank))
 
     def _has_room(
         self, connection: sqlite3.Connection, credential: int, changed: dict[QuotaKey, QuotaWindow], now_ms: int
@@ -144,16 +214,15 @@ class Quotas:
         with self._lock:
             for key in ended:
                 del self._windows[key]
-        for table in _TABLES:
-            connection.executemany(f"delete from {table} where credential = ? and window = ? and scope = ?", ended)
-        forget_points(connection, ended)
+        for table in (*_TABLES, "quota_point"):
+            connection.executemany(f"delete from {table} {_OF_KEY}", ended)
         return bool(ended)
 
 
 def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:
     """The window after another reading. An early reset counts once the lower share has lasted for two answers."""
     if known is None:
-        return QuotaWindow(reading, 0)
+        return QuotaWindow(reading)
     early_resets, before = known.early_resets, known.fell
     if before is not None and is_another_answer(known.reading, reading):
         early_resets += stays_low(*before, known.reading, reading)
@@ -163,14 +232,53 @@ def _followed(known: QuotaWindow | None, reading: Reading) -> QuotaWindow:
     return QuotaWindow(reading, early_resets, before)
 
 
-def _row(credential: int, quota: QuotaWindow) -> dict[str, Any]:
-    fell_from, fell_reset_ms = quota.fell or (None, None)
-    told = {"credential": credential, "early_resets": quota.early_resets}
-    return msgspec.structs.asdict(quota.reading) | told | {"fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
+def _save(connection: sqlite3.Connection, windows: Mapping[QuotaKey, QuotaWindow]) -> None:
+    rows: list[dict[str, Any]] = []
+    for (credential, _, _), quota in windows.items():
+        fell_from, fell_reset_ms = quota.fell or (None, None)
+        told = {"early_resets": quota.early_resets, "fell_from": fell_from, "fell_reset_ms": fell_reset_ms}
+        rows.append({"credential": credential} | asdict(quota.reading) | told)
+    for save in _SAVES:
+        connection.executemany(save, rows)
 
 
-def _window(row: Mapping[str, Any]) -> QuotaWindow:
-    flags = {name: bool(row[name]) for name in ("inferred", "ratio_inferred")}
-    told = {name: row[name] for name in (*_READ, *_MONEY)} | flags
-    fell = None if row["fell_from"] is None else (row["fell_from"], row["fell_reset_ms"])
-    return QuotaWindow(Reading(**told), row["early_resets"], fell)
+def _note_point(connection: sqlite3.Connection, key: QuotaKey, reading: Reading) -> None:
+    """Keep a reading as a point.
+
+    An inferred share, a window without an end and a full one, whose share may stop at 1, say nothing about capacity.
+    """
+    if reading.ends_ms is None or reading.ratio_inferred or reading.used_ratio >= 1:
+        return
+    point = QuotaPoint(reading.observed_ms, reading.used_ratio, reading.ends_ms)
+    before = [QuotaPoint._make(row) for row in connection.execute(_LAST_TWO, key)]
+    if _is_beside([*reversed(before), point]):
+        connection.execute(f"{_FORGET} and observed_ms = ?", (*key, before[0].observed_ms))
+    connection.execute("insert or replace into quota_point values (?, ?, ?, ?, ?, ?)", (*key, *point))
+    (oldest_ms,) = connection.execute(_OLDEST_KEPT, key).fetchone() or (0,)
+    oldest_ms = max(oldest_ms, point.observed_ms - LONGEST_MS)
+    connection.execute(f"{_FORGET} and observed_ms < ?", (*key, oldest_ms))
+
+
+def _join_points(connection: sqlite3.Connection, merged: Mapping[int, int]) -> None:
+    """Move points and changes of merged credentials to the one that each was merged into."""
+    for moved in merged.items():
+        connection.execute("update or replace quota_point set credential = ?2 where credential = ?1", moved)
+        for row in connection.execute(
+            "delete from quota_change where credential = ?1 returning ?2, window, scope, shrank, grew", moved
+        ).fetchall():
+            _count_change(connection, row)
+
+
+def _count_change(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:
+    connection.execute(
+        "insert into quota_change values (?, ?, ?, ?, ?)"
+        " on conflict do update set shrank = shrank + excluded.shrank, grew = grew + excluded.grew",
+        row,
+    )
+
+
+def _is_beside(points: list[QuotaPoint]) -> bool:
+    """Whether there are three points of one window, and the first and the last are less than a step apart."""
+    rises = all(one.used_ratio <= other.used_ratio for one, other in pairwise(points))
+    same_window = all(abs(one.resets_ms - other.resets_ms) <= SAME_RESET_MS for one, other in pairwise(points))
+    return len(points) == 3 and rises and same_window and points[2].used_ratio < points[0].used_ratio + STEP - 1e-9

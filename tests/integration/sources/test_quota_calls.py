@@ -8,18 +8,17 @@ import pytest
 
 from exporter.errors import BannedError, KeyRefusedError
 from exporter.quotas.asking import Facts, Refusal
-from exporter.quotas.providers import ASKED
-from exporter.quotas.tunnel import MAX_ANSWER
 from exporter.sources.paths import V0, V8
-from exporter.sources.quota_calls import ask, find_facts, find_quota_api
+from exporter.sources.quota_calls import MAX_ANSWER, ask, find_facts, find_quota_api
+from tests.benches.asked import call_of
 from tests.fakes.guarding import KEY, MemoryRefusals
 from tests.fakes.raw import RawServer, Script, drip, hang, head, send
 from tests.fakes.replay import Recording, ReplayProxy
 from tests.integration.sources.conftest import QUICK, Connect
 
 NOW_MS = 1_795_534_060_000
-CLAUDE = ASKED["claude"][0].calls[0]
-ANTIGRAVITY = ASKED["antigravity"][0].calls[0]
+CLAUDE = call_of("claude")
+ANTIGRAVITY = call_of("antigravity")
 RECORDED = Recording.read("v7.2.140/api-call/claude-usage.json")
 
 

@@ -13,6 +13,7 @@ import pytest
 from exporter.ingest.quota_asker import QuotaAsker
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.metrics.quotas import quota_fetches
 from exporter.normalize.credentials import read_auth_files
 from exporter.settings.proxies import Aliases
 from exporter.sources.client import ProxyClient
@@ -28,14 +29,6 @@ URLS = {
 }
 FILES = {"files": [{"name": "a.json", "provider": "claude", "auth_index": "a", "email": "a@planted.example"}]}
 USAGE = json.dumps({"five_hour": {"utilization": 20, "resets_at": None}})
-
-
-class _Counter:
-    """Counts questions as nobody does here."""
-
-    def expected(self, proxy: str, provider: str) -> None: ...
-
-    def asked(self, proxy: str, provider: str, result: str) -> None: ...
 
 
 class _Bench:
@@ -55,7 +48,7 @@ class _Bench:
             ledger=self.ledger,
             labels=Labels(self.ledger.dictionary, Aliases(), PSEUDONYMS.of),
             clock=self.clock,
-            observer=_Counter(),
+            fetches=quota_fetches(None),
         )
 
     def _client(self, name: str, url: str) -> ProxyClient:

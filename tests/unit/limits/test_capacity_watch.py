@@ -211,7 +211,7 @@ def test_a_full_an_ended_and_a_concluded_window_are_no_points(
     )
     bench.book(Use(at_ms, reading=reading))
 
-    assert bench.ledger.quotas.points.points(from_ms=0, until_ms=at_ms) == {}
+    assert bench.ledger.quotas.points(from_ms=0, until_ms=at_ms) == {}
 
 
 def test_a_window_of_some_models_is_worth_what_these_were_used_for(bench: LimitBench) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from prometheus_client import Metric
 
-from exporter.ledger.views.quota_points import CapacityChanges
+from exporter.ledger.views.quotas import CapacityChanges
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth
 from exporter.limits.windows import ProviderWindow

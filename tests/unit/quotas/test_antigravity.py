@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from exporter.quotas.asking import NEXT_WAY, Facts, Refusal
-from exporter.quotas.providers import ASKED
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, told, told_by, windows
 
 _SUMMARY, _MODELS, _PLAN = call_of("antigravity"), call_of("antigravity", way=3), call_of("antigravity", question=1)
@@ -109,7 +108,7 @@ def test_the_plan_is_what_is_paid_for(body: Any, plan: str) -> None:
 
 
 def test_three_hosts_are_asked_in_their_order_and_the_models_last() -> None:
-    ways = ASKED["antigravity"][0].calls
+    ways = [call_of("antigravity", way=way) for way in range(4)]
 
     assert [way.url.removeprefix("https://").partition("/v1internal:")[::2] for way in ways] == [
         ("daily-cloudcode-pa.googleapis.com", "retrieveUserQuotaSummary"),
@@ -120,5 +119,5 @@ def test_three_hosts_are_asked_in_their_order_and_the_models_last() -> None:
 
 
 def test_an_account_without_a_project_is_asked_only_for_its_plan() -> None:
-    assert [way.request("a", Facts()) for way in ASKED["antigravity"][0].calls] == [None] * 4
+    assert [call_of("antigravity", way=way).request("a", Facts()) for way in range(4)] == [None] * 4
     assert _PLAN.request("a", Facts()) is not None

@@ -41,8 +41,6 @@ def test_the_data_is_a_text_with_the_project() -> None:
 
     assert request is not None
     assert json.loads(request["data"]) == {"project": "planted-project-417"}
-    assert _ANTIGRAVITY.needs_project()
-    assert not _CODEX.needs_project()
 
 
 @pytest.mark.parametrize("project", ["", 'p","x":"', "p\nq", "Project", "p" * 200, "$TOKEN$", "a b"])

@@ -7,7 +7,11 @@ import pytest
 from exporter.quotas.buckets import grouped, one_bucket, read_tier
 from exporter.quotas.reading import Answer
 
-_ANSWER = Answer("", 1_787_306_405_000, "active")
+
+def _answer(content: Any) -> Answer:
+    return Answer(content, 1_787_306_405_000)
+
+
 _RESET = "2026-08-21T13:00:00Z"
 
 
@@ -25,17 +29,17 @@ _RESET = "2026-08-21T13:00:00Z"
     ],
 )
 def test_a_bucket_tells_a_share_or_nothing(bucket: Any, used: list[float]) -> None:
-    assert [reading.used_ratio for reading in one_bucket(bucket, _ANSWER, scope="")] == used
+    assert [reading.used_ratio for reading in one_bucket(_answer(bucket), scope="")] == used
 
 
 def test_what_is_no_group_or_bucket_is_passed_over() -> None:
     groups = [None, {"buckets": 5}, {"displayName": "Gemini", "buckets": ["x", {"remainingFraction": 0.8}]}]
 
-    assert [(reading.window, reading.scope) for reading in grouped({"groups": groups}, _ANSWER)] == [
+    assert [(reading.window, reading.scope) for reading in grouped(_answer({"groups": groups}))] == [
         ("unknown", "gemini")
     ]
 
 
 @pytest.mark.parametrize("content", [{}, {"paidTier": None}, {"paidTier": {"id": 5}}, {"currentTier": []}])
 def test_a_tier_without_an_id_is_no_plan(content: Any) -> None:
-    assert read_tier(content, _ANSWER) is None
+    assert read_tier(_answer(content)) is None

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.normalize.redact import takes_windows
-from exporter.quotas.header_allowlist import allowed_headers
-from exporter.quotas.headers import read_headers, read_signals
+from exporter.quotas.headers import allowed_headers, read_headers, read_signals
 from exporter.quotas.reading import Reading
 from tests.benches.headers import DATE, DAY_MS, NOW, NOW_MS, SPARK, claude, codex, meta, named, read_one, signals
 from tests.fakes.recordings import ROOT, batch_bodies, batches, recorded

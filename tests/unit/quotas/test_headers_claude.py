@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from exporter.quotas.header_allowlist import allowed_headers
+from exporter.quotas.headers import allowed_headers
 from exporter.quotas.reading import Reading
 from tests.benches.headers import DATE, NOW, NOW_MS, claude, codex, read, read_one
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.normalize.redact import response_identity
-from exporter.quotas.header_allowlist import MAX_HEADERS, allowed_headers
-from exporter.quotas.headers import read_headers, read_signals
-from exporter.quotas.reading import MAX_WINDOWS, Reading, slugged
+from exporter.quotas.headers import MAX_HEADERS, allowed_headers, read_headers, read_signals
+from exporter.quotas.reading import MAX_WINDOWS, Reading
+from exporter.quotas.values import scope_named
 from tests.benches.headers import DATE, DAY_MS, NOW, NOW_MS, SPARK, claude, codex, meta
 
 _TEXTS = st.one_of(
@@ -41,7 +41,7 @@ def _is_sane(reading: Reading) -> bool:
         and (reading.window_seconds is None or 0 < reading.window_seconds <= 366 * 86_400)
         and (reading.resets_ms is None or abs(reading.resets_ms - reading.observed_ms) <= 62 * DAY_MS)
         and reading.status in ("", "allowed", "warning", "rejected")
-        and slugged(reading.scope) == reading.scope
+        and scope_named(reading.scope) == reading.scope
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.quotas.asking import NEXT_WAY, Question, Refusal, Report
-from exporter.quotas.pacing import LastAsked, lane_free_ms
+from exporter.quotas.pacing import LastAsked
 from tests.benches.asked import call_of
 
 _CALLS = (call_of("claude"), call_of("codex"))
@@ -116,11 +116,7 @@ def test_no_result_lets_an_account_or_a_lane_be_asked_before_its_time(refusal: R
 def test_a_lane_rests_with_its_account_but_not_for_longer_than_an_hour(retry_after: int | None, seconds: int) -> None:
     last = _asked(Refusal.RATE_LIMITED, retry_after=retry_after)
 
-    assert seconds * 1000 <= lane_free_ms([LastAsked(), last]) - NOW <= (seconds + 10) * 1000
-
-
-def test_a_lane_that_nobody_used_is_free() -> None:
-    assert lane_free_ms([]) == 0
+    assert seconds * 1000 <= last.lane_ms - NOW <= (seconds + 10) * 1000
 
 
 @pytest.mark.parametrize("refusal", sorted(NEXT_WAY))
@@ -146,7 +142,7 @@ def test_a_call_that_never_ended_counts_as_one() -> None:
     begun = LastAsked().begun(QUESTION, now_ms=NOW)
 
     assert begun.next_ms == NOW + 10 * MINUTE
-    assert lane_free_ms([begun]) == NOW + 3 * MINUTE
+    assert begun.lane_ms == NOW + 3 * MINUTE
 
 
 def test_a_clock_that_was_set_back_keeps_the_waits_and_no_more() -> None:

@@ -7,7 +7,7 @@ import pytest
 from exporter.quotas.asking import Call
 from exporter.quotas.providers import ASKED
 
-_CALLS = [call for questions in ASKED.values() for question in questions for call in question.calls]
+_CALLS = [call for questions in ASKED.values() for question in questions for call in question.ways if call]
 _HOSTS = {
     "api.anthropic.com",
     "api.kimi.ai",

@@ -10,40 +10,39 @@ from hypothesis import strategies as st
 from exporter.quotas.reading import Answer
 from exporter.quotas.values import (
     MAX_ENTRIES,
+    MAX_SLUG,
     amount,
-    entries,
-    field,
-    mappings,
     moment,
-    moment_after,
     nano_usd,
     quotient,
+    scope_named,
     scope_of,
-    share,
-    share_of_percent,
     used_of_remaining,
     window_called,
+    window_name,
 )
 
-_ANSWER = Answer("", 1_787_306_405_000, "active")
+_ANSWER = Answer({}, 1_787_306_405_000)
 _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
 
 
 @given(_ANYTHING)
 def test_numbers_are_finite_and_not_negative_whatever_is_written(value: Any) -> None:
-    for read in (amount, share, share_of_percent, used_of_remaining, nano_usd):
-        found = read(value)
+    told = _ANSWER.of({"a": value})
+    for found in (amount(value), told.share("a"), told.percent("a"), nano_usd(value)):
         assert found is None or (math.isfinite(found) and found >= 0)
-    for told in (moment(value, _ANSWER), moment_after(value, _ANSWER)):
-        assert told is None or isinstance(told, int)
+    for at_ms in (moment(value, _ANSWER.observed_ms), _ANSWER.reading(None, "", 0.5, after=value).resets_ms):
+        assert at_ms is None or isinstance(at_ms, int)
     assert isinstance(scope_of(value), str)
     assert isinstance(window_called(value)[0], str)
 
 
 @given(st.floats(0, 1), st.sampled_from([str, float, "{:.6%}".format]))
 def test_a_fraction_is_the_same_as_number_text_and_percent(fraction: float, written: Any) -> None:
-    assert share(written(fraction)) == pytest.approx(fraction, abs=1e-8)
-    assert used_of_remaining(written(fraction)) == pytest.approx(1 - fraction, abs=1e-8)
+    share = _ANSWER.of({"a": written(fraction)}).share("a")
+
+    assert share == pytest.approx(fraction, abs=1e-8)
+    assert used_of_remaining(share) == pytest.approx(1 - fraction, abs=1e-8)
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12))
@@ -55,6 +54,23 @@ def test_a_share_is_what_is_used_of_the_limit(limit: int, used: int) -> None:
 def test_money_is_exact_to_the_cent(cents: int) -> None:
     assert nano_usd(cents, scale=100) == cents * 10**7
     assert nano_usd(f"{cents / 100:.2f}") == cents * 10**7
+
+
+@given(st.text(max_size=60))
+def test_a_slug_is_a_harmless_label(text: str) -> None:
+    slug = scope_named(text)
+
+    assert len(slug) <= MAX_SLUG
+    assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+    assert scope_named(slug) == slug
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [(18_000, "5h"), (604_800, "7d"), (86_400, "1d"), (28 * 86_400, "month"), (31 * 86_400, "month"), (90, "90s")],
+)
+def test_a_window_is_named_in_the_largest_unit_that_fits(seconds: int, name: str) -> None:
+    assert window_name(seconds) == name
 
 
 @pytest.mark.parametrize(
@@ -98,21 +114,21 @@ def test_a_window_has_a_length_where_its_name_tells_it(called: Any, found: tuple
 
 
 def test_a_reading_without_a_length_has_the_name_that_it_is_given() -> None:
-    named = _ANSWER.reading(seconds=None, name="month", scope="", used_ratio=0.5, resets_ms=None)
-    unnamed = _ANSWER.reading(seconds=None, scope="", used_ratio=0, resets_ms=None)
+    named = _ANSWER.reading(seconds=None, name="month", scope="", used_ratio=0.5)
+    unnamed = _ANSWER.reading(seconds=None, scope="", used_ratio=0)
 
     assert (named.window, named.window_seconds) == ("month", None)
     assert (unnamed.window, unnamed.resets_ms) == ("unknown", None)
 
 
 def test_names_are_the_same_in_both_spellings_and_the_first_holds() -> None:
-    assert field({"usedPercent": 5}, "used_percent") == 5
-    assert field({"used_percent": 4, "usedPercent": 5}, "used_percent") == 4
-    assert field({}, "used_percent") is None
+    assert _ANSWER.of({"usedPercent": 5}).get("used_percent") == 5
+    assert _ANSWER.of({"used_percent": 4, "usedPercent": 5}).get("used_percent") == 4
+    assert _ANSWER.get("used_percent") is None
 
 
 def test_lists_and_maps_are_read_as_far_as_real_ones_go() -> None:
-    assert len(list(mappings([{}] * 1_000_000))) == MAX_ENTRIES
-    assert len(list(entries({str(place): {} for place in range(10_000)}))) == MAX_ENTRIES
-    assert list(mappings({"a": {}})) == []
-    assert list(entries([{}])) == []
+    assert len(list(_ANSWER.of({"a": [{}] * 1_000_000}).each("a"))) == MAX_ENTRIES
+    assert len(list(_ANSWER.of({str(place): {} for place in range(10_000)}).entries())) == MAX_ENTRIES
+    assert list(_ANSWER.of({"a": {"b": {}}}).each("a")) == []
+    assert list(_ANSWER.of([{}]).entries()) == []

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.quotas.header_allowlist import allowed_headers
-from exporter.quotas.headers import read_headers
+from exporter.quotas.headers import allowed_headers, read_headers
 from exporter.quotas.reading import Reading
 from exporter.simulator.quotas import (
     FIVE_HOURS,

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger.labels import CredentialLabels
-from exporter.ledger.views.quota_points import CapacityChanges
+from exporter.ledger.views.quotas import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth

@@ -16,7 +16,7 @@ from tests.benches import booking
 
 NOW = 1_795_000_000_000
 LAST = LastAsked(asked_ms=NOW, next_ms=NOW + 600_000, lane_ms=NOW + 180_000, way=1, result="ok", failures=2)
-ANSWER = Answer("", NOW, "active")
+ANSWER = Answer({}, NOW)
 CREDENTIAL = 1
 
 

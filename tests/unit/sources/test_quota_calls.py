@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from exporter.quotas.asking import NEXT_WAY, Call, Refusal, Report
 from exporter.quotas.providers import ASKED
-from exporter.quotas.reading import MAX_SLUG, MAX_WINDOWS
-from exporter.quotas.tunnel import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
+from exporter.quotas.reading import MAX_WINDOWS
+from exporter.quotas.values import MAX_SLUG
+from exporter.sources.quota_calls import MAX_ANSWER, quota_api_providers, read_quota_api, read_tunnel
 from tests.benches.asked import HOUR_MS, NOW_MS, call_of, iso, one, told, told_by, windows, wrapped
 from tests.fakes.recordings import ROOT, body_of, recorded, secrets
 
 _USAGE = call_of("claude")
 _RESET = iso(NOW_MS + HOUR_MS)
 _GOOD = {"five_hour": {"utilization": 21.0, "resets_at": _RESET}}
-_CALLS = [call for questions in ASKED.values() for question in questions for call in question.calls]
+_CALLS = [call for questions in ASKED.values() for question in questions for call in question.ways if call]
 _EVERY_CALL = pytest.mark.parametrize("call", _CALLS, ids=lambda call: call.url.removeprefix("https://"))
 
 

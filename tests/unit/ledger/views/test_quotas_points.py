@@ -10,7 +10,7 @@ import pytest
 from exporter.ledger.credential_store import Credential
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.views.quota_points import LONGEST_MS, MOST_POINTS, STEP, CapacityChanges, QuotaKey, QuotaPoint
+from exporter.ledger.views.quotas import LONGEST_MS, MOST_POINTS, STEP, CapacityChanges, QuotaKey, QuotaPoint
 from exporter.quotas.reading import MAX_WINDOWS, Reading
 from exporter.records import UNKNOWN_CREDENTIAL
 from tests.fakes.guarding import TurnableClock
@@ -34,7 +34,7 @@ class _Bench:
         return [point.used_ratio for point in self.points().get(key, [])]
 
     def points(self) -> Mapping[QuotaKey, list[QuotaPoint]]:
-        return self.ledger.quotas.points.points(from_ms=0, until_ms=2**60)
+        return self.ledger.quotas.points(from_ms=0, until_ms=2**60)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_points_and_changes_go_on_as_those_of_the_account_that_a_login_turned_ou
             at_ms = _START_MS + (10 * credential + minute) * 60_000
             bench.note(at_ms, credential / 10 + minute * STEP, resets_ms, credential=credential)
         since_ms = _START_MS + (10 * credential + 1) * 60_000
-        bench.ledger.quotas.points.note_change((credential, "5h", ""), since_ms=since_ms, shrank=True)
+        bench.ledger.quotas.note_change((credential, "5h", ""), since_ms=since_ms, shrank=True)
     bench.ledger.dictionary.credentials = {
         1: Credential(1, 1, "codex-1", UNKNOWN_CREDENTIAL),
         2: Credential(2, 1, "codex-2", UNKNOWN_CREDENTIAL, merged_into=1),
@@ -115,14 +115,14 @@ def test_points_and_changes_go_on_as_those_of_the_account_that_a_login_turned_ou
         bench.ledger.quotas.join(connection)
 
     assert bench.shares() == pytest.approx([0.1 + STEP, 0.1 + 2 * STEP, 0.2 + STEP, 0.2 + 2 * STEP])
-    assert bench.ledger.quotas.points.changes() == {_KEY: CapacityChanges(shrank=2, grew=0)}
+    assert bench.ledger.quotas.changes() == {_KEY: CapacityChanges(shrank=2, grew=0)}
 
 
 def test_a_change_is_counted_once_and_forgets_what_was_before(bench: _Bench) -> None:
     for minute in range(4):
         bench.note(_START_MS + minute * 60_000, 0.1 + minute * STEP, _START_MS + 5 * _HOUR_MS)
     for _ in range(2):
-        bench.ledger.quotas.points.note_change(_KEY, since_ms=_START_MS + 2 * 60_000, shrank=False)
+        bench.ledger.quotas.note_change(_KEY, since_ms=_START_MS + 2 * 60_000, shrank=False)
 
     assert bench.shares() == pytest.approx([0.1 + 2 * STEP, 0.1 + 3 * STEP])
-    assert bench.ledger.quotas.points.changes() == {_KEY: CapacityChanges(shrank=0, grew=1)}
+    assert bench.ledger.quotas.changes() == {_KEY: CapacityChanges(shrank=0, grew=1)}
