@@ -66,7 +66,7 @@ def open_limits(
 
     sources: list[LimitSource] = [user] if user is not None else []
     if settings.supabase_url is not None:
-        sources.append(StoredLimits(ledger.limit_configs, zone=settings.zone, thresholds=thresholds))
+        sources.append(StoredLimits(ledger.limits, zone=settings.zone, thresholds=thresholds))
     return LimitBoard(
         ledger=ledger,
         labels=labels,
@@ -81,7 +81,7 @@ def open_notifier(settings: Settings, ledger: Ledger, board: LimitBoard, clock: 
     """The sender of notices about limits, None without EXPORTER_NOTIFY_URLS. Raises SettingsError and LedgerError."""
     if not settings.notify_urls:
         return None
-    return Notifier(board=board, store=ledger.notices, services=Services(settings.notify_urls), clock=clock)
+    return Notifier(board=board, store=ledger.limits, services=Services(settings.notify_urls), clock=clock)
 
 
 def open_remote(settings: Settings) -> Remote | None:

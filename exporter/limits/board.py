@@ -113,7 +113,7 @@ class LimitBoard:
         with self._lock:
             found = self.find(limit)
             if found is not None:
-                self.ledger.windows.set_anchor(limit, self.clock.now_ms())
+                self.ledger.limits.set_anchor(limit, self.clock.now_ms())
                 self._look()
                 _log.info("limit_reset", limit=limit)
             return found
@@ -130,7 +130,7 @@ class LimitBoard:
 
     def _look(self) -> None:
         now_ms = self.clock.now_ms()
-        limits, anchors = self._current_limits(), self.ledger.windows.anchors()
+        limits, anchors = self._current_limits(), self.ledger.limits.anchors()
         with self.ledger.windows.look() as look:
             found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
         self._capacities.look(now_ms)

@@ -14,7 +14,7 @@ from datetime import UTC, timedelta, tzinfo
 import structlog
 
 from exporter.days import EPOCH, moment_ms
-from exporter.ledger.store.limit_configs import LimitConfigs
+from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import Limit, LimitSet, Unit
 from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
 from exporter.limits.windows import Thresholds
@@ -45,9 +45,9 @@ _log = structlog.get_logger("exporter.limits")
 class StoredLimits:
     """The limits of ``rate_limit_configs``. A ``LimitSource``; a mistake in one row does not affect the others."""
 
-    def __init__(self, configs: LimitConfigs, *, zone: tzinfo, thresholds: Callable[[], Thresholds]) -> None:
+    def __init__(self, store: LimitStore, *, zone: tzinfo, thresholds: Callable[[], Thresholds]) -> None:
         """Read them. ``thresholds`` gives the thresholds of all of them. Raises LedgerError."""
-        self._configs = configs
+        self._store = store
         self._zone = zone
         self._thresholds = thresholds
         self._read: tuple[Sequence[str], Thresholds] | None = None
@@ -70,7 +70,7 @@ class StoredLimits:
 
     def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
         """Take over the rows in the ledger if they have changed. Raises LedgerError."""
-        read = (self._configs.rows(), self._thresholds())
+        read = (self._store.configs(), self._thresholds())
         if read == self._read:
             return
         rows, thresholds = read

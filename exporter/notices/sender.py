@@ -9,7 +9,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import SettingsError
-from exporter.ledger.store.notices import NoticeStore
+from exporter.ledger.store.limits import LimitStore
 from exporter.limits.board import LimitBoard
 from exporter.notices.watch import Kind, LimitWatch
 
@@ -67,10 +67,10 @@ def _services(urls: Sequence[str]) -> dict[str, Any]:
 class Notifier:
     """Sends the notices that are due. ``work`` is for one thread."""
 
-    def __init__(self, *, board: LimitBoard, store: NoticeStore, services: Services, clock: Clock) -> None:
+    def __init__(self, *, board: LimitBoard, store: LimitStore, services: Services, clock: Clock) -> None:
         """Raises LedgerError."""
         self._board, self._store, self._services, self._clock = board, store, services, clock
-        self._watch = LimitWatch(store.load())
+        self._watch = LimitWatch(store.notices())
         self._pause_ms = self._next_ms = 0
         self._stopping = False
 
@@ -92,7 +92,7 @@ class Notifier:
             self._pause_ms = self._next_ms = 0
             self._watch.sent(notice)
             # Saved after sending: after a crash, people may get a notice twice, but never miss it.
-            self._store.save(notice.window, notice.told)
+            self._store.save_notice(notice.window, notice.told)
             _log.info("notice_sent", notice=notice.title)
 
     def stop(self) -> None:

@@ -5,11 +5,11 @@ for a while, or a new window has begun. "Runs out early" uses the numbers of ``p
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from exporter import formats
-from exporter.ledger.store.notices import Told
+from exporter.ledger.store.limits import Told
 from exporter.limits.windows import PROVIDER, SHARE, LimitWindow
 
 _EARLY_PACE, _EARLY_ELAPSED, _EARLY_USED = 1.2, 0.1, 0.25
@@ -64,7 +64,7 @@ class LimitWatch:
         told = self.told.get(window.labels, Told())
         level, known = window.level, told.level
         if _is_another(told, window):
-            told, known = replace(told, early=False), ""
+            told, known = told._replace(early=False), ""
         found = []
         if _LEVELS[level] > _LEVELS[known]:
             told = Told(level, told.early, window.reset_ms)

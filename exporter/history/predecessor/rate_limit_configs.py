@@ -26,7 +26,7 @@ def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock)
         now_ms = clock.now_ms()
         settled: dict[str, int] = {}
         behind: list[tuple[Row, int]] = []
-        anchors = ledger.windows.anchors()
+        anchors = ledger.limits.anchors()
         for row in rows:
             id_ = str(row["id"])
             here_ms, limit = anchors.get(id_), board.find(id_)
@@ -37,7 +37,7 @@ def config_task(remote: Remote, ledger: Ledger, board: LimitBoard, clock: Clock)
                 behind.append((row, here_ms))
             elif there_ms <= now_ms:  # a future one has not happened, so the ledger's still counts
                 settled[id_] = there_ms
-        ledger.limit_configs.take(rows, settled=settled)
+        ledger.limits.take_configs(rows, settled=settled)
         for row, here_ms in behind:
             column = "reset_anchor_timestamp"
             # Do not overwrite a newer reset that was set after the row was read; the next run reads it.

@@ -100,18 +100,6 @@ class Windows:
             raise
         self._sums = look.kept_sums
 
-    def anchors(self) -> dict[str, int]:
-        """The manual resets: limit → moment in ms. Raises LedgerError."""
-        with self._database.transaction() as connection:
-            return dict(connection.execute("select limit_id, anchor_ms from limit_anchor"))
-
-    def set_anchor(self, limit: str, anchor_ms: int) -> None:
-        """Remember a manual reset of ``limit``. Raises LedgerError."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "insert or replace into limit_anchor (limit_id, anchor_ms) values (?, ?)", (limit, anchor_ms)
-            )
-
 
 def save_sessions(connection: sqlite3.Connection, sessions: Mapping[tuple[str, str], Session]) -> None:
     """Store sessions by limit and scope, inside the caller's transaction."""

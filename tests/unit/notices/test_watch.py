@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from exporter.ledger.store.notices import Told
+from exporter.ledger.store.limits import Told
 from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.notices.watch import Kind, LimitWatch
 
