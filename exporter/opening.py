@@ -6,8 +6,7 @@ from exporter.clock import Clock
 from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
-from exporter.history.predecessor.rate_limit_configs import config_task
-from exporter.history.predecessor.rate_limit_status import status_task
+from exporter.history.predecessor.rate_limits import config_task, status_task
 from exporter.history.sender import Ends
 from exporter.history.sync import History
 from exporter.history.tasks import prune_task, snapshot_task

@@ -132,19 +132,19 @@ class LimitBoard:
         now_ms = self.clock.now_ms()
         limits, anchors = self._current_limits(), self.ledger.limits.anchors()
         with self.ledger.windows.look() as look:
-            found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
+            configured, measured = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
         self._capacities.look(now_ms)
         reported, early_resets, worth = self._provider_windows(now_ms)
-        unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
+        unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
         self._told = set(unmatched)
-        windows = _distinct([*found.windows, *reported])
+        windows = _distinct([*configured, *reported])
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
-            measured=tuple(found.measured),
+            measured=tuple(measured),
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,

@@ -16,8 +16,7 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import moment_ms
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.model import LONGEST_WINDOW_MINUTES, Limit, LimitSet, Per, Plan, Strategy, Unit, window_length_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong

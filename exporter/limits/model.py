@@ -1,17 +1,46 @@
-"""A configured limit: a budget over a time span, and which usage counts against it. Also the price of a plan."""
+"""A configured limit: a budget over a time span, which usage counts against it, and when its windows begin and end.
+
+Also the price of a plan. Pure.
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, tzinfo
+from datetime import date, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Protocol
 
+from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.strategies import Strategy, window_name
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+
+LONGEST_WINDOW_MINUTES = 366 * 24 * 60
+
+_MINUTE_MS = 60_000
+
+
+class Strategy(StrEnum):
+    """When a window begins.
+
+    ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
+    ``session`` opens with the first request after the previous session has ended.
+    """
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    ROLLING = "rolling"
+    SESSION = "session"
+
+    @property
+    def has_length(self) -> bool:
+        """Whether its windows have a length of their own instead of the calendar's."""
+        return self in (Strategy.ROLLING, Strategy.SESSION)
+
+
+_CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}
 
 
 class Per(StrEnum):
@@ -36,8 +65,9 @@ class Limit:
 
     ``provider`` matches the exact name, in any case; ``proxy``, ``credential``, ``client`` and ``models`` (any of them)
     an exact name or glob. ``model_pattern`` is a pattern of the predecessor: anywhere in the name, in any case, with
-    ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A budget in USD
-    is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
+    ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. Budgets are in
+    the order of ``Unit``, those in USD in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the
+    epoch.
 
     ``config_id`` is the limit's row of ``rate_limit_configs`` in Supabase, None for other limits. ``shown_provider`` is
     shown if ``provider`` is empty.
@@ -84,8 +114,12 @@ class Limit:
 
     @cached_property
     def window(self) -> str:
-        """The window's name in metrics: ``day``, ``week``, ``month``, or its length as ``5h``."""
-        return window_name(self.strategy, self.window_ms)
+        """The window's name in metrics: ``day``, ``week``, ``month``, or a length: ``90m``, ``5h``, ``7d``."""
+        if self.window_ms is None:
+            return _CALENDAR_NAMES[self.strategy]
+        minutes = self.window_ms // _MINUTE_MS
+        units = ((24 * 60, "d"), (60, "h"), (1, "m"))
+        return next(f"{minutes // size}{unit}" for size, unit in units if minutes % size == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,3 +173,20 @@ def is_like(wanted: str, name: str) -> bool:
     """Whether a name matches the wanted name or glob; an empty one matches all."""
     # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
     return not wanted or wanted == name or fnmatchcase(name, wanted)
+
+
+def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int, int]:
+    """The start of the day, week (from Monday) or month of ``now_ms``, and of the next one."""
+    first = last = local_date(now_ms, zone)
+    if strategy is Strategy.WEEKLY:
+        first -= timedelta(days=first.weekday())
+        last = first + timedelta(days=6)
+    elif strategy is Strategy.MONTHLY:
+        first = first.replace(day=1)
+        last = next_month(first) - timedelta(days=1)
+    return day_start_ms(first, zone), day_start_ms(next_day(last), zone)
+
+
+def window_length_ms(minutes: int) -> int | None:
+    """The length of a rolling window or session in ms; None if it is too short or too long."""
+    return minutes * _MINUTE_MS if 1 <= minutes <= LONGEST_WINDOW_MINUTES else None

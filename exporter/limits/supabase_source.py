@@ -15,8 +15,7 @@ import structlog
 
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
-from exporter.limits.model import Limit, LimitSet, Unit
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
+from exporter.limits.model import LONGEST_WINDOW_MINUTES, Limit, LimitSet, Strategy, Unit, window_length_ms
 from exporter.limits.windows import Thresholds
 from exporter.sentences import counted, say
 from exporter.settings.problems import shown

@@ -15,9 +15,8 @@ from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity
 from exporter.limits.capacity_watch import WindowWorth
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
+from exporter.limits.model import Limit, LimitSet, Per, Plan, Strategy, Unit
 from exporter.limits.pools import Pool, PoolKey
-from exporter.limits.strategies import Strategy
 from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
