@@ -132,8 +132,8 @@ def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
             moments += [inf] if is_full else []
         elif is_full or reading.ends_ms <= now_ms:
             moments.append(reading.ends_ms)
-        elif reading.window_seconds is not None:
-            moments.append(reading.ends_ms - reading.window_seconds * 1000)
+        elif reading.starts_ms is not None:
+            moments.append(reading.starts_ms)
     last = max(moments, default=inf)
     return None if last == inf else int(last)
 

@@ -72,6 +72,13 @@ class Reading(msgspec.Struct, frozen=True):
             return None
         return self.resets_ms
 
+    @property
+    def starts_ms(self) -> int | None:
+        """When the window began; None if unknown."""
+        if self.ends_ms is None or self.window_seconds is None:
+            return None
+        return self.ends_ms - self.window_seconds * 1000
+
 
 class Answer(msgspec.Struct, frozen=True):
     """Where a provider's report comes from: the ``model`` that answered (empty if unknown), when, and the source."""
