@@ -4,7 +4,6 @@ There is one query for each distinct window, however many limits share it. Label
 limits or the labels change.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,7 +41,7 @@ class Measured:
     limit: Limit
     start_ms: int | None
     reset_ms: int | None
-    used: Counter[Unit]
+    used: Mapping[Unit, int]
 
 
 class Evaluator:
@@ -132,7 +131,7 @@ def _measure(limit: Limit, group: _Group, look: WindowLook, anchor_ms: int | Non
     sums = {} if start_ms is None else look.sums(start_ms, reset_ms)
     parts = [sums[id_] for id_ in group.series & sums.keys()]
     requests, tokens, nano_usd = map(sum, zip((0, 0, 0), *parts, strict=True))
-    used = Counter({Unit.TOKENS: tokens, Unit.REQUESTS: requests, Unit.USD: nano_usd})
+    used = {Unit.TOKENS: tokens, Unit.REQUESTS: requests, Unit.USD: nano_usd}
     return Measured(limit=limit, start_ms=start_ms, reset_ms=reset_ms, used=used)
 
 

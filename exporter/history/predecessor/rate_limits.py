@@ -5,7 +5,6 @@ The ledger has the use of this exporter's proxies; the project is asked for the 
 same windows, so that all exporters of a project write the same figures.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -98,8 +97,8 @@ def _with_others(remote: Remote, ledger: Ledger, board: LimitBoard, owner: str) 
         used = remote.call("exporter_limit_use", p_owner=owner, p_known=known, p_windows=windows)
         for row in expect(list, used):
             each = here[row["config_id"]]
-            others = Counter({Unit.TOKENS: row["tokens"], Unit.REQUESTS: row["requests"]})
-            here[row["config_id"]] = replace(each, used=each.used + others)
+            tokens, requests = each.used[Unit.TOKENS] + row["tokens"], each.used[Unit.REQUESTS] + row["requests"]
+            here[row["config_id"]] = replace(each, used={Unit.TOKENS: tokens, Unit.REQUESTS: requests})
     return list(here.values())
 
 
