@@ -25,9 +25,26 @@ class Services:
 
     def __init__(self, urls: Sequence[str]) -> None:
         """Raises SettingsError if Apprise is not installed, or does not know a URL."""
+        self._services: dict[str, Any] = {}
         with warnings.catch_warnings():  # its plugins use deprecated features
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._services = _services(urls)
+            try:
+                import apprise  # noqa: PLC0415 - an optional part of the installation
+            except ImportError:
+                raise SettingsError(
+                    "EXPORTER_NOTIFY_URLS needs Apprise, which is not installed:"
+                    " pip install 'cliproxy-exporter[notify]'"
+                ) from None
+            # It logs the URLs that it calls, which hold tokens.
+            logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+            for number, url in enumerate(urls, 1):
+                service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+                if service is None:
+                    raise SettingsError(
+                        f"EXPORTER_NOTIFY_URLS: Apprise does not know URL number {number}. docs/alerting.md has"
+                        " examples."
+                    )
+                self._services[f"{number} ({service.service_name})"] = service  # its URL holds a token
 
     @property
     def names(self) -> list[str]:
@@ -42,26 +59,6 @@ class Services:
             return bool(self._services[name].notify(body=text, title=title, notify_type=kind))
         except Exception:  # noqa: BLE001 - one of a hundred plugins must not stop the others
             return False
-
-
-def _services(urls: Sequence[str]) -> dict[str, Any]:
-    try:
-        import apprise  # noqa: PLC0415 - an optional part of the installation
-    except ImportError:
-        raise SettingsError(
-            "EXPORTER_NOTIFY_URLS needs Apprise, which is not installed: pip install 'cliproxy-exporter[notify]'"
-        ) from None
-    # It logs the URLs that it calls, which hold tokens.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    services: dict[str, Any] = {}
-    for number, url in enumerate(urls, 1):
-        service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        if service is None:
-            raise SettingsError(
-                f"EXPORTER_NOTIFY_URLS: Apprise does not know URL number {number}. docs/alerting.md has examples."
-            )
-        services[f"{number} ({service.service_name})"] = service  # its URL holds a token
-    return services
 
 
 class Notifier:

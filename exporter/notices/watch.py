@@ -4,7 +4,7 @@ A notice is due when a window's level rises, and a *back* notice once the window
 for a while, or a new window has begun. "Runs out early" uses the numbers of ``prometheus/rules/alerts.yml``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,27 +54,29 @@ class LimitWatch:
 
         A window that is not among them is unknown, which is no news.
         """
-        return [notice for window in windows for notice in self._of(window, now_ms)]
+        return [
+            Notice(kind, title_of(kind, window), text_of(kind, window, now_ms), window.labels, told)
+            for window in windows
+            for kind, told in self._news(window, now_ms)
+        ]
 
     def sent(self, notice: Notice) -> None:
         """Remember that the notice was sent."""
         self.told[notice.window] = notice.told
 
-    def _of(self, window: LimitWindow, now_ms: int) -> list[Notice]:
+    def _news(self, window: LimitWindow, now_ms: int) -> Iterator[tuple[Kind, Told]]:
         told = self.told.get(window.labels, Told())
         level, known = window.level, told.level
-        if _is_another(told, window):
-            told, known = told._replace(early=False), ""
-        found = []
+        if told.reset_ms and window.reset_ms and window.reset_ms > told.reset_ms + _SAME_RESET_MS:
+            told, known = told._replace(early=False), ""  # another window has begun
         if _LEVELS[level] > _LEVELS[known]:
             told = Told(level, told.early, window.reset_ms)
-            found.append(self._notice(Kind(level), window, told, now_ms))
+            yield Kind(level), told
         elif told.level and self._lasts(window, Kind.BACK, not level, _BACK_FOR_MS, now_ms):
-            found.append(self._notice(Kind.BACK, window, Told(), now_ms))
+            yield Kind.BACK, Told()
         early = not level and not told.early and _runs_out_early(window, now_ms)
         if self._lasts(window, Kind.EARLY, early, _EARLY_FOR_MS, now_ms):
-            found.append(self._notice(Kind.EARLY, window, Told(told.level, True, window.reset_ms), now_ms))
-        return found
+            yield Kind.EARLY, Told(told.level, True, window.reset_ms)
 
     def _lasts(self, window: LimitWindow, kind: Kind, holds: bool, for_ms: int, now_ms: int) -> bool:
         key = (window.labels, kind)
@@ -83,26 +85,10 @@ class LimitWatch:
             return False
         return now_ms - self._since.setdefault(key, now_ms) >= for_ms
 
-    def _notice(self, kind: Kind, window: LimitWindow, told: Told, now_ms: int) -> Notice:
-        return Notice(kind, title_of(kind, window), text_of(kind, window, now_ms), window.labels, told)
-
-
-def _is_another(told: Told, window: LimitWindow) -> bool:
-    """Whether the window began after the last notice about it."""
-    return (
-        told.reset_ms is not None and window.reset_ms is not None and window.reset_ms > told.reset_ms + _SAME_RESET_MS
-    )
-
 
 def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:
-    elapsed, pace = window.elapsed_share(now_ms), window.pace(now_ms)
-    return (
-        elapsed is not None
-        and pace is not None
-        and pace > _EARLY_PACE
-        and elapsed >= _EARLY_ELAPSED
-        and _EARLY_USED <= window.used_ratio < 1
-    )
+    elapsed, pace = window.elapsed_share(now_ms) or 0.0, window.pace(now_ms) or 0.0
+    return pace > _EARLY_PACE and elapsed >= _EARLY_ELAPSED and _EARLY_USED <= window.used_ratio < 1
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
@@ -141,20 +127,12 @@ def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
         said.append("The provider refuses requests without telling a share.")
     pace, exhausted_ms = window.pace(now_ms), window.exhausted_ms(now_ms)
     if pace is not None and kind is not Kind.BACK:
-        used_up = (
-            f": as it goes, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
-            if exhausted_ms and window.used_ratio < 1
-            else ""
-        )
+        used_up = ""
+        if exhausted_ms is not None and window.used_ratio < 1:
+            used_up = f": as it goes, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
         said.append(f"Pace {pace:.2f}{used_up}.")
-    for name, value in (
-        ("Proxy", window.proxy),
-        ("Provider", window.provider),
-        ("Account", window.credential),
-        ("Only", window.scope),
-    ):
-        if value:
-            said.append(f"{name} {value}.")
+    whose = {"Proxy": window.proxy, "Provider": window.provider, "Account": window.credential, "Only": window.scope}
+    said += [f"{name} {value}." for name, value in whose.items() if value]
     return " ".join(said)
 
 
