@@ -13,7 +13,7 @@ from exporter.days import local_date
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
-from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
+from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import Limit, LimitSource, Plan
 from exporter.limits.pools import Pool, PoolKey, pools

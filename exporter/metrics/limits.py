@@ -6,8 +6,6 @@ from exporter.limits.pools import STATES, PoolKey
 from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.metrics.family import Samples, counter, filling, gauge
 
-_BOUNDS = ("estimate", "low", "high")
-
 LIMIT_USED_RATIO = gauge(
     "cliproxy_limit_used_ratio",
     LIMIT_LABELS,
@@ -143,8 +141,8 @@ def limit_families(board: LimitBoard) -> Samples:
     for counted, worth in board.current.worth.items():
         labels = counted._asdict() | {"limit": counted.window, "kind": PROVIDER, "unit": SHARE}
         for family, capacity in ((LIMIT_CAPACITY_USD, worth.usd), (LIMIT_CAPACITY_TOKENS, worth.tokens)):
-            for bound in _BOUNDS if capacity is not None else ():
-                yield family(getattr(capacity, bound), **labels, bound=bound)
+            for bound, value in capacity._asdict().items() if capacity is not None else ():
+                yield family(value, **labels, bound=bound)
         for change, number in worth.changes._asdict().items():
             yield LIMIT_CAPACITY_CHANGES(number, **counted._asdict(), change=change)
 

@@ -10,8 +10,7 @@ import pytest
 from prometheus_client import Metric
 
 from exporter.ledger.views.quota_points import CapacityChanges
-from exporter.limits.capacity import Capacity
-from exporter.limits.capacity_watch import WindowWorth
+from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.windows import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families
 from exporter.normalize.credentials import Account

@@ -13,8 +13,7 @@ from exporter.errors import LedgerError
 from exporter.ledger.labels import CredentialLabels
 from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
-from exporter.limits.capacity import Capacity
-from exporter.limits.capacity_watch import WindowWorth
+from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.limits.model import Limit, LimitSet, Per, Plan, Strategy, Unit
 from exporter.limits.pools import Pool, PoolKey
 from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
