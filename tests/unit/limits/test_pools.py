@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.limits.pools import Member, Pool, pool_of, room_ms
+from exporter.limits.pools import Member, Pool, member_of, pool_of, room_ms
 from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
 from exporter.quotas.reading import Reading
 
@@ -34,12 +34,12 @@ def _window(used: float, *, gone: float = 2.0, hours: float = 5.0, scope: str = 
 
 
 def _up(*windows: LimitWindow) -> Member:
-    return Member(up=True, windows=windows)
+    return member_of(up=True, windows=windows)
 
 
 def _cooling(hours: float | None, *windows: LimitWindow) -> Member:
     retry_ms = None if hours is None else _NOW_MS + round(hours * _HOUR_MS)
-    return Member(up=False, retry_ms=retry_ms, windows=windows)
+    return member_of(up=False, retry_ms=retry_ms, windows=windows)
 
 
 def _pool(*members: Member) -> Pool:
