@@ -21,10 +21,10 @@ from exporter.jobs.scheduler import Loop, Worker
 from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.labels import Labels
+from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import QuotaMetrics
-from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.opening import (
     connect,
     open_history,

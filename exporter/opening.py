@@ -16,10 +16,10 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.model import LimitSource
+from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_source import StoredLimits
 from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
-from exporter.notices.sender import Notifier, Services
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pricing.pricer import Pricer
 from exporter.settings.model import Settings
