@@ -18,7 +18,6 @@ from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.model import LimitSource
 from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_source import StoredLimits
-from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.pricing.pricer import Pricer
@@ -59,13 +58,9 @@ def open_limits(
     """The limits of these settings, the file's first. Raises SettingsError and LedgerError."""
     file = settings.exporter_limits_file
     user = watch_limit_file(file, zone=settings.zone) if file is not None else None
-
-    def thresholds() -> Thresholds:
-        return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
-
     sources: list[LimitSource] = [user] if user is not None else []
     if settings.supabase_url is not None:
-        sources.append(StoredLimits(ledger.limits, zone=settings.zone, thresholds=thresholds))
+        sources.append(StoredLimits(ledger.limits, zone=settings.zone, file=user))
     return LimitBoard(
         ledger=ledger,
         labels=labels,

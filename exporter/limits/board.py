@@ -15,9 +15,18 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
-from exporter.limits.model import Limit, LimitSource, Plan
+from exporter.limits.model import (
+    DEFAULT_THRESHOLDS,
+    PROVIDER,
+    SHARE,
+    USD,
+    Limit,
+    LimitSource,
+    LimitWindow,
+    Plan,
+    ProviderWindow,
+)
 from exporter.limits.pools import Pool, PoolKey, pools
-from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow
 from exporter.quotas.merge import is_current
 from exporter.records import Billing
 from exporter.sentences import say

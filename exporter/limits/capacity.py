@@ -12,9 +12,7 @@ once; newer use is summed again at each look, every five minutes, because record
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import pairwise
-from operator import add
 from typing import NamedTuple
 
 import structlog
@@ -90,19 +88,6 @@ class _Evidence:
     risen: float
     stretches: int
 
-    def __add__(self, other: "_Evidence") -> "_Evidence":
-        highest = max(self, other, key=lambda each: each.low)
-        return _Evidence(
-            first_ms=min(self.first_ms, other.first_ms),
-            resets_ms=max(self.resets_ms, other.resets_ms),
-            low=highest.low,
-            best=highest.best,
-            high=min(self.high, other.high),
-            used=self.used + other.used,
-            risen=self.risen + other.risen,
-            stretches=self.stretches + other.stretches,
-        )
-
     def capacity(self) -> Capacity:
         """The capacity. ``low`` must be above 0.
 
@@ -159,7 +144,17 @@ def change_in(points: Iterable[Point], *, now_ms: int) -> Change | None:
 
 
 def _sum(evidence: Sequence[_Evidence]) -> _Evidence:
-    return reduce(add, evidence)
+    highest = max(evidence, key=lambda each: each.low)
+    return _Evidence(
+        first_ms=min(each.first_ms for each in evidence),
+        resets_ms=max(each.resets_ms for each in evidence),
+        low=highest.low,
+        best=highest.best,
+        high=min(each.high for each in evidence),
+        used=sum(each.used for each in evidence),
+        risen=sum(each.risen for each in evidence),
+        stretches=sum(each.stretches for each in evidence),
+    )
 
 
 def _evidence(points: Iterable[Point]) -> list[_Evidence]:

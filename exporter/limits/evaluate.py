@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from exporter.ledger.label_store import LabelStore
 from exporter.ledger.labels import Labels, SeriesLabels
 from exporter.ledger.views.usage_sums import WindowLook
-from exporter.limits.model import Limit, Per, Strategy, Unit, calendar_window
-from exporter.limits.windows import CONFIGURED, LimitWindow
+from exporter.limits.model import CONFIGURED, Limit, LimitWindow, Per, Strategy, Unit, calendar_window
 
 MOST_WINDOWS = 200
 """Most windows shown of one limit, the nearest to exhaustion: a limit per client may have thousands."""

@@ -18,7 +18,7 @@ from exporter.clock import Clock
 from exporter.errors import SettingsError
 from exporter.ledger.store.limits import LimitStore, Told
 from exporter.limits.board import LimitBoard
-from exporter.limits.windows import PROVIDER, SHARE, LimitWindow
+from exporter.limits.model import PROVIDER, SHARE, LimitWindow
 
 INTERVAL_SECONDS = 10.0
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30_000, 15 * 60_000

@@ -9,7 +9,7 @@ from math import inf
 from typing import Literal, NamedTuple
 
 from exporter.ledger.labels import CredentialLabels, Labels
-from exporter.limits.windows import PROVIDER, SHARE, LimitWindow
+from exporter.limits.model import PROVIDER, SHARE, LimitWindow
 from exporter.quotas.reading import Reading
 from exporter.sources.proxy_status import ProxyStatus
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from exporter import formats
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import Board
-from exporter.limits.model import Plan
+from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow, Plan
 from exporter.limits.pools import STATES
-from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 from exporter.sentences import listed, pattern, say
 
 _DASH = "\N{EN DASH}"

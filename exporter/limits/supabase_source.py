@@ -8,15 +8,24 @@ alone decides what counts. A row with a mistake is left out, with a sentence tha
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 
 import structlog
 
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
-from exporter.limits.model import LONGEST_WINDOW_MINUTES, Limit, LimitSet, Strategy, Unit, window_length_ms
-from exporter.limits.windows import Thresholds
+from exporter.limits.model import (
+    DEFAULT_THRESHOLDS,
+    LONGEST_WINDOW_MINUTES,
+    Limit,
+    LimitSet,
+    LimitSource,
+    Strategy,
+    Thresholds,
+    Unit,
+    window_length_ms,
+)
 from exporter.sentences import counted, say
 from exporter.settings.problems import shown
 
@@ -44,21 +53,22 @@ _log = structlog.get_logger("exporter.limits")
 class StoredLimits:
     """The limits of ``rate_limit_configs``. A ``LimitSource``; a mistake in one row does not affect the others.
 
-    ``thresholds`` gives the thresholds of all of them.
+    All of them have the thresholds of the limits ``file``, if there is one.
     """
 
-    def __init__(self, store: LimitStore, *, zone: tzinfo, thresholds: Callable[[], Thresholds]) -> None:
+    def __init__(self, store: LimitStore, *, zone: tzinfo, file: LimitSource | None) -> None:
         """Read them. Raises LedgerError."""
         self.content = LimitSet()
         self.problems: Sequence[str] = ()
-        self._store, self._zone, self._thresholds = store, zone, thresholds
+        self._store, self._zone, self._file = store, zone, file
         self._read: tuple[Sequence[str], Thresholds] | None = None
         self._wrong: list[str] = []
         self.reload()
 
     def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
         """Take over the rows in the ledger if they have changed. Raises LedgerError."""
-        read = rows, thresholds = self._store.configs(), self._thresholds()
+        thresholds = self._file.content.thresholds if self._file is not None else DEFAULT_THRESHOLDS
+        read = rows, _ = self._store.configs(), thresholds
         if read == self._read:
             return
         found = [limit_of(json.loads(row), zone=self._zone, thresholds=thresholds) for row in rows]

@@ -2,8 +2,8 @@
 
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import LimitBoard
+from exporter.limits.model import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.limits.pools import STATES, PoolKey
-from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
 from exporter.metrics.family import Samples, counter, filling, gauge
 
 LIMIT_USED_RATIO = gauge(

@@ -3,8 +3,8 @@
 import dataclasses
 
 from exporter.ledger.store.limits import Told
+from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.limits.notices import Kind, LimitWatch
-from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
 
 MINUTE = 60_000
 START = 1_790_000_000_000

@@ -11,8 +11,8 @@ from exporter.errors import SettingsError
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import Board, LimitBoard
+from exporter.limits.model import PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.limits.notices import Notifier, Services
-from exporter.limits.windows import PROVIDER, SHARE, LimitWindow, Thresholds
 from exporter.settings.proxies import Aliases
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.receivers import WebReceiver, web_receiver

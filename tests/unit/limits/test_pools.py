@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.limits.model import DEFAULT_THRESHOLDS, LimitWindow
 from exporter.limits.pools import Member, Pool, member_of, pool_of, room_ms
-from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
 from exporter.quotas.reading import Reading
 
 _NOW_MS = 1_795_000_000_000

@@ -11,7 +11,7 @@ from prometheus_client import Metric
 
 from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.capacity import Capacity, WindowWorth
-from exporter.limits.windows import ProviderWindow
+from exporter.limits.model import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts

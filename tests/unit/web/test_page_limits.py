@@ -14,9 +14,8 @@ from exporter.ledger.labels import CredentialLabels
 from exporter.ledger.views.quota_points import CapacityChanges
 from exporter.limits.board import Board, PlanValue
 from exporter.limits.capacity import Capacity, WindowWorth
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Strategy, Unit
+from exporter.limits.model import Limit, LimitSet, LimitWindow, Per, Plan, ProviderWindow, Strategy, Thresholds, Unit
 from exporter.limits.pools import Pool, PoolKey
-from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
