@@ -16,15 +16,15 @@ from exporter.ledger.views.periods import MONTH
 from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
 from exporter.limits.model import (
-    DEFAULT_THRESHOLDS,
     PROVIDER,
     SHARE,
-    USD,
     Limit,
     LimitSource,
     LimitWindow,
     Plan,
     ProviderWindow,
+    Thresholds,
+    Unit,
 )
 from exporter.limits.pools import Pool, PoolKey, pools
 from exporter.quotas.merge import is_current
@@ -185,7 +185,7 @@ class LimitBoard:
         windows: list[LimitWindow] = []
         early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
-        thresholds = self.sources[0].content.thresholds if self.sources else DEFAULT_THRESHOLDS
+        thresholds = self.sources[0].content.thresholds if self.sources else Thresholds()
         for key, quota in self.ledger.quotas.current().items():
             id_, reading = key[0], quota.reading
             credential = self.ledger.dictionary.credentials[id_]
@@ -205,7 +205,7 @@ class LimitBoard:
                         **labels._asdict(),
                         limit=reading.window,
                         kind=PROVIDER,
-                        unit=SHARE if reading.limit_nano_usd is None else USD,
+                        unit=SHARE if reading.limit_nano_usd is None else Unit.USD,
                         used_ratio=reading.used_ratio,
                         thresholds=thresholds,
                         used=_usd(reading.used_nano_usd),

@@ -17,7 +17,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Val
 
 from exporter.days import moment_ms
 from exporter.limits.model import (
-    DEFAULT_THRESHOLDS,
     LONGEST_WINDOW_MINUTES,
     Limit,
     LimitSet,
@@ -46,7 +45,7 @@ def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
     """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     lines_of_ids: dict[str, int] = {}
     file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", needs="limits", context=lines_of_ids)
-    thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
+    thresholds = _thresholds(file.defaults, Thresholds())
     return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
         plans=tuple(row.plan() for row in file.plans),

@@ -6,7 +6,7 @@ a plan. Pure.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.ledger.labels import SeriesLabels
 
 CONFIGURED, PROVIDER = "configured", "provider"
-SHARE, USD = "share", "usd"
+SHARE = "share"
 
 LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
 """The fields that identify a ``LimitWindow``: the labels of its metrics."""
@@ -75,9 +75,6 @@ class Thresholds:
     critical: float = 0.95
 
 
-DEFAULT_THRESHOLDS = Thresholds()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """One limit. Empty texts match everything.
@@ -105,7 +102,7 @@ class Limit:
     models: tuple[str, ...] = ()
     model_pattern: str = ""
     per: Per | None = None
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    thresholds: Thresholds = field(default_factory=Thresholds)
     anchor_ms: int | None = None
     config_id: int | None = None
     shown_provider: str = ""
@@ -167,7 +164,7 @@ class LimitSet:
 
     limits: tuple[Limit, ...] = ()
     plans: tuple[Plan, ...] = ()
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 class LimitSource(Protocol):

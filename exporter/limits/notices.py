@@ -56,10 +56,10 @@ class Notice:
 
 
 class LimitWatch:
-    """Compares windows with the notices that were sent: ``told``, by a window's labels, as the ledger keeps it."""
+    """Compares windows with the notices that were sent: ``told``, by a window's labels. Whoever sends adds to it."""
 
     def __init__(self, told: Mapping[tuple[str, ...], Told]) -> None:
-        self.told = dict(told)
+        self._told = told
         self._since: dict[tuple[tuple[str, ...], Kind], int] = {}
 
     def due(self, windows: Iterable[LimitWindow], now_ms: int) -> list[Notice]:
@@ -73,12 +73,8 @@ class LimitWatch:
             for kind, told in self._news(window, now_ms)
         ]
 
-    def sent(self, notice: Notice) -> None:
-        """Remember that the notice was sent."""
-        self.told[notice.window] = notice.told
-
     def _news(self, window: LimitWindow, now_ms: int) -> Iterator[tuple[Kind, Told]]:
-        told = self.told.get(window.labels, Told())
+        told = self._told.get(window.labels, Told())
         level, known = window.level, told.level
         if told.reset_ms and window.reset_ms and window.reset_ms > told.reset_ms + _SAME_RESET_MS:
             told, known = told._replace(early=False), ""  # another window has begun
@@ -196,13 +192,15 @@ class Services:
 
     def send(self, kind: str, title: str, text: str) -> list[str]:
         """Send a message of Apprise's type ``kind`` to all. Returns the names of services that failed."""
-        return [name for name in self._services if not self._took(name, kind, title, text)]
-
-    def _took(self, name: str, kind: str, title: str, text: str) -> bool:
-        try:
-            return bool(self._services[name].notify(body=text, title=title, notify_type=kind))
-        except Exception:  # noqa: BLE001 - one of a hundred plugins must not stop the others
-            return False
+        failed = []
+        for name, service in self._services.items():
+            try:
+                took = service.notify(body=text, title=title, notify_type=kind)
+            except Exception:  # noqa: BLE001 - one of a hundred plugins must not stop the others
+                took = False
+            if not took:
+                failed.append(name)
+        return failed
 
 
 class Notifier:
@@ -211,7 +209,8 @@ class Notifier:
     def __init__(self, *, board: LimitBoard, store: LimitStore, services: Services, clock: Clock) -> None:
         """Raises LedgerError."""
         self._board, self._store, self._services, self._clock = board, store, services, clock
-        self._watch = LimitWatch(store.notices())
+        self._told = store.notices()
+        self._watch = LimitWatch(self._told)
         self._pause_ms = self._next_ms = 0
         self._stopping = False
 
@@ -231,7 +230,7 @@ class Notifier:
                 self._next_ms = now_ms + self._pause_ms
                 return
             self._pause_ms = self._next_ms = 0
-            self._watch.sent(notice)
+            self._told[notice.window] = notice.told
             # Saved after sending: after a crash, people may get a notice twice, but never miss it.
             self._store.save_notice(notice.window, notice.told)
             _log.info("notice_sent", notice=notice.title)

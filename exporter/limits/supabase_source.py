@@ -16,7 +16,6 @@ import structlog
 from exporter.days import EPOCH, moment_ms
 from exporter.ledger.store.limits import LimitStore
 from exporter.limits.model import (
-    DEFAULT_THRESHOLDS,
     LONGEST_WINDOW_MINUTES,
     Limit,
     LimitSet,
@@ -67,7 +66,7 @@ class StoredLimits:
 
     def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
         """Take over the rows in the ledger if they have changed. Raises LedgerError."""
-        thresholds = self._file.content.thresholds if self._file is not None else DEFAULT_THRESHOLDS
+        thresholds = self._file.content.thresholds if self._file is not None else Thresholds()
         read = rows, _ = self._store.configs(), thresholds
         if read == self._read:
             return

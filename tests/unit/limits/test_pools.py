@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.limits.model import DEFAULT_THRESHOLDS, LimitWindow
+from exporter.limits.model import LimitWindow, Thresholds
 from exporter.limits.pools import Member, Pool, member_of, pool_of, room_ms
 from exporter.quotas.reading import Reading
 
@@ -26,7 +26,7 @@ def _window(used: float, *, gone: float = 2.0, hours: float = 5.0, scope: str = 
         window=f"{hours:g}h",
         unit="share",
         used_ratio=used,
-        thresholds=DEFAULT_THRESHOLDS,
+        thresholds=Thresholds(),
         observed_ms=_NOW_MS,
         start_ms=_NOW_MS - round(gone * _HOUR_MS),
         reset_ms=_NOW_MS + round((hours - gone) * _HOUR_MS),
