@@ -12,8 +12,7 @@ from benchmarks.report import Section
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.limits.evaluate import Evaluator
-from exporter.limits.model import Limit, Unit
-from exporter.limits.strategies import Strategy
+from exporter.limits.model import Limit, Strategy, Unit
 from exporter.settings.proxies import Aliases
 
 _ROUNDS = 7
@@ -72,7 +71,7 @@ def _evaluation(
     def evaluate() -> tuple[int, int, int]:
         program.ledger.windows.touched(0)  # as after a booking: nothing is remembered
         with program.ledger.windows.look() as look:
-            windows = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms).windows
+            windows, _ = evaluator.evaluate(all_limits, look, {}, now_ms=now_ms)
         requests, tokens, usd = (window for window in windows[:3])
         return round(requests.used or 0), round(tokens.used or 0), round((usd.used or 0) * 1e9)
 

@@ -20,10 +20,10 @@ from exporter.ingest.snapshot import SnapshotIngest
 from exporter.jobs.scheduler import Loop, Worker
 from exporter.jobs.upkeep import RETENTION_SECONDS, UPKEEP_SECONDS, Upkeep
 from exporter.ledger.database import DataDirectoryLock
+from exporter.limits.notices import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.proxies import PollMetrics
 from exporter.metrics.quotas import quota_fetches
-from exporter.notices.sender import INTERVAL_SECONDS as NOTICE_SECONDS
 from exporter.pricing.layers import PriceLayers
 from exporter.settings.model import Settings
 from exporter.sources.proxy_status import ProxyStatus

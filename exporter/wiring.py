@@ -8,8 +8,7 @@ from exporter.clock import Clock
 from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
 from exporter.history.predecessor.model_pricing import price_task
-from exporter.history.predecessor.rate_limit_configs import config_task
-from exporter.history.predecessor.rate_limit_status import status_task
+from exporter.history.predecessor.rate_limits import config_task, status_task
 from exporter.history.sender import Ends
 from exporter.history.sync import History
 from exporter.history.tasks import prune_task, snapshot_task
@@ -19,10 +18,9 @@ from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import watch_limit_file
 from exporter.limits.model import LimitSource
+from exporter.limits.notices import Notifier, Services
 from exporter.limits.supabase_source import StoredLimits
-from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
 from exporter.normalize.pseudonyms import Pseudonym, Pseudonyms, load_hash_key
-from exporter.notices.sender import Notifier, Services
 from exporter.pricing.layers import PriceLayers, open_prices
 from exporter.settings.model import Settings
 from exporter.settings.proxies import ProxySettings
@@ -91,13 +89,9 @@ class Parts:
         """The limits of the file come before those in Supabase."""
         file, zone = self.settings.exporter_limits_file, self.settings.zone
         user = watch_limit_file(file, zone=zone) if file is not None else None
-
-        def thresholds() -> Thresholds:
-            return user.content.thresholds if user is not None else DEFAULT_THRESHOLDS
-
         sources: list[LimitSource] = [user] if user is not None else []
         if self.settings.supabase_url is not None:
-            sources.append(StoredLimits(self.ledger.limit_configs, zone=zone, thresholds=thresholds))
+            sources.append(StoredLimits(self.ledger.limits, zone=zone, file=user))
         return LimitBoard(
             ledger=self.ledger,
             labels=self.labels,
@@ -113,7 +107,7 @@ class Parts:
         if not self.settings.notify_urls:
             return None
         services = Services(self.settings.notify_urls)
-        return Notifier(board=self.limits, store=self.ledger.notices, services=services, clock=self.clock)
+        return Notifier(board=self.limits, store=self.ledger.limits, services=services, clock=self.clock)
 
     @cached_property
     def remote(self) -> Remote | None:

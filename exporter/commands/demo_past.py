@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.imports.booking import PastImport
 from exporter.ledger.database import DataDirectoryLock
 from exporter.ledger.ledger import Ledger
-from exporter.limits.capacity_watch import CapacityWatch
+from exporter.limits.capacity import CapacityWatch
 from exporter.normalize.batch import read_batch
 from exporter.normalize.credentials import Account
 from exporter.normalize.pseudonyms import Pseudonym

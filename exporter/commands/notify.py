@@ -4,7 +4,7 @@ import click
 
 from exporter.commands.common import exit_codes, ready_settings
 from exporter.errors import ExporterError, SettingsError
-from exporter.notices.sender import Services
+from exporter.limits.notices import Services
 
 
 @click.command(epilog="Example: EXPORTER_NOTIFY_URLS=ntfy://my-topic cliproxy-exporter notify --test")

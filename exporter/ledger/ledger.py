@@ -20,9 +20,8 @@ from exporter.ledger.store.booking import book_entries
 from exporter.ledger.store.checksums import is_as_it_ended, note_end
 from exporter.ledger.store.credentials import take_inventory
 from exporter.ledger.store.day_sums import DaySums
-from exporter.ledger.store.limit_configs import LimitConfigs
+from exporter.ledger.store.limits import LimitStore
 from exporter.ledger.store.losses import Losses
-from exporter.ledger.store.notices import NoticeStore
 from exporter.ledger.store.poll_times import PollTimes
 from exporter.ledger.store.price_feed import LedgerPriceFeed
 from exporter.ledger.store.quota_asks import QuotaAsks
@@ -68,8 +67,7 @@ class Ledger:
         self.periods = Periods(self._database, clock=clock, zone=zone)
         self.days = DaySums(self._database, clock=clock, zone=zone)
         self.windows = Windows(self._database)
-        self.limit_configs = LimitConfigs(self._database)
-        self.notices = NoticeStore(self._database)
+        self.limits = LimitStore(self._database)
         self.bytes_on_disk = 0
         self._poll_times = PollTimes(path)
         self._noted_sources: dict[int, tuple[str, int]] = {}

@@ -13,15 +13,24 @@ from exporter.days import local_date
 from exporter.ledger.labels import CredentialLabels, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.views.periods import MONTH
-from exporter.limits.capacity_watch import CapacityWatch, WindowWorth
+from exporter.limits.capacity import CapacityWatch, WindowWorth
 from exporter.limits.evaluate import Evaluator, Measured
-from exporter.limits.model import Limit, LimitSource, Plan
+from exporter.limits.model import (
+    PROVIDER,
+    SHARE,
+    Limit,
+    LimitSource,
+    LimitWindow,
+    Plan,
+    ProviderWindow,
+    Thresholds,
+    Unit,
+)
 from exporter.limits.pools import Pool, PoolKey, pools
-from exporter.limits.windows import DEFAULT_THRESHOLDS, PROVIDER, SHARE, USD, LimitWindow, ProviderWindow
 from exporter.quotas.reading import is_current
 from exporter.records import Billing
 from exporter.sentences import say
-from exporter.sources.proxy_status import Statuses
+from exporter.sources.proxy_status import ProxyStatus, Statuses
 
 _log = structlog.get_logger("exporter.limits")
 
@@ -77,8 +86,7 @@ class LimitBoard:
         self._capacities = CapacityWatch(self.ledger, self.labels)
         self._evaluator = Evaluator(self.ledger.dictionary, self.labels)
         self._lock = threading.RLock()
-        self._doubled: tuple[str, ...] = ()
-        self._told: set[str] = set()
+        self._told: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -89,7 +97,8 @@ class LimitBoard:
                 " one of them another id.",
                 id=id_,
             )
-            for id_ in self._doubled
+            for id_, number in Counter(limit.id for limit in self._configured()).items()
+            if number > 1
         ]
         return [*doubled, *(problem for source in self.sources for problem in source.problems)]
 
@@ -105,54 +114,51 @@ class LimitBoard:
 
     def find(self, limit: str) -> Limit | None:
         """The configured limit in force with this id."""
-        with self._lock:
-            return next((known for known in self._current_limits() if known.id == limit), None)
+        return next((known for known in self._configured() if known.id == limit), None)
 
     def reset(self, limit: str) -> Limit | None:
         """Start the windows of a configured limit now. Returns it, None for an unknown id. Raises LedgerError."""
         with self._lock:
             found = self.find(limit)
             if found is not None:
-                self.ledger.windows.set_anchor(limit, self.clock.now_ms())
+                self.ledger.limits.set_anchor(limit, self.clock.now_ms())
                 self._look()
                 _log.info("limit_reset", limit=limit)
             return found
 
-    def _current_limits(self) -> tuple[Limit, ...]:
-        """The limits, the first of several with one id."""
-        limits: dict[str, Limit] = {}
-        doubled: list[str] = []
-        for limit in (limit for source in self.sources for limit in source.content.limits):
-            if limits.setdefault(limit.id, limit) is not limit:
-                doubled.append(limit.id)
-        self._doubled = tuple(doubled)
-        return tuple(limits.values())
+    def _configured(self) -> list[Limit]:
+        """The limits of all sources. Of several with one id the first is in force."""
+        return [limit for source in self.sources for limit in source.content.limits]
 
     def _look(self) -> None:
         now_ms = self.clock.now_ms()
-        limits, anchors = self._current_limits(), self.ledger.windows.anchors()
+        limits: dict[str, Limit] = {}
+        for limit in self._configured():
+            limits.setdefault(limit.id, limit)
+        anchors = self.ledger.limits.anchors()
         with self.ledger.windows.look() as look:
-            found = self._evaluator.evaluate(limits, look, anchors, now_ms=now_ms)
+            configured, measured = self._evaluator.evaluate(tuple(limits.values()), look, anchors, now_ms=now_ms)
         self._capacities.look(now_ms)
         reported, early_resets, worth = self._provider_windows(now_ms)
-        unmatched = tuple(limit.id for limit in self._evaluator.unmatched())
+        unmatched = self._evaluator.unmatched()
         for id_ in unmatched:
             if id_ not in self._told:
                 _log.warning("limit_matches_nothing", limit=id_, meaning="no usage so far counts against it")
-        self._told = set(unmatched)
-        windows = _distinct([*found.windows, *reported])
+        self._told = unmatched
+        windows = _distinct([*configured, *reported])
+        statuses = list(self.statuses())
         self.current = Board(
             at_ms=now_ms,
             windows=windows,
-            measured=tuple(found.measured),
+            measured=tuple(measured),
             unmatched=unmatched,
             early_resets=early_resets,
             worth=worth,
-            pools=pools(windows, self.labels, self.statuses(), now_ms=now_ms),
-            plans=self._plans(now_ms),
+            pools=pools(windows, self.labels, statuses, now_ms=now_ms),
+            plans=self._plans(statuses, now_ms),
         )
 
-    def _plans(self, now_ms: int) -> dict[CredentialLabels, PlanValue]:
+    def _plans(self, statuses: Sequence[ProxyStatus], now_ms: int) -> dict[CredentialLabels, PlanValue]:
         """The listed accounts that have a plan: the first that matches. An API key has none.
 
         Their value is without what is folded into ``other``.
@@ -164,7 +170,7 @@ class LimitBoard:
         for row in self.ledger.periods.current.rows[MONTH] if plans else ():
             used[dictionary.resolved(dictionary.series[row.series].credential).id] += row.nano_usd
         found = {}
-        for status in self.statuses():
+        for status in statuses:
             for id_, account in status.accounts:
                 key = CredentialLabels(status.name, self.labels.credential(id_), account.facts.provider)
                 plan = next((plan for plan in plans if plan.holds(key.credential, day)), None)
@@ -174,57 +180,52 @@ class LimitBoard:
 
     def _provider_windows(
         self, now_ms: int
-    ) -> tuple[list[LimitWindow], dict[ProviderWindow, int], dict[ProviderWindow, WindowWorth]]:
+    ) -> tuple[list[LimitWindow], Counter[ProviderWindow], dict[ProviderWindow, WindowWorth]]:
         """The windows that providers report, while they are current; their early resets; their worth."""
         windows: list[LimitWindow] = []
-        early_resets: dict[ProviderWindow, int] = {}
+        early_resets: Counter[ProviderWindow] = Counter()
         worth: dict[ProviderWindow, WindowWorth] = {}
-        dictionary = self.ledger.dictionary
-        thresholds = self.sources[0].content.thresholds if self.sources else DEFAULT_THRESHOLDS
+        thresholds = self.sources[0].content.thresholds if self.sources else Thresholds()
         for key, quota in self.ledger.quotas.current().items():
-            id_ = key[0]
-            reading, credential = quota.reading, dictionary.credentials[id_]
-            proxy, label = self.labels.proxy(credential.proxy), self.labels.credential(id_)
-            provider = credential.provider or self._recorded_provider(id_)
-            counted = ProviderWindow(
-                proxy=proxy, provider=provider, credential=label, scope=reading.scope, window=reading.window
-            )
-            early_resets[counted] = early_resets.get(counted, 0) + quota.early_resets
-            if key in self._capacities.current:
-                worth.setdefault(counted, self._capacities.current[key])
-            if not is_current(reading, now_ms):
-                continue
-            start_ms = None
-            if reading.ends_ms is not None and reading.window_seconds is not None:
-                start_ms = reading.ends_ms - reading.window_seconds * 1000
-            window = LimitWindow(
-                proxy=proxy,
-                limit=reading.window,
-                kind=PROVIDER,
-                provider=provider,
-                credential=label,
+            id_, reading = key[0], quota.reading
+            credential = self.ledger.dictionary.credentials[id_]
+            labels = ProviderWindow(
+                proxy=self.labels.proxy(credential.proxy),
+                provider=credential.provider or self._recorded_provider(id_),
+                credential=self.labels.credential(id_),
                 scope=reading.scope,
                 window=reading.window,
-                unit=SHARE if reading.limit_nano_usd is None else USD,
-                used_ratio=reading.used_ratio,
-                thresholds=thresholds,
-                used=_usd(reading.used_nano_usd),
-                budget=_usd(reading.limit_nano_usd),
-                start_ms=start_ms,
-                reset_ms=reading.ends_ms,
-                observed_ms=reading.observed_ms,
-                inferred=reading.ratio_inferred,
-                source="signal" if reading.source == "auth_files" else reading.source,
             )
-            windows.append(window)
+            early_resets[labels] += quota.early_resets
+            if key in self._capacities.current:
+                worth.setdefault(labels, self._capacities.current[key])
+            if is_current(reading, now_ms):
+                windows.append(
+                    LimitWindow(
+                        **labels._asdict(),
+                        limit=reading.window,
+                        kind=PROVIDER,
+                        unit=SHARE if reading.limit_nano_usd is None else Unit.USD,
+                        used_ratio=reading.used_ratio,
+                        thresholds=thresholds,
+                        used=_usd(reading.used_nano_usd),
+                        budget=_usd(reading.limit_nano_usd),
+                        start_ms=reading.starts_ms,
+                        reset_ms=reading.ends_ms,
+                        observed_ms=reading.observed_ms,
+                        inferred=reading.ratio_inferred,
+                        source="signal" if reading.source == "auth_files" else reading.source,
+                    )
+                )
         return windows, early_resets, worth
 
     def _recorded_provider(self, credential: int) -> str:
         """The provider in a credential's records, if no inventory has named it."""
         dictionary = self.ledger.dictionary
-        used = list(dictionary.series.values())
-        found = (series for series in used if dictionary.resolved(series.credential).id == credential)
-        return next((dictionary.routes[series.route].provider for series in found), "")
+        for series in list(dictionary.series.values()):
+            if dictionary.resolved(series.credential).id == credential:
+                return dictionary.routes[series.route].provider
+        return ""
 
 
 def _usd(nano_usd: int | None) -> float | None:

@@ -16,9 +16,17 @@ import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 from exporter.days import moment_ms
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
-from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+from exporter.limits.model import (
+    LONGEST_WINDOW_MINUTES,
+    Limit,
+    LimitSet,
+    Per,
+    Plan,
+    Strategy,
+    Thresholds,
+    Unit,
+    window_length_ms,
+)
 from exporter.sentences import say
 from exporter.settings.problems import did_you_mean, shown, wrong
 from exporter.settings.watched import WatchedFile
@@ -37,7 +45,7 @@ def read_limit_file(path: Path, *, zone: tzinfo) -> LimitSet:
     """Read a file. Raises ProblemsError. ``zone`` is the zone of limits that name none."""
     lines_of_ids: dict[str, int] = {}
     file = read_rows(path, _File, setting="EXPORTER_LIMITS_FILE", needs="limits", context=lines_of_ids)
-    thresholds = _thresholds(file.defaults, DEFAULT_THRESHOLDS)
+    thresholds = _thresholds(file.defaults, Thresholds())
     return LimitSet(
         limits=tuple(row.limit(thresholds, zone) for row in file.limits),
         plans=tuple(row.plan() for row in file.plans),

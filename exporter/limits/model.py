@@ -1,17 +1,54 @@
-"""A configured limit: a budget over a time span, and which usage counts against it. Also the price of a plan."""
+"""What a limit is: the user's budget, which usage counts against it, and when its windows begin and end.
+
+A ``LimitWindow`` is the one form in which both kinds of limits reach metrics, page and command line. Also the price of
+a plan. Pure.
+"""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, tzinfo
+from dataclasses import dataclass, field
+from datetime import date, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
+from exporter.days import day_start_ms, local_date, next_day, next_month
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.strategies import Strategy, window_name
-from exporter.limits.windows import DEFAULT_THRESHOLDS, Thresholds
+
+CONFIGURED, PROVIDER = "configured", "provider"
+SHARE = "share"
+
+LIMIT_LABELS = ("proxy", "limit", "kind", "provider", "credential", "scope", "window", "unit")
+"""The fields that identify a ``LimitWindow``: the labels of its metrics."""
+
+LONGEST_WINDOW_MINUTES = 366 * 24 * 60
+
+_MINUTE_MS = 60_000
+_LEAST_ELAPSED = 0.02
+"""Share of a window that must have passed before its pace means anything."""
+
+
+class Strategy(StrEnum):
+    """When a window begins.
+
+    ``daily``, ``weekly`` (Monday) and ``monthly`` at local midnight; ``rolling`` always spans the last minutes; a
+    ``session`` opens with the first request after the previous session has ended.
+    """
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    ROLLING = "rolling"
+    SESSION = "session"
+
+    @property
+    def has_length(self) -> bool:
+        """Whether its windows have a length of their own instead of the calendar's."""
+        return self in (Strategy.ROLLING, Strategy.SESSION)
+
+
+_CALENDAR_NAMES = {Strategy.DAILY: "day", Strategy.WEEKLY: "week", Strategy.MONTHLY: "month"}
 
 
 class Per(StrEnum):
@@ -30,14 +67,23 @@ class Unit(StrEnum):
     USD = "usd"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """The used shares at which a limit becomes a warning, and critical."""
+
+    warning: float = 0.8
+    critical: float = 0.95
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """One limit. Empty texts match everything.
 
     ``provider`` matches the exact name, in any case; ``proxy``, ``credential``, ``client`` and ``models`` (any of them)
     an exact name or glob. ``model_pattern`` is a pattern of the predecessor: anywhere in the name, in any case, with
-    ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. A budget in USD
-    is in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the epoch.
+    ``%`` and ``_`` as wildcards. ``window_ms`` is the length of a rolling window or session, else None. Budgets are in
+    the order of ``Unit``, those in USD in nano-USD. ``anchor_ms`` is a manual reset in the configuration, ms since the
+    epoch.
 
     ``config_id`` is the limit's row of ``rate_limit_configs`` in Supabase, None for other limits. ``shown_provider`` is
     shown if ``provider`` is empty.
@@ -56,7 +102,7 @@ class Limit:
     models: tuple[str, ...] = ()
     model_pattern: str = ""
     per: Per | None = None
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    thresholds: Thresholds = field(default_factory=Thresholds)
     anchor_ms: int | None = None
     config_id: int | None = None
     shown_provider: str = ""
@@ -84,8 +130,12 @@ class Limit:
 
     @cached_property
     def window(self) -> str:
-        """The window's name in metrics: ``day``, ``week``, ``month``, or its length as ``5h``."""
-        return window_name(self.strategy, self.window_ms)
+        """The window's name in metrics: ``day``, ``week``, ``month``, or a length: ``90m``, ``5h``, ``7d``."""
+        if self.window_ms is None:
+            return _CALENDAR_NAMES[self.strategy]
+        minutes = self.window_ms // _MINUTE_MS
+        units = ((24 * 60, "d"), (60, "h"), (1, "m"))
+        return next(f"{minutes // size}{unit}" for size, unit in units if minutes % size == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +164,7 @@ class LimitSet:
 
     limits: tuple[Limit, ...] = ()
     plans: tuple[Plan, ...] = ()
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 class LimitSource(Protocol):
@@ -139,3 +189,98 @@ def is_like(wanted: str, name: str) -> bool:
     """Whether a name matches the wanted name or glob; an empty one matches all."""
     # The exact name first: a model may be called "a[1m]", which as a glob would be something else.
     return not wanted or wanted == name or fnmatchcase(name, wanted)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+class ProviderWindow(NamedTuple):
+    """A window of a provider: the labels of its counters, by name."""
+
+    proxy: str
+    provider: str
+    credential: str
+    scope: str
+    window: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitWindow:
+    """The current window of a limit in one unit.
+
+    ``limit`` is a configured limit's id, or a provider's name of its window; ``kind`` is ``configured`` or
+    ``provider``. ``proxy``, ``provider``, ``credential`` (shown labels) and ``scope`` are empty for "all"; a limit from
+    Supabase may name a provider although it counts usage of all.
+    ``used`` and ``budget`` are in ``unit`` (``tokens``, ``requests``, ``usd``), None for ``share``. A rolling window
+    has no ``reset_ms``; a session that is not open, and a provider's window that has not started or outlives its
+    announced reset, have neither start nor reset. ``inferred``: the share was inferred from a refusal. ``source`` of a
+    provider's window is ``header``, ``signal`` or ``active``. Times are ms since the epoch.
+    """
+
+    proxy: str
+    limit: str
+    kind: str
+    provider: str
+    credential: str
+    scope: str
+    window: str
+    unit: str
+    used_ratio: float
+    thresholds: Thresholds
+    observed_ms: int
+    used: float | None = None
+    budget: float | None = None
+    start_ms: int | None = None
+    reset_ms: int | None = None
+    name: str = ""
+    inferred: bool = False
+    source: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The values of ``LIMIT_LABELS``."""
+        return tuple(getattr(self, label) for label in LIMIT_LABELS)
+
+    @property
+    def level(self) -> Literal["", "warning", "critical"]:
+        """The threshold that is reached; empty if none is."""
+        if self.used_ratio >= self.thresholds.critical:
+            return "critical"
+        return "warning" if self.used_ratio >= self.thresholds.warning else ""
+
+    def elapsed_share(self, now_ms: int) -> float | None:
+        """How much of the window has passed, 0 to 1; None where it has no end."""
+        if self.start_ms is None or self.reset_ms is None or self.reset_ms <= self.start_ms:
+            return None
+        return min(1.0, max(0.0, (now_ms - self.start_ms) / (self.reset_ms - self.start_ms)))
+
+    def pace(self, now_ms: int) -> float | None:
+        """Used share over elapsed share: above 1 it runs out before it resets. None if it is too early to say."""
+        elapsed = self.elapsed_share(now_ms)
+        return None if elapsed is None or elapsed < _LEAST_ELAPSED else self.used_ratio / elapsed
+
+    def exhausted_ms(self, now_ms: int) -> int | None:
+        """When the budget runs out at this pace; None if that is not before the reset."""
+        pace = self.pace(now_ms)
+        if self.start_ms is None or self.reset_ms is None or pace is None or pace <= 1:
+            return None
+        if self.used_ratio >= 1:
+            return now_ms
+        return self.start_ms + round((self.reset_ms - self.start_ms) / pace)
+
+
+def calendar_window(strategy: Strategy, now_ms: int, zone: tzinfo) -> tuple[int, int]:
+    """The start of the day, week (from Monday) or month of ``now_ms``, and of the next one."""
+    first = last = local_date(now_ms, zone)
+    if strategy is Strategy.WEEKLY:
+        first -= timedelta(days=first.weekday())
+        last = first + timedelta(days=6)
+    elif strategy is Strategy.MONTHLY:
+        first = first.replace(day=1)
+        last = next_month(first) - timedelta(days=1)
+    return day_start_ms(first, zone), day_start_ms(next_day(last), zone)
+
+
+def window_length_ms(minutes: int) -> int | None:
+    """The length of a rolling window or session in ms; None if it is too short or too long."""
+    return minutes * _MINUTE_MS if 1 <= minutes <= LONGEST_WINDOW_MINUTES else None

@@ -9,7 +9,7 @@ from math import inf
 from typing import Literal, NamedTuple
 
 from exporter.ledger.labels import CredentialLabels, Labels
-from exporter.limits.windows import PROVIDER, SHARE, LimitWindow
+from exporter.limits.model import PROVIDER, SHARE, LimitWindow
 from exporter.quotas.reading import Reading
 from exporter.sources.proxy_status import ProxyStatus
 
@@ -29,45 +29,32 @@ class PoolKey(NamedTuple):
     provider: str
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """An account at one moment.
 
-    ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
-    ``windows`` are those that its provider reports and that still run.
+    ``back_ms`` is when one that does not work will again, None where that is not known. ``whole`` are the windows in
+    which every use of the account counts.
     """
 
-    up: bool
-    retry_ms: int | None = None
-    windows: tuple[LimitWindow, ...] = ()
+    state: State
+    back_ms: int | None
+    whole: Sequence[LimitWindow]
 
-    @property
-    def state(self) -> State:
-        if self._refills:
-            return "exhausted"
-        if not self.up:
-            return "cooling"
-        return "usable" if self.windows else "unknown"
 
-    @property
-    def back_ms(self) -> int | None:
-        """When one that does not work will again; None where that is not known."""
-        waits = [*self._refills, *([] if self.up else [self.retry_ms])]
-        known = [each for each in waits if each is not None]
-        return max(known) if len(known) == len(waits) else None
+def member_of(*, up: bool, retry_ms: int | None = None, windows: Sequence[LimitWindow] = ()) -> Member:
+    """An account and the windows that its provider reports and that still run.
 
-    @property
-    def whole(self) -> list[LimitWindow]:
-        """The windows in which every use of the account counts."""
-        return [window for window in self.windows if not window.scope]
-
-    @property
-    def _refills(self) -> list[int | None]:
-        """Resets to wait for: of each used up window of the whole, or the first if all are of parts and used up."""
-        full = [window.reset_ms for window in self.whole if window.used_ratio >= 1]
-        if full or self.whole or not self.windows or any(window.used_ratio < 1 for window in self.windows):
-            return list(full)
-        return [min((window.reset_ms for window in self.windows if window.reset_ms is not None), default=None)]
+    ``up``: whether the proxy would use it; ``retry_ms`` is until when it does not, None where that is not known.
+    """
+    whole = [window for window in windows if not window.scope]
+    waits = [window.reset_ms for window in whole if window.used_ratio >= 1]
+    if windows and not whole and all(window.used_ratio >= 1 for window in windows):
+        waits = [min((window.reset_ms for window in windows if window.reset_ms is not None), default=None)]
+    state: State = "exhausted" if waits else "cooling" if not up else "usable" if windows else "unknown"
+    if not up:
+        waits.append(retry_ms)
+    known = [each for each in waits if each is not None]
+    return Member(state, max(known, default=None) if len(known) == len(waits) else None, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +88,7 @@ def pools(
             up = account.is_up(now_ms)
             # One account may have several logins: the one that works is its state.
             if up is not None and not account.disabled and (up or key not in members):
-                members[key] = Member(up, account.waits_until(now_ms), tuple(running[key]))
+                members[key] = member_of(up=up, retry_ms=account.waits_until(now_ms), windows=running[key])
     found: dict[PoolKey, list[Member]] = defaultdict(list)
     for key, member in members.items():
         found[PoolKey(key.proxy, key.provider)].append(member)
@@ -110,10 +97,9 @@ def pools(
 
 def pool_of(members: Sequence[Member], *, now_ms: int) -> Pool:
     """These accounts together."""
-    away = [member.back_ms for member in members if member.state in ("cooling", "exhausted")]
     return Pool(
         accounts=Counter(member.state for member in members),
-        next_back_ms=min((each for each in away if each is not None), default=None),
+        next_back_ms=min((member.back_ms for member in members if member.back_ms is not None), default=None),
         empty_ms=_empty_ms(members, now_ms),
     )
 
@@ -132,8 +118,8 @@ def room_ms(readings: Iterable[Reading], now_ms: int) -> int | None:
             moments += [inf] if is_full else []
         elif is_full or reading.ends_ms <= now_ms:
             moments.append(reading.ends_ms)
-        elif reading.window_seconds is not None:
-            moments.append(reading.ends_ms - reading.window_seconds * 1000)
+        elif reading.starts_ms is not None:
+            moments.append(reading.starts_ms)
     last = max(moments, default=inf)
     return None if last == inf else int(last)
 
@@ -158,7 +144,7 @@ class _Window:
 
 @dataclass(slots=True)
 class _Account:
-    """From when on it may be used, in ms from now, its windows, and whether it is used."""
+    """From when on it may be used, in ms from now, its windows that are used at a speed, and whether it is used."""
 
     used_from: float
     windows: list[_Window]
@@ -235,10 +221,9 @@ class _Forecast:
         account.is_used = True
         self._working += 1
         for window in account.windows:
-            if window.name in self._speeds:
-                self._users[window.name] += 1
-                window.empty_at = self._used[window.name] + window.left
-                heappush(self._empties[window.name], (window.empty_at, next(self._serial), account, window))
+            self._users[window.name] += 1
+            window.empty_at = self._used[window.name] + window.left
+            heappush(self._empties[window.name], (window.empty_at, next(self._serial), account, window))
 
     def _rest(self, account: _Account) -> None:
         """Stop using the account, if it is used."""
@@ -247,10 +232,9 @@ class _Forecast:
         account.is_used = False
         self._working -= 1
         for window in account.windows:
-            if window.name in self._speeds:
-                self._users[window.name] -= 1
-                window.left = window.empty_at - self._used[window.name]
-                window.empty_at = inf
+            self._users[window.name] -= 1
+            window.left = window.empty_at - self._used[window.name]
+            window.empty_at = inf
 
 
 def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
@@ -264,18 +248,19 @@ def _empty_ms(members: Sequence[Member], now_ms: int) -> int | None:
             pace = told.pace(now_ms)
             if pace:
                 speeds[told.window] += pace / length
-    empty = _Forecast([_account(member, lengths, now_ms) for member in members], speeds).empty()
+    empty = _Forecast([_account(member, speeds, lengths, now_ms) for member in members], speeds).empty()
     return None if empty is None else now_ms + int(empty)
 
 
-def _account(member: Member, lengths: Mapping[str, float], now_ms: int) -> _Account:
+def _account(member: Member, speeds: Mapping[str, float], lengths: Mapping[str, float], now_ms: int) -> _Account:
     used_from = 0.0
     if member.state in ("cooling", "exhausted"):
         used_from = inf if member.back_ms is None else float(member.back_ms - now_ms)
     windows = []
     for window in member.whole:
-        length = lengths.get(window.window, inf)
-        # One without a reset begins with its next use, or ends earlier than that one would.
-        reset = length if window.reset_ms is None else float(window.reset_ms - now_ms)
-        windows.append(_Window(window.window, max(0.0, 1 - window.used_ratio), reset, length))
+        if window.window in speeds:
+            length = lengths[window.window]
+            # One without a reset begins with its next use, or ends earlier than that one would.
+            reset = length if window.reset_ms is None else float(window.reset_ms - now_ms)
+            windows.append(_Window(window.window, max(0.0, 1 - window.used_ratio), reset, length))
     return _Account(used_from, windows)

@@ -1,13 +1,12 @@
 """A limit in words, for the status page and the command line."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from exporter import formats
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import Board
-from exporter.limits.model import Plan
+from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow, Plan
 from exporter.limits.pools import STATES
-from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow
 from exporter.sentences import listed, pattern, say
 
 _DASH = "\N{EN DASH}"
@@ -141,7 +140,7 @@ def worth_rows(board: Board, *, names_proxy: bool) -> list[WorthRow]:
     for window in sorted(board.worth):
         usd = board.worth[window].usd
         if usd is not None:
-            estimate, low, high = (formats.usd(round(each * 1e9)) for each in astuple(usd))
+            estimate, low, high = (formats.usd(round(each * 1e9)) for each in usd)
             name = " ".join(filter(None, (window.window, window.scope)))
             row(window.proxy, window.credential, window.provider).windows.append(
                 say("{name} {estimate} ({low} to {high})", name=name, estimate=estimate, low=low, high=high)
@@ -149,16 +148,8 @@ def worth_rows(board: Board, *, names_proxy: bool) -> list[WorthRow]:
     return [rows[key] for key in sorted(rows)]
 
 
-@dataclass(frozen=True, slots=True)
-class PoolRow:
-    """The accounts of a provider together, as a person reads it."""
-
-    name: str
-    text: str
-
-
-def pool_rows(board: Board, *, names_proxy: bool) -> list[PoolRow]:
-    """How many accounts of each provider are in which state, when one is back, and when all are empty."""
+def pool_rows(board: Board, *, names_proxy: bool) -> list[dict[str, str]]:
+    """``name`` and ``text`` for each provider: its accounts by state, when one is back, and when all are empty."""
     now_ms = board.at_ms or 0
     rows = []
     for key, pool in sorted(board.pools.items()):
@@ -170,7 +161,7 @@ def pool_rows(board: Board, *, names_proxy: bool) -> list[PoolRow]:
         if pool.empty_ms is not None and pool.empty_ms > now_ms:
             empty = formats.until((pool.empty_ms - now_ms) / 1000)
             text = say("{pool}; empty in {time} at this pace", pool=text, time=empty)
-        rows.append(PoolRow(f"{key.provider}, {key.proxy}" if names_proxy else key.provider, text))
+        rows.append({"name": f"{key.provider}, {key.proxy}" if names_proxy else key.provider, "text": text})
     return rows
 
 

@@ -8,16 +8,23 @@ alone decides what counts. A row with a mistake is left out, with a sentence tha
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 
 import structlog
 
 from exporter.days import EPOCH, moment_ms
-from exporter.ledger.store.limit_configs import LimitConfigs
-from exporter.limits.model import Limit, LimitSet, Unit
-from exporter.limits.strategies import LONGEST_WINDOW_MINUTES, Strategy, window_length_ms
-from exporter.limits.windows import Thresholds
+from exporter.ledger.store.limits import LimitStore
+from exporter.limits.model import (
+    LONGEST_WINDOW_MINUTES,
+    Limit,
+    LimitSet,
+    LimitSource,
+    Strategy,
+    Thresholds,
+    Unit,
+    window_length_ms,
+)
 from exporter.sentences import counted, say
 from exporter.settings.problems import shown
 
@@ -43,47 +50,43 @@ _log = structlog.get_logger("exporter.limits")
 
 
 class StoredLimits:
-    """The limits of ``rate_limit_configs``. A ``LimitSource``; a mistake in one row does not affect the others."""
+    """The limits of ``rate_limit_configs``. A ``LimitSource``; a mistake in one row does not affect the others.
 
-    def __init__(self, configs: LimitConfigs, *, zone: tzinfo, thresholds: Callable[[], Thresholds]) -> None:
-        """Read them. ``thresholds`` gives the thresholds of all of them. Raises LedgerError."""
-        self._configs = configs
-        self._zone = zone
-        self._thresholds = thresholds
-        self._read: tuple[Sequence[str], Thresholds] | None = None
+    All of them have the thresholds of the limits ``file``, if there is one.
+    """
+
+    def __init__(self, store: LimitStore, *, zone: tzinfo, file: LimitSource | None) -> None:
+        """Read them. Raises LedgerError."""
         self.content = LimitSet()
-        self._problems: tuple[str, ...] = ()
+        self.problems: Sequence[str] = ()
+        self._store, self._zone, self._file = store, zone, file
+        self._read: tuple[Sequence[str], Thresholds] | None = None
+        self._wrong: list[str] = []
         self.reload()
-
-    @property
-    def problems(self) -> Sequence[str]:
-        """Why rows are not in force."""
-        more = len(self._problems) - _MOST_PROBLEMS
-        if more <= 0:
-            return self._problems
-        others = counted(
-            "{number} more row is not in force. The log names all of them.",
-            "{number} more rows are not in force. The log names all of them.",
-            more,
-        )
-        return [*self._problems[:_MOST_PROBLEMS], others]
 
     def reload(self, *, now: bool = False) -> None:  # noqa: ARG002 - there is no file
         """Take over the rows in the ledger if they have changed. Raises LedgerError."""
-        read = (self._configs.rows(), self._thresholds())
+        thresholds = self._file.content.thresholds if self._file is not None else Thresholds()
+        read = rows, _ = self._store.configs(), thresholds
         if read == self._read:
             return
-        rows, thresholds = read
         found = [limit_of(json.loads(row), zone=self._zone, thresholds=thresholds) for row in rows]
         self.content = LimitSet(limits=tuple(each for each in found if isinstance(each, Limit)), thresholds=thresholds)
-        problems = tuple(each for each in found if isinstance(each, str))
-        for problem in problems:
-            if problem not in self._problems:
+        wrong = [each for each in found if isinstance(each, str)]
+        for problem in wrong:
+            if problem not in self._wrong:
                 _log.warning("limit_not_used", message=problem)
-        self._problems = problems
         if self._read is not None:
-            _log.info("limits_reloaded", table="rate_limit_configs", limits=len(self.content.limits))
-        self._read = read
+            _log.info("limits_reloaded", table=TABLE, limits=len(self.content.limits))
+        self._read, self._wrong = read, wrong
+        self.problems = wrong[:_MOST_PROBLEMS]
+        if (more := len(wrong) - _MOST_PROBLEMS) > 0:
+            others = counted(
+                "{number} more row is not in force. The log names all of them.",
+                "{number} more rows are not in force. The log names all of them.",
+                more,
+            )
+            self.problems = [*self.problems, others]
 
 
 class _WrongError(Exception):
@@ -92,10 +95,26 @@ class _WrongError(Exception):
 
 def limit_of(row: Mapping[str, object], *, zone: tzinfo, thresholds: Thresholds) -> Limit | str:
     """The limit of a row, or a sentence on what is wrong with it."""
+    id_ = int(str(row["id"]))
     try:
-        return _limit_of(row, zone, thresholds)
+        provider, tier, pattern = _text(row, "provider"), _text(row, "tier_name"), _pattern(row)
+        strategy = _strategy(row)
+        budgets = [(Unit.TOKENS, _budget(row, "token_limit")), (Unit.REQUESTS, _budget(row, "request_limit"))]
+        return Limit(
+            id=str(id_),
+            config_id=id_,
+            name=": ".join(part for part in (f"{provider} {tier}".strip(), pattern) if part),
+            shown_provider=_PROVIDERS.get(provider.lower(), provider.lower()),
+            model_pattern=pattern,
+            strategy=strategy,
+            zone=zone,
+            budgets=tuple((unit, budget) for unit, budget in budgets if budget),
+            window_ms=_window_ms(row, strategy) if strategy.has_length else None,
+            thresholds=thresholds,
+            anchor_ms=_anchor(row),
+        )
     except _WrongError as wrong:
-        return say("Row {row} of {table} is not in force: {wrong}", row=row["id"], table=TABLE, wrong=str(wrong))
+        return say("Row {row} of {table} is not in force: {wrong}", row=id_, table=TABLE, wrong=str(wrong))
 
 
 def anchor_of(row: Mapping[str, object]) -> int | None:
@@ -111,28 +130,6 @@ def anchor_text(anchor_ms: int) -> str:
     return (EPOCH + timedelta(milliseconds=anchor_ms)).isoformat(timespec="milliseconds")
 
 
-def _limit_of(row: Mapping[str, object], zone: tzinfo, thresholds: Thresholds) -> Limit:
-    provider, tier, pattern = (_text(row, column) for column in ("provider", "tier_name", "model_pattern"))
-    if not pattern:
-        raise _WrongError("it has no model_pattern. Write a part of the models' names, or % for all models.")
-    strategy = _strategy(row)
-    budgets = [(Unit.TOKENS, _budget(row, "token_limit")), (Unit.REQUESTS, _budget(row, "request_limit"))]
-    id_ = int(str(row["id"]))
-    return Limit(
-        id=str(id_),
-        config_id=id_,
-        name=": ".join(part for part in (f"{provider} {tier}".strip(), pattern) if part),
-        shown_provider=_PROVIDERS.get(provider.lower(), provider.lower()),
-        model_pattern=pattern,
-        strategy=strategy,
-        zone=zone,
-        budgets=tuple((unit, budget) for unit, budget in budgets if budget),
-        window_ms=_window_ms(row, strategy) if strategy.has_length else None,
-        thresholds=thresholds,
-        anchor_ms=_anchor(row),
-    )
-
-
 def _text(row: Mapping[str, object], column: str) -> str:
     value = row[column]
     text = "" if value is None else str(value).strip()
@@ -141,6 +138,12 @@ def _text(row: Mapping[str, object], column: str) -> str:
     if len(text) > _LONGEST_TEXT:
         raise _WrongError(f"{column} is longer than {_LONGEST_TEXT} characters. Shorten it.")
     return text
+
+
+def _pattern(row: Mapping[str, object]) -> str:
+    if pattern := _text(row, "model_pattern"):
+        return pattern
+    raise _WrongError("it has no model_pattern. Write a part of the models' names, or % for all models.")
 
 
 def _strategy(row: Mapping[str, object]) -> Strategy:

@@ -29,7 +29,6 @@ from exporter.metrics import (
     ledger,
     limits,
     periods,
-    pools,
     proxies,
     quotas,
     usage,
@@ -39,7 +38,7 @@ from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, pools, quotas, proxies, ledger, history, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, ledger, history, exporter)
 """All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -109,7 +108,7 @@ class Exposition:
             "reload": lambda: exporter.reload_families(prices, self.limits, self.labels),
             "limits": lambda: limits.limit_families(self.limits),
             "plans": lambda: limits.plan_families(self.limits),
-            "pools": lambda: pools.pool_families(self.limits),
+            "pools": lambda: limits.pool_families(self.limits),
             "proxies": lambda: proxies.proxy_families(statuses),
             "credentials": lambda: credentials.credential_families(book, labels, statuses, self.clock),
             "quotas": lambda: quotas.quota_families(book, labels, statuses, self.clock, self.outlooks()),

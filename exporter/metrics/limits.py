@@ -1,11 +1,10 @@
-"""The limits: the user's budgets and the windows that providers report; what subscriptions cost and are worth."""
+"""The limits: budgets of the user, windows that providers report, what subscriptions are worth, pools of accounts."""
 
 from exporter.ledger.labels import CredentialLabels
 from exporter.limits.board import LimitBoard
-from exporter.limits.windows import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
+from exporter.limits.model import LIMIT_LABELS, PROVIDER, SHARE, ProviderWindow
+from exporter.limits.pools import STATES, PoolKey
 from exporter.metrics.family import Samples, counter, filling, gauge
-
-_BOUNDS = ("estimate", "low", "high")
 
 LIMIT_USED_RATIO = gauge(
     "cliproxy_limit_used_ratio",
@@ -90,6 +89,24 @@ PLAN_VALUE = gauge(
     CredentialLabels._fields,
     "What the use of an account with a plan in this calendar month is worth at API prices. Compare it with the price.",
 )
+POOL_ACCOUNTS = gauge(
+    "cliproxy_pool_accounts",
+    (*PoolKey._fields, "state"),
+    "Accounts of a provider at a proxy, each in one state. exhausted: a window for all its use is full; cooling: the"
+    " proxy does not use it for another reason; usable: something is left; unknown: the proxy would use it, but none"
+    " of its windows is known. Without API keys and disabled accounts.",
+)
+POOL_NEXT_BACK = gauge(
+    "cliproxy_pool_next_back_timestamp_seconds",
+    PoolKey._fields,
+    "When the first of the exhausted and cooling accounts works again. Absent if there is none, or if that is unknown.",
+)
+POOL_EMPTY = gauge(
+    "cliproxy_pool_empty_timestamp_seconds",
+    PoolKey._fields,
+    "When no account of a provider works any more at the pace of the windows so far, resets included: now if none does."
+    " Absent where that is not within a day, or where an account is unknown.",
+)
 
 
 @filling(
@@ -124,8 +141,8 @@ def limit_families(board: LimitBoard) -> Samples:
     for counted, worth in board.current.worth.items():
         labels = counted._asdict() | {"limit": counted.window, "kind": PROVIDER, "unit": SHARE}
         for family, capacity in ((LIMIT_CAPACITY_USD, worth.usd), (LIMIT_CAPACITY_TOKENS, worth.tokens)):
-            for bound in _BOUNDS if capacity is not None else ():
-                yield family(getattr(capacity, bound), **labels, bound=bound)
+            for bound, value in capacity._asdict().items() if capacity is not None else ():
+                yield family(value, **labels, bound=bound)
         for change, number in worth.changes._asdict().items():
             yield LIMIT_CAPACITY_CHANGES(number, **counted._asdict(), change=change)
 
@@ -136,3 +153,13 @@ def plan_families(board: LimitBoard) -> Samples:
     for key, found in board.current.plans.items():
         yield PLAN_PRICE(found.plan.nano_price / 1e9, **key._asdict(), currency=found.plan.currency)
         yield PLAN_VALUE(found.nano_usd / 1e9, **key._asdict())
+
+
+@filling(POOL_ACCOUNTS, POOL_NEXT_BACK, POOL_EMPTY)
+def pool_families(board: LimitBoard) -> Samples:
+    """The pools as of the last look."""
+    for key, pool in board.current.pools.items():
+        for state in STATES:
+            yield POOL_ACCOUNTS(pool.accounts[state], **key._asdict(), state=state)
+        yield POOL_NEXT_BACK.at(pool.next_back_ms, **key._asdict())
+        yield POOL_EMPTY.at(pool.empty_ms, **key._asdict())

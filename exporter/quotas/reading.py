@@ -78,6 +78,13 @@ class Reading(msgspec.Struct, frozen=True):
             return None
         return self.resets_ms
 
+    @property
+    def starts_ms(self) -> int | None:
+        """When the window began; None if unknown."""
+        if self.ends_ms is None or self.window_seconds is None:
+            return None
+        return self.ends_ms - self.window_seconds * 1000
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What a provider has stated: a JSON object or headers, when, from which source, and the ``model`` that answered.

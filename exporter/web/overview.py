@@ -120,41 +120,29 @@ class Overview:
         with self.ledger.reading() as connection:
             spark = connection.execute(_SPARK, (first_bucket,)).fetchall()
             rejected = connection.execute(_REJECTED, (MOST_REJECTED + 1,)).fetchall()
-        dictionary = self.ledger.dictionary
-        names = {id_: name for name, id_ in dictionary.proxies.items()}
-        series, routes = dictionary.series, dictionary.routes
+        label = cache(self.labels.series)
+        has_several = len(self.ledger.dictionary.proxies) > 1
 
-        def model(shown: int) -> tuple[str, str]:
-            route = routes[series[shown].route]
-            return route.model, route.provider
-
-        def client(shown: int) -> tuple[str, str]:
-            return self.labels.client(series[shown].client), ""
-
-        def credential(shown: int) -> tuple[str, str]:
-            found = series[shown]
-            note = names[routes[found.route].proxy] if len(names) > 1 else ""
-            return self.labels.credential(found.credential), note
+        def credential(series: int) -> tuple[str, str]:
+            return label(series).credential, label(series).proxy if has_several else ""
 
         rows = periods.rows
-        models = _table(rows, model)
-        everything = _table(rows, lambda _: ("", "")).get(("", ""), _fresh_sums())
         by_default: defaultdict[str, Counter[int]] = defaultdict(Counter)
         unpriced: Counter[str] = Counter()
         for row in rows[MONTH]:
             if row.basis == Basis.DEFAULT and row.nano_usd:
-                by_default[model(row.series)[0]][row.billing] += row.nano_usd
+                by_default[label(row.series).model][row.billing] += row.nano_usd
             if row.unpriced:
-                unpriced[model(row.series)[0]] += row.unpriced
+                unpriced[label(row.series).model] += row.unpriced
         by_proxy: dict[str, dict[str, int]] = {}
         for proxy, reason, number in rejected:
             by_proxy.setdefault(proxy, {})[reason] = number
         return Figures(
             day=local_date(now_ms, self.zone),
-            periods=everything,
-            models=_sorted(models),
-            clients=_sorted(_table(rows, client)),
-            credentials=_sorted(_table(rows, credential)),
+            periods=_sums(rows, lambda _: ("", "")).get(("", ""), _fresh_sums()),
+            models=_table(rows, lambda series: (label(series).model, label(series).provider)),
+            clients=_table(rows, lambda series: (label(series).client, "")),
+            credentials=_table(rows, credential),
             spark=_spark(spark, first_bucket),
             billings=_billings(periods),
             unpriced=unpriced,
@@ -174,33 +162,30 @@ def _fresh_sums() -> dict[str, Sums]:
     return {period: Sums() for period in _PERIODS}
 
 
-def _table(
+def _sums(
     rows: Mapping[str, list[PeriodRow]], key: Callable[[int], tuple[str, str]]
 ) -> dict[tuple[str, str], dict[str, Sums]]:
-    lines: defaultdict[tuple[str, str], dict[str, Sums]] = defaultdict(_fresh_sums)
-
-    @cache
-    def line(series: int) -> dict[str, Sums]:
-        return lines[key(series)]
-
+    """By key of the series, and period."""
+    found: defaultdict[tuple[str, str], dict[str, Sums]] = defaultdict(_fresh_sums)
+    of_series = cache(lambda series: found[key(series)])
     for period, some in rows.items():
         for row in some:
-            sums = line(row.series)[period]
+            sums = of_series(row.series)[period]
             sums.requests += row.requests
             sums.tokens += row.tokens
             sums.cost[row.billing] += row.nano_usd
             sums.failed += row.failed
-    return lines
+    return found
 
 
-def _sorted(lines: Mapping[tuple[str, str], dict[str, Sums]]) -> list[Row]:
+def _table(rows: Mapping[str, list[PeriodRow]], key: Callable[[int], tuple[str, str]]) -> list[Row]:
     """Dearest first: money spent this month decides before the value of subscriptions, which is no money."""
-    rows = [Row(name, note, sums[TODAY], sums[MONTH]) for (name, note), sums in lines.items()]
-    used = [row for row in rows if row.month.requests or row.month.tokens or row.month.cost.total()]
+    lines = [Row(*names, sums[TODAY], sums[MONTH]) for names, sums in _sums(rows, key).items()]
+    used = [line for line in lines if line.month.requests or line.month.tokens or line.month.cost.total()]
 
-    def rank(row: Row) -> tuple[int | str, ...]:
-        costs = [-row.month.cost[billing] for billing in MONEY_FIRST]
-        return (*costs, -row.month.requests, row.name, row.note)
+    def rank(line: Row) -> tuple[int | str, ...]:
+        costs = [-line.month.cost[billing] for billing in MONEY_FIRST]
+        return (*costs, -line.month.requests, line.name, line.note)
 
     return sorted(used, key=rank)
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError
-from exporter.history.predecessor.remaining import label_after_reset
+from exporter.history.predecessor.rate_limits import label_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.limits.board import LimitBoard
 from exporter.usage.ranges import QuestionError

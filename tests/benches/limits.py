@@ -12,8 +12,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.store.batches import Interpreted
 from exporter.limits.board import LimitBoard
 from exporter.limits.limit_file import read_limit_file, watch_limit_file
-from exporter.limits.model import Limit
-from exporter.limits.windows import LimitWindow
+from exporter.limits.model import Limit, LimitWindow
 from exporter.normalize.batch import read_batch
 from exporter.quotas.reading import Reading
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord

@@ -33,8 +33,7 @@ from exporter.metrics import history, quotas
 from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
-from exporter.metrics.limits import CAPACITY
-from exporter.metrics.pools import POOL_EMPTY
+from exporter.metrics.limits import CAPACITY, POOL_EMPTY
 from exporter.settings.proxies import Aliases, ClientAlias, CredentialAlias
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for

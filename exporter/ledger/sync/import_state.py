@@ -196,7 +196,7 @@ class LedgerImporter:
 
         ``precedes``: they were written before this ledger was made. ``readings`` are by label of the credential.
         """
-        with self._changes.windows.held(), self._writing() as connection:
+        with self._changes.windows.held, self._writing() as connection:
             connection.executemany(
                 "insert into limit_anchor (limit_id, anchor_ms) values (?, ?)"
                 " on conflict (limit_id) do update set anchor_ms = max(anchor_ms, excluded.anchor_ms)",

@@ -9,7 +9,9 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 from exporter.ledger.database import Database
 from exporter.ledger.schema import BUCKET_MS
@@ -37,16 +39,14 @@ WindowSums = Mapping[int, tuple[int, int, int]]
 """series → requests, tokens, nano-USD"""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """State of one session. Nothing before ``ended_ms`` opens one; ``started_ms`` is None while none is open."""
 
     ended_ms: int
     started_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Quiet:
+class _Quiet(NamedTuple):
     """A session's label sets, known to be unused from ``since_ms`` until before ``until_ms``."""
 
     since_ms: int
@@ -55,12 +55,15 @@ class _Quiet:
 
 
 class Windows:
-    """Reads sums and sessions. ``look`` is for one thread at a time; the rest for any."""
+    """Reads sums and sessions. ``look`` is for one thread at a time; the rest for any.
+
+    ``held`` keeps others from looking while sessions change elsewhere. Enter it before a transaction.
+    """
 
     def __init__(self, database: Database) -> None:
+        self.held = threading.Lock()
         self._database = database
         self._lock = threading.Lock()
-        self._sessions = threading.Lock()
         self._oldest_touched: int | None = None
         self._sums: dict[tuple[int, int], WindowSums] = {}
         self._quiet: dict[tuple[str, str], _Quiet] = {}
@@ -72,12 +75,6 @@ class Windows:
                 self._oldest_touched = bucket
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep others from looking while sessions change elsewhere. Enter it before a transaction."""
-        with self._sessions:
-            yield
-
-    @contextmanager
     def look(self) -> Iterator["WindowLook"]:
         """One moment of the ledger; sessions that changed are stored at the end. Raises LedgerError."""
         with self._lock:
@@ -87,7 +84,7 @@ class Windows:
             edge_ms = touched * BUCKET_MS
             self._quiet = {key: quiet for key, quiet in self._quiet.items() if quiet.until_ms <= edge_ms}
         try:
-            with self._sessions:
+            with self.held:
                 with self._database.reading() as connection:
                     look = WindowLook(connection, known, self._quiet)
                     yield look
@@ -100,24 +97,12 @@ class Windows:
             raise
         self._sums = look.kept_sums
 
-    def anchors(self) -> dict[str, int]:
-        """The manual resets: limit → moment in ms. Raises LedgerError."""
-        with self._database.transaction() as connection:
-            return dict(connection.execute("select limit_id, anchor_ms from limit_anchor"))
-
-    def set_anchor(self, limit: str, anchor_ms: int) -> None:
-        """Remember a manual reset of ``limit``. Raises LedgerError."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "insert or replace into limit_anchor (limit_id, anchor_ms) values (?, ?)", (limit, anchor_ms)
-            )
-
 
 def save_sessions(connection: sqlite3.Connection, sessions: Mapping[tuple[str, str], Session]) -> None:
     """Store sessions by limit and scope, inside the caller's transaction."""
     connection.executemany(
         "insert or replace into limit_session (limit_id, scope, ended_ms, started_ms) values (?, ?, ?, ?)",
-        [(*key, session.ended_ms, session.started_ms) for key, session in sessions.items()],
+        [key + session for key, session in sessions.items()],
     )
 
 
@@ -125,21 +110,23 @@ def sums_between(connection: sqlite3.Connection, start: int, end: int) -> Window
     """Usage from ``start`` until before ``end``, in ms since the epoch."""
     bucket, last = start // BUCKET_MS, end // BUCKET_MS
     if bucket >= last:
-        rows = connection.execute(_SUM_SHORT, {"start": start, "end": end})
+        return _read(connection, _SUM_SHORT, start=start, end=end)
+    begun, ends = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
+    # The smaller part of the first quarter of an hour is read record by record.
+    if start - begun <= ends - start:
+        edge = {"first": bucket, "sign": -1, "edge_start": begun, "edge_end": start}
     else:
-        begun, ends = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
-        # The smaller part of the first quarter of an hour is read record by record.
-        takes_away = start - begun <= ends - start
-        sign, edge_start, edge_end = (-1, begun, start) if takes_away else (1, start, ends)
-        values = {"first": bucket if takes_away else bucket + 1, "last": last, "end": end}
-        edge = {"sign": sign, "edge_start": edge_start, "edge_end": edge_end}
-        rows = connection.execute(_SUM_LONG, values | edge)
-    return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
+        edge = {"first": bucket + 1, "sign": 1, "edge_start": start, "edge_end": ends}
+    return _read(connection, _SUM_LONG, last=last, end=end, **edge)
 
 
 def sums_under_way(connection: sqlite3.Connection, at_ms: int) -> WindowSums:
     """Requests that began before ``at_ms`` and had not ended, or only just: a provider may not count them yet."""
-    rows = connection.execute(_SUM_UNDER_WAY, {"start": at_ms - _LONGEST_MS, "end": at_ms, "ended": at_ms - _LATE_MS})
+    return _read(connection, _SUM_UNDER_WAY, start=at_ms - _LONGEST_MS, end=at_ms, ended=at_ms - _LATE_MS)
+
+
+def _read(connection: sqlite3.Connection, query: str, **values: int) -> WindowSums:
+    rows = connection.execute(query, values)
     return {series: (requests, tokens, nano_usd) for series, requests, tokens, nano_usd in rows}
 
 
@@ -177,10 +164,8 @@ class WindowLook:
 
         A session ends ``length_ms`` after its start. Once it has ended, no late record can open one before its end.
         """
-        known = self._sessions.get(key, Session(0, None))
+        known = ended, started = self._sessions.get(key, Session(0, None))
         wanted = frozenset(series)
-        ended = known.ended_ms
-        started = known.started_ms
         if started is not None:
             # It stays, even if its entries have been pruned, unless a late record came before it.
             started = self._first_use(key, ended, started, wanted) or started
@@ -209,19 +194,18 @@ class WindowLook:
 
     def _search(self, from_ms: int, before_ms: int, series: frozenset[int]) -> tuple[int | None, int]:
         """The first use, or None and the moment before which there surely is none unless something is booked."""
-        bucket = from_ms // BUCKET_MS
-        found = self._first_entry(from_ms, min((bucket + 1) * BUCKET_MS, before_ms), series)
         until_ms = from_ms
-        if found is None:
-            for used, by in self._connection.execute(_USED_BUCKETS, (bucket + 1, -(-before_ms // BUCKET_MS))):
-                until_ms = used * BUCKET_MS
-                if by in series:
-                    found = self._first_entry(until_ms, min(until_ms + BUCKET_MS, before_ms), series)
-                    if found is not None or before_ms < until_ms + BUCKET_MS:
-                        break
-                    # Its entries have been pruned: only the quarter of an hour is known.
-                    return until_ms, until_ms
-        return found, until_ms if before_ms == _EVERYTHING_MS else before_ms
+        span = (from_ms // BUCKET_MS, -(-before_ms // BUCKET_MS))
+        for bucket, rows in groupby(self._connection.execute(_USED_BUCKETS, span), itemgetter(0)):
+            start_ms, end_ms = bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS
+            until_ms = max(start_ms, from_ms)
+            if any(by in series for _, by in rows):
+                found = self._first_entry(until_ms, min(end_ms, before_ms), series)
+                if found is None and from_ms < start_ms and end_ms <= before_ms:
+                    found = start_ms  # its entries have been pruned: only the quarter of an hour is known
+                if found is not None:
+                    return found, found
+        return None, until_ms if before_ms == _EVERYTHING_MS else before_ms
 
     def _first_entry(self, start_ms: int, end_ms: int, series: frozenset[int]) -> int | None:
         rows = self._connection.execute(_USED_ENTRIES, (start_ms, end_ms))

@@ -198,7 +198,7 @@ def test_a_reset_is_in_force_at_once_and_then_in_the_table(project: LimitProject
     assert _moment(after["reset_anchor_timestamp"]) == reset_ms
     assert {**after, "reset_anchor_timestamp": None} == before, "nothing else of the row"
     assert project.window(str(id_)).start_ms == reset_ms
-    assert project.ledger.windows.anchors() == {}, "from now on the row says it"
+    assert project.ledger.limits.anchors() == {}, "from now on the row says it"
 
 
 def test_a_newer_anchor_that_was_set_there_by_hand_wins(project: LimitProject) -> None:
@@ -222,13 +222,13 @@ def test_an_anchor_that_is_set_there_in_the_same_moment_is_not_lost(
     )
     project.work()
     reset_ms = _reset(project, id_)
-    take = project.ledger.limit_configs.take
+    take = project.ledger.limits.take_configs
 
     def edited_after_reading(*given: Any, **more: Any) -> None:
         project.change(id_, reset_anchor_timestamp=anchor_text(reset_ms + 5000))
         take(*given, **more)
 
-    monkeypatch.setattr(project.ledger.limit_configs, "take", edited_after_reading)
+    monkeypatch.setattr(project.ledger.limits, "take_configs", edited_after_reading)
     project.work()
     monkeypatch.undo()
     project.work()

@@ -24,7 +24,7 @@ from exporter.history.sender import Ends
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
-from exporter.limits.windows import CONFIGURED, LimitWindow
+from exporter.limits.model import CONFIGURED, LimitWindow
 from exporter.settings.model import Settings
 from exporter.settings.proxies import Aliases, ClientAlias
 from exporter.simulator.world import CLIENTS, MANAGEMENT_KEY

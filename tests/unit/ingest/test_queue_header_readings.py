@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from exporter.ledger.database import FILE_NAME
+from exporter.limits.model import LimitWindow
 from exporter.limits.present import LimitRow
-from exporter.limits.windows import LimitWindow
 from exporter.metrics.limits import limit_families
 from exporter.normalize.credentials import read_auth_files
 from exporter.quotas.reading import MAX_WINDOWS

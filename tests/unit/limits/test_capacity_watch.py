@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.limits.capacity import Capacity
-from exporter.limits.capacity_watch import WindowWorth
+from exporter.limits.capacity import Capacity, WindowWorth
 from exporter.quotas.reading import Reading
 from exporter.records import Tokens
 from tests.benches.limits import LimitBench, Use

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from exporter.limits.windows import LimitWindow
+from exporter.limits.model import LimitWindow
 from exporter.records import Tokens
 from tests.benches.limits import LimitBench, Use
 from tests.fakes.guarding import TurnableClock

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import SettingsError
-from exporter.limits.windows import Thresholds
+from exporter.limits.model import Thresholds
 from tests.benches.limits import LimitBench, Use
 
 _DAY = "limits:\n- {id: day, tokens: 1000, strategy: daily}\n"

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.model import Limit, Unit
-from exporter.limits.strategies import Strategy
+from exporter.limits.model import Limit, Strategy, Unit
 
 _USAGE = SeriesLabels(
     proxy="office",

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.limits.pools import Member, Pool, pool_of, room_ms
-from exporter.limits.windows import DEFAULT_THRESHOLDS, LimitWindow
+from exporter.limits.model import LimitWindow, Thresholds
+from exporter.limits.pools import Member, Pool, member_of, pool_of, room_ms
 from exporter.quotas.reading import Reading
 
 _NOW_MS = 1_795_000_000_000
@@ -26,7 +26,7 @@ def _window(used: float, *, gone: float = 2.0, hours: float = 5.0, scope: str = 
         window=f"{hours:g}h",
         unit="share",
         used_ratio=used,
-        thresholds=DEFAULT_THRESHOLDS,
+        thresholds=Thresholds(),
         observed_ms=_NOW_MS,
         start_ms=_NOW_MS - round(gone * _HOUR_MS),
         reset_ms=_NOW_MS + round((hours - gone) * _HOUR_MS),
@@ -34,12 +34,12 @@ def _window(used: float, *, gone: float = 2.0, hours: float = 5.0, scope: str = 
 
 
 def _up(*windows: LimitWindow) -> Member:
-    return Member(up=True, windows=windows)
+    return member_of(up=True, windows=windows)
 
 
 def _cooling(hours: float | None, *windows: LimitWindow) -> Member:
     retry_ms = None if hours is None else _NOW_MS + round(hours * _HOUR_MS)
-    return Member(up=False, retry_ms=retry_ms, windows=windows)
+    return member_of(up=False, retry_ms=retry_ms, windows=windows)
 
 
 def _pool(*members: Member) -> Pool:

@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.limits.model import Limit, Unit
-from exporter.limits.strategies import Strategy
+from exporter.limits.model import Limit, Strategy, Thresholds, Unit
 from exporter.limits.supabase_source import COLUMNS, anchor_of, anchor_text, limit_of
-from exporter.limits.windows import Thresholds
 
 _SEED = {
     "id": 1,

@@ -10,9 +10,8 @@ import pytest
 from prometheus_client import Metric
 
 from exporter.ledger.views.quotas import CapacityChanges
-from exporter.limits.capacity import Capacity
-from exporter.limits.capacity_watch import WindowWorth
-from exporter.limits.windows import ProviderWindow
+from exporter.limits.capacity import Capacity, WindowWorth
+from exporter.limits.model import ProviderWindow
 from exporter.metrics.limits import limit_families, plan_families
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts

@@ -10,8 +10,7 @@ from exporter.metrics.credentials import CREDENTIAL_ROOM
 from exporter.metrics.exporter import PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
-from exporter.metrics.limits import CAPACITY
-from exporter.metrics.pools import POOL_EMPTY
+from exporter.metrics.limits import CAPACITY, POOL_EMPTY
 from tests.stack.pages.reference import main, pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent

@@ -28,7 +28,7 @@ LAYERS = (
     ("ledger",),
     ("limits", "usage"),
     ("ingest", "imports"),
-    ("history", "notices"),
+    ("history",),
     ("metrics", "web", "jobs"),
     ("wiring",),
     ("app",),

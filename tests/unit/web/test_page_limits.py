@@ -13,12 +13,9 @@ from exporter.errors import LedgerError
 from exporter.ledger.labels import CredentialLabels
 from exporter.ledger.views.quotas import CapacityChanges
 from exporter.limits.board import Board, PlanValue
-from exporter.limits.capacity import Capacity
-from exporter.limits.capacity_watch import WindowWorth
-from exporter.limits.model import Limit, LimitSet, Per, Plan, Unit
+from exporter.limits.capacity import Capacity, WindowWorth
+from exporter.limits.model import Limit, LimitSet, LimitWindow, Per, Plan, ProviderWindow, Strategy, Thresholds, Unit
 from exporter.limits.pools import Pool, PoolKey
-from exporter.limits.strategies import Strategy
-from exporter.limits.windows import LimitWindow, ProviderWindow, Thresholds
 from exporter.normalize.credentials import Account
 from exporter.records import Billing, CredentialFacts
 from exporter.sources.proxy_status import ProxyStatus
@@ -361,14 +358,14 @@ def test_a_reset_answers_as_the_predecessor_did(limited: WebBench, id_: str, lab
         "message": f"Limit {id_} was reset.",
         "new_status": {"percentage": 100, "label": label},
     }
-    assert limited.ledger.windows.anchors() == {id_: _NOW_MS}
+    assert limited.ledger.limits.anchors() == {id_: _NOW_MS}
 
 
 def test_a_reset_that_cannot_be_stored_is_a_500_in_json(limited: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise LedgerError("The disk is full: make room.")
 
-    monkeypatch.setattr(limited.ledger.windows, "set_anchor", fail)
+    monkeypatch.setattr(limited.ledger.limits, "set_anchor", fail)
     answer = limited.client().post("/api/collector/reset/a")
     assert (answer.status_code, answer.json) == (500, {"error": "The disk is full: make room."})
 
@@ -386,7 +383,7 @@ def test_who_may_reset(limited: WebBench, headers: dict[str, str], address: str,
     client = limited.client()
     answer = client.post("/api/collector/reset/a", headers=headers, environ_base={"REMOTE_ADDR": address})
     assert answer.status_code == status
-    assert bool(limited.ledger.windows.anchors()) == (status == 200)
+    assert bool(limited.ledger.limits.anchors()) == (status == 200)
 
 
 def test_with_a_token_a_reset_asks_for_it(limited: WebBench) -> None:

@@ -21,7 +21,7 @@ def _state(folder: Path) -> ProxyState:
     """The state of a proxy with a client, a credential, a limit, and a snapshot of one series."""
     ledger = open_ledger(folder)
     take(intake_of(ledger), [GOOD])
-    ledger.windows.set_anchor("day", 5)
+    ledger.limits.set_anchor("day", 5)
     snapshot_intake(ledger).take(_BODY % (b"a", 3), taken_ms=7)
     state = ledger.backlog.read("p", limit=10).state
     ledger.close()

@@ -186,13 +186,13 @@ def test_sessions_of_before_the_loss_replace_what_followed(
         ),
         anchors={"a": 5},
     )
-    ledger.windows.set_anchor("a", 9)
+    ledger.limits.set_anchor("a", 9)
     ledger.restoring("p").finish(past, precedes=precedes, now_ms=0)
 
     client = ledger.dictionary.client_with(_PSEUDONYM)
     expected = {("s", scope, *kept), ("t", f"client:{client}", 1, 2), ("u", "model:m", 1, 2), ("v", "", 1, None)}
     assert _sessions(ledger) == expected
-    assert ledger.windows.anchors() == {"a": 9}, "the newer reset"
+    assert ledger.limits.anchors() == {"a": 9}, "the newer reset"
     state = ledger.backlog.read("p", limit=10).state
     assert state is not None
     assert {session.scope for session in state.documents["limits"].sessions} == {

@@ -11,8 +11,8 @@ from exporter.errors import SettingsError
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
 from exporter.limits.board import Board, LimitBoard
-from exporter.limits.windows import PROVIDER, SHARE, LimitWindow, Thresholds
-from exporter.notices.sender import Notifier, Services
+from exporter.limits.model import PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.limits.notices import Notifier, Services
 from exporter.settings.proxies import Aliases
 from tests.fakes.guarding import TurnableClock
 from tests.fakes.receivers import WebReceiver, web_receiver
@@ -42,7 +42,7 @@ class _Bench:
         self.board.current = Board(at_ms=now_ms, windows=(window,))
 
     def notifier(self, *urls: str) -> Notifier:
-        return Notifier(board=self.board, store=self.ledger.notices, services=Services(urls), clock=self.clock)
+        return Notifier(board=self.board, store=self.ledger.limits, services=Services(urls), clock=self.clock)
 
 
 @pytest.fixture

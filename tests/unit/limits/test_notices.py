@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from exporter.ledger.store.notices import Told
-from exporter.limits.windows import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
-from exporter.notices.watch import Kind, LimitWatch
+from exporter.ledger.store.limits import Told
+from exporter.limits.model import CONFIGURED, PROVIDER, SHARE, LimitWindow, Thresholds
+from exporter.limits.notices import Kind, LimitWatch
 
 MINUTE = 60_000
 START = 1_790_000_000_000
@@ -20,16 +20,24 @@ def _window(share: float, *, start_ms: int = START, **changes: object) -> LimitW
     return dataclasses.replace(window, **changes)  # type: ignore[arg-type]
 
 
-def _told(watch: LimitWatch, window: LimitWindow, at_ms: int) -> list[Kind]:
+class _Watch(LimitWatch):
+    """One that knows what was sent."""
+
+    def __init__(self) -> None:
+        self.told: dict[tuple[str, ...], Told] = {}
+        super().__init__(self.told)
+
+
+def _told(watch: _Watch, window: LimitWindow, at_ms: int) -> list[Kind]:
     """What is sent at this moment."""
     due = watch.due([window], at_ms)
     for notice in due:
-        watch.sent(notice)
+        watch.told[notice.window] = notice.told
     return [notice.kind for notice in due]
 
 
 def test_each_level_of_a_window_is_told_once() -> None:
-    watch = LimitWatch({})
+    watch = _Watch()
     late = START + 290 * MINUTE
 
     kinds = [_told(watch, _window(used), late) for used in (0.79, 0.8, 0.85, 0.79, 0.85, 0.95, 0.99, 0.85, 0.99)]
@@ -38,11 +46,11 @@ def test_each_level_of_a_window_is_told_once() -> None:
 
 
 def test_who_jumps_over_a_level_is_told_the_worse_one_only() -> None:
-    assert _told(LimitWatch({}), _window(1.0), START + 290 * MINUTE) == [Kind.CRITICAL]
+    assert _told(_Watch(), _window(1.0), START + 290 * MINUTE) == [Kind.CRITICAL]
 
 
 def test_the_next_window_is_told_anew_though_nobody_saw_it_empty() -> None:
-    watch = LimitWatch({})
+    watch = _Watch()
     _told(watch, _window(0.96), START + 290 * MINUTE)
 
     later = START + HOURS_5
@@ -51,7 +59,7 @@ def test_the_next_window_is_told_anew_though_nobody_saw_it_empty() -> None:
 
 
 def test_it_is_back_when_it_stayed_below_for_three_minutes() -> None:
-    watch = LimitWatch({})
+    watch = _Watch()
     late = START + 280 * MINUTE
     steps = [(0.81, 0), (0.79, 1), (0.79, 3), (0.81, 4), (0.5, 5), (0.5, 7), (0.5, 8), (0.5, 20), (0.81, 21)]
 
@@ -61,14 +69,14 @@ def test_it_is_back_when_it_stayed_below_for_three_minutes() -> None:
 
 
 def test_a_window_that_is_unknown_is_no_news() -> None:
-    watch = LimitWatch({})
+    watch = _Watch()
     _told(watch, _window(0.9), START)
 
     assert watch.due([], START + HOURS_5) == []
 
 
 def test_running_out_early_is_told_once_after_a_quarter_of_an_hour() -> None:
-    watch = LimitWatch({})
+    watch = _Watch()
     began = START + 60 * MINUTE
     steps = [(0.5, 0), (0.5, 14), (0.52, 15), (0.55, 16), (0.6, 40)]
 
@@ -79,7 +87,7 @@ def test_running_out_early_is_told_once_after_a_quarter_of_an_hour() -> None:
 
 def test_nothing_is_early_that_is_little_or_slow_or_fresh() -> None:
     for used, minute in ((0.24, 60), (0.3, 100), (0.9, 29)):
-        watch = LimitWatch({})
+        watch = _Watch()
         window = _window(used, thresholds=Thresholds(warning=0.95, critical=0.99))
         first = _told(watch, window, START + minute * MINUTE)
         # The same share some minutes later is slower still; only the fresh one has become old enough by then.
@@ -95,7 +103,7 @@ def test_a_restart_does_not_tell_again() -> None:
 
 
 def test_what_could_not_be_sent_is_due_again() -> None:
-    watch = LimitWatch({})
+    watch = _Watch()
 
     assert [len(watch.due([_window(0.9)], START + minute)) for minute in (0, 1)] == [1, 1]
 

@@ -1,0 +1,69 @@
+"""What the ledger keeps about limits: rows from Supabase, manual resets, and what people were told.
+
+So the limits hold while Supabase cannot be reached, and a restart repeats no notice.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.ledger.database import Database
+
+
+class Told(NamedTuple):
+    """What people know about a window: its level, whether they heard that it runs out early, and its reset then."""
+
+    level: str = ""
+    early: bool = False
+    reset_ms: int | None = None
+
+
+class LimitStore:
+    """Safe to use from several threads. Each method raises LedgerError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def configs(self) -> tuple[str, ...]:
+        """The rows of ``rate_limit_configs`` as Supabase last sent them, as JSON, ordered by id."""
+        with self._database.reading() as connection:
+            return tuple(row for (row,) in connection.execute("select row from limit_config order by id"))
+
+    def take_configs(self, rows: Sequence[Mapping[str, object]], *, settled: Mapping[str, int]) -> None:
+        """Replace all rows.
+
+        ``settled`` are manual resets by limit that the rows contain themselves: the ledger forgets its own up to them.
+        """
+        wanted = [(row["id"], json.dumps(row, sort_keys=True)) for row in rows]
+        if not settled and tuple(text for _, text in wanted) == self.configs():
+            return
+        with self._database.transaction() as connection:
+            connection.execute("delete from limit_config")
+            connection.executemany("insert into limit_config (id, row) values (?, ?)", wanted)
+            connection.executemany("delete from limit_anchor where limit_id = ? and anchor_ms <= ?", settled.items())
+
+    def anchors(self) -> dict[str, int]:
+        """The manual resets: limit → moment in ms."""
+        with self._database.reading() as connection:
+            return dict(connection.execute("select limit_id, anchor_ms from limit_anchor"))
+
+    def set_anchor(self, limit: str, anchor_ms: int) -> None:
+        """Remember a manual reset of ``limit``."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "insert or replace into limit_anchor (limit_id, anchor_ms) values (?, ?)", (limit, anchor_ms)
+            )
+
+    def notices(self) -> dict[tuple[str, ...], Told]:
+        """What people were told, by the labels of its window."""
+        with self._database.reading() as connection:
+            rows = connection.execute("select labels, level, early, reset_ms from notice")
+            return {tuple(json.loads(labels)): Told(level, bool(early), reset) for labels, level, early, reset in rows}
+
+    def save_notice(self, labels: tuple[str, ...], told: Told) -> None:
+        """Replace what was told before."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "insert or replace into notice (labels, level, early, reset_ms) values (?, ?, ?, ?)",
+                (json.dumps(labels), *told),
+            )

@@ -1,0 +1,240 @@
+"""Notices about limits: those of the alert rules, each once per window, sent to phones and chats through Apprise.
+
+A notice is due when a window's level rises, and a *back* notice once the window has been below its warning threshold
+for a while, or a new window has begun. "Runs out early" uses the numbers of ``prometheus/rules/alerts.yml``.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from exporter import formats
+from exporter.clock import Clock
+from exporter.errors import SettingsError
+from exporter.ledger.store.limits import LimitStore, Told
+from exporter.limits.board import LimitBoard
+from exporter.limits.model import PROVIDER, SHARE, LimitWindow
+
+INTERVAL_SECONDS = 10.0
+_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30_000, 15 * 60_000
+_EARLY_PACE, _EARLY_ELAPSED, _EARLY_USED = 1.2, 0.1, 0.25
+_EARLY_FOR_MS = 15 * 60_000
+_BACK_FOR_MS = 3 * 60_000
+_SAME_RESET_MS = 10 * 60_000
+"""Providers report the reset of one window a little differently each time."""
+
+_log = structlog.get_logger("exporter.notices")
+
+
+class Kind(StrEnum):
+    """The kind of a notice."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+    EARLY = "early"
+    BACK = "back"
+
+
+_TYPES = {Kind.WARNING: "warning", Kind.EARLY: "warning", Kind.CRITICAL: "failure", Kind.BACK: "success"}
+_LEVELS: dict[str, int] = {"": 0, Kind.WARNING: 1, Kind.CRITICAL: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message, and what to remember of the window once it has been sent."""
+
+    kind: Kind
+    title: str
+    text: str
+    window: tuple[str, ...]
+    told: Told
+
+
+class LimitWatch:
+    """Compares windows with the notices that were sent: ``told``, by a window's labels. Whoever sends adds to it."""
+
+    def __init__(self, told: Mapping[tuple[str, ...], Told]) -> None:
+        self._told = told
+        self._since: dict[tuple[tuple[str, ...], Kind], int] = {}
+
+    def due(self, windows: Iterable[LimitWindow], now_ms: int) -> list[Notice]:
+        """The notices due for these windows. One that could not be sent is due again the next time.
+
+        A window that is not among them is unknown, which is no news.
+        """
+        return [
+            Notice(kind, title_of(kind, window), text_of(kind, window, now_ms), window.labels, told)
+            for window in windows
+            for kind, told in self._news(window, now_ms)
+        ]
+
+    def _news(self, window: LimitWindow, now_ms: int) -> Iterator[tuple[Kind, Told]]:
+        told = self._told.get(window.labels, Told())
+        level, known = window.level, told.level
+        if told.reset_ms and window.reset_ms and window.reset_ms > told.reset_ms + _SAME_RESET_MS:
+            told, known = told._replace(early=False), ""  # another window has begun
+        if _LEVELS[level] > _LEVELS[known]:
+            told = Told(level, told.early, window.reset_ms)
+            yield Kind(level), told
+        elif told.level and self._lasts(window, Kind.BACK, not level, _BACK_FOR_MS, now_ms):
+            yield Kind.BACK, Told()
+        early = not level and not told.early and _runs_out_early(window, now_ms)
+        if self._lasts(window, Kind.EARLY, early, _EARLY_FOR_MS, now_ms):
+            yield Kind.EARLY, Told(told.level, True, window.reset_ms)
+
+    def _lasts(self, window: LimitWindow, kind: Kind, holds: bool, for_ms: int, now_ms: int) -> bool:
+        key = (window.labels, kind)
+        if not holds:
+            self._since.pop(key, None)
+            return False
+        return now_ms - self._since.setdefault(key, now_ms) >= for_ms
+
+
+def _runs_out_early(window: LimitWindow, now_ms: int) -> bool:
+    elapsed, pace = window.elapsed_share(now_ms) or 0.0, window.pace(now_ms) or 0.0
+    return pace > _EARLY_PACE and elapsed >= _EARLY_ELAPSED and _EARLY_USED <= window.used_ratio < 1
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def title_of(kind: Kind, window: LimitWindow) -> str:
+    """The summary of the alert rule."""
+    scope = f" for {window.scope}" if window.scope else ""
+    if window.kind == PROVIDER:
+        what = f"{window.credential or window.provider}: {window.limit} limit{scope}"
+        if kind is Kind.BACK:
+            return f"{what} is available again"
+        return f"{what} runs out before it resets" if kind is Kind.EARLY else f"{what} {_used(window)} used"
+    what = f"{window.limit}{f' of {window.credential}' if window.credential else ''}{scope}"
+    if kind is Kind.BACK:
+        return f"{what}: {_unit(window)} are available again"
+    if kind is Kind.EARLY:
+        return f"{what}: {_unit(window)} run out before it resets"
+    return f"{what}: {_used(window)} of its {_unit(window)} used"
+
+
+def text_of(kind: Kind, window: LimitWindow, now_ms: int) -> str:
+    """The description of the alert rule."""
+    budget = f" of {_amount(window.budget, window.unit)} {_unit(window)}" if window.budget else ""
+    threshold = ""
+    if kind in (Kind.WARNING, Kind.CRITICAL):
+        threshold = f" ({kind} from {getattr(window.thresholds, kind):.0%} on)"
+    said = [f"{_used(window)} used{budget}{threshold}."]
+    if window.reset_ms is not None:
+        said.append(f"Resets in {formats.until((window.reset_ms - now_ms) / 1000)}.")
+    elif window.kind == PROVIDER:
+        said.append("It is not known when it resets.")
+    else:
+        said.append(f"No reset: use that is older than {window.window} no longer counts.")
+    if window.inferred:
+        said.append("The provider refuses requests without telling a share.")
+    pace, exhausted_ms = window.pace(now_ms), window.exhausted_ms(now_ms)
+    if pace is not None and kind is not Kind.BACK:
+        used_up = ""
+        if exhausted_ms is not None and window.used_ratio < 1:
+            used_up = f": as it goes, used up in {formats.until((exhausted_ms - now_ms) / 1000)}"
+        said.append(f"Pace {pace:.2f}{used_up}.")
+    whose = {"Proxy": window.proxy, "Provider": window.provider, "Account": window.credential, "Only": window.scope}
+    said += [f"{name} {value}." for name, value in whose.items() if value]
+    return " ".join(said)
+
+
+def _used(window: LimitWindow) -> str:
+    return f"{window.used_ratio:.1%}".replace(".0%", "%")
+
+
+def _amount(budget: float, unit: str) -> str:
+    return f"{budget:,.2f}".removesuffix(".00") if unit == "usd" else formats.short(round(budget))
+
+
+def _unit(window: LimitWindow) -> str:
+    return "USD" if window.unit == "usd" else "share" if window.unit == SHARE else window.unit
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+
+
+class Services:
+    """Where notices go."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Raises SettingsError if Apprise is not installed, or does not know a URL."""
+        self._services: dict[str, Any] = {}
+        with warnings.catch_warnings():  # its plugins use deprecated features
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                import apprise  # noqa: PLC0415 - an optional part of the installation
+            except ImportError:
+                raise SettingsError(
+                    "EXPORTER_NOTIFY_URLS needs Apprise, which is not installed:"
+                    " pip install 'cliproxy-exporter[notify]'"
+                ) from None
+            # It logs the URLs that it calls, which hold tokens.
+            logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+            for number, url in enumerate(urls, 1):
+                service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+                if service is None:
+                    raise SettingsError(
+                        f"EXPORTER_NOTIFY_URLS: Apprise does not know URL number {number}. docs/alerting.md has"
+                        " examples."
+                    )
+                self._services[f"{number} ({service.service_name})"] = service  # its URL holds a token
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._services)
+
+    def send(self, kind: str, title: str, text: str) -> list[str]:
+        """Send a message of Apprise's type ``kind`` to all. Returns the names of services that failed."""
+        failed = []
+        for name, service in self._services.items():
+            try:
+                took = service.notify(body=text, title=title, notify_type=kind)
+            except Exception:  # noqa: BLE001 - one of a hundred plugins must not stop the others
+                took = False
+            if not took:
+                failed.append(name)
+        return failed
+
+
+class Notifier:
+    """Sends the notices that are due. ``work`` is for one thread."""
+
+    def __init__(self, *, board: LimitBoard, store: LimitStore, services: Services, clock: Clock) -> None:
+        """Raises LedgerError."""
+        self._board, self._store, self._services, self._clock = board, store, services, clock
+        self._told = store.notices()
+        self._watch = LimitWatch(self._told)
+        self._pause_ms = self._next_ms = 0
+        self._stopping = False
+
+    def work(self) -> None:
+        """Send and remember the notices that are due. One that no service took is due again, after growing pauses."""
+        board, now_ms = self._board.current, self._clock.now_ms()
+        if board.at_ms is None or now_ms < self._next_ms <= now_ms + _LONGEST_PAUSE_MS:
+            return
+        for notice in self._watch.due(board.windows, now_ms):
+            if self._stopping:
+                return
+            failed = self._services.send(_TYPES[notice.kind], notice.title, notice.text)
+            if failed:
+                _log.error("notice_not_taken", services=", ".join(failed), notice=notice.title)
+            if failed == self._services.names:
+                self._pause_ms = min(max(_FIRST_PAUSE_MS, 2 * self._pause_ms), _LONGEST_PAUSE_MS)
+                self._next_ms = now_ms + self._pause_ms
+                return
+            self._pause_ms = self._next_ms = 0
+            self._told[notice.window] = notice.told
+            # Saved after sending: after a crash, people may get a notice twice, but never miss it.
+            self._store.save_notice(notice.window, notice.told)
+            _log.info("notice_sent", notice=notice.title)
+
+    def stop(self) -> None:
+        """Start no further message."""
+        self._stopping = True
