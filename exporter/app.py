@@ -46,7 +46,6 @@ from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
-from exporter.web.usage_page import UsagePages
 
 _PATIENCE_SECONDS = 3.0
 """How long a stop waits for a call in progress before it cuts the connection."""
@@ -197,9 +196,7 @@ class Exporter:
         site = Site(
             exposition=exposition,
             page=page,
-            usage=UsagePages(
-                Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
-            ),
+            questions=Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],

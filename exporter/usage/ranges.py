@@ -7,9 +7,9 @@ All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and m
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
-from exporter.days import day_start_ms, local_date, moment_ms, next_day, next_month
+from exporter.days import day_start_ms, local_date, local_time, moment_ms, next_day, next_month
 from exporter.errors import ExporterError
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Span
@@ -79,7 +79,7 @@ def range_before(range_: Range, *, now_ms: int, zone: tzinfo) -> Range:
     Calendar ranges move by the calendar: a month is compared with the month before, noon with noon.
     """
     until_ms = max(range_.since_ms + BUCKET_MS, min(range_.until_ms, now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS))
-    since, end = (_local(ms, zone) for ms in (range_.since_ms, range_.until_ms))
+    since, end = (local_time(ms, zone) for ms in (range_.since_ms, range_.until_ms))
     if _MONTH.fullmatch(range_.name):
         first = since.date()
         before = (first - timedelta(days=1)).replace(day=1)
@@ -140,11 +140,7 @@ def _next(ms: int, unit: str, zone: tzinfo) -> int:
 
 def _next_hour(ms: int, zone: tzinfo) -> int:
     """The next full hour on the wall; ``ms`` begins a quarter of an hour."""
-    return ms + _HOUR_MS - _local(ms, zone).minute * 60_000
-
-
-def _local(ms: int, zone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(ms // 1000, UTC).astimezone(zone)
+    return ms + _HOUR_MS - local_time(ms, zone).minute * 60_000
 
 
 def _start(day: date, zone: tzinfo) -> int:
@@ -154,7 +150,7 @@ def _start(day: date, zone: tzinfo) -> int:
 
 def _moved(ms: int, move: Callable[[date], date], zone: tzinfo) -> int:
     """The same time on the wall on another day."""
-    local = _local(ms, zone)
+    local = local_time(ms, zone)
     moved = datetime.combine(move(local.date()), local.time(), tzinfo=zone)
     return int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
 
@@ -162,7 +158,7 @@ def _moved(ms: int, move: Callable[[date], date], zone: tzinfo) -> int:
 def _moment(text: str, zone: tzinfo) -> int:
     try:
         ms = moment_ms(text, zone)
-        year = _local(ms, zone).year
+        year = local_time(ms, zone).year
     except (ValueError, OverflowError) as exc:
         raise QuestionError(
             "{given!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", given=text[:40]

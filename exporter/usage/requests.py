@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.ledger.labels import SeriesLabels
-from exporter.ledger.views.requests import SingleRequest, read_requests
-from exporter.ledger.views.usage import oldest_bucket
+from exporter.ledger.views.usage import SingleRequest, read_requests
 from exporter.usage.question import Question, Questions
 
 DEFAULT_RANGE = "7d"
@@ -13,8 +13,7 @@ MOST = 25
 """Requests in each list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A request with the shown labels of its series."""
 
     labels: SeriesLabels
@@ -33,13 +32,11 @@ class RequestLists:
 def list_requests(questions: Questions, parameters: Mapping[str, str]) -> RequestLists:
     """Find the requests that a question is about. Raises QuestionError and LedgerError."""
     with questions.ledger.reading() as connection:
-        question = questions.read(parameters, oldest_bucket=oldest_bucket(connection), default_range=DEFAULT_RANGE)
-        _, groups = questions.groups(question)
+        question = questions.read(connection, parameters, default_range=DEFAULT_RANGE)
         range_ = question.range
-        failed, dearest = read_requests(connection, range_.since_ms, range_.until_ms, groups, most=MOST)
-    return RequestLists(question, _listed(questions, failed), _listed(questions, dearest))
-
-
-def _listed(questions: Questions, requests: Sequence[SingleRequest]) -> list[Listed]:
+        found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST)
     series = questions.ledger.dictionary.series
-    return [Listed(questions.labels.series(series[each.series].shown), each) for each in requests]
+    failed, dearest = (
+        [Listed(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
+    )
+    return RequestLists(question, failed, dearest)

@@ -22,7 +22,6 @@ from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.site import Site, make_app
-from exporter.web.usage_page import UsagePages
 from tests.fakes.guarding import TurnableClock
 
 
@@ -84,7 +83,7 @@ class WebBench:
         site = Site(
             exposition=exposition,
             page=page,
-            usage=UsagePages(Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC)),
+            questions=Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
             trigger=self.triggered.set,
             reload=lambda: self.reload_problems,
             proxies=["home", "office"],
