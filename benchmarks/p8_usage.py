@@ -84,7 +84,7 @@ def _application(program: Program) -> Flask:
     registry = CollectorRegistry()
     site = Site(
         proxies=[],
-        exposition=Exposition(
+        scrape=Exposition(
             ledger=ledger,
             labels=labels,
             statuses=list,
@@ -92,7 +92,7 @@ def _application(program: Program) -> Flask:
             limits=limits,
             clock=program.clock,
             registry=registry,
-        ),
+        ).scrape,
         page=Page(
             overview=Overview(ledger=ledger, labels=labels, clock=program.clock, zone=UTC),
             ledger=ledger,

@@ -194,7 +194,7 @@ class Exporter:
         web_file = settings.exporter_web_config
         web_config = read_web_config(web_file) if web_file is not None else WebConfig()
         site = Site(
-            exposition=exposition,
+            scrape=exposition.scrape,
             page=page,
             questions=Questions(ledger=self._ledger, labels=labels, clock=clock, zone=settings.zone),
             trigger=self.trigger,

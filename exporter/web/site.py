@@ -1,9 +1,8 @@
 """The web application: metrics, health, the predecessor's endpoints, usage for programs, and pages for people."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -24,22 +23,17 @@ _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 """Names of the functions that need no token: health checks have nowhere to keep one."""
 
 
-class Exposition(Protocol):
-    """Renders ``/metrics``: see ``exporter.metrics.exposition``."""
-
-    def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str]) -> Scrape: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
+    """What the pages need. ``scrape`` renders ``/metrics``: see ``Exposition``.
 
-    ``reload`` reads the user's files now, and returns a sentence for each that is not in use then. ``proxies`` are the
-    names of those that this exporter reads. ``is_demo``: each page says that its figures are invented. ``language`` is
-    that of the pages: see ``exporter.web.rendering``.
+    ``trigger`` asks for a poll of all proxies now and returns at once. ``reload`` reads the user's files now, and
+    returns a sentence for each that is not in use then. ``proxies`` are the names of those that this exporter reads.
+    ``is_demo``: each page says that its figures are invented. ``language`` is that of the pages: see
+    ``exporter.web.rendering``.
     """
 
-    exposition: Exposition
+    scrape: Callable[..., Scrape]
     page: Page
     questions: Questions
     trigger: Callable[[], None]
@@ -103,7 +97,7 @@ def make_app(site: Site) -> Flask:
     def metrics() -> Response:
         # As in prometheus_client. A client that asks for a part has not seen the rest, so it is a separate scraper.
         names = sorted(request.args.getlist("name[]"))
-        scrape = site.exposition.scrape(
+        scrape = site.scrape(
             accept=request.headers.get("Accept", ""),
             accept_encoding=request.headers.get("Accept-Encoding", ""),
             scraper=scraper_id(request.remote_addr or "", "\0".join([request.headers.get("User-Agent", ""), *names])),

@@ -81,7 +81,7 @@ class WebBench:
             unasked=lambda: self.unasked,
         )
         site = Site(
-            exposition=exposition,
+            scrape=exposition.scrape,
             page=page,
             questions=Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
             trigger=self.triggered.set,
