@@ -41,7 +41,7 @@ from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS
 from exporter.usage.question import Questions
 from exporter.web.access import Access
-from exporter.web.config_file import Passwords, WebConfig, read_web_config
+from exporter.web.config_file import WebConfig, read_web_config
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
@@ -205,7 +205,7 @@ class Exporter:
             access=Access(
                 token=token.get_secret_value() if token else None,
                 allowed_hosts=settings.exporter_allowed_hosts,
-                passwords=Passwords(web_config.basic_auth_users),
+                users=web_config.basic_auth_users,
             ),
             is_demo=is_demo,
             language=settings.exporter_language,

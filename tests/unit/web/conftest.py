@@ -1,7 +1,7 @@
 """The web application over an empty ledger, asked without a socket."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class WebBench:
         *,
         token: str | None = None,
         allowed_hosts: tuple[str, ...] = (),
+        users: Mapping[str, str] | None = None,
         is_demo: bool = False,
         language: str = "auto",
     ) -> FlaskClient:
@@ -89,7 +90,7 @@ class WebBench:
             proxies=["home", "office"],
             limits=self.limits,
             clock=self._clock,
-            access=Access(token=token, allowed_hosts=allowed_hosts),
+            access=Access(token=token, allowed_hosts=allowed_hosts, users=users),
             is_demo=is_demo,
             language=language,
         )
