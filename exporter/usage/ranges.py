@@ -5,7 +5,7 @@ All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and m
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
@@ -79,18 +79,18 @@ def range_before(range_: Range, *, now_ms: int, zone: tzinfo) -> Range:
     Calendar ranges move by the calendar: a month is compared with the month before, noon with noon.
     """
     until_ms = max(range_.since_ms + BUCKET_MS, min(range_.until_ms, now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS))
-    since, end = (local_time(ms, zone) for ms in (range_.since_ms, range_.until_ms))
-    if _MONTH.fullmatch(range_.name):
-        first = since.date()
-        before = (first - timedelta(days=1)).replace(day=1)
-        moved = _moved(until_ms, lambda day: before + (day - first), zone)
-        is_over = until_ms == range_.until_ms
-        return Range(_start(before, zone), range_.since_ms if is_over else min(moved, range_.since_ms))
-    if _start(since.date(), zone) == range_.since_ms and _start(end.date(), zone) == range_.until_ms:
-        days = end.date() - since.date()
-        return Range(_start(since.date() - days, zone), _moved(until_ms, lambda day: day - days, zone))
-    length = range_.until_ms - range_.since_ms
-    return Range(range_.since_ms - length, until_ms - length)
+    first, end = (local_date(ms, zone) for ms in (range_.since_ms, range_.until_ms))
+    if _start(first, zone) != range_.since_ms or _start(end, zone) != range_.until_ms:
+        length = range_.until_ms - range_.since_ms
+        return Range(range_.since_ms - length, until_ms - length)
+    is_month = _MONTH.fullmatch(range_.name)
+    before = (first - timedelta(days=1)).replace(day=1) if is_month else first - (end - first)
+    # The same time on the wall as long after the range's first day. February ends before a 31st.
+    local = local_time(until_ms, zone)
+    moved = datetime.combine(before + (local.date() - first), local.time(), tzinfo=zone)
+    moved_ms = int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
+    is_over = until_ms == range_.until_ms
+    return Range(_start(before, zone), range_.since_ms if is_over else min(moved_ms, range_.since_ms))
 
 
 def steps(range_: Range, unit: str, *, zone: tzinfo) -> list[Range]:
@@ -146,13 +146,6 @@ def _next_hour(ms: int, zone: tzinfo) -> int:
 def _start(day: date, zone: tzinfo) -> int:
     """The first quarter of an hour of a day."""
     return day_start_ms(day, zone) // BUCKET_MS * BUCKET_MS
-
-
-def _moved(ms: int, move: Callable[[date], date], zone: tzinfo) -> int:
-    """The same time on the wall on another day."""
-    local = local_time(ms, zone)
-    moved = datetime.combine(move(local.date()), local.time(), tzinfo=zone)
-    return int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
 
 
 def _moment(text: str, zone: tzinfo) -> int:

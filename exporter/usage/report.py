@@ -5,9 +5,8 @@ as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from heapq import nlargest
 from operator import methodcaller
 
 from exporter.days import day_start_ms, local_date
@@ -19,9 +18,6 @@ from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
 
 DEFAULT_RANGE = "30d"
-
-MOST_PARTS = 5
-"""Names with parts of their own in a bar; the use of all others is its last part."""
 
 _PACE_DAYS = 7
 _LEAST_PACE_MS = 86_400_000
@@ -58,15 +54,11 @@ VALUES: Mapping[str, Callable[[Usage], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The use in a range, all of it or that of one name.
-
-    ``parts`` are set in a step: the use of the names that lead the whole range by any of ``VALUES``.
-    """
+    """The use in a range, all of it or that of one name."""
 
     range: Range
     usage: Usage
     name: str = ""
-    parts: Mapping[str, Usage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +78,13 @@ class Report:
     steps: Sequence[Row]
     month: Row
     expected: Mapping[int, int]
+    sums: UsageSums
+
+    def parts(self, step: Row, names: Sequence[str]) -> list[Usage]:
+        """The use of each of these names in a step."""
+        places = [self.question.names.index(name) for name in names]
+        found = self.sums.by_group(step.range.span, places)
+        return [Usage(found.get(place, {})) for place in places]
 
     @property
     def is_by_time(self) -> bool:
@@ -104,7 +103,7 @@ def answer(questions: Questions, parameters: Mapping[str, str]) -> Report:
     """The answer to a question: see ``PARAMETERS``. Raises QuestionError and LedgerError."""
     with questions.ledger.reading() as connection:
         question = questions.read(connection, parameters, default_range=DEFAULT_RANGE)
-        whole, names, zone = question.range, question.names, question.zone
+        whole, zone = question.range, question.zone
         unit = question.by if question.by in STEPS else fitting_unit(whole)
         parts = steps(whole, unit, zone=zone)
         before = range_before(whole, now_ms=question.now_ms, zone=zone)
@@ -115,30 +114,18 @@ def answer(questions: Questions, parameters: Mapping[str, str]) -> Report:
     def total(range_: Range) -> Usage:
         return Usage(sums.total(range_.span))
 
-    by_group = {group: Usage(each) for group, each in sums.by_group(whole.span).items()}
-    ranked = sorted(by_group, key=lambda group: _rank(names[group], by_group[group]))
-    leading = {
-        group
-        for value in VALUES.values()
-        for group in nlargest(MOST_PARTS, ranked, key=lambda group: value(by_group[group]))
-    }
-    drawn = [
-        Row(
-            part,
-            total(part),
-            parts={names[group]: Usage(each) for group, each in sums.by_group(part.span, leading).items()},
-        )
-        for part in parts
-    ]
+    drawn = [Row(part, total(part)) for part in parts]
+    named = [Row(whole, Usage(each), question.names[place]) for place, each in sums.by_group(whole.span).items()]
     return Report(
         question=question,
         usage=total(whole),
         before=Row(before, total(before)) if before.since_ms >= question.oldest_ms else None,
-        rows=drawn if question.by in STEPS else [Row(whole, by_group[group], names[group]) for group in ranked],
+        rows=drawn if question.by in STEPS else sorted(named, key=_rank),
         unit=unit,
         steps=drawn,
         month=Row(month, total(month)),
         expected=_expected(month, pace, total(month), total(pace)),
+        sums=sums,
     )
 
 
@@ -161,6 +148,6 @@ def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[i
     }
 
 
-def _rank(name: str, usage: Usage) -> tuple[int | str, ...]:
+def _rank(row: Row) -> tuple[int | str, ...]:
     """Dearest first: money decides before the value of subscriptions, which is no money."""
-    return (*(-usage.cost(billing) for billing in MONEY_FIRST), -usage.total.requests, name)
+    return (*(-row.usage.cost(billing) for billing in MONEY_FIRST), -row.usage.total.requests, row.name)

@@ -7,9 +7,11 @@ from zlib import crc32
 from exporter import formats
 from exporter.records import MONEY_FIRST, Billing
 from exporter.sentences import Sentence, say
-from exporter.usage.report import MOST_PARTS, VALUES, Report, Usage
+from exporter.usage.report import VALUES, Report, Usage
 from exporter.web.rendering import SPENT
 
+_MOST_PARTS = 5
+"""Names with parts of their own in a bar; the use of all others is its last part."""
 _WIDTH, _HEIGHT = 960.0, 160.0
 _COLOURS = 12
 """Colours of ``page.css``, by number."""
@@ -69,7 +71,7 @@ class Chart:
 def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     """The bars of a report, with a name for each step."""
     used = [] if report.is_by_time else [row for row in report.rows if measure.value(row.usage)]
-    names = [row.name for row in sorted(used, key=lambda row: -measure.value(row.usage))[:MOST_PARTS]]
+    names = [row.name for row in sorted(used, key=lambda row: -measure.value(row.usage))[:_MOST_PARTS]]
     fixed = _spread((name, crc32(name.encode()) % _COLOURS) for name in report.question.names)
     colours = _spread((name, fixed[name]) for name in report.question.names if name in names)
     totals = [measure.value(step.usage) for step in report.steps]
@@ -77,7 +79,7 @@ def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     width = _WIDTH / max(1, len(totals))
     bars = []
     for place, (step, total, step_name) in enumerate(zip(report.steps, totals, step_names, strict=True)):
-        shares = [measure.value(step.parts[name]) if name in step.parts else 0 for name in names]
+        shares = [measure.value(each) for each in report.parts(step, names)]
         lines = [f"{step_name}: {measure.write(total)}"]
         lines += [f"{formats.cut(n)}: {measure.write(v)}" for n, v in zip(names, shares, strict=True) if v]
         parts, y = [], _HEIGHT

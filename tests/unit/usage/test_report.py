@@ -71,7 +71,9 @@ def _check(bench: UsageBench, report: Report) -> None:
     for step in report.steps:
         assert plain(step.usage) == total(step.range)
         if report.question.by in NAMES:
-            assert {name: plain(usage) for name, usage in step.parts.items()} == by_name(step.range)
+            names = [row.name for row in report.rows]
+            parts = zip(names, map(plain, report.parts(step, names)), strict=True)
+            assert {name: part for name, part in parts if part} == by_name(step.range)
     if report.before is not None:
         assert plain(report.before.usage) == total(report.before.range)
     assert plain(report.month.usage) == total(report.month.range)
