@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from exporter.ledger.labels import Labels, RouteLabels, SeriesLabels
+from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey, Totals
 from exporter.metrics.family import Family, counter, histogram
 from exporter.records import Basis, Billing
@@ -71,13 +72,13 @@ LATENCY = histogram(
     _ROUTE,
     "Duration of successful requests, as the proxy measured it; unmeasured ones are left out.",
 )
-LATENCY_BOUNDS = ("0.5", "1.0", "2.5", "5.0", "10.0", "20.0", "30.0", "60.0", "120.0", "300.0", "600.0")
+LATENCY_BOUNDS = tuple(str(ms / 1000) for ms in LATENCY_BOUNDS_MS)
 TTFT = histogram(
     "cliproxy_time_to_first_token_seconds",
     _ROUTE,
     "Time until the first byte of the answer of successful requests; unmeasured ones are left out.",
 )
-TTFT_BOUNDS = ("0.1", "0.25", "0.5", "1.0", "2.0", "4.0", "8.0", "15.0", "30.0", "60.0")
+TTFT_BOUNDS = tuple(str(ms / 1000) for ms in TTFT_BOUNDS_MS)
 
 OF_SERIES = (
     REQUESTS,

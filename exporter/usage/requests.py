@@ -1,7 +1,6 @@
 """The last failed and the dearest requests of a range, for page and links."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.ledger.labels import SeriesLabels
@@ -20,17 +19,13 @@ class Listed(NamedTuple):
     request: SingleRequest
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLists:
-    """The answer; the latest failed and the dearest come first."""
+def list_requests(
+    questions: Questions, parameters: Mapping[str, str]
+) -> tuple[Question, Sequence[Listed], Sequence[Listed]]:
+    """The question, the last failed and the dearest requests that it is about; the latest and the dearest come first.
 
-    question: Question
-    failed: Sequence[Listed]
-    dearest: Sequence[Listed]
-
-
-def list_requests(questions: Questions, parameters: Mapping[str, str]) -> RequestLists:
-    """Find the requests that a question is about. Raises QuestionError and LedgerError."""
+    Raises QuestionError and LedgerError.
+    """
     with questions.ledger.reading() as connection:
         question = questions.read(connection, parameters, default_range=DEFAULT_RANGE)
         range_ = question.range
@@ -39,4 +34,4 @@ def list_requests(questions: Questions, parameters: Mapping[str, str]) -> Reques
     failed, dearest = (
         [Listed(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
     )
-    return RequestLists(question, failed, dearest)
+    return question, failed, dearest

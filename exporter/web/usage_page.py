@@ -99,12 +99,12 @@ def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
 def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
     """The page about single requests. Raises QuestionError and LedgerError."""
     asked, _ = _split(arguments, ())
-    lists = list_requests(questions, asked)
-    address = _address("/requests", lists.question, asked)
+    question, failed, dearest = list_requests(questions, asked)
+    address = _address("/requests", question, asked)
     return page(
         "requests.html",
-        **_common(lists.question, address),
-        lists=(("failed", say("Last failed"), lists.failed), ("dearest", say("Dearest"), lists.dearest)),
+        **_common(question, address),
+        lists=(("failed", say("Last failed"), failed), ("dearest", say("Dearest"), dearest)),
         most=MOST,
         second=partial(formats.second, zone=questions.zone),
         duration=formats.duration,
