@@ -87,9 +87,9 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
         formats.share,
         formats.change,
         formats.cut,
+        formats.full,
     ):
         app.jinja_env.filters[filter_.__name__] = filter_
-    app.jinja_env.filters["full"] = formats.full
 
 
 def page(template: str, *, script: str = "", status: int = 200, **context: Any) -> Response:

@@ -7,23 +7,27 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from flask import Response, jsonify
 
 from exporter import formats
 from exporter.days import local_time
+from exporter.ledger.labels import SeriesLabels
+from exporter.ledger.views.usage import SingleRequest, read_requests
 from exporter.sentences import Sentence, say
 from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
 from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
 from exporter.usage.report import VALUES, Report, Row, Usage, answer
-from exporter.usage.requests import MOST, list_requests
 from exporter.usage.tables import as_csv, as_json
 from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
 
 LONGEST_TABLE = 100
+MOST_REQUESTS = 25
+"""Requests in each list."""
+_DEFAULT_RANGE = "7d"
 
 _RANGES = {"24h": say("24 hours"), "7d": say("7 days"), "30d": say("30 days")}
 _EASY_MONTHS = 2
@@ -36,7 +40,14 @@ class Link:
 
     text: str
     href: str
-    is_here: bool = False
+    is_here: bool
+
+
+class Listed(NamedTuple):
+    """A request with the shown labels of its series."""
+
+    labels: SeriesLabels
+    request: SingleRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +116,29 @@ def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Respons
         "requests.html",
         **_common(question, address),
         lists=(("failed", say("Last failed"), failed), ("dearest", say("Dearest"), dearest)),
-        most=MOST,
+        most=MOST_REQUESTS,
         second=partial(formats.second, zone=questions.zone),
         duration=formats.duration,
         usage=Address("/usage", address.parameters).but(),
     )
+
+
+def list_requests(
+    questions: Questions, parameters: Mapping[str, str]
+) -> tuple[Question, Sequence[Listed], Sequence[Listed]]:
+    """The question, the last failed and the dearest requests that it is about; the latest and the dearest come first.
+
+    Raises QuestionError and LedgerError.
+    """
+    with questions.ledger.reading() as connection:
+        question = questions.read(connection, parameters, default_range=_DEFAULT_RANGE)
+        range_ = question.range
+        found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST_REQUESTS)
+    series = questions.ledger.dictionary.series
+    failed, dearest = (
+        [Listed(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
+    )
+    return question, failed, dearest
 
 
 def usage_for_programs(questions: Questions, arguments: Mapping[str, str]) -> Response:

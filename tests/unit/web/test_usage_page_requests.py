@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.usage.ranges import QuestionError
-from exporter.usage.requests import MOST, list_requests
+from exporter.web.usage_page import MOST_REQUESTS, list_requests
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
@@ -28,7 +28,7 @@ def test_they_are_of_the_last_seven_days_unless_another_range_is_asked_for(bench
 
     oldest_ms = min(each.request.ts_ms for each in (*failed, *dearest))
     assert oldest_ms >= week.range.since_ms == int(_NOW * 1000) - 6 * _DAY_MS - _DAY_MS // 2
-    assert len(dearest_of_month) == len(failed_of_month) == MOST
+    assert len(dearest_of_month) == len(failed_of_month) == MOST_REQUESTS
     assert dearest_of_month[0].request.nano_usd >= dearest[0].request.nano_usd
 
 
