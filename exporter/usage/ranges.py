@@ -131,11 +131,8 @@ def _next(ms: int, unit: str, zone: tzinfo) -> int:
     if unit == HOUR:
         return _next_hour(ms, zone)
     day = local_date(ms, zone)
-    if unit == DAY:
-        return _start(next_day(day), zone)
-    if unit == WEEK:
-        return _start(day + timedelta(days=7 - day.weekday()), zone)
-    return _start(next_month(day), zone)
+    after = {DAY: next_day(day), WEEK: day + timedelta(days=7 - day.weekday()), MONTH: next_month(day)}
+    return _start(after[unit], zone)
 
 
 def _next_hour(ms: int, zone: tzinfo) -> int:
