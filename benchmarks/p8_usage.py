@@ -27,7 +27,6 @@ from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.site import Site, make_app
-from exporter.web.usage_page import UsagePages
 
 _MILLION = 1_000_000
 _LABEL_SETS = 1_250
@@ -85,7 +84,7 @@ def _application(program: Program) -> Flask:
     registry = CollectorRegistry()
     site = Site(
         proxies=[],
-        exposition=Exposition(
+        scrape=Exposition(
             ledger=ledger,
             labels=labels,
             statuses=list,
@@ -93,7 +92,7 @@ def _application(program: Program) -> Flask:
             limits=limits,
             clock=program.clock,
             registry=registry,
-        ),
+        ).scrape,
         page=Page(
             overview=Overview(ledger=ledger, labels=labels, clock=program.clock, zone=UTC),
             ledger=ledger,
@@ -103,7 +102,7 @@ def _application(program: Program) -> Flask:
             limits=limits,
             clock=program.clock,
         ),
-        usage=UsagePages(Questions(ledger=ledger, labels=labels, clock=program.clock, zone=UTC)),
+        questions=Questions(ledger=ledger, labels=labels, clock=program.clock, zone=UTC),
         trigger=lambda: None,
         reload=list,
         limits=limits,

@@ -30,12 +30,11 @@ from exporter.sources.proxy_status import ProxyStatus
 from exporter.sources.quota_calls import TIMEOUTS
 from exporter.usage.question import Questions
 from exporter.web.access import Access
-from exporter.web.config_file import Passwords, WebConfig, read_web_config
+from exporter.web.config_file import WebConfig, read_web_config
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.server import WebServer
 from exporter.web.site import Site, make_app
-from exporter.web.usage_page import UsagePages
 from exporter.wiring import Parts, connect
 
 _PATIENCE_SECONDS = 3.0
@@ -163,9 +162,9 @@ class Exporter:
         web_file = settings.exporter_web_config
         web_config = read_web_config(web_file) if web_file is not None else WebConfig()
         site = Site(
-            exposition=exposition,
+            scrape=exposition.scrape,
             page=page,
-            usage=UsagePages(Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone)),
+            questions=Questions(ledger=ledger, labels=labels, clock=clock, zone=settings.zone),
             trigger=self.trigger,
             reload=self.reload,
             proxies=[proxy.name for proxy in settings.proxies],
@@ -174,7 +173,7 @@ class Exporter:
             access=Access(
                 token=token.get_secret_value() if token else None,
                 allowed_hosts=settings.exporter_allowed_hosts,
-                passwords=Passwords(web_config.basic_auth_users),
+                users=web_config.basic_auth_users,
             ),
             is_demo=is_demo,
             language=settings.exporter_language,

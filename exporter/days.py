@@ -11,9 +11,14 @@ def epoch_ms(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
+def local_time(ms: int, zone: tzinfo) -> datetime:
+    """The moment ``ms`` (since the epoch) in ``zone``, in whole seconds."""
+    return datetime.fromtimestamp(ms // 1000, UTC).astimezone(zone)
+
+
 def local_date(ms: int, zone: tzinfo) -> date:
-    """The day in ``zone`` of the moment ``ms`` (since the epoch)."""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).date()
+    """The day in ``zone`` of the moment ``ms``."""
+    return local_time(ms, zone).date()
 
 
 def day_start_ms(day: date, zone: tzinfo) -> int:

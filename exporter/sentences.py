@@ -1,7 +1,7 @@
 """English texts that a page can say in another language.
 
 The code, its logs, metrics and commands speak English, and a ``Sentence`` is that English text. It also keeps the
-pattern that it was made from and the values in its placeholders, so ``exporter.web.languages`` can make it anew from a
+pattern that it was made from and the values in its placeholders, so ``exporter.web.rendering`` can make it anew from a
 translated pattern. Names and figures are values, never a part of a pattern.
 """
 

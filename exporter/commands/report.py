@@ -1,7 +1,7 @@
 """``cliproxy-exporter report``: what was used in a range, as the page about usage shows it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -11,7 +11,7 @@ from exporter.commands.existing_ledger import opened
 from exporter.records import Billing
 from exporter.usage.question import BY, NAMES, Questions
 from exporter.usage.ranges import PRESETS, QuestionError
-from exporter.usage.report import Report, Reports, Usage
+from exporter.usage.report import Report, Usage, answer
 from exporter.usage.tables import as_csv, as_json
 
 _COST = {Billing.METERED: "spent", Billing.SUBSCRIPTION: "value", Billing.UNKNOWN: "unknown"}
@@ -38,36 +38,40 @@ def report(
     The figures are those of the page /usage. What API keys cost and what accounts with a login are worth stay apart.
     """
     with opened() as at:
-        reports = Reports(Questions(ledger=at.ledger, labels=at.labels, clock=at.clock, zone=at.settings.zone))
+        questions = Questions(ledger=at.ledger, labels=at.labels, clock=at.clock, zone=at.settings.zone)
         given = {"by": by, "range": range_, "since": since, "until": until, **names}
         try:
-            answer = reports.answer({name: value for name, value in given.items() if value})
+            found = answer(questions, {name: value for name, value in given.items() if value})
         except QuestionError as exc:
             raise click.UsageError(str(exc)) from exc
-        _WRITERS[format_](answer)
+        _WRITERS[format_](found)
 
 
-def _write_table(answer: Report) -> None:
-    zone = answer.zone
-    by = answer.question.by
-    head = (by, "requests", "failed", "tokens", "from cache", *(_COST[billing] for billing in answer.billings))
-    names = [row.name if row.range is None else formats.moment(row.range.since_ms, zone) for row in answer.rows]
-    rows = [(formats.cut(name), *_cells(row.usage, answer)) for name, row in zip(names, answer.rows, strict=True)]
-    print_table(head, [*rows, ("all", *_cells(answer.usage, answer))], right=set(head[1:]))
+def _write_table(found: Report) -> None:
+    question = found.question
+    head = (question.by, "requests", "failed", "tokens", "from cache", *(_COST[each] for each in found.billings))
+    rows = [
+        (
+            formats.moment(row.range.since_ms, question.zone) if found.is_by_time else formats.cut(row.name),
+            *_cells(row.usage, found.billings),
+        )
+        for row in found.rows
+    ]
+    print_table(head, [*rows, ("all", *_cells(found.usage, found.billings))], right=set(head[1:]))
 
 
-def _cells(usage: Usage, answer: Report) -> tuple[str, ...]:
+def _cells(usage: Usage, billings: Sequence[Billing]) -> tuple[str, ...]:
     return (
         formats.count(usage.total.requests),
         formats.share(usage.total.failed_share),
         formats.short(usage.total.tokens),
         formats.share(usage.total.cache_share),
-        *(formats.usd(usage.cost(billing)) for billing in answer.billings),
+        *(formats.usd(usage.cost(billing)) for billing in billings),
     )
 
 
 _WRITERS: dict[str, Callable[[Report], None]] = {
     "table": _write_table,
-    "csv": lambda answer: click.echo(as_csv(answer), nl=False),
-    "json": lambda answer: click.echo(json.dumps(as_json(answer), ensure_ascii=False, indent=2)),
+    "csv": lambda found: click.echo(as_csv(found), nl=False),
+    "json": lambda found: click.echo(json.dumps(as_json(found), ensure_ascii=False, indent=2)),
 }

@@ -1,4 +1,7 @@
-"""The exporter itself: its version, whether reloaded files are in use, and which parts of a scrape succeeded."""
+"""The exporter itself: its ledger and history, its version, and whether what it reads again is in use.
+
+Also which parts of a scrape succeeded.
+"""
 
 import platform
 from collections.abc import Callable, Mapping
@@ -7,13 +10,47 @@ import structlog
 from prometheus_client import Metric
 
 from exporter import __version__
+from exporter.history.state import STATES, HistoryStatus
+from exporter.ledger.label_store import OTHER
 from exporter.ledger.labels import Labels
+from exporter.ledger.ledger import Ledger
 from exporter.limits.board import LimitBoard
-from exporter.metrics.family import Samples, filling, gauge
+from exporter.metrics.family import Samples, counter, filling, gauge
 from exporter.pricing.layers import PriceLayers
 
 _log = structlog.get_logger("exporter.metrics")
 
+UNIDENTIFIED = gauge(
+    "cliproxy_exporter_unidentified_requests",
+    ("proxy",),
+    "Requests in the counters of accounts and keys that the proxy does not list: whether they cost money is not known,"
+    " and from snapshots their provider is a guess by the model's family.",
+)
+FOLDED = counter(
+    "cliproxy_exporter_folded_label_sets",
+    (),
+    "Label sets beyond EXPORTER_MAX_LABEL_SETS, which are exported under the label value other.",
+)
+LEDGER_BYTES = gauge("cliproxy_exporter_ledger_bytes", (), "Size of the ledger's file on disk.")
+LEDGER_ENTRIES = gauge("cliproxy_exporter_ledger_entries", (), "Usage records in the ledger.")
+HISTORY_STATE = gauge(
+    "cliproxy_exporter_history_state",
+    ("state",),
+    "1 for the state that the history in Supabase is in, 0 for the others. Absent without SUPABASE_URL, as are all"
+    " metrics of the history.",
+)
+HISTORY_BACKLOG = gauge("cliproxy_exporter_history_backlog_records", (), "Booked records that are not in Supabase yet.")
+HISTORY_REFUSED = gauge(
+    "cliproxy_exporter_history_refused_records",
+    (),
+    "Booked records that the database of the history refuses; they are tried again when the exporter starts.",
+)
+HISTORY_LAST_SUCCESS = gauge(
+    "cliproxy_exporter_history_last_success_timestamp_seconds",
+    (),
+    "When the history in Supabase was last complete. Absent if it was not since the exporter started.",
+)
+HISTORY_ERRORS = counter("cliproxy_exporter_history_errors", ("reason",), "Calls to Supabase that failed, by reason.")
 CONFIG_RELOAD = gauge(
     "cliproxy_exporter_config_reload_success",
     (),
@@ -29,6 +66,51 @@ COLLECTOR_UP = gauge(
     ("collector",),
     "1 if this part of the scrape could be made, 0 if its families are missing.",
 )
+
+HISTORY = (HISTORY_STATE, HISTORY_BACKLOG, HISTORY_REFUSED, HISTORY_LAST_SUCCESS, HISTORY_ERRORS)
+
+
+@filling(UNIDENTIFIED, FOLDED, LEDGER_BYTES, LEDGER_ENTRIES)
+def ledger_families(ledger: Ledger, labels: Labels) -> Samples:
+    for proxy, requests in _unidentified(ledger, labels).items():
+        yield UNIDENTIFIED(requests, proxy=proxy)
+    yield FOLDED(ledger.dictionary.folded)
+    yield LEDGER_BYTES(ledger.bytes_on_disk)
+    yield LEDGER_ENTRIES(ledger.totals.entries)
+
+
+def _unidentified(ledger: Ledger, labels: Labels) -> dict[str, int]:
+    """Requests of credentials that no inventory has named, by proxy."""
+    dictionary = ledger.dictionary
+    found = dict.fromkeys(dictionary.proxies, 0)
+    unnamed = {
+        id_: labels.proxy(credential.proxy)
+        for id_ in list(dictionary.credentials)
+        if not (credential := dictionary.resolved(id_)).provider and credential.label != OTHER
+    }
+    if unnamed:  # usually there is none, and no need to walk through the many series
+        with ledger.totals.lock:
+            for id_, sums in ledger.totals.series.items():
+                proxy = unnamed.get(dictionary.series[id_].credential)
+                if proxy is not None:
+                    found[proxy] += sums[0]
+    return found
+
+
+def history_families(status: HistoryStatus | None) -> list[Metric]:
+    """How the history in Supabase is doing; nothing if there is none."""
+    return [] if status is None else _history_families(status)
+
+
+@filling(*HISTORY)
+def _history_families(status: HistoryStatus) -> Samples:
+    for each in STATES:
+        yield HISTORY_STATE(status.state == each, state=each)
+    yield HISTORY_BACKLOG(status.waiting)
+    yield HISTORY_REFUSED(status.refused)
+    yield HISTORY_LAST_SUCCESS.at(status.last_success_ms)
+    for reason, number in status.errors.items():
+        yield HISTORY_ERRORS(number, reason=reason)
 
 
 @filling(CONFIG_RELOAD)

@@ -25,8 +25,6 @@ from exporter.limits.board import LimitBoard
 from exporter.metrics import (
     credentials,
     exporter,
-    history,
-    ledger,
     limits,
     periods,
     proxies,
@@ -38,7 +36,7 @@ from exporter.metrics.quotas import Outlooks
 from exporter.pricing.layers import PriceLayers
 from exporter.sources.proxy_status import Statuses
 
-FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, ledger, history, exporter)
+FAMILIES = families_of(usage, periods, credentials, limits, quotas, proxies, exporter)
 """All families, in the order of the page that lists them."""
 
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -116,8 +114,8 @@ class Exposition:
                 book, labels, shown_at_zero, for_prometheus=for_prometheus
             ),
             "flow": lambda: proxies.flow_families(book, labels, statuses),
-            "ledger": lambda: ledger.ledger_families(book, labels),
-            "history": lambda: history.history_families(self.history()),
+            "ledger": lambda: exporter.ledger_families(book, labels),
+            "history": lambda: exporter.history_families(self.history()),
             "build": exporter.build_families,
         }
 

@@ -4,7 +4,7 @@ Each module beside this one declares and fills the families of a subject, with a
 and labels are a contract with dashboards and rules.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, wraps
 from types import ModuleType
@@ -42,9 +42,9 @@ class Family:
         name = self.name if openmetrics else self.sample_name
         return f"# HELP {name} {self.help}\n# TYPE {name} {self.kind}\n"
 
-    def block(self, values: Mapping[str, str]) -> str:
-        """The labels of a sample as its line has them, without the braces; ``values`` by label."""
-        return ",".join([f'{label}="{_escape(values[label])}"' for label in self.labels])
+    def block(self, values: Iterable[str]) -> str:
+        """The labels of a sample as its line has them, without the braces; ``values`` in the order of ``labels``."""
+        return ",".join([f'{label}="{_escape(value)}"' for label, value in zip(self.labels, values, strict=True)])
 
     def __call__(self, value: float | None, **labels: str) -> Sample | None:
         """A sample with these labels; None if the value is unknown."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from exporter.ledger.labels import Labels, RouteLabels, SeriesLabels
+from exporter.ledger.schema import LATENCY_BOUNDS_MS, TTFT_BOUNDS_MS
 from exporter.ledger.views.totals import SERIES_NUMBERS, SeriesKey, Totals
-from exporter.metrics.family import counter, histogram
+from exporter.metrics.family import Family, counter, histogram
 from exporter.records import Basis, Billing
 
 _ROUTE, _SERIES = RouteLabels._fields, SeriesLabels._fields
@@ -74,13 +75,13 @@ LATENCY = histogram(
     _ROUTE,
     "Duration of successful requests, as the proxy measured it; unmeasured ones are left out.",
 )
-LATENCY_BOUNDS = ("0.5", "1.0", "2.5", "5.0", "10.0", "20.0", "30.0", "60.0", "120.0", "300.0", "600.0")
+LATENCY_BOUNDS = tuple(str(ms / 1000) for ms in LATENCY_BOUNDS_MS)
 TTFT = histogram(
     "cliproxy_time_to_first_token_seconds",
     _ROUTE,
     "Time until the first byte of the answer of successful requests; unmeasured ones are left out.",
 )
-TTFT_BOUNDS = ("0.1", "0.25", "0.5", "1.0", "2.0", "4.0", "8.0", "15.0", "30.0", "60.0")
+TTFT_BOUNDS = tuple(str(ms / 1000) for ms in TTFT_BOUNDS_MS)
 
 OF_SERIES = (
     REQUESTS,
@@ -93,7 +94,6 @@ OF_SERIES = (
 )
 """The families whose numbers are in ``Totals.series``."""
 
-_Row = TypeVar("_Row", bound="int | tuple[int | str, ...]")
 _Numbers = TypeVar("_Numbers", int, Sequence[int])
 
 
@@ -104,7 +104,9 @@ class LedgerText:
         self._totals = totals
         self._labels = labels
         self._version = -1
-        self._blocks: dict[str, _Blocks] = {}
+        self._blocks: dict[str, dict[Any, str]] = {}
+        self._repeated: set[str] = set()
+        """Kinds of which two rows share a block (merged credentials, an alias)."""
 
     def render(self, *, openmetrics: bool, for_prometheus: bool) -> tuple[str, list[SeriesKey]]:
         """The families as text, and the series that it shows at 0 because they are new.
@@ -112,24 +114,25 @@ class LedgerText:
         ``for_prometheus``: whether new series are shown at 0; people always see the value. Once the text has been sent,
         hand the keys to ``Totals.told``.
         """
-        totals = self._totals
+        totals, route, series = self._totals, self._labels.route, self._labels.series
         with totals.lock:
             if self._version != self._labels.version:
                 self._version = self._labels.version
-                self._blocks = {letter: _Blocks() for letter in "scfult"}
+                self._blocks = {letter: {} for letter in "scfult"}
+                self._repeated = set()
             young = [key for key in totals.pending_zero if key[0] in self._blocks] if for_prometheus else []
-            series = self._lines("s", totals.series, lambda id_: REQUESTS.block(self._series(id_)), young)
-            costs = self._lines("c", totals.costs, self._cost_block, young)
-            failed = self._lines("f", totals.failed, self._failed_block, young)
-            unpriced = self._lines("u", totals.unpriced, self._unpriced_block, young)
-            latency = self._lines("l", totals.latency, lambda id_: LATENCY.block(self._route(id_)), young)
-            ttft = self._lines("t", totals.ttft, lambda id_: TTFT.block(self._route(id_)), young)
+            of_series = self._lines("s", totals.series, REQUESTS, series, young)
+            costs = self._lines("c", totals.costs, COST, self._of_cost, young)
+            failed = self._lines("f", totals.failed, FAILED_REQUESTS, self._of_failure, young)
+            unpriced = self._lines("u", totals.unpriced, UNPRICED_REQUESTS, lambda row: (*route(row[0]), row[1]), young)
+            latency = self._lines("l", totals.latency, LATENCY, route, young)
+            ttft = self._lines("t", totals.ttft, TTFT, route, young)
         out: list[str] = []
         # Each family is joined on its own: all lines of a large scrape together would take several times its size.
         for family in OF_SERIES:
             name, index = family.sample_name, SERIES_NUMBERS.index(family.shows)
             out.append(family.head(openmetrics=openmetrics))
-            out.append("".join([f"{name}{{{block}}} {numbers[index]}\n" for block, numbers in series]))
+            out.append("".join([f"{name}{{{block}}} {numbers[index]}\n" for block, numbers in of_series]))
         out.append(COST.head(openmetrics=openmetrics))
         name = COST.sample_name
         out.append("".join([f"{name}{{{block}}} {nano // 10**9}.{nano % 10**9:09d}\n" for block, nano in costs]))
@@ -145,51 +148,32 @@ class LedgerText:
     def _lines(
         self,
         letter: str,
-        rows: Mapping[_Row, _Numbers],
-        make_block: Callable[[_Row], str],
+        rows: Mapping[Any, _Numbers],
+        family: Family,
+        values: Callable[[Any], Iterable[str]],
         young: Iterable[SeriesKey],
     ) -> list[tuple[str, _Numbers]]:
-        """Label block and numbers of each row; new rows are at 0."""
+        """Label block and numbers of each row; new rows are at 0. ``values`` are the labels of ``family`` for a row."""
         blocks = self._blocks[letter]
-        if missing := rows.keys() - blocks.of_row.keys():
+        if missing := rows.keys() - blocks.keys():
             for row in missing:
-                blocks.of_row[row] = make_block(row)
-            blocks.repeat = len(set(blocks.of_row.values())) < len(blocks.of_row)
+                blocks[row] = family.block(values(row))
+            if len(set(blocks.values())) < len(blocks):
+                self._repeated.add(letter)
         hidden = {key[1] if len(key) == 2 else key[1:] for key in young if key[0] == letter}
-        of_row = blocks.of_row
         if hidden:
-            lines = [(of_row[row], _zero(numbers) if row in hidden else numbers) for row, numbers in rows.items()]
+            lines = [(blocks[row], _zero(numbers) if row in hidden else numbers) for row, numbers in rows.items()]
         else:
-            lines = [(of_row[row], numbers) for row, numbers in rows.items()]
-        return _added_up(lines) if blocks.repeat else lines
+            lines = [(blocks[row], numbers) for row, numbers in rows.items()]
+        return _added_up(lines) if letter in self._repeated else lines
 
-    def _route(self, id_: int) -> dict[str, str]:
-        return self._labels.route(id_)._asdict()
-
-    def _series(self, id_: int) -> dict[str, str]:
-        return self._labels.series(id_)._asdict()
-
-    def _cost_block(self, row: tuple[int, int, int]) -> str:
+    def _of_cost(self, row: tuple[int, int, int]) -> tuple[str, ...]:
         series, basis, billing = row
-        return COST.block({**self._series(series), "basis": Basis(basis).label, "billing": Billing(billing).label})
+        return (*self._labels.series(series), Basis(basis).label, Billing(billing).label)
 
-    def _failed_block(self, row: tuple[int, int, str]) -> str:
+    def _of_failure(self, row: tuple[int, int, str]) -> tuple[str, ...]:
         route, credential, code = row
-        return FAILED_REQUESTS.block(
-            {**self._route(route), "credential": self._labels.credential(credential), "code": code}
-        )
-
-    def _unpriced_block(self, row: tuple[int, str]) -> str:
-        route, reason = row
-        return UNPRICED_REQUESTS.block({**self._route(route), "reason": reason})
-
-
-class _Blocks:
-    """Label blocks by row of one kind; ``repeat`` if two rows share one (merged credentials, an alias)."""
-
-    def __init__(self) -> None:
-        self.of_row: dict[Any, str] = {}
-        self.repeat = False
+        return (*self._labels.route(route), self._labels.credential(credential), code)
 
 
 def _zero(numbers: Any) -> Any:

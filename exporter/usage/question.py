@@ -1,6 +1,7 @@
 """A question about usage: which range, which names, summed by what. Page, command and API use the same words."""
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -19,13 +20,20 @@ PARAMETERS = (*RANGE_PARAMETERS, "by", *NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``oldest_ms`` is when the ledger begins; ``filters`` are labels by name."""
+    """``oldest_ms`` is when the ledger begins; ``filters`` are labels by name.
+
+    ``names`` are all names to sum by, in the order in which the ledger met them, so their places never change;
+    ``groups`` has the place of its name for each series that passes the filters.
+    """
 
     range: Range
     by: str
     filters: Mapping[str, str]
     oldest_ms: int
     now_ms: int
+    zone: tzinfo
+    names: Sequence[str]
+    groups: Mapping[int, int]
 
 
 class Questions:
@@ -37,8 +45,11 @@ class Questions:
         self.zone = zone
         self._clock = clock
 
-    def read(self, parameters: Mapping[str, str], *, oldest_bucket: int | None, default_range: str) -> Question:
-        """Read the question that these parameters ask: see ``PARAMETERS``. Raises QuestionError."""
+    def read(self, connection: sqlite3.Connection, parameters: Mapping[str, str], *, default_range: str) -> Question:
+        """Read the question that these parameters ask: see ``PARAMETERS``. Raises QuestionError.
+
+        ``connection`` comes from ``Ledger.reading``.
+        """
         if unknown := sorted(set(parameters) - set(PARAMETERS)):
             raise QuestionError(
                 "There is no parameter {given!r}: there are {known}.",
@@ -54,26 +65,18 @@ class Questions:
         if name and (since or until):
             raise QuestionError("Give a range, or since and until, but not both.")
         now_ms = self._clock.now_ms()
+        (oldest_bucket,) = connection.execute("select min(bucket) from rollup").fetchone()
         oldest_ms = now_ms if oldest_bucket is None else min(now_ms, oldest_bucket * BUCKET_MS)
         if since or until:
             range_ = free_range(since, until, oldest_ms=oldest_ms, now_ms=now_ms, zone=self.zone)
         else:
             range_ = named_range(name or default_range, now_ms=now_ms, zone=self.zone)
         filters = {name: parameters[name] for name in NAMES if parameters.get(name)}
-        return Question(range_, by, filters, oldest_ms, now_ms)
-
-    def groups(self, question: Question) -> tuple[list[str], dict[int, int]]:
-        """The names to sum by, and for each series that passes the filters the place of its name.
-
-        Names come in the order in which the ledger met them, including those that do not pass, so their places never
-        change.
-        """
         names: dict[str, int] = {}
         groups: dict[int, int] = {}
         for id_, series in list(self.ledger.dictionary.series.items()):  # a copy: a booking may add to it
             labels = self.labels.series(series.shown)
-            name = getattr(labels, question.by) if question.by in NAMES else ""
-            place = names.setdefault(name, len(names))
-            if all(getattr(labels, name) == value for name, value in question.filters.items()):
+            place = names.setdefault(getattr(labels, by) if by in NAMES else "", len(names))
+            if all(getattr(labels, name) == value for name, value in filters.items()):
                 groups[id_] = place
-        return list(names), groups
+        return Question(range_, by, filters, oldest_ms, now_ms, self.zone, list(names), groups)

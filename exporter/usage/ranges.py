@@ -5,11 +5,11 @@ All edges are quarters of an hour, as in the roll-up. Calendar days, weeks and m
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
-from exporter.days import day_start_ms, local_date, moment_ms, next_day, next_month
+from exporter.days import day_start_ms, local_date, local_time, moment_ms, next_day, next_month
 from exporter.errors import ExporterError
 from exporter.ledger.schema import BUCKET_MS
 from exporter.ledger.views.usage import Span
@@ -79,18 +79,18 @@ def range_before(range_: Range, *, now_ms: int, zone: tzinfo) -> Range:
     Calendar ranges move by the calendar: a month is compared with the month before, noon with noon.
     """
     until_ms = max(range_.since_ms + BUCKET_MS, min(range_.until_ms, now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS))
-    since, end = (_local(ms, zone) for ms in (range_.since_ms, range_.until_ms))
-    if _MONTH.fullmatch(range_.name):
-        first = since.date()
-        before = (first - timedelta(days=1)).replace(day=1)
-        moved = _moved(until_ms, lambda day: before + (day - first), zone)
-        is_over = until_ms == range_.until_ms
-        return Range(_start(before, zone), range_.since_ms if is_over else min(moved, range_.since_ms))
-    if _start(since.date(), zone) == range_.since_ms and _start(end.date(), zone) == range_.until_ms:
-        days = end.date() - since.date()
-        return Range(_start(since.date() - days, zone), _moved(until_ms, lambda day: day - days, zone))
-    length = range_.until_ms - range_.since_ms
-    return Range(range_.since_ms - length, until_ms - length)
+    first, end = (local_date(ms, zone) for ms in (range_.since_ms, range_.until_ms))
+    if _start(first, zone) != range_.since_ms or _start(end, zone) != range_.until_ms:
+        length = range_.until_ms - range_.since_ms
+        return Range(range_.since_ms - length, until_ms - length)
+    is_month = _MONTH.fullmatch(range_.name)
+    before = (first - timedelta(days=1)).replace(day=1) if is_month else first - (end - first)
+    # The same time on the wall as long after the range's first day. February ends before a 31st.
+    local = local_time(until_ms, zone)
+    moved = datetime.combine(before + (local.date() - first), local.time(), tzinfo=zone)
+    moved_ms = int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
+    is_over = until_ms == range_.until_ms
+    return Range(_start(before, zone), range_.since_ms if is_over else min(moved_ms, range_.since_ms))
 
 
 def steps(range_: Range, unit: str, *, zone: tzinfo) -> list[Range]:
@@ -131,20 +131,13 @@ def _next(ms: int, unit: str, zone: tzinfo) -> int:
     if unit == HOUR:
         return _next_hour(ms, zone)
     day = local_date(ms, zone)
-    if unit == DAY:
-        return _start(next_day(day), zone)
-    if unit == WEEK:
-        return _start(day + timedelta(days=7 - day.weekday()), zone)
-    return _start(next_month(day), zone)
+    after = {DAY: next_day(day), WEEK: day + timedelta(days=7 - day.weekday()), MONTH: next_month(day)}
+    return _start(after[unit], zone)
 
 
 def _next_hour(ms: int, zone: tzinfo) -> int:
     """The next full hour on the wall; ``ms`` begins a quarter of an hour."""
-    return ms + _HOUR_MS - _local(ms, zone).minute * 60_000
-
-
-def _local(ms: int, zone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(ms // 1000, UTC).astimezone(zone)
+    return ms + _HOUR_MS - local_time(ms, zone).minute * 60_000
 
 
 def _start(day: date, zone: tzinfo) -> int:
@@ -152,17 +145,10 @@ def _start(day: date, zone: tzinfo) -> int:
     return day_start_ms(day, zone) // BUCKET_MS * BUCKET_MS
 
 
-def _moved(ms: int, move: Callable[[date], date], zone: tzinfo) -> int:
-    """The same time on the wall on another day."""
-    local = _local(ms, zone)
-    moved = datetime.combine(move(local.date()), local.time(), tzinfo=zone)
-    return int(moved.timestamp()) * 1000 // BUCKET_MS * BUCKET_MS
-
-
 def _moment(text: str, zone: tzinfo) -> int:
     try:
         ms = moment_ms(text, zone)
-        year = _local(ms, zone).year
+        year = local_time(ms, zone).year
     except (ValueError, OverflowError) as exc:
         raise QuestionError(
             "{given!r} is no day (2026-10-01) and no moment (2026-10-01T12:00).", given=text[:40]

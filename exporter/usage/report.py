@@ -6,22 +6,18 @@ as in ``/metrics``. Kinds of billing stay apart: money spent and the value of a 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta, tzinfo
-from heapq import nlargest
+from datetime import timedelta
 from operator import methodcaller
 
 from exporter.days import day_start_ms, local_date
 from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import UsageSums, oldest_bucket
+from exporter.ledger.views.usage import UsageSums
 from exporter.records import MONEY_FIRST, Billing
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import STEPS, Range, fitting_unit, named_range, range_before, steps
 
 DEFAULT_RANGE = "30d"
-
-MOST_PARTS = 5
-"""Names with parts of their own in a bar; the use of all others is its last part."""
 
 _PACE_DAYS = 7
 _LEAST_PACE_MS = 86_400_000
@@ -58,49 +54,41 @@ VALUES: Mapping[str, Callable[[Usage], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of an answer: about a name, or about the step ``range``."""
-
-    name: str
-    usage: Usage
-    range: Range | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A bar of the chart, with its parts by name: of the names that lead the range by any of ``VALUES``."""
+    """The use in a range, all of it or that of one name."""
 
     range: Range
     usage: Usage
-    parts: Mapping[str, Usage]
-
-
-@dataclass(frozen=True, slots=True)
-class MonthEnd:
-    """The current month: its use so far, and its cost by the end at the pace of the last seven days."""
-
-    range: Range
-    so_far: Usage
-    expected: Mapping[int, int]
-    """nano-USD by billing; empty until there is a day of use to take the pace from."""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The answer. ``before`` and ``usage_before`` are None if the ledger does not go back that far.
+    """The answer. ``before`` is None if the ledger does not go back that far.
 
-    ``names`` are those of the whole ledger: see ``Questions.groups``.
+    ``rows`` are the lines of its table, ``steps`` the bars of its chart, each as long as ``unit`` says. ``month`` is
+    the current month so far, ``expected`` its cost by the end at the pace of the last seven days: nano-USD by billing,
+    empty until there is a day of use to take the pace from.
     """
 
     question: Question
     usage: Usage
-    before: Range | None
-    usage_before: Usage | None
+    before: Row | None
     rows: Sequence[Row]
     unit: str
-    steps: Sequence[Step]
-    names: Sequence[str]
-    month_end: MonthEnd
-    zone: tzinfo
+    steps: Sequence[Row]
+    month: Row
+    expected: Mapping[int, int]
+    sums: UsageSums
+
+    def parts(self, step: Row, names: Sequence[str]) -> list[Usage]:
+        """The use of each of these names in a step."""
+        places = [self.question.names.index(name) for name in names]
+        found = self.sums.by_group(step.range.span, places)
+        return [Usage(found.get(place, {})) for place in places]
+
+    @property
+    def is_by_time(self) -> bool:
+        return self.question.by in STEPS
 
     @property
     def billings(self) -> tuple[Billing, ...]:
@@ -111,68 +99,43 @@ class Report:
         )
 
 
-class Reports:
-    """Answers questions. Safe to use from several threads."""
+def answer(questions: Questions, parameters: Mapping[str, str]) -> Report:
+    """The answer to a question: see ``PARAMETERS``. Raises QuestionError and LedgerError."""
+    with questions.ledger.reading() as connection:
+        question = questions.read(connection, parameters, default_range=DEFAULT_RANGE)
+        whole, zone = question.range, question.zone
+        unit = question.by if question.by in STEPS else fitting_unit(whole)
+        parts = steps(whole, unit, zone=zone)
+        before = range_before(whole, now_ms=question.now_ms, zone=zone)
+        month, pace = _month(question)
+        spans = [each.span for each in (before, month, pace, *parts)]
+        sums = UsageSums(connection, question.groups, [whole.span], totals=spans)
 
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
-        self._zone = questions.zone
+    def total(range_: Range) -> Usage:
+        return Usage(sums.total(range_.span))
 
-    def answer(self, parameters: Mapping[str, str]) -> Report:
-        """The answer to a question: see ``PARAMETERS``. Raises QuestionError and LedgerError."""
-        with self._questions.ledger.reading() as connection:
-            oldest = oldest_bucket(connection)
-            question = self._questions.read(parameters, oldest_bucket=oldest, default_range=DEFAULT_RANGE)
-            unit = question.by if question.by in STEPS else fitting_unit(question.range)
-            parts = steps(question.range, unit, zone=self._zone)
-            before = range_before(question.range, now_ms=question.now_ms, zone=self._zone)
-            month, pace = self._month(question)
-            names, groups = self._questions.groups(question)
-            spans = [each.span for each in (before, month, pace, *parts)]
-            sums = UsageSums(connection, groups, [question.range.span], totals=spans)
-            by_group = {group: Usage(each) for group, each in sums.by_group(question.range.span).items()}
-            ranked = sorted(by_group, key=lambda group: _rank(names[group], by_group[group]))
-            leading = {
-                group
-                for value in VALUES.values()
-                for group in nlargest(MOST_PARTS, ranked, key=lambda group: value(by_group[group]))
-            }
-            drawn = [
-                Step(
-                    part,
-                    Usage(sums.total(part.span)),
-                    {names[group]: Usage(each) for group, each in sums.by_group(part.span, leading).items()},
-                )
-                for part in parts
-            ]
-            whole, earlier, so_far, lately = (
-                Usage(sums.total(each.span)) for each in (question.range, before, month, pace)
-            )
-        if question.by in STEPS:
-            rows = [Row("", step.usage, step.range) for step in drawn]
-        else:
-            rows = [Row(names[group], by_group[group]) for group in ranked]
-        is_known = before.since_ms >= question.oldest_ms
-        return Report(
-            question=question,
-            usage=whole,
-            before=before if is_known else None,
-            usage_before=earlier if is_known else None,
-            rows=rows,
-            unit=unit,
-            steps=drawn,
-            names=names,
-            month_end=MonthEnd(month, so_far, _expected(month, pace, so_far, lately)),
-            zone=self._zone,
-        )
+    drawn = [Row(part, total(part)) for part in parts]
+    named = [Row(whole, Usage(each), question.names[place]) for place, each in sums.by_group(whole.span).items()]
+    return Report(
+        question=question,
+        usage=total(whole),
+        before=Row(before, total(before)) if before.since_ms >= question.oldest_ms else None,
+        rows=drawn if question.by in STEPS else sorted(named, key=_rank),
+        unit=unit,
+        steps=drawn,
+        month=Row(month, total(month)),
+        expected=_expected(month, pace, total(month), total(pace)),
+        sums=sums,
+    )
 
-    def _month(self, question: Question) -> tuple[Range, Range]:
-        """The current month, and the time that gives its pace."""
-        today = local_date(question.now_ms, self._zone)
-        month = named_range(f"{today:%Y-%m}", now_ms=question.now_ms, zone=self._zone)
-        week_ago = day_start_ms(today - timedelta(days=_PACE_DAYS), self._zone)
-        since_ms = max(week_ago, question.oldest_ms) // BUCKET_MS * BUCKET_MS
-        return month, Range(since_ms, question.now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS)
+
+def _month(question: Question) -> tuple[Range, Range]:
+    """The current month, and the time that gives its pace."""
+    today = local_date(question.now_ms, question.zone)
+    month = named_range(f"{today:%Y-%m}", now_ms=question.now_ms, zone=question.zone)
+    week_ago = day_start_ms(today - timedelta(days=_PACE_DAYS), question.zone)
+    since_ms = max(week_ago, question.oldest_ms) // BUCKET_MS * BUCKET_MS
+    return month, Range(since_ms, question.now_ms // BUCKET_MS * BUCKET_MS + BUCKET_MS)
 
 
 def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[int, int]:
@@ -185,6 +148,6 @@ def _expected(month: Range, pace: Range, so_far: Usage, lately: Usage) -> dict[i
     }
 
 
-def _rank(name: str, usage: Usage) -> tuple[int | str, ...]:
+def _rank(row: Row) -> tuple[int | str, ...]:
     """Dearest first: money decides before the value of subscriptions, which is no money."""
-    return (*(-usage.cost(billing) for billing in MONEY_FIRST), -usage.total.requests, name)
+    return (*(-row.usage.cost(billing) for billing in MONEY_FIRST), -row.usage.total.requests, row.name)

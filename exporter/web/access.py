@@ -4,17 +4,18 @@ Without either, only this machine may POST. But a browser runs on this machine, 
 (``Origin``) and a request for a foreign name that was pointed here (``Host``) are refused.
 """
 
+import hashlib
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from flask import Request
 
 from exporter.sentences import say
 from exporter.settings.validators import is_loopback
-from exporter.web.config_file import Passwords
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+_LONGEST_PASSWORD = 72
 
 
 class AccessDenied(Exception):  # noqa: N818 - not an error of ours: an answer
@@ -27,13 +28,18 @@ class AccessDenied(Exception):  # noqa: N818 - not an error of ours: an answer
 
 
 class Access:
-    """The rules. ``allowed_hosts`` are additional names that a request over loopback may use."""
+    """The rules. ``allowed_hosts`` are additional names that a request over loopback may use.
+
+    ``users`` have bcrypt hashes by name. For any thread.
+    """
 
     def __init__(
-        self, *, token: str | None, allowed_hosts: Collection[str] = (), passwords: Passwords | None = None
+        self, *, token: str | None, allowed_hosts: Collection[str] = (), users: Mapping[str, str] | None = None
     ) -> None:
         self._token = token
-        self._passwords = passwords or None  # without a user there is nobody to ask
+        self._users = {name: hashed.encode() for name, hashed in (users or {}).items()}
+        self._right: set[bytes] = set()
+        self._asks = token is not None or bool(self._users)
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
 
     def check(self, request: Request, *, public: bool) -> None:
@@ -49,10 +55,6 @@ class Access:
             if self._token is None:
                 raise AccessDenied(401, say("A password is needed: that of a user in the file of EXPORTER_WEB_CONFIG."))
             raise AccessDenied(401, say("A token is needed: send EXPORTER_TOKEN as bearer token, or as password."))
-
-    @property
-    def _asks(self) -> bool:
-        return self._token is not None or self._passwords is not None
 
     def _check_host(self, request: Request) -> None:
         given = request.headers.get("Host")
@@ -87,9 +89,21 @@ class Access:
 
     def _has_password(self, request: Request) -> bool:
         given = request.authorization
-        if self._passwords is None or given is None or given.type != "basic":
+        if not self._users or given is None or given.type != "basic":
             return False
-        return self._passwords.match(given.username or "", given.password or "")
+        user, password = given.username or "", given.password or ""
+        # bcrypt is slow on purpose, and a scraper asks every few seconds, so right answers are kept as a digest.
+        digest = hashlib.sha256(f"{user}\0{password}".encode()).digest()
+        if digest in self._right:
+            return True
+        import bcrypt  # noqa: PLC0415 - needed only if there are users
+
+        # An unknown user takes as long as a known one. bcrypt refuses more than 72 bytes, so no hash is of more.
+        hashed = self._users.get(user) or next(iter(self._users.values()))
+        right = len(password.encode()) <= _LONGEST_PASSWORD and bcrypt.checkpw(password.encode(), hashed)
+        if right and user in self._users:
+            self._right.add(digest)
+        return right and user in self._users
 
 
 def _split(url: str) -> SplitResult:

@@ -5,10 +5,8 @@ It may have ``tls_server_config`` with certificate, key, client certificates and
 file says. Certificate and key are read again when they change; the rest holds until the next start.
 """
 
-import hashlib
 import re
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +19,6 @@ _SETTING = "EXPORTER_WEB_CONFIG"
 _HASH = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 _CLIENT_AUTH = {"NoClientCert": ssl.CERT_NONE, "RequireAndVerifyClientCert": ssl.CERT_REQUIRED}
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-_LONGEST_PASSWORD = 72
 
 
 def _one_of(*words: str) -> BeforeValidator:
@@ -83,28 +80,3 @@ def read_web_config(path: Path) -> WebConfig:
             fix = "Give two PEM files that belong together."
             raise ProblemsError(Problem(setting=_SETTING, place=path.name, why=why, fix=fix)) from exc
     return config
-
-
-class Passwords:
-    """Users and their bcrypt hashes. For any thread."""
-
-    def __init__(self, users: Mapping[str, str]) -> None:
-        self._users = {name: hashed.encode() for name, hashed in users.items()}
-        self._right: set[bytes] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._users)
-
-    def match(self, user: str, password: str) -> bool:
-        # bcrypt is slow on purpose, and a scraper asks every few seconds, so right answers are kept as a digest.
-        digest = hashlib.sha256(f"{user}\0{password}".encode()).digest()
-        if digest in self._right:
-            return True
-        import bcrypt  # noqa: PLC0415 - needed only if there are users
-
-        # An unknown user takes as long as a known one. bcrypt refuses more than 72 bytes, so no hash is of more.
-        hashed = self._users.get(user) or next(iter(self._users.values()))
-        right = len(password.encode()) <= _LONGEST_PASSWORD and bcrypt.checkpw(password.encode(), hashed)
-        if right and user in self._users:
-            self._right.add(digest)
-        return right and user in self._users

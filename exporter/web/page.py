@@ -70,9 +70,8 @@ class Page:
         moment = partial(formats.moment, zone=zone)
         figures, ledger_problem = self._figures()
         statuses = list(self.statuses())
-        names = {id_: name for name, id_ in self.ledger.dictionary.proxies.items()}
         with self.ledger.totals.lock:
-            flows = {names[id_]: flow for id_, flow in self.ledger.totals.flows.items()}
+            flows = {self.labels.proxy(id_): flow for id_, flow in self.ledger.totals.flows.items()}
         history = self.history()
         credentials = credential_states(statuses, ledger=self.ledger, labels=self.labels, now_ms=now_ms)
         worth = worth_rows(self.limits.current, names_proxy=len(statuses) > 1)
@@ -168,13 +167,12 @@ def _tables(figures: Figures) -> list[tuple[str, Sentence, Any]]:
     return [(name, NOUNS[name], some) for name, some in rows.items()]
 
 
-def _sparks(spark: Spark, billings: tuple[int, ...]) -> list[dict[str, str]]:
-    charts = [
-        _chart(SPENT[Billing(billing)], values, formats.usd)
-        for billing in billings
-        if (values := spark.cost.get(billing, [0] * len(spark.requests)))
+def _sparks(spark: Spark, billings: tuple[Billing, ...]) -> list[dict[str, str]]:
+    nothing = [0] * len(spark.requests)
+    return [
+        *(_chart(SPENT[billing], spark.cost.get(billing, nothing), formats.usd) for billing in billings),
+        _chart(say("Requests"), spark.requests, formats.count),
     ]
-    return [*charts, _chart(say("Requests"), spark.requests, formats.count)]
 
 
 def _chart(title: str, values: list[int], write: Callable[[int], str]) -> dict[str, str]:

@@ -1,19 +1,24 @@
-"""How a page becomes an answer: style and script inline, nothing from elsewhere, and a policy that forbids the rest."""
+"""How a page becomes an answer: style and script inline, nothing from elsewhere, and a policy that forbids the rest.
+
+Text in code and templates is English. A page is in the language that the setting names, or the browser's first that
+there is; other languages have a catalogue in ``catalogues/``, read when somebody first asks for it.
+"""
 
 import base64
 import contextlib
+import gettext
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, make_response, render_template
+from flask import Flask, Response, current_app, g, make_response, render_template, request
 from jinja2 import FileSystemBytecodeCache
 from jinja2.bccache import Bucket
 
 from exporter import __version__, formats
 from exporter.records import Billing
-from exporter.sentences import say
-from exporter.web.languages import AUTO, add_languages
+from exporter.sentences import Sentence, say
 
 SPENT = {
     Billing.METERED: say("Spent"),
@@ -37,6 +42,11 @@ NOUNS = {
     "month": say("month"),
 }
 """What usage can be summed by, as a person reads it."""
+
+LANGUAGES = {"en": "en", "zh": "zh-Hans"}
+"""Languages by the first part of their tag, with the full tag of the text."""
+_CATALOGUES = Path(__file__).with_name("catalogues")
+AUTO = "auto"
 
 _COMPILED = Path(__file__).with_name("__pycache__")
 
@@ -65,8 +75,8 @@ def compile_templates() -> None:
 
 
 def add_filters(app: Flask, *, language: str = AUTO) -> None:
-    """Give the templates of ``app`` filters for numbers, and ``language``: see ``add_languages``."""
-    add_languages(app, language)
+    """Give the templates of ``app`` filters for numbers, and ``language``; ``auto`` is that of the browser."""
+    _add_languages(app, language)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.bytecode_cache = _Compiled(str(_COMPILED), f"%s-{__version__}.cache")
     for filter_ in (
@@ -77,9 +87,9 @@ def add_filters(app: Flask, *, language: str = AUTO) -> None:
         formats.share,
         formats.change,
         formats.cut,
+        formats.full,
     ):
         app.jinja_env.filters[filter_.__name__] = filter_
-    app.jinja_env.filters["full"] = formats.full
 
 
 def page(template: str, *, script: str = "", status: int = 200, **context: Any) -> Response:
@@ -105,3 +115,53 @@ def page(template: str, *, script: str = "", status: int = 200, **context: Any) 
 def _source(inline: str) -> str:
     """The name of an inline element in a policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
+
+
+def _add_languages(app: Flask, language: str) -> None:
+    """Make the pages of ``app`` use ``language``, or with ``auto`` that of the browser."""
+    app.config["LANGUAGE"] = language
+    environment = app.jinja_env
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.add_extension("jinja2.ext.i18n")
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        lambda message: _catalogue().gettext(message),
+        lambda one, many, number: _catalogue().ngettext(one, many, number),
+        newstyle=True,
+    )
+    environment.finalize = said
+    environment.filters["said"] = said
+    environment.globals["language"] = lambda: LANGUAGES[_language()]
+
+
+def said(text: Any) -> Any:
+    """Translate a Sentence into the page's language; anything else stays as it is."""
+    if not isinstance(text, Sentence) or not text:
+        return text
+    values = {name: said(value) for name, value in text.values.items()}
+    catalogue = _catalogue()
+    one, many = text.pattern, text.many
+    pattern = catalogue.ngettext(one, many, text.number) if many else catalogue.gettext(one)
+    return pattern.format(**values) if values else pattern
+
+
+def _catalogue() -> gettext.NullTranslations:
+    if "catalogue" not in g:
+        g.catalogue = _read(_language())
+    found: gettext.NullTranslations = g.catalogue
+    return found
+
+
+def _language() -> str:
+    chosen: str = current_app.config["LANGUAGE"]
+    if chosen != AUTO:
+        return chosen
+    asked = (tag.partition("-")[0].lower() for tag, quality in request.accept_languages if quality)
+    return next((language for language in asked if language in LANGUAGES), "en")
+
+
+@cache
+def _read(language: str) -> gettext.NullTranslations:
+    if language == "en":
+        return gettext.NullTranslations()
+    with (_CATALOGUES / f"{language}.mo").open("rb") as file:
+        return gettext.GNUTranslations(file)

@@ -1,9 +1,8 @@
 """The web application: metrics, health, the predecessor's endpoints, usage for programs, and pages for people."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -13,35 +12,30 @@ from exporter.errors import LedgerError
 from exporter.history.predecessor.rate_limits import label_after_reset
 from exporter.ledger.views.scrapers import Scrape, scraper_id
 from exporter.limits.board import LimitBoard
+from exporter.usage.question import Questions
 from exporter.usage.ranges import QuestionError
 from exporter.web.access import Access, AccessDenied
-from exporter.web.languages import AUTO, said
 from exporter.web.page import Page
-from exporter.web.rendering import add_filters
-from exporter.web.usage_page import UsagePages
+from exporter.web.rendering import AUTO, add_filters, page, said
+from exporter.web.usage_page import requests_page, usage_for_programs, usage_page
 
 _PUBLIC = frozenset({"healthy", "ready", "collector_health"})
 """Names of the functions that need no token: health checks have nowhere to keep one."""
 
 
-class Exposition(Protocol):
-    """Renders ``/metrics``: see ``exporter.metrics.exposition``."""
-
-    def scrape(self, *, accept: str, accept_encoding: str, scraper: str, names: Collection[str]) -> Scrape: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the pages need. ``trigger`` asks for a poll of all proxies now and returns at once.
+    """What the pages need. ``scrape`` renders ``/metrics``: see ``Exposition``.
 
-    ``reload`` reads the user's files now, and returns a sentence for each that is not in use then. ``proxies`` are the
-    names of those that this exporter reads. ``is_demo``: each page says that its figures are invented. ``language`` is
-    that of the pages: see ``exporter.web.languages``.
+    ``trigger`` asks for a poll of all proxies now and returns at once. ``reload`` reads the user's files now, and
+    returns a sentence for each that is not in use then. ``proxies`` are the names of those that this exporter reads.
+    ``is_demo``: each page says that its figures are invented. ``language`` is that of the pages: see
+    ``exporter.web.rendering``.
     """
 
-    exposition: Exposition
+    scrape: Callable[..., Scrape]
     page: Page
-    usage: UsagePages
+    questions: Questions
     trigger: Callable[[], None]
     reload: Callable[[], list[str]]
     proxies: Sequence[str]
@@ -75,40 +69,35 @@ def make_app(site: Site) -> Flask:
             answer.headers["Allow"] = ", ".join(sorted(allowed))
         return answer
 
+    @app.errorhandler(QuestionError)
+    @app.errorhandler(LedgerError)
+    def unanswered(error: QuestionError | LedgerError) -> tuple[Response, int]:
+        status = 400 if isinstance(error, QuestionError) else 503
+        if request.path.startswith("/api/"):
+            return jsonify(error=str(error)), status
+        return page("refused.html", path=request.path, sentence=str(error)), status
+
     @app.get("/")
     def index() -> Response:
         return site.page.answer()
 
     @app.get("/usage")
     def usage() -> Response:
-        return shown(site.usage.usage)
+        return usage_page(site.questions, request.args)
 
     @app.get("/requests")
     def requests() -> Response:
-        return shown(site.usage.requests)
-
-    def shown(answer: Callable[[Mapping[str, str]], Response]) -> Response:
-        try:
-            return answer(request.args)
-        except QuestionError as exc:
-            return site.usage.refused(request.path, str(exc), 400)
-        except LedgerError as exc:
-            return site.usage.refused(request.path, str(exc), 503)
+        return requests_page(site.questions, request.args)
 
     @app.get("/api/usage")
-    def api_usage() -> tuple[Response, int]:
-        try:
-            return site.usage.api(request.args), 200
-        except QuestionError as exc:
-            return jsonify(error=str(exc)), 400
-        except LedgerError as exc:
-            return jsonify(error=str(exc)), 503
+    def api_usage() -> Response:
+        return usage_for_programs(site.questions, request.args)
 
     @app.get("/metrics")
     def metrics() -> Response:
         # As in prometheus_client. A client that asks for a part has not seen the rest, so it is a separate scraper.
         names = sorted(request.args.getlist("name[]"))
-        scrape = site.exposition.scrape(
+        scrape = site.scrape(
             accept=request.headers.get("Accept", ""),
             accept_encoding=request.headers.get("Accept-Encoding", ""),
             scraper=scraper_id(request.remote_addr or "", "\0".join([request.headers.get("User-Agent", ""), *names])),

@@ -6,8 +6,12 @@ from zlib import crc32
 
 from exporter import formats
 from exporter.records import MONEY_FIRST, Billing
-from exporter.usage.report import MOST_PARTS, VALUES, Report, Usage
+from exporter.sentences import Sentence, say
+from exporter.usage.report import VALUES, Report, Usage
+from exporter.web.rendering import SPENT
 
+_MOST_PARTS = 5
+"""Names with parts of their own in a bar; the use of all others is its last part."""
 _WIDTH, _HEIGHT = 960.0, 160.0
 _COLOURS = 12
 """Colours of ``page.css``, by number."""
@@ -17,15 +21,16 @@ _COLOURS = 12
 class Measure:
     """What bars can show; ``billing`` is None unless it is money."""
 
+    title: Sentence
     value: Callable[[Usage], int]
     write: Callable[[int], str]
     billing: Billing | None = None
 
 
 MEASURES = {
-    **{billing.label: Measure(VALUES[billing.label], formats.usd, billing) for billing in MONEY_FIRST},
-    "requests": Measure(VALUES["requests"], formats.count),
-    "tokens": Measure(VALUES["tokens"], formats.short),
+    **{each.label: Measure(SPENT[each], VALUES[each.label], formats.usd, each) for each in MONEY_FIRST},
+    "requests": Measure(say("Requests"), VALUES["requests"], formats.count),
+    "tokens": Measure(say("Tokens"), VALUES["tokens"], formats.short),
 }
 
 
@@ -65,38 +70,32 @@ class Chart:
 
 def draw(report: Report, measure: Measure, step_names: Sequence[str]) -> Chart:
     """The bars of a report, with a name for each step."""
-    ranked = sorted(report.rows, key=lambda row: -measure.value(row.usage))
-    names = [row.name for row in ranked[:MOST_PARTS] if row.range is None and measure.value(row.usage)]
-    has_rest = any(measure.value(row.usage) for row in ranked[len(names) :] if row.range is None)
-    fixed = _spread((name, crc32(name.encode()) % _COLOURS) for name in report.names)
-    colours = _spread((name, fixed[name]) for name in report.names if name in names)
+    used = [] if report.is_by_time else [row for row in report.rows if measure.value(row.usage)]
+    names = [row.name for row in sorted(used, key=lambda row: -measure.value(row.usage))[:_MOST_PARTS]]
+    fixed = _spread((name, crc32(name.encode()) % _COLOURS) for name in report.question.names)
+    colours = _spread((name, fixed[name]) for name in report.question.names if name in names)
     totals = [measure.value(step.usage) for step in report.steps]
     most = max(totals, default=0)
     width = _WIDTH / max(1, len(totals))
     bars = []
     for place, (step, total, step_name) in enumerate(zip(report.steps, totals, step_names, strict=True)):
-        shares = [(name, measure.value(step.parts[name])) for name in names if name in step.parts]
-        lines = [
-            f"{step_name}: {measure.write(total)}",
-            *(f"{formats.cut(n)}: {measure.write(v)}" for n, v in shares if v),
-        ]
-        by_number = [*((names.index(name), value) for name, value in shares)]
-        by_number.append((len(names), total - sum(value for _, value in shares)))
+        shares = [measure.value(each) for each in report.parts(step, names)]
+        lines = [f"{step_name}: {measure.write(total)}"]
+        lines += [f"{formats.cut(n)}: {measure.write(v)}" for n, v in zip(names, shares, strict=True) if v]
         parts, y = [], _HEIGHT
-        for number, value in by_number:
-            height = value / most * _HEIGHT if most else 0.0
-            y -= height
+        for number, value in enumerate([*shares, total - sum(shares)]):
             if value > 0:
+                height = value / most * _HEIGHT
+                y -= height
                 parts.append(Part(number, round(y, 2), round(max(height, 0.5), 2)))  # a little is not nothing
         bars.append(Bar(round(place * width, 2), round(width * 0.85, 2), parts, "\n".join(lines)))
-    middle = step_names[len(step_names) // 2 : len(step_names) // 2 + 1] if len(step_names) > 2 else []
     return Chart(
         bars=bars,
-        legend=[*names, *([None] if has_rest else [])] if names else [],
+        legend=[*names, *([None] if len(used) > len(names) else [])],
         colours=[*(str(colours[name]) for name in names), "rest"] if names else ["0"],
         total=measure.write(sum(totals)),
         most=measure.write(most),
-        ends=[*step_names[:1], *middle, *step_names[-1:]] if len(step_names) > 1 else list(step_names),
+        ends=[step_names[at] for at in (0, len(step_names) // 2, -1)] if len(step_names) > 2 else step_names,
     )
 
 

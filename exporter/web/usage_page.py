@@ -3,146 +3,185 @@
 The address holds the whole question, so a page can be shared. The pages work without JavaScript.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from flask import Response, jsonify
 
 from exporter import formats
-from exporter.sentences import say
-from exporter.usage.question import BY, RANGE_PARAMETERS, Question, Questions
-from exporter.usage.ranges import PRESETS, QuestionError, months
-from exporter.usage.report import Reports
-from exporter.usage.requests import MOST, list_requests
+from exporter.days import local_time
+from exporter.ledger.labels import SeriesLabels
+from exporter.ledger.views.usage import SingleRequest, read_requests
+from exporter.sentences import Sentence, say
+from exporter.usage.question import BY, NAMES, RANGE_PARAMETERS, Question, Questions
+from exporter.usage.ranges import HOUR, MONTH, PRESETS, WEEK, QuestionError, Range, months
+from exporter.usage.report import VALUES, Report, Row, Usage, answer
 from exporter.usage.tables import as_csv, as_json
-from exporter.web.addresses import Address, Link, month_name, span_name, step_name, written
-from exporter.web.languages import said
-from exporter.web.rendering import NOUNS, SPENT, page
+from exporter.web.rendering import NOUNS, page, said
 from exporter.web.usage_chart import MEASURES, draw
-from exporter.web.usage_table import tabulate
 
 LONGEST_TABLE = 100
+MOST_REQUESTS = 25
+"""Requests in each list."""
+_DEFAULT_RANGE = "7d"
 
-_SHOWN = {
-    **{billing.label: text for billing, text in SPENT.items()},
-    "requests": say("Requests"),
-    "tokens": say("Tokens"),
-}
 _RANGES = {"24h": say("24 hours"), "7d": say("7 days"), "30d": say("30 days")}
 _EASY_MONTHS = 2
 """Months with a link of their own; older ones are in a list."""
 
 
-class UsagePages:
-    """Renders ``/usage`` and ``/requests``, and answers ``/api/usage``."""
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link; ``is_here`` marks the current choice."""
 
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
-        self._reports = Reports(questions)
+    text: str
+    href: str
+    is_here: bool
 
-    def usage(self, arguments: Mapping[str, str]) -> Response:
-        """The page about usage. Raises QuestionError and LedgerError."""
-        asked, own = _split(arguments, ("show", "sort", "order"))
-        report = self._reports.answer(asked)
-        question, zone = report.question, report.zone
-        address = _address("/usage", question, asked | own)
-        show = own.get("show") or report.billings[0].label
-        if show not in MEASURES:
-            raise QuestionError(
-                "{given!r} is nothing to draw: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
-            )
-        several = len(self._questions.ledger.dictionary.proxies) > 1
-        return page(
-            "usage.html",
-            **self._common(question, address),
-            report=report,
-            usage=report.usage,
-            before=report.before and span_name(report.before, zone),
-            usage_before=report.usage_before,
-            month_end=report.month_end,
-            month=month_name(report.month_end.range.name),
-            by=[
-                Link(said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
-                for name in BY
-                if name != "proxy" or several
-            ],
-            shows=[
-                Link(_SHOWN[name], address.but(show=name), name == show)
-                for name, measure in MEASURES.items()
-                if measure.billing is None or measure.billing in report.billings
-            ],
-            shown=_SHOWN[show],
-            chart=draw(
-                report, MEASURES[show], [said(step_name(step.range, report.unit, zone)) for step in report.steps]
-            ),
-            table=tabulate(
-                report, address, sort=own.get("sort", ""), order=own.get("order", ""), longest=LONGEST_TABLE
-            ),
-            csv=Address("/api/usage", asked).but(format="csv"),
-            json=Address("/api/usage", asked).but(),
-            requests=Address("/requests", address.without(("by", "show", "sort", "order"))).but(),
+
+class Listed(NamedTuple):
+    """A request with the shown labels of its series."""
+
+    labels: SeriesLabels
+    request: SingleRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A page and the parameters that it was requested with."""
+
+    path: str
+    parameters: Mapping[str, str]
+
+    def but(self, **changes: str | None) -> str:
+        """The same page with other parameters; None removes one."""
+        parameters = {name: value for name, value in {**self.parameters, **changes}.items() if value}
+        return f"{self.path}?{urlencode(parameters)}" if parameters else self.path
+
+    def without(self, names: Collection[str]) -> dict[str, str]:
+        """The other parameters, which a form for these ``names`` sends along."""
+        return {name: value for name, value in self.parameters.items() if name not in names}
+
+
+def usage_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
+    """The page about usage. Raises QuestionError and LedgerError."""
+    asked, own = _split(arguments, ("show", "sort", "order"))
+    report = answer(questions, asked)
+    question, zone = report.question, report.question.zone
+    address = _address("/usage", question, asked | own)
+    show = own.get("show") or report.billings[0].label
+    if show not in MEASURES:
+        raise QuestionError(
+            "{given!r} is nothing to draw: use one of {known}.", given=show[:40], known=", ".join(MEASURES)
         )
-
-    def requests(self, arguments: Mapping[str, str]) -> Response:
-        """The page about single requests. Raises QuestionError and LedgerError."""
-        asked, _ = _split(arguments, ())
-        lists = list_requests(self._questions, asked)
-        address = _address("/requests", lists.question, asked)
-        return page(
-            "requests.html",
-            **self._common(lists.question, address),
-            lists=(("failed", say("Last failed"), lists.failed), ("dearest", say("Dearest"), lists.dearest)),
-            most=MOST,
-            second=partial(formats.second, zone=self._questions.zone),
-            duration=formats.duration,
-            usage=Address("/usage", address.parameters).but(),
-        )
-
-    def api(self, arguments: Mapping[str, str]) -> Response:
-        """The answer for programs. Raises QuestionError and LedgerError."""
-        asked, own = _split(arguments, ("format",))
-        form = own.get("format") or "json"
-        if form not in ("json", "csv"):
-            raise QuestionError(f"{form[:40]!r} is no format: use json or csv.")
-        report = self._reports.answer(asked)
-        if form == "json":
-            return jsonify(as_json(report))
-        answer = Response(as_csv(report), content_type="text/csv; charset=utf-8")
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Content-Disposition"] = f'attachment; filename="usage-by-{report.question.by}.csv"'
-        return answer
-
-    def refused(self, path: str, sentence: str, status: int) -> Response:
-        """A page that says why there is no answer."""
-        return page("refused.html", status=status, path=path, sentence=sentence)
-
-    def _common(self, question: Question, address: Address) -> dict[str, Any]:
-        """What both pages show: time, ranges and filters."""
-        zone, range_ = self._questions.zone, question.range
-        known = list(months(question.oldest_ms, now_ms=question.now_ms, zone=zone))
-
-        def to(name: str) -> str:
-            return address.but(range=name, since=None, until=None)
-
-        return {
-            "now": formats.moment(question.now_ms, zone),
-            "zone": str(zone),
-            "ranges": [
-                *(Link(_RANGES[name], to(name), name == range_.name) for name in PRESETS),
-                *(Link(month_name(name), to(name), name == range_.name) for name in known[:_EASY_MONTHS]),
-            ],
-            "older": [(name, month_name(name), name == range_.name) for name in known[_EASY_MONTHS:]],
-            "path": address.path,
-            "span": span_name(range_, zone),
-            "since": written(range_.since_ms, zone)[:10],
-            "until": written(range_.until_ms, zone)[:10],
-            "along": address.without(RANGE_PARAMETERS),
-            "filters": [(NOUNS[name], value, address.but(**{name: None})) for name, value in question.filters.items()],
-        }
+    several = len(questions.ledger.dictionary.proxies) > 1
+    return page(
+        "usage.html",
+        **_common(question, address),
+        report=report,
+        usage=report.usage,
+        before=report.before and span_name(report.before.range, zone),
+        usage_before=report.before and report.before.usage,
+        month_end={"so_far": report.month.usage, "expected": report.expected},
+        month=month_name(report.month.range.name),
+        by=[
+            Link(said(NOUNS[name]).capitalize(), address.but(by=name, sort=None, order=None), name == question.by)
+            for name in BY
+            if name != "proxy" or several
+        ],
+        shows=[
+            Link(measure.title, address.but(show=name), name == show)
+            for name, measure in MEASURES.items()
+            if measure.billing is None or measure.billing in report.billings
+        ],
+        shown=MEASURES[show].title,
+        chart=draw(report, MEASURES[show], [said(step_name(step.range, report.unit, zone)) for step in report.steps]),
+        table=tabulate(report, address, sort=own.get("sort", ""), order=own.get("order", ""), longest=LONGEST_TABLE),
+        csv=Address("/api/usage", asked).but(format="csv"),
+        json=Address("/api/usage", asked).but(),
+        requests=Address("/requests", address.without(("by", "show", "sort", "order"))).but(),
+    )
 
 
-def _split(arguments: Mapping[str, str], own: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+def requests_page(questions: Questions, arguments: Mapping[str, str]) -> Response:
+    """The page about single requests. Raises QuestionError and LedgerError."""
+    asked, _ = _split(arguments, ())
+    question, failed, dearest = list_requests(questions, asked)
+    address = _address("/requests", question, asked)
+    return page(
+        "requests.html",
+        **_common(question, address),
+        lists=(("failed", say("Last failed"), failed), ("dearest", say("Dearest"), dearest)),
+        most=MOST_REQUESTS,
+        second=partial(formats.second, zone=questions.zone),
+        duration=formats.duration,
+        usage=Address("/usage", address.parameters).but(),
+    )
+
+
+def list_requests(
+    questions: Questions, parameters: Mapping[str, str]
+) -> tuple[Question, Sequence[Listed], Sequence[Listed]]:
+    """The question, the last failed and the dearest requests that it is about; the latest and the dearest come first.
+
+    Raises QuestionError and LedgerError.
+    """
+    with questions.ledger.reading() as connection:
+        question = questions.read(connection, parameters, default_range=_DEFAULT_RANGE)
+        range_ = question.range
+        found = read_requests(connection, question.groups, range_.since_ms, range_.until_ms, most=MOST_REQUESTS)
+    series = questions.ledger.dictionary.series
+    failed, dearest = (
+        [Listed(questions.labels.series(series[each.series].shown), each) for each in requests] for requests in found
+    )
+    return question, failed, dearest
+
+
+def usage_for_programs(questions: Questions, arguments: Mapping[str, str]) -> Response:
+    """The answer about usage as JSON or CSV. Raises QuestionError and LedgerError."""
+    asked, own = _split(arguments, ("format",))
+    form = own.get("format") or "json"
+    if form not in ("json", "csv"):
+        raise QuestionError(f"{form[:40]!r} is no format: use json or csv.")
+    report = answer(questions, asked)
+    if form == "json":
+        return jsonify(as_json(report))
+    file = Response(as_csv(report), content_type="text/csv; charset=utf-8")
+    file.headers["X-Content-Type-Options"] = "nosniff"
+    file.headers["Content-Disposition"] = f'attachment; filename="usage-by-{report.question.by}.csv"'
+    return file
+
+
+def _common(question: Question, address: Address) -> dict[str, Any]:
+    """What both pages show: time, ranges and filters."""
+    zone, range_ = question.zone, question.range
+    known = list(months(question.oldest_ms, now_ms=question.now_ms, zone=zone))
+
+    def to(name: str) -> str:
+        return address.but(range=name, since=None, until=None)
+
+    return {
+        "now": formats.moment(question.now_ms, zone),
+        "zone": str(zone),
+        "ranges": [
+            *(Link(_RANGES[name], to(name), name == range_.name) for name in PRESETS),
+            *(Link(month_name(name), to(name), name == range_.name) for name in known[:_EASY_MONTHS]),
+        ],
+        "older": [(name, month_name(name), name == range_.name) for name in known[_EASY_MONTHS:]],
+        "path": address.path,
+        "span": span_name(range_, zone),
+        "since": written(range_.since_ms, zone)[:10],
+        "until": written(range_.until_ms, zone)[:10],
+        "along": address.without(RANGE_PARAMETERS),
+        "filters": [(NOUNS[name], value, address.but(**{name: None})) for name, value in question.filters.items()],
+    }
+
+
+def _split(arguments: Mapping[str, str], own: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
     """The parameters of the question and those of the page. Empty ones, which forms send, count as absent."""
     given = {name: value for name, value in arguments.items() if value}
     return (
@@ -155,3 +194,110 @@ def _address(path: str, question: Question, given: Mapping[str, str]) -> Address
     """The page as it is, with its range even if it is the default."""
     named = {"range": question.range.name} if question.range.name else {}
     return Address(path, {**named, **given})
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+_NUMBERS: Mapping[str, Callable[[Usage], float]] = {
+    **VALUES,
+    "cache": lambda usage: usage.total.cache_share or 0.0,
+    "failed": lambda usage: usage.total.failed_share or 0.0,
+}
+"""What a table can be sorted by besides its first column, ``name``."""
+_OPPOSITE = {"ascending": "descending", "descending": "ascending"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column head. ``order`` is how the table is sorted by it, empty if it is not; ``href`` sorts by it."""
+
+    href: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the table; ``href`` asks further about it."""
+
+    name: str
+    href: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``left`` is the number of rows not shown."""
+
+    columns: Mapping[str, Column]
+    lines: Sequence[Line]
+    left: int
+
+
+def tabulate(report: Report, address: Address, *, sort: str, order: str, longest: int) -> Table:
+    """The table of a report. By default names come dearest first, and times in their order.
+
+    Raises QuestionError.
+    """
+    if sort not in ("", "name", *_NUMBERS):
+        raise QuestionError(
+            "{given!r} is no column: sort by one of name, {known}.", given=sort[:40], known=", ".join(_NUMBERS)
+        )
+    if order not in ("", *_OPPOSITE):
+        raise QuestionError(
+            "{given!r} is no order: use {one} or {other}.", given=order[:40], one="ascending", other="descending"
+        )
+    by = sort or ("name" if report.is_by_time else report.billings[0].label)
+    order = order or ("ascending" if by == "name" else "descending")
+    rows = list(report.rows)
+    if by != "name":
+        rows.sort(key=lambda row: _NUMBERS[by](row.usage), reverse=order == "descending")
+    else:
+        rows.sort(key=lambda row: (row.range.since_ms, row.name), reverse=order == "descending")
+    columns = {
+        name: Column(address.but(sort=name, order=_OPPOSITE[order]), order)
+        if name == by
+        else Column(address.but(sort=name, order=None), "")
+        for name in ("name", *_NUMBERS)
+    }
+    return Table(columns, [_line(row, report, address) for row in rows[:longest]], max(0, len(rows) - longest))
+
+
+def _line(row: Row, report: Report, address: Address) -> Line:
+    by, zone = report.question.by, report.question.zone
+    if report.is_by_time:
+        since, until = written(row.range.since_ms, zone), written(row.range.until_ms, zone)
+        href = address.but(range=None, since=since, until=until, by=NAMES[0], sort=None, order=None)
+        return Line(step_name(row.range, by, zone), href, row.usage)
+    further = next((name for name in NAMES if name != by and name not in report.question.filters), by)
+    return Line(row.name, address.but(**{by: row.name, "by": further, "sort": None, "order": None}), row.usage)
+
+
+# --- times as these pages write them -------------------------------------------------------------------------------
+
+
+def month_name(month: str) -> Sentence:
+    """``2026-11`` as people write it."""
+    return say("{day:%B %Y}", day=datetime.fromisoformat(f"{month}-01"))
+
+
+def step_name(range_: Range, unit: str, zone: tzinfo) -> Sentence:
+    """The name of a step in a chart or table: its day, its month, or the hour when it begins."""
+    at = local_time(range_.since_ms, zone)
+    if unit == MONTH:
+        return say("{day:%B %Y}", day=at)
+    if unit == HOUR:
+        return say("{at:%a} {at.day} {at:%b}, {at:%H:%M}", at=at)
+    day = say("{day:%a} {day.day} {day:%b %Y}", day=at)
+    return say("Week from {day}", day=day) if unit == WEEK else day
+
+
+def span_name(range_: Range, zone: tzinfo) -> Sentence:
+    """The beginning and end of a range."""
+    since, until = (formats.moment(ms, zone) for ms in (range_.since_ms, range_.until_ms))
+    return say("{since} to {until}", since=since, until=until)
+
+
+def written(ms: int, zone: tzinfo) -> str:
+    """A moment as an address has it: a day if it is midnight, else with its offset."""
+    at = local_time(ms, zone)
+    return f"{at:%Y-%m-%d}" if (at.hour, at.minute) == (0, 0) else at.isoformat(timespec="minutes")

@@ -17,7 +17,7 @@ from exporter.normalize.batch import read_batch
 from exporter.records import Basis, Billing, Cost, Tokens, UsageRecord
 from exporter.settings.proxies import Aliases
 from exporter.usage.question import Questions
-from exporter.usage.report import Reports, Usage
+from exporter.usage.report import Report, Usage, answer
 from tests.fakes.guarding import TurnableClock
 
 MODELS = ("opus", "sonnet", "gpt-5", "=cmd|' /C calc'!A0")
@@ -47,13 +47,14 @@ class UsageBench:
     zone: tzinfo
     labels: Labels = field(init=False)
     questions: Questions = field(init=False)
-    reports: Reports = field(init=False)
     _fingerprint: int = 0
 
     def __post_init__(self) -> None:
         self.labels = Labels(self.ledger.dictionary, Aliases(), lambda text: text)
         self.questions = Questions(ledger=self.ledger, labels=self.labels, clock=self.clock, zone=self.zone)
-        self.reports = Reports(self.questions)
+
+    def answer(self, parameters: Mapping[str, str]) -> Report:
+        return answer(self.questions, parameters)
 
     def record(self, ts_ms: int, draw: random.Random | None = None) -> tuple[UsageRecord, Cost]:
         """A record of random labels, tokens and cost; always the same ones without ``draw``."""

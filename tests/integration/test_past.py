@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from exporter.clock import Clock
-from exporter.commands.export_formats import Span, write_openmetrics
+from exporter.commands.export import write_openmetrics
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -29,7 +29,7 @@ def test_promtool_makes_blocks_of_an_export(tmp_path: Path) -> None:
     past = tmp_path / "past.om"
     with ledger.reading() as connection, past.open("w") as file:
         labels = Labels(ledger.dictionary, Aliases(), pseudonym)
-        write_openmetrics(connection, labels, Span(since_ms=0, until_ms=int(clock.now() * 1000) + 900_000), file)
+        write_openmetrics(connection, labels, (0, int(clock.now() * 1000) + 900_000), file)
     samples = sum(not line.startswith("#") for line in past.read_text().splitlines())
 
     for tools in prometheus_binaries():

@@ -29,8 +29,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from pydantic import SecretStr
 
 from exporter.app import Exporter
-from exporter.metrics import history, quotas
-from exporter.metrics.exporter import PRICE_FEED
+from exporter.metrics import quotas
+from exporter.metrics.exporter import HISTORY, PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
@@ -182,8 +182,8 @@ def test_every_family_is_there_once_with_the_declared_type_help_and_labels(recor
     families = list(parse(metrics_of(recorded, accept=accept)))
     assert len({family.name for family in families}) == len(families)
     shown = {family.name: family for family in families}
-    assert not {family.name for family in families_of(history)} & shown.keys(), "nothing of a history that there is not"
-    for family in {*FAMILIES} - {*families_of(history)}:
+    assert not {family.name for family in HISTORY} & shown.keys(), "nothing of a history that there is not"
+    for family in {*FAMILIES} - {*HISTORY}:
         found = shown.pop(family.name)
         assert (found.type, found.documentation) == (family.kind, family.help)
         # A price list on the web is read in tests/integration/test_prices.py, providers are asked in test_quotas.py.

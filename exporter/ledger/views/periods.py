@@ -6,11 +6,10 @@ only when a day begins or a late record arrives, the rest after each booking. Th
 same rows, so they cannot differ.
 """
 
-import sqlite3
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date, tzinfo
+from datetime import tzinfo
 from typing import NamedTuple
 
 from exporter.clock import Clock
@@ -66,9 +65,8 @@ class Periods:
         self._zone = zone
         self._lock = threading.Lock()
         self._oldest_touched: int | None = None
-        self._day: date | None = None
-        self._yesterday: list[PeriodRow] = []
-        self._month_before_today: list[PeriodRow] = []
+        self._sums: dict[tuple[int, int], list[PeriodRow]] = {}
+        """By the buckets from which and until which they are."""
         self.current = PeriodTotals()
 
     def touched(self, bucket: int) -> None:
@@ -80,31 +78,21 @@ class Periods:
     def refresh(self) -> None:
         """Bring ``current`` up to date. Raises LedgerError."""
         day = local_date(self._clock.now_ms(), self._zone)
+        days = (previous_day(day), day.replace(day=1), day, next_day(day), next_month(day))
+        yesterday, month, today, tomorrow, end = (day_start_ms(each, self._zone) // BUCKET_MS for each in days)
+        spans = ((yesterday, today), (month, today), (today, tomorrow), (tomorrow, end))
         with self._lock:
             touched, self._oldest_touched = self._oldest_touched, None
-        if day == self._day and touched is None:
+        known = {span: rows for span, rows in self._sums.items() if touched is None or span[1] <= touched}
+        if known.keys() >= {*spans}:
             return
-        today = self._bucket(day)
-        try:
-            with self._database.reading() as connection:
-                if day != self._day or (touched is not None and touched < today):
-                    self._yesterday = self._sum(connection, previous_day(day), day)
-                    self._month_before_today = self._sum(connection, day.replace(day=1), day)
-                now = self._sum(connection, day, next_day(day))
-                later = self._sum(connection, next_day(day), next_month(day))
-        except BaseException:
-            self._day = None  # start over at the next tick
-            raise
-        self._day = day
-        month = [*self._month_before_today, *now, *later]
-        self.current = _totals({TODAY: now, YESTERDAY: self._yesterday, MONTH: month})
-
-    def _sum(self, connection: sqlite3.Connection, start: date, end: date) -> list[PeriodRow]:
-        span = (self._bucket(start), self._bucket(end))
-        return [PeriodRow._make(row) for row in connection.execute(_SUM, span)]
-
-    def _bucket(self, day: date) -> int:
-        return day_start_ms(day, self._zone) // BUCKET_MS
+        self._sums = {}  # if reading fails, the next tick starts over
+        with self._database.reading() as connection:
+            for span in {*spans} - known.keys():
+                known[span] = [PeriodRow._make(row) for row in connection.execute(_SUM, span)]
+        self._sums = {span: known[span] for span in spans}
+        day_before, before, now, later = (known[span] for span in spans)
+        self.current = _totals({TODAY: now, YESTERDAY: day_before, MONTH: [*before, *now, *later]})
 
 
 def used_lately(periods: PeriodTotals, dictionary: LabelStore) -> dict[tuple[str, str], int]:

@@ -1,4 +1,4 @@
-"""Usage in any spans of time, grouped in any way: the sums behind the page, report and API.
+"""Usage in any spans of time: sums grouped in any way, and single requests, behind the page, report and API.
 
 A sum is exact to the quarter of an hour. Whole days come from the sums of days if there are any, the rest from the
 roll-up, whichever way reads fewer rows: the smaller part of a cut day is added or subtracted. Where every series counts
@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from exporter.ledger.columns import ALL_SERIES, DAY_SUMS, Amounts
+from exporter.ledger.schema import BUCKET_MS
 from exporter.records import Billing
 
 _Key = TypeVar("_Key")
@@ -56,11 +57,7 @@ class UsageSums:
         totals: Iterable[Span] = (),
     ) -> None:
         spans, totals = list(spans), list(totals)
-        connection.execute(
-            "create temp table if not exists grouped (series integer primary key, number integer not null)"
-        )
-        connection.execute("delete from temp.grouped")
-        connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
+        _group(connection, groups)
         edges = sorted({edge for span in (*spans, *totals) for edge in span})
         self._at = {edge: place for place, edge in enumerate(edges)}
         by_group = {place for span in spans for place in self._places(span)}
@@ -86,10 +83,11 @@ class UsageSums:
         return range(self._at[span.first], self._at[span.last])
 
 
-def oldest_bucket(connection: sqlite3.Connection) -> int | None:
-    """The first quarter of an hour with any use, None if there is none."""
-    bucket: int | None = connection.execute("select min(bucket) from rollup").fetchone()[0]
-    return bucket
+def _group(connection: sqlite3.Connection, groups: Mapping[int, int]) -> None:
+    """Fill the table ``temp.grouped`` with series and their groups."""
+    connection.execute("create temp table if not exists grouped (series integer primary key, number integer not null)")
+    connection.execute("delete from temp.grouped")
+    connection.executemany("insert into temp.grouped values (?, ?)", groups.items())
 
 
 def _read(
@@ -141,3 +139,58 @@ def _added(pairs: Iterable[tuple[_Key, tuple[int, ...]]]) -> dict[_Key, Amounts]
         parts.setdefault(key, []).append(amounts)
     sums = {key: Amounts.total(amounts) for key, amounts in parts.items()}
     return {key: amounts for key, amounts in sums.items() if any(amounts)}
+
+
+# --- single requests -----------------------------------------------------------------------------------------------
+
+
+class SingleRequest(NamedTuple):
+    """An entry: when it was sent (ms since the epoch), tokens, nano-USD, how long it took in ms (0: unknown)."""
+
+    ts_ms: int
+    series: int
+    billing: int
+    code: str
+    tokens: int
+    nano_usd: int
+    latency_ms: int
+
+
+_READ = (
+    "select e.ts_ms, e.series, e.billing, e.code,"
+    " e.uncached + e.cache_read + e.cache_write + e.output + e.unclassified, e.nano_usd, e.latency_ms from"
+)
+_CHOSEN = "in (select series from temp.grouped)"
+_FAILED = (
+    f"{_READ} entry e where e.ts_ms >= :since and e.ts_ms < :until and e.counted and e.series {_CHOSEN}"
+    " and e.code <> '' order by e.ts_ms desc, e.id desc limit :most"
+)
+# The dearest requests lie in as many rows of the roll-up at most, those with the highest ``dearest``. Where entries
+# have been deleted, that may be a deleted one's, so the few that are left are read instead. A plus keeps SQLite from
+# making an index first.
+_DEAREST = f"""
+with best as (
+    select bucket, series, basis, billing from rollup
+    where bucket >= max(:whole, :since / {BUCKET_MS}) and bucket < :until / {BUCKET_MS} and dearest > 0
+    and series {_CHOSEN} order by dearest desc, bucket desc limit :most)
+select * from (
+    {_READ} best b cross join entry e on e.ts_ms >= b.bucket * {BUCKET_MS} and e.ts_ms < (b.bucket + 1) * {BUCKET_MS}
+    where +e.series = b.series and +e.basis = b.basis and +e.billing = b.billing and e.counted and e.nano_usd > 0
+    union all
+    {_READ} entry e where e.ts_ms >= :since and e.ts_ms < min(:until, :whole * {BUCKET_MS})
+    and e.series {_CHOSEN} and e.counted and e.nano_usd > 0
+) order by nano_usd desc, ts_ms desc limit :most"""
+
+
+def read_requests(
+    connection: sqlite3.Connection, series: Mapping[int, int], since_ms: int, until_ms: int, *, most: int
+) -> tuple[list[SingleRequest], list[SingleRequest]]:
+    """The last failed and the dearest requests in whole quarters of an hour, at most ``most`` of each.
+
+    ``series`` are the keys of those that count. ``connection`` comes from ``Ledger.reading``.
+    """
+    _group(connection, series)
+    (pruned_ms,) = connection.execute("select coalesce(max(pruned_before_ms), 0) from proxy").fetchone()
+    span = {"since": since_ms, "until": until_ms, "whole": -(-pruned_ms // BUCKET_MS), "most": most}
+    failed, dearest = (connection.execute(each, span).fetchall() for each in (_FAILED, _DEAREST))
+    return [SingleRequest(*row) for row in failed], [SingleRequest(*row) for row in dearest]

@@ -7,8 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from exporter.history.state import REASONS, STATES
-from exporter.metrics import history
-from exporter.metrics.family import families_of
+from exporter.metrics.exporter import HISTORY
 from exporter.simulator.world import MANAGEMENT_KEY
 from tests.benches.program import metrics_of, running, settings_for
 from tests.fakes.steered.proxy import SteeredProxy
@@ -34,7 +33,7 @@ def test_every_family_of_the_history_is_there_with_its_type_help_and_labels(
 
     shown = {family.name: family for family in text_string_to_metric_families(text)}
     samples: dict[tuple[str, ...], float] = {}
-    for family in families_of(history):
+    for family in HISTORY:
         found = shown[family.name]
         assert (found.type, found.documentation) == (family.kind, family.help)
         assert {frozenset(each.labels) for each in found.samples} == {frozenset(family.labels)}

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.commands.export_formats import Span, write_csv
+from exporter.commands.export import write_csv
 from exporter.errors import ImportFileError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
@@ -79,7 +79,7 @@ def _csv(folder: Path, ledger: Ledger, target: Ledger, *, proxy: str = "p") -> I
     written = io.StringIO()
     with ledger.reading() as connection:
         labels = Labels(ledger.dictionary, Aliases(), PSEUDONYMS.of)
-        write_csv(connection, labels, Span(since_ms=0, until_ms=2**62), written)
+        write_csv(connection, labels, (0, 2**62), written)
     path = folder / "export.csv"
     path.write_text(written.getvalue(), "utf-8")
     labels = Labels(target.dictionary, Aliases(), PSEUDONYMS.of)

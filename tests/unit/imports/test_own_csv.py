@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from exporter.commands.export_formats import COLUMNS
+from exporter.commands.export import COLUMNS
 from exporter.errors import ImportFileError
 from exporter.imports.items import Item, LeftOut, Misfit
 from exporter.imports.own_csv import Names, read_own_csv

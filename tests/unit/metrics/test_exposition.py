@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.errors import LedgerError
-from exporter.metrics import credentials, exporter, ledger, periods, proxies, usage
+from exporter.metrics import credentials, exporter, periods, proxies, usage
 from exporter.metrics.family import families_of
 from exporter.metrics.usage import LedgerText
 from exporter.sources.proxy_status import ProxyStatus
@@ -125,7 +125,7 @@ def _fail(*_: Any, **__: Any) -> Any:
         ("credentials", credentials, "credential_families", "cliproxy_credential_up", "cliproxy_credential_attempts"),
         ("attempts", credentials, "attempt_families", "cliproxy_credential_attempts", "cliproxy_credential_up"),
         ("flow", proxies, "flow_families", "cliproxy_exporter_records_booked", "cliproxy_requests_total"),
-        ("ledger", ledger, "ledger_families", "cliproxy_exporter_ledger_bytes", "cliproxy_requests_total"),
+        ("ledger", exporter, "ledger_families", "cliproxy_exporter_ledger_bytes", "cliproxy_requests_total"),
         ("build", exporter, "build_families", "cliproxy_exporter_build_info", "cliproxy_requests_total"),
     ],
 )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.metrics import history, quotas
+from exporter.metrics import quotas
 from exporter.metrics.credentials import CREDENTIAL_ROOM
-from exporter.metrics.exporter import PRICE_FEED
+from exporter.metrics.exporter import HISTORY, PRICE_FEED
 from exporter.metrics.exposition import FAMILIES
 from exporter.metrics.family import families_of
 from exporter.metrics.limits import CAPACITY, POOL_EMPTY
@@ -45,9 +45,7 @@ def test_every_declared_metric_has_a_sample_in_the_recorded_scrape() -> None:
     names = {line.partition("{")[0].partition(" ")[0] for line in samples}
     names.add(PRICE_FEED.sample_name)  # there only once a list was read from the web: tests/integration/test_prices.py
     names |= {each.sample_name for each in CAPACITY}  # after hours of readings: tests/unit/metrics/test_limits.py
-    names |= {
-        each.sample_name for each in families_of(history)
-    }  # with a project: tests/integration/supabase/test_metrics.py
+    names |= {each.sample_name for each in HISTORY}  # with a project: tests/integration/supabase/test_metrics.py
     # with EXPORTER_QUOTAS=active: tests/integration/test_quotas.py
     names |= {each.sample_name for each in families_of(quotas)}
     # at a pace, or after a break, that the recording has not: tests/unit/metrics/test_pools.py

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger.schema import BUCKET_MS
 from exporter.usage.question import Question, Questions
 from exporter.usage.ranges import QuestionError
 from tests.benches.usage import usage_bench
@@ -18,7 +19,8 @@ def questions(tmp_path: Path) -> Questions:
 
 
 def _read(questions: Questions, **parameters: str) -> Question:
-    return questions.read(parameters, oldest_bucket=None, default_range="7d")
+    with questions.ledger.reading() as connection:
+        return questions.read(connection, parameters, default_range="7d")
 
 
 def test_what_is_not_said_is_the_default_and_empty_fields_of_a_form_say_nothing(questions: Questions) -> None:
@@ -26,6 +28,15 @@ def test_what_is_not_said_is_the_default_and_empty_fields_of_a_form_say_nothing(
 
     assert (plain.range.name, plain.by, plain.filters) == ("7d", "model", {})
     assert _read(questions, range="", since="", until="", by="", model="", client="") == plain
+
+
+def test_the_ledger_begins_with_its_oldest_quarter_of_an_hour(tmp_path: Path) -> None:
+    bench = usage_bench(tmp_path, now=_NOW, zone=UTC)
+    now_ms = int(_NOW * 1000)
+    assert _read(bench.questions).oldest_ms == now_ms, "an empty one begins now"
+
+    bench.book(bench.record(now_ms - 5_000_000), bench.record(now_ms - 9_000_000))
+    assert _read(bench.questions).oldest_ms == (now_ms - 9_000_000) // BUCKET_MS * BUCKET_MS
 
 
 def test_filters_are_labels(questions: Questions) -> None:

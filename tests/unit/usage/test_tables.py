@@ -29,7 +29,7 @@ def bench(tmp_path: Path) -> UsageBench:
 
 
 def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
-    report = bench.reports.answer({"by": "client", "range": "30d"})
+    report = bench.answer({"by": "client", "range": "30d"})
     lines = list(csv.DictReader(io.StringIO(as_csv(report))))
 
     assert list(lines[0]) == ["client", *COLUMNS]
@@ -43,7 +43,7 @@ def test_csv_has_the_figures_of_the_report(bench: UsageBench) -> None:
 
 
 def test_a_name_that_a_spreadsheet_would_run_is_text(bench: UsageBench) -> None:
-    lines = list(csv.reader(io.StringIO(as_csv(bench.reports.answer({"by": "model"})))))
+    lines = list(csv.reader(io.StringIO(as_csv(bench.answer({"by": "model"})))))
 
     names = [line[0] for line in lines[1:]]
     assert "'=cmd|' /C calc'!A0" in names
@@ -51,7 +51,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_text(bench: UsageBench) -> None:
 
 
 def test_steps_have_times_with_their_offset(bench: UsageBench) -> None:
-    report = bench.reports.answer({"by": "day", "since": "2026-10-24", "until": "2026-10-27"})
+    report = bench.answer({"by": "day", "since": "2026-10-24", "until": "2026-10-27"})
     lines = list(csv.DictReader(io.StringIO(as_csv(report))))
 
     assert [(line["since"], line["until"]) for line in lines] == [
@@ -62,7 +62,7 @@ def test_steps_have_times_with_their_offset(bench: UsageBench) -> None:
 
 
 def test_json_says_what_csv_says_and_what_it_is_about(bench: UsageBench) -> None:
-    report = bench.reports.answer({"by": "model", "range": "7d", "client": "client-alice"})
+    report = bench.answer({"by": "model", "range": "7d", "client": "client-alice"})
     answer = json.loads(json.dumps(as_json(report)))
     lines = list(csv.DictReader(io.StringIO(as_csv(report))))
 
@@ -84,7 +84,7 @@ def test_json_says_what_csv_says_and_what_it_is_about(bench: UsageBench) -> None
 def test_nothing_to_divide_by_is_empty(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     empty = usage_bench(tmp_path / "empty", now=_NOW.timestamp(), zone=UTC)
-    answer = as_json(empty.reports.answer({}))
+    answer = as_json(empty.answer({}))
 
     assert (answer["rows"], answer["before"], answer["total"]["failed_share"]) == ([], None, None)
     assert answer["total"]["metered_usd"] == "0.000000000"

@@ -1,7 +1,7 @@
 """The web application over an empty ledger, asked without a socket."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from exporter.web.access import Access
 from exporter.web.overview import Overview
 from exporter.web.page import Page
 from exporter.web.site import Site, make_app
-from exporter.web.usage_page import UsagePages
 from tests.fakes.guarding import TurnableClock
 
 
@@ -50,6 +49,7 @@ class WebBench:
         *,
         token: str | None = None,
         allowed_hosts: tuple[str, ...] = (),
+        users: Mapping[str, str] | None = None,
         is_demo: bool = False,
         language: str = "auto",
     ) -> FlaskClient:
@@ -82,15 +82,15 @@ class WebBench:
             unasked=lambda: self.unasked,
         )
         site = Site(
-            exposition=exposition,
+            scrape=exposition.scrape,
             page=page,
-            usage=UsagePages(Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC)),
+            questions=Questions(ledger=self.ledger, labels=labels, clock=self._clock, zone=UTC),
             trigger=self.triggered.set,
             reload=lambda: self.reload_problems,
             proxies=["home", "office"],
             limits=self.limits,
             clock=self._clock,
-            access=Access(token=token, allowed_hosts=allowed_hosts),
+            access=Access(token=token, allowed_hosts=allowed_hosts, users=users),
             is_demo=is_demo,
             language=language,
         )

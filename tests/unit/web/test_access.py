@@ -2,10 +2,12 @@
 
 from base64 import b64encode
 
+import bcrypt
 import pytest
 
 from tests.unit.web.conftest import WebBench
 
+HASHED = bcrypt.hashpw(b"planted-password", bcrypt.gensalt(4)).decode()
 TOKEN = "planted-token"
 TRIGGER = "/api/collector/trigger"
 HERE = "127.0.0.1"
@@ -49,6 +51,24 @@ def test_a_token_is_asked_for(web: WebBench, token: str, authorization: str | No
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
     assert client.post(TRIGGER, headers=headers).status_code == (202 if status == 200 else 401)
     assert web.triggered.is_set() == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "right"),
+    [
+        ("alice", "planted-password", True),
+        ("alice", "planted", False),
+        ("alice", "", False),
+        ("bob", "planted-password", False),
+        ("", "planted-password", False),
+        ("alice", "x" * 100, False),
+    ],
+)
+def test_a_password_is_that_of_its_user(web: WebBench, user: str, password: str, right: bool) -> None:
+    client = web.client(users={"alice": HASHED})
+    statuses = [client.get("/sd", headers={"Authorization": _basic(user, password)}).status_code for _ in range(2)]
+
+    assert statuses == [200 if right else 401] * 2
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/api/collector/health"])

@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from exporter.settings.problems import ProblemsError
-from exporter.web.config_file import Passwords, read_web_config
+from exporter.web.config_file import read_web_config
 
 HASHED = bcrypt.hashpw(b"planted-password", bcrypt.gensalt(4)).decode()
 
@@ -60,20 +60,3 @@ def test_what_is_wrong_is_told_with_its_line(folder: Path, text: str, place: str
 
     assert [problem for problem in raised.value.problems if problem.place == place and says in str(problem)]
     assert "planted-password" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("user", "password", "right"),
-    [
-        ("alice", "planted-password", True),
-        ("alice", "planted", False),
-        ("alice", "", False),
-        ("bob", "planted-password", False),
-        ("", "planted-password", False),
-        ("alice", "x" * 100, False),
-    ],
-)
-def test_a_password_is_that_of_its_user(user: str, password: str, right: bool) -> None:
-    passwords = Passwords({"alice": HASHED})
-
-    assert [passwords.match(user, password) for _ in range(2)] == [right, right]

@@ -28,7 +28,7 @@ def _book(bench: UsageBench, model: str, *, days_ago: int, nano_usd: int) -> Non
 
 
 def _draw(bench: UsageBench, show: str = "metered", **parameters: str) -> Chart:
-    report = bench.reports.answer({"range": "7d", **parameters})
+    report = bench.answer({"range": "7d", **parameters})
     return draw(report, MEASURES[show], [f"step {number}" for number in range(len(report.steps))])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.ledger.columns import Amounts
 from exporter.ledger.schema import BUCKET_MS
-from exporter.ledger.views.usage import Span, UsageSums, oldest_bucket
+from exporter.ledger.views.usage import Span, UsageSums
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
@@ -113,14 +113,6 @@ def test_reading_writes_nothing(bench: UsageBench) -> None:
     _requests(bench, [Span(0, 10**7)])
 
     assert bench.ledger._database.path.read_bytes() == before
-
-
-def test_the_oldest_bucket_is_where_the_ledger_begins(bench: UsageBench, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    empty = usage_bench(tmp_path / "empty", now=_NOW, zone=UTC)
-    with bench.ledger.reading() as connection, empty.ledger.reading() as nothing:
-        assert oldest_bucket(connection) == min(entry.ts_ms for entry in bench.entries()) // BUCKET_MS
-        assert oldest_bucket(nothing) is None
 
 
 def test_amounts_add_up_by_name() -> None:

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from exporter.clock import Clock
-from exporter.commands.export_formats import COLUMNS, Span, write_csv, write_jsonl, write_openmetrics
+from exporter.commands.export import COLUMNS, write_csv, write_jsonl, write_openmetrics
 from exporter.ingest.queue import QueueIngest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.labels import Labels
@@ -22,7 +22,7 @@ from exporter.settings.proxies import Aliases
 from tests.fakes.steered.traffic import Traffic
 
 _NOW = 1_793_000_000.0
-_ALL = Span(since_ms=0, until_ms=2 * 10**12)
+_ALL = (0, 2 * 10**12)
 
 
 class _Clock(Clock):
@@ -73,7 +73,7 @@ def test_a_span_takes_its_first_moment_and_not_its_last(tmp_path: Path) -> None:
     with ledger.reading() as connection:
         moments = [row[0] for row in connection.execute("select ts_ms from entry order by ts_ms")]
         out = io.StringIO()
-        write_jsonl(connection, labels, Span(since_ms=moments[10], until_ms=moments[40]), out)
+        write_jsonl(connection, labels, (moments[10], moments[40]), out)
     assert len(out.getvalue().splitlines()) == sum(moments[10] <= moment < moments[40] for moment in moments)
 
 
@@ -123,7 +123,7 @@ def test_what_happened_before_the_span_is_in_the_counters_of_the_span(tmp_path: 
     middle = int(_NOW - 3600) // 900 * 900
     with ledger.reading() as connection:
         write_openmetrics(connection, labels, _ALL, whole)
-        write_openmetrics(connection, labels, Span(since_ms=middle * 1000, until_ms=_ALL.until_ms), part)
+        write_openmetrics(connection, labels, (middle * 1000, _ALL[1]), part)
     part_lines = [line for line in part.getvalue().splitlines() if not line.startswith("#")]
     assert part_lines
     assert set(part_lines) <= set(whole.getvalue().splitlines())

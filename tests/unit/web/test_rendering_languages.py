@@ -16,9 +16,8 @@ from exporter.sentences import counted, joined, say
 from exporter.settings.problems import ProblemsError
 from exporter.settings.yaml_settings import read_aliases
 from exporter.sources.proxy_status import ProxyStatus
-from exporter.web.languages import LANGUAGES as SPOKEN
-from exporter.web.languages import said
-from exporter.web.rendering import add_filters
+from exporter.web.rendering import LANGUAGES as SPOKEN
+from exporter.web.rendering import add_filters, said
 from tests.stack.pages import translations
 from tests.unit.web.conftest import WebBench
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.usage.ranges import Range
-from exporter.web.addresses import Address, month_name, span_name, step_name, written
+from exporter.web.usage_page import Address, month_name, span_name, step_name, written
 
 _BERLIN = ZoneInfo("Europe/Berlin")
 

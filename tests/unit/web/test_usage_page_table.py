@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.usage.ranges import QuestionError
-from exporter.web.addresses import Address
-from exporter.web.usage_table import Table, tabulate
+from exporter.web.usage_page import Address, Table, tabulate
 from tests.benches.usage import UsageBench, usage_bench
 
 _ZONE = ZoneInfo("Europe/Berlin")
@@ -35,7 +34,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> UsageBench:
 
 
 def _table(bench: UsageBench, *, sort: str = "", order: str = "", longest: int = 100, **parameters: str) -> Table:
-    report = bench.reports.answer({"range": "7d", **parameters})
+    report = bench.answer({"range": "7d", **parameters})
     return tabulate(report, Address("/usage", parameters), sort=sort, order=order, longest=longest)
 
 
@@ -91,7 +90,7 @@ def test_a_click_on_a_repeated_hour_asks_for_one_of_the_two(bench: UsageBench) -
     assert asked == ["2026-10-25T01:00+02:00", "2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00"]
     for line in lines[1:4]:
         question = {name: value for name, (value,) in parse_qs(urlsplit(line.href).query).items()}
-        assert bench.reports.answer(question).usage == line.usage
+        assert bench.answer(question).usage == line.usage
 
 
 @pytest.mark.parametrize(("sort", "order"), [("smell", ""), ("name", "up"), ("=1+1", "")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.usage.ranges import QuestionError
-from exporter.usage.requests import MOST, list_requests
+from exporter.web.usage_page import MOST_REQUESTS, list_requests
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp()
@@ -23,21 +23,21 @@ def bench(tmp_path: Path) -> UsageBench:
 
 
 def test_they_are_of_the_last_seven_days_unless_another_range_is_asked_for(bench: UsageBench) -> None:
-    week = list_requests(bench.questions, {})
-    month = list_requests(bench.questions, {"range": "30d"})
+    week, failed, dearest = list_requests(bench.questions, {})
+    _, failed_of_month, dearest_of_month = list_requests(bench.questions, {"range": "30d"})
 
-    oldest_ms = min(each.request.ts_ms for each in (*week.failed, *week.dearest))
-    assert oldest_ms >= week.question.range.since_ms == int(_NOW * 1000) - 6 * _DAY_MS - _DAY_MS // 2
-    assert len(month.dearest) == len(month.failed) == MOST
-    assert month.dearest[0].request.nano_usd >= week.dearest[0].request.nano_usd
+    oldest_ms = min(each.request.ts_ms for each in (*failed, *dearest))
+    assert oldest_ms >= week.range.since_ms == int(_NOW * 1000) - 6 * _DAY_MS - _DAY_MS // 2
+    assert len(dearest_of_month) == len(failed_of_month) == MOST_REQUESTS
+    assert dearest_of_month[0].request.nano_usd >= dearest[0].request.nano_usd
 
 
 def test_filters_are_the_labels_of_the_lists(bench: UsageBench) -> None:
-    lists = list_requests(bench.questions, {"client": "client-bob", "range": "30d"})
-    folded = list_requests(bench.questions, {"client": "other", "range": "30d"})
+    _, failed, dearest = list_requests(bench.questions, {"client": "client-bob", "range": "30d"})
+    _, _, folded = list_requests(bench.questions, {"client": "other", "range": "30d"})
 
-    assert {each.labels.client for each in (*lists.failed, *lists.dearest)} == {"client-bob"}
-    assert {each.labels.model for each in folded.dearest} == {"other"}, "as in /metrics"
+    assert {each.labels.client for each in (*failed, *dearest)} == {"client-bob"}
+    assert {each.labels.model for each in folded} == {"other"}, "as in /metrics"
 
 
 def test_a_question_that_makes_no_sense_is_refused(bench: UsageBench) -> None:

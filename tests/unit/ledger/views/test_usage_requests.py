@@ -11,7 +11,7 @@ import pytest
 from exporter.ledger.database import FILE_NAME
 from exporter.ledger.schema import RESTORED
 from exporter.ledger.store.checksums import number_of_row
-from exporter.ledger.views.requests import read_requests
+from exporter.ledger.views.usage import read_requests
 from tests.benches.usage import UsageBench, usage_bench
 
 _NOW_MS = int(datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp() * 1000)
@@ -42,7 +42,7 @@ def test_they_are_those_of_the_entries(bench: UsageBench, tmp_path: Path, days: 
         )
     some = [id_ for id_ in bench.ledger.dictionary.series if id_ % 3]
     with bench.ledger.reading() as connection:
-        failed, dearest = read_requests(connection, since_ms, _NOW_MS, some, most=10)
+        failed, dearest = read_requests(connection, dict.fromkeys(some, 0), since_ms, _NOW_MS, most=10)
         entries = connection.execute(
             "select ts_ms, series, code, nano_usd from entry where ts_ms >= ? and ts_ms < ? and counted",
             (since_ms, _NOW_MS),
@@ -56,14 +56,14 @@ def test_they_are_those_of_the_entries(bench: UsageBench, tmp_path: Path, days: 
 
 def test_without_series_there_are_none(bench: UsageBench) -> None:
     with bench.ledger.reading() as connection:
-        assert read_requests(connection, 0, _NOW_MS, [], most=10) == ([], [])
+        assert read_requests(connection, {}, 0, _NOW_MS, most=10) == ([], [])
 
 
 def test_failures_are_found_by_their_index(bench: UsageBench) -> None:
     with bench.ledger.reading() as connection:
         statements: list[str] = []
         connection.set_trace_callback(statements.append)
-        read_requests(connection, 0, _NOW_MS, [1], most=10)
+        read_requests(connection, {1: 0}, 0, _NOW_MS, most=10)
         connection.set_trace_callback(None)
         (failed,) = [text for text in statements if "code <> ''" in text]
         plan = " ".join(str(row) for row in connection.execute(f"explain query plan {failed}"))
