@@ -105,7 +105,7 @@ def open_history(
 ) -> History:
     """The history of these settings."""
     return History(
-        Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=pseudonym, clock=clock, zone=settings.zone),
+        Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=pseudonym, clock=clock),
         retention_ms=settings.exporter_retention_days * _DAY_MS,
         signs=proxy_signs(settings),
         tasks=[

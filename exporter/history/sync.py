@@ -15,7 +15,7 @@ from exporter.errors import HistoryAwayError, HistoryDataError, HistoryError, Hi
 from exporter.history.claims import claim, owner_of
 from exporter.history.client import Remote, expect
 from exporter.history.predecessor.takeover import take_over
-from exporter.history.recovery.restore import Restore
+from exporter.history.restore import Restore
 from exporter.history.sender import Ends, Sender
 from exporter.history.state import REASONS, HistoryStatus
 from exporter.ledger.schema import CLAIMED, NEVER_CLAIMED

@@ -78,7 +78,7 @@ class Ledger:
         self.retention = Retention(self._database, self.totals)
         self.dictionary = LabelStore(max_label_sets=max_label_sets)
         self.quotas = Quotas(self._database, self.dictionary)
-        self.backlog = Backlog(self._database, self.dictionary)
+        self.backlog = Backlog(self._database, self.dictionary, zone)
         memory = (self.dictionary, self.totals, self.quotas, self.periods, self.windows, self._poll_times)
         self._changes = changes = Changes(self._database, *memory)
         self._writing, self._changing = changes.writing, changes.changing

@@ -51,7 +51,6 @@ class HistoryBench:
                 labels=self.labels,
                 pseudonym=pseudonym,
                 clock=self.clock,
-                zone=UTC,
             ),
             retention_ms=90 * _DAY_MS,
             signs=dict.fromkeys(polled or (proxy, "home", "mine", "office", "laptop", "other"), sign),

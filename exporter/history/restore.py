@@ -8,25 +8,27 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
+from exporter.days import moment_ms
 from exporter.errors import HistoryMisconfiguredError
 from exporter.history.claims import STALE_SECONDS
 from exporter.history.client import PAGE_ROWS, Row, expect
-from exporter.history.recovery.checkpoint import HASH_KEY, sign_of_key
-from exporter.history.rows import moment_ms, restored_entry, restored_reading, restored_rollup
 from exporter.history.sender import Ends
 from exporter.ledger.store.snapshots import MarkKey
-from exporter.ledger.sync.export_state import (
+from exporter.ledger.sync.checkpoint import (
     CLIENTS,
     CREDENTIALS,
+    HASH_KEY,
     LIMITS,
     SNAPSHOTS,
     ExportedClient,
     ExportedCredential,
     ExportedLimits,
     ExportedSnapshots,
+    sign_of_key,
 )
 from exporter.ledger.sync.import_state import Progress
 from exporter.normalize.snapshot import Mark
+from exporter.quotas.reading import Reading
 from exporter.sentences import say
 
 _ROLLUP_ORDER = ("bucket", "provider", "model", "credential", "client", "basis", "billing")
@@ -93,7 +95,7 @@ class Restore:
         self._importer.finish(
             self._document(LIMITS, ExportedLimits, ExportedLimits()),
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
-            readings=[(row["credential"], restored_reading(row)) for row in quotas],
+            readings=[(row["credential"], _reading(row)) for row in quotas],
             now_ms=now_ms,
         )
         _log.info("history_restored", proxy=self.proxy, records=self._records)
@@ -167,7 +169,7 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self._importer.add_rollups([restored_rollup(row) for row in rows], progress)
+        self._importer.add_rollups(rows, progress)
         return progress
 
     def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
@@ -182,10 +184,8 @@ class Restore:
         )
         rows = expect(list, answer)
         if rows:
-            entries = [restored_entry(row) for row in rows]
-            last = entries[-1].entry
-            progress = msgspec.structs.replace(progress, after=(last.ts_ms, last.fingerprint))
-            self._importer.add_records(entries, progress)
+            progress = msgspec.structs.replace(progress, after=(rows[-1]["ts_ms"], int(rows[-1]["fingerprint"])))
+            self._importer.add_records(rows, progress)
             self._records += len(rows)
         return progress, bool(rows)
 
@@ -212,3 +212,14 @@ def _every_zones_start_ms(day: date) -> int:
 def _mark(row: Row) -> Mark:
     sha256 = row["sha256"]
     return Mark(row["requests"], row["tokens"], row["length"], None if sha256 is None else bytes.fromhex(sha256))
+
+
+def _reading(row: Row) -> Reading:
+    """A row of ``quota_readings``."""
+    told = {
+        "window": row["quota"],
+        "resets_ms": None if row["resets_at"] is None else moment_ms(row["resets_at"]),
+        "observed_ms": moment_ms(row["observed_at"]),
+        "ratio_inferred": row["inferred"] and row["status"] == "rejected" and row["used_ratio"] == 1,
+    }
+    return msgspec.convert(row | told, Reading)
