@@ -12,9 +12,9 @@ from exporter.commands.existing_ledger import check_exists
 from exporter.errors import LedgerError, LedgerLockedError
 from exporter.imports.booking import Findings, PastImport
 from exporter.imports.cpa_export import read_cpa_export
-from exporter.imports.cpamp import cpamp
+from exporter.imports.cpamp import CpampRow, of_hashes
 from exporter.imports.items import Item
-from exporter.imports.keeper import keeper
+from exporter.imports.keeper import KeeperRow
 from exporter.imports.own_csv import Names, read_own_csv
 from exporter.imports.peer_files import read_peer
 from exporter.ledger.database import DataDirectoryLock
@@ -118,10 +118,10 @@ def _source(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Pat
     """What the file holds."""
     pseudonym = open_pseudonyms(settings).of
     if kind == "keeper":
-        return read_peer(file, keeper(pseudonym))
+        return read_peer(file, KeeperRow, pseudonym)
     if kind == "cpamp":
         keys = [alias.key.get_secret_value() for alias in settings.aliases.clients if alias.key is not None]
-        return read_peer(file, cpamp(pseudonym, keys))
+        return read_peer(file, CpampRow, of_hashes(pseudonym, keys))
     if kind == "cpa-export":
         return read_cpa_export(file, pseudonym)
     labels = Labels(ledger.dictionary, settings.aliases, pseudonym)
