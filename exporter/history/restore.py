@@ -1,6 +1,6 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -45,18 +45,18 @@ class Restore:
 
     ends: Ends
     proxy: str
-    stopping: Callable[[], bool]
     _documents: Mapping[str, Any] = field(default_factory=dict, init=False)
     _records: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._importer = self.ends.ledger.restoring(self.proxy)
 
-    def run(self, *, retention_ms: int, deleted_before: date | None, tell: Callable[[str], None]) -> bool:
-        """Merge what the project has. Returns whether it finished. Raises HistoryError and LedgerError.
+    def steps(self, *, retention_ms: int, deleted_before: date | None) -> Iterator[str]:
+        """Merge what the project has, step by step; each yields a sentence on the progress.
 
-        Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone.
-        ``tell`` gets a sentence on the progress, if there is anything to do. It may be called again after a failure.
+        Records no older than ``retention_ms`` become entries; those of days before ``deleted_before`` may be gone. If
+        it was left after any step or failed, another ``Restore`` goes on from there. Raises HistoryError and
+        LedgerError.
         """
         now_ms = self.ends.clock.now_ms()
         mine = {"proxy": self.proxy}
@@ -67,9 +67,9 @@ class Restore:
         quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
             self._importer.finish(ExportedLimits(), now_ms=now_ms)
-            return True
+            return
 
-        tell(self._sentence())
+        yield self._sentence()
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
         progress = self._importer.progress()
@@ -82,24 +82,23 @@ class Restore:
                 snapshots=snapshots,
                 marks=marks,
             )
-        while progress.rollups is not None and not self.stopping():
+        while progress.rollups is not None:
             progress = self._take_rollups(progress, progress.rollups)
-        more = True
-        while more and not self.stopping():
-            progress, more = self._take_records(progress)
-            tell(self._sentence())
-        if self.stopping():
-            return False
+            yield self._sentence()
+        while rows := self._records_after(progress):
+            progress = msgspec.structs.replace(progress, after=(rows[-1]["ts_ms"], int(rows[-1]["fingerprint"])))
+            self._importer.add_records(rows, progress)
+            self._records += len(rows)
+            yield self._sentence()
         made_ms = self.ends.ledger.backlog.made_ms()
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
         self._importer.finish(
-            self._document(LIMITS, ExportedLimits, ExportedLimits()),
+            self._document(LIMITS, ExportedLimits, {}),
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
             readings=[(row["credential"], _reading(row)) for row in quotas],
             now_ms=now_ms,
         )
         _log.info("history_restored", proxy=self.proxy, records=self._records)
-        return True
 
     def _sentence(self) -> str:
         return say(
@@ -144,7 +143,7 @@ class Restore:
 
     def _snapshots(self) -> tuple[ExportedSnapshots, dict[MarkKey, Mark]]:
         """The proxy's last snapshot, with its marks."""
-        state = self._document(SNAPSHOTS, ExportedSnapshots, ExportedSnapshots())
+        state = self._document(SNAPSHOTS, ExportedSnapshots, {})
         if not self._has_same_key:
             # The series are under pseudonyms of the lost key, which fit nobody now.
             return msgspec.structs.replace(state, snapshot_ms=None), {}
@@ -172,8 +171,8 @@ class Restore:
         self._importer.add_rollups(rows, progress)
         return progress
 
-    def _take_records(self, progress: Progress) -> tuple[Progress, bool]:
-        """Read the next page. Returns the progress, and whether more may follow."""
+    def _records_after(self, progress: Progress) -> list[Row]:
+        """The next page."""
         ts_ms, fingerprint = progress.after
         answer = self.ends.remote.call(
             "exporter_records",
@@ -182,18 +181,12 @@ class Restore:
             p_fingerprint=str(fingerprint),
             p_limit=PAGE_ROWS,
         )
-        rows = expect(list, answer)
-        if rows:
-            progress = msgspec.structs.replace(progress, after=(rows[-1]["ts_ms"], int(rows[-1]["fingerprint"])))
-            self._importer.add_records(rows, progress)
-            self._records += len(rows)
-        return progress, bool(rows)
+        return expect(list, answer)
 
-    def _document(self, kind: str, type_: type[_T], missing: _T) -> _T:
-        if kind not in self._documents:
-            return missing
+    def _document(self, kind: str, type_: type[_T], missing: object) -> _T:
+        """A document of the checkpoint, or ``missing`` as one."""
         try:
-            return msgspec.convert(self._documents[kind], type_)
+            return msgspec.convert(self._documents.get(kind, missing), type_)
         except msgspec.ValidationError as exc:
             raise HistoryMisconfiguredError(
                 "The row {kind} of {proxy} in exporter_checkpoints, from which the ledger is restored, has a shape"

@@ -231,18 +231,15 @@ class History:
         if backlog.stage(proxy) == NEVER_CLAIMED:
             backlog.enter_stage(proxy, CLAIMED)
         if backlog.stage(proxy) == CLAIMED:
-            restore = Restore(self._ends, proxy, self._stopping.is_set)
-            if not restore.run(
-                retention_ms=self._retention_ms, deleted_before=deleted_before, tell=self._tell_restoring
-            ):
-                return
+            restore = Restore(self._ends, proxy)
+            for sentence in restore.steps(retention_ms=self._retention_ms, deleted_before=deleted_before):
+                if self._stopping.is_set():
+                    return
+                self._enter("restoring", sentence)
+                self._run_free_tasks()  # restoring may take long
         take_over(self._remote, self._ledger.dictionary, self._ends.pseudonym, proxy=proxy, owner=self._owner)
         self._senders[proxy] = Sender(self._ends, proxy, proxy, self._owner)
         _log.info("history_claimed", proxy=proxy)
-
-    def _tell_restoring(self, sentence: str) -> None:
-        self._enter("restoring", sentence)
-        self._run_free_tasks()  # restoring may take long
 
     def _recognize_project(self) -> None:
         """Start over if the project is another one, or was emptied: it lacks what was sent before."""

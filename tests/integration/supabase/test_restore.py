@@ -464,9 +464,9 @@ def test_a_restore_that_is_cut_anywhere_goes_on_from_there(site: Site, monkeypat
         remote.left = 20 + cuts % 3  # more than it takes to look what is there
         labels = Labels(ledger.dictionary, Aliases(), str)
         ends = Ends(remote=remote, ledger=ledger, labels=labels, pseudonym=str, clock=clock)
-        restore = Restore(ends, "default", lambda: False)
         with suppress(HistoryAwayError):
-            is_complete = restore.run(retention_ms=24 * 3_600_000, deleted_before=None, tell=lambda _sentence: None)
+            list(Restore(ends, "default").steps(retention_ms=24 * 3_600_000, deleted_before=None))
+            is_complete = True
         assert ledger.totals.entries == site.entries().total()
         ledger.close()
         cuts += 1
