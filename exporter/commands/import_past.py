@@ -1,6 +1,7 @@
 """``cliproxy-exporter import``: a past from another program."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
@@ -49,14 +50,18 @@ def import_past(kind: str, proxy: str | None, dry_run: bool, file: Path) -> None
 
     Stop the exporter first; --dry-run may run beside it.
     """
-    with exit_codes():
-        settings = ready_settings()
+    with exit_codes(), ExitStack() as stack:
+        settings, clock = ready_settings(), SystemClock()
         name = _proxy(settings, proxy)
         check_exists(settings)
-        lock = None if dry_run else _lock(settings)
-        _import(settings, open_ledger(settings, SystemClock(), alone=not dry_run), kind, name, file, dry_run=dry_run)
-        if lock is not None:
-            lock.release()
+        if not dry_run:
+            stack.callback(_lock(settings).release)
+        ledger = stack.enter_context(closing(open_ledger(settings, clock, alone=not dry_run)))
+        _check_proxy(settings, ledger, name)
+        pricer = open_price_layers(settings, ledger, clock).pricer
+        past = PastImport(name, ledger=ledger, pricer=pricer, clock=clock, zone=settings.zone, dry_run=dry_run)
+        for line in _told(past.take(_source(settings, ledger, kind, name, file)), dry_run=dry_run):
+            click.echo(line)
 
 
 def _proxy(settings: Settings, name: str | None) -> str:
@@ -77,28 +82,6 @@ def _lock(settings: Settings) -> DataDirectoryLock:
             " import, and start it again: meanwhile the proxy keeps records as long as its retention allows. A"
             " --dry-run may run beside it."
         ) from exc
-
-
-def _import(settings: Settings, ledger: Ledger, kind: str, proxy: str, file: Path, *, dry_run: bool) -> None:
-    clock = SystemClock()
-    try:
-        _check_proxy(settings, ledger, proxy)
-        items = _source(settings, ledger, kind, proxy, file)
-        past = PastImport(
-            proxy,
-            ledger=ledger,
-            pricer=open_price_layers(settings, ledger, clock).pricer,
-            clock=clock,
-            zone=settings.zone,
-            dry_run=dry_run,
-        )
-        findings = past.take(items)
-    finally:
-        ledger.close()
-    for line in _told(findings, dry_run=dry_run):
-        click.echo(line)
-    if dry_run:
-        click.echo("Nothing was written.")
 
 
 def _check_proxy(settings: Settings, ledger: Ledger, proxy: str) -> None:
@@ -145,3 +128,5 @@ def _told(findings: Findings, *, dry_run: bool) -> Iterator[str]:
         yield f"Cannot be booked ({reason}){'' if dry_run else ', kept as rejected'}: {formats.count(records)}."
     for why, requests in findings.left_out.items():
         yield f"Left out, because {why}: {formats.count(requests)}."
+    if dry_run:
+        yield "Nothing was written."
