@@ -12,7 +12,7 @@ from enum import IntEnum
 from functools import lru_cache
 
 from exporter.days import local_date
-from exporter.ledger.columns import Entry
+from exporter.ledger.columns import OF_PROXY, Entry
 from exporter.ledger.credential_store import ROOTS
 from exporter.ledger.database import Database
 from exporter.ledger.label_store import LabelStore
@@ -54,10 +54,6 @@ cross join credential c on c.id = root.root
 cross join client k on k.id = s.client
 cross join price p on p.id = e.price
 """  # crossed, so that the entries are read in the order of their ids
-_OF_PROXY = (
-    "e.series in (select s.id from series s join route r on r.id = s.route join proxy x on x.id = r.proxy"
-    " where x.name = ?)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +118,8 @@ class Backlog:
         """How many entries of ``proxy`` wait."""
         with self._database.reading() as connection:
             cursor = self._cursor(connection, proxy)
-            statement = f"select count(*) from entry e where e.id > ? and {_OF_PROXY}"
-            waiting: int = connection.execute(statement, (cursor, proxy)).fetchone()[0]
+            statement = f"select count(*) from entry where id > ? and {OF_PROXY}"
+            waiting: int = connection.execute(statement, (cursor, self._dictionary.proxies[proxy])).fetchone()[0]
         return waiting
 
     def refused(self) -> int:

@@ -16,6 +16,7 @@ import msgspec
 
 from exporter.days import moment_ms
 from exporter.ledger.changes import Changes
+from exporter.ledger.columns import OF_PROXY
 from exporter.ledger.credential_store import LABEL, Credential
 from exporter.ledger.label_store import ANONYMOUS, BY_LABEL, OTHER, Route
 from exporter.ledger.schema import BUCKET_MS, RESTORED
@@ -35,8 +36,6 @@ from exporter.records import UNKNOWN_CREDENTIAL, Basis, Billing, CredentialFacts
 
 Row = dict[str, Any]
 """A row of the history, values by column."""
-
-_OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?)"
 
 _SAVE_SESSION = """
 insert into limit_session (limit_id, scope, ended_ms, started_ms) values (?1, ?2, ?3, ?4)
@@ -115,7 +114,7 @@ class LedgerImporter:
                 progress = Progress(max(pruned_ms, deleted_ms), None, (max(pruned_ms, deleted_ms) - 1, 2**63 - 1))
             else:
                 (oldest_ms,) = connection.execute(
-                    f"select min(ts_ms) from entry where {_OF_PROXY}", (self._proxy,)
+                    f"select min(ts_ms) from entry where {OF_PROXY}", (self._proxy,)
                 ).fetchone()
                 moments = [ms for ms in (since_ms, newest_ms, oldest_ms) if ms is not None]
                 from_ms = max(min(moments) // BUCKET_MS * BUCKET_MS, deleted_ms)
@@ -137,11 +136,9 @@ class LedgerImporter:
     def _forget(self, connection: sqlite3.Connection, before_ms: int) -> None:
         """Forget what a snapshot repeated from times for which the history has only the roll-up."""
         forgotten = connection.execute(
-            f"delete from entry where ts_ms < ? and {_OF_PROXY}", (before_ms, self._proxy)
+            f"delete from entry where ts_ms < ? and {OF_PROXY}", (before_ms, self._proxy)
         ).rowcount
-        connection.execute(
-            f"delete from rollup where bucket < ? and {_OF_PROXY}", (before_ms // BUCKET_MS, self._proxy)
-        )
+        connection.execute(f"delete from rollup where bucket < ? and {OF_PROXY}", (before_ms // BUCKET_MS, self._proxy))
         forget_all_days(connection)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, self._proxy))
         count_unbooked(connection, -forgotten)
