@@ -77,14 +77,10 @@ class Sender:
             news = checkpoint(state, self._sent_state, key_sign=self._key_sign)
         named = changed(shown_labels(self._ledger, self._labels, self._proxy), self._sent_labels)
         labels = [{"kind": kind, "label": label, "shown": shown} for (kind, label), shown in named.items()]
-        if outgoing.entries:
+        # Without a heartbeat, another exporter could take over the claim.
+        quiet = self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
+        if outgoing.entries or labels or news is not None or quiet:
             self._book(outgoing, labels, news)
-        else:
-            # Without a heartbeat, another exporter could take over the claim.
-            quiet = self._called is None or self._clock.monotonic() - self._called >= _HEARTBEAT_SECONDS
-            if labels or news is not None or quiet:
-                self._send_apart(labels, news)
-            self._ledger.backlog.passed(self._proxy, outgoing.until)
         self._sent_labels |= named
         if state is None:
             return True
@@ -128,7 +124,7 @@ class Sender:
         """
         refused: dict[int, str] = {}
         taken = False
-        waiting = [entries]
+        waiting = [entries] if entries else []
         while waiting:
             part = waiting.pop()
             try:
@@ -164,7 +160,7 @@ class Sender:
         self._frozen += answer["frozen"]
 
     def _send_apart(self, labels: list[Row], news: Row | None) -> None:
-        if labels or news is None:  # either call is a heartbeat
+        if labels:
             self._call_leniently("exporter_book", p_rows="[]", p_labels=labels)
         if news is not None:
             try:

@@ -56,8 +56,8 @@ class Rollup(NamedTuple):
     unpriced: int
 
 
-OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?)"
-"""A condition that entries and sums of a proxy meet."""
+OF_PROXY = "series in (select s.id from series s join route r on r.id = s.route where r.proxy = ?1)"
+"""A condition that entries and sums of a proxy meet, whose id is the first parameter."""
 AMOUNTS = (*Tokens.__struct_fields__, "nano_usd")
 """The columns of an entry that are summed as they are."""
 SUMS = ("requests", *AMOUNTS)

@@ -69,25 +69,25 @@ class Outgoing:
 
 
 class Backlog:
-    """Reads what has to be sent, and remembers what was sent. For one thread. All methods raise LedgerError."""
+    """Reads what has to be sent, and stores what was sent. For one thread. All methods raise LedgerError."""
 
     def __init__(self, database: Database, dictionary: LabelStore, zone: tzinfo) -> None:
         """``day`` of an entry is its day in ``zone``."""
         self._database = database
         self._dictionary = dictionary
         self._zone = zone
-        self._cursors: dict[str, int] = {}
 
     def read(self, proxy: str, *, limit: int) -> Outgoing:
         """At most ``limit`` entries of ``proxy`` that have not been sent, oldest first."""
         with self._database.reading() as connection:
-            cursor = self._cursor(connection, proxy)
-            (last,) = connection.execute("select coalesce(max(id), 0) from entry").fetchone()
-            entries = self._entries(connection, proxy, "where e.id > ? order by e.id limit ?", cursor, limit)
+            sent, last = connection.execute(
+                "select history_sent, (select coalesce(max(id), 0) from entry) from proxy where name = ?", (proxy,)
+            ).fetchone()
+            entries = self._entries(connection, proxy, "where e.id > ? order by e.id limit ?", sent, limit)
             if len(entries) == limit:
                 return Outgoing(entries, entries[-1][0], None)
             state = read_state(connection, self._dictionary.proxies[proxy])
-        return Outgoing(entries, max(cursor, last), state)
+        return Outgoing(entries, max(sent, last), state)
 
     def sent(self, proxy: str, until: int, *, refused: Mapping[int, str] | None = None, now_ms: int = 0) -> None:
         """Note that Supabase has the entries of ``proxy`` up to ``until``, but for ``refused``: entry → reason."""
@@ -97,11 +97,6 @@ class Backlog:
                 "insert or replace into set_aside (entry, proxy, reason, at_ms) values (?, ?, ?, ?)",
                 [(entry, self._dictionary.proxies[proxy], why, now_ms) for entry, why in (refused or {}).items()],
             )
-        self._cursors[proxy] = until
-
-    def passed(self, proxy: str, until: int) -> None:
-        """Note that ``proxy`` has no entry left up to ``until``. It is not stored: looking again is cheap."""
-        self._cursors[proxy] = until
 
     def set_aside(self, proxy: str, *, after: int, limit: int) -> list[SentEntry]:
         """At most ``limit`` refused entries with ids above ``after``."""
@@ -117,9 +112,10 @@ class Backlog:
     def size(self, proxy: str) -> int:
         """How many entries of ``proxy`` wait."""
         with self._database.reading() as connection:
-            cursor = self._cursor(connection, proxy)
-            statement = f"select count(*) from entry where id > ? and {OF_PROXY}"
-            waiting: int = connection.execute(statement, (cursor, self._dictionary.proxies[proxy])).fetchone()[0]
+            statement = (
+                f"select count(*) from entry where id > (select history_sent from proxy where id = ?1) and {OF_PROXY}"
+            )
+            waiting: int = connection.execute(statement, (self._dictionary.proxies[proxy],)).fetchone()[0]
         return waiting
 
     def refused(self) -> int:
@@ -149,7 +145,6 @@ class Backlog:
                 (-(2**62), NEVER_CLAIMED),
             )
             connection.execute("delete from set_aside")
-        self._cursors.clear()
         return True
 
     def made_ms(self) -> int | None:
@@ -160,12 +155,6 @@ class Backlog:
     def _entries(self, connection: sqlite3.Connection, proxy: str, chosen: str, *values: int) -> list[SentEntry]:
         connection.create_function("local_day", 1, lambda ts_ms: _day(ts_ms // BUCKET_MS, self._zone))
         return connection.execute(_ENTRIES + chosen, (self._dictionary.proxies[proxy], *values)).fetchall()
-
-    def _cursor(self, connection: sqlite3.Connection, proxy: str) -> int:
-        if proxy not in self._cursors:
-            (sent,) = connection.execute("select history_sent from proxy where name = ?", (proxy,)).fetchone()
-            self._cursors[proxy] = sent
-        return self._cursors[proxy]
 
 
 @lru_cache(maxsize=10_000)

@@ -135,10 +135,9 @@ class LedgerImporter:
 
     def _forget(self, connection: sqlite3.Connection, before_ms: int) -> None:
         """Forget what a snapshot repeated from times for which the history has only the roll-up."""
-        forgotten = connection.execute(
-            f"delete from entry where ts_ms < ? and {OF_PROXY}", (before_ms, self._proxy)
-        ).rowcount
-        connection.execute(f"delete from rollup where bucket < ? and {OF_PROXY}", (before_ms // BUCKET_MS, self._proxy))
+        forget = f"delete from {{}} where {{}} < ?2 and {OF_PROXY}"
+        forgotten = connection.execute(forget.format("entry", "ts_ms"), (self._proxy, before_ms)).rowcount
+        connection.execute(forget.format("rollup", "bucket"), (self._proxy, before_ms // BUCKET_MS))
         forget_all_days(connection)
         connection.execute("update proxy set pruned_before_ms = ? where id = ?", (before_ms, self._proxy))
         count_unbooked(connection, -forgotten)
