@@ -1,6 +1,6 @@
 """After the loss of the ledger: merges what Supabase has of a proxy into the new one, while polls continue."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -72,16 +72,14 @@ class Restore:
         yield self._sentence()
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
-        progress = self._importer.progress()
-        if progress is None:
-            snapshots, marks = self._snapshots()
-            progress = self._importer.begin(
-                since_ms=now_ms - retention_ms,
-                newest_ms=None if newest is None else moment_ms(newest["ts"]),
-                deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
-                snapshots=snapshots,
-                marks=marks,
-            )
+        snapshots, marks = self._snapshots()
+        progress = self._importer.begin(
+            since_ms=now_ms - retention_ms,
+            newest_ms=None if newest is None else moment_ms(newest["ts"]),
+            deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
+            snapshots=snapshots,
+            marks=marks,
+        )
         while progress.rollups is not None:
             progress = self._take_rollups(progress, progress.rollups)
             yield self._sentence()
@@ -110,34 +108,25 @@ class Restore:
     # --- names --------------------------------------------------------------------------------------------------------
 
     def _take_names(self) -> None:
-        clients = [
-            client
-            for kind in self._documents
-            if kind.startswith(CLIENTS)
-            for client in self._document(kind, tuple[ExportedClient, ...], ())
-        ]
+        kinds = [kind for kind in self._documents if kind.startswith(CLIENTS)]
+        clients = [client for kind in kinds for client in self._document(kind, tuple[ExportedClient, ...], ())]
+        called = {} if self._has_same_key else self._pseudonyms_by_label()
         self._importer.take_names(
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
-            clients=self._renamed(clients),
+            clients=[(client, called.get(client.label) or client.pseudonym) for client in clients],
         )
 
     @property
     def _has_same_key(self) -> bool:
         return self._document(HASH_KEY, str, "") in ("", sign_of_key(self.ends.pseudonym))
 
-    def _renamed(self, clients: Iterable[ExportedClient]) -> list[tuple[ExportedClient, str]]:
-        """Clients with their current pseudonyms.
-
-        If the hash key was lost, a client is recognized by its alias.
-        """
-        if self._has_same_key:
-            return [(client, client.pseudonym) for client in clients]
+    def _pseudonyms_by_label(self) -> dict[str, str | None]:
+        """The current pseudonyms of clients with an alias, by which they are recognized if the hash key was lost."""
         rows = self.ends.remote.rows(
             "exporter_labels", "label,shown", order=("label",), where={"proxy": self.proxy, "kind": "client"}
         )
         shown = {row["label"]: row["shown"] for row in rows if row["shown"] != row["label"]}
-        called = {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
-        return [(client, called.get(client.label) or client.pseudonym) for client in clients]
+        return {label: self.ends.labels.client_called(alias) for label, alias in shown.items()}
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 

@@ -67,12 +67,6 @@ class LedgerImporter:
         self._clients: dict[str, int] = {}
         self._pseudonyms: dict[str, int] = {}
 
-    def progress(self) -> Progress | None:
-        """How far an earlier run came, None if there was none."""
-        with self._writing() as connection:
-            (stored,) = connection.execute("select history_restore from proxy where id = ?", (self._proxy,)).fetchone()
-        return None if stored is None else msgspec.json.decode(stored, type=Progress)
-
     def take_names(
         self, *, credentials: Iterable[ExportedCredential], clients: Iterable[tuple[ExportedClient, str]]
     ) -> None:
@@ -102,12 +96,14 @@ class LedgerImporter:
         """Decide what to take over as records and what as roll-ups, and take over the last snapshot.
 
         Records are wanted from ``since_ms`` on. The history's newest is from ``newest_ms``, and those before
-        ``deleted_before_ms`` may have been deleted there.
+        ``deleted_before_ms`` may have been deleted there. If an earlier run has begun, returns how far that came.
         """
         with self._writing() as connection:
-            (pruned_ms,) = connection.execute(
-                "select pruned_before_ms from proxy where id = ?", (self._proxy,)
+            stored, pruned_ms = connection.execute(
+                "select history_restore, pruned_before_ms from proxy where id = ?", (self._proxy,)
             ).fetchone()
+            if stored is not None:
+                return msgspec.json.decode(stored, type=Progress)
             deleted_ms = -(-(deleted_before_ms or 0) // BUCKET_MS) * BUCKET_MS
             if pruned_ms is not None:
                 # This ledger has a long past of its own, and knows the sums of what has been pruned.
