@@ -137,7 +137,6 @@ class Exporter:
                 limits=self.limits,
                 pricer=pricer,
                 clock=clock,
-                stopping=self._stopping.is_set,
             )
         )
         upkeep = Upkeep(

@@ -1,7 +1,5 @@
 """Opens what the settings name, for the program and its commands: ledger, prices, limits, Supabase, proxies."""
 
-from collections.abc import Callable
-
 from exporter.clock import Clock
 from exporter.history.claims import proxy_signs
 from exporter.history.client import Remote
@@ -101,7 +99,6 @@ def open_history(
     limits: LimitBoard,
     pricer: Pricer,
     clock: Clock,
-    stopping: Callable[[], bool],
 ) -> History:
     """The history of these settings."""
     return History(
@@ -113,9 +110,7 @@ def open_history(
             status_task(remote, ledger, limits, clock),
             snapshot_task(remote, clock),
             price_task(remote, ledger, pricer, clock),
-            prune_task(
-                remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days, stopping=stopping
-            ),
+            prune_task(remote, ledger, clock, zone=settings.zone, days=settings.exporter_history_days),
         ],
     )
 

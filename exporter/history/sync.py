@@ -42,14 +42,14 @@ _log = structlog.get_logger("exporter.history")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Other periodic work with Supabase. ``run`` gets the owner's id and the claimed names.
+    """Other periodic work with Supabase. ``run`` gets the owner's id and the claimed names; True: there is more to do.
 
     It may raise HistoryError and LedgerError. ``needs_claim`` skips it while no name is claimed, ``when_complete``
     while records wait.
     """
 
     every_seconds: float
-    run: "Callable[[str, Sequence[str]], None]"
+    run: "Callable[[str, Sequence[str]], bool | None]"
     needs_claim: bool = True
     when_complete: bool = False
 
@@ -258,7 +258,9 @@ class History:
                 continue
             self._task_due[task] = self._clock.monotonic() + task.every_seconds
             try:
-                task.run(self._owner, [sender.name for sender in self._senders.values()])
+                while task.run(self._owner, [sender.name for sender in self._senders.values()]):
+                    if self._stopping.is_set():
+                        return
             except HistoryError as exc:
                 self._put_off(exc)
                 if exc.reason == "name_taken":

@@ -64,7 +64,6 @@ class LimitProject(LimitBench):
             limits=self.board,
             pricer=self.prices.pricer,
             clock=self.clock,
-            stopping=lambda: False,
         )
 
     def close(self) -> None:
