@@ -26,7 +26,7 @@ from exporter.ledger.sync.checkpoint import (
     ExportedSnapshots,
     sign_of_key,
 )
-from exporter.ledger.sync.import_state import Progress
+from exporter.ledger.sync.restoring import Progress
 from exporter.normalize.snapshot import Mark
 from exporter.quotas.reading import Reading
 from exporter.sentences import say
@@ -49,7 +49,7 @@ class Restore:
     _records: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._importer = self.ends.ledger.restoring(self.proxy)
+        self._restoring = self.ends.ledger.restoring(self.proxy)
 
     def steps(self, *, retention_ms: int, deleted_before: date | None) -> Iterator[str]:
         """Merge what the project has, step by step; each yields a sentence on the progress.
@@ -66,14 +66,14 @@ class Restore:
         rolled = remote.first("usage_rollups", "bucket", newest="bucket", where=mine)
         quotas = list(remote.rows("quota_readings", order=("credential", "quota", "scope"), where=mine))
         if not states and newest is None and rolled is None and not quotas:
-            self._importer.finish(ExportedLimits(), now_ms=now_ms)
+            self._restoring.finish(ExportedLimits(), now_ms=now_ms)
             return
 
         yield self._sentence()
         self._documents = {row["kind"]: row["value"] for row in states}
         self._take_names()
         snapshots, marks = self._snapshots()
-        progress = self._importer.begin(
+        progress = self._restoring.begin(
             since_ms=now_ms - retention_ms,
             newest_ms=None if newest is None else moment_ms(newest["ts"]),
             deleted_before_ms=None if deleted_before is None else _every_zones_start_ms(deleted_before),
@@ -85,12 +85,12 @@ class Restore:
             yield self._sentence()
         while rows := self._records_after(progress):
             progress = msgspec.structs.replace(progress, after=(rows[-1]["ts_ms"], int(rows[-1]["fingerprint"])))
-            self._importer.add_records(rows, progress)
+            self._restoring.add_records(rows, progress)
             self._records += len(rows)
             yield self._sentence()
         made_ms = self.ends.ledger.backlog.made_ms()
         written = [moment_ms(row["updated_at"]) for row in states if row["kind"] == LIMITS]
-        self._importer.finish(
+        self._restoring.finish(
             self._document(LIMITS, ExportedLimits, {}),
             precedes=made_ms is not None and all(ms < made_ms + STALE_SECONDS * 1000 for ms in written),
             readings=[(row["credential"], _reading(row)) for row in quotas],
@@ -111,7 +111,7 @@ class Restore:
         kinds = [kind for kind in self._documents if kind.startswith(CLIENTS)]
         clients = [client for kind in kinds for client in self._document(kind, tuple[ExportedClient, ...], ())]
         called = {} if self._has_same_key else self._pseudonyms_by_label()
-        self._importer.take_names(
+        self._restoring.take_names(
             credentials=self._document(CREDENTIALS, tuple[ExportedCredential, ...], ()),
             clients=[(client, called.get(client.label) or client.pseudonym) for client in clients],
         )
@@ -157,7 +157,7 @@ class Restore:
             last = str(rows[-1]["bucket"])
             rollups = (last, sum(row["bucket"] == last for row in rows) + (skipped if last == bucket else 0))
         progress = msgspec.structs.replace(progress, rollups=rollups)
-        self._importer.add_rollups(rows, progress)
+        self._restoring.add_rollups(rows, progress)
         return progress
 
     def _records_after(self, progress: Progress) -> list[Row]:

@@ -15,8 +15,8 @@ from exporter.errors import HistoryAwayError, HistoryDataError, HistoryMisconfig
 from exporter.history.client import PAGE_ROWS, Remote, Row, expect
 from exporter.ledger.labels import Labels
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.sync.backlog import Outgoing, SentEntry
 from exporter.ledger.sync.checkpoint import ProxyState, changed, checkpoint, sign_of_key
-from exporter.ledger.sync.cursor import Outgoing, SentEntry
 from exporter.ledger.views.quotas import QuotaWindow
 from exporter.normalize.pseudonyms import Pseudonym
 from exporter.sentences import joined, say

@@ -15,7 +15,7 @@ from exporter.ledger.sync.checkpoint import (
     ExportedSession,
     ExportedSnapshots,
 )
-from exporter.ledger.sync.import_state import Progress
+from exporter.ledger.sync.restoring import Progress
 from exporter.ledger.views.usage_sums import Session
 from exporter.normalize.credentials import Account
 from exporter.records import CredentialFacts

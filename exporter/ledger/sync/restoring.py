@@ -56,7 +56,7 @@ class Progress(msgspec.Struct, frozen=True):
     after: tuple[int, int]
 
 
-class LedgerImporter:
+class Restoring:
     """Writes what is restored of a proxy. For one thread; bookings go on beside it. All methods raise LedgerError."""
 
     def __init__(self, changes: Changes, proxy: int) -> None:
